@@ -1,0 +1,90 @@
+//! The gateway's two tables where they are missing, with gemini-balance's columns, and our own
+//! table of settings.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let backend = manager.get_database_backend();
+        for table in [request_log(backend), error_logs(backend), settings(), imports()] {
+            manager.create_table(table).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
+        Err(DbErr::Migration("callscope drops no table: they may be the gateway's own".into()))
+    }
+}
+
+fn request_log(backend: DbBackend) -> TableCreateStatement {
+    gateway_table("t_request_log", backend)
+        .col(request_time(backend))
+        .col(text("model_name", 100))
+        .col(text("api_key", 100))
+        .col(ColumnDef::new("is_success").boolean().not_null())
+        .col(ColumnDef::new("status_code").integer())
+        .col(ColumnDef::new("latency_ms").integer())
+        .take()
+}
+
+fn error_logs(backend: DbBackend) -> TableCreateStatement {
+    gateway_table("t_error_logs", backend)
+        .col(text("gemini_key", 100))
+        .col(text("model_name", 100))
+        .col(text("error_type", 50))
+        .col(ColumnDef::new("error_log").text())
+        .col(ColumnDef::new("error_code").integer())
+        .col(ColumnDef::new("request_msg").json())
+        .col(request_time(backend))
+        .take()
+}
+
+fn settings() -> TableCreateStatement {
+    own_table("callscope_settings")
+        .col(ColumnDef::new("name").string_len(64).not_null().primary_key())
+        .col(ColumnDef::new("value").text().not_null())
+        .take()
+}
+
+/// How far the import of each source came, so that one that was stopped goes on where it was.
+fn imports() -> TableCreateStatement {
+    own_table("callscope_imports")
+        .col(ColumnDef::new("source").string_len(64).not_null().primary_key())
+        .col(ColumnDef::new("rows_done").big_integer().not_null())
+        .col(ColumnDef::new("shift_micros").big_integer().not_null())
+        .col(ColumnDef::new("finished").boolean().not_null())
+        .take()
+}
+
+fn own_table(name: &'static str) -> TableCreateStatement {
+    Table::create().table(name).if_not_exists().take()
+}
+
+/// In MySQL, texts compare by their bytes: an API key is another one when a letter changes case.
+fn gateway_table(name: &'static str, backend: DbBackend) -> TableCreateStatement {
+    let mut table = own_table(name);
+    if backend == DbBackend::MySql {
+        table.character_set("utf8mb4").collate("utf8mb4_bin");
+    }
+    table.col(ColumnDef::new("id").integer().not_null().auto_increment().primary_key()).take()
+}
+
+fn text(name: &'static str, length: u32) -> ColumnDef {
+    ColumnDef::new(name).string_len(length).take()
+}
+
+/// Naive, in the storage time zone, to the microsecond. SQLite has no such type and keeps text.
+fn request_time(backend: DbBackend) -> ColumnDef {
+    let kind = match backend {
+        DbBackend::Postgres => "TIMESTAMP WITHOUT TIME ZONE",
+        DbBackend::MySql => "DATETIME(6)",
+        _ => "DATETIME",
+    };
+    ColumnDef::new("request_time").custom(kind).take()
+}

@@ -1,0 +1,90 @@
+//! The command line: one file per command.
+
+mod migrate;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{LogConfig, file};
+
+/// A GraphQL API server over the call log of an LLM gateway.
+///
+/// Attach it to the database that a gateway such as gemini-balance writes, or let programs record
+/// their calls through it. Without a command it serves; its flags then go without one, too:
+/// `callscope --listen 0.0.0.0:8000`.
+#[derive(Debug, Parser)]
+#[command(name = "callscope", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    log: LogConfig,
+
+    /// The configuration file; callscope.toml in the working folder where there is one
+    #[arg(long, env = "CALLSCOPE_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Every setting is a flag (--listen), an environment variable (CALLSCOPE_LISTEN) and a line of the
+configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create the tables and indexes that are missing, then stop
+    Migrate(migrate::MigrateArgs),
+}
+
+/// Runs the command that `args` (the program's name first) and the environment ask for.
+pub fn run(
+    args: Vec<OsString>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let args = with_command(args);
+    let environment: BTreeMap<String, OsString> =
+        environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+    let command = match file::with_defaults(Cli::command(), &args, &environment) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("callscope: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let cli =
+        match command.try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
+            Ok(cli) => cli,
+            Err(error) => error.exit(),
+        };
+    let outcome = match cli.command {
+        Command::Migrate(args) => migrate::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callscope: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs an asynchronous command to its end.
+fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task)
+}
+
+/// `serve` where no command is named.
+fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let top_level = ["-h", "--help", "-V", "--version", "help"];
+    let named = args.get(1).and_then(|arg| arg.to_str()).is_some_and(|arg| {
+        top_level.contains(&arg) || Cli::command().find_subcommand(arg).is_some()
+    });
+    if !named {
+        args.insert(1.min(args.len()), "serve".into());
+    }
+    args
+}

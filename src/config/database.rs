@@ -1,0 +1,61 @@
+//! Where the calls are stored and how the database is opened.
+
+use chrono_tz::Tz;
+use clap::Args;
+
+use super::{Secret, parse_time_zone};
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseConfig {
+    /// The database to serve: sqlite://FILE, postgres://USER:PASSWORD@HOST/NAME or
+    /// mysql://USER:PASSWORD@HOST/NAME (MariaDB too). DATABASE_URL is read as well
+    #[arg(
+        long,
+        env = "CALLSCOPE_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite://callscope.db",
+        hide_env_values = true
+    )]
+    pub database_url: Secret,
+
+    /// Serve the database as it is: create no table, add no index, write nothing
+    #[arg(long, env = "CALLSCOPE_READ_ONLY")]
+    pub read_only: bool,
+
+    /// The IANA time zone of the naive times in the tables; what leaves the server is UTC
+    #[arg(
+        long,
+        env = "CALLSCOPE_STORAGE_TIME_ZONE",
+        value_name = "ZONE",
+        default_value = "UTC",
+        value_parser = parse_time_zone
+    )]
+    pub storage_time_zone: Tz,
+
+    /// Connections that answer queries (PostgreSQL, MySQL: in all; SQLite: readers beside the writer)
+    #[arg(
+        long,
+        env = "CALLSCOPE_DATABASE_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=256)
+    )]
+    pub database_connections: u32,
+
+    /// Seconds to wait for a free connection before a request fails with DATABASE_UNAVAILABLE
+    #[arg(
+        long,
+        env = "CALLSCOPE_DATABASE_WAIT_SECONDS",
+        value_name = "S",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(1..=300)
+    )]
+    pub database_wait_seconds: u64,
+
+    /// The secret from which ApiKey ids are made, at least 16 characters. Without it one is made at
+    /// random and kept in the table callscope_settings; a database opened with --read-only that has
+    /// none needs it
+    #[arg(long, env = "CALLSCOPE_ID_KEY", value_name = "SECRET", hide_env_values = true)]
+    pub id_key: Option<Secret>,
+}

@@ -1,0 +1,47 @@
+//! The configuration: one file per section, one struct field per setting. A setting is a flag, an
+//! environment variable and a line of `callscope.toml`, in that order of precedence.
+
+pub mod database;
+pub mod file;
+pub mod graphql;
+pub mod log;
+pub mod server;
+
+pub use database::DatabaseConfig;
+pub use graphql::GraphqlConfig;
+pub use log::{LogConfig, LogFormat};
+pub use server::ServerConfig;
+
+/// A value that is never printed: database URLs, keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(Self::new(value))
+    }
+}
+
+/// An IANA zone name, `UTC` or `Asia/Shanghai`.
+fn parse_time_zone(name: &str) -> Result<chrono_tz::Tz, String> {
+    name.parse().map_err(|_| format!("`{name}` is not an IANA time zone such as Asia/Shanghai"))
+}

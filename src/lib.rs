@@ -1,0 +1,18 @@
+//! Callscope: a GraphQL API server over the call log of an LLM gateway.
+//!
+//! Floors, from the top; a floor calls only what lies below it:
+//!
+//! - [`cli`]: one file per command
+//! - [`app`]: the only wiring, configuration to running server
+//! - [`http`]: routes and GraphQL over HTTP
+//! - [`graphql`]: the schema; thin resolvers and their loaders
+//! - [`ingest`]: the one write path
+//! - [`store`]: all SQL
+//! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod store;

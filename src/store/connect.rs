@@ -1,0 +1,168 @@
+//! Opens the database: pools, SQLite's pragmas, migrations. Every statement passes through
+//! [`Database`], which counts them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement,
+    StatementBuilder,
+};
+
+use super::dialect::Dialect;
+use super::zone::StorageZone;
+use crate::config::DatabaseConfig;
+use crate::error::{Error, Result};
+
+/// The open database. SQLite has one connection that writes and several that read; the others use
+/// one pool for both.
+#[derive(Debug)]
+pub struct Database {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    read_only: bool,
+    dialect: Dialect,
+    zone: StorageZone,
+    statements: AtomicU64,
+}
+
+impl Database {
+    /// Opens the database and, unless it is read-only, brings its schema up to date.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self> {
+        let url = config.database_url.expose();
+        let writer = if is_sqlite(url) && !config.read_only {
+            connect(config, Access::Write).await?
+        } else {
+            connect(config, Access::Read).await?
+        };
+        if !config.read_only {
+            migrate(config).await?;
+        }
+        let reader = if is_sqlite(url) && !config.read_only {
+            connect(config, Access::Read).await?
+        } else {
+            writer.clone()
+        };
+        Ok(Self {
+            dialect: Dialect::of(reader.get_database_backend()),
+            reader,
+            writer,
+            read_only: config.read_only,
+            zone: StorageZone(config.storage_time_zone),
+            statements: AtomicU64::new(0),
+        })
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub fn zone(&self) -> StorageZone {
+        self.zone
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// How many statements were sent since the database was opened.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// The connection for writing, where transactions begin. Refused for a read-only database.
+    pub fn writer(&self) -> Result<&DatabaseConnection> {
+        if self.read_only {
+            return Err(Error::Forbidden("the database is opened read-only".into()));
+        }
+        Ok(&self.writer)
+    }
+
+    /// All rows of a reading statement.
+    pub async fn query_all(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
+        self.query_all_raw(self.reader.get_database_backend().build(statement)).await
+    }
+
+    pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        Ok(self.reader.query_all_raw(statement).await?)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.query_all_raw(Statement::from_string(self.reader.get_database_backend(), "SELECT 1"))
+            .await?;
+        Ok(())
+    }
+
+    /// Closes the pools; SQLite then folds its write-ahead log into the file.
+    pub async fn close(self) -> Result<()> {
+        self.reader.close().await?;
+        Ok(self.writer.close().await?)
+    }
+}
+
+/// Creates the tables and indexes that are missing. Two servers that start at once take turns.
+pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
+    let connection = connect(config, Access::Migrate).await?;
+    let (lock, unlock) = match connection.get_database_backend() {
+        DbBackend::Postgres => {
+            ("SELECT pg_advisory_lock(7163098412)", "SELECT pg_advisory_unlock(7163098412)")
+        }
+        DbBackend::MySql => (
+            "SELECT GET_LOCK(CONCAT('callscope ', DATABASE()), 600)",
+            "SELECT RELEASE_LOCK(CONCAT('callscope ', DATABASE()))",
+        ),
+        _ => ("BEGIN IMMEDIATE", "COMMIT"),
+    };
+    connection.execute_unprepared(lock).await?;
+    let migrated = Migrator::up(&connection, None).await;
+    // After a failure the lock ends with its connection, and what SQLite began is rolled back.
+    if migrated.is_ok() {
+        connection.execute_unprepared(unlock).await?;
+    }
+    connection.close().await?;
+    Ok(migrated?)
+}
+
+fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    /// Reads; on PostgreSQL and MySQL writes too.
+    Read,
+    /// SQLite's single writer.
+    Write,
+    /// One connection that holds a lock while the schema changes.
+    Migrate,
+}
+
+async fn connect(config: &DatabaseConfig, access: Access) -> Result<DatabaseConnection, DbErr> {
+    let mut options = ConnectOptions::new(config.database_url.expose());
+    let connections = if access == Access::Read { config.database_connections } else { 1 };
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(config.database_wait_seconds))
+        .connect_timeout(Duration::from_secs(config.database_wait_seconds))
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .sqlx_logging(false);
+    let read_only = access == Access::Read;
+    options.map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("mmap_size", "268435456")
+            .pragma("cache_size", "-32768");
+        if read_only {
+            return sqlite.read_only(true);
+        }
+        sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+    });
+    sea_orm::Database::connect(options).await
+}
