@@ -10,9 +10,12 @@
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod graphql;
+pub mod http;
 pub mod store;

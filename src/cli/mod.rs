@@ -1,6 +1,9 @@
 //! The command line: one file per command.
 
+mod log;
 mod migrate;
+mod schema;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,8 +39,12 @@ configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve the GraphQL API (also what no command means)
+    Serve(serve::ServeArgs),
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
+    /// Print the GraphQL schema in its own language, to generate clients from
+    Schema,
 }
 
 /// Runs the command that `args` (the program's name first) and the environment ask for.
@@ -60,8 +67,14 @@ pub fn run(
             Ok(cli) => cli,
             Err(error) => error.exit(),
         };
+    if let Err(error) = log::start(&cli.log) {
+        eprintln!("callscope: {error}");
+        return ExitCode::from(2);
+    }
     let outcome = match cli.command {
+        Command::Serve(args) => serve::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Schema => schema::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,10 @@
 //! Pure rules: time windows, buckets, matching, masks. No I/O, no SQL, no GraphQL, no clock.
 
+pub mod bucket;
+pub mod counts;
+pub mod duration;
+pub mod key_id;
+pub mod mask;
+pub mod matching;
 pub mod record;
+pub mod window;

@@ -98,9 +98,9 @@ impl Database {
     }
 
     /// Closes the pools; SQLite then folds its write-ahead log into the file.
-    pub async fn close(self) -> Result<()> {
-        self.reader.close().await?;
-        Ok(self.writer.close().await?)
+    pub async fn close(&self) -> Result<()> {
+        self.reader.close_by_ref().await?;
+        Ok(self.writer.close_by_ref().await?)
     }
 }
 

@@ -1,6 +1,11 @@
-//! What differs between SQLite, PostgreSQL and MySQL.
+//! What differs between SQLite, PostgreSQL and MySQL: how a time is bound, how a stored value is
+//! read, how texts compare.
 
-use sea_orm::DbBackend;
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Value};
+use sea_orm::{DbBackend, Iden};
+
+use crate::domain::bucket::Run;
 
 /// The database's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,5 +22,195 @@ impl Dialect {
             DbBackend::MySql => Self::MySql,
             _ => Self::Sqlite,
         }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+            Self::MySql => "MySQL",
+        }
+    }
+
+    /// An end of a half-open range, for `>=` and `<` alone. SQLite compares texts: without trailing
+    /// zeros, the text of an instant is not greater than any other text of the same instant.
+    pub fn range_end(self, at: NaiveDateTime) -> Value {
+        let at = at.clamp(earliest(), latest());
+        match self {
+            Self::Sqlite => {
+                let text = at.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                text.trim_end_matches('0').trim_end_matches('.').to_owned().into()
+            }
+            _ => at.into(),
+        }
+    }
+
+    /// Rows of `[since, until)`. Without an end, every row whose time is one: a missing time, or a
+    /// text that is none, lies outside every range.
+    pub fn time_range<C: Iden + Copy>(
+        self,
+        column: C,
+        since: Option<NaiveDateTime>,
+        until: Option<NaiveDateTime>,
+    ) -> Condition {
+        let since = self.range_end(since.unwrap_or_else(earliest));
+        let until = self.range_end(until.unwrap_or_else(latest));
+        Condition::all().add(Expr::col(column).gte(since)).add(Expr::col(column).lt(until))
+    }
+
+    /// An integer column of any width as 64 bits. SQLite may hold text there, which counts as none.
+    pub fn integer<C: Iden>(self, column: C) -> Expr {
+        let column = column.unquoted();
+        Expr::cust(match self {
+            Self::Sqlite => format!("CASE WHEN typeof({column}) = 'integer' THEN {column} END"),
+            Self::Postgres => format!("CAST({column} AS BIGINT)"),
+            Self::MySql => format!("CAST({column} AS SIGNED)"),
+        })
+    }
+
+    /// A text column that compares by its bytes, whatever its collation.
+    pub fn text<C: Iden>(self, column: C) -> Expr {
+        let column = column.unquoted();
+        Expr::cust(match self {
+            Self::Sqlite => format!("CAST({column} AS TEXT)"),
+            Self::Postgres => format!("{column} COLLATE \"C\""),
+            Self::MySql => format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin"),
+        })
+    }
+
+    /// A sum, or another number of unlimited width, as 64 bits.
+    pub fn to_integer(self, expression: &str) -> String {
+        let kind = if self == Self::MySql { "SIGNED" } else { "BIGINT" };
+        format!("CAST({expression} AS {kind})")
+    }
+
+    /// `NULL` in a column of integers or of texts.
+    pub fn null(self, of_text: bool) -> Expr {
+        Expr::cust(match (self, of_text) {
+            (Self::MySql, true) => "CAST(NULL AS CHAR)",
+            (Self::MySql, false) => "CAST(NULL AS SIGNED)",
+            (_, true) => "CAST(NULL AS TEXT)",
+            (_, false) => "CAST(NULL AS BIGINT)",
+        })
+    }
+
+    /// Rows whose text is exactly one of `values`, by the column's index. MySQL's usual collations
+    /// find other letter cases too, so the bytes are compared as well.
+    pub fn text_in<'a, C: Iden + Copy>(
+        self,
+        column: C,
+        values: impl IntoIterator<Item = &'a String>,
+    ) -> Condition {
+        let values: Vec<&str> = values.into_iter().map(String::as_str).collect();
+        let found = match values.as_slice() {
+            [value] => Expr::col(column).eq(*value),
+            _ => Expr::col(column).is_in(values.clone()),
+        };
+        let condition = Condition::all().add(found);
+        if self == Self::MySql {
+            return condition.add(self.text(column).is_in(values));
+        }
+        condition
+    }
+
+    /// Rows whose text holds `needle` anywhere, letter case aside, every character literal.
+    pub fn contains<C: Iden + Copy>(self, column: C, needle: &str) -> Expr {
+        match self {
+            // LIKE ignores case for ASCII alone, so each letter is looked for in its two cases.
+            Self::Sqlite => {
+                Expr::cust_with_values(format!("{} GLOB ?", column.unquoted()), [glob(needle)])
+            }
+            Self::Postgres => Expr::cust_with_values(
+                format!("strpos(lower({}), lower($1)) > 0", column.unquoted()),
+                [needle],
+            ),
+            Self::MySql => Expr::cust_with_values(
+                format!(
+                    "LOCATE(LOWER(CONVERT(? USING utf8mb4)) COLLATE utf8mb4_bin, \
+                     LOWER(CONVERT({} USING utf8mb4)) COLLATE utf8mb4_bin) > 0",
+                    column.unquoted()
+                ),
+                [needle],
+            ),
+        }
+    }
+
+    /// The number of the bucket of `run` that a time of a column falls into.
+    pub fn bucket<C: Iden>(self, column: C, run: &Run) -> Expr {
+        let (column, first) = (column.unquoted(), run.first);
+        let Some(step) = run.step else { return Expr::cust(first.to_string()) };
+        let epoch = run.start.and_utc().timestamp();
+        match self {
+            Self::Sqlite => {
+                Expr::cust(format!("{first} + (unixepoch({column}) - {epoch}) / {step}"))
+            }
+            Self::Postgres => Expr::cust(format!(
+                "{first} + CAST(FLOOR((EXTRACT(EPOCH FROM {column}) - {epoch}) / {step}) AS BIGINT)"
+            )),
+            Self::MySql => Expr::cust_with_values(
+                format!("{first} + TIMESTAMPDIFF(SECOND, ?, {column}) DIV {step}"),
+                [run.start],
+            ),
+        }
+    }
+
+    /// A JSON column as text.
+    pub fn json_text<C: Iden>(self, column: C) -> Expr {
+        let column = column.unquoted();
+        Expr::cust(match self {
+            Self::MySql => format!("CAST({column} AS CHAR)"),
+            _ => format!("CAST({column} AS TEXT)"),
+        })
+    }
+}
+
+/// Before every call, and the first instant that all databases know.
+fn earliest() -> NaiveDateTime {
+    NaiveDate::from_ymd_opt(1, 1, 1).unwrap_or_default().into()
+}
+
+/// After every call.
+fn latest() -> NaiveDateTime {
+    let day = NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or_default();
+    NaiveDateTime::from(day) + TimeDelta::days(1) - TimeDelta::microseconds(1)
+}
+
+/// A GLOB pattern: `*[aA][bB][*]*` for `ab*`.
+fn glob(needle: &str) -> String {
+    let mut pattern = String::from("*");
+    for character in needle.chars() {
+        let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next())
+        {
+            (Some(only), None) => only,
+            _ => character,
+        };
+        let lower = single(Box::new(character.to_lowercase()));
+        let upper = single(Box::new(character.to_uppercase()));
+        match character {
+            // Outside brackets these two need no escape, inside they would.
+            ']' | '^' => pattern.push(character),
+            _ if lower == upper => pattern.extend(['[', character, ']']),
+            _ => pattern.extend(['[', lower, upper, ']']),
+        }
+    }
+    pattern.push('*');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn glob_takes_every_character_literally() {
+        assert_eq!(glob("aB*?[]é1"), "*[aA][bB][*][?][[]][éÉ][1]*");
+    }
+
+    #[test]
+    fn the_end_of_a_range_has_no_trailing_zeros_in_sqlite() {
+        let at = |text: &str| Dialect::Sqlite.range_end(text.parse().unwrap());
+        assert_eq!(at("2026-03-01T12:00:00"), "2026-03-01 12:00:00".into());
+        assert_eq!(at("2026-03-01T12:00:00.250"), "2026-03-01 12:00:00.25".into());
+        assert_eq!(at("2026-03-01T12:00:00.000001"), "2026-03-01 12:00:00.000001".into());
     }
 }

@@ -1,8 +1,20 @@
 //! All SQL. A function here is one statement (or a bounded number, as it says); what differs
 //! between the databases sits in [`dialect`].
 
+pub mod api_key;
+pub mod call;
+pub mod call_group;
+pub mod call_stats;
 pub mod connect;
 pub mod dialect;
+pub mod error_log;
+pub mod error_match;
+pub mod key_directory;
+pub mod page;
+mod rows;
+pub mod setting;
+pub mod usage;
 pub mod zone;
 
 pub use connect::Database;
+pub use rows::StoredTime;

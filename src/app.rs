@@ -1,0 +1,93 @@
+//! The only wiring: from the configuration to a running server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::graphql::schema;
+use crate::graphql::scope::Services;
+use crate::http::router::{AppState, router};
+use crate::store::Database;
+use crate::store::key_directory::KeyDirectory;
+
+/// All that a server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database: DatabaseConfig,
+    pub server: ServerConfig,
+    pub graphql: GraphqlConfig,
+    pub clock: Clock,
+}
+
+/// A server whose database is open and whose port is bound, so that what can fail has failed.
+pub struct App {
+    config: Config,
+    services: Services,
+    listener: TcpListener,
+}
+
+impl App {
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let db = Arc::new(Database::open(&config.database).await?);
+        let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
+        let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
+        let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
+            anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
+        })?;
+        Ok(Self { config, services, listener })
+    }
+
+    /// Where it listens; the port that was given by the system where none was asked for.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Serves until `shutdown` ends; then lets requests in flight finish.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let state = AppState {
+            schema: schema::build(&self.config.graphql),
+            services: self.services.clone(),
+            clock: self.config.clock,
+            timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
+            sdl: schema::sdl().into(),
+        };
+        let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
+        let listener = self.listener.tap_io(|connection| {
+            // Answers are written whole; waiting to fill a packet would only delay them.
+            let _ = connection.set_nodelay(true);
+        });
+        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let serving = axum::serve(listener, router(state, max_body_bytes))
+            .with_graceful_shutdown(async {
+                shutdown.await;
+                let _ = stopping.send(());
+            })
+            .into_future();
+        let grace = Duration::from_secs(self.config.server.shutdown_grace_seconds);
+        let expired = async {
+            // Where serving fails first, its own error counts.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = expired => tracing::warn!("requests in flight did not finish in {} s", grace.as_secs()),
+        }
+        self.services.db.close().await?;
+        Ok(())
+    }
+}

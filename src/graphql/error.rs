@@ -1,0 +1,43 @@
+//! From our error to GraphQL's. [`Failure`] has no `Display` on purpose: async-graphql turns
+//! whatever has one into an error with its text, and so a driver's text would reach clients. This
+//! way a bare `DbErr?` in a resolver does not compile.
+
+use std::sync::Arc;
+
+use async_graphql::ErrorExtensionValues;
+
+use crate::error::Error;
+
+/// The error of every resolver.
+#[derive(Clone, Debug)]
+pub struct Failure(Error);
+
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl Failure {
+    pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
+        Self(Error::bad_input(argument, message))
+    }
+}
+
+impl From<Failure> for async_graphql::Error {
+    fn from(Failure(error): Failure) -> Self {
+        let mut extensions = ErrorExtensionValues::default();
+        extensions.set("code", error.code());
+        if let Error::BadInput { argument, .. } = &error {
+            extensions.set("argument", *argument);
+        }
+        // The source travels to the edge, which logs it; it is never part of the response.
+        Self {
+            message: error.to_string(),
+            source: Some(Arc::new(error)),
+            extensions: Some(extensions),
+        }
+    }
+}

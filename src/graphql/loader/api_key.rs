@@ -1,0 +1,38 @@
+//! When keys were seen, and which there are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_graphql::dataloader::Loader;
+
+use super::{StoreLoader, zip_found};
+use crate::error::Error;
+use crate::store::api_key::{self, Seen};
+
+/// When this key was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SeenOf(pub String);
+
+impl Loader<SeenOf> for StoreLoader {
+    type Value = Seen;
+    type Error = Error;
+
+    async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, Seen>, Error> {
+        let names: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
+        Ok(zip_found(keys, api_key::seen(&self.services.db, &names).await?))
+    }
+}
+
+/// Every key that the database knows, in the order of its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AllKeys;
+
+impl Loader<AllKeys> for StoreLoader {
+    type Value = Arc<[String]>;
+    type Error = Error;
+
+    async fn load(&self, _: &[AllKeys]) -> Result<HashMap<AllKeys, Arc<[String]>>, Error> {
+        let keys = self.services.keys.list(&self.services.db).await?;
+        Ok(HashMap::from([(AllKeys, keys.into())]))
+    }
+}

@@ -1,0 +1,15 @@
+//! The graph: types, root fields, loaders. A resolver is two hops from SQL: it asks a function of
+//! the store, or a loader that asks one for all items of a list together.
+
+pub mod args;
+pub mod batch;
+pub mod connection;
+pub mod cursor;
+pub mod error;
+pub mod id;
+pub mod loader;
+pub mod query;
+pub mod scalar;
+pub mod schema;
+pub mod scope;
+pub mod types;

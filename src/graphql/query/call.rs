@@ -1,0 +1,199 @@
+//! `callDetails`, `callSeries`, `callGroups`.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Object};
+
+use crate::domain::bucket::{self, MAX_BUCKETS};
+use crate::domain::duration;
+use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
+use crate::graphql::connection::Connection;
+use crate::graphql::error::{Failure, Result};
+use crate::graphql::scalar::{DateTime, Duration, TimeZone};
+use crate::graphql::scope::{Scope, scope};
+use crate::graphql::types::call::{Call, CallList, CallOrder};
+use crate::graphql::types::call_filter::{CallFilter, call_scope};
+use crate::graphql::types::call_group::{CallBucket, CallDimension, CallGroup, CallGroupOrder};
+use crate::graphql::types::usage::CallCounts;
+use crate::store::call::{self, CallCursor, CallListQuery, CallRank, CallScope};
+use crate::store::call_group::{self, GroupQuery};
+
+#[derive(Default)]
+pub struct CallQuery;
+
+#[Object]
+impl CallQuery {
+    /// The calls of a window, page by page, each with the error log that matches it when asked for.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn call_details(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
+            String,
+        >,
+        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
+            CallFilter,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+        #[graphql(desc = "The order of the list.", default_with = "CallOrder::NewestFirst")]
+        order_by: CallOrder,
+        #[graphql(desc = "The first so many calls.")] first: Option<i32>,
+        #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many calls.")] last: Option<i32>,
+        #[graphql(desc = "Only calls in front of this cursor.")] before: Option<String>,
+    ) -> Result<Connection<Call>> {
+        let scope = scope(ctx);
+        let _hold = scope.hold_for_error_logs(ctx);
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
+        let calls = call_scope(scope, window, key, filter).await?;
+        let page = PageArgs { first, after, last, before };
+        let query = call_list_query(scope, calls, order_by, page)?;
+        let page = if reads_rows(ctx) {
+            call::list(scope.db(), &query).await?
+        } else {
+            Default::default()
+        };
+        let list = CallList { scope: query.scope, order: query.order };
+        Ok(Connection::new(page.map(Arc::new).map(Call), list))
+    }
+
+    /// The calls of a window over time: a bucket for each interval, also where there was no call.
+    /// Buckets are aligned to the clock of `timeZone`, also across a change of summer time; the
+    /// first and the last are cut by the window. At most 1,500 buckets.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn call_series(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
+            String,
+        >,
+        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
+            CallFilter,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone whose clock buckets are aligned to; the server's by default.")]
+        time_zone: Option<TimeZone>,
+        #[graphql(
+            desc = "The length of a bucket in whole seconds, such as PT5M; by default one that \
+                          gives 30 to 120 buckets. Buckets of whole days start at midnight, of whole \
+                          weeks on Mondays."
+        )]
+        interval: Option<Duration>,
+    ) -> Result<Vec<CallBucket>> {
+        let scope = scope(ctx);
+        let window_args = WindowArgs { period, between, as_of, time_zone };
+        let window = window_args.window(scope)?;
+        let interval = match interval {
+            Some(Duration(span)) if span.subsec_nanos() != 0 => {
+                let message = "`interval` must be a whole number of seconds";
+                return Err(Failure::bad_input("interval", message));
+            }
+            Some(Duration(span)) => span,
+            None => bucket::default_interval(window),
+        };
+        let bounds = bucket::bounds(window, interval, window_args.zone(scope));
+        let bounds = bounds.ok_or_else(|| {
+            let interval = duration::format(interval);
+            let message = format!("`{interval}` gives more than {MAX_BUCKETS} buckets; choose a longer interval or a shorter window");
+            Failure::bad_input("interval", message)
+        })?;
+        let calls = call_scope(scope, window, key, filter).await?;
+        let stats = call_group::series(scope.db(), &calls, &bounds, has_latency(ctx)).await?;
+        let bucket =
+            |(ends, stats): (&[chrono::DateTime<chrono::Utc>], call_group::CallStats)| CallBucket {
+                start: DateTime(ends[0]),
+                end: DateTime(ends[1]),
+                counts: CallCounts(stats.counts),
+                latency: stats.latency.into(),
+            };
+        Ok(bounds.windows(2).zip(stats).map(bucket).collect())
+    }
+
+    /// The calls of a window by key, model, status code or status, or any of these together: which
+    /// key is throttled most, which model is slowest.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn call_groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "By what calls are grouped, 1 to 4 dimensions.")] by: Vec<CallDimension>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
+            String,
+        >,
+        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
+            CallFilter,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+        #[graphql(desc = "The order of the groups.", default_with = "CallGroupOrder::Total")]
+        order_by: CallGroupOrder,
+        #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
+    ) -> Result<Vec<CallGroup>> {
+        let scope = scope(ctx);
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
+        let query = GroupQuery {
+            scope: call_scope(scope, window, key, filter).await?,
+            by: distinct(by)?.into_iter().map(Into::into).collect(),
+            order: order_by.into(),
+            limit: page_size(scope, "first", first.unwrap_or(20))?,
+            latency: has_latency(ctx) || order_by == CallGroupOrder::P95Latency,
+        };
+        let groups = call_group::groups(scope.db(), &query).await?;
+        Ok(groups.into_iter().map(CallGroup::from).collect())
+    }
+}
+
+/// The page that a list of calls asks for.
+pub fn call_list_query(
+    scope: &Scope,
+    calls: CallScope,
+    order: CallOrder,
+    page: PageArgs,
+) -> Result<CallListQuery> {
+    let by_latency = order == CallOrder::SlowestFirst;
+    let belongs = |cursor: &CallCursor| matches!(cursor.rank, CallRank::Latency(_)) == by_latency;
+    Ok(CallListQuery { scope: calls, order: order.into(), page: page.request(scope, belongs)? })
+}
+
+/// Whether the field that is being resolved selects latencies, which cost more.
+pub fn has_latency(ctx: &Context<'_>) -> bool {
+    ctx.look_ahead().field("latency").exists()
+}
+
+/// Whether the list that is being resolved selects anything of its rows.
+pub fn reads_rows(ctx: &Context<'_>) -> bool {
+    let list = ctx.look_ahead();
+    ["nodes", "edges", "pageInfo"].iter().any(|field| list.field(field).exists())
+}
+
+/// The dimensions of `by`, of which there must be one, and none twice.
+pub fn distinct<T: Copy + PartialEq>(by: Vec<T>) -> Result<Vec<T>> {
+    if by.is_empty() {
+        return Err(Failure::bad_input("by", "`by` must name at least one dimension"));
+    }
+    let twice = by.iter().enumerate().any(|(index, one)| by[..index].contains(one));
+    if twice {
+        return Err(Failure::bad_input("by", "`by` names a dimension twice"));
+    }
+    Ok(by)
+}

@@ -1,0 +1,135 @@
+//! `errorLookup`, `errorLogs`, `errorGroups`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_graphql::{Context, Object};
+use chrono::TimeDelta;
+
+use super::call::{distinct, reads_rows};
+use crate::domain::matching::Probe;
+use crate::graphql::args::{PageArgs, page_size};
+use crate::graphql::connection::Connection;
+use crate::graphql::error::{Failure, Result};
+use crate::graphql::loader::error_log::ErrorLogOf;
+use crate::graphql::scalar::DateTime;
+use crate::graphql::scope::{Scope, scope};
+use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
+use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
+use crate::store::error_log::{self, ErrorListQuery, ErrorScope};
+
+#[derive(Default)]
+pub struct ErrorLogQuery;
+
+#[Object]
+impl ErrorLogQuery {
+    /// What the provider said about the call of a key at an instant: of the error logs of exactly
+    /// that key within `windowSeconds` of `timestamp` (both ends inclusive), first those with
+    /// `statusCode`; only where none has it, all. Of these the nearest in time; of two as near, the
+    /// later; of two as late, the one with the higher id. Null where there is none.
+    async fn error_lookup(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key of the call: a full key or an `ApiKey` id.")] key: String,
+        #[graphql(desc = "When the call was sent.")] timestamp: DateTime,
+        #[graphql(desc = "The status code of the call; error logs with this code are preferred.")]
+        status_code: Option<i32>,
+        #[graphql(
+            desc = "How far from `timestamp` an error log may lie, 1 to 300 seconds.",
+            default = 100
+        )]
+        window_seconds: Option<i32>,
+    ) -> Option<Result<ErrorLog>> {
+        let found = lookup(scope(ctx), key, timestamp, status_code, window_seconds.unwrap_or(100));
+        found.await.transpose()
+    }
+
+    /// The error logs, page by page, the latest first.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn error_logs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which error logs are meant; all by default.")] filter: Option<
+            ErrorLogFilter,
+        >,
+        #[graphql(desc = "The order of the list.", default_with = "ErrorLogOrder::NewestFirst")]
+        order_by: ErrorLogOrder,
+        #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
+        #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
+        #[graphql(desc = "Only error logs in front of this cursor.")] before: Option<String>,
+    ) -> Result<Connection<ErrorLog>> {
+        let scope = scope(ctx);
+        let errors = error_scope(scope, filter).await?;
+        let page = PageArgs { first, after, last, before };
+        let query = error_list_query(scope, errors, order_by, page)?;
+        let page = if reads_rows(ctx) {
+            error_log::list(scope.db(), &query).await?
+        } else {
+            Default::default()
+        };
+        Ok(Connection::new(page.map(Arc::new).map(ErrorLog), query.scope))
+    }
+
+    /// The error logs by key, model, type or code, or any of these together, the largest group
+    /// first: what goes wrong most, since when, and what it last said.
+    async fn error_groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "By what error logs are grouped, 1 to 4 dimensions.")] by: Vec<
+            ErrorDimension,
+        >,
+        #[graphql(desc = "Which error logs are meant; all by default.")] filter: Option<
+            ErrorLogFilter,
+        >,
+        #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
+    ) -> Result<Vec<ErrorGroup>> {
+        let scope = scope(ctx);
+        let by: Vec<_> = distinct(by)?.into_iter().map(Into::into).collect();
+        let limit = page_size(scope, "first", first.unwrap_or(20))?;
+        let errors = error_scope(scope, filter).await?;
+        let groups = error_log::groups(scope.db(), &errors, &by, limit).await?;
+        let latest = error_log::latest(scope.db(), &errors, &by, &groups).await?;
+        let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
+        let rows: HashMap<_, _> = scope.loader.load_many(ids).await?;
+        let group = |(group, id): (_, Option<i64>)| {
+            Some(ErrorGroup::new(group, ErrorLog(rows.get(&ErrorLogOf(id?))?.clone())))
+        };
+        // A group whose rows were deleted meanwhile is left out.
+        Ok(groups.into_iter().zip(latest).filter_map(group).collect())
+    }
+}
+
+async fn lookup(
+    scope: &Scope,
+    key: String,
+    timestamp: DateTime,
+    code: Option<i32>,
+    window_seconds: i32,
+) -> Result<Option<ErrorLog>> {
+    if !(1..=300).contains(&window_seconds) {
+        let message = format!("`windowSeconds` must be 1 to 300, not {window_seconds}");
+        return Err(Failure::bad_input("windowSeconds", message));
+    }
+    let probe = Probe {
+        key: scope.key(&key).await?.to_string(),
+        at: scope.db().zone().to_stored(timestamp.0),
+        code,
+        window: TimeDelta::seconds(window_seconds.into()),
+    };
+    Ok(scope.loader.load_one(probe).await?.map(ErrorLog))
+}
+
+/// The page that a list of error logs asks for.
+pub fn error_list_query(
+    scope: &Scope,
+    errors: ErrorScope,
+    order: ErrorLogOrder,
+    page: PageArgs,
+) -> Result<ErrorListQuery> {
+    Ok(ErrorListQuery {
+        scope: errors,
+        newest_first: order == ErrorLogOrder::NewestFirst,
+        page: page.request(scope, |_| true)?,
+    })
+}

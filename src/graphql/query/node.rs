@@ -1,0 +1,59 @@
+//! `node`, `nodes`: anything by its global id.
+
+use async_graphql::{Context, ID, Object};
+
+use super::api_key;
+use crate::graphql::error::{Failure, Result};
+use crate::graphql::id::NodeId;
+use crate::graphql::loader::call::CallOf;
+use crate::graphql::loader::error_log::ErrorLogOf;
+use crate::graphql::scope::{Scope, scope};
+use crate::graphql::types::call::Call;
+use crate::graphql::types::error_log::ErrorLog;
+use crate::graphql::types::node::Node;
+
+#[derive(Default)]
+pub struct NodeQuery;
+
+#[Object]
+impl NodeQuery {
+    /// The call, error log or key with a global id; null where there is none any more.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The `id` of a call, an error log or a key.")] id: ID,
+    ) -> Option<Result<Node>> {
+        find(scope(ctx), "id", &id).await.transpose()
+    }
+
+    /// The calls, error logs and keys with these global ids, in their order, null for each of which
+    /// there is none any more.
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
+        let scope = scope(ctx);
+        let most = scope.config().max_page_size as usize;
+        if ids.len() > most {
+            let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
+            return Err(Failure::bad_input("ids", message));
+        }
+        let found = ids.iter().map(|id| find(scope, "ids", id));
+        futures_util::future::try_join_all(found).await
+    }
+}
+
+async fn find(scope: &Scope, argument: &'static str, id: &str) -> Result<Option<Node>> {
+    let loader = &scope.loader;
+    Ok(match NodeId::parse(id) {
+        Some(NodeId::Call(id)) => loader.load_one(CallOf(id)).await?.map(Call).map(Node::Call),
+        Some(NodeId::ErrorLog(id)) => {
+            loader.load_one(ErrorLogOf(id)).await?.map(ErrorLog).map(Node::ErrorLog)
+        }
+        Some(NodeId::ApiKey(id)) => api_key::find(scope, &id).await?.map(Node::ApiKey),
+        None => {
+            return Err(Failure::bad_input(argument, format!("`{id}` is no id of this server")));
+        }
+    })
+}

@@ -1,0 +1,95 @@
+//! The scalars of the contract.
+
+use async_graphql::{InputType, InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use chrono::{DateTime as ChronoDateTime, Datelike, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use crate::domain::duration;
+
+/// An instant. In: RFC 3339 with any offset, `2026-03-01T12:00:00+08:00`; what is finer than
+/// microseconds is cut off. Out: always UTC, `2026-03-01T04:00:00.25Z`, up to microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DateTime(pub ChronoDateTime<Utc>);
+
+#[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let text = text(value)?;
+        let at = ChronoDateTime::parse_from_rfc3339(&text).map_err(|_| {
+            bad(format!("`{text}` is not an instant in RFC 3339 such as 2026-03-01T12:00:00Z"))
+        })?;
+        let at = ChronoDateTime::from_timestamp_micros(at.timestamp_micros());
+        at.filter(|at| (1..=9999).contains(&at.year()))
+            .map(Self)
+            .ok_or_else(|| bad(format!("`{text}` is not in the years 1 to 9999")))
+    }
+
+    fn to_value(&self) -> Value {
+        let text = self.0.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        Value::String(format!("{text}Z"))
+    }
+}
+
+/// A span of time in ISO 8601, of weeks, days, hours, minutes and seconds: `PT1M`, `PT8H`, `P30D`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duration(pub TimeDelta);
+
+#[Scalar(specified_by_url = "https://en.wikipedia.org/wiki/ISO_8601#Durations")]
+impl ScalarType for Duration {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        duration::parse(&text(value)?).map(Self).map_err(bad)
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(duration::format(self.0))
+    }
+}
+
+/// The name of an IANA time zone: `Asia/Shanghai`, `Europe/Berlin`, `UTC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeZone(pub Tz);
+
+#[Scalar(specified_by_url = "https://www.iana.org/time-zones")]
+impl ScalarType for TimeZone {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let name = text(value)?;
+        let zone = name.parse().map(Self);
+        zone.map_err(|_| bad(format!("`{name}` is not an IANA time zone such as Asia/Shanghai")))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.name().to_owned())
+    }
+}
+
+/// A whole number of up to 53 bits, sent as a JSON number: counts outgrow the 32 bits of `Int`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BigInt(pub i64);
+
+#[Scalar]
+impl ScalarType for BigInt {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::Number(number) if number.as_i64().is_some() => {
+                Ok(Self(number.as_i64().unwrap_or_default()))
+            }
+            other => Err(bad(format!("{other} is not a whole number"))),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Number(self.0.into())
+    }
+}
+
+fn text<T: InputType>(value: Value) -> Result<String, InputValueError<T>> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(bad(format!("{other} is not a string"))),
+    }
+}
+
+fn bad<T: InputType>(message: String) -> InputValueError<T> {
+    InputValueError::custom(message).with_extension("code", "BAD_USER_INPUT")
+}

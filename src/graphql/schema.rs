@@ -1,0 +1,44 @@
+//! The schema, its text and the execution of a request.
+
+use async_graphql::{
+    EmptyMutation, EmptySubscription, Request, Response, SDLExportOptions, Schema,
+};
+use chrono::{DateTime, Utc};
+
+use super::batch::Batches;
+use super::query::Query;
+use super::scope::{Scope, Services};
+use super::types::node::Node;
+use crate::config::GraphqlConfig;
+
+pub type CallscopeSchema = Schema<Query, EmptyMutation, EmptySubscription>;
+
+/// The schema with the limits of `config`.
+pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
+    Schema::build(Query::default(), EmptyMutation, EmptySubscription)
+        .register_output_type::<Node>()
+        .limit_depth(config.max_depth as usize)
+        .limit_complexity(config.max_complexity as usize)
+        .limit_aliases(config.max_aliases as usize)
+        .finish()
+}
+
+/// The schema in GraphQL's own language, as it is committed in `schema.graphql`.
+pub fn sdl() -> String {
+    let schema = Schema::build(Query::default(), EmptyMutation, EmptySubscription)
+        .register_output_type::<Node>()
+        .finish();
+    schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items())
+}
+
+/// Answers a request at the moment `now`.
+pub async fn execute(
+    schema: &CallscopeSchema,
+    services: &Services,
+    now: DateTime<Utc>,
+    request: Request,
+) -> Response {
+    let batches = Batches::default();
+    let scope = Scope::new(services.clone(), now, batches.clone());
+    batches.run(schema.execute(request.data(scope))).await
+}

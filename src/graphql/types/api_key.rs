@@ -1,0 +1,220 @@
+//! An API key: who it is, how it fares.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Object};
+
+use super::call::{Call, CallList, CallOrder};
+use super::call_filter::{CallFilter, call_scope};
+use super::call_group::CallGroup;
+use super::error_filter::{ErrorLogFilter, error_scope};
+use super::error_log::{ErrorLog, ErrorLogOrder};
+use super::usage::{CallCounts, LatencyStats};
+use crate::domain::mask::mask;
+use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs};
+use crate::graphql::connection::{Connection, Item};
+use crate::graphql::cursor::{Cursor, KeyCursor};
+use crate::graphql::error::Result;
+use crate::graphql::loader::api_key::SeenOf;
+use crate::graphql::loader::latency::LatencyOf;
+use crate::graphql::loader::models::ModelsOf;
+use crate::graphql::query::call::{call_list_query, has_latency};
+use crate::graphql::query::error_log::error_list_query;
+use crate::graphql::scalar::{DateTime, TimeZone};
+use crate::graphql::scope::{Scope, scope};
+use crate::store::api_key::Seen;
+use crate::store::usage::CountQuery;
+
+/// A key of the pool. What is asked of all keys of a list costs one SQL statement together.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    key: Arc<str>,
+}
+
+impl ApiKey {
+    pub fn new(key: &str) -> Self {
+        Self { key: key.into() }
+    }
+}
+
+#[Object]
+impl ApiKey {
+    /// The global id: the same from every server of this database, and telling nothing of the key.
+    /// It can stand wherever an argument takes a key.
+    pub(super) async fn id(&self, ctx: &Context<'_>) -> ID {
+        ID(scope(ctx).services.keys.id(&self.key).to_string())
+    }
+
+    /// The first four and the last four characters of the key; fewer of a short one.
+    async fn masked(&self) -> String {
+        mask(&self.key)
+    }
+
+    /// The key itself.
+    async fn secret(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
+    /// The time of its first call or error log.
+    async fn first_seen_at(&self, ctx: &Context<'_>) -> Option<Result<DateTime>> {
+        self.seen(ctx, |seen| seen.first).await
+    }
+
+    /// The time of its last call or error log.
+    async fn last_seen_at(&self, ctx: &Context<'_>) -> Option<Result<DateTime>> {
+        self.seen(ctx, |seen| seen.last).await
+    }
+
+    /// How many of its calls succeeded and failed in a window.
+    async fn counts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+    ) -> Result<CallCounts> {
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
+        let query = CountQuery { window, key: Some(self.key.to_string()) };
+        Ok(CallCounts(scope(ctx).loader.load_one(query).await?.unwrap_or_default()))
+    }
+
+    /// How long its calls took in a window.
+    async fn latency(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+    ) -> Result<LatencyStats> {
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
+        let query = LatencyOf { window, key: self.key.to_string() };
+        Ok(scope(ctx).loader.load_one(query).await?.unwrap_or_default().into())
+    }
+
+    /// Its calls in a window, model by model, the one called most first. Calls without a model are a
+    /// group whose `model` is null.
+    async fn models(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+    ) -> Result<Vec<CallGroup>> {
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
+        let latency = has_latency(ctx);
+        let query = ModelsOf { window, key: self.key.to_string(), latency };
+        let groups = scope(ctx).loader.load_one(query).await?.unwrap_or_default();
+        Ok(groups.into_iter().map(CallGroup::from).collect())
+    }
+
+    /// Its calls in a window, page by page.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn calls(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        time_zone: Option<TimeZone>,
+        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
+            CallFilter,
+        >,
+        #[graphql(desc = "The order of the list.", default_with = "CallOrder::NewestFirst")]
+        order_by: CallOrder,
+        #[graphql(desc = "The first so many calls.")] first: Option<i32>,
+        #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many calls.")] last: Option<i32>,
+        #[graphql(desc = "Only calls in front of this cursor.")] before: Option<String>,
+    ) -> Result<Connection<Call>> {
+        let scope = scope(ctx);
+        let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
+        let calls = call_scope(scope, window, Some(self.key.to_string()), filter).await?;
+        let page = PageArgs { first, after, last, before };
+        let query = call_list_query(scope, calls, order_by, page)?;
+        let list = CallList { scope: query.scope.clone(), order: query.order };
+        let page = scope.loader.load_one(query).await?.unwrap_or_default();
+        Ok(Connection::new(page.map(Call), list))
+    }
+
+    /// Its error logs, page by page.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
+    async fn error_logs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which of the error logs are meant; all by default.")] filter: Option<
+            ErrorLogFilter,
+        >,
+        #[graphql(desc = "The order of the list.", default_with = "ErrorLogOrder::NewestFirst")]
+        order_by: ErrorLogOrder,
+        #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
+        #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
+        #[graphql(desc = "Only error logs in front of this cursor.")] before: Option<String>,
+    ) -> Result<Connection<ErrorLog>> {
+        let scope = scope(ctx);
+        let mut errors = error_scope(scope, filter).await?;
+        let own = self.key.to_string();
+        let allowed = errors.keys.is_none_or(|keys| keys.contains(&own));
+        errors.keys = Some(if allowed { vec![own] } else { vec![] });
+        let page = PageArgs { first, after, last, before };
+        let query = error_list_query(scope, errors, order_by, page)?;
+        let list = query.scope.clone();
+        let page = scope.loader.load_one(query).await?.unwrap_or_default();
+        Ok(Connection::new(page.map(ErrorLog), list))
+    }
+}
+
+impl ApiKey {
+    async fn seen(
+        &self,
+        ctx: &Context<'_>,
+        end: impl Fn(Seen) -> chrono::DateTime<chrono::Utc>,
+    ) -> Option<Result<DateTime>> {
+        match scope(ctx).loader.load_one(SeenOf(self.key.to_string())).await {
+            Ok(seen) => seen.map(|seen| Ok(DateTime(end(seen)))),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+impl Item for ApiKey {
+    /// How many keys the list has, which was read whole.
+    type List = KeyList;
+
+    fn cursor(&self, list: &KeyList) -> String {
+        KeyCursor(list.services.keys.id(&self.key).to_string()).encode()
+    }
+
+    async fn count(_: &Scope, list: &KeyList) -> Result<i64> {
+        Ok(list.count)
+    }
+}
+
+/// The keys that a search found.
+pub struct KeyList {
+    pub services: crate::graphql::scope::Services,
+    pub count: i64,
+}

@@ -1,0 +1,136 @@
+//! A call.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, Object};
+
+use super::api_key::ApiKey;
+use super::error_log::ErrorLog;
+use crate::domain::matching::Probe;
+use crate::graphql::connection::Item;
+use crate::graphql::cursor::Cursor;
+use crate::graphql::error::Result;
+use crate::graphql::id::call_id;
+use crate::graphql::scalar::{BigInt, DateTime};
+use crate::graphql::scope::{Scope, scope};
+use crate::store::call::{self, CallCursor, CallRow, CallScope};
+
+/// How far from a failed call its error log may lie.
+const ERROR_LOG_WINDOW: chrono::TimeDelta = chrono::TimeDelta::seconds(300);
+
+/// Whether a call succeeded.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStatus {
+    /// The status code is 200 to 299.
+    Success,
+    /// Any other status code, or none.
+    Failure,
+}
+
+impl CallStatus {
+    pub fn of(success: bool) -> Self {
+        if success { Self::Success } else { Self::Failure }
+    }
+}
+
+/// The order of a list of calls; of calls that are equal in it, ids decide.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "call::CallOrder")]
+pub enum CallOrder {
+    /// By time, the latest call first.
+    NewestFirst,
+    /// By time, the earliest call first.
+    OldestFirst,
+    /// By latency, the longest first; calls without a latency come last.
+    SlowestFirst,
+}
+
+/// One call that the gateway sent to the provider. Each retry is a call of its own.
+#[derive(Clone)]
+pub struct Call(pub Arc<CallRow>);
+
+#[Object]
+impl Call {
+    /// The global id, for `node`.
+    pub(super) async fn id(&self) -> ID {
+        call_id(self.0.id)
+    }
+
+    /// The id of the row in `t_request_log`.
+    async fn database_id(&self) -> BigInt {
+        BigInt(self.0.id)
+    }
+
+    /// When the call was sent. A stored time that cannot be read is shown as 1970.
+    async fn timestamp(&self) -> DateTime {
+        DateTime(self.0.timestamp)
+    }
+
+    /// The key that the call was made with; null where none was recorded.
+    async fn api_key(&self) -> Option<ApiKey> {
+        self.0.key.as_deref().map(ApiKey::new)
+    }
+
+    /// The model that was called.
+    async fn model(&self) -> Option<&str> {
+        self.0.model.as_deref()
+    }
+
+    /// Whether the call succeeded.
+    async fn status(&self) -> CallStatus {
+        CallStatus::of(self.0.is_success())
+    }
+
+    /// The HTTP status of the provider's answer; null where no answer came.
+    async fn status_code(&self) -> Option<i32> {
+        self.0.status_code
+    }
+
+    /// How long the call took, in milliseconds.
+    async fn latency_ms(&self) -> Option<i32> {
+        self.0.latency_ms
+    }
+
+    /// What the provider said about a failed call: of the error logs of the same key within 300
+    /// seconds, first those with the call's status code, the nearest in time. Null for a call that
+    /// succeeded, and where there is none. All of a request together cost one SQL statement.
+    async fn error_log(&self, ctx: &Context<'_>) -> Option<Result<ErrorLog>> {
+        let loader = &scope(ctx).loader;
+        match loader.load_one(self.probe()?).await {
+            Ok(found) => found.map(ErrorLog).map(Ok),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+impl Call {
+    /// What is looked for among the error logs; nothing for a call that succeeded or has no key.
+    fn probe(&self) -> Option<Probe> {
+        let row = &self.0;
+        (!row.is_success()).then_some(())?;
+        Some(Probe {
+            key: row.key.clone()?,
+            at: row.stored.at,
+            code: row.status_code,
+            window: ERROR_LOG_WINDOW,
+        })
+    }
+}
+
+/// What a list of calls was selected by.
+pub struct CallList {
+    pub scope: CallScope,
+    pub order: call::CallOrder,
+}
+
+impl Item for Call {
+    type List = CallList;
+
+    fn cursor(&self, list: &CallList) -> String {
+        CallCursor::of(&self.0, list.order).encode()
+    }
+
+    async fn count(scope: &Scope, list: &CallList) -> Result<i64> {
+        Ok(call::count(scope.db(), &list.scope).await?)
+    }
+}

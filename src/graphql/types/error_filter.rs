@@ -1,0 +1,81 @@
+//! Which error logs are meant.
+
+use async_graphql::InputObject;
+
+use crate::domain::mask::contains_ignoring_case;
+use crate::graphql::error::{Failure, Result};
+use crate::graphql::scalar::DateTime;
+use crate::graphql::scope::Scope;
+use crate::store::error_log::ErrorScope;
+
+/// The longest text that is searched for, in characters.
+const MAX_NEEDLE: usize = 500;
+
+/// Which error logs are meant: every field that is given must hold. An empty list matches none.
+#[derive(InputObject, Clone, Debug, Default)]
+pub struct ErrorLogFilter {
+    /// Error logs of keys that hold this text anywhere. Letter case does not matter; `%`, `_` and
+    /// `*` are plain characters.
+    key_contains: Option<String>,
+    /// Error logs of one of these keys, each a full key or an `ApiKey` id.
+    keys: Option<Vec<String>>,
+    /// Error logs of one of these models, by their exact names.
+    models: Option<Vec<String>>,
+    /// Error logs of one of these types, by their exact names.
+    error_types: Option<Vec<String>>,
+    /// Error logs with one of these codes.
+    error_codes: Option<Vec<i32>>,
+    /// Error logs whose type or message holds this text anywhere. Letter case does not matter; `%`,
+    /// `_` and `*` are plain characters.
+    contains: Option<String>,
+    /// Error logs of this instant and later.
+    since: Option<DateTime>,
+    /// Error logs before this instant.
+    until: Option<DateTime>,
+}
+
+/// The error logs that match `filter`.
+pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Result<ErrorScope> {
+    let filter = filter.unwrap_or_default();
+    if let (Some(since), Some(until)) = (filter.since, filter.until)
+        && since.0 >= until.0
+    {
+        return Err(Failure::bad_input("filter", "`since` must be before `until`"));
+    }
+    for needle in [&filter.key_contains, &filter.contains].into_iter().flatten() {
+        check_needle("filter", needle)?;
+    }
+    let mut keys = match filter.keys {
+        Some(texts) => Some(scope.keys(texts).await?),
+        None => None,
+    };
+    if let Some(needle) = filter.key_contains {
+        let mut found = scope.services.keys.list(scope.db()).await?;
+        found.retain(|key| {
+            contains_ignoring_case(key, &needle)
+                && keys.as_ref().is_none_or(|keys| keys.contains(key))
+        });
+        keys = Some(found);
+    }
+    Ok(ErrorScope {
+        keys,
+        models: filter.models,
+        error_types: filter.error_types,
+        error_codes: filter.error_codes,
+        contains: filter.contains,
+        since: filter.since.map(|since| since.0),
+        until: filter.until.map(|until| until.0),
+    })
+}
+
+/// Refuses a text that cannot be searched for.
+pub fn check_needle(argument: &'static str, needle: &str) -> Result<()> {
+    if needle.chars().count() > MAX_NEEDLE {
+        let message = format!("a text to search for has at most {MAX_NEEDLE} characters");
+        return Err(Failure::bad_input(argument, message));
+    }
+    if needle.contains('\0') {
+        return Err(Failure::bad_input(argument, "a text to search for holds no NUL character"));
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! An error log and groups of them.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, Json, Object, SimpleObject};
+
+use super::api_key::ApiKey;
+use crate::graphql::connection::Item;
+use crate::graphql::cursor::Cursor;
+use crate::graphql::error::Result;
+use crate::graphql::id::error_log_id;
+use crate::graphql::loader::error_log::RequestOf;
+use crate::graphql::scalar::{BigInt, DateTime};
+use crate::graphql::scope::{Scope, scope};
+use crate::store::error_log::{self, ErrorCursor, ErrorGroupRow, ErrorLogRow, ErrorScope};
+
+/// The order of a list of error logs; of those at the same instant, ids decide.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorLogOrder {
+    /// The latest first.
+    NewestFirst,
+    /// The earliest first.
+    OldestFirst,
+}
+
+/// What the provider, or the gateway, said about a failed call.
+#[derive(Clone)]
+pub struct ErrorLog(pub Arc<ErrorLogRow>);
+
+#[Object]
+impl ErrorLog {
+    /// The global id, for `node`.
+    pub(super) async fn id(&self) -> ID {
+        error_log_id(self.0.id)
+    }
+
+    /// The id of the row in `t_error_logs`.
+    async fn database_id(&self) -> BigInt {
+        BigInt(self.0.id)
+    }
+
+    /// When the failure was logged: with the call, or later by up to its latency. A stored time that
+    /// cannot be read is shown as 1970.
+    async fn timestamp(&self) -> DateTime {
+        DateTime(self.0.timestamp)
+    }
+
+    /// The key of the failed call.
+    async fn api_key(&self) -> Option<ApiKey> {
+        self.0.key.as_deref().map(ApiKey::new)
+    }
+
+    /// The model that was called.
+    async fn model(&self) -> Option<&str> {
+        self.0.model.as_deref()
+    }
+
+    /// The part of the gateway that failed, as it names it.
+    async fn error_type(&self) -> Option<&str> {
+        self.0.error_type.as_deref()
+    }
+
+    /// The status code of the failure.
+    async fn error_code(&self) -> Option<i32> {
+        self.0.error_code
+    }
+
+    /// The provider's own words, often JSON (the column `error_log`).
+    async fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// The request that failed (the column `request_msg`), prompts included; null where none was
+    /// kept. A stored text that is no JSON is shown as a string.
+    async fn request(&self, ctx: &Context<'_>) -> Option<Result<Json<serde_json::Value>>> {
+        match scope(ctx).loader.load_one(RequestOf(self.0.id)).await {
+            Ok(request) => request.map(Json).map(Ok),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+impl Item for ErrorLog {
+    type List = ErrorScope;
+
+    fn cursor(&self, _: &ErrorScope) -> String {
+        ErrorCursor { stored: self.0.stored.clone(), id: self.0.id }.encode()
+    }
+
+    async fn count(scope: &Scope, list: &ErrorScope) -> Result<i64> {
+        Ok(error_log::count(scope.db(), list).await?)
+    }
+}
+
+/// By what error logs are grouped.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "error_log::ErrorDimension")]
+pub enum ErrorDimension {
+    /// The key of the failed call.
+    ApiKey,
+    /// The model that was called.
+    Model,
+    /// The part of the gateway that failed.
+    ErrorType,
+    /// The status code of the failure.
+    ErrorCode,
+}
+
+/// The error logs that agree in the dimensions grouped by. The fields of these are set (null where
+/// the error logs have no such value), those of other dimensions are null.
+#[derive(SimpleObject)]
+pub struct ErrorGroup {
+    /// The key of the group, when grouped by `API_KEY`.
+    api_key: Option<ApiKey>,
+    /// The model of the group, when grouped by `MODEL`.
+    model: Option<String>,
+    /// The error type of the group, when grouped by `ERROR_TYPE`.
+    error_type: Option<String>,
+    /// The error code of the group, when grouped by `ERROR_CODE`.
+    error_code: Option<i32>,
+    /// How many error logs the group has.
+    count: BigInt,
+    /// The time of the first of them.
+    first_seen_at: DateTime,
+    /// The time of the last of them.
+    last_seen_at: DateTime,
+    /// The last of them; of several at that instant, the one with the highest id.
+    latest: ErrorLog,
+}
+
+impl ErrorGroup {
+    pub fn new(row: ErrorGroupRow, latest: ErrorLog) -> Self {
+        Self {
+            api_key: row.key.as_deref().map(ApiKey::new),
+            model: row.model,
+            error_type: row.error_type,
+            error_code: row.error_code,
+            count: BigInt(row.count),
+            first_seen_at: DateTime(row.first_seen_at),
+            last_seen_at: DateTime(row.last_seen_at),
+            latest,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The types of the schema: one file each.
+
+pub mod api_key;
+pub mod call;
+pub mod call_filter;
+pub mod call_group;
+pub mod error_filter;
+pub mod error_log;
+pub mod node;
+pub mod server_info;
+pub mod usage;

@@ -1,0 +1,168 @@
+//! GraphQL over HTTP: POST, and GET for queries alone.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_graphql::parser::types::OperationType;
+use async_graphql::{ErrorExtensionValues, PathSegment, Request, Response, ServerError, Value};
+use async_graphql_axum::GraphQLRequest;
+use axum::extract::{FromRequest, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::json;
+
+use super::negotiate::{MediaType, accepted, is_json};
+use super::problem::Problem;
+use super::router::AppState;
+use crate::error::Error;
+use crate::graphql::schema;
+
+type HttpResult = Result<axum::response::Response, Problem>;
+
+pub(super) async fn get(
+    State(state): State<AppState>,
+    request: axum::extract::Request,
+) -> HttpResult {
+    let media_type = negotiate(request.headers())?;
+    let request = GraphQLRequest::<Problem>::from_request(request, &()).await?;
+    let mut request = request.into_inner();
+    if let Ok(operation) = operation_type(&mut request)
+        && operation != OperationType::Query
+    {
+        let message = "only queries can be sent by GET; send this operation by POST";
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
+    }
+    Ok(answer(&state, request, media_type).await)
+}
+
+pub(super) async fn post(
+    State(state): State<AppState>,
+    request: axum::extract::Request,
+) -> HttpResult {
+    let media_type = negotiate(request.headers())?;
+    if !is_json(request.headers()) {
+        let message = "the body must have the Content-Type application/json, in UTF-8";
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            message,
+        ));
+    }
+    let request = GraphQLRequest::<Problem>::from_request(request, &()).await?;
+    Ok(answer(&state, request.into_inner(), media_type).await)
+}
+
+fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    accepted(headers).ok_or_else(|| {
+        let message = "responses are application/graphql-response+json or application/json";
+        Problem::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
+    })
+}
+
+/// The kind of the operation that would run.
+fn operation_type(request: &mut Request) -> Result<OperationType, ServerError> {
+    let name = request.operation_name.clone();
+    let document = request.parsed_query()?;
+    let mut operations = document.operations.iter();
+    let operation = operations.find(|(operation, _)| match &name {
+        Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
+        None => true,
+    });
+    Ok(operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty))
+}
+
+async fn answer(
+    state: &AppState,
+    mut request: Request,
+    media_type: MediaType,
+) -> axum::response::Response {
+    let parsed = request.parsed_query().map(|_| ());
+    let response = match parsed {
+        Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
+        Ok(()) => {
+            let running =
+                schema::execute(&state.schema, &state.services, state.clock.now(), request);
+            match tokio::time::timeout(state.timeout, running).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let timeout = ServerError::new(Error::Timeout.to_string(), None);
+                    Response::from_errors(vec![with_code(timeout, Error::Timeout.code())])
+                }
+            }
+        }
+    };
+    into_http(response, media_type)
+}
+
+/// The response as the media type has it: under `application/graphql-response+json` the status
+/// tells whether there is `data`.
+fn into_http(mut response: Response, media_type: MediaType) -> axum::response::Response {
+    response.errors.iter_mut().for_each(finish_error);
+    // An error without a path is one of the request itself, which then has no data at all.
+    let refused =
+        response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
+    let status = match media_type {
+        MediaType::GraphqlResponse if refused => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    let headers = [(CONTENT_TYPE, media_type.name())];
+    let body = if refused {
+        serde_json::to_vec(&json!({ "errors": response.errors }))
+    } else {
+        serde_json::to_vec(&response)
+    };
+    match body {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a response could not be written");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
+                .into_response()
+        }
+    }
+}
+
+/// Gives every error its code. Faults of ours are logged here, once, and told by a request id alone.
+fn finish_error(error: &mut ServerError) {
+    match error.source::<Error>() {
+        Some(Error::Internal(source)) => {
+            let id = next_request_id();
+            tracing::error!(request_id = id, path = path_text(&error.path), %source, "internal error");
+            let extensions = error.extensions.get_or_insert_default();
+            extensions.set("requestId", id);
+        }
+        Some(Error::DatabaseUnavailable(source)) => {
+            tracing::error!(path = path_text(&error.path), %source, "database unavailable");
+        }
+        Some(_) => {}
+        None => {
+            // async-graphql's own: a value that does not fit its type, or an invalid document.
+            let of_input = error.message.starts_with("Failed to parse")
+                || error.message.starts_with("Expected input type")
+                || error.message.starts_with("Invalid value for argument");
+            let code = if of_input { "BAD_USER_INPUT" } else { "GRAPHQL_VALIDATION_FAILED" };
+            *error = with_code(std::mem::replace(error, ServerError::new("", None)), code);
+        }
+    }
+}
+
+fn with_code(mut error: ServerError, code: &str) -> ServerError {
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    if extensions.get("code").is_none() {
+        extensions.set("code", code);
+    }
+    error
+}
+
+fn path_text(path: &[PathSegment]) -> String {
+    let segment = |segment: &PathSegment| match segment {
+        PathSegment::Field(name) => name.clone(),
+        PathSegment::Index(index) => index.to_string(),
+    };
+    path.iter().map(segment).collect::<Vec<_>>().join(".")
+}
+
+/// Unique in this process, and unlikely to be met in another one's log.
+fn next_request_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

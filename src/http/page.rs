@@ -1,0 +1,18 @@
+//! Pages and texts: GraphiQL, the schema.
+
+use async_graphql::http::GraphiQLSource;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, IntoResponse};
+
+use super::router::AppState;
+
+/// GraphiQL, which explores the schema.
+pub(super) async fn graphiql() -> Html<String> {
+    Html(GraphiQLSource::build().endpoint("/graphql").title("Callscope GraphiQL").finish())
+}
+
+/// The schema in GraphQL's own language, to generate clients from.
+pub(super) async fn schema(State(state): State<AppState>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], state.sdl.to_string())
+}

@@ -1,0 +1,38 @@
+//! The routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use super::{graphql, health, page, problem};
+use crate::clock::Clock;
+use crate::graphql::schema::CallscopeSchema;
+use crate::graphql::scope::Services;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    pub schema: CallscopeSchema,
+    pub services: Services,
+    pub clock: Clock,
+    pub timeout: Duration,
+    pub sdl: Arc<str>,
+}
+
+pub fn router(state: AppState, max_body_bytes: usize) -> Router {
+    Router::new()
+        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/graphiql", get(page::graphiql))
+        .route("/schema.graphql", get(page::schema))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/", get(async || Redirect::temporary("/graphiql")))
+        .layer(RequestBodyLimitLayer::new(max_body_bytes))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .with_state(state)
+}

@@ -1,0 +1,106 @@
+//! API keys: which there are, when they were seen.
+
+use chrono::{DateTime, Utc};
+use entity::{error_log, request_log};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{EntityName, Iden};
+
+use super::connect::Database;
+use super::page::union_all;
+use super::rows::{StoredTime, columns};
+use crate::error::Result;
+
+/// Steps from each key to the next one through the indexes, so that the cost follows the number of
+/// keys, not that of calls.
+const DISTINCT_KEYS: &str = "\
+WITH RECURSIVE calls(k) AS (\
+  SELECT MIN(api_key) FROM t_request_log \
+  UNION ALL \
+  SELECT (SELECT MIN(api_key) FROM t_request_log WHERE api_key > calls.k) \
+  FROM calls WHERE calls.k IS NOT NULL\
+), errors(k) AS (\
+  SELECT MIN(gemini_key) FROM t_error_logs \
+  UNION ALL \
+  SELECT (SELECT MIN(gemini_key) FROM t_error_logs WHERE gemini_key > errors.k) \
+  FROM errors WHERE errors.k IS NOT NULL\
+) SELECT k AS c0 FROM calls WHERE k IS NOT NULL \
+UNION SELECT k AS c0 FROM errors WHERE k IS NOT NULL";
+
+/// Every key of a call or an error log, in the order of its bytes. One statement.
+pub async fn list(db: &Database) -> Result<Vec<String>> {
+    let mut keys: Vec<String> =
+        db.fetch_text::<(String,)>(DISTINCT_KEYS, 1).await?.into_iter().map(|row| row.0).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+/// The times of a key's first and last call or error log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub first: DateTime<Utc>,
+    pub last: DateTime<Utc>,
+}
+
+impl Seen {
+    fn and(self, other: Self) -> Self {
+        Self { first: Ord::min(self.first, other.first), last: Ord::max(self.last, other.last) }
+    }
+}
+
+/// When each of `keys` was seen, in their order. One statement for 50 keys, with the two ends of
+/// the two index ranges of each.
+pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
+    let mut seen: Vec<Option<Seen>> = vec![None; keys.len()];
+    for (chunk, start) in keys.chunks(50).zip((0..).step_by(50)) {
+        let branches = chunk.iter().zip(start..).flat_map(|(key, index)| {
+            [
+                ends::<request_log::Entity, _, _>(
+                    db,
+                    (request_log::Column::ApiKey, request_log::Column::RequestTime),
+                    key,
+                    index,
+                ),
+                ends::<error_log::Entity, _, _>(
+                    db,
+                    (error_log::Column::GeminiKey, error_log::Column::RequestTime),
+                    key,
+                    index,
+                ),
+            ]
+        });
+        let Some(union) = union_all(branches) else { continue };
+        type Columns = (i64, Option<StoredTime>, Option<StoredTime>);
+        for (index, first, last) in db.fetch::<Columns>(&union, 3).await? {
+            let (Some(first), Some(last)) = (first, last) else { continue };
+            let found = Seen { first: db.zone().to_utc(first.at), last: db.zone().to_utc(last.at) };
+            let known = &mut seen[index as usize];
+            *known = Some(known.map_or(found, |known| known.and(found)));
+        }
+    }
+    Ok(seen)
+}
+
+/// The first and the last time of a key in one table, as two scalar subqueries: asked for together,
+/// they would read the whole range.
+fn ends<E: EntityName + Default, K: Iden + Copy, T: Iden + Copy>(
+    db: &Database,
+    (key_column, time_column): (K, T),
+    key: &String,
+    index: usize,
+) -> SelectStatement {
+    let dialect = db.dialect();
+    let end = |end: Expr| {
+        let mut select = Query::select();
+        select
+            .expr(end)
+            .from(E::default().table_ref())
+            .cond_where(dialect.text_in(key_column, [key]))
+            .cond_where(dialect.time_range(time_column, None, None));
+        Expr::SubQuery(None, Box::new(select.take().into()))
+    };
+    let mut branch = Query::select();
+    let time = || Expr::col(time_column);
+    columns(&mut branch, [Expr::cust(index.to_string()), end(time().min()), end(time().max())]);
+    branch
+}

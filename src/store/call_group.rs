@@ -1,0 +1,153 @@
+//! Groups and series of calls, with exact latency percentiles.
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use entity::request_log::Column;
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order};
+
+use super::call::{CallScope, succeeded};
+pub use super::call_stats::CallStats;
+use super::call_stats::{self, StatsRow};
+use super::connect::Database;
+use super::dialect::Dialect;
+use super::rows::int;
+use crate::domain::bucket::{Run, runs};
+use crate::error::Result;
+
+/// By what calls are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallDimension {
+    ApiKey,
+    Model,
+    StatusCode,
+    Success,
+}
+
+impl CallDimension {
+    fn expression(self, dialect: Dialect) -> Expr {
+        match self {
+            Self::ApiKey => dialect.text(Column::ApiKey),
+            Self::Model => dialect.text(Column::ModelName),
+            Self::StatusCode => dialect.integer(Column::StatusCode),
+            Self::Success => CaseStatement::new().case(succeeded(), 1).finally(0).into(),
+        }
+    }
+
+    /// Its column in the inner statements.
+    fn alias(self) -> &'static str {
+        match self {
+            Self::ApiKey => "by_key",
+            Self::Model => "by_model",
+            Self::StatusCode => "by_code",
+            Self::Success => "by_success",
+        }
+    }
+}
+
+/// The order of groups; of groups that are equal in it, the larger comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GroupOrder {
+    Total,
+    Failure,
+    FailureRate,
+    P95Latency,
+}
+
+impl GroupOrder {
+    /// What is sorted by before the total.
+    fn expression(self) -> Option<&'static str> {
+        match self {
+            Self::Total => None,
+            Self::Failure => Some("total - success"),
+            Self::FailureRate => Some("(total - success) * 1.0 / total"),
+            // The percentile in exact hundredths.
+            Self::P95Latency => Some(
+                "COALESCE(p95_below * 100 + (p95_above - p95_below) * ((95 * (n - 1)) % 100), -1)",
+            ),
+        }
+    }
+}
+
+/// Which groups are wanted, and whether with latencies, which cost the database a sort.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupQuery {
+    pub scope: CallScope,
+    pub by: Vec<CallDimension>,
+    pub order: GroupOrder,
+    pub limit: u32,
+    pub latency: bool,
+}
+
+/// The calls that agree in the dimensions grouped by; the other fields are none.
+#[derive(Clone, Debug)]
+pub struct GroupRow {
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub status_code: Option<i32>,
+    pub success: Option<bool>,
+    pub stats: CallStats,
+}
+
+/// The groups of calls, sorted, at most `limit`. One statement.
+pub async fn groups(db: &Database, query: &GroupQuery) -> Result<Vec<GroupRow>> {
+    let dialect = db.dialect();
+    let dimensions: Vec<(&'static str, Expr)> =
+        query.by.iter().map(|by| (by.alias(), by.expression(dialect))).collect();
+    let mut select = call_stats::select(db, &query.scope, &dimensions, query.latency);
+    if let Some(rank) = query.order.expression() {
+        select.order_by_expr(Expr::cust(rank), Order::Desc);
+    }
+    select.order_by("total", Order::Desc);
+    for dimension in &query.by {
+        select.order_by_expr(Expr::col(dimension.alias()).is_null(), Order::Asc);
+        select.order_by(dimension.alias(), Order::Asc);
+    }
+    select.limit(query.limit.into());
+    let rows = call_stats::fetch(db, &select).await?;
+    Ok(rows.into_iter().map(group_row).collect())
+}
+
+fn group_row(row: StatsRow) -> GroupRow {
+    GroupRow {
+        stats: row.stats(),
+        key: row.by_key,
+        model: row.by_model,
+        status_code: int(row.by_code),
+        success: row.by_success.map(|success| success == 1),
+    }
+}
+
+/// The calls of each bucket, whose ends are `bounds`; a bucket without calls is all zeros. One
+/// statement.
+pub async fn series(
+    db: &Database,
+    scope: &CallScope,
+    bounds: &[DateTime<Utc>],
+    latency: bool,
+) -> Result<Vec<CallStats>> {
+    let mut buckets = vec![CallStats::default(); bounds.len().saturating_sub(1)];
+    if buckets.is_empty() {
+        return Ok(buckets);
+    }
+    let stored: Vec<NaiveDateTime> = bounds.iter().map(|at| db.zone().to_stored(*at)).collect();
+    let number = bucket_number(db.dialect(), &runs(&stored));
+    let select = call_stats::select(db, scope, &[("by_bucket", number)], latency);
+    for row in call_stats::fetch(db, &select).await? {
+        let bucket = row.by_bucket.and_then(|number| usize::try_from(number).ok());
+        if let Some(bucket) = bucket.and_then(|number| buckets.get_mut(number)) {
+            *bucket = row.stats();
+        }
+    }
+    Ok(buckets)
+}
+
+/// The number of the bucket that a call falls into: a division for each run of buckets.
+fn bucket_number(dialect: Dialect, runs: &[Run]) -> Expr {
+    let number = |run: &Run| dialect.bucket(Column::RequestTime, run);
+    let [runs @ .., last] = runs else { return Expr::val(0) };
+    let ends = runs.iter().skip(1).chain([last]).map(|next| dialect.range_end(next.start));
+    let mut case = CaseStatement::new();
+    for (run, end) in runs.iter().zip(ends) {
+        case = case.case(Expr::col(Column::RequestTime).lt(end), number(run));
+    }
+    if runs.is_empty() { number(last) } else { case.finally(number(last)).into() }
+}

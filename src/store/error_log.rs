@@ -1,0 +1,313 @@
+//! Error logs: lists, groups, single ones, the requests they keep.
+
+use chrono::{DateTime, Utc};
+use entity::error_log::{Column, Entity};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
+
+use super::connect::Database;
+use super::page::{Keyset, Page, PageRequest, tagged_union, union_all};
+use super::rows::{StoredTime, columns, int};
+use crate::error::Result;
+
+/// A stored error log, without the request that failed, which may be large.
+#[derive(Clone, Debug)]
+pub struct ErrorLogRow {
+    pub id: i64,
+    pub timestamp: DateTime<Utc>,
+    /// The time as it is stored.
+    pub stored: StoredTime,
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub error_type: Option<String>,
+    pub error_code: Option<i32>,
+    pub message: Option<String>,
+}
+
+/// Which error logs are meant; all must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ErrorScope {
+    pub keys: Option<Vec<String>>,
+    pub models: Option<Vec<String>>,
+    pub error_types: Option<Vec<String>>,
+    pub error_codes: Option<Vec<i32>>,
+    /// A literal part of the error type or the message, letter case aside.
+    pub contains: Option<String>,
+    pub since: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl ErrorScope {
+    fn condition(&self, db: &Database) -> Condition {
+        let dialect = db.dialect();
+        let stored = |at: Option<DateTime<Utc>>| at.map(|at| db.zone().to_stored(at));
+        Condition::all()
+            .add(dialect.time_range(Column::RequestTime, stored(self.since), stored(self.until)))
+            .add_option(self.keys.as_ref().map(|keys| dialect.text_in(Column::GeminiKey, keys)))
+            .add_option(self.models.as_ref().map(|names| dialect.text_in(Column::ModelName, names)))
+            .add_option(
+                self.error_types.as_ref().map(|types| dialect.text_in(Column::ErrorType, types)),
+            )
+            .add_option(
+                self.error_codes.clone().map(|codes| Expr::col(Column::ErrorCode).is_in(codes)),
+            )
+            .add_option(self.contains.as_deref().map(|needle| {
+                Condition::any()
+                    .add(dialect.contains(Column::ErrorType, needle))
+                    .add(dialect.contains(Column::ErrorLog, needle))
+            }))
+    }
+}
+
+/// Where an error log stands in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorCursor {
+    pub stored: StoredTime,
+    pub id: i64,
+}
+
+/// A page of error logs that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorListQuery {
+    pub scope: ErrorScope,
+    pub newest_first: bool,
+    pub page: PageRequest<ErrorCursor>,
+}
+
+pub(super) type Columns =
+    (i64, StoredTime, Option<String>, Option<String>, Option<String>, Option<i64>, Option<String>);
+
+/// One page of error logs. One statement.
+pub async fn list(db: &Database, query: &ErrorListQuery) -> Result<Page<ErrorLogRow>> {
+    let (select, width) = list_statement(db, query);
+    let rows = db.fetch::<Columns>(&select, width).await?;
+    Ok(query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect()))
+}
+
+fn list_statement(db: &Database, query: &ErrorListQuery) -> (SelectStatement, usize) {
+    let (mut select, width) = select(db);
+    let dialect = db.dialect();
+    select.cond_where(query.scope.condition(db));
+    Keyset::by(Column::RequestTime, query.newest_first)
+        .apply(&mut select, &query.page, |cursor| (cursor.stored.value(dialect), cursor.id));
+    (select, width)
+}
+
+/// Many pages at once, in the order of `queries`. One statement for 100 of them.
+pub async fn list_many(
+    db: &Database,
+    queries: &[ErrorListQuery],
+) -> Result<Vec<Page<ErrorLogRow>>> {
+    let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
+    for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
+        let pages = chunk.iter().map(|query| list_statement(db, query));
+        let Some(union) = tagged_union(pages, start) else { continue };
+        type Tagged = (
+            i64,
+            StoredTime,
+            Option<String>,
+            Option<String>,
+            Option<String>,
+            Option<i64>,
+            Option<String>,
+            i64,
+        );
+        for (id, stored, key, model, kind, code, message, tag) in
+            db.fetch::<Tagged>(&union, 8).await?
+        {
+            let row = (id, stored, key, model, kind, code, message);
+            rows[tag as usize].push(error_log_row(db, row));
+        }
+    }
+    Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
+}
+
+/// How many error logs there are, however many pages they fill.
+pub async fn count(db: &Database, scope: &ErrorScope) -> Result<i64> {
+    let mut select = Query::select();
+    columns(&mut select, [Expr::cust("COUNT(*)")]);
+    select.from(Entity).cond_where(scope.condition(db));
+    Ok(db.fetch::<(i64,)>(&select, 1).await?.first().map_or(0, |row| row.0))
+}
+
+/// The error logs with these ids, in no order.
+pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
+    let (mut select, width) = select(db);
+    select
+        .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
+        .cond_where(db.dialect().time_range(Column::RequestTime, None, None));
+    let rows = db.fetch::<Columns>(&select, width).await?;
+    Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
+}
+
+/// The requests that these error logs keep, as the text of their JSON.
+pub async fn find_requests(db: &Database, ids: &[i64]) -> Result<Vec<(i64, String)>> {
+    let dialect = db.dialect();
+    let mut select = Query::select();
+    columns(&mut select, [dialect.integer(Column::Id), dialect.json_text(Column::RequestMsg)]);
+    select
+        .from(Entity)
+        .and_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
+        .and_where(Expr::col(Column::RequestMsg).is_not_null());
+    db.fetch::<(i64, String)>(&select, 2).await
+}
+
+/// By what error logs are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorDimension {
+    ApiKey,
+    Model,
+    ErrorType,
+    ErrorCode,
+}
+
+/// The error logs that agree in the dimensions grouped by; the other fields are none.
+#[derive(Clone, Debug)]
+pub struct ErrorGroupRow {
+    pub key: Option<String>,
+    pub model: Option<String>,
+    pub error_type: Option<String>,
+    pub error_code: Option<i32>,
+    pub count: i64,
+    pub first_seen_at: DateTime<Utc>,
+    pub last_seen_at: DateTime<Utc>,
+    last_stored: StoredTime,
+}
+
+/// The largest groups first. One statement.
+pub async fn groups(
+    db: &Database,
+    scope: &ErrorScope,
+    by: &[ErrorDimension],
+    limit: u32,
+) -> Result<Vec<ErrorGroupRow>> {
+    type Columns =
+        (Option<String>, Option<String>, Option<String>, Option<i64>, i64, StoredTime, StoredTime);
+    let dialect = db.dialect();
+    let mut select = Query::select();
+    let dimension = |dimension, column: Expr, of_text| {
+        if by.contains(&dimension) { column } else { dialect.null(of_text) }
+    };
+    let width = columns(
+        &mut select,
+        [
+            dimension(ErrorDimension::ApiKey, dialect.text(Column::GeminiKey), true),
+            dimension(ErrorDimension::Model, dialect.text(Column::ModelName), true),
+            dimension(ErrorDimension::ErrorType, dialect.text(Column::ErrorType), true),
+            dimension(ErrorDimension::ErrorCode, dialect.integer(Column::ErrorCode), false),
+            Expr::cust("COUNT(*)"),
+            Expr::col(Column::RequestTime).min(),
+            Expr::col(Column::RequestTime).max(),
+        ],
+    );
+    select.from(Entity).cond_where(scope.condition(db));
+    let grouped = [
+        (ErrorDimension::ApiKey, "c0"),
+        (ErrorDimension::Model, "c1"),
+        (ErrorDimension::ErrorType, "c2"),
+        (ErrorDimension::ErrorCode, "c3"),
+    ];
+    select.order_by("c4", Order::Desc).order_by("c6", Order::Desc);
+    for (dimension, name) in grouped {
+        if by.contains(&dimension) {
+            select.group_by_col(name).order_by(name, Order::Asc);
+        }
+    }
+    select.limit(limit.into());
+    let rows = db.fetch::<Columns>(&select, width).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(key, model, error_type, code, count, first, last)| ErrorGroupRow {
+            key,
+            model,
+            error_type,
+            error_code: int(code),
+            count,
+            first_seen_at: db.zone().to_utc(first.at),
+            last_seen_at: db.zone().to_utc(last.at),
+            last_stored: last,
+        })
+        .collect())
+}
+
+/// The id of the newest error log of each of `groups`, in their order: of its last instant, the
+/// highest id. One statement for 100 groups.
+pub async fn latest(
+    db: &Database,
+    scope: &ErrorScope,
+    by: &[ErrorDimension],
+    groups: &[ErrorGroupRow],
+) -> Result<Vec<Option<i64>>> {
+    let mut latest = vec![None; groups.len()];
+    for (chunk, start) in groups.chunks(100).zip((0..).step_by(100)) {
+        let branches = chunk.iter().enumerate().map(|(index, group)| {
+            let mut select = Query::select();
+            let newest = db.dialect().to_integer("MAX(id)");
+            columns(&mut select, [Expr::cust(format!("{}", start + index)), Expr::cust(newest)]);
+            select
+                .from(Entity)
+                .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
+                .cond_where(scope.condition(db))
+                .cond_where(group.condition(db, by))
+                .take()
+        });
+        let Some(union) = union_all(branches) else { continue };
+        for (index, id) in db.fetch::<(i64, Option<i64>)>(&union, 2).await? {
+            latest[index as usize] = id;
+        }
+    }
+    Ok(latest)
+}
+
+impl ErrorGroupRow {
+    fn condition(&self, db: &Database, by: &[ErrorDimension]) -> Condition {
+        let dialect = db.dialect();
+        let text = |column: Column, value: &Option<String>| match value {
+            Some(value) => dialect.text_in(column, [value]),
+            None => Condition::all().add(Expr::col(column).is_null()),
+        };
+        by.iter().fold(Condition::all(), |all, dimension| match dimension {
+            ErrorDimension::ApiKey => all.add(text(Column::GeminiKey, &self.key)),
+            ErrorDimension::Model => all.add(text(Column::ModelName, &self.model)),
+            ErrorDimension::ErrorType => all.add(text(Column::ErrorType, &self.error_type)),
+            ErrorDimension::ErrorCode => all.add(match self.error_code {
+                Some(code) => Expr::col(Column::ErrorCode).eq(code),
+                None => dialect.integer(Column::ErrorCode).is_null(),
+            }),
+        })
+    }
+}
+
+pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
+    let dialect = db.dialect();
+    let mut select = Query::select();
+    let width = columns(
+        &mut select,
+        [
+            dialect.integer(Column::Id),
+            Expr::col(Column::RequestTime),
+            dialect.text(Column::GeminiKey),
+            dialect.text(Column::ModelName),
+            dialect.text(Column::ErrorType),
+            dialect.integer(Column::ErrorCode),
+            dialect.text(Column::ErrorLog),
+        ],
+    );
+    select.from(Entity);
+    (select, width)
+}
+
+pub(super) fn error_log_row(
+    db: &Database,
+    (id, stored, key, model, error_type, code, message): Columns,
+) -> ErrorLogRow {
+    ErrorLogRow {
+        id,
+        timestamp: db.zone().to_utc(stored.at),
+        stored,
+        key,
+        model,
+        error_type,
+        error_code: int(code),
+        message,
+    }
+}

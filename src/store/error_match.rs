@@ -1,0 +1,123 @@
+//! The error logs of failed calls: one statement for all calls of a request. The rules themselves
+//! are in [`crate::domain::matching`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{NaiveDateTime, TimeDelta};
+use entity::error_log::{Column, Entity};
+use sea_orm::sea_query::{Condition, Expr, Query};
+
+use super::connect::Database;
+use super::error_log::{Columns, ErrorLogRow, error_log_row, find, select};
+use super::rows::{StoredTime, columns, int};
+use crate::domain::matching::{Candidate, Candidates, Probe};
+use crate::error::Result;
+
+/// Ranges of one statement; above it, the planners of the databases become slow.
+const MAX_RANGES: usize = 250;
+
+/// `[since, until)` of the error logs of one key.
+struct Range<'a> {
+    key: &'a String,
+    since: NaiveDateTime,
+    until: NaiveDateTime,
+}
+
+/// The error log of each of `probes`, in their order. One statement where the error logs near the
+/// probes are about as many as the probes, as they are for a page of calls. Where they are many
+/// more, or lie in many places, first their times and codes are read from the index alone, then
+/// those that match.
+pub async fn find_matches(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLogRow>>> {
+    let ranges = ranges(probes);
+    if ranges.len() <= MAX_RANGES {
+        let limit = probes.len() * 4 + 500;
+        let rows = read_rows(db, &ranges, limit).await?;
+        if rows.len() <= limit {
+            return Ok(pick(rows, probes));
+        }
+    }
+    let mut candidates = vec![];
+    for chunk in ranges.chunks(MAX_RANGES) {
+        candidates.extend(read_candidates(db, chunk).await?);
+    }
+    let candidates = Candidates::new(candidates);
+    let found: Vec<_> = probes.iter().map(|probe| candidates.find(probe)).collect();
+    let mut ids: Vec<i64> = found.iter().flatten().map(|candidate| candidate.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut rows = HashMap::new();
+    for chunk in ids.chunks(1000) {
+        rows.extend(find(db, chunk).await?.into_iter().map(|row| (row.id, row)));
+    }
+    Ok(found.into_iter().map(|candidate| rows.get(&candidate?.id).cloned()).collect())
+}
+
+fn pick(rows: Vec<ErrorLogRow>, probes: &[Probe]) -> Vec<Option<ErrorLogRow>> {
+    let candidates = Candidates::new(rows.iter().filter_map(|row| {
+        let candidate = Candidate { at: row.stored.at, id: row.id, code: row.error_code };
+        Some((row.key.clone()?, candidate))
+    }));
+    let rows: HashMap<i64, ErrorLogRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+    probes.iter().map(|probe| rows.get(&candidates.find(probe)?.id).cloned()).collect()
+}
+
+/// The windows of the probes, those of one key merged where they meet.
+fn ranges(probes: &[Probe]) -> Vec<Range<'_>> {
+    let mut of_key: BTreeMap<&String, Vec<(NaiveDateTime, NaiveDateTime)>> = BTreeMap::new();
+    for probe in probes {
+        // Half open, since only such ranges are right on SQLite's texts.
+        let until = probe.at + probe.window + TimeDelta::microseconds(1);
+        of_key.entry(&probe.key).or_default().push((probe.at - probe.window, until));
+    }
+    let mut merged = vec![];
+    for (key, mut windows) in of_key {
+        windows.sort_unstable();
+        let mut current: Option<Range<'_>> = None;
+        for (since, until) in windows {
+            match &mut current {
+                Some(range) if since <= range.until => range.until = range.until.max(until),
+                _ => merged.extend(current.replace(Range { key, since, until })),
+            }
+        }
+        merged.extend(current);
+    }
+    merged
+}
+
+fn condition(db: &Database, ranges: &[Range<'_>]) -> Condition {
+    let dialect = db.dialect();
+    ranges.iter().fold(Condition::any(), |any, range| {
+        any.add(
+            Condition::all()
+                .add(dialect.text_in(Column::GeminiKey, [range.key]))
+                .add(dialect.time_range(Column::RequestTime, Some(range.since), Some(range.until))),
+        )
+    })
+}
+
+async fn read_rows(db: &Database, ranges: &[Range<'_>], limit: usize) -> Result<Vec<ErrorLogRow>> {
+    let (mut select, width) = select(db);
+    select.cond_where(condition(db, ranges)).limit(limit as u64 + 1);
+    let rows = db.fetch::<Columns>(&select, width).await?;
+    Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
+}
+
+async fn read_candidates(db: &Database, ranges: &[Range<'_>]) -> Result<Vec<(String, Candidate)>> {
+    let dialect = db.dialect();
+    let mut select = Query::select();
+    let width = columns(
+        &mut select,
+        [
+            dialect.text(Column::GeminiKey),
+            Expr::col(Column::RequestTime),
+            dialect.integer(Column::Id),
+            dialect.integer(Column::ErrorCode),
+        ],
+    );
+    select.from(Entity).cond_where(condition(db, ranges));
+    let rows = db.fetch::<(String, StoredTime, i64, Option<i64>)>(&select, width).await?;
+    let candidate = |(key, stored, id, code): (String, StoredTime, _, _)| {
+        (key, Candidate { at: stored.at, id, code: int(code) })
+    };
+    Ok(rows.into_iter().map(candidate).collect())
+}

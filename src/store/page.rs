@@ -1,0 +1,128 @@
+//! Keyset pages: the rows after or before a row, in an order that ends with the id, so that no row
+//! is lost or shown twice while rows are being added.
+
+use entity::request_log::Column as Call;
+use sea_orm::Iden;
+use sea_orm::sea_query::{
+    Condition, Expr, ExprTrait, Order, Query, SelectStatement, UnionType, Value,
+};
+
+use super::rows::columns;
+
+/// Which rows of a list are wanted; `C` says where a row stands in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PageRequest<C> {
+    pub limit: u32,
+    /// The last rows of the list rather than the first.
+    pub backward: bool,
+    pub after: Option<C>,
+    pub before: Option<C>,
+}
+
+/// Some rows of a list, in its order.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub rows: Vec<T>,
+    pub has_next_page: bool,
+    pub has_previous_page: bool,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self { rows: vec![], has_next_page: false, has_previous_page: false }
+    }
+}
+
+impl<T> Page<T> {
+    pub fn map<U>(self, map: impl Fn(T) -> U) -> Page<U> {
+        Page {
+            rows: self.rows.into_iter().map(map).collect(),
+            has_next_page: self.has_next_page,
+            has_previous_page: self.has_previous_page,
+        }
+    }
+}
+
+impl<C> PageRequest<C> {
+    /// How many rows a statement fetches: one more than is shown tells whether there are more.
+    pub(super) fn fetch_limit(&self) -> u64 {
+        u64::from(self.limit) + 1
+    }
+
+    /// The page of the rows that were fetched, which stand in reverse where `backward`.
+    pub fn page<T>(&self, mut rows: Vec<T>) -> Page<T> {
+        let more = rows.len() > self.limit as usize;
+        rows.truncate(self.limit as usize);
+        if self.backward {
+            rows.reverse();
+            Page { rows, has_next_page: self.before.is_some(), has_previous_page: more }
+        } else {
+            Page { rows, has_next_page: more, has_previous_page: self.after.is_some() }
+        }
+    }
+}
+
+/// An order by one expression, then by id.
+pub(super) struct Keyset {
+    pub expression: Expr,
+    pub descending: bool,
+}
+
+impl Keyset {
+    pub(super) fn by<C: Iden>(column: C, descending: bool) -> Self {
+        Self { expression: Expr::col(column.unquoted().to_owned()), descending }
+    }
+
+    /// Restricts and sorts `select` to `request`; a cursor is a value of the expression and an id.
+    pub(super) fn apply<C>(
+        &self,
+        select: &mut SelectStatement,
+        request: &PageRequest<C>,
+        position: impl Fn(&C) -> (Value, i64),
+    ) {
+        if let Some(cursor) = &request.after {
+            select.cond_where(self.beyond(position(cursor), self.descending));
+        }
+        if let Some(cursor) = &request.before {
+            select.cond_where(self.beyond(position(cursor), !self.descending));
+        }
+        let order = if self.descending != request.backward { Order::Desc } else { Order::Asc };
+        select
+            .order_by_expr(self.expression.clone(), order.clone())
+            .order_by_expr(Expr::col(Call::Id.unquoted().to_owned()), order)
+            .limit(request.fetch_limit());
+    }
+
+    /// Rows that stand behind a position. The first comparison is a range of the index.
+    fn beyond(&self, (value, id): (Value, i64), descending: bool) -> Condition {
+        let column = || self.expression.clone();
+        let id_column = Expr::col(Call::Id.unquoted().to_owned());
+        let (range, value_beyond, id_beyond) = if descending {
+            (column().lte(value.clone()), column().lt(value), id_column.lt(id))
+        } else {
+            (column().gte(value.clone()), column().gt(value), id_column.gt(id))
+        };
+        Condition::all().add(range).add(Condition::any().add(value_beyond).add(id_beyond))
+    }
+}
+
+/// The branches as one statement; nothing where there is none.
+pub(super) fn union_all(
+    branches: impl IntoIterator<Item = SelectStatement>,
+) -> Option<SelectStatement> {
+    branches.into_iter().reduce(|mut all, branch| all.union(UnionType::All, branch).take())
+}
+
+/// Pages (with the number of their columns) as one statement, whose last column tells which page a
+/// row is of, counted from `start`.
+pub(super) fn tagged_union(
+    pages: impl IntoIterator<Item = (SelectStatement, usize)>,
+    start: usize,
+) -> Option<SelectStatement> {
+    union_all(pages.into_iter().zip(start..).map(|((page, width), tag)| {
+        let mut branch = Query::select();
+        let own = (0..width).map(|column| Expr::col(format!("c{column}")));
+        columns(&mut branch, own.chain([Expr::cust(tag.to_string())]));
+        branch.from_subquery(page, "page").take()
+    }))
+}

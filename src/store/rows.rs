@@ -1,0 +1,161 @@
+//! From rows to values. SQLite hands over all rows of a statement as one JSON text, which costs a
+//! quarter of a hand-over row by row (docs/adr/0003); the others decode theirs one by one.
+
+use chrono::NaiveDateTime;
+use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder};
+use sea_orm::{ColIdx, DbBackend, QueryResult, Statement, TryGetError, TryGetable, TryGetableMany};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use super::connect::Database;
+use super::dialect::Dialect;
+use crate::error::{Error, Result};
+
+/// Adds the result columns of a statement, named `c0`, `c1`, … in their order.
+pub(super) fn columns(
+    select: &mut SelectStatement,
+    columns: impl IntoIterator<Item = Expr>,
+) -> usize {
+    let mut width = 0;
+    for column in columns {
+        select.expr_as(column, format!("c{width}"));
+        width += 1;
+    }
+    width
+}
+
+impl Database {
+    /// All rows of `select`, whose `width` columns are named by [`columns`], as tuples.
+    pub(super) async fn fetch<T>(&self, select: &SelectStatement, width: usize) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned + TryGetableMany,
+    {
+        if self.dialect() == Dialect::Sqlite {
+            let (inner, values) = select.build(SqliteQueryBuilder);
+            return self.fetch_json(&inner, values, width).await;
+        }
+        let rows = self.query_all(select).await?;
+        decode(&rows)
+    }
+
+    /// The same for a statement that is the same text for all databases and binds nothing.
+    pub(super) async fn fetch_text<T>(&self, sql: &str, width: usize) -> Result<Vec<T>>
+    where
+        T: DeserializeOwned + TryGetableMany,
+    {
+        let backend = match self.dialect() {
+            Dialect::Sqlite => {
+                return self.fetch_json(sql, sea_orm::sea_query::Values(vec![]), width).await;
+            }
+            Dialect::Postgres => DbBackend::Postgres,
+            Dialect::MySql => DbBackend::MySql,
+        };
+        decode(&self.query_all_raw(Statement::from_string(backend, sql)).await?)
+    }
+
+    async fn fetch_json<T: DeserializeOwned>(
+        &self,
+        inner: &str,
+        values: sea_orm::sea_query::Values,
+        width: usize,
+    ) -> Result<Vec<T>> {
+        let names: Vec<String> = (0..width).map(|index| format!("c{index}")).collect();
+        let sql =
+            format!("SELECT json_group_array(json_array({})) FROM ({inner})", names.join(","));
+        let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
+        let rows = self.query_all_raw(statement).await?;
+        let Some(row) = rows.first() else { return Ok(vec![]) };
+        // Bytes, since a stored text need not be UTF-8.
+        let json: Vec<u8> = row.try_get_by_index(0)?;
+        let parsed = match std::str::from_utf8(&json) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_str(&String::from_utf8_lossy(&json)),
+        };
+        parsed.map_err(Error::internal)
+    }
+}
+
+fn decode<T: TryGetableMany>(rows: &[QueryResult]) -> Result<Vec<T>> {
+    rows.iter()
+        .map(|row| {
+            T::try_get_many_by_index(row).map_err(|error| Error::from(sea_orm::DbErr::from(error)))
+        })
+        .collect()
+}
+
+/// A stored time: naive, in the storage zone. A text of SQLite that is no time reads as the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredTime {
+    pub at: NaiveDateTime,
+    /// The text in SQLite where it is not the usual one, with six digits.
+    pub text: Option<Box<str>>,
+}
+
+const CANONICAL: &str = "%Y-%m-%d %H:%M:%S%.6f";
+
+impl StoredTime {
+    pub fn new(at: NaiveDateTime) -> Self {
+        Self { at, text: None }
+    }
+
+    pub fn from_text(text: &str) -> Self {
+        let formats =
+            ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d"];
+        let date = || text.parse::<chrono::NaiveDate>().map(NaiveDateTime::from).ok();
+        let at = formats
+            .iter()
+            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+            .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
+            .or_else(date);
+        let canonical = text.len() == 26 && at.is_some() && text.as_bytes()[10] == b' ';
+        Self { at: at.unwrap_or_default(), text: (!canonical).then(|| text.into()) }
+    }
+
+    /// The value that equals the stored one.
+    pub(super) fn value(&self, dialect: Dialect) -> sea_orm::Value {
+        match (dialect, &self.text) {
+            (Dialect::Sqlite, Some(text)) => text.as_ref().into(),
+            (Dialect::Sqlite, None) => self.at.format(CANONICAL).to_string().into(),
+            _ => self.at.into(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Self::from_text(&text),
+            other => Self::from_text(&other.to_string()),
+        })
+    }
+}
+
+impl TryGetable for StoredTime {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+        NaiveDateTime::try_get_by(row, index).map(Self::new)
+    }
+}
+
+/// An integer that is shown as GraphQL's `Int`; nothing where it does not fit.
+pub(super) fn int(value: Option<i64>) -> Option<i32> {
+    value.and_then(|value| i32::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StoredTime;
+
+    #[test]
+    fn a_stored_text_is_read_as_well_as_it_can_be() {
+        let usual = StoredTime::from_text("2026-03-01 12:00:00.250000");
+        assert_eq!(usual.at.to_string(), "2026-03-01 12:00:00.250");
+        assert_eq!(usual.text, None);
+        for text in ["2026-03-01 12:00:00.25", "2026-03-01T12:00:00.250", "2026-03-01T12:00:00.25Z"]
+        {
+            let other = StoredTime::from_text(text);
+            assert_eq!(other.at, usual.at, "{text}");
+            assert_eq!(other.text.as_deref(), Some(text));
+        }
+        assert_eq!(StoredTime::from_text("soon").at.to_string(), "1970-01-01 00:00:00");
+    }
+}

@@ -1,0 +1,34 @@
+//! `callscope_settings`: what the servers of one database share.
+
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
+
+use super::connect::Database;
+use super::rows::columns;
+use crate::error::Result;
+
+const TABLE: &str = "callscope_settings";
+
+/// The value of a setting; nothing where it was never set.
+pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
+    let mut select = Query::select();
+    columns(&mut select, [Expr::col(Alias::new("value"))]);
+    select.from(TABLE).and_where(Expr::col(Alias::new("name")).eq(name));
+    Ok(db.fetch::<(String,)>(&select, 1).await?.pop().map(|row| row.0))
+}
+
+/// Sets a setting unless it has a value, and tells the value that it then has. Of two servers that
+/// do this at once, both get the value of the first.
+pub async fn find_or_insert(db: &Database, name: &str, value: &str) -> Result<String> {
+    if let Some(found) = find(db, name).await? {
+        return Ok(found);
+    }
+    let insert = Query::insert()
+        .into_table(TABLE)
+        .columns(["name", "value"])
+        .values_panic([name.into(), value.into()])
+        .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
+        .take();
+    db.writer()?.execute(&insert).await?;
+    Ok(find(db, name).await?.unwrap_or_else(|| value.to_owned()))
+}

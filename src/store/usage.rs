@@ -1,0 +1,112 @@
+//! Counts of calls in windows, computed by the database from an index alone.
+
+use std::collections::{BTreeSet, HashMap};
+
+use entity::request_log::{Column, Entity};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
+
+use super::call::{CallScope, succeeded};
+use super::connect::Database;
+use super::page::union_all;
+use super::rows::columns;
+use crate::domain::counts::CallCounts;
+use crate::domain::window::{Window, pieces};
+use crate::error::Result;
+
+/// Branches of one statement: SQLite takes 500.
+const MAX_BRANCHES: usize = 250;
+/// Keys of one branch.
+const MAX_KEYS: usize = 500;
+
+/// Calls of a window, of all keys or of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CountQuery {
+    pub window: Window,
+    pub key: Option<String>,
+}
+
+/// The counts of each of `queries`, in their order. One statement with a branch per piece of time
+/// (250 of them): windows that overlap are counted piece by piece, each piece once.
+pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCounts>> {
+    let plan = Plan::of(queries);
+    let branches: Vec<SelectStatement> = plan.branches(db).collect();
+    let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
+    for chunk in branches.chunks(MAX_BRANCHES) {
+        let Some(union) = union_all(chunk.to_vec()) else { continue };
+        type Columns = (i64, Option<String>, i64, i64);
+        for (piece, key, total, success) in db.fetch::<Columns>(&union, 4).await? {
+            counted.insert((piece as usize, key), CallCounts { total, success });
+        }
+    }
+    let count = |query: &CountQuery| {
+        let mut sum = CallCounts::default();
+        for piece in plan.pieces_of(query) {
+            sum += counted.get(&(piece, query.key.clone())).copied().unwrap_or_default();
+        }
+        sum
+    };
+    Ok(queries.iter().map(count).collect())
+}
+
+/// The pieces of time to count: first those of all keys together, then those key by key.
+struct Plan<'a> {
+    pieces: Vec<Window>,
+    first_keyed: usize,
+    keys: Vec<&'a String>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(queries: &'a [CountQuery]) -> Self {
+        let pieces_of = |keyed| {
+            let of = queries.iter().filter(|query| query.key.is_some() == keyed);
+            pieces(&of.map(|query| query.window).collect::<Vec<_>>())
+        };
+        let mut pieces = pieces_of(false);
+        let first_keyed = pieces.len();
+        pieces.extend(pieces_of(true));
+        let keys: BTreeSet<&String> =
+            queries.iter().filter_map(|query| query.key.as_ref()).collect();
+        Self { pieces, first_keyed, keys: keys.into_iter().collect() }
+    }
+
+    fn branches(&self, db: &Database) -> impl Iterator<Item = SelectStatement> {
+        self.pieces.iter().enumerate().flat_map(|(number, piece)| {
+            if number < self.first_keyed {
+                vec![branch(db, number, *piece, None)]
+            } else {
+                let chunks = self.keys.chunks(MAX_KEYS);
+                chunks.map(|keys| branch(db, number, *piece, Some(keys))).collect()
+            }
+        })
+    }
+
+    fn pieces_of(&self, query: &CountQuery) -> impl Iterator<Item = usize> {
+        let numbers = match query.key {
+            None => 0..self.first_keyed,
+            Some(_) => self.first_keyed..self.pieces.len(),
+        };
+        numbers.filter(|number| query.window.contains(self.pieces[*number]))
+    }
+}
+
+/// Counts of one piece of time: of all calls, or of each of `keys`.
+fn branch(
+    db: &Database,
+    number: usize,
+    piece: Window,
+    keys: Option<&[&String]>,
+) -> SelectStatement {
+    let dialect = db.dialect();
+    let key = keys.map_or(dialect.null(true), |_| dialect.text(Column::ApiKey));
+    let success: Expr = CaseStatement::new().case(succeeded(), 1).into();
+    let mut branch = Query::select();
+    columns(
+        &mut branch,
+        [Expr::cust(number.to_string()), key, Expr::cust("COUNT(*)"), success.count()],
+    );
+    branch.from(Entity).cond_where(CallScope::of(piece).condition(db));
+    if let Some(keys) = keys {
+        branch.cond_where(dialect.text_in(Column::ApiKey, keys.iter().copied())).group_by_col("c1");
+    }
+    branch
+}
