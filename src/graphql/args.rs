@@ -138,3 +138,18 @@ pub fn page_size(scope: &Scope, argument: &'static str, number: i32) -> Result<u
         Failure::bad_input(argument, format!("`{argument}` must be 1 to {most}, not {number}"))
     })
 }
+
+/// The longest text that is looked for, in characters: longer than any key or name that is stored.
+const MAX_TEXT: usize = 500;
+
+/// Refuses a text that cannot be looked for in every database.
+pub fn check_text(argument: &'static str, text: &str) -> Result<()> {
+    if text.chars().count() > MAX_TEXT {
+        let message = format!("a text to look for has at most {MAX_TEXT} characters");
+        return Err(Failure::bad_input(argument, message));
+    }
+    if text.contains('\0') {
+        return Err(Failure::bad_input(argument, "a text to look for holds no NUL character"));
+    }
+    Ok(())
+}

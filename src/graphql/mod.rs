@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod batch;
+pub mod blame;
 pub mod connection;
 pub mod cursor;
 pub mod error;

@@ -6,6 +6,7 @@ use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use chrono::{DateTime, Utc};
 
+use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
@@ -57,6 +58,7 @@ impl Scope {
 
     /// The key that an argument means: a key itself or the id of one.
     pub async fn key(&self, text: &str) -> Result<Arc<str>> {
+        check_text("key", text)?;
         Ok(self.services.keys.resolve(self.db(), text).await?)
     }
 

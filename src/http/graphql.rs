@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql::parser::types::OperationType;
-use async_graphql::{ErrorExtensionValues, PathSegment, Request, Response, ServerError, Value};
+use async_graphql::{PathSegment, Request, Response, ServerError, Value};
 use async_graphql_axum::GraphQLRequest;
 use axum::extract::{FromRequest, State};
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +15,7 @@ use super::negotiate::{MediaType, accepted, is_json};
 use super::problem::Problem;
 use super::router::AppState;
 use crate::error::Error;
+use crate::graphql::blame::argument_at;
 use crate::graphql::schema;
 
 type HttpResult = Result<axum::response::Response, Problem>;
@@ -80,10 +81,14 @@ async fn answer(
     let response = match parsed {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) => {
+            let query = request.query.clone();
             let running =
                 schema::execute(&state.schema, &state.services, state.clock.now(), request);
             match tokio::time::timeout(state.timeout, running).await {
-                Ok(response) => response,
+                Ok(mut response) => {
+                    response.errors.iter_mut().for_each(|error| finish_error(error, &query));
+                    response
+                }
                 Err(_) => {
                     let timeout = ServerError::new(Error::Timeout.to_string(), None);
                     Response::from_errors(vec![with_code(timeout, Error::Timeout.code())])
@@ -96,8 +101,7 @@ async fn answer(
 
 /// The response as the media type has it: under `application/graphql-response+json` the status
 /// tells whether there is `data`.
-fn into_http(mut response: Response, media_type: MediaType) -> axum::response::Response {
-    response.errors.iter_mut().for_each(finish_error);
+fn into_http(response: Response, media_type: MediaType) -> axum::response::Response {
     // An error without a path is one of the request itself, which then has no data at all.
     let refused =
         response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
@@ -122,7 +126,7 @@ fn into_http(mut response: Response, media_type: MediaType) -> axum::response::R
 }
 
 /// Gives every error its code. Faults of ours are logged here, once, and told by a request id alone.
-fn finish_error(error: &mut ServerError) {
+fn finish_error(error: &mut ServerError, query: &str) {
     match error.source::<Error>() {
         Some(Error::Internal(source)) => {
             let id = next_request_id();
@@ -136,20 +140,32 @@ fn finish_error(error: &mut ServerError) {
         Some(_) => {}
         None => {
             // async-graphql's own: a value that does not fit its type, or an invalid document.
-            let of_input = error.message.starts_with("Failed to parse")
+            let of_value = error.message.starts_with("Failed to parse")
                 || error.message.starts_with("Expected input type")
                 || error.message.starts_with("Invalid value for argument");
-            let code = if of_input { "BAD_USER_INPUT" } else { "GRAPHQL_VALIDATION_FAILED" };
-            *error = with_code(std::mem::replace(error, ServerError::new("", None)), code);
+            let code = if of_value { "BAD_USER_INPUT" } else { "GRAPHQL_VALIDATION_FAILED" };
+            set_code(error, code);
+            // Some of its texts name the argument, in the first quotes; others stand at its value.
+            let named = error.message.strip_prefix("Invalid value for argument \"");
+            let named = named.and_then(|rest| rest.split('"').next()).map(str::to_owned);
+            let position = error.locations.first().copied().filter(|_| of_value);
+            let found = || position.and_then(|position| argument_at(query, position));
+            if let Some(argument) = named.or_else(found) {
+                error.extensions.get_or_insert_default().set("argument", argument);
+            }
         }
     }
 }
 
-fn with_code(mut error: ServerError, code: &str) -> ServerError {
-    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+fn set_code(error: &mut ServerError, code: &str) {
+    let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         extensions.set("code", code);
     }
+}
+
+fn with_code(mut error: ServerError, code: &str) -> ServerError {
+    set_code(&mut error, code);
     error
 }
 

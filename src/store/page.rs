@@ -4,10 +4,12 @@
 use entity::request_log::Column as Call;
 use sea_orm::Iden;
 use sea_orm::sea_query::{
-    Condition, Expr, ExprTrait, Order, Query, SelectStatement, UnionType, Value,
+    Condition, Expr, ExprTrait, Order, Query, SelectStatement, TableRef, UnionType, Value,
 };
 
+use super::connect::Database;
 use super::rows::columns;
+use crate::error::Result;
 
 /// Which rows of a list are wanted; `C` says where a row stands in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -125,4 +127,28 @@ pub(super) fn tagged_union(
         columns(&mut branch, own.chain([Expr::cust(tag.to_string())]));
         branch.from_subquery(page, "page").take()
     }))
+}
+
+/// How many rows of a table hold each condition, in their order. One statement for 100 of them.
+pub(super) async fn count_rows(
+    db: &Database,
+    scopes: impl IntoIterator<Item = (TableRef, Condition)>,
+) -> Result<Vec<i64>> {
+    let branches: Vec<SelectStatement> = scopes
+        .into_iter()
+        .enumerate()
+        .map(|(number, (table, condition))| {
+            let mut branch = Query::select();
+            columns(&mut branch, [Expr::cust(number.to_string()), Expr::cust("COUNT(*)")]);
+            branch.from(table).cond_where(condition).take()
+        })
+        .collect();
+    let mut counts = vec![0; branches.len()];
+    for chunk in branches.chunks(100) {
+        let Some(union) = union_all(chunk.to_vec()) else { continue };
+        for (number, count) in db.fetch::<(i64, i64)>(&union, 2).await? {
+            counts[number as usize] = count;
+        }
+    }
+    Ok(counts)
 }

@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 
 use super::{StoreLoader, zip};
 use crate::error::Error;
-use crate::store::call::{self, CallListQuery, CallRow};
+use crate::store::call::{self, CallListQuery, CallRow, CallScope};
 use crate::store::page::Page;
 
 /// The call with this id.
@@ -35,5 +35,15 @@ impl Loader<CallListQuery> for StoreLoader {
     ) -> Result<HashMap<CallListQuery, Page<Arc<CallRow>>>, Error> {
         let pages = call::list_many(&self.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
+    }
+}
+
+/// How many calls a list has in all.
+impl Loader<CallScope> for StoreLoader {
+    type Value = i64;
+    type Error = Error;
+
+    async fn load(&self, scopes: &[CallScope]) -> Result<HashMap<CallScope, i64>, Error> {
+        Ok(zip(scopes, call::count_many(&self.services.db, scopes).await?))
     }
 }

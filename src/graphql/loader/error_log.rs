@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 
 use super::{StoreLoader, zip};
 use crate::error::Error;
-use crate::store::error_log::{self, ErrorListQuery, ErrorLogRow};
+use crate::store::error_log::{self, ErrorListQuery, ErrorLogRow, ErrorScope};
 use crate::store::page::Page;
 
 /// The error log with this id.
@@ -60,5 +60,15 @@ impl Loader<ErrorListQuery> for StoreLoader {
     ) -> Result<HashMap<ErrorListQuery, Page<Arc<ErrorLogRow>>>, Error> {
         let pages = error_log::list_many(&self.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
+    }
+}
+
+/// How many error logs a list has in all.
+impl Loader<ErrorScope> for StoreLoader {
+    type Value = i64;
+    type Error = Error;
+
+    async fn load(&self, scopes: &[ErrorScope]) -> Result<HashMap<ErrorScope, i64>, Error> {
+        Ok(zip(scopes, error_log::count_many(&self.services.db, scopes).await?))
     }
 }

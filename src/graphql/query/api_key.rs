@@ -4,14 +4,13 @@ use async_graphql::{Context, Object};
 
 use crate::domain::key_id::is_key_id;
 use crate::domain::mask::contains_ignoring_case;
-use crate::graphql::args::PageArgs;
+use crate::graphql::args::{PageArgs, check_text};
 use crate::graphql::connection::Connection;
 use crate::graphql::cursor::KeyCursor;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::AllKeys;
 use crate::graphql::scope::{Scope, scope};
 use crate::graphql::types::api_key::{ApiKey, KeyList};
-use crate::graphql::types::error_filter::check_needle;
 
 #[derive(Default)]
 pub struct ApiKeyQuery;
@@ -34,7 +33,7 @@ impl ApiKeyQuery {
     ) -> Result<Connection<ApiKey>> {
         let scope = scope(ctx);
         if let Some(needle) = &search {
-            check_needle("search", needle)?;
+            check_text("search", needle)?;
         }
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;

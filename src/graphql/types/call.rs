@@ -131,6 +131,6 @@ impl Item for Call {
     }
 
     async fn count(scope: &Scope, list: &CallList) -> Result<i64> {
-        Ok(call::count(scope.db(), &list.scope).await?)
+        Ok(scope.loader.load_one(list.scope.clone()).await?.unwrap_or(0))
     }
 }

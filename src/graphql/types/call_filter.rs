@@ -4,6 +4,7 @@ use async_graphql::InputObject;
 
 use super::call::CallStatus;
 use crate::domain::window::Window;
+use crate::graphql::args::check_text;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scope::Scope;
 use crate::store::call::CallScope;
@@ -37,6 +38,9 @@ pub async fn call_scope(
         && least > most
     {
         return Err(Failure::bad_input("filter", "`minLatencyMs` must not exceed `maxLatencyMs`"));
+    }
+    for model in filter.models.iter().flatten() {
+        check_text("filter", model)?;
     }
     let mut keys = match filter.keys {
         Some(texts) => Some(scope.keys(texts).await?),

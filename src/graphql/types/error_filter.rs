@@ -3,13 +3,11 @@
 use async_graphql::InputObject;
 
 use crate::domain::mask::contains_ignoring_case;
+use crate::graphql::args::check_text;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::Scope;
 use crate::store::error_log::ErrorScope;
-
-/// The longest text that is searched for, in characters.
-const MAX_NEEDLE: usize = 500;
 
 /// Which error logs are meant: every field that is given must hold. An empty list matches none.
 #[derive(InputObject, Clone, Debug, Default)]
@@ -42,8 +40,10 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     {
         return Err(Failure::bad_input("filter", "`since` must be before `until`"));
     }
-    for needle in [&filter.key_contains, &filter.contains].into_iter().flatten() {
-        check_needle("filter", needle)?;
+    let needles = [&filter.key_contains, &filter.contains].into_iter().flatten();
+    let names = [&filter.models, &filter.error_types].into_iter().flatten().flatten();
+    for text in needles.chain(names) {
+        check_text("filter", text)?;
     }
     let mut keys = match filter.keys {
         Some(texts) => Some(scope.keys(texts).await?),
@@ -66,16 +66,4 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),
     })
-}
-
-/// Refuses a text that cannot be searched for.
-pub fn check_needle(argument: &'static str, needle: &str) -> Result<()> {
-    if needle.chars().count() > MAX_NEEDLE {
-        let message = format!("a text to search for has at most {MAX_NEEDLE} characters");
-        return Err(Failure::bad_input(argument, message));
-    }
-    if needle.contains('\0') {
-        return Err(Failure::bad_input(argument, "a text to search for holds no NUL character"));
-    }
-    Ok(())
 }

@@ -88,7 +88,7 @@ impl Item for ErrorLog {
     }
 
     async fn count(scope: &Scope, list: &ErrorScope) -> Result<i64> {
-        Ok(error_log::count(scope.db(), list).await?)
+        Ok(scope.loader.load_one(list.clone()).await?.unwrap_or(0))
     }
 }
 
