@@ -125,7 +125,10 @@ fn run_one(run: Run, kind: Kind, schema: Schema, servers: &Servers) -> Result<()
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         name = servers.create(&runtime, kind, schema);
         let database = TestDatabase::new(kind, servers.url(kind, &name));
-        runtime.block_on(async { tokio::time::timeout(LIMIT, run(database)).await })
+        // The same snapshot holds for each database.
+        insta::allow_duplicates! {
+            runtime.block_on(async { tokio::time::timeout(LIMIT, run(database)).await })
+        }
     }));
     let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| {
         // First the runtime, and with it every task that holds a connection.
@@ -153,7 +156,7 @@ fn keep_panics_of_tests() {
             let Some(panics) = panics else { return false };
             let place = panic.location().map_or_else(String::new, ToString::to_string);
             let text = panic.payload_as_str().unwrap_or("a panic without a text");
-            panics.push(format!("{place}: {text}{}", own_frames(&Backtrace::capture())));
+            panics.push(format!("{place}: {text}{}", own_frames(&Backtrace::force_capture())));
             true
         });
         if !kept {
@@ -162,7 +165,7 @@ fn keep_panics_of_tests() {
     }));
 }
 
-/// With RUST_BACKTRACE, the places of this repository that led to a panic.
+/// The places of this repository that led to a panic: its own is often in `support`.
 fn own_frames(trace: &Backtrace) -> String {
     let own = |line: &&str| {
         line.starts_with("at ./src/")
