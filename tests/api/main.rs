@@ -1,0 +1,19 @@
+//! The tests: each runs through the front door on a fresh database, once per database kind.
+//!
+//! To add one, write `async fn what_is_true(database: TestDatabase)` in the module of its subject
+//! and name it in that module's `tests!`. A new module is declared and listed here.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and the harness says where"
+)]
+
+mod migration;
+mod rows;
+mod support;
+
+fn main() {
+    support::run([migration::tests(), rows::tests()]);
+}

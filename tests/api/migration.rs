@@ -1,0 +1,240 @@
+//! What Callscope does to a database when it opens it: creates what is missing, and leaves what it
+//! finds as it is.
+
+use callscope::store::{Database, connect};
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, TestDatabase, gateway};
+use crate::tests;
+
+tests! {
+    a_fresh_database_gets_tables_and_indexes.empty(),
+    twice_is_harmless.empty(),
+    four_at_once_are_harmless.empty(),
+    a_gateways_tables_stay_as_they_are.empty(),
+    a_gateway_goes_on_writing.empty(),
+    read_only_creates_nothing.empty(),
+    read_only_leaves_every_byte.empty().only(&[Kind::Sqlite]),
+    read_only_leaves_every_byte_of_a_real_file.empty().only(&[Kind::Sqlite]).needs(REAL_FILE),
+    the_gateways_tables_are_gemini_balances.empty().needs(REAL_DDL),
+}
+
+const REAL_FILE: &str = "../shared/data/gemini_balance_real.sqlite";
+const REAL_DDL: &str = "../shared/data/ddl.sql";
+
+const TABLES: [&str; 5] = [
+    "callscope_imports",
+    "callscope_migrations",
+    "callscope_settings",
+    "t_error_logs",
+    "t_request_log",
+];
+
+const INDEXES: [&str; 4] = [
+    "callscope_error_logs_key(gemini_key,request_time,id,error_code)",
+    "callscope_error_logs_time(request_time,id,error_code,error_type,model_name,gemini_key)",
+    "callscope_request_log_key(api_key,request_time,id,status_code,latency_ms,model_name)",
+    "callscope_request_log_time(request_time,id,status_code,latency_ms,model_name,api_key)",
+];
+
+async fn a_fresh_database_gets_tables_and_indexes(database: TestDatabase) {
+    assert_eq!(tables(&database).await, Vec::<String>::new());
+    open(&database).await;
+    assert_eq!(tables(&database).await, TABLES);
+    assert_eq!(indexes(&database).await, INDEXES);
+}
+
+async fn twice_is_harmless(database: TestDatabase) {
+    open(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T12:00:00Z")]).await;
+    let first = contents(&database).await;
+    open(&database).await;
+    assert_eq!(contents(&database).await, first);
+    assert_eq!(tables(&database).await, TABLES);
+    assert_eq!(indexes(&database).await, INDEXES);
+}
+
+async fn four_at_once_are_harmless(database: TestDatabase) {
+    futures_util::future::join_all((0..4).map(|_| open(&database))).await;
+    assert_eq!(tables(&database).await, TABLES);
+    assert_eq!(indexes(&database).await, INDEXES);
+    let steps = "SELECT COUNT(*) - COUNT(DISTINCT version) FROM callscope_migrations";
+    assert_eq!(database.value(steps).await, 0);
+}
+
+async fn a_gateways_tables_stay_as_they_are(database: TestDatabase) {
+    gateway::fill(&database).await;
+    let before = contents(&database).await;
+    open(&database).await;
+    assert_eq!(contents(&database).await, before);
+    assert_eq!(tables(&database).await, TABLES);
+    assert_eq!(indexes(&database).await, INDEXES);
+}
+
+/// The tables of Callscope's own making, too, take a gateway's statements.
+async fn a_gateway_goes_on_writing(database: TestDatabase) {
+    gateway::fill(&database).await;
+    let calls = number_of_rows(&database, "t_request_log").await;
+    let errors = number_of_rows(&database, "t_error_logs").await;
+    open(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T12:00:09.000001Z").status(503)]).await;
+    database.insert(&[ErrorRow::at("2026-03-01T12:00:09.000001Z").code(503)]).await;
+    assert_eq!(number_of_rows(&database, "t_request_log").await, calls + 1);
+    assert_eq!(number_of_rows(&database, "t_error_logs").await, errors + 1);
+}
+
+async fn read_only_creates_nothing(database: TestDatabase) {
+    gateway::fill(&database).await;
+    let before = contents(&database).await;
+    open_read_only(&database).await;
+    assert_eq!(contents(&database).await, before);
+    assert_eq!(tables(&database).await, ["t_error_logs", "t_request_log"]);
+    assert_eq!(indexes(&database).await, Vec::<String>::new());
+}
+
+async fn read_only_leaves_every_byte(database: TestDatabase) {
+    gateway::fill(&database).await;
+    database.close().await;
+    opening_changes_no_byte(&database).await;
+}
+
+async fn read_only_leaves_every_byte_of_a_real_file(database: TestDatabase) {
+    let real = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_FILE);
+    // Copied by content: the original's permissions may forbid to write, and so hide a write.
+    std::fs::write(file(&database), std::fs::read(real).unwrap()).expect("writes");
+    opening_changes_no_byte(&database).await;
+}
+
+/// The tables that stand for gemini-balance's in these tests are the ones it makes, but for the
+/// words of the comments.
+async fn the_gateways_tables_are_gemini_balances(database: TestDatabase) {
+    let real = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_DDL);
+    let all = std::fs::read_to_string(real).expect("reads");
+    let name = match database.kind() {
+        Kind::Sqlite => "SQLite ",
+        Kind::Postgres => "PostgreSQL ",
+        Kind::MariaDb => "MySQL ",
+    };
+    let section = all.split("-- ").find(|section| section.starts_with(name));
+    let section = section.and_then(|section| section.split_once('\n')).expect("a section").1;
+    assert_eq!(words(gateway::ddl(database.kind())), words(section));
+}
+
+/// The words of a statement, without the texts in quotes.
+fn words(sql: &str) -> Vec<String> {
+    let unquoted: Vec<&str> = sql.split('\'').step_by(2).collect();
+    unquoted.join("''").split_whitespace().map(str::to_owned).collect()
+}
+
+async fn open(database: &TestDatabase) {
+    let opened = Database::open(&database.config()).await.expect("opens");
+    opened.ping().await.expect("answers");
+    opened.close().await.expect("closes");
+}
+
+async fn open_read_only(database: &TestDatabase) {
+    let mut config = database.config();
+    config.read_only = true;
+    let opened = Database::open(&config).await.expect("opens");
+    opened.ping().await.expect("answers");
+    assert!(opened.writer().is_err(), "no writer is handed out");
+    opened.close().await.expect("closes");
+}
+
+fn file(database: &TestDatabase) -> &str {
+    database.url().strip_prefix("sqlite://").expect("SQLite")
+}
+
+async fn opening_changes_no_byte(database: &TestDatabase) {
+    let file = file(database);
+    let before = std::fs::read(file).unwrap();
+    open_read_only(database).await;
+    assert!(std::fs::read(file).unwrap() == before, "the file has changed");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let beside = format!("{file}{suffix}");
+        assert!(!std::path::Path::new(&beside).exists(), "{beside} was left behind");
+    }
+    // What must not change when it is opened can still be written by its owner.
+    connect::migrate(&database.config()).await.expect("migrates");
+    assert_eq!(indexes(database).await, INDEXES);
+}
+
+/// The gateway's tables: how each is defined, but for our indexes, and every row in it.
+async fn contents(database: &TestDatabase) -> Value {
+    let mut contents = Vec::new();
+    for table in ["t_request_log", "t_error_logs"] {
+        contents.push(json!({
+            "definition": definition(database, table).await,
+            "rows": database.query(&format!("SELECT * FROM {table} ORDER BY id")).await,
+        }));
+    }
+    contents.into()
+}
+
+async fn definition(database: &TestDatabase, table: &str) -> Vec<String> {
+    let sql = match database.kind() {
+        Kind::Sqlite => format!("SELECT sql FROM sqlite_master WHERE name = '{table}'"),
+        Kind::Postgres => format!(
+            "SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull,
+                pg_get_expr(adbin, adrelid))
+             FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+             WHERE attrelid = '{table}'::regclass AND attnum > 0 ORDER BY attnum;
+             SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE conrelid = '{table}'::regclass"
+        ),
+        Kind::MariaDb => format!("SHOW CREATE TABLE {table}"),
+    };
+    let rows = database.query(&sql).await;
+    let texts = rows.iter().filter_map(|row| row.last()?.as_str());
+    let lines = texts.flat_map(|text| text.lines());
+    lines
+        .filter(|line| !line.trim_start().starts_with("KEY `callscope_"))
+        // MariaDB ends each line but the last of a list with a comma.
+        .map(|line| line.trim_end_matches(',').to_owned())
+        .collect()
+}
+
+async fn number_of_rows(database: &TestDatabase, table: &str) -> i64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_i64().expect("a count")
+}
+
+async fn tables(database: &TestDatabase) -> Vec<String> {
+    let sql = match database.kind() {
+        Kind::Sqlite => {
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        }
+        Kind::Postgres => "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+        Kind::MariaDb => "SHOW TABLES",
+    };
+    sorted(database.query(sql).await)
+}
+
+/// Every index but those of primary keys, as `name(column,column)`.
+async fn indexes(database: &TestDatabase) -> Vec<String> {
+    let sql = match database.kind() {
+        Kind::Sqlite => {
+            "SELECT index_.name || '(' || (
+                SELECT group_concat(name, ',') FROM pragma_index_info(index_.name)
+             ) || ')'
+             FROM sqlite_master AS index_ WHERE type = 'index' AND sql IS NOT NULL"
+        }
+        Kind::Postgres => {
+            "SELECT indexname || replace(substring(indexdef FROM '\\(.*\\)'), ', ', ',')
+             FROM pg_indexes WHERE schemaname = 'public' AND indexname NOT LIKE '%\\_pkey'"
+        }
+        Kind::MariaDb => {
+            "SELECT CONCAT(index_name, '(', GROUP_CONCAT(column_name ORDER BY seq_in_index), ')')
+             FROM information_schema.statistics
+             WHERE table_schema = DATABASE() AND index_name <> 'PRIMARY'
+             GROUP BY table_name, index_name"
+        }
+    };
+    sorted(database.query(sql).await)
+}
+
+fn sorted(rows: Vec<Vec<Value>>) -> Vec<String> {
+    let mut names: Vec<String> =
+        rows.iter().filter_map(|row| Some(row.first()?.as_str()?.to_owned())).collect();
+    names.sort();
+    names
+}

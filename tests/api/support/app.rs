@@ -1,0 +1,68 @@
+//! The real server on a free port, for one test.
+
+use callscope::app::{App, Config, Running};
+use callscope::clock::Clock;
+use serde_json::{Value, json};
+
+use super::{TestDatabase, settings};
+
+/// The instant at which the clock of a test stands until the test moves it.
+pub const NOW: &str = "2026-03-01T12:00:00Z";
+
+pub struct TestApp {
+    running: Running,
+    client: reqwest::Client,
+    pub clock: Clock,
+}
+
+impl TestApp {
+    /// With the defaults, at `NOW`.
+    pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, |_| {}).await
+    }
+
+    /// `change` sets what matters to the test: `|config| config.graphql.max_depth = 5`.
+    pub async fn start_with(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+        let clock = Clock::fixed(NOW.parse().expect("an instant"));
+        let mut config = Config {
+            database: database.config(),
+            server: settings(&["--listen", "127.0.0.1:0"]),
+            graphql: settings(&[]),
+            clock: clock.clone(),
+        };
+        change(&mut config);
+        let running = App::start(config).await.expect("starts");
+        Self { running, client: reqwest::Client::new(), clock }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.running.address)
+    }
+
+    pub fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// The whole response to a query: `data`, `errors`, `extensions`.
+    pub async fn graphql(&self, query: &str) -> Value {
+        self.graphql_with(query, json!({})).await
+    }
+
+    pub async fn graphql_with(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let sent = self.client.post(self.url("/graphql")).json(&body).send().await;
+        sent.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// The data of a query that must succeed.
+    pub async fn data(&self, query: &str) -> Value {
+        let response = self.graphql(query).await;
+        assert!(response.get("errors").is_none(), "errors in {response:#}");
+        response["data"].clone()
+    }
+
+    /// Waits until the server has stopped and its connections are closed.
+    pub async fn shutdown(self) {
+        self.running.shutdown().await;
+    }
+}

@@ -1,0 +1,194 @@
+//! A test's own database, with a connection that passes the server by.
+
+use callscope::config::DatabaseConfig;
+use sea_orm::sqlx::{
+    AssertSqlSafe, Column, Connection, MySqlConnection, PgConnection, Row, SqliteConnection,
+    TypeInfo, ValueRef, raw_sql,
+};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::rows::{self, Insert};
+use super::settings;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+    MariaDb,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::MariaDb];
+
+    /// In the names of tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+            Self::MariaDb => "MariaDB",
+        }
+    }
+
+    /// The variable with the URL of a user who may create databases.
+    pub fn variable(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("CALLSCOPE_TEST_POSTGRES_URL"),
+            Self::MariaDb => Some("CALLSCOPE_TEST_MARIADB_URL"),
+        }
+    }
+}
+
+/// The database of one test; it is dropped when the test ends.
+pub struct TestDatabase {
+    kind: Kind,
+    url: String,
+    raw: Mutex<Option<Raw>>,
+}
+
+/// The connection of `execute` and `query`.
+enum Raw {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+    MariaDb(MySqlConnection),
+}
+
+impl TestDatabase {
+    pub(super) fn new(kind: Kind, url: String) -> Self {
+        Self { kind, url, raw: Mutex::new(None) }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The defaults, on this database, with few connections: many tests share one server.
+    pub fn config(&self) -> DatabaseConfig {
+        settings(&["--database-url", &self.url, "--database-connections", "2"])
+    }
+
+    /// Runs one or more statements, separated by semicolons.
+    pub async fn execute(&self, sql: &str) {
+        self.query(sql).await;
+    }
+
+    /// The rows of a statement: integers and decimals as numbers, truth values as the database has
+    /// them (a number but for PostgreSQL), NULL as null, everything else as the database's text.
+    pub async fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        let mut raw = self.raw.lock().await;
+        if raw.is_none() {
+            *raw = Some(Raw::open(self.kind, &self.url).await.expect("connects"));
+        }
+        let rows = match raw.as_mut() {
+            Some(raw) => raw.query(sql).await,
+            None => Ok(Vec::new()),
+        };
+        rows.unwrap_or_else(|error| panic!("{error}, in {}", cut(sql)))
+    }
+
+    /// The only value of the only row.
+    pub async fn value(&self, sql: &str) -> Value {
+        let rows = self.query(sql).await;
+        assert!(rows.len() == 1 && rows[0].len() == 1, "one value, not {rows:?}, of {}", cut(sql));
+        rows[0][0].clone()
+    }
+
+    /// Inserts rows as a gateway does, in their order, past the server's own write path.
+    pub async fn insert<T: Insert>(&self, rows: &[T]) {
+        for statement in rows::inserts(rows, self.kind) {
+            self.execute(&statement).await;
+        }
+    }
+
+    /// Closes the connection of `execute` and `query`; the next of them opens another.
+    pub async fn close(&self) {
+        let closed = match self.raw.lock().await.take() {
+            Some(Raw::Sqlite(connection)) => connection.close().await,
+            Some(Raw::Postgres(connection)) => connection.close().await,
+            Some(Raw::MariaDb(connection)) => connection.close().await,
+            None => Ok(()),
+        };
+        closed.expect("closes");
+    }
+}
+
+impl Raw {
+    async fn open(kind: Kind, url: &str) -> Result<Self, sea_orm::SqlxError> {
+        Ok(match kind {
+            Kind::Sqlite => Self::Sqlite(SqliteConnection::connect(url).await?),
+            Kind::Postgres => Self::Postgres(PgConnection::connect(url).await?),
+            Kind::MariaDb => Self::MariaDb(MySqlConnection::connect(url).await?),
+        })
+    }
+
+    /// Unprepared, so that each database sends text and takes several statements.
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>, sea_orm::SqlxError> {
+        let sql = raw_sql(AssertSqlSafe(sql));
+        Ok(match self {
+            Self::Sqlite(connection) => {
+                sql.fetch_all(connection).await?.iter().map(sqlite_values).collect()
+            }
+            Self::Postgres(connection) => {
+                sql.fetch_all(connection).await?.iter().map(text_values).collect()
+            }
+            Self::MariaDb(connection) => {
+                sql.fetch_all(connection).await?.iter().map(text_values).collect()
+            }
+        })
+    }
+}
+
+fn sqlite_values(row: &sea_orm::sqlx::sqlite::SqliteRow) -> Vec<Value> {
+    let value = |index| {
+        let raw = row.try_get_raw(index).expect("a value");
+        // The type of the value, not of the column: SQLite takes any in each.
+        match raw.type_info().name() {
+            _ if raw.is_null() => Value::Null,
+            "INTEGER" => row.get_unchecked::<i64, _>(index).into(),
+            "REAL" => row.get_unchecked::<f64, _>(index).into(),
+            _ => row.get_unchecked::<String, _>(index).into(),
+        }
+    };
+    (0..row.len()).map(value).collect()
+}
+
+fn text_values<R>(row: &R) -> Vec<Value>
+where
+    R: Row,
+    usize: sea_orm::sqlx::ColumnIndex<R>,
+    String: for<'r> sea_orm::sqlx::Decode<'r, R::Database>,
+{
+    let value = |column: &<R::Database as sea_orm::sqlx::Database>::Column| {
+        let index = column.ordinal();
+        if row.try_get_raw(index).expect("a value").is_null() {
+            return Value::Null;
+        }
+        let text: String = row.get_unchecked(index);
+        match column.type_info().name() {
+            "BOOL" => Value::Bool(text == "t"),
+            "BOOLEAN" | "INT2" | "INT4" | "INT8" | "FLOAT4" | "FLOAT8" | "NUMERIC" | "TINYINT"
+            | "SMALLINT" | "INT" | "BIGINT" | "INT UNSIGNED" | "BIGINT UNSIGNED" | "DOUBLE"
+            | "DECIMAL" => serde_json::from_str(&text).expect("a number"),
+            _ => Value::String(text),
+        }
+    };
+    row.columns().iter().map(value).collect()
+}
+
+/// The start of a statement, for a message.
+fn cut(sql: &str) -> String {
+    sql.chars().take(400).collect()
+}

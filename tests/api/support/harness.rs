@@ -1,0 +1,176 @@
+//! Runs each test once per database, in parallel, and tells what was not tested.
+
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use super::database::{Kind, TestDatabase};
+use super::servers::{Schema, Servers};
+
+/// A test that hangs fails after this time rather than holding up the run.
+const LIMIT: Duration = Duration::from_secs(120);
+
+type Run = fn(TestDatabase) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// One test and where it runs; made by `tests!`.
+pub struct Test {
+    name: &'static str,
+    run: Run,
+    kinds: &'static [Kind],
+    schema: Schema,
+    file: Option<&'static str>,
+}
+
+impl Test {
+    pub fn new(name: &'static str, run: Run) -> Self {
+        Self { name, run, kinds: &Kind::ALL, schema: Schema::Migrated, file: None }
+    }
+
+    /// Runs on these databases only.
+    pub fn only(self, kinds: &'static [Kind]) -> Self {
+        Self { kinds, ..self }
+    }
+
+    /// Starts from a database without any table.
+    pub fn empty(self) -> Self {
+        Self { schema: Schema::Empty, ..self }
+    }
+
+    /// Is ignored where this file, named from the repository's root, is missing.
+    pub fn needs(self, file: &'static str) -> Self {
+        Self { file: Some(file), ..self }
+    }
+}
+
+/// The tests of a module: `tests! { a, b.empty(), c.only(&[Kind::Sqlite]) }`.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident $(. $method:ident ($($arg:expr),*))*),* $(,)?) => {
+        pub fn tests() -> Vec<$crate::support::Test> {
+            vec![$(
+                $crate::support::Test::new(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    |database| Box::pin($name(database)),
+                )$(.$method($($arg),*))*
+            ),*]
+        }
+    };
+}
+
+/// Runs what the command line asks for and ends the process with its outcome.
+pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
+    let mut args = Arguments::from_args();
+    // Tests wait for their database more than they compute.
+    args.test_threads
+        .get_or_insert(4 * std::thread::available_parallelism().map_or(1, usize::from));
+    let servers = Arc::new(Servers::from_environment());
+    let tests: Vec<Test> = modules.into_iter().flatten().collect();
+    if !args.list {
+        for missing in missing(&tests, &servers) {
+            println!("{missing}");
+        }
+    }
+    keep_panics_of_tests();
+    let trials = tests.into_iter().flat_map(|test| trials(test, &servers)).collect();
+    let conclusion = libtest_mimic::run(&args, trials);
+    servers.drop_templates();
+    conclusion.exit()
+}
+
+/// What this run leaves out, and why.
+fn missing(tests: &[Test], servers: &Servers) -> Vec<String> {
+    let mut missing: Vec<String> = Kind::ALL
+        .iter()
+        .filter_map(|kind| Some(format!("{}: not tested, {}", kind.label(), servers.lack(*kind)?)))
+        .collect();
+    for test in tests {
+        missing.extend(lacking_file(test).map(|why| format!("{}: not tested, {why}", test.name)));
+    }
+    missing
+}
+
+fn lacking_file(test: &Test) -> Option<String> {
+    let file = test.file?;
+    (!Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists())
+        .then(|| format!("{file} is not here"))
+}
+
+fn trials(test: Test, servers: &Arc<Servers>) -> Vec<Trial> {
+    let subject = test.name.split_once("::").map_or(test.name, |(_, name)| name);
+    let (run, schema) = (test.run, test.schema);
+    let trial = |kind: &Kind| {
+        let kind = *kind;
+        let lack = servers.lack(kind).or_else(|| lacking_file(&test));
+        let servers = Arc::clone(servers);
+        Trial::ignorable_test(format!("{}::{subject}", kind.name()), move || match lack {
+            Some(lack) => Ok(Completion::ignored_with(lack)),
+            None => run_one(run, kind, schema, &servers).map(|()| Completion::Completed),
+        })
+    };
+    test.kinds.iter().map(trial).collect()
+}
+
+/// Makes the database, runs the test and drops the database, whatever the outcome.
+fn run_one(run: Run, kind: Kind, schema: Schema, servers: &Servers) -> Result<(), Failed> {
+    PANICS.set(Some(Vec::new()));
+    // One thread: a panic anywhere, in a task of the server too, is this test's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut name = String::new();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        name = servers.create(&runtime, kind, schema);
+        let database = TestDatabase::new(kind, servers.url(kind, &name));
+        // The same snapshot holds for each database.
+        insta::allow_duplicates! {
+            runtime.block_on(async { tokio::time::timeout(LIMIT, run(database)).await })
+        }
+    }));
+    let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        // First the runtime, and with it every task that holds a connection.
+        drop(runtime);
+        servers.drop(kind, &name);
+    }));
+    let panics = PANICS.take().unwrap_or_default();
+    match (outcome, dropped) {
+        (Ok(Ok(())), Ok(())) if panics.is_empty() => Ok(()),
+        (Ok(Err(_)), _) => Err(format!("did not end within {LIMIT:?}").into()),
+        _ => Err(panics.join("\n").into()),
+    }
+}
+
+thread_local! {
+    /// The panics of the test that runs on this thread.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Keeps a test's panics for its report, so that those of parallel tests do not mix.
+fn keep_panics_of_tests() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let kept = PANICS.with_borrow_mut(|panics| {
+            let Some(panics) = panics else { return false };
+            let place = panic.location().map_or_else(String::new, ToString::to_string);
+            let text = panic.payload_as_str().unwrap_or("a panic without a text");
+            panics.push(format!("{place}: {text}{}", own_frames(&Backtrace::force_capture())));
+            true
+        });
+        if !kept {
+            default(panic);
+        }
+    }));
+}
+
+/// The places of this repository that led to a panic: its own is often in `support`.
+fn own_frames(trace: &Backtrace) -> String {
+    let own = |line: &&str| {
+        line.starts_with("at ./src/")
+            || line.starts_with("at ./tests/") && !line.contains("harness.rs")
+    };
+    let trace = trace.to_string();
+    trace.lines().map(str::trim_start).filter(own).flat_map(|line| ["\n    ", line]).collect()
+}
