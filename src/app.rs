@@ -91,3 +91,33 @@ impl App {
         Ok(())
     }
 }
+
+/// A server that runs beside its caller.
+pub struct Running {
+    pub address: SocketAddr,
+    pub services: Services,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl App {
+    /// Opens and serves in a task of its own.
+    pub async fn start(config: Config) -> anyhow::Result<Running> {
+        let app = Self::open(config).await?;
+        let (address, services) = (app.address()?, app.services.clone());
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(app.serve(async {
+            // A caller that is gone stops the server too.
+            let _ = stopped.await;
+        }));
+        Ok(Running { address, services, stop, task })
+    }
+}
+
+impl Running {
+    /// Stops the server once the requests in flight have finished.
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        drop(self.stop);
+        self.task.await?
+    }
+}

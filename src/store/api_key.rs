@@ -101,6 +101,6 @@ fn ends<E: EntityName + Default, K: Iden + Copy, T: Iden + Copy>(
     };
     let mut branch = Query::select();
     let time = || Expr::col(time_column);
-    columns(&mut branch, [Expr::cust(index.to_string()), end(time().min()), end(time().max())]);
+    columns(&mut branch, [dialect.number(index), end(time().min()), end(time().max())]);
     branch
 }

@@ -165,7 +165,7 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
     let mut rows: Vec<Vec<CallRow>> = queries.iter().map(|_| vec![]).collect();
     for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
         let pages = chunk.iter().map(|query| list_statement(db, query));
-        let Some(union) = tagged_union(pages, start) else { continue };
+        let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
         type Tagged =
             (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
         for (id, stored, key, model, code, latency, tag) in db.fetch::<Tagged>(&union, 7).await? {

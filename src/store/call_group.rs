@@ -28,7 +28,10 @@ impl CallDimension {
             Self::ApiKey => dialect.text(Column::ApiKey),
             Self::Model => dialect.text(Column::ModelName),
             Self::StatusCode => dialect.integer(Column::StatusCode),
-            Self::Success => CaseStatement::new().case(succeeded(), 1).finally(0).into(),
+            Self::Success => CaseStatement::new()
+                .case(succeeded(), dialect.number(1))
+                .finally(dialect.number(0))
+                .into(),
         }
     }
 
@@ -143,7 +146,7 @@ pub async fn series(
 /// The number of the bucket that a call falls into: a division for each run of buckets.
 fn bucket_number(dialect: Dialect, runs: &[Run]) -> Expr {
     let number = |run: &Run| dialect.bucket(Column::RequestTime, run);
-    let [runs @ .., last] = runs else { return Expr::val(0) };
+    let [runs @ .., last] = runs else { return dialect.number(0) };
     let ends = runs.iter().skip(1).chain([last]).map(|next| dialect.range_end(next.start));
     let mut case = CaseStatement::new();
     for (run, end) in runs.iter().zip(ends) {

@@ -84,6 +84,11 @@ impl Dialect {
         format!("CAST({expression} AS {kind})")
     }
 
+    /// A number of ours as 64 bits; PostgreSQL would take it for 32.
+    pub fn number(self, number: usize) -> Expr {
+        Expr::cust(self.to_integer(&number.to_string()))
+    }
+
     /// `NULL` in a column of integers or of texts.
     pub fn null(self, of_text: bool) -> Expr {
         Expr::cust(match (self, of_text) {
@@ -138,7 +143,7 @@ impl Dialect {
     /// The number of the bucket of `run` that a time of a column falls into.
     pub fn bucket<C: Iden>(self, column: C, run: &Run) -> Expr {
         let (column, first) = (column.unquoted(), run.first);
-        let Some(step) = run.step else { return Expr::cust(first.to_string()) };
+        let Some(step) = run.step else { return self.number(first) };
         let epoch = run.start.and_utc().timestamp();
         match self {
             Self::Sqlite => {

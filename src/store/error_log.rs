@@ -101,7 +101,7 @@ pub async fn list_many(
     let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
     for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
         let pages = chunk.iter().map(|query| list_statement(db, query));
-        let Some(union) = tagged_union(pages, start) else { continue };
+        let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
         type Tagged = (
             i64,
             StoredTime,
@@ -240,7 +240,7 @@ pub async fn latest(
         let branches = chunk.iter().enumerate().map(|(index, group)| {
             let mut select = Query::select();
             let newest = db.dialect().to_integer("MAX(id)");
-            columns(&mut select, [Expr::cust(format!("{}", start + index)), Expr::cust(newest)]);
+            columns(&mut select, [db.dialect().number(start + index), Expr::cust(newest)]);
             select
                 .from(Entity)
                 .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))

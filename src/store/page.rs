@@ -8,6 +8,7 @@ use sea_orm::sea_query::{
 };
 
 use super::connect::Database;
+use super::dialect::Dialect;
 use super::rows::columns;
 use crate::error::Result;
 
@@ -118,13 +119,14 @@ pub(super) fn union_all(
 /// Pages (with the number of their columns) as one statement, whose last column tells which page a
 /// row is of, counted from `start`.
 pub(super) fn tagged_union(
+    dialect: Dialect,
     pages: impl IntoIterator<Item = (SelectStatement, usize)>,
     start: usize,
 ) -> Option<SelectStatement> {
     union_all(pages.into_iter().zip(start..).map(|((page, width), tag)| {
         let mut branch = Query::select();
         let own = (0..width).map(|column| Expr::col(format!("c{column}")));
-        columns(&mut branch, own.chain([Expr::cust(tag.to_string())]));
+        columns(&mut branch, own.chain([dialect.number(tag)]));
         branch.from_subquery(page, "page").take()
     }))
 }
@@ -139,7 +141,7 @@ pub(super) async fn count_rows(
         .enumerate()
         .map(|(number, (table, condition))| {
             let mut branch = Query::select();
-            columns(&mut branch, [Expr::cust(number.to_string()), Expr::cust("COUNT(*)")]);
+            columns(&mut branch, [db.dialect().number(number), Expr::cust("COUNT(*)")]);
             branch.from(table).cond_where(condition).take()
         })
         .collect();

@@ -102,7 +102,7 @@ fn branch(
     let mut branch = Query::select();
     columns(
         &mut branch,
-        [Expr::cust(number.to_string()), key, Expr::cust("COUNT(*)"), success.count()],
+        [dialect.number(number), key, Expr::cust("COUNT(*)"), success.count()],
     );
     branch.from(Entity).cond_where(CallScope::of(piece).condition(db));
     if let Some(keys) = keys {

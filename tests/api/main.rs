@@ -13,7 +13,8 @@
 mod migration;
 mod rows;
 mod support;
+mod usage;
 
 fn main() {
-    support::run([migration::tests(), rows::tests()]);
+    support::run([migration::tests(), rows::tests(), usage::tests()]);
 }

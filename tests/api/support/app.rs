@@ -39,6 +39,13 @@ impl TestApp {
         format!("http://{}{path}", self.running.address)
     }
 
+    /// How many SQL statements the server sent for `query`, which must succeed.
+    pub async fn statements(&self, query: &str) -> u64 {
+        let before = self.running.services.db.statements();
+        self.data(query).await;
+        self.running.services.db.statements() - before
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
@@ -63,6 +70,6 @@ impl TestApp {
 
     /// Waits until the server has stopped and its connections are closed.
     pub async fn shutdown(self) {
-        self.running.shutdown().await;
+        self.running.shutdown().await.expect("stops");
     }
 }

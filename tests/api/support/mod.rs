@@ -1,5 +1,6 @@
 //! What tests stand on: a database per test, rows with defaults, and the runner.
 
+mod app;
 mod config;
 mod database;
 pub mod gateway;
@@ -7,6 +8,7 @@ mod harness;
 mod rows;
 mod servers;
 
+pub use app::{NOW, TestApp};
 pub use config::settings;
 pub use database::{Kind, TestDatabase};
 pub use harness::{Test, run};
