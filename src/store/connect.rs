@@ -2,6 +2,7 @@
 //! [`Database`], which counts them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
@@ -26,6 +27,8 @@ pub struct Database {
     dialect: Dialect,
     zone: StorageZone,
     statements: AtomicU64,
+    /// The statements themselves, values included, once someone asked for them.
+    recorded: OnceLock<Mutex<Vec<String>>>,
 }
 
 impl Database {
@@ -52,6 +55,7 @@ impl Database {
             read_only: config.read_only,
             zone: StorageZone(config.storage_time_zone),
             statements: AtomicU64::new(0),
+            recorded: OnceLock::new(),
         })
     }
 
@@ -72,6 +76,13 @@ impl Database {
         self.statements.load(Ordering::Relaxed)
     }
 
+    /// Keeps every statement from now on, and hands over those that were kept since the last call.
+    /// Tests read the plans of these; a server never calls this, since values are in them.
+    pub fn record(&self) -> Vec<String> {
+        let recorded = self.recorded.get_or_init(Mutex::default);
+        std::mem::take(&mut recorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The connection for writing, where transactions begin. Refused for a read-only database.
     pub fn writer(&self) -> Result<&DatabaseConnection> {
         if self.read_only {
@@ -87,6 +98,10 @@ impl Database {
 
     pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>> {
         self.statements.fetch_add(1, Ordering::Relaxed);
+        if let Some(recorded) = self.recorded.get() {
+            let text = statement.to_string();
+            recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
         Ok(self.reader.query_all_raw(statement).await?)
     }
 

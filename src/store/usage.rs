@@ -100,10 +100,7 @@ fn branch(
     let key = keys.map_or(dialect.null(true), |_| dialect.text(Column::ApiKey));
     let success: Expr = CaseStatement::new().case(succeeded(), 1).into();
     let mut branch = Query::select();
-    columns(
-        &mut branch,
-        [dialect.number(number), key, Expr::cust("COUNT(*)"), success.count()],
-    );
+    columns(&mut branch, [dialect.number(number), key, Expr::cust("COUNT(*)"), success.count()]);
     branch.from(Entity).cond_where(CallScope::of(piece).condition(db));
     if let Some(keys) = keys {
         branch.cond_where(dialect.text_in(Column::ApiKey, keys.iter().copied())).group_by_col("c1");

@@ -46,6 +46,13 @@ impl TestApp {
         self.running.services.db.statements() - before
     }
 
+    /// The SQL statements, values included, that the server sends for `query`, which must succeed.
+    pub async fn sql(&self, query: &str) -> Vec<String> {
+        self.running.services.db.record();
+        self.data(query).await;
+        self.running.services.db.record()
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
