@@ -6,13 +6,14 @@
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
 //! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path
+//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
 
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod store;
