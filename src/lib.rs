@@ -16,4 +16,5 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod error;
+pub mod ingest;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+pub mod demo;
 mod migrate;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts
 enum Command {
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
+    /// Serve a month of made-up traffic, with new calls arriving
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that `args` (the program's name first) and the environment ask for.
@@ -62,6 +65,7 @@ pub fn run(
         };
     let outcome = match cli.command {
         Command::Migrate(args) => migrate::run(args),
+        Command::Demo(args) => demo::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

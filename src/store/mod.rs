@@ -2,7 +2,9 @@
 //! between the databases sits in [`dialect`].
 
 pub mod connect;
+pub mod demo;
 pub mod dialect;
+pub mod write;
 pub mod zone;
 
 pub use connect::Database;

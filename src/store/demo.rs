@@ -1,0 +1,79 @@
+//! What `callscope demo` asks of a database before it writes to it: is it ours to remake, is it
+//! empty, does anyone else use it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use entity::{error_log, request_log};
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
+use super::Database;
+use super::connect::{Access, connect, is_sqlite};
+use crate::config::DatabaseConfig;
+use crate::error::{Error, Result};
+
+const SETTINGS: &str = "callscope_settings";
+/// The name of the setting that marks a database as made by the demo.
+const MARK: &str = "demo";
+
+/// The file of a SQLite database; None for the other databases.
+pub fn sqlite_file(config: &DatabaseConfig) -> Result<Option<PathBuf>> {
+    let url = config.database_url.expose();
+    if !is_sqlite(url) {
+        return Ok(None);
+    }
+    let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
+    Ok(Some(options.get_filename().to_owned()))
+}
+
+/// Marks the database as one that the demo may remove.
+pub async fn mark(db: &Database, value: &str) -> Result<()> {
+    let mut insert = Query::insert();
+    insert
+        .into_table(SETTINGS)
+        .columns(["name", "value"])
+        .values([MARK.into(), value.into()])
+        .map_err(Error::internal)?;
+    db.writer()?.execute(&insert).await?;
+    Ok(())
+}
+
+/// Whether the demo made this database.
+pub async fn is_marked(db: &Database) -> Result<bool> {
+    if !db.has_table(SETTINGS).await? {
+        return Ok(false);
+    }
+    let select = Query::select()
+        .expr(Expr::val(1))
+        .from(SETTINGS)
+        .and_where(Expr::col("name").eq(MARK))
+        .take();
+    Ok(!db.query_all(&select).await?.is_empty())
+}
+
+/// Whether the gateway's tables are missing or hold no row.
+pub async fn is_empty(db: &Database) -> Result<bool> {
+    let one = |select: &mut SelectStatement| select.expr(Expr::val(1)).limit(1).take();
+    let tables = [
+        ("t_request_log", one(Query::select().from(request_log::Entity))),
+        ("t_error_logs", one(Query::select().from(error_log::Entity))),
+    ];
+    for (name, select) in tables {
+        if db.has_table(name).await? && !db.query_all(&select).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Fails where anyone else has the SQLite file open. Only for a file of our own: to find out, it
+/// leaves write-ahead mode, which SQLite allows to nobody but the only user.
+pub async fn claim_sqlite_file(config: &DatabaseConfig) -> Result<()> {
+    let connection = connect(config, Access::Migrate).await?;
+    let claimed = connection.execute_unprepared("PRAGMA journal_mode = DELETE").await;
+    connection.close().await?;
+    claimed?;
+    Ok(())
+}
