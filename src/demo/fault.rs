@@ -22,9 +22,9 @@ pub enum Fault {
 
 /// What fails on an ordinary day, as parts of all calls.
 const ORDINARY: [(Fault, f64); 6] = [
-    (Fault::MinuteQuota, 0.010),
-    (Fault::Overloaded, 0.006),
-    (Fault::Internal, 0.003),
+    (Fault::MinuteQuota, 0.014),
+    (Fault::Overloaded, 0.008),
+    (Fault::Internal, 0.004),
     (Fault::BadRequest, 0.003),
     (Fault::Disconnected, 0.002),
     (Fault::TimedOut, 0.0007),
@@ -72,7 +72,8 @@ impl Fault {
             Self::BadRequest => 0.25,
             Self::TimedOut => 0.4,
             Self::Overloaded | Self::Internal | Self::Disconnected => 0.75,
-            Self::DailyQuota | Self::MinuteQuota | Self::Suspended => 0.9,
+            Self::DailyQuota | Self::MinuteQuota => 0.8,
+            Self::Suspended => 0.9,
         }
     }
 }

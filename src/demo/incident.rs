@@ -72,7 +72,7 @@ impl Incidents {
 impl Storm {
     fn new(dice: &mut Dice, reset: DateTime<Utc>) -> Self {
         let model = if dice.chance(0.75) { SCARCEST } else { BUSIEST };
-        let start = reset - seconds(dice.between(45.0, 110.0) * 60.0);
+        let start = reset - seconds(dice.between(40.0, 85.0) * 60.0);
         let exhausted_at = std::array::from_fn(|_| {
             let spared = dice.chance(0.12);
             let after = seconds(dice.between(0.0, 15.0) * 60.0);

@@ -7,7 +7,7 @@ use super::HISTORY_DAYS;
 use super::dice::{Dice, seconds};
 
 /// Calls a day, before retries, on a weekday at the end of the history.
-const CALLS_PER_DAY: f64 = 11_600.0;
+const CALLS_PER_DAY: f64 = 11_400.0;
 
 /// How busy each hour of the people's day is, against the average hour.
 const HOURS: [f64; 24] = [
@@ -53,7 +53,7 @@ impl Rhythm {
         }
         let day = people_time(at).date();
         if self.day.0 != day {
-            self.day = (day, dice.lognormal(1.0, 0.08));
+            self.day = (day, dice.lognormal(1.0, 0.06));
         }
         let (_, burst) = if self.bursting { BURST } else { CALM };
         let rate = CALLS_PER_DAY / 86_400.0 * usual(at) * self.growth(at) * self.day.1 * burst;

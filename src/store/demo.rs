@@ -24,6 +24,10 @@ pub fn sqlite_file(config: &DatabaseConfig) -> Result<Option<PathBuf>> {
     if !is_sqlite(url) {
         return Ok(None);
     }
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        let message = "the demo needs a file: a database in memory ends with its connection";
+        return Err(Error::bad_input("databaseUrl", message));
+    }
     let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
     Ok(Some(options.get_filename().to_owned()))
 }
