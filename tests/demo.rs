@@ -1,5 +1,7 @@
 //! `callscope demo`: what it writes, and what it refuses to touch.
 
+#![expect(clippy::unwrap_used, reason = "the functions here are tests too")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;

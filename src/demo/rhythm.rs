@@ -81,7 +81,7 @@ pub fn usual(at: DateTime<Utc>) -> f64 {
     let hour = local.hour() as usize;
     let part = f64::from(local.minute()) / 60.0;
     let by_hour = HOURS[hour] * (1.0 - part) + HOURS[(hour + 1) % 24] * part;
-    by_hour * if matches!(local.weekday(), Weekday::Sat | Weekday::Sun) { 0.72 } else { 1.0 }
+    by_hour * if matches!(local.weekday(), Weekday::Sat | Weekday::Sun) { 0.8 } else { 1.0 }
 }
 
 fn people_time(at: DateTime<Utc>) -> chrono::NaiveDateTime {
