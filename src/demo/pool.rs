@@ -62,15 +62,11 @@ impl Pool {
         pool
     }
 
-    /// The key whose turn it is; a retry (`after`) goes to another key than the call that failed.
-    pub fn next(&mut self, after: Option<usize>) -> usize {
-        loop {
-            let key = self.rotation[self.turn];
-            self.turn = (self.turn + 1) % self.rotation.len();
-            if after != Some(key) {
-                return key;
-            }
-        }
+    /// The key whose turn it is.
+    pub fn next(&mut self) -> usize {
+        let key = self.rotation[self.turn];
+        self.turn = (self.turn + 1) % self.rotation.len();
+        key
     }
 }
 

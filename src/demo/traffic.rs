@@ -46,8 +46,6 @@ struct Attempt {
     model: usize,
     endpoint: &'static str,
     retries: u8,
-    /// The key that failed before.
-    after: Option<usize>,
     /// The request is wrong: no key helps.
     spoiled: bool,
 }
@@ -91,7 +89,7 @@ impl Engine {
     fn next(&mut self, limit: DateTime<Utc>) -> Option<Exchange> {
         let attempt = self.next_attempt(limit)?;
         let model = &MODELS[attempt.model];
-        let key = self.pool.next(attempt.after);
+        let key = self.pool.next();
         let fault = self.fault(attempt, key);
         // What gets through an outage takes its time.
         let slowdown = if self.incidents.is_down(attempt.at, attempt.model) { 3.0 } else { 1.0 };
@@ -108,7 +106,7 @@ impl Engine {
             latency_ms: i32::try_from(latency.num_milliseconds()).ok(),
         };
         let Some(fault) = fault else { return Some((call, None)) };
-        self.retry(attempt, key, fault, latency);
+        self.retry(attempt, fault, latency);
         if self.dice.chance(UNLOGGED) {
             return Some((call, None));
         }
@@ -141,7 +139,7 @@ impl Engine {
         self.next_arrival = at + seconds(self.dice.exponential(1.0 / rate));
         let model = Model::choose(&mut self.dice);
         let endpoint = MODELS[model].choose_endpoint(&mut self.dice);
-        Some(Attempt { at, model, endpoint, retries: 0, after: None, spoiled: false })
+        Some(Attempt { at, model, endpoint, retries: 0, spoiled: false })
     }
 
     fn fault(&mut self, attempt: Attempt, key: usize) -> Option<Fault> {
@@ -167,7 +165,7 @@ impl Engine {
         Fault::ordinary(dice, owner.strain * burst)
     }
 
-    fn retry(&mut self, failed: Attempt, key: usize, fault: Fault, latency: TimeDelta) {
+    fn retry(&mut self, failed: Attempt, fault: Fault, latency: TimeDelta) {
         if failed.retries == MOST_RETRIES || !self.dice.chance(fault.retry_chance()) {
             return;
         }
@@ -175,7 +173,6 @@ impl Engine {
         self.retries.push(Reverse(Attempt {
             at: failed.at + latency + pause,
             retries: failed.retries + 1,
-            after: Some(key),
             spoiled: failed.spoiled || fault == Fault::BadRequest,
             ..failed
         }));
