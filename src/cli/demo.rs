@@ -48,7 +48,10 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
 pub async fn prepare(database: &DatabaseConfig, clock: &Clock, seed: u64) -> anyhow::Result<Live> {
     make_room(database).await?;
     let db = Database::open(database).await?;
-    store::mark(&db, &seed.to_string()).await?;
+    // A server's database that was emptied after a demo still bears its mark.
+    if !store::is_marked(&db).await? {
+        store::mark(&db, &seed.to_string()).await?;
+    }
     let started = Instant::now();
     let mut traffic = Traffic::new(seed, clock.now());
     let written = write(&db, &mut traffic).await?;
