@@ -6,7 +6,7 @@
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
 //! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path
+//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
 
@@ -14,8 +14,10 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
+pub mod ingest;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+pub mod demo;
 mod log;
 mod migrate;
 mod schema;
@@ -45,6 +46,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Print the GraphQL schema in its own language, to generate clients from
     Schema,
+    /// Serve a month of made-up traffic, with new calls arriving
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that `args` (the program's name first) and the environment ask for.
@@ -75,6 +78,7 @@ pub fn run(
         Command::Serve(args) => serve::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema => schema::run(),
+        Command::Demo(args) => demo::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
+use migration::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement,
@@ -105,6 +105,11 @@ impl Database {
         Ok(self.reader.query_all_raw(statement).await?)
     }
 
+    pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        Ok(SchemaManager::new(&self.reader).has_table(name).await?)
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.query_all_raw(Statement::from_string(self.reader.get_database_backend(), "SELECT 1"))
@@ -142,12 +147,12 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
     Ok(migrated?)
 }
 
-fn is_sqlite(url: &str) -> bool {
+pub(super) fn is_sqlite(url: &str) -> bool {
     url.starts_with("sqlite:")
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Access {
+pub(super) enum Access {
     /// Reads; on PostgreSQL and MySQL writes too.
     Read,
     /// SQLite's single writer.
@@ -156,7 +161,10 @@ enum Access {
     Migrate,
 }
 
-async fn connect(config: &DatabaseConfig, access: Access) -> Result<DatabaseConnection, DbErr> {
+pub(super) async fn connect(
+    config: &DatabaseConfig,
+    access: Access,
+) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(config.database_url.expose());
     let connections = if access == Access::Read { config.database_connections } else { 1 };
     options

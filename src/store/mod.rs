@@ -6,6 +6,7 @@ pub mod call;
 pub mod call_group;
 pub mod call_stats;
 pub mod connect;
+pub mod demo;
 pub mod dialect;
 pub mod error_log;
 pub mod error_match;
@@ -14,6 +15,7 @@ pub mod page;
 mod rows;
 pub mod setting;
 pub mod usage;
+pub mod write;
 pub mod zone;
 
 pub use connect::Database;

@@ -7,7 +7,7 @@ use super::connect::Database;
 use super::rows::columns;
 use crate::error::Result;
 
-const TABLE: &str = "callscope_settings";
+pub(super) const TABLE: &str = "callscope_settings";
 
 /// The value of a setting; nothing where it was never set.
 pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {

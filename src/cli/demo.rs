@@ -1,0 +1,176 @@
+//! `callscope demo`: makes a database of made-up traffic, and lets new calls arrive in it. It
+//! removes nothing but what an earlier demo made.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use tokio::time::MissedTickBehavior;
+
+use super::serve::{announce, shutdown_signal};
+use crate::app::{App, Config};
+use crate::clock::Clock;
+use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::demo::{Exchange, Live, Traffic};
+use crate::store::{Database, demo as store};
+use crate::{error, ingest};
+
+/// Calls that are written at once.
+const BATCH: usize = 5_000;
+
+#[derive(Args, Debug)]
+#[command(mut_arg("database_url", |arg| arg.default_value("sqlite://callscope-demo.db")))]
+pub struct DemoArgs {
+    #[command(flatten)]
+    database: DatabaseConfig,
+
+    #[command(flatten)]
+    server: ServerConfig,
+    #[command(flatten)]
+    graphql: GraphqlConfig,
+
+    /// The number from which the traffic is made up; another one gives other keys and incidents
+    #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
+    demo_seed: u64,
+}
+
+pub fn run(args: DemoArgs) -> anyhow::Result<()> {
+    super::block_on(async {
+        let clock = Clock::System;
+        let live = prepare(&args.database, &clock, args.demo_seed).await?;
+        let config = Config {
+            database: args.database,
+            server: args.server,
+            graphql: args.graphql,
+            clock: clock.clone(),
+        };
+        let app = App::open(config).await?;
+        announce(&app)?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let db = app.services().db.clone();
+        let arriving = tokio::spawn(keep_arriving(db, clock, live, async {
+            drop(stopped.await);
+        }));
+        app.serve(async {
+            shutdown_signal().await;
+            drop(stop);
+        })
+        .await?;
+        Ok(arriving.await?)
+    })
+}
+
+/// Makes the database anew and fills it with the traffic of a month that ends now. What comes
+/// after it goes to [`keep_arriving`].
+pub async fn prepare(database: &DatabaseConfig, clock: &Clock, seed: u64) -> anyhow::Result<Live> {
+    make_room(database).await?;
+    let db = Database::open(database).await?;
+    store::mark(&db, seed).await?;
+    let started = Instant::now();
+    let mut traffic = Traffic::new(seed, clock.now());
+    let written = write(&db, &mut traffic).await?;
+    db.close().await?;
+    let Written { calls, errors } = written;
+    let spent = started.elapsed().as_secs_f64();
+    println!("callscope: made up {calls} calls and {errors} error logs in {spent:.1} s");
+    Ok(traffic.into_live())
+}
+
+/// Writes the calls that arrive, every second until `stop`.
+pub async fn keep_arriving(
+    db: Arc<Database>,
+    clock: Clock,
+    mut live: Live,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = pin!(stop);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = ticks.tick() => {}
+        }
+        // The calls of this second are lost with it; the next ones may find the database well.
+        if let Err(error) = write(&db, live.until(clock.now())).await {
+            tracing::warn!(?error, "made-up calls were not written");
+        }
+    }
+}
+
+/// Removes the database of an earlier demo. Anything else that is there is refused.
+async fn make_room(database: &DatabaseConfig) -> anyhow::Result<()> {
+    ensure!(!database.read_only, "the demo writes its database: leave out --read-only");
+    let Some(file) = store::sqlite_file(database)? else {
+        let db = Database::open(&DatabaseConfig { read_only: true, ..database.clone() }).await?;
+        let is_empty = store::is_empty(&db).await?;
+        db.close().await?;
+        ensure!(
+            is_empty,
+            "the database holds calls or error logs already, and the demo would mix its own with \
+             them; name an empty one with --database-url"
+        );
+        return Ok(());
+    };
+    if !file.try_exists()? {
+        return Ok(());
+    }
+    let name = file.display();
+    if !is_ours(database).await.with_context(|| format!("cannot tell what {name} is"))? {
+        bail!(
+            "{name} was not made by `callscope demo` and stays as it is; name another file with \
+             --database-url sqlite://FILE"
+        );
+    }
+    store::claim_sqlite_file(database)
+        .await
+        .with_context(|| format!("{name} is in use, perhaps by another `callscope demo`"))?;
+    for file in [file.clone(), beside(&file, "-wal"), beside(&file, "-shm")] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn is_ours(database: &DatabaseConfig) -> error::Result<bool> {
+    let db = Database::open(&DatabaseConfig { read_only: true, ..database.clone() }).await?;
+    let is_marked = store::is_marked(&db).await;
+    db.close().await?;
+    is_marked
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(suffix);
+    name.into()
+}
+
+/// How much was written.
+#[derive(Default)]
+struct Written {
+    calls: usize,
+    errors: usize,
+}
+
+/// Writes all of `traffic`, a batch at a time.
+async fn write(db: &Database, traffic: impl Iterator<Item = Exchange>) -> error::Result<Written> {
+    let mut traffic = traffic.peekable();
+    let mut written = Written::default();
+    while traffic.peek().is_some() {
+        let (calls, errors): (Vec<_>, Vec<_>) = traffic.by_ref().take(BATCH).unzip();
+        let errors: Vec<_> = errors.into_iter().flatten().collect();
+        ingest::record(db, &calls, &errors).await?;
+        written.calls += calls.len();
+        written.errors += errors.len();
+    }
+    Ok(written)
+}

@@ -1,0 +1,68 @@
+//! What `callscope demo` asks of a database before it writes to it: is it ours to remake, is it
+//! empty, does anyone else use it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use entity::{error_log, request_log};
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
+use super::connect::{Access, connect, is_sqlite};
+use super::{Database, setting};
+use crate::config::DatabaseConfig;
+use crate::error::{Error, Result};
+
+/// The name of the setting that marks a database as made by the demo.
+const MARK: &str = "demo";
+
+/// The file of a SQLite database; None for the other databases.
+pub fn sqlite_file(config: &DatabaseConfig) -> Result<Option<PathBuf>> {
+    let url = config.database_url.expose();
+    if !is_sqlite(url) {
+        return Ok(None);
+    }
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        let message = "the demo needs a file: a database in memory ends with its connection";
+        return Err(Error::bad_input("databaseUrl", message));
+    }
+    let options = SqliteConnectOptions::from_str(url).map_err(Error::internal)?;
+    Ok(Some(options.get_filename().to_owned()))
+}
+
+/// Marks the database as one that the demo may remove.
+pub async fn mark(db: &Database, seed: u64) -> Result<()> {
+    setting::find_or_insert(db, MARK, &seed.to_string()).await?;
+    Ok(())
+}
+
+/// Whether the demo made this database.
+pub async fn is_marked(db: &Database) -> Result<bool> {
+    Ok(db.has_table(setting::TABLE).await? && setting::find(db, MARK).await?.is_some())
+}
+
+/// Whether the gateway's tables are missing or hold no row.
+pub async fn is_empty(db: &Database) -> Result<bool> {
+    let one = |select: &mut SelectStatement| select.expr(Expr::val(1)).limit(1).take();
+    let tables = [
+        ("t_request_log", one(Query::select().from(request_log::Entity))),
+        ("t_error_logs", one(Query::select().from(error_log::Entity))),
+    ];
+    for (name, select) in tables {
+        if db.has_table(name).await? && !db.query_all(&select).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Fails where anyone else has the SQLite file open. Only for a file of our own: to find out, it
+/// leaves write-ahead mode, which SQLite allows to nobody but the only user.
+pub async fn claim_sqlite_file(config: &DatabaseConfig) -> Result<()> {
+    let connection = connect(config, Access::Migrate).await?;
+    let claimed = connection.execute_unprepared("PRAGMA journal_mode = DELETE").await;
+    connection.close().await?;
+    claimed?;
+    Ok(())
+}
