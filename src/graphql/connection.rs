@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use async_graphql::{Context, Object, OutputType, SimpleObject, TypeName};
 
 use super::error::Result;
+use super::rows::{Edges, Row, Rows};
 use super::scalar::BigInt;
 use super::scope::{Scope, scope};
 use crate::store::page::Page;
@@ -24,7 +25,7 @@ pub struct PageInfo {
 }
 
 /// What can stand in a connection. `List` is what the items were selected by.
-pub trait Item: OutputType + Clone {
+pub trait Item: Row + Clone {
     type List: Send + Sync;
 
     /// The position of the item in its list.
@@ -62,6 +63,12 @@ impl<T: Item> TypeName for Edge<T> {
     }
 }
 
+impl<T: Item> Edge<T> {
+    pub fn new(node: &T, list: &T::List) -> Self {
+        Self { cursor: node.cursor(list), node: node.clone() }
+    }
+}
+
 impl<T: Item> Connection<T> {
     pub fn new(page: Page<T>, list: T::List) -> Self {
         Self { page, list }
@@ -72,14 +79,13 @@ impl<T: Item> Connection<T> {
 #[Object(name_type)]
 impl<T: Item> Connection<T> {
     /// The items of the page, each with its cursor.
-    async fn edges(&self) -> Vec<Edge<T>> {
-        let edge = |node: &T| Edge { cursor: node.cursor(&self.list), node: node.clone() };
-        self.page.rows.iter().map(edge).collect()
+    async fn edges(&self) -> Edges<'_, T> {
+        Edges { rows: &self.page.rows, list: &self.list }
     }
 
     /// The items of the page.
-    async fn nodes(&self) -> &[T] {
-        &self.page.rows
+    async fn nodes(&self) -> Rows<'_, T> {
+        Rows(&self.page.rows)
     }
 
     /// Where the page lies in the list.

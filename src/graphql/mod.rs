@@ -10,6 +10,7 @@ pub mod error;
 pub mod id;
 pub mod loader;
 pub mod query;
+pub mod rows;
 pub mod scalar;
 pub mod schema;
 pub mod scope;

@@ -1,10 +1,11 @@
 //! From rows to values. SQLite hands over all rows of a statement as one JSON text, which costs a
 //! quarter of a hand-over row by row (docs/adr/0003); the others decode theirs one by one.
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDate, NaiveDateTime};
 use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder};
 use sea_orm::{ColIdx, DbBackend, QueryResult, Statement, TryGetError, TryGetable, TryGetableMany};
 use serde::de::DeserializeOwned;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
 use super::connect::Database;
@@ -99,16 +100,17 @@ impl StoredTime {
     }
 
     pub fn from_text(text: &str) -> Self {
-        let formats =
-            ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d"];
-        let date = || text.parse::<chrono::NaiveDate>().map(NaiveDateTime::from).ok();
+        if let Some(at) = parse_canonical(text.as_bytes()) {
+            return Self { at, text: None };
+        }
+        let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+        let date = || text.parse::<NaiveDate>().map(NaiveDateTime::from).ok();
         let at = formats
             .iter()
             .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
             .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
             .or_else(date);
-        let canonical = text.len() == 26 && at.is_some() && text.as_bytes()[10] == b' ';
-        Self { at: at.unwrap_or_default(), text: (!canonical).then(|| text.into()) }
+        Self { at: at.unwrap_or_default(), text: Some(text.into()) }
     }
 
     /// The value that equals the stored one.
@@ -121,12 +123,51 @@ impl StoredTime {
     }
 }
 
+/// The usual form, `2026-03-01 12:00:00.000000`, read by hand: it is read for every row.
+fn parse_canonical(text: &[u8]) -> Option<NaiveDateTime> {
+    let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.')];
+    if text.len() != 26 || separators.iter().any(|(place, separator)| text[*place] != *separator) {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| {
+        text[range].iter().try_fold(0u32, |number, byte| {
+            byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0'))
+        })
+    };
+    let date =
+        NaiveDate::from_ymd_opt(number(0..4)?.try_into().ok()?, number(5..7)?, number(8..10)?)?;
+    date.and_hms_micro_opt(number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?)
+}
+
 impl<'de> Deserialize<'de> for StoredTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Self::from_text(&text),
-            other => Self::from_text(&other.to_string()),
-        })
+        deserializer.deserialize_any(StoredTimeVisitor)
+    }
+}
+
+struct StoredTimeVisitor;
+
+impl Visitor<'_> for StoredTimeVisitor {
+    type Value = StoredTime;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a stored time")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<StoredTime, E> {
+        Ok(StoredTime::from_text(text))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<StoredTime, E> {
+        Ok(StoredTime::from_text(&number.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<StoredTime, E> {
+        Ok(StoredTime::from_text(&number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<StoredTime, E> {
+        Ok(StoredTime::from_text(&number.to_string()))
     }
 }
 

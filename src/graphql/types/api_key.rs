@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, Object};
+use async_graphql::parser::types::{Field, Selection};
+use async_graphql::{Context, ID, Object, Value};
 
 use super::call::{Call, CallList, CallOrder};
 use super::call_filter::{CallFilter, call_scope};
@@ -20,6 +21,7 @@ use crate::graphql::loader::latency::LatencyOf;
 use crate::graphql::loader::models::ModelsOf;
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
+use crate::graphql::rows::Row;
 use crate::graphql::scalar::{DateTime, TimeZone};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::api_key::Seen;
@@ -198,6 +200,34 @@ impl ApiKey {
             Err(error) => Some(Err(error.into())),
         }
     }
+}
+
+impl Row for ApiKey {
+    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+        Some(match field {
+            "masked" => |key| Value::String(mask(&key.key)),
+            _ => return None,
+        })
+    }
+
+    fn is_null(&self, _: &str) -> bool {
+        false
+    }
+
+    fn shared(&self, _: &Field) -> Option<&str> {
+        None
+    }
+}
+
+/// Whether a field is an `apiKey` of which nothing is selected that could fail or must be loaded,
+/// so that all rows with the same key have the same value.
+pub fn is_shared_key(field: &Field) -> bool {
+    let plain = ["id", "masked", "__typename"];
+    field.name.node == "apiKey"
+        && field.selection_set.node.items.iter().all(|item| match &item.node {
+            Selection::Field(field) => plain.contains(&field.node.name.node.as_str()),
+            _ => false,
+        })
 }
 
 impl Item for ApiKey {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Object};
+use async_graphql::parser::types::Field;
+use async_graphql::resolver_utils::enum_value;
+use async_graphql::{Context, Enum, ID, Object, ScalarType, Value};
 
-use super::api_key::ApiKey;
+use super::api_key::{ApiKey, is_shared_key};
 use super::error_log::ErrorLog;
 use crate::domain::matching::Probe;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
 use crate::graphql::id::call_id;
+use crate::graphql::rows::Row;
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::call::{self, CallCursor, CallRow, CallScope};
@@ -114,6 +117,33 @@ impl Call {
             code: row.status_code,
             window: ERROR_LOG_WINDOW,
         })
+    }
+}
+
+impl Row for Call {
+    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+        Some(match field {
+            "id" => |call| Value::String(call_id(call.0.id).0),
+            "databaseId" => |call| BigInt(call.0.id).to_value(),
+            "timestamp" => |call| DateTime(call.0.timestamp).to_value(),
+            "model" => |call| call.0.model.clone().into(),
+            "status" => |call| enum_value(CallStatus::of(call.0.is_success())),
+            "statusCode" => |call| call.0.status_code.into(),
+            "latencyMs" => |call| call.0.latency_ms.into(),
+            _ => return None,
+        })
+    }
+
+    fn is_null(&self, field: &str) -> bool {
+        match field {
+            "errorLog" => self.0.is_success(),
+            "apiKey" => self.0.key.is_none(),
+            _ => false,
+        }
+    }
+
+    fn shared(&self, field: &Field) -> Option<&str> {
+        self.0.key.as_deref().filter(|_| is_shared_key(field))
     }
 }
 

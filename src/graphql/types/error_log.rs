@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Json, Object, SimpleObject};
+use async_graphql::parser::types::Field;
+use async_graphql::{Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value};
 
-use super::api_key::ApiKey;
+use super::api_key::{ApiKey, is_shared_key};
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
 use crate::graphql::id::error_log_id;
 use crate::graphql::loader::error_log::RequestOf;
+use crate::graphql::rows::Row;
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::error_log::{self, ErrorCursor, ErrorGroupRow, ErrorLogRow, ErrorScope};
@@ -77,6 +79,29 @@ impl ErrorLog {
             Ok(request) => request.map(Json).map(Ok),
             Err(error) => Some(Err(error.into())),
         }
+    }
+}
+
+impl Row for ErrorLog {
+    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+        Some(match field {
+            "id" => |log| Value::String(error_log_id(log.0.id).0),
+            "databaseId" => |log| BigInt(log.0.id).to_value(),
+            "timestamp" => |log| DateTime(log.0.timestamp).to_value(),
+            "model" => |log| log.0.model.clone().into(),
+            "errorType" => |log| log.0.error_type.clone().into(),
+            "errorCode" => |log| log.0.error_code.into(),
+            "message" => |log| log.0.message.clone().into(),
+            _ => return None,
+        })
+    }
+
+    fn is_null(&self, field: &str) -> bool {
+        field == "apiKey" && self.0.key.is_none()
+    }
+
+    fn shared(&self, field: &Field) -> Option<&str> {
+        self.0.key.as_deref().filter(|_| is_shared_key(field))
     }
 }
 
