@@ -15,4 +15,5 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod ingest;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod import;
 mod migrate;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Import calls and error logs from files or another database
+    Import(import::ImportArgs),
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
 }
@@ -61,6 +64,7 @@ pub fn run(
             Err(error) => error.exit(),
         };
     let outcome = match cli.command {
+        Command::Import(args) => import::run(args),
         Command::Migrate(args) => migrate::run(args),
     };
     match outcome {

@@ -18,4 +18,13 @@ impl Dialect {
             _ => Self::Sqlite,
         }
     }
+
+    /// The kind of the database at `url`.
+    pub fn of_url(url: &str) -> Self {
+        match url.split(':').next() {
+            Some("postgres" | "postgresql") => Self::Postgres,
+            Some("mysql" | "mariadb") => Self::MySql,
+            _ => Self::Sqlite,
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 pub mod connect;
 pub mod dialect;
+pub mod import;
+pub mod write;
 pub mod zone;
 
 pub use connect::Database;
