@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn the_kind_is_told_by_its_own_columns() {
-        let of = |names: &[&'static str]| Kind::of(names.to_vec().into_iter());
+        let of = |names: &[&'static str]| Kind::of(names.iter().copied());
         assert_eq!(of(&["request_time", "latency_ms"]), Ok(Kind::Calls));
         assert_eq!(of(&["request_time", "error_code"]), Ok(Kind::Errors));
         assert!(of(&["request_time", "model_name"]).unwrap_err().starts_with("neither"));
