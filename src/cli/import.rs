@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{DatabaseConfig, parse_time_zone};
 use crate::ingest::import::{ImportOptions, Importer, Summary};
 use crate::ingest::progress::{Progress, Terminal};
-use crate::ingest::source::{FileSource, Source, SourceError, TableSource};
+use crate::ingest::source::{FileSource, Source, SourceError, TableSource, public_address};
 use crate::store::Database;
 use crate::store::dialect::Dialect;
 use crate::store::zone::StorageZone;
@@ -128,8 +128,12 @@ async fn find_sources(
     for name in &args.sources {
         if TableSource::is_address(name) {
             let tables = TableSource::open(name, &args.database).await;
-            sources.extend(tables.context("cannot open a source")?.map(Source::Table));
+            let tables = tables.with_context(|| format!("cannot read {}", public_address(name)))?;
+            sources.extend(tables.map(Source::Table));
             continue;
+        }
+        if let Some((scheme, _)) = name.split_once("://") {
+            bail!("{scheme}:// is no database of ours; sqlite://, postgres:// and mysql:// are");
         }
         match FileSource::open(Path::new(name)) {
             Ok(file) => sources.push(Source::File(file)),

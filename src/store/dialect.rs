@@ -23,7 +23,7 @@ impl Dialect {
     pub fn of_url(url: &str) -> Self {
         match url.split(':').next() {
             Some("postgres" | "postgresql") => Self::Postgres,
-            Some("mysql" | "mariadb") => Self::MySql,
+            Some("mysql") => Self::MySql,
             _ => Self::Sqlite,
         }
     }

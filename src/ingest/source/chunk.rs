@@ -8,7 +8,7 @@ use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::ingest::validate;
 
 /// Rows of one chunk, and so of one transaction, at most.
-pub const CHUNK_ROWS: u64 = 10_000;
+pub const CHUNK_ROWS: u64 = 10_240;
 /// Error logs can be long: a chunk ends at about this many bytes, too.
 const CHUNK_BYTES: usize = 4 << 20;
 

@@ -26,7 +26,7 @@ pub struct TableSource {
 impl TableSource {
     /// Whether a source's name is a database's address rather than a file's.
     pub fn is_address(source: &str) -> bool {
-        ["sqlite:", "postgres://", "postgresql://", "mysql://", "mariadb://"]
+        ["sqlite:", "postgres://", "postgresql://", "mysql://"]
             .iter()
             .any(|scheme| source.starts_with(scheme))
     }
@@ -113,7 +113,7 @@ fn table_name(kind: Kind) -> &'static str {
 }
 
 /// `url` without its password and options, the same for one SQLite file from every folder.
-fn public_address(url: &str) -> String {
+pub fn public_address(url: &str) -> String {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = path.split('?').next().unwrap_or(path);

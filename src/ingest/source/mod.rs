@@ -9,7 +9,7 @@ mod ndjson;
 pub mod row;
 
 pub use chunk::{BadRow, CHUNK_ROWS, Chunk};
-pub use database::TableSource;
+pub use database::{TableSource, public_address};
 pub use file::FileSource;
 
 use chrono::TimeDelta;
