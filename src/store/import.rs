@@ -95,10 +95,11 @@ pub async fn finish(db: &Database, step: &Step) -> Result<()> {
 }
 
 /// Prepares SQLite's writer for a long run of inserts: fewer, larger moves from the write-ahead log
-/// to the file. As durable as before.
+/// to the file, and room for the places of many keys in the index by key. As durable as before.
 pub async fn tune(db: &Database) -> Result<()> {
     if db.dialect() == Dialect::Sqlite {
-        db.writer()?.execute_unprepared("PRAGMA wal_autocheckpoint = 8192").await?;
+        let pragmas = "PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -65536";
+        db.writer()?.execute_unprepared(pragmas).await?;
     }
     Ok(())
 }
