@@ -1,7 +1,9 @@
 //! How far each import came (`callscope_imports`), and the rows of the databases that are imported.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, TransactionTrait};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, SqlErr, Statement, TransactionTrait,
+};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -49,12 +51,15 @@ pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
     }))
 }
 
-/// Enters or replaces `imports`, all of them or none.
+/// Enters `imports`, in place of finished ones of the same sources, all of them or none.
 pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
     let transaction = db.writer()?.begin().await?;
     for import in imports {
         let mut delete = Query::delete();
-        delete.from_table(table()).and_where(Expr::col("source").eq(&import.source));
+        delete
+            .from_table(table())
+            .and_where(Expr::col("source").eq(&import.source))
+            .and_where(Expr::col("finished").eq(true));
         transaction.execute(&delete).await?;
         let mut insert = Query::insert();
         insert
@@ -67,7 +72,10 @@ pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
                 import.finished.into(),
             ])
             .map_err(Error::internal)?;
-        transaction.execute(&insert).await?;
+        transaction.execute(&insert).await.map_err(|error| match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => already_running(),
+            _ => error.into(),
+        })?;
     }
     Ok(transaction.commit().await?)
 }
@@ -84,7 +92,11 @@ pub(super) async fn advance(transaction: &DatabaseTransaction, step: &Step) -> R
     if transaction.execute(&update).await?.rows_affected() == 1 {
         return Ok(());
     }
-    Err(Error::bad_input("source", "another import of this source is running; this one stops"))
+    Err(already_running())
+}
+
+fn already_running() -> Error {
+    Error::bad_input("source", "another import of this source is running; this one stops")
 }
 
 /// Ends the import of a source after its last batch.
