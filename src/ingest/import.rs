@@ -4,10 +4,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
+pub use super::plan::Summary;
+use super::plan::{Plan, Survey};
 use super::progress::{Phase, Progress};
-use super::source::{BadRow, Chunk, Kind, ReadOptions, Source, SourceError};
+use super::source::{BadRow, ReadOptions, Source, SourceError};
+
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::store::dialect::Dialect;
@@ -43,41 +46,6 @@ pub struct Importer<'a> {
     pub progress: &'a dyn Progress,
     /// Set from outside to stop after the batch that is being written.
     pub stop: &'a AtomicBool,
-}
-
-/// What a run did, or in a dry run would have done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub calls: u64,
-    pub errors: u64,
-    /// Left out of sources that were imported.
-    pub bad_rows: u64,
-    /// Sources that were imported before.
-    pub known: u64,
-    /// Sources of which nothing was kept.
-    pub refused: u64,
-    /// Whether it was stopped before its end.
-    pub stopped: bool,
-}
-
-/// A source that was read once, and what is to be done with it.
-struct Plan {
-    source: Source,
-    identity: String,
-    kind: Kind,
-    /// Of the rows that are not imported yet.
-    survey: Survey,
-    /// How far an earlier run came.
-    earlier: Option<Import>,
-    /// The `rows_done` to begin after.
-    skip: u64,
-}
-
-#[derive(Default)]
-struct Survey {
-    good: u64,
-    bad: u64,
-    times: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Importer<'_> {
@@ -268,63 +236,6 @@ impl Importer<'_> {
         let left = BAD_ROWS_TOLD.saturating_sub(told);
         for BadRow { place, reason } in bad.iter().take(usize::try_from(left).unwrap_or(0)) {
             self.progress.say(&format!("{label}: {place}: {reason}"));
-        }
-    }
-}
-
-impl Survey {
-    fn add(&mut self, chunk: &Chunk) {
-        self.good += (chunk.calls.len() + chunk.errors.len()) as u64;
-        self.bad += chunk.bad.len() as u64;
-        self.times = match (self.times, chunk.times()) {
-            (Some((oldest, newest)), Some((from, to))) => Some((oldest.min(from), newest.max(to))),
-            (known, None) => known,
-            (None, found) => found,
-        };
-    }
-}
-
-impl Plan {
-    fn shift(&self, common: TimeDelta) -> TimeDelta {
-        let earlier = self.earlier.as_ref();
-        earlier.map_or(common, |earlier| TimeDelta::microseconds(earlier.shift_micros))
-    }
-
-    fn entry(&self, shift: TimeDelta) -> Import {
-        Import {
-            source: self.identity.clone(),
-            rows_done: 0,
-            shift_micros: shift.num_microseconds().unwrap_or(0),
-            finished: false,
-        }
-    }
-
-    /// One line for the user.
-    fn outlook(&self, shift: TimeDelta) -> String {
-        let Survey { good, bad, times } = &self.survey;
-        let mut line = format!("{}: {good} {}", self.source.label(), self.kind.name());
-        if let Some((oldest, newest)) = times {
-            let time = |at: &DateTime<Utc>| (*at + shift).format("%Y-%m-%d %H:%M:%SZ").to_string();
-            line += &format!(" from {} to {}", time(oldest), time(newest));
-        }
-        if !shift.is_zero() {
-            line += &format!(", moved by {:.6} days", shift.as_seconds_f64() / 86_400.0);
-        }
-        if *bad > 0 {
-            line += &format!(", {bad} bad rows left out");
-        }
-        if self.skip > 0 {
-            line += ", going on where an earlier import ended";
-        }
-        line
-    }
-}
-
-impl Summary {
-    fn count(&mut self, kind: Kind, rows: u64) {
-        match kind {
-            Kind::Calls => self.calls += rows,
-            Kind::Errors => self.errors += rows,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! error logs through here. Nothing else writes to the gateway's tables, and no SQL is written here.
 
 pub mod import;
+mod plan;
 pub mod progress;
 pub mod source;
 pub mod validate;

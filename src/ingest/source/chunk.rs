@@ -29,7 +29,7 @@ pub struct Chunk {
 /// A row that cannot be imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {
-    /// `line 7` of a file, `t_request_log.id 7` of a table.
+    /// `line 7` of a file, `id 7` of a table.
     pub place: String,
     pub reason: String,
 }
