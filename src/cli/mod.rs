@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 pub mod demo;
+mod import;
 mod log;
 mod migrate;
 mod schema;
@@ -42,6 +43,8 @@ configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts
 enum Command {
     /// Serve the GraphQL API (also what no command means)
     Serve(serve::ServeArgs),
+    /// Import calls and error logs from files or another database
+    Import(import::ImportArgs),
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
     /// Print the GraphQL schema in its own language, to generate clients from
@@ -76,6 +79,7 @@ pub fn run(
     }
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Import(args) => import::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema => schema::run(),
         Command::Demo(args) => demo::run(args),

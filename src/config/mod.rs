@@ -42,6 +42,6 @@ impl std::str::FromStr for Secret {
 }
 
 /// An IANA zone name, `UTC` or `Asia/Shanghai`.
-fn parse_time_zone(name: &str) -> Result<chrono_tz::Tz, String> {
+pub(crate) fn parse_time_zone(name: &str) -> Result<chrono_tz::Tz, String> {
     name.parse().map_err(|_| format!("`{name}` is not an IANA time zone such as Asia/Shanghai"))
 }

@@ -24,6 +24,15 @@ impl Dialect {
         }
     }
 
+    /// The kind of the database at `url`.
+    pub fn of_url(url: &str) -> Self {
+        match url.split(':').next() {
+            Some("postgres" | "postgresql") => Self::Postgres,
+            Some("mysql" | "mariadb") => Self::MySql,
+            _ => Self::Sqlite,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",

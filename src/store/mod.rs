@@ -10,6 +10,7 @@ pub mod demo;
 pub mod dialect;
 pub mod error_log;
 pub mod error_match;
+pub mod import;
 pub mod key_directory;
 pub mod page;
 mod rows;

@@ -1,84 +1,188 @@
-//! Inserts into the gateway's two tables.
+//! Inserts of calls and error logs: values are bound, many rows a statement, one transaction.
 
-use chrono::{DateTime, Utc};
-use entity::{error_log, request_log};
-use sea_orm::sea_query::{Expr, Query};
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
+};
 
-use super::{Database, dialect::Dialect};
+use super::connect::Database;
+use super::dialect::Dialect;
+use super::import::{self, Step};
+use super::zone::StorageZone;
 use crate::domain::record::{CallRecord, ErrorRecord};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Rows of one statement: SQLite binds at most 32,766 values.
-const ROWS: usize = 500;
+/// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
+/// bound values (SQLite 32,766, the others 65,535).
+const CALLS_PER_STATEMENT: usize = 1024;
+/// Error logs are kilobytes each, and MySQL's packets end at 16 MB.
+const ERRORS_PER_STATEMENT: usize = 128;
 
-/// Inserts all of it in one transaction.
-pub async fn insert_records(
+const CALL_COLUMNS: &[&str] =
+    &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
+const ERROR_COLUMNS: &[&str] = &[
+    "request_time",
+    "model_name",
+    "gemini_key",
+    "error_type",
+    "error_log",
+    "error_code",
+    "request_msg",
+];
+
+/// Stores calls and error logs, and with them how far an import came, in one transaction.
+pub async fn insert(
     db: &Database,
     calls: &[CallRecord],
     errors: &[ErrorRecord],
+    step: Option<&Step>,
 ) -> Result<()> {
-    let transaction = db.writer()?.begin().await?;
-    for calls in calls.chunks(ROWS) {
-        use request_log::Column;
-        let mut insert = Query::insert();
-        insert.into_table(request_log::Entity).columns([
-            Column::RequestTime,
-            Column::ModelName,
-            Column::ApiKey,
-            Column::IsSuccess,
-            Column::StatusCode,
-            Column::LatencyMs,
-        ]);
-        for call in calls {
-            insert
-                .values([
-                    time(db, call.timestamp),
-                    call.model.clone().into(),
-                    call.key.clone().into(),
-                    call.is_success().into(),
-                    call.status_code.into(),
-                    call.latency_ms.into(),
-                ])
-                .map_err(Error::internal)?;
-        }
-        transaction.execute(&insert).await?;
+    // Immediate: SQLite cannot wait for another writer once a transaction has read.
+    let options = TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let transaction = db.writer()?.begin_with_options(options).await?;
+    for chunk in chunks(calls, CALLS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|call| call_values(db, call)).collect();
+        insert_rows(&transaction, ("t_request_log", CALL_COLUMNS), values).await?;
     }
-    for errors in errors.chunks(ROWS) {
-        use error_log::Column;
-        let mut insert = Query::insert();
-        insert.into_table(error_log::Entity).columns([
-            Column::GeminiKey,
-            Column::ModelName,
-            Column::ErrorType,
-            Column::ErrorLog,
-            Column::ErrorCode,
-            Column::RequestMsg,
-            Column::RequestTime,
-        ]);
-        for error in errors {
-            insert
-                .values([
-                    error.key.clone().into(),
-                    error.model.clone().into(),
-                    error.error_type.clone().into(),
-                    error.message.clone().into(),
-                    error.error_code.into(),
-                    error.request.clone().unwrap_or_default().into(),
-                    time(db, error.timestamp),
-                ])
-                .map_err(Error::internal)?;
-        }
-        transaction.execute(&insert).await?;
+    for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
+        insert_rows(&transaction, ("t_error_logs", ERROR_COLUMNS), values).await?;
+    }
+    if let Some(step) = step {
+        import::advance(&transaction, step).await?;
     }
     Ok(transaction.commit().await?)
 }
 
-/// As gemini-balance writes it: SQLite's text has always six digits after the second.
-fn time(db: &Database, at: DateTime<Utc>) -> Expr {
-    let stored = db.zone().to_stored(at);
+/// In the order of [`CALL_COLUMNS`].
+fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
+    [
+        time_value(db, call.timestamp),
+        call.model.clone().into(),
+        call.key.clone().into(),
+        call.is_success().into(),
+        call.status_code.into(),
+        call.latency_ms.into(),
+    ]
+}
+
+/// In the order of [`ERROR_COLUMNS`].
+fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
+    // JSON null says no more than NULL does, and gateways write both.
+    let request = error.request.clone().filter(|json| !json.is_null());
+    [
+        time_value(db, error.timestamp),
+        error.model.clone().into(),
+        error.key.clone().into(),
+        error.error_type.clone().into(),
+        error.message.clone().into(),
+        error.error_code.into(),
+        match db.dialect() {
+            Dialect::Sqlite => request.map(|json| json.to_string()).into(),
+            Dialect::Postgres | Dialect::MySql => request.into(),
+        },
+    ]
+}
+
+/// The parts of `rows`, at most `most` (a power of two) long and each a power of two, so that there
+/// are few different statements and each is prepared once.
+fn chunks<T>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = if rows.len() >= most { most } else { 1 << rows.len().checked_ilog2()? };
+        let (chunk, rest) = rows.split_at(length);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+async fn insert_rows(
+    transaction: &DatabaseTransaction,
+    (table, columns): (&str, &[&str]),
+    values: Vec<Value>,
+) -> Result<()> {
+    let backend = transaction.get_database_backend();
+    // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
+    // statement, too, and write every page twice.
+    let verb = match Dialect::of(backend) {
+        Dialect::Sqlite => "INSERT OR FAIL INTO",
+        Dialect::Postgres | Dialect::MySql => "INSERT INTO",
+    };
+    let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
+    for index in 0..values.len() {
+        let place = index % columns.len();
+        sql += match (index, place) {
+            (0, _) => "(",
+            (_, 0) => "), (",
+            _ => ", ",
+        };
+        match Dialect::of(backend) {
+            Dialect::Postgres => sql += &format!("${}", index + 1),
+            Dialect::Sqlite | Dialect::MySql => sql.push('?'),
+        }
+    }
+    sql.push(')');
+    transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    Ok(())
+}
+
+/// Cut to microseconds, in the zone of the tables.
+fn time_value(db: &Database, at: DateTime<Utc>) -> Value {
+    let stored = to_stored(db.zone(), at);
     match db.dialect() {
-        Dialect::Sqlite => stored.format("%Y-%m-%d %H:%M:%S%.6f").to_string().into(),
+        Dialect::Sqlite => sqlite_text(stored).into(),
         Dialect::Postgres | Dialect::MySql => stored.into(),
+    }
+}
+
+fn to_stored(zone: StorageZone, at: DateTime<Utc>) -> NaiveDateTime {
+    zone.to_stored(DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at))
+}
+
+/// A time as SQLAlchemy writes it, always with six digits: texts of other lengths compare wrongly.
+/// By hand, since chrono's formatter would take as long as all else on this side of SQLite.
+fn sqlite_text(time: NaiveDateTime) -> String {
+    let parts = [
+        (time.year().clamp(0, 9999).unsigned_abs(), 4, '-'),
+        (time.month(), 2, '-'),
+        (time.day(), 2, ' '),
+        (time.hour(), 2, ':'),
+        (time.minute(), 2, ':'),
+        (time.second(), 2, '.'),
+        (time.nanosecond() / 1000 % 1_000_000, 6, ' '),
+    ];
+    let mut text = String::with_capacity(27);
+    for (number, digits, after) in parts {
+        for power in (0..digits).rev() {
+            text.push(char::from(b'0' + (number / 10_u32.pow(power) % 10) as u8));
+        }
+        text.push(after);
+    }
+    text.truncate(26);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_always_have_six_digits() {
+        for text in ["2023-01-09 08:05:04.000000", "2023-11-16 18:15:46.680590"] {
+            let time = NaiveDateTime::parse_from_str(text, "%F %T%.f").unwrap();
+            assert_eq!(sqlite_text(time), text);
+        }
+    }
+
+    #[test]
+    fn chunks_are_powers_of_two() {
+        let lengths =
+            |rows: usize| chunks(&vec![(); rows], 16).map(<[()]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(0), [0; 0]);
+        assert_eq!(lengths(16), [16]);
+        assert_eq!(lengths(45), [16, 16, 8, 4, 1]);
     }
 }

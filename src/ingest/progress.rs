@@ -1,0 +1,117 @@
+//! Tells how far an import is: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+
+/// Without a terminal, a line this often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What an import does with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reads it and checks every row.
+    Check,
+    /// Writes its rows.
+    Write,
+}
+
+/// Whoever follows an import.
+pub trait Progress: Send + Sync {
+    /// A source of `size` (bytes of a file, ids of a table, rows to write) begins.
+    fn begin(&self, label: &str, phase: Phase, size: u64);
+    /// So much of the size is done.
+    fn advance(&self, done: u64);
+    /// The source is through.
+    fn end(&self);
+    /// Something to tell besides.
+    fn say(&self, line: &str);
+}
+
+/// Progress on the standard error output.
+pub struct Terminal {
+    bar: ProgressBar,
+    plain: Mutex<Option<Plain>>,
+}
+
+struct Plain {
+    label: String,
+    phase: Phase,
+    size: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        let bar = ProgressBar::no_length();
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        Self { bar, plain: Mutex::new(None) }
+    }
+}
+
+impl Progress for Terminal {
+    fn begin(&self, label: &str, phase: Phase, size: u64) {
+        let form = match phase {
+            Phase::Check => "checking {msg} {wide_bar} {percent:>3} %  {eta} left",
+            Phase::Write => {
+                "writing {msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
+            }
+        };
+        let style = ProgressStyle::with_template(form);
+        self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        self.bar.set_message(label.to_owned());
+        self.bar.set_length(size);
+        self.bar.reset();
+        let now = Instant::now();
+        let plain = Plain { label: label.to_owned(), phase, size, began: now, told: now };
+        if let Ok(mut current) = self.plain.lock() {
+            *current = Some(plain);
+        }
+    }
+
+    fn advance(&self, done: u64) {
+        self.bar.set_position(done);
+        let Ok(mut plain) = self.plain.lock() else { return };
+        if let Some(plain) = plain.as_mut()
+            && self.bar.is_hidden()
+            && plain.told.elapsed() >= LINE_EVERY
+        {
+            plain.told = Instant::now();
+            eprintln!("{}", plain.line(done));
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
+impl Plain {
+    fn line(&self, done: u64) -> String {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let share = done as f64 / self.size.max(1) as f64;
+        let left = if share > 0.0 { seconds / share - seconds } else { 0.0 };
+        let left = HumanDuration(Duration::from_secs_f64(left.max(0.0)));
+        match self.phase {
+            Phase::Check => {
+                format!("{}: checking, {:.0} %, {left} left", self.label, share * 100.0)
+            }
+            Phase::Write => format!(
+                "{}: {} of {} rows, {} rows/s, {left} left",
+                self.label,
+                HumanCount(done),
+                HumanCount(self.size),
+                HumanCount((done as f64 / seconds.max(0.001)) as u64),
+            ),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Gathers rows into chunks that are bounded in rows and in bytes.
+
+use chrono::{DateTime, Utc};
+
+use super::ReadOptions;
+use super::row::Record;
+use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::ingest::validate;
+
+/// Rows of one chunk, and so of one transaction, at most. Each transaction writes a page per API key
+/// besides its rows, so with fewer a thousand keys halve the speed; SQLite's lock is held for 0.2 s.
+pub const CHUNK_ROWS: u64 = 20_480;
+/// Error logs can be long: a chunk ends at about this many bytes, too.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Rows that were read and checked, good and bad.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub calls: Vec<CallRecord>,
+    pub errors: Vec<ErrorRecord>,
+    pub bad: Vec<BadRow>,
+    /// The rows of the file up to the end of this chunk, or the last id of it in a table.
+    pub rows_done: u64,
+    /// How far the reader came, on the scale of `Source::size`.
+    pub offset: u64,
+    bytes: usize,
+}
+
+/// A row that cannot be imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRow {
+    /// `line 7` of a file, `id 7` of a table.
+    pub place: String,
+    pub reason: String,
+}
+
+impl Chunk {
+    /// An empty chunk of rows that follow the first `rows_done`.
+    pub fn after(rows_done: u64) -> Self {
+        Self { rows_done, ..Self::default() }
+    }
+
+    /// Good and bad rows.
+    pub fn rows(&self) -> u64 {
+        (self.calls.len() + self.errors.len() + self.bad.len()) as u64
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.rows() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
+    }
+
+    /// The oldest and the newest time.
+    pub fn times(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let calls = self.calls.iter().map(|call| call.timestamp);
+        let errors = self.errors.iter().map(|error| error.timestamp);
+        calls.chain(errors).fold(None, |range, at| {
+            let (oldest, newest) = range.unwrap_or((at, at));
+            Some((at.min(oldest), at.max(newest)))
+        })
+    }
+
+    /// Adds what was read at `place`, shifted, if it can be stored.
+    pub fn add(
+        &mut self,
+        place: impl FnOnce() -> String,
+        parsed: Result<Record, String>,
+        options: &ReadOptions,
+    ) {
+        if let Err(reason) = parsed.and_then(|record| self.keep(record, options)) {
+            self.bad.push(BadRow { place: place(), reason });
+        }
+    }
+
+    fn keep(&mut self, record: Record, options: &ReadOptions) -> Result<(), String> {
+        let moved = |at: DateTime<Utc>| {
+            at.checked_add_signed(options.shift).ok_or("the shift leads out of all years")
+        };
+        match record {
+            Record::Call(mut call) => {
+                call.timestamp = moved(call.timestamp)?;
+                validate::call(&call)?;
+                self.calls.push(call);
+            }
+            Record::Error(mut error) => {
+                error.timestamp = moved(error.timestamp)?;
+                validate::error(&error, options.dialect)?;
+                self.bytes += error.message.as_ref().map_or(0, String::len)
+                    + error.request.as_ref().map_or(0, json_bytes);
+                self.errors.push(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// About the memory that `value` takes.
+fn json_bytes(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => 32 + text.len(),
+        Value::Array(items) => 32 + items.iter().map(json_bytes).sum::<usize>(),
+        Value::Object(fields) => {
+            32 + fields
+                .iter()
+                .map(|(name, value)| 64 + name.len() + json_bytes(value))
+                .sum::<usize>()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+    }
+}

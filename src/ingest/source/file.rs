@@ -1,0 +1,159 @@
+//! A file: opened, unpacked, hashed, its format told by its first byte, its rows sent in chunks.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use super::row::Record;
+use super::{Chunk, End, Kind, ReadOptions, SourceError, csv, ndjson};
+
+const BUFFER: usize = 128 << 10;
+/// One row is at most this long, so that a missing quote does not read the whole file into memory.
+const ROW_BYTES: u64 = 64 << 20;
+
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    path: PathBuf,
+    label: String,
+    size: u64,
+}
+
+/// The rows of a file, one format or the other.
+pub(super) trait Rows {
+    /// The next row with its line, `None` at the end of the file.
+    fn next(&mut self, options: &ReadOptions) -> Result<Option<Row>, SourceError>;
+    /// Steps over one row that an earlier import dealt with.
+    fn skip(&mut self) -> Result<(), SourceError>;
+    /// `None` as long as no row told it.
+    fn kind(&self) -> Option<Kind>;
+}
+
+pub(super) struct Row {
+    pub line: u64,
+    pub record: Result<Record, String>,
+}
+
+impl FileSource {
+    /// Looks whether `path` can be imported. It is read twice, so a pipe cannot.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let found = std::fs::metadata(path)?;
+        if !found.is_file() {
+            return Err(SourceError::Unusable("not a regular file; it is read twice".into()));
+        }
+        Ok(Self { path: path.into(), label: path.display().to_string(), size: found.len() })
+    }
+
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Sends the rows after the first `skip`; ends early when nobody listens any more.
+    pub fn read(
+        &self,
+        skip: u64,
+        options: ReadOptions,
+        sender: &mpsc::Sender<Chunk>,
+    ) -> Result<End, SourceError> {
+        let (packed, row_bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let hash = Rc::new(Cell::new(Sha256::new()));
+        let file = Meter { inner: File::open(&self.path)?, bytes: packed.clone() };
+        let content = Hashing { inner: unpack(file)?, hash: hash.clone(), row: row_bytes.clone() };
+        let mut content = BufReader::with_capacity(BUFFER, content);
+        let mut rows = rows(&mut content)?;
+        for _ in 0..skip {
+            row_bytes.set(0);
+            rows.skip()?;
+        }
+        let mut chunk = Chunk::after(skip);
+        while let Some(row) = rows.next(&options)? {
+            row_bytes.set(0);
+            chunk.rows_done += 1;
+            chunk.offset = packed.get();
+            chunk.add(|| format!("line {}", row.line), row.record, &options);
+            if chunk.is_full() {
+                let next = Chunk::after(chunk.rows_done);
+                if sender.blocking_send(std::mem::replace(&mut chunk, next)).is_err() {
+                    break;
+                }
+            }
+        }
+        if chunk.rows() > 0 {
+            // Whoever stopped listening has no use for the rest.
+            let _ = sender.blocking_send(chunk);
+        }
+        let kind = rows.kind();
+        drop(rows);
+        let identity = format!("{:x}", hash.take().finalize());
+        Ok(End { kind, identity })
+    }
+}
+
+fn unpack(file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// NDJSON begins with an object, CSV with the name of a column.
+fn rows<'a>(content: &'a mut dyn BufRead) -> Result<Box<dyn Rows + 'a>, SourceError> {
+    if content.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        content.consume(3);
+    }
+    let start = content.fill_buf()?;
+    if start.starts_with(b"SQLite format 3\0") {
+        let hint = "an SQLite database; name it as sqlite://FILE";
+        return Err(SourceError::Unusable(hint.into()));
+    }
+    let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
+    Ok(match first {
+        None => return Err(SourceError::Unusable("an empty file".into())),
+        Some(b'{') => Box::new(ndjson::Ndjson::new(content)),
+        Some(_) => Box::new(csv::Csv::new(content)?),
+    })
+}
+
+/// Counts the bytes that are read.
+struct Meter<R> {
+    inner: R,
+    bytes: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Meter<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes.set(self.bytes.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// Hashes the unpacked content, and refuses a row without an end.
+struct Hashing<R> {
+    inner: R,
+    hash: Rc<Cell<Sha256>>,
+    row: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.row.get() > ROW_BYTES {
+            let reason = format!("a row is longer than {ROW_BYTES} bytes; is a quote left open?");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        let read = self.inner.read(buffer)?;
+        let mut hash = self.hash.take();
+        hash.update(&buffer[..read]);
+        self.hash.set(hash);
+        self.row.set(self.row.get() + read as u64);
+        Ok(read)
+    }
+}

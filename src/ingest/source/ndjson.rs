@@ -1,0 +1,131 @@
+//! NDJSON: one object a line, whose fields are named as the columns.
+
+use std::io::BufRead;
+
+use serde_json::{Map, Value};
+
+use super::file::{Row, Rows};
+use super::row::{Fields, REQUEST, Record};
+use super::{Kind, ReadOptions, SourceError};
+
+pub(super) struct Ndjson<'a> {
+    content: &'a mut dyn BufRead,
+    buffer: Vec<u8>,
+    line: u64,
+    kind: Option<Kind>,
+}
+
+impl<'a> Ndjson<'a> {
+    pub fn new(content: &'a mut dyn BufRead) -> Self {
+        Self { content, buffer: Vec::new(), line: 0, kind: None }
+    }
+
+    /// Reads the next line that is not blank.
+    fn read_line(&mut self) -> Result<bool, SourceError> {
+        loop {
+            self.buffer.clear();
+            if self.content.read_until(b'\n', &mut self.buffer)? == 0 {
+                return Ok(false);
+            }
+            self.line += 1;
+            if !self.buffer.trim_ascii().is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn parse(&mut self, options: &ReadOptions) -> Result<Record, String> {
+        let object: Map<String, Value> = serde_json::from_slice(&self.buffer)
+            .map_err(|error| format!("not a JSON object, at column {}", error.column()))?;
+        let kind = match self.kind {
+            Some(kind) => kind,
+            None => *self.kind.insert(Kind::of(object.keys().map(String::as_str))?),
+        };
+        record(kind, object, options)
+    }
+}
+
+impl Rows for Ndjson<'_> {
+    fn next(&mut self, options: &ReadOptions) -> Result<Option<Row>, SourceError> {
+        if !self.read_line()? {
+            return Ok(None);
+        }
+        let record = self.parse(options);
+        Ok(Some(Row { line: self.line, record }))
+    }
+
+    fn skip(&mut self) -> Result<(), SourceError> {
+        self.read_line().map(|_| ())
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+}
+
+fn record(kind: Kind, object: Map<String, Value>, options: &ReadOptions) -> Result<Record, String> {
+    let mut texts: [Option<String>; 7] = Default::default();
+    let mut request = None;
+    for (name, value) in object {
+        let Some(position) = kind.position(&name)? else { continue };
+        texts[position] = match value {
+            Value::Null => None,
+            value if kind == Kind::Errors && position == REQUEST => {
+                request = Some(value);
+                None
+            }
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            // Only is_success is one, and it follows from the status code.
+            Value::Bool(_) if name == "is_success" => None,
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(format!("{name} is neither a text nor a number"));
+            }
+        };
+    }
+    let fields: Fields<'_> = texts.each_ref().map(Option::as_deref);
+    let mut record = kind.record(&fields, options.zone)?;
+    if let Record::Error(error) = &mut record {
+        error.request = request;
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::dialect::Dialect;
+    use crate::store::zone::StorageZone;
+
+    fn parse(text: &str) -> Vec<Row> {
+        let options = ReadOptions {
+            zone: StorageZone(chrono_tz::Tz::UTC),
+            dialect: Dialect::Sqlite,
+            shift: chrono::TimeDelta::zero(),
+        };
+        let mut content = text.as_bytes();
+        let mut rows = Ndjson::new(&mut content);
+        std::iter::from_fn(|| rows.next(&options).unwrap()).collect()
+    }
+
+    #[test]
+    fn calls_are_told_by_their_fields() {
+        let rows = parse(
+            "{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\", \"is_success\": true, \"status_code\": 200, \"latency_ms\": null}",
+        );
+        let Ok(Record::Call(call)) = &rows[0].record else { panic!("not a call") };
+        assert_eq!((call.status_code, call.latency_ms), (Some(200), None));
+    }
+
+    #[test]
+    fn a_request_stays_json_and_bad_lines_keep_their_number() {
+        let rows = parse(
+            "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
+        );
+        let Ok(Record::Error(error)) = &rows[0].record else { panic!("not an error log") };
+        assert_eq!(error.request, Some(Value::String("5".into())));
+        assert_eq!(rows[1].line, 3);
+        assert!(rows[1].record.as_ref().unwrap_err().starts_with("not a JSON object"));
+        assert!(rows[2].record.as_ref().unwrap_err().contains("`api_key`"));
+    }
+}

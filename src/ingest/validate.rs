@@ -1,0 +1,112 @@
+//! What a record must fulfil so that each of the three databases can keep it as it is. Reasons name
+//! the field and never repeat its value, which may be a key.
+
+use chrono::{DateTime, Datelike, Utc};
+
+use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::store::dialect::Dialect;
+
+const KEY_CHARACTERS: usize = 100;
+const MODEL_CHARACTERS: usize = 100;
+const ERROR_TYPE_CHARACTERS: usize = 50;
+/// MySQL's TEXT.
+const MYSQL_TEXT_BYTES: usize = 65_535;
+/// Room on both sides for any time zone within the years that MySQL's DATETIME holds.
+const YEARS: std::ops::RangeInclusive<i32> = 1001..=9998;
+
+/// Why `call` cannot be stored, if it cannot.
+pub fn call(call: &CallRecord) -> Result<(), String> {
+    time("timestamp", call.timestamp)?;
+    text("key", call.key.as_deref(), KEY_CHARACTERS)?;
+    text("model", call.model.as_deref(), MODEL_CHARACTERS)
+}
+
+/// Why `error` cannot be stored in a database of this kind, if it cannot.
+pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
+    time("timestamp", error.timestamp)?;
+    text("key", error.key.as_deref(), KEY_CHARACTERS)?;
+    text("model", error.model.as_deref(), MODEL_CHARACTERS)?;
+    text("error_type", error.error_type.as_deref(), ERROR_TYPE_CHARACTERS)?;
+    let message = error.message.as_deref();
+    text("message", message, usize::MAX)?;
+    match message {
+        Some(message) if dialect == Dialect::MySql && message.len() > MYSQL_TEXT_BYTES => {
+            Err(format!("message has {} bytes, MySQL keeps {MYSQL_TEXT_BYTES}", message.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn time(field: &str, at: DateTime<Utc>) -> Result<(), String> {
+    if YEARS.contains(&at.year()) {
+        return Ok(());
+    }
+    Err(format!(
+        "{field} is in the year {}, out of {} to {}",
+        at.year(),
+        YEARS.start(),
+        YEARS.end()
+    ))
+}
+
+fn text(field: &str, value: Option<&str>, most: usize) -> Result<(), String> {
+    let Some(value) = value else { return Ok(()) };
+    if value.contains('\0') {
+        return Err(format!("{field} contains a NUL character, which PostgreSQL cannot store"));
+    }
+    // Bytes are counted first: they are known, and there are never fewer of them.
+    if value.len() > most {
+        let characters = value.chars().count();
+        if characters > most {
+            return Err(format!("{field} has {characters} characters, at most {most} are stored"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> ErrorRecord {
+        ErrorRecord {
+            timestamp: DateTime::UNIX_EPOCH,
+            key: None,
+            model: None,
+            error_type: None,
+            error_code: None,
+            message: None,
+            request: None,
+        }
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters() {
+        let fits = ErrorRecord { error_type: Some("é".repeat(50)), ..sample() };
+        assert_eq!(error(&fits, Dialect::Sqlite), Ok(()));
+        let long = ErrorRecord { error_type: Some("é".repeat(51)), ..sample() };
+        let reason = error(&long, Dialect::Sqlite).unwrap_err();
+        assert_eq!(reason, "error_type has 51 characters, at most 50 are stored");
+    }
+
+    #[test]
+    fn a_nul_character_is_refused_and_the_key_not_shown() {
+        let record = ErrorRecord { key: Some("secret\0".into()), ..sample() };
+        let reason = error(&record, Dialect::Sqlite).unwrap_err();
+        assert!(reason.starts_with("key contains a NUL"), "{reason}");
+        assert!(!reason.contains("secret"));
+    }
+
+    #[test]
+    fn mysql_keeps_64_kb_of_text() {
+        let record = ErrorRecord { message: Some("x".repeat(65_536)), ..sample() };
+        assert_eq!(error(&record, Dialect::Postgres), Ok(()));
+        assert!(error(&record, Dialect::MySql).unwrap_err().contains("65535"));
+    }
+
+    #[test]
+    fn a_year_that_mysql_lacks_is_refused() {
+        let record = ErrorRecord { timestamp: DateTime::<Utc>::MIN_UTC, ..sample() };
+        assert!(error(&record, Dialect::Sqlite).is_err());
+    }
+}
