@@ -52,7 +52,7 @@ async fn it_remakes_its_own_database_and_lets_calls_arrive() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("demo.db"));
     let earlier = Database::open(&config).await.unwrap();
-    store::mark(&earlier, "0").await.unwrap();
+    store::mark(&earlier, 0).await.unwrap();
     earlier.close().await.unwrap();
 
     let clock = clock();
@@ -113,7 +113,7 @@ async fn a_demo_that_runs_is_not_disturbed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("demo.db"));
     let running = Database::open(&config).await.unwrap();
-    store::mark(&running, "1").await.unwrap();
+    store::mark(&running, 1).await.unwrap();
     assert!(refusal(&config).await.contains("demo.db is in use"));
     assert!(store::is_marked(&running).await.unwrap());
 }

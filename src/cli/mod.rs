@@ -87,10 +87,21 @@ pub fn run(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callscope: {error:#}");
+            eprintln!("callscope: {}", causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what caused it; drivers repeat the text of their causes, we do not.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        match text.contains(&cause) {
+            true => text,
+            false if text.is_empty() => cause,
+            false => format!("{text}: {cause}"),
+        }
+    })
 }
 
 /// Runs an asynchronous command to its end.

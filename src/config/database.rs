@@ -15,6 +15,7 @@ pub struct DatabaseConfig {
         env = "CALLSCOPE_DATABASE_URL",
         value_name = "URL",
         default_value = "sqlite://callscope.db",
+        value_parser = parse_database_url,
         hide_env_values = true
     )]
     pub database_url: Secret,
@@ -58,4 +59,14 @@ pub struct DatabaseConfig {
     /// none needs it
     #[arg(long, env = "CALLSCOPE_ID_KEY", value_name = "SECRET", hide_env_values = true)]
     pub id_key: Option<Secret>,
+}
+
+/// Takes the URLs of the three databases; those of MariaDB by its own name, too.
+fn parse_database_url(url: &str) -> Result<Secret, String> {
+    let known = ["sqlite:", "postgres://", "postgresql://", "mysql://"];
+    match url.strip_prefix("mariadb://") {
+        Some(rest) => Ok(Secret::new(format!("mysql://{rest}"))),
+        None if known.iter().any(|scheme| url.starts_with(scheme)) => Ok(Secret::new(url)),
+        None => Err("a database URL begins with sqlite://, postgres:// or mysql://".to_owned()),
+    }
 }

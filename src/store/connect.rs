@@ -6,7 +6,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait, SchemaManager};
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::mysql::MySqlConnectOptions;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement,
     StatementBuilder,
@@ -165,6 +167,7 @@ pub(super) async fn connect(
     config: &DatabaseConfig,
     access: Access,
 ) -> Result<DatabaseConnection, DbErr> {
+    check_url(config.database_url.expose())?;
     let mut options = ConnectOptions::new(config.database_url.expose());
     let connections = if access == Access::Read { config.database_connections } else { 1 };
     options
@@ -188,4 +191,14 @@ pub(super) async fn connect(
             .synchronous(SqliteSynchronous::Normal)
     });
     sea_orm::Database::connect(options).await
+}
+
+/// Refuses what is no URL with an error; SeaORM panics at it.
+fn check_url(url: &str) -> Result<(), DbErr> {
+    let checked = match Dialect::of_url(url) {
+        Dialect::Sqlite => url.parse::<SqliteConnectOptions>().map(|_| ()),
+        Dialect::Postgres => url.parse::<PgConnectOptions>().map(|_| ()),
+        Dialect::MySql => url.parse::<MySqlConnectOptions>().map(|_| ()),
+    };
+    checked.map_err(|error| DbErr::Custom(format!("the database URL cannot be read: {error}")))
 }
