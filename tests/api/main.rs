@@ -11,10 +11,11 @@
 )]
 
 mod migration;
+mod readme;
 mod rows;
 mod support;
 mod usage;
 
 fn main() {
-    support::run([migration::tests(), rows::tests(), usage::tests()]);
+    support::run([migration::tests(), readme::tests(), rows::tests(), usage::tests()]);
 }

@@ -1,0 +1,64 @@
+//! The README's answers are the server's.
+
+use std::path::Path;
+
+use callscope::config::Secret;
+use serde_json::Value;
+
+use super::support::{Kind, TestApp, TestDatabase};
+use crate::tests;
+
+const REAL: &str = "../shared/data/gemini_balance_real.sqlite";
+
+tests! {
+    its_queries_have_its_answers.only(&[Kind::Sqlite]).needs("../shared/data/gemini_balance_real.sqlite"),
+    its_table_names_every_setting.only(&[Kind::Sqlite]),
+}
+
+async fn its_queries_have_its_answers(database: TestDatabase) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("real.sqlite");
+    std::fs::write(&file, std::fs::read(root().join(REAL)).unwrap()).unwrap();
+    let app = TestApp::start_with(&database, |config| {
+        config.database.database_url = Secret::new(format!("sqlite://{}", file.display()));
+        config.database.id_key = Some(Secret::new("the README's own secret"));
+    })
+    .await;
+    let readme = readme();
+    let (queries, answers) = (blocks(&readme, "graphql"), blocks(&readme, "json"));
+    assert_eq!((queries.len(), answers.len()), (5, 5));
+    for (query, answer) in queries.into_iter().zip(answers) {
+        let response = app.graphql(query).await;
+        let expected: Value = serde_json::from_str(answer)
+            .unwrap_or_else(|_| panic!("no answer of\n{query}\nwhich is\n{response:#}"));
+        assert_eq!(response, expected, "{query}");
+    }
+}
+
+async fn its_table_names_every_setting(_: TestDatabase) {
+    let readme = readme();
+    for command in ["serve", "demo"] {
+        let binary = env!("CARGO_BIN_EXE_callscope");
+        let help = std::process::Command::new(binary).args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
+        for flag in flags.filter(|flag| !["--help", "--version"].contains(flag)) {
+            let flag = flag.trim_end_matches(|end: char| !end.is_ascii_lowercase());
+            assert!(readme.contains(&format!("| `{flag}` |")), "{flag} is not in the table");
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// The fenced blocks of a language.
+fn blocks<'a>(markdown: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    markdown.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
