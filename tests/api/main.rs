@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod lists;
 mod migration;
 mod readme;
 mod rows;
@@ -17,5 +18,11 @@ mod support;
 mod usage;
 
 fn main() {
-    support::run([migration::tests(), readme::tests(), rows::tests(), usage::tests()]);
+    support::run([
+        lists::tests(),
+        migration::tests(),
+        readme::tests(),
+        rows::tests(),
+        usage::tests(),
+    ]);
 }
