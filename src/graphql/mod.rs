@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod error;
 pub mod id;
 pub mod loader;
+pub mod nesting;
 pub mod query;
 pub mod rows;
 pub mod scalar;

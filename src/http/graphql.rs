@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{PathSegment, Request, Response, ServerError, Value};
 use async_graphql_axum::GraphQLRequest;
 use axum::extract::{FromRequest, State};
@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::router::AppState;
 use crate::error::Error;
 use crate::graphql::blame::argument_at;
+use crate::graphql::nesting::is_too_deep;
 use crate::graphql::schema;
 
 type HttpResult = Result<axum::response::Response, Problem>;
@@ -60,10 +61,18 @@ fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
     })
 }
 
+/// Parses the document, which is kept in the request.
+fn parse(request: &mut Request) -> Result<&ExecutableDocument, ServerError> {
+    if is_too_deep(&request.query) {
+        return Err(ServerError::new("the document nests too deeply to be read", None));
+    }
+    request.parsed_query()
+}
+
 /// The kind of the operation that would run.
 fn operation_type(request: &mut Request) -> Result<OperationType, ServerError> {
     let name = request.operation_name.clone();
-    let document = request.parsed_query()?;
+    let document = parse(request)?;
     let mut operations = document.operations.iter();
     let operation = operations.find(|(operation, _)| match &name {
         Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
@@ -77,10 +86,10 @@ async fn answer(
     mut request: Request,
     media_type: MediaType,
 ) -> axum::response::Response {
-    let parsed = request.parsed_query().map(|_| ());
+    let parsed = parse(&mut request);
     let response = match parsed {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
-        Ok(()) => {
+        Ok(_) => {
             let query = request.query.clone();
             let running =
                 schema::execute(&state.schema, &state.services, state.clock.now(), request);
