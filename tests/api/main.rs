@@ -10,11 +10,13 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod call_details;
+mod call_model;
 mod migration;
 mod rows;
 mod support;
 mod usage;
 
 fn main() {
-    support::run([migration::tests(), rows::tests(), usage::tests()]);
+    support::run([call_details::tests(), migration::tests(), rows::tests(), usage::tests()]);
 }
