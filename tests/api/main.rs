@@ -12,11 +12,18 @@
 
 mod call_details;
 mod call_model;
+mod call_series;
 mod migration;
 mod rows;
 mod support;
 mod usage;
 
 fn main() {
-    support::run([call_details::tests(), migration::tests(), rows::tests(), usage::tests()]);
+    support::run([
+        call_details::tests(),
+        call_series::tests(),
+        migration::tests(),
+        rows::tests(),
+        usage::tests(),
+    ]);
 }
