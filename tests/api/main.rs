@@ -11,6 +11,7 @@
 )]
 
 mod call_details;
+mod call_groups;
 mod call_model;
 mod call_series;
 mod migration;
@@ -21,6 +22,7 @@ mod usage;
 fn main() {
     support::run([
         call_details::tests(),
+        call_groups::tests(),
         call_series::tests(),
         migration::tests(),
         rows::tests(),
