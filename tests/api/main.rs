@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod api_keys;
 mod call_details;
 mod call_groups;
 mod call_model;
@@ -21,6 +22,7 @@ mod usage;
 
 fn main() {
     support::run([
+        api_keys::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
