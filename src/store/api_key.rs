@@ -6,7 +6,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{EntityName, Iden};
 
 use super::connect::Database;
-use super::page::union_all;
+use super::page::unions;
 use super::rows::{StoredTime, columns};
 use crate::error::Result;
 
@@ -53,24 +53,23 @@ impl Seen {
 /// the two index ranges of each.
 pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
     let mut seen: Vec<Option<Seen>> = vec![None; keys.len()];
-    for (chunk, start) in keys.chunks(50).zip((0..).step_by(50)) {
-        let branches = chunk.iter().zip(start..).flat_map(|(key, index)| {
-            [
-                ends::<request_log::Entity, _, _>(
-                    db,
-                    (request_log::Column::ApiKey, request_log::Column::RequestTime),
-                    key,
-                    index,
-                ),
-                ends::<error_log::Entity, _, _>(
-                    db,
-                    (error_log::Column::GeminiKey, error_log::Column::RequestTime),
-                    key,
-                    index,
-                ),
-            ]
-        });
-        let Some(union) = union_all(branches) else { continue };
+    let branches = keys.iter().zip(0..).flat_map(|(key, index)| {
+        [
+            ends::<request_log::Entity, _, _>(
+                db,
+                (request_log::Column::ApiKey, request_log::Column::RequestTime),
+                key,
+                index,
+            ),
+            ends::<error_log::Entity, _, _>(
+                db,
+                (error_log::Column::GeminiKey, error_log::Column::RequestTime),
+                key,
+                index,
+            ),
+        ]
+    });
+    for union in unions(branches, 100) {
         type Columns = (i64, Option<StoredTime>, Option<StoredTime>);
         for (index, first, last) in db.fetch::<Columns>(&union, 3).await? {
             let (Some(first), Some(last)) = (first, last) else { continue };

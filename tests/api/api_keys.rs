@@ -20,6 +20,7 @@ tests! {
     a_given_secret_makes_ids_without_a_table.empty(),
     ids_reveal_nothing,
     a_list_costs_the_same_for_any_number_of_keys,
+    many_keys_in_many_windows,
     what_a_key_did,
     bad_arguments_are_named,
 }
@@ -335,6 +336,34 @@ async fn a_list_costs_the_same_for_any_number_of_keys(database: TestDatabase) {
             assert_eq!(app.statements(&query).await, statements, "{keys} keys: {fields}");
         }
     }
+}
+
+async fn many_keys_in_many_windows(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let rows: Vec<CallRow> = (0..1000).map(|number| call(&format!("key-{number:03}"))).collect();
+    database.insert(&rows).await;
+    // Each asks for more values than a statement of any database binds.
+    let windows: String = (10..50)
+        .map(|minute| {
+            let as_of = format!("2026-03-01T11:{minute}:00Z");
+            format!("m{minute}: counts(period: LAST_MINUTE, asOf: \"{as_of}\") {{ total }} ")
+        })
+        .collect();
+    let data = app.data(&format!("{{ apiKeys(first: 1000) {{ nodes {{ {windows} }} }} }}")).await;
+    let Value::Array(keys) = &data["apiKeys"]["nodes"] else { panic!("{data}") };
+    for minute in 10..50 {
+        // A minute ends before the call of its end.
+        let calls = i32::from(minute == 31);
+        let field = format!("m{minute}");
+        assert!(keys.iter().all(|key| key[&field]["total"] == calls), "{minute}");
+    }
+    let models = (0..700).map(|model| format!("\"{model}\" ")).collect::<String>() + "\"model\"";
+    let calls = format!("calls(period: LAST_HOUR, filter: {{ models: [{models}] }})");
+    let lists = format!("{calls} {{ totalCount nodes {{ model }} }}");
+    let data = app.data(&format!("{{ apiKeys(first: 100) {{ nodes {{ {lists} }} }} }}")).await;
+    let Value::Array(keys) = &data["apiKeys"]["nodes"] else { panic!("{data}") };
+    let list = json!({ "totalCount": 1, "nodes": [{ "model": "model" }] });
+    assert!(keys.iter().all(|key| key["calls"] == list), "{data}");
 }
 
 async fn what_a_key_did(database: TestDatabase) {
