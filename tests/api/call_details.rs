@@ -12,6 +12,8 @@ use crate::tests;
 
 tests! {
     every_field_of_the_filter_selects,
+    long_lists_of_a_filter,
+    a_table_of_a_smaller_alphabet.empty().only(&[Kind::MariaDb]),
     a_whole_page,
     pages_know_their_place,
     every_walk_meets_each_call_once,
@@ -108,6 +110,62 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
         assert_eq!(ids(&app, &format!("{HOUR}, key: {key}, {order}")).await, expected, "{key}");
         let both = format!("{HOUR}, key: {key}, filter: {{ keys: [\"key-b\"] }}");
         assert_eq!(ids(&app, &both).await, [0; 0], "{key} and another");
+    }
+}
+
+async fn long_lists_of_a_filter(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").id(1)]).await;
+    let query = "query($keys: [String!], $models: [String!], $codes: [Int!]) {
+        callDetails(period: LAST_HOUR, filter: { keys: $keys, models: $models, statusCodes: $codes }) {
+            totalCount nodes { databaseId } }
+        callGroups(period: LAST_HOUR, by: [MODEL], filter: { keys: $keys, models: $models, statusCodes: $codes }) {
+            latency { count } } }";
+    let texts = |known: &str, count| -> Vec<String> {
+        (1..count).map(|number| number.to_string()).chain([known.to_owned()]).collect()
+    };
+    let codes: Vec<i32> = (200..5200).collect();
+    let most =
+        json!({ "keys": texts("key", 5000), "models": texts("model", 5000), "codes": codes });
+    let found = app.graphql_with(query, most).await;
+    assert_eq!(found["data"]["callDetails"]["totalCount"], 1, "{}", found["errors"]);
+    for (list, values) in [
+        ("keys", json!(texts("key", 5001))),
+        ("models", json!(texts("model", 40_000))),
+        ("codes", json!((0..40_000).collect::<Vec<i32>>())),
+    ] {
+        let refused = app.graphql_with(query, json!({ list: values })).await;
+        let extensions = &refused["errors"][0]["extensions"];
+        assert_eq!(
+            *extensions,
+            json!({ "code": "BAD_USER_INPUT", "argument": "filter" }),
+            "{list}"
+        );
+    }
+}
+
+async fn a_table_of_a_smaller_alphabet(database: TestDatabase) {
+    for charset in ["latin1", "utf8mb3"] {
+        let tables = super::support::gateway::ddl(Kind::MariaDb).replace(
+            "PRIMARY KEY (id)
+)",
+            &format!("PRIMARY KEY (id)) DEFAULT CHARSET {charset}"),
+        );
+        database.execute("DROP TABLE IF EXISTS t_request_log, t_error_logs").await;
+        database.execute(&tables).await;
+        let app = TestApp::start(&database).await;
+        database.insert(&[CallRow::at("2026-03-01T11:30:00Z").id(1).key("kéy")]).await;
+        for (key, expected) in [("kéy", &[1][..]), ("密钥", &[]), ("🔑", &[]), ("KÉY", &[])] {
+            assert_eq!(ids(&app, &format!("{HOUR}, key: \"{key}\"")).await, expected, "{key}");
+            let filter =
+                format!("{HOUR}, filter: {{ keys: [\"{key}\"], models: [\"🔑\", \"model\"] }}");
+            assert_eq!(ids(&app, &filter).await, expected, "{key} of {charset}");
+            let query = format!(
+                "{{ usageStats(key: \"{key}\") {{ lastHour {{ total }} }} apiKeys(search: \"{key}\") {{ totalCount }} }}"
+            );
+            app.data(&query).await;
+        }
+        app.shutdown().await;
     }
 }
 
