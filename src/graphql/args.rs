@@ -142,6 +142,20 @@ pub fn page_size(scope: &Scope, argument: &'static str, number: i32) -> Result<u
 /// The longest text that is looked for, in characters: longer than any key or name that is stored.
 const MAX_TEXT: usize = 500;
 
+/// The most values of a list of a filter: several of these lists fit into one statement.
+const MAX_LIST: usize = 5000;
+
+/// Refuses a list of a filter that is too long.
+pub fn check_list<T>(list: Option<&Vec<T>>) -> Result<()> {
+    match list.map_or(0, Vec::len) {
+        0..=MAX_LIST => Ok(()),
+        length => {
+            let message = format!("a list of a filter has at most {MAX_LIST} values, not {length}");
+            Err(Failure::bad_input("filter", message))
+        }
+    }
+}
+
 /// Refuses a text that cannot be looked for in every database.
 pub fn check_text(argument: &'static str, text: &str) -> Result<()> {
     if text.chars().count() > MAX_TEXT {

@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::DateTime;
+use chrono::{DateTime, Datelike};
 
 use crate::store::StoredTime;
 use crate::store::call::{CallCursor, CallRank};
@@ -87,11 +87,15 @@ fn time_text(stored: &StoredTime) -> String {
 }
 
 fn parse_time(text: &str) -> Option<StoredTime> {
-    if let Some(raw) = text.strip_prefix('r') {
-        return Some(StoredTime::from_text(raw));
-    }
-    let micros = text.strip_prefix('t')?.parse().ok()?;
-    Some(StoredTime::new(DateTime::from_timestamp_micros(micros)?.naive_utc()))
+    let stored = match text.strip_prefix('r') {
+        Some(raw) => StoredTime::from_text(raw),
+        None => {
+            let micros = text.strip_prefix('t')?.parse().ok()?;
+            StoredTime::new(DateTime::from_timestamp_micros(micros)?.naive_utc())
+        }
+    };
+    // No list has other times, and databases refuse some of them.
+    (1..=9999).contains(&stored.at.year()).then_some(stored)
 }
 
 #[cfg(test)]

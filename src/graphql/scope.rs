@@ -58,18 +58,22 @@ impl Scope {
 
     /// The key that an argument means: a key itself or the id of one.
     pub async fn key(&self, text: &str) -> Result<Arc<str>> {
-        check_text("key", text)?;
-        Ok(self.services.keys.resolve(self.db(), text).await?)
+        self.key_of("key", text).await
     }
 
-    /// The same for several.
+    /// The same for the several of a filter.
     pub async fn keys(&self, texts: Vec<String>) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(texts.len());
         for text in texts {
             // Most are found in memory; the first that is not reads the directory.
-            keys.push(self.key(&text).await?.to_string());
+            keys.push(self.key_of("filter", &text).await?.to_string());
         }
         Ok(keys)
+    }
+
+    async fn key_of(&self, argument: &'static str, text: &str) -> Result<Arc<str>> {
+        check_text(argument, text)?;
+        Ok(self.services.keys.resolve(self.db(), text).await?)
     }
 }
 

@@ -7,7 +7,7 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement, Val
 
 use super::connect::Database;
 use super::dialect::Dialect;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged_union};
+use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
 use super::rows::{StoredTime, columns, int};
 use crate::domain::window::Window;
 use crate::error::Result;
@@ -163,11 +163,9 @@ fn latency_rank(dialect: Dialect) -> Expr {
 /// Many pages at once, in the order of `queries`. One statement for 100 of them.
 pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<Page<CallRow>>> {
     let mut rows: Vec<Vec<CallRow>> = queries.iter().map(|_| vec![]).collect();
-    for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
-        let pages = chunk.iter().map(|query| list_statement(db, query));
-        let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
-        type Tagged =
-            (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
+    type Tagged = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
+    let pages = queries.iter().map(|query| list_statement(db, query));
+    for union in unions(tagged(db.dialect(), pages), 100) {
         for (id, stored, key, model, code, latency, tag) in db.fetch::<Tagged>(&union, 7).await? {
             rows[tag as usize].push(call_row(db, (id, stored, key, model, code, latency)));
         }

@@ -61,7 +61,8 @@ impl GroupOrder {
         match self {
             Self::Total => None,
             Self::Failure => Some("total - success"),
-            Self::FailureRate => Some("(total - success) * 1.0 / total"),
+            // As a float: MySQL's decimals would keep five digits.
+            Self::FailureRate => Some("(total - success) * 1e0 / total"),
             // The percentile in exact hundredths.
             Self::P95Latency => Some(
                 "COALESCE(p95_below * 100 + (p95_above - p95_below) * ((95 * (n - 1)) % 100), -1)",

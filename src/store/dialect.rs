@@ -109,7 +109,8 @@ impl Dialect {
     }
 
     /// Rows whose text is exactly one of `values`, by the column's index. MySQL's usual collations
-    /// find other letter cases too, so the bytes are compared as well.
+    /// find other letter cases too, so the bytes are compared as well. A value that is not ASCII may
+    /// have no place in the column's character set, which MySQL refuses, so the bytes alone count.
     pub fn text_in<'a, C: Iden + Copy>(
         self,
         column: C,
@@ -120,11 +121,11 @@ impl Dialect {
             [value] => Expr::col(column).eq(*value),
             _ => Expr::col(column).is_in(values.clone()),
         };
-        let condition = Condition::all().add(found);
-        if self == Self::MySql {
-            return condition.add(self.text(column).is_in(values));
+        if self != Self::MySql {
+            return Condition::all().add(found);
         }
-        condition
+        let found = values.iter().all(|value| value.is_ascii()).then_some(found);
+        Condition::all().add_option(found).add(self.text(column).is_in(values))
     }
 
     /// Rows whose text holds `needle` anywhere, letter case aside, every character literal.

@@ -6,7 +6,7 @@ use sea_orm::EntityName;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::connect::Database;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged_union, union_all};
+use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
 use super::rows::{StoredTime, columns, int};
 use crate::error::Result;
 
@@ -99,19 +99,18 @@ pub async fn list_many(
     queries: &[ErrorListQuery],
 ) -> Result<Vec<Page<ErrorLogRow>>> {
     let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
-    for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
-        let pages = chunk.iter().map(|query| list_statement(db, query));
-        let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
-        type Tagged = (
-            i64,
-            StoredTime,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-            Option<i64>,
-            Option<String>,
-            i64,
-        );
+    type Tagged = (
+        i64,
+        StoredTime,
+        Option<String>,
+        Option<String>,
+        Option<String>,
+        Option<i64>,
+        Option<String>,
+        i64,
+    );
+    let pages = queries.iter().map(|query| list_statement(db, query));
+    for union in unions(tagged(db.dialect(), pages), 100) {
         for (id, stored, key, model, kind, code, message, tag) in
             db.fetch::<Tagged>(&union, 8).await?
         {
@@ -236,19 +235,18 @@ pub async fn latest(
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     let mut latest = vec![None; groups.len()];
-    for (chunk, start) in groups.chunks(100).zip((0..).step_by(100)) {
-        let branches = chunk.iter().enumerate().map(|(index, group)| {
-            let mut select = Query::select();
-            let newest = db.dialect().to_integer("MAX(id)");
-            columns(&mut select, [db.dialect().number(start + index), Expr::cust(newest)]);
-            select
-                .from(Entity)
-                .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
-                .cond_where(scope.condition(db))
-                .cond_where(group.condition(db, by))
-                .take()
-        });
-        let Some(union) = union_all(branches) else { continue };
+    let branches = groups.iter().enumerate().map(|(index, group)| {
+        let mut select = Query::select();
+        let newest = db.dialect().to_integer("MAX(id)");
+        columns(&mut select, [db.dialect().number(index), Expr::cust(newest)]);
+        select
+            .from(Entity)
+            .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
+            .cond_where(scope.condition(db))
+            .cond_where(group.condition(db, by))
+            .take()
+    });
+    for union in unions(branches, 100) {
         for (index, id) in db.fetch::<(i64, Option<i64>)>(&union, 2).await? {
             latest[index as usize] = id;
         }

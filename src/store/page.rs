@@ -4,7 +4,8 @@
 use entity::request_log::Column as Call;
 use sea_orm::Iden;
 use sea_orm::sea_query::{
-    Condition, Expr, ExprTrait, Order, Query, SelectStatement, TableRef, UnionType, Value,
+    Condition, Expr, ExprTrait, Order, Query, SelectStatement, SqliteQueryBuilder, TableRef,
+    UnionType, Value,
 };
 
 use super::connect::Database;
@@ -109,26 +110,44 @@ impl Keyset {
     }
 }
 
-/// The branches as one statement; nothing where there is none.
-pub(super) fn union_all(
+/// The values that one statement binds at most: SQLite takes 32,766, the others 65,535.
+const MAX_VALUES: usize = 30_000;
+
+/// The branches, `most` of them and as many as their values allow, as statements.
+pub(super) fn unions(
     branches: impl IntoIterator<Item = SelectStatement>,
-) -> Option<SelectStatement> {
-    branches.into_iter().reduce(|mut all, branch| all.union(UnionType::All, branch).take())
+    most: usize,
+) -> Vec<SelectStatement> {
+    let mut unions: Vec<SelectStatement> = vec![];
+    let (mut count, mut values) = (0, 0);
+    for branch in branches {
+        let own = branch.build(SqliteQueryBuilder).1.0.len();
+        match unions.last_mut() {
+            Some(union) if count < most && values + own <= MAX_VALUES => {
+                union.union(UnionType::All, branch);
+                (count, values) = (count + 1, values + own);
+            }
+            _ => {
+                unions.push(branch);
+                (count, values) = (1, own);
+            }
+        }
+    }
+    unions
 }
 
-/// Pages (with the number of their columns) as one statement, whose last column tells which page a
-/// row is of, counted from `start`.
-pub(super) fn tagged_union(
+/// Pages (with the number of their columns) as branches, whose last column tells which page a row is
+/// of.
+pub(super) fn tagged(
     dialect: Dialect,
     pages: impl IntoIterator<Item = (SelectStatement, usize)>,
-    start: usize,
-) -> Option<SelectStatement> {
-    union_all(pages.into_iter().zip(start..).map(|((page, width), tag)| {
+) -> impl Iterator<Item = SelectStatement> {
+    pages.into_iter().enumerate().map(move |(tag, (page, width))| {
         let mut branch = Query::select();
         let own = (0..width).map(|column| Expr::col(format!("c{column}")));
         columns(&mut branch, own.chain([dialect.number(tag)]));
         branch.from_subquery(page, "page").take()
-    }))
+    })
 }
 
 /// How many rows of a table hold each condition, in their order. One statement for 100 of them.
@@ -146,8 +165,7 @@ pub(super) async fn count_rows(
         })
         .collect();
     let mut counts = vec![0; branches.len()];
-    for chunk in branches.chunks(100) {
-        let Some(union) = union_all(chunk.to_vec()) else { continue };
+    for union in unions(branches, 100) {
         for (number, count) in db.fetch::<(i64, i64)>(&union, 2).await? {
             counts[number as usize] = count;
         }

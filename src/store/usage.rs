@@ -7,7 +7,7 @@ use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement}
 
 use super::call::{CallScope, succeeded};
 use super::connect::Database;
-use super::page::union_all;
+use super::page::unions;
 use super::rows::columns;
 use crate::domain::counts::CallCounts;
 use crate::domain::window::{Window, pieces};
@@ -29,10 +29,8 @@ pub struct CountQuery {
 /// (250 of them): windows that overlap are counted piece by piece, each piece once.
 pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCounts>> {
     let plan = Plan::of(queries);
-    let branches: Vec<SelectStatement> = plan.branches(db).collect();
     let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
-    for chunk in branches.chunks(MAX_BRANCHES) {
-        let Some(union) = union_all(chunk.to_vec()) else { continue };
+    for union in unions(plan.branches(db), MAX_BRANCHES) {
         type Columns = (i64, Option<String>, i64, i64);
         for (piece, key, total, success) in db.fetch::<Columns>(&union, 4).await? {
             counted.insert((piece as usize, key), CallCounts { total, success });

@@ -10,6 +10,11 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod api_keys;
+mod call_details;
+mod call_groups;
+mod call_model;
+mod call_series;
 mod lists;
 mod migration;
 mod readme;
@@ -19,6 +24,10 @@ mod usage;
 
 fn main() {
     support::run([
+        api_keys::tests(),
+        call_details::tests(),
+        call_groups::tests(),
+        call_series::tests(),
         lists::tests(),
         migration::tests(),
         readme::tests(),

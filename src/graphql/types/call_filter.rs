@@ -4,7 +4,7 @@ use async_graphql::InputObject;
 
 use super::call::CallStatus;
 use crate::domain::window::Window;
-use crate::graphql::args::check_text;
+use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scope::Scope;
 use crate::store::call::CallScope;
@@ -39,6 +39,9 @@ pub async fn call_scope(
     {
         return Err(Failure::bad_input("filter", "`minLatencyMs` must not exceed `maxLatencyMs`"));
     }
+    check_list(filter.keys.as_ref())?;
+    check_list(filter.models.as_ref())?;
+    check_list(filter.status_codes.as_ref())?;
     for model in filter.models.iter().flatten() {
         check_text("filter", model)?;
     }

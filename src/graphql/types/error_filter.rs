@@ -3,7 +3,7 @@
 use async_graphql::InputObject;
 
 use crate::domain::mask::contains_ignoring_case;
-use crate::graphql::args::check_text;
+use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::Scope;
@@ -40,6 +40,10 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     {
         return Err(Failure::bad_input("filter", "`since` must be before `until`"));
     }
+    check_list(filter.keys.as_ref())?;
+    check_list(filter.models.as_ref())?;
+    check_list(filter.error_types.as_ref())?;
+    check_list(filter.error_codes.as_ref())?;
     let needles = [&filter.key_contains, &filter.contains].into_iter().flatten();
     let names = [&filter.models, &filter.error_types].into_iter().flatten().flatten();
     for text in needles.chain(names) {
