@@ -10,11 +10,21 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod contract;
+mod error_match;
 mod migration;
+mod plans;
 mod rows;
 mod support;
 mod usage;
 
 fn main() {
-    support::run([migration::tests(), rows::tests(), usage::tests()]);
+    support::run([
+        contract::tests(),
+        error_match::tests(),
+        migration::tests(),
+        plans::tests(),
+        rows::tests(),
+        usage::tests(),
+    ]);
 }
