@@ -6,11 +6,12 @@ use chrono_tz::Tz;
 
 use crate::domain::duration;
 
-/// An instant. In: RFC 3339 with any offset, `2026-03-01T12:00:00+08:00`; what is finer than
-/// microseconds is cut off. Out: always UTC, `2026-03-01T04:00:00.25Z`, up to microseconds.
+/// An instant, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub ChronoDateTime<Utc>);
 
+/// An instant. In: RFC 3339 with any offset, `2026-03-01T12:00:00+08:00`; what is finer than
+/// microseconds is cut off. Out: always UTC, `2026-03-01T04:00:00.25Z`, up to microseconds.
 #[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -51,10 +52,11 @@ fn write_instant(at: ChronoDateTime<Utc>) -> String {
     text
 }
 
-/// A span of time in ISO 8601, of weeks, days, hours, minutes and seconds: `PT1M`, `PT8H`, `P30D`.
+/// A span of time, longer than nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duration(pub TimeDelta);
 
+/// A span of time in ISO 8601, of weeks, days, hours, minutes and seconds: `PT1M`, `PT8H`, `P30D`.
 #[Scalar(specified_by_url = "https://en.wikipedia.org/wiki/ISO_8601#Durations")]
 impl ScalarType for Duration {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -66,10 +68,11 @@ impl ScalarType for Duration {
     }
 }
 
-/// The name of an IANA time zone: `Asia/Shanghai`, `Europe/Berlin`, `UTC`.
+/// A zone of the IANA database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeZone(pub Tz);
 
+/// The name of an IANA time zone: `Asia/Shanghai`, `Europe/Berlin`, `UTC`.
 #[Scalar(specified_by_url = "https://www.iana.org/time-zones")]
 impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -83,10 +86,11 @@ impl ScalarType for TimeZone {
     }
 }
 
-/// A whole number of up to 53 bits, sent as a JSON number: counts outgrow the 32 bits of `Int`.
+/// A count or the id of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BigInt(pub i64);
 
+/// A whole number of up to 53 bits, sent as a JSON number: counts outgrow the 32 bits of `Int`.
 #[Scalar]
 impl ScalarType for BigInt {
     fn parse(value: Value) -> InputValueResult<Self> {

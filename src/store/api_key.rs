@@ -6,6 +6,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{EntityName, Iden};
 
 use super::connect::Database;
+use super::dialect::Dialect;
 use super::page::unions;
 use super::rows::{StoredTime, columns};
 use crate::error::Result;
@@ -27,10 +28,20 @@ WITH RECURSIVE calls(k) AS (\
 ) SELECT k AS c0 FROM calls WHERE k IS NOT NULL \
 UNION ALL SELECT k AS c0 FROM errors WHERE k IS NOT NULL";
 
+/// The same in MySQL, which steps through an index of its own accord ("Using index for group-by"),
+/// but would read the whole index for each of the steps above.
+const DISTINCT_KEYS_MYSQL: &str = "\
+SELECT DISTINCT api_key AS c0 FROM t_request_log WHERE api_key IS NOT NULL \
+UNION ALL SELECT DISTINCT gemini_key AS c0 FROM t_error_logs WHERE gemini_key IS NOT NULL";
+
 /// Every key of a call or an error log, in the order of its bytes. One statement.
 pub async fn list(db: &Database) -> Result<Vec<String>> {
+    let sql = match db.dialect() {
+        Dialect::MySql => DISTINCT_KEYS_MYSQL,
+        Dialect::Sqlite | Dialect::Postgres => DISTINCT_KEYS,
+    };
     let mut keys: Vec<String> =
-        db.fetch_text::<(String,)>(DISTINCT_KEYS, 1).await?.into_iter().map(|row| row.0).collect();
+        db.fetch_text::<(String,)>(sql, 1).await?.into_iter().map(|row| row.0).collect();
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)

@@ -15,8 +15,12 @@ mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod contract;
+mod error_logs;
+mod error_match;
 mod lists;
 mod migration;
+mod plans;
 mod readme;
 mod rows;
 mod support;
@@ -28,8 +32,12 @@ fn main() {
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        contract::tests(),
+        error_logs::tests(),
+        error_match::tests(),
         lists::tests(),
         migration::tests(),
+        plans::tests(),
         readme::tests(),
         rows::tests(),
         usage::tests(),

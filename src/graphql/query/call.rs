@@ -43,8 +43,8 @@ impl CallQuery {
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
         #[graphql(desc = "The zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
-        #[graphql(desc = "The order of the list.", default_with = "CallOrder::NewestFirst")]
-        order_by: CallOrder,
+        #[graphql(desc = "The order of the list.", default_with = "Some(CallOrder::NewestFirst)")]
+        order_by: Option<CallOrder>,
         #[graphql(desc = "The first so many calls.")] first: Option<i32>,
         #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
         #[graphql(desc = "The last so many calls.")] last: Option<i32>,
@@ -55,7 +55,8 @@ impl CallQuery {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let calls = call_scope(scope, window, key, filter).await?;
         let page = PageArgs { first, after, last, before };
-        let query = call_list_query(scope, calls, order_by, page)?;
+        let query =
+            call_list_query(scope, calls, order_by.unwrap_or(CallOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
             call::list(scope.db(), &query).await?
         } else {
@@ -145,18 +146,19 @@ impl CallQuery {
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
         #[graphql(desc = "The zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
-        #[graphql(desc = "The order of the groups.", default_with = "CallGroupOrder::Total")]
-        order_by: CallGroupOrder,
+        #[graphql(desc = "The order of the groups.", default_with = "Some(CallGroupOrder::Total)")]
+        order_by: Option<CallGroupOrder>,
         #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<CallGroup>> {
         let scope = scope(ctx);
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
+        let order = order_by.unwrap_or(CallGroupOrder::Total);
         let query = GroupQuery {
             scope: call_scope(scope, window, key, filter).await?,
             by: distinct(by)?.into_iter().map(Into::into).collect(),
-            order: order_by.into(),
+            order: order.into(),
             limit: page_size(scope, "first", first.unwrap_or(20))?,
-            latency: has_latency(ctx) || order_by == CallGroupOrder::P95Latency,
+            latency: has_latency(ctx) || order == CallGroupOrder::P95Latency,
         };
         let groups = call_group::groups(scope.db(), &query).await?;
         Ok(groups.into_iter().map(CallGroup::from).collect())

@@ -52,8 +52,11 @@ impl ErrorLogQuery {
         #[graphql(desc = "Which error logs are meant; all by default.")] filter: Option<
             ErrorLogFilter,
         >,
-        #[graphql(desc = "The order of the list.", default_with = "ErrorLogOrder::NewestFirst")]
-        order_by: ErrorLogOrder,
+        #[graphql(
+            desc = "The order of the list.",
+            default_with = "Some(ErrorLogOrder::NewestFirst)"
+        )]
+        order_by: Option<ErrorLogOrder>,
         #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
         #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
         #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
@@ -62,7 +65,8 @@ impl ErrorLogQuery {
         let scope = scope(ctx);
         let errors = error_scope(scope, filter).await?;
         let page = PageArgs { first, after, last, before };
-        let query = error_list_query(scope, errors, order_by, page)?;
+        let query =
+            error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
             error_log::list(scope.db(), &query).await?
         } else {

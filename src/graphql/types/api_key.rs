@@ -27,7 +27,7 @@ use crate::graphql::scope::{Scope, scope};
 use crate::store::api_key::Seen;
 use crate::store::usage::CountQuery;
 
-/// A key of the pool. What is asked of all keys of a list costs one SQL statement together.
+/// What the key itself tells; everything else is loaded when it is asked for.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     key: Arc<str>,
@@ -39,6 +39,7 @@ impl ApiKey {
     }
 }
 
+/// A key of the pool. What is asked of all keys of a list costs one SQL statement together.
 #[Object]
 impl ApiKey {
     /// The global id: the same from every server of this database, and telling nothing of the key.
@@ -144,8 +145,8 @@ impl ApiKey {
         #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
             CallFilter,
         >,
-        #[graphql(desc = "The order of the list.", default_with = "CallOrder::NewestFirst")]
-        order_by: CallOrder,
+        #[graphql(desc = "The order of the list.", default_with = "Some(CallOrder::NewestFirst)")]
+        order_by: Option<CallOrder>,
         #[graphql(desc = "The first so many calls.")] first: Option<i32>,
         #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
         #[graphql(desc = "The last so many calls.")] last: Option<i32>,
@@ -155,7 +156,8 @@ impl ApiKey {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let calls = call_scope(scope, window, Some(self.key.to_string()), filter).await?;
         let page = PageArgs { first, after, last, before };
-        let query = call_list_query(scope, calls, order_by, page)?;
+        let query =
+            call_list_query(scope, calls, order_by.unwrap_or(CallOrder::NewestFirst), page)?;
         let list = CallList { scope: query.scope.clone(), order: query.order };
         let page = scope.loader.load_one(query).await?.unwrap_or_default();
         Ok(Connection::new(page.map(Call), list))
@@ -169,8 +171,11 @@ impl ApiKey {
         #[graphql(desc = "Which of the error logs are meant; all by default.")] filter: Option<
             ErrorLogFilter,
         >,
-        #[graphql(desc = "The order of the list.", default_with = "ErrorLogOrder::NewestFirst")]
-        order_by: ErrorLogOrder,
+        #[graphql(
+            desc = "The order of the list.",
+            default_with = "Some(ErrorLogOrder::NewestFirst)"
+        )]
+        order_by: Option<ErrorLogOrder>,
         #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
         #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
         #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
@@ -182,7 +187,8 @@ impl ApiKey {
         let allowed = errors.keys.is_none_or(|keys| keys.contains(&own));
         errors.keys = Some(if allowed { vec![own] } else { vec![] });
         let page = PageArgs { first, after, last, before };
-        let query = error_list_query(scope, errors, order_by, page)?;
+        let query =
+            error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let list = query.scope.clone();
         let page = scope.loader.load_one(query).await?.unwrap_or_default();
         Ok(Connection::new(page.map(ErrorLog), list))

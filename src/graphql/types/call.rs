@@ -48,10 +48,11 @@ pub enum CallOrder {
     SlowestFirst,
 }
 
-/// One call that the gateway sent to the provider. Each retry is a call of its own.
+/// A row, shared with the caches of the request.
 #[derive(Clone)]
 pub struct Call(pub Arc<CallRow>);
 
+/// One call that the gateway sent to the provider. Each retry is a call of its own.
 #[Object]
 impl Call {
     /// The global id, for `node`.

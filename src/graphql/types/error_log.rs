@@ -25,10 +25,11 @@ pub enum ErrorLogOrder {
     OldestFirst,
 }
 
-/// What the provider, or the gateway, said about a failed call.
+/// A row, shared with the caches of the request.
 #[derive(Clone)]
 pub struct ErrorLog(pub Arc<ErrorLogRow>);
 
+/// What the provider, or the gateway, said about a failed call.
 #[Object]
 impl ErrorLog {
     /// The global id, for `node`.

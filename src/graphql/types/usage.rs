@@ -14,11 +14,12 @@ use crate::graphql::scalar::{BigInt, DateTime, Duration};
 use crate::graphql::scope::scope;
 use crate::store::usage::CountQuery;
 
+/// Counts that a resolver answers with.
+pub struct CallCounts(pub counts::CallCounts);
+
 /// How many calls there were, and how many of them succeeded. A call succeeded when its status code
 /// is 200 to 299; every other call failed, one without a status code too, so that `total` is always
 /// `success` + `failure`.
-pub struct CallCounts(pub counts::CallCounts);
-
 #[Object]
 impl CallCounts {
     /// All calls.
@@ -81,14 +82,15 @@ impl From<counts::LatencyStats> for LatencyStats {
     }
 }
 
-/// How many calls succeeded and failed in the windows that end at `asOf`. All windows of a request
-/// cost one SQL statement.
+/// What the windows end at and whose calls they count.
 pub struct UsageStats {
     pub as_of: ChronoDateTime<Utc>,
     pub zone: Tz,
     pub key: Option<Arc<str>>,
 }
 
+/// How many calls succeeded and failed in the windows that end at `asOf`. All windows of a request
+/// cost one SQL statement.
 #[Object]
 impl UsageStats {
     /// The end of all windows; it does not belong to them.

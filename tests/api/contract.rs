@@ -1,0 +1,169 @@
+//! The schema: it is the one that is committed, it keeps the contract, and it explains itself.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{
+    FieldDefinition, InputValueDefinition, TypeKind, TypeSystemDefinition,
+};
+use callscope::graphql::schema::sdl;
+use serde_json::Value;
+
+use crate::support::{Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    the_committed_schema_is_the_servers.only(&[Kind::Sqlite]).needs("schema.graphql"),
+    the_contract_is_kept.only(&[Kind::Sqlite]).needs("../shared/contract/schema.graphql"),
+    everything_has_a_description.only(&[Kind::Sqlite]),
+}
+
+/// The types of the contract that the schema does not have yet: those of the write path and of
+/// subscriptions, and what nothing else uses.
+const NOT_YET: [&str; 11] = [
+    "Mutation",
+    "Subscription",
+    "RecordCallsInput",
+    "CallInput",
+    "CallErrorInput",
+    "RecordCallsPayload",
+    "RecordErrorsInput",
+    "ErrorLogInput",
+    "RecordErrorsPayload",
+    "DeletePayload",
+    "PrunePayload",
+];
+
+fn read(file: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(path).unwrap()
+}
+
+async fn the_committed_schema_is_the_servers(_: TestDatabase) {
+    assert_eq!(read("schema.graphql").trim_end(), sdl().trim_end(), "run `callscope schema`");
+}
+
+/// What a client can rely on, a line each; and the names of what it must give.
+#[derive(Default)]
+struct Promises {
+    all: BTreeSet<String>,
+    required: BTreeSet<String>,
+}
+
+impl Promises {
+    fn of(schema: &str) -> Self {
+        let mut promises = Self::default();
+        for definition in parse_schema(schema).unwrap().definitions {
+            match definition {
+                TypeSystemDefinition::Type(definition) => {
+                    let definition = definition.node;
+                    promises.add_type(definition.name.node.as_str(), definition.kind);
+                }
+                TypeSystemDefinition::Schema(_) | TypeSystemDefinition::Directive(_) => {}
+            }
+        }
+        promises
+    }
+
+    fn add_type(&mut self, name: &str, kind: TypeKind) {
+        if NOT_YET.contains(&name) {
+            return;
+        }
+        let (word, implements, fields) = match kind {
+            TypeKind::Scalar => ("scalar", vec![], vec![]),
+            TypeKind::Object(object) => ("type", object.implements, object.fields),
+            TypeKind::Interface(interface) => ("interface", interface.implements, interface.fields),
+            TypeKind::Union(union) => ("union", union.members, vec![]),
+            TypeKind::Enum(of) => {
+                for value in of.values {
+                    self.all.insert(format!("{name}.{}", value.node.value.node));
+                }
+                ("enum", vec![], vec![])
+            }
+            TypeKind::InputObject(input) => {
+                for field in input.fields {
+                    self.add_input(&format!("{name}.{}", field.node.name.node), &field.node);
+                }
+                ("input", vec![], vec![])
+            }
+        };
+        self.all.insert(format!("{word} {name}"));
+        for other in implements {
+            self.all.insert(format!("{name} & {}", other.node));
+        }
+        for field in fields {
+            self.add_field(name, field.node);
+        }
+    }
+
+    fn add_field(&mut self, of: &str, field: FieldDefinition) {
+        let path = format!("{of}.{}", field.name.node);
+        self.all.insert(format!("{path}: {}", field.ty.node));
+        for argument in field.arguments {
+            self.add_input(&format!("{path}({})", argument.node.name.node), &argument.node);
+        }
+    }
+
+    fn add_input(&mut self, path: &str, input: &InputValueDefinition) {
+        let mut line = format!("{path}: {}", input.ty.node);
+        match &input.default_value {
+            Some(default) => write!(line, " = {}", default.node).unwrap(),
+            None if !input.ty.node.nullable => {
+                self.required.insert(path.to_owned());
+            }
+            None => {}
+        }
+        self.all.insert(line);
+    }
+}
+
+async fn the_contract_is_kept(_: TestDatabase) {
+    let contract = Promises::of(&read("../shared/contract/schema.graphql"));
+    let ours = Promises::of(&sdl());
+    assert!(contract.all.len() > 200, "the contract was read");
+    let broken: Vec<_> = contract.all.difference(&ours.all).collect();
+    assert!(broken.is_empty(), "not kept: {broken:#?}");
+    let demanded: Vec<_> = ours.required.difference(&contract.required).collect();
+    assert!(demanded.is_empty(), "demanded beyond the contract: {demanded:#?}");
+}
+
+async fn everything_has_a_description(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let data = app
+        .data(
+            "{ __schema { types { name description
+                fields { name description args { name description } }
+                inputFields { name description } enumValues { name description } } } }",
+        )
+        .await;
+    let mut bare = vec![];
+    let mut seen = 0;
+    let mut look = |path: String, thing: &Value| {
+        seen += 1;
+        if thing["description"].as_str().is_none_or(|text| text.trim().is_empty()) {
+            bare.push(path);
+        }
+    };
+    let list = |of: &Value| of.as_array().cloned().unwrap_or_default();
+    let name = |of: &Value| of["name"].as_str().unwrap().to_owned();
+    for of in list(&data["__schema"]["types"]) {
+        let path = name(&of);
+        // GraphQL's own.
+        if path.starts_with("__") || path == "ID" {
+            continue;
+        }
+        look(path.clone(), &of);
+        for member in
+            [&of["fields"], &of["inputFields"], &of["enumValues"]].into_iter().flat_map(list)
+        {
+            let path = format!("{path}.{}", name(&member));
+            look(path.clone(), &member);
+            for argument in list(&member["args"]) {
+                look(format!("{path}({})", name(&argument)), &argument);
+            }
+        }
+    }
+    assert!(seen > 200, "only {seen} things were seen");
+    assert!(bare.is_empty(), "without a description: {bare:#?}");
+}

@@ -1,0 +1,291 @@
+//! How the databases run the statements: through the indexes, never over a whole table; statistics
+//! without touching a row of it.
+
+use serde_json::Value;
+
+use crate::support::{CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    lists_and_lookups_scan_no_table,
+    statistics_read_an_index_alone,
+    error_statistics_scan_no_table,
+}
+
+const KEYS: i64 = 150;
+
+/// 20,000 calls and 2,000 error logs over 240 days, and what the planners learn from them.
+async fn fill(database: &TestDatabase) {
+    let now: chrono::DateTime<chrono::Utc> = NOW.parse().unwrap();
+    let key = |number: i64| format!("FakeSyPlan{:029}", number % KEYS);
+    let model = |number: i64| format!("gemini-2.5-{}", number % 7);
+    let calls: Vec<CallRow> = (0..20_000)
+        .map(|number: i64| {
+            let at = now - chrono::TimeDelta::milliseconds(number * 1_036_800 + 1);
+            let status = if number % 10 == 3 { 429 } else { 200 };
+            let row = CallRow::at_stored(at).key(key(number * 7)).model(model(number));
+            let latency = i32::try_from(number * 37 % 5000).unwrap();
+            if number % 500 == 9 {
+                row.status(NULL).latency(NULL)
+            } else {
+                row.status(status).latency(latency)
+            }
+        })
+        .collect();
+    let errors: Vec<ErrorRow> = (0..2_000)
+        .map(|number: i64| {
+            let of = number * 10 + 3;
+            let at = now - chrono::TimeDelta::milliseconds(of * 1_036_800);
+            ErrorRow::at_stored(at)
+                .key(key(of * 7))
+                .model(model(of))
+                .error_type(["gemini-chat-stream", "openai-chat-stream"][of as usize % 2])
+                .code(if number % 9 == 0 { 403 } else { 429 })
+                .log("quota exceeded for this project ".repeat(12))
+                .request(format!("{{\"contents\": \"{}\"}}", "tell me more ".repeat(30)))
+        })
+        .collect();
+    database.insert(&calls).await;
+    database.insert(&errors).await;
+    let tables = ["t_request_log", "t_error_logs"];
+    for table in tables {
+        database
+            .query(&match database.kind() {
+                Kind::Sqlite => format!("ANALYZE {table}"),
+                // Index-only scans trust the visibility map, which VACUUM writes.
+                Kind::Postgres => format!("VACUUM ANALYZE {table}"),
+                Kind::MariaDb => format!("ANALYZE TABLE {table}"),
+            })
+            .await;
+    }
+}
+
+/// Which accesses of the two tables a plan may have.
+#[derive(Clone, Copy, PartialEq)]
+enum Allowed {
+    /// Rows that an index found.
+    Rows,
+    /// A range of an index that holds all columns.
+    IndexAlone,
+}
+
+/// Fails for each access of a table in a plan that is not allowed.
+async fn check(database: &TestDatabase, app: &TestApp, query: &str, allowed: Allowed) {
+    let statements = app.sql(query).await;
+    assert!(!statements.is_empty(), "no statement for {query}");
+    for sql in statements {
+        let wrong = match database.kind() {
+            Kind::Sqlite => sqlite_faults(database, &sql, allowed).await,
+            Kind::Postgres => postgres_faults(database, &sql, allowed).await,
+            Kind::MariaDb => mariadb_faults(database, &sql, allowed).await,
+        };
+        assert!(wrong.is_empty(), "{query}\n{sql}\n{}", wrong.join("\n"));
+    }
+}
+
+fn is_ours(table: &str) -> bool {
+    matches!(table, "t_request_log" | "t_error_logs")
+}
+
+async fn sqlite_faults(database: &TestDatabase, sql: &str, allowed: Allowed) -> Vec<String> {
+    let plan = database.query(&format!("EXPLAIN QUERY PLAN {sql}")).await;
+    let steps = plan.iter().filter_map(|row| row[3].as_str());
+    let accesses = steps.filter(|step| {
+        let mut words = step.split(' ');
+        let verb = words.next();
+        matches!(verb, Some("SCAN" | "SEARCH")) && words.next().is_some_and(is_ours)
+    });
+    let fault = |step: &&str| match allowed {
+        _ if step.starts_with("SCAN") => true,
+        Allowed::Rows => false,
+        Allowed::IndexAlone => !step.contains("COVERING INDEX"),
+    };
+    accesses.filter(fault).map(str::to_owned).collect()
+}
+
+async fn postgres_faults(database: &TestDatabase, sql: &str, allowed: Allowed) -> Vec<String> {
+    let plan = database.value(&format!("EXPLAIN (COSTS OFF, FORMAT JSON) {sql}")).await;
+    let plan: Value = serde_json::from_str(plan.as_str().unwrap()).unwrap();
+    let mut nodes = vec![&plan[0]["Plan"]];
+    let mut wrong = vec![];
+    while let Some(node) = nodes.pop() {
+        nodes.extend(node["Plans"].as_array().into_iter().flatten());
+        if !node["Relation Name"].as_str().is_some_and(is_ours) {
+            continue;
+        }
+        let kind = node["Node Type"].as_str().unwrap();
+        let whole = node["Index Cond"].is_null() && kind != "Bitmap Heap Scan";
+        if whole || allowed == Allowed::IndexAlone && kind != "Index Only Scan" {
+            wrong.push(node.to_string());
+        }
+    }
+    wrong
+}
+
+async fn mariadb_faults(database: &TestDatabase, sql: &str, allowed: Allowed) -> Vec<String> {
+    let plan = database.query(&format!("EXPLAIN {sql}")).await;
+    let text = |row: &[Value], column: usize| row[column].as_str().unwrap_or("").to_owned();
+    let fault = |row: &&Vec<Value>| {
+        let (kind, extra) = (text(row, 3), text(row, 9));
+        matches!(kind.as_str(), "ALL" | "index")
+            || allowed == Allowed::IndexAlone && !extra.contains("Using index")
+            // A condition that only filters what the whole index gives, or a plan made per row.
+            || extra.contains("Using index condition") && allowed == Allowed::IndexAlone
+    };
+    let ours = plan.iter().filter(|row| is_ours(&text(row, 2)));
+    ours.filter(fault).map(|row| format!("{row:?}")).collect()
+}
+
+async fn key_id(app: &TestApp) -> String {
+    let data = app.data("{ apiKeys(first: 1) { nodes { id } } }").await;
+    data["apiKeys"]["nodes"][0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn lists_and_lookups_scan_no_table(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    let id = key_id(&app).await;
+    let call = "{ nodes { id timestamp apiKey { masked } model statusCode latencyMs errorLog { message } } pageInfo { endCursor } totalCount }";
+    let error = "{ nodes { id timestamp message request } pageInfo { endCursor } }";
+    let mut queries = vec![
+        "{ node(id: \"call_7\") { id } }".to_owned(),
+        "{ nodes(ids: [\"call_7\", \"call_8\", \"error_9\", \"error_10\"]) { id } }".to_owned(),
+        format!("{{ errorLookup(key: \"{id}\", timestamp: \"{NOW}\") {{ id request }} }}"),
+        format!(
+            "{{ errorLookup(key: \"{id}\", timestamp: \"{NOW}\", statusCode: 429, windowSeconds: 300) {{ id }} }}"
+        ),
+        "{ apiKeys(first: 20) { nodes { masked firstSeenAt lastSeenAt } } }".to_owned(),
+        format!(
+            "{{ apiKey(key: \"{id}\") {{ firstSeenAt calls(period: LAST_30_DAYS, first: 5) {call} errorLogs(first: 5) {error} }} }}"
+        ),
+        format!(
+            "{{ apiKeys(first: 5) {{ nodes {{ calls(period: LAST_30_DAYS, first: 5) {call} errorLogs(first: 5) {error} }} }} }}"
+        ),
+    ];
+    for order in ["NEWEST_FIRST", "OLDEST_FIRST", "SLOWEST_FIRST"] {
+        for scope in [
+            "period: LAST_HOUR",
+            "period: LAST_24_HOURS",
+            "period: LAST_30_DAYS, filter: { status: FAILURE }",
+            "period: LAST_7_DAYS, filter: { models: [\"gemini-2.5-1\"], statusCodes: [429, 403], minLatencyMs: 10 }",
+            &format!("period: LAST_30_DAYS, key: \"{id}\""),
+        ] {
+            queries.push(format!("{{ callDetails({scope}, orderBy: {order}, first: 20) {call} }}"));
+            queries.push(format!("{{ callDetails({scope}, orderBy: {order}, last: 20) {call} }}"));
+        }
+    }
+    for order in ["NEWEST_FIRST", "OLDEST_FIRST"] {
+        for filter in [
+            "",
+            "models: [\"gemini-2.5-3\"]",
+            "errorTypes: [\"openai-chat-stream\"], errorCodes: [429]",
+            "contains: \"QUOTA\"",
+            &format!("keys: [\"{id}\"]"),
+            "keyContains: \"00000000003\"",
+            "since: \"2026-02-01T00:00:00Z\"",
+            "until: \"2026-01-01T00:00:00Z\", contains: \"exceeded\"",
+        ] {
+            queries.push(format!(
+                "{{ errorLogs(filter: {{ {filter} }}, orderBy: {order}, first: 20) {error} }}"
+            ));
+            queries.push(format!(
+                "{{ errorLogs(filter: {{ {filter} }}, orderBy: {order}, last: 20) {error} }}"
+            ));
+        }
+    }
+    let data = app
+        .data("{ callDetails(period: LAST_30_DAYS, first: 50) { pageInfo { endCursor } } errorLogs(first: 50) { pageInfo { endCursor } } }")
+        .await;
+    let cursor = |list: &str| data[list]["pageInfo"]["endCursor"].as_str().unwrap().to_owned();
+    let (calls, errors) = (cursor("callDetails"), cursor("errorLogs"));
+    queries.push(format!(
+        "{{ callDetails(period: LAST_30_DAYS, first: 20, after: \"{calls}\") {call} }}"
+    ));
+    queries.push(format!(
+        "{{ callDetails(period: LAST_30_DAYS, last: 20, before: \"{calls}\") {call} }}"
+    ));
+    queries.push(format!("{{ errorLogs(first: 20, after: \"{errors}\") {error} }}"));
+    queries.push(format!("{{ errorLogs(last: 20, before: \"{errors}\") {error} }}"));
+    for query in &queries {
+        check(&database, &app, query, Allowed::Rows).await;
+    }
+}
+
+async fn statistics_read_an_index_alone(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    let id = key_id(&app).await;
+    let windows = "{ lastMinute { total } lastHour { failure } last24Hours { total } currentMonth { success } last(duration: \"P20D\") { total } }";
+    let counts = "counts { total failure successRate }";
+    let latency = "latency { count avg min p50 p95 max }";
+    let mut queries = vec![
+        format!("{{ usageStats {windows} }}"),
+        format!("{{ usageStats(key: \"{id}\") {windows} }}"),
+        format!(
+            "{{ apiKey(key: \"{id}\") {{ counts(period: LAST_24_HOURS) {{ total }} latency(period: LAST_7_DAYS) {{ p95 }} models(period: LAST_24_HOURS) {{ model {counts} {latency} }} }} }}"
+        ),
+        format!(
+            "{{ apiKeys(first: 20) {{ nodes {{ counts(period: LAST_24_HOURS) {{ total }} latency(period: LAST_7_DAYS) {{ p95 }} models(period: LAST_24_HOURS) {{ model {counts} }} }} }} }}"
+        ),
+        "{ callDetails(period: LAST_7_DAYS) { totalCount } }".to_owned(),
+        format!(
+            "{{ callDetails(period: LAST_7_DAYS, key: \"{id}\", filter: {{ status: FAILURE }}) {{ totalCount }} }}"
+        ),
+    ];
+    let filters = [
+        "",
+        ", filter: { status: FAILURE, models: [\"gemini-2.5-1\"] }",
+        ", filter: { statusCodes: [429], maxLatencyMs: 900 }",
+    ];
+    let key = format!(", key: \"{id}\"");
+    for fields in [counts.to_owned(), format!("{counts} {latency}")] {
+        for scope in filters.iter().copied().chain([key.as_str()]) {
+            for period in ["LAST_24_HOURS", "LAST_30_DAYS"] {
+                queries.push(format!(
+                    "{{ callSeries(period: {period}{scope}) {{ start {fields} }} }}"
+                ));
+            }
+            for by in
+                ["API_KEY", "MODEL", "STATUS_CODE", "STATUS", "API_KEY, MODEL, STATUS_CODE, STATUS"]
+            {
+                for order in ["TOTAL_DESC", "P95_LATENCY_DESC"] {
+                    queries.push(format!("{{ callGroups(by: [{by}], period: LAST_7_DAYS{scope}, orderBy: {order}) {{ {fields} }} }}"));
+                }
+            }
+        }
+    }
+    for query in &queries {
+        check(&database, &app, query, Allowed::IndexAlone).await;
+    }
+}
+
+async fn error_statistics_scan_no_table(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    let id = key_id(&app).await;
+    let group = "{ count firstSeenAt lastSeenAt latest { id } }";
+    let since = "since: \"2026-02-01T00:00:00Z\"";
+    for by in
+        ["API_KEY", "MODEL", "ERROR_TYPE", "ERROR_CODE", "API_KEY, MODEL, ERROR_TYPE, ERROR_CODE"]
+    {
+        for filter in [
+            since.to_owned(),
+            format!("{since}, errorCodes: [429]"),
+            format!("keys: [\"{id}\"]"),
+            format!("{since}, contains: \"quota\""),
+        ] {
+            let query = format!("{{ errorGroups(by: [{by}], filter: {{ {filter} }}) {group} }}");
+            check(&database, &app, &query, Allowed::Rows).await;
+        }
+    }
+    for filter in [
+        since.to_owned(),
+        format!("{since}, errorTypes: [\"openai-chat-stream\"], models: [\"gemini-2.5-2\"]"),
+        "errorCodes: [403]".to_owned(),
+        String::new(),
+        format!("keys: [\"{id}\"]"),
+    ] {
+        let query = format!("{{ errorLogs(filter: {{ {filter} }}) {{ totalCount }} }}");
+        check(&database, &app, &query, Allowed::IndexAlone).await;
+    }
+}
