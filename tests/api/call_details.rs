@@ -250,23 +250,19 @@ async fn pages_know_their_place(database: TestDatabase) {
         // Arguments, with the cursors of the first to fifth call; what the page holds of these;
         // whether there is more in front of it and behind it.
         let cases = [
-            ("first: 5".to_owned(), 1..=5, (false, false)),
-            ("first: 2".to_owned(), 1..=2, (false, true)),
-            (format!("first: 2, after: {}", cursor(2)), 3..=4, (true, true)),
-            (format!("first: 3, after: {}", cursor(2)), 3..=5, (true, false)),
-            (format!("after: {}", cursor(5)), 6..=5, (true, false)),
-            ("last: 5".to_owned(), 1..=5, (false, false)),
-            ("last: 2".to_owned(), 4..=5, (true, false)),
-            (format!("last: 2, before: {}", cursor(4)), 2..=3, (true, true)),
-            (format!("last: 3, before: {}", cursor(4)), 1..=3, (false, true)),
-            (format!("last: 3, before: {}", cursor(1)), 1..=0, (false, true)),
-            (format!("first: 2, after: {}, before: {}", cursor(1), cursor(5)), 2..=3, (true, true)),
-            (format!("last: 2, after: {}, before: {}", cursor(1), cursor(5)), 3..=4, (true, true)),
-            (
-                format!("first: 9, after: {}, before: {}", cursor(4), cursor(2)),
-                1..=0,
-                (true, false),
-            ),
+            ("first: 5".to_owned(), 1..6, (false, false)),
+            ("first: 2".to_owned(), 1..3, (false, true)),
+            (format!("first: 2, after: {}", cursor(2)), 3..5, (true, true)),
+            (format!("first: 3, after: {}", cursor(2)), 3..6, (true, false)),
+            (format!("after: {}", cursor(5)), 6..6, (true, false)),
+            ("last: 5".to_owned(), 1..6, (false, false)),
+            ("last: 2".to_owned(), 4..6, (true, false)),
+            (format!("last: 2, before: {}", cursor(4)), 2..4, (true, true)),
+            (format!("last: 3, before: {}", cursor(4)), 1..4, (false, true)),
+            (format!("last: 3, before: {}", cursor(1)), 1..1, (false, true)),
+            (format!("first: 2, after: {}, before: {}", cursor(1), cursor(5)), 2..4, (true, true)),
+            (format!("last: 2, after: {}, before: {}", cursor(1), cursor(5)), 3..5, (true, true)),
+            (format!("first: 9, after: {}, before: {}", cursor(4), cursor(2)), 1..1, (true, false)),
         ];
         for (args, places, more) in cases {
             let expected: Vec<i64> = places.map(|place| all[place - 1]).collect();

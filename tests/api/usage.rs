@@ -12,6 +12,7 @@ tests! {
     letter_case_makes_another_key.empty(),
     windows_end_in_the_past,
     months_begin_in_their_zone,
+    the_zone_of_the_server_is_the_default,
     texts_are_failures_in_sqlite.only(&[Kind::Sqlite]),
     spans_overlap,
     bad_arguments_are_named,
@@ -159,6 +160,29 @@ async fn months_begin_in_their_zone(database: TestDatabase) {
     assert_eq!(month("UTC", "2026-10-31T23:59:00Z").await, (1, 1));
     assert_eq!(month("Asia/Shanghai", "2026-10-31T23:59:00Z").await, (1, 1));
     assert_eq!(month("America/New_York", "2026-11-01T03:00:00Z").await, (1, 1));
+}
+
+async fn the_zone_of_the_server_is_the_default(database: TestDatabase) {
+    let shanghai = chrono_tz::Tz::Asia__Shanghai;
+    let app = TestApp::start_with(&database, |config| config.graphql.time_zone = shanghai).await;
+    database.insert(&["2026-02-28T15:59:59Z", "2026-02-28T16:00:00Z"].map(CallRow::at)).await;
+    let data = app
+        .data(
+            "{ usageStats { currentMonth { total } }
+               utc: usageStats(timeZone: \"UTC\") { currentMonth { total } }
+               callDetails(period: CURRENT_MONTH) { totalCount }
+               callSeries(period: CURRENT_MONTH, interval: \"P1D\") { start } }",
+        )
+        .await;
+    assert_eq!(
+        data,
+        json!({
+            "usageStats": { "currentMonth": { "total": 1 } },
+            "utc": { "currentMonth": { "total": 0 } },
+            "callDetails": { "totalCount": 1 },
+            "callSeries": [{ "start": "2026-02-28T16:00:00Z" }],
+        })
+    );
 }
 
 async fn texts_are_failures_in_sqlite(database: TestDatabase) {

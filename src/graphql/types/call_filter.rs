@@ -9,7 +9,8 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::scope::Scope;
 use crate::store::call::CallScope;
 
-/// Which calls are meant: every field that is given must hold. An empty list matches no call.
+/// Which calls are meant: every field that is given must hold. An empty list matches no call;
+/// a list has at most 5,000 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct CallFilter {
     /// Calls of one of these keys, each a full key or an `ApiKey` id.

@@ -9,7 +9,8 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::Scope;
 use crate::store::error_log::ErrorScope;
 
-/// Which error logs are meant: every field that is given must hold. An empty list matches none.
+/// Which error logs are meant: every field that is given must hold. An empty list matches none; a list
+/// has at most 5,000 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
     /// Error logs of keys that hold this text anywhere. Letter case does not matter; `%`, `_` and
