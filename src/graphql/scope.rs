@@ -63,11 +63,12 @@ impl Scope {
     }
 
     /// The same for several.
-    pub async fn keys(&self, texts: Vec<String>) -> Result<Vec<String>> {
+    pub async fn keys(&self, argument: &'static str, texts: Vec<String>) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(texts.len());
         for text in texts {
+            check_text(argument, &text)?;
             // Most are found in memory; the first that is not reads the directory.
-            keys.push(self.key(&text).await?.to_string());
+            keys.push(self.services.keys.resolve(self.db(), &text).await?.to_string());
         }
         Ok(keys)
     }

@@ -7,7 +7,7 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement, Val
 
 use super::connect::Database;
 use super::dialect::Dialect;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged_union};
+use super::page::{Keyset, Page, PageRequest, branches_at_once, count_rows, tagged_union};
 use super::rows::{StoredTime, columns, int};
 use crate::domain::window::Window;
 use crate::error::Result;
@@ -55,6 +55,13 @@ impl CallScope {
             min_latency_ms: None,
             max_latency_ms: None,
         }
+    }
+
+    /// At most so many values are bound by its condition and what stands around it: in MySQL each
+    /// text twice.
+    fn values(&self) -> usize {
+        let texts: usize = [&self.keys, &self.models].into_iter().flatten().map(Vec::len).sum();
+        2 * texts + self.status_codes.as_ref().map_or(0, Vec::len) + 30
     }
 
     pub(super) fn condition(&self, db: &Database) -> Condition {
@@ -163,7 +170,9 @@ fn latency_rank(dialect: Dialect) -> Expr {
 /// Many pages at once, in the order of `queries`. One statement for 100 of them.
 pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<Page<CallRow>>> {
     let mut rows: Vec<Vec<CallRow>> = queries.iter().map(|_| vec![]).collect();
-    for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
+    let values = queries.iter().map(|query| query.scope.values()).max().unwrap_or(0);
+    let size = branches_at_once(values, 100);
+    for (chunk, start) in queries.chunks(size).zip((0..).step_by(size)) {
         let pages = chunk.iter().map(|query| list_statement(db, query));
         let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
         type Tagged =
@@ -177,7 +186,9 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
 
 /// How many calls each of `scopes` has, in their order. One statement for 100 of them.
 pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
-    count_rows(db, scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)))).await
+    let values = scopes.iter().map(CallScope::values).max().unwrap_or(0);
+    let conditions = scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)));
+    count_rows(db, conditions, values).await
 }
 
 /// The calls with these ids, in no order.

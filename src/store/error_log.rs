@@ -6,7 +6,9 @@ use sea_orm::EntityName;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::connect::Database;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged_union, union_all};
+use super::page::{
+    Keyset, Page, PageRequest, branches_at_once, count_rows, tagged_union, union_all,
+};
 use super::rows::{StoredTime, columns, int};
 use crate::error::Result;
 
@@ -38,6 +40,14 @@ pub struct ErrorScope {
 }
 
 impl ErrorScope {
+    /// At most so many values are bound by its condition and what stands around it: in MySQL each
+    /// text twice.
+    fn values(&self) -> usize {
+        let texts = [&self.keys, &self.models, &self.error_types];
+        let texts: usize = texts.into_iter().flatten().map(Vec::len).sum();
+        2 * texts + self.error_codes.as_ref().map_or(0, Vec::len) + 30
+    }
+
     fn condition(&self, db: &Database) -> Condition {
         let dialect = db.dialect();
         let stored = |at: Option<DateTime<Utc>>| at.map(|at| db.zone().to_stored(at));
@@ -99,7 +109,9 @@ pub async fn list_many(
     queries: &[ErrorListQuery],
 ) -> Result<Vec<Page<ErrorLogRow>>> {
     let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
-    for (chunk, start) in queries.chunks(100).zip((0..).step_by(100)) {
+    let values = queries.iter().map(|query| query.scope.values()).max().unwrap_or(0);
+    let size = branches_at_once(values, 100);
+    for (chunk, start) in queries.chunks(size).zip((0..).step_by(size)) {
         let pages = chunk.iter().map(|query| list_statement(db, query));
         let Some(union) = tagged_union(db.dialect(), pages, start) else { continue };
         type Tagged = (
@@ -124,7 +136,9 @@ pub async fn list_many(
 
 /// How many error logs each of `scopes` has, in their order. One statement for 100 of them.
 pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
-    count_rows(db, scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)))).await
+    let values = scopes.iter().map(ErrorScope::values).max().unwrap_or(0);
+    let conditions = scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)));
+    count_rows(db, conditions, values).await
 }
 
 /// The error logs with these ids, in no order.
@@ -236,7 +250,8 @@ pub async fn latest(
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     let mut latest = vec![None; groups.len()];
-    for (chunk, start) in groups.chunks(100).zip((0..).step_by(100)) {
+    let size = branches_at_once(scope.values(), 100);
+    for (chunk, start) in groups.chunks(size).zip((0..).step_by(size)) {
         let branches = chunk.iter().enumerate().map(|(index, group)| {
             let mut select = Query::select();
             let newest = db.dialect().to_integer("MAX(id)");

@@ -109,6 +109,12 @@ impl Keyset {
     }
 }
 
+/// How many branches, at most `most`, that bind so many values each one statement takes: SQLite
+/// binds 32,766.
+pub(super) fn branches_at_once(values: usize, most: usize) -> usize {
+    (30_000 / values.max(1)).clamp(1, most)
+}
+
 /// The branches as one statement; nothing where there is none.
 pub(super) fn union_all(
     branches: impl IntoIterator<Item = SelectStatement>,
@@ -131,10 +137,12 @@ pub(super) fn tagged_union(
     }))
 }
 
-/// How many rows of a table hold each condition, in their order. One statement for 100 of them.
+/// How many rows of a table hold each condition, in their order; each binds at most
+/// so many values. One statement for 100 of them, where it can bind all.
 pub(super) async fn count_rows(
     db: &Database,
     scopes: impl IntoIterator<Item = (TableRef, Condition)>,
+    values: usize,
 ) -> Result<Vec<i64>> {
     let branches: Vec<SelectStatement> = scopes
         .into_iter()
@@ -146,7 +154,7 @@ pub(super) async fn count_rows(
         })
         .collect();
     let mut counts = vec![0; branches.len()];
-    for chunk in branches.chunks(100) {
+    for chunk in branches.chunks(branches_at_once(values, 100)) {
         let Some(union) = union_all(chunk.to_vec()) else { continue };
         for (number, count) in db.fetch::<(i64, i64)>(&union, 2).await? {
             counts[number as usize] = count;

@@ -49,10 +49,28 @@ async fn each_filter_holds(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database
         .insert(&[
-            ErrorRow::at(at).id(1).key("FakeSyOne").model("pro").error_type("chat").code(429).log("Quota"),
-            ErrorRow::at(at).id(2).key("FakeSyTwo").model("flash").error_type("embed").code(403).log("denied"),
+            ErrorRow::at(at)
+                .id(1)
+                .key("FakeSyOne")
+                .model("pro")
+                .error_type("chat")
+                .code(429)
+                .log("Quota"),
+            ErrorRow::at(at)
+                .id(2)
+                .key("FakeSyTwo")
+                .model("flash")
+                .error_type("embed")
+                .code(403)
+                .log("denied"),
             ErrorRow::at(at).id(3).key(NULL).model(NULL).error_type(NULL).code(NULL).log(NULL),
-            ErrorRow::at(at).id(4).key("fakesyone").model("PRO").error_type("CHAT").code(500).log("quota chat"),
+            ErrorRow::at(at)
+                .id(4)
+                .key("fakesyone")
+                .model("PRO")
+                .error_type("CHAT")
+                .code(500)
+                .log("quota chat"),
         ])
         .await;
     let app = TestApp::start(&database).await;
@@ -97,7 +115,11 @@ async fn filters_hold_together(database: TestDatabase) {
             row(4).error_type("embed"),
             row(5).code(403),
             row(6).log("nothing"),
-            ErrorRow::at("2026-03-01T11:00:01Z").id(7).key("FakeSyOne").model("pro").error_type("chat"),
+            ErrorRow::at("2026-03-01T11:00:01Z")
+                .id(7)
+                .key("FakeSyOne")
+                .model("pro")
+                .error_type("chat"),
         ])
         .await;
     let app = TestApp::start(&database).await;
@@ -138,7 +160,10 @@ async fn a_search_ignores_case_in_every_script(database: TestDatabase) {
 }
 
 async fn a_search_takes_every_character_literally(database: TestDatabase) {
-    let texts = ["100%", "100x", "a_b", "axb", "a*b", "a[b", "a]b", "a[x]b", "a\\b", "it's", "why?", "whyx", "a\"b", "^a", "[^a]", "a-z", "$1 :x @p", "a\nb"];
+    let texts = [
+        "100%", "100x", "a_b", "axb", "a*b", "a[b", "a]b", "a[x]b", "a\\b", "it's", "why?", "whyx",
+        "a\"b", "^a", "[^a]", "a-z", "$1 :x @p", "a\nb",
+    ];
     let rows: Vec<ErrorRow> = texts
         .iter()
         .zip(1..)
@@ -148,14 +173,24 @@ async fn a_search_takes_every_character_literally(database: TestDatabase) {
         .collect();
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
-    for needle in ["%", "_", "*", "[", "]", "\\", "'", "?", "\"", "^", "[^", "a[", "[x]", "a-z", "$1", ":x", "@p", "\n", "b", "why?", "100%", "\\b", "''", "[%]", "a%b"] {
-        let expected: Vec<i64> =
-            texts.iter().zip(1..).filter(|(text, _)| text.contains(needle)).map(|(_, id)| id).collect();
+    for needle in [
+        "%", "_", "*", "[", "]", "\\", "'", "?", "\"", "^", "[^", "a[", "[x]", "a-z", "$1", ":x",
+        "@p", "\n", "b", "why?", "100%", "\\b", "''", "[%]", "a%b",
+    ] {
+        let expected: Vec<i64> = texts
+            .iter()
+            .zip(1..)
+            .filter(|(text, _)| text.contains(needle))
+            .map(|(_, id)| id)
+            .collect();
         for field in ["contains", "keyContains"] {
-            let query = format!("query($f: ErrorLogFilter) {{ errorLogs(filter: $f, orderBy: OLDEST_FIRST) {{ nodes {{ databaseId }} totalCount }} }}");
+            let query = format!(
+                "query($f: ErrorLogFilter) {{ errorLogs(filter: $f, orderBy: OLDEST_FIRST) {{ nodes {{ databaseId }} totalCount }} }}"
+            );
             let response = app.graphql_with(&query, json!({ "f": { field: needle } })).await;
             let nodes = response["data"]["errorLogs"]["nodes"].as_array().unwrap();
-            let found: Vec<i64> = nodes.iter().map(|node| node["databaseId"].as_i64().unwrap()).collect();
+            let found: Vec<i64> =
+                nodes.iter().map(|node| node["databaseId"].as_i64().unwrap()).collect();
             assert_eq!(found, expected, "{field} {needle}");
             assert_eq!(response["data"]["errorLogs"]["totalCount"], expected.len());
         }
@@ -178,7 +213,10 @@ async fn windows_are_half_open(database: TestDatabase) {
     assert_eq!(filtered(&app, since).await, [2, 3, 4]);
     assert_eq!(filtered(&app, until).await, [1, 2, 3]);
     let empty = app.graphql("{ errorLogs(filter: { since: \"2026-03-01T11:00:00Z\", until: \"2026-03-01T11:00:00Z\" }) { totalCount } }").await;
-    assert_eq!(empty["errors"][0]["extensions"], json!({ "code": "BAD_USER_INPUT", "argument": "filter" }));
+    assert_eq!(
+        empty["errors"][0]["extensions"],
+        json!({ "code": "BAD_USER_INPUT", "argument": "filter" })
+    );
 }
 
 async fn rows_without_a_time_are_in_no_list(database: TestDatabase) {
@@ -186,7 +224,9 @@ async fn rows_without_a_time_are_in_no_list(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     assert_eq!(ids(&app, "").await, [2]);
     let data = app
-        .data("{ node(id: \"error_1\") { id } errorGroups(by: ERROR_CODE) { count latest { id } } }")
+        .data(
+            "{ node(id: \"error_1\") { id } errorGroups(by: ERROR_CODE) { count latest { id } } }",
+        )
         .await;
     let group = json!({ "count": 1, "latest": { "id": "error_2" } });
     assert_eq!(data, json!({ "node": null, "errorGroups": [group] }));
@@ -219,7 +259,8 @@ async fn pages_lead_through_the_list_both_ways(database: TestDatabase) {
             let mut seen: Vec<i64> = vec![];
             let mut cursor = Value::Null;
             loop {
-                let (number, position) = if forward { ("first", "after") } else { ("last", "before") };
+                let (number, position) =
+                    if forward { ("first", "after") } else { ("last", "before") };
                 let query = format!(
                     "{{ errorLogs(orderBy: {order}, {number}: 5, {position}: {cursor}) {{
                         edges {{ cursor node {{ databaseId }} }} totalCount
@@ -272,9 +313,12 @@ async fn pages_lead_through_the_list_both_ways(database: TestDatabase) {
 async fn a_cursor_survives_the_rows_around_it(database: TestDatabase) {
     let oldest = insert_with_ties(&database).await;
     let app = TestApp::start(&database).await;
-    let data = app.data("{ errorLogs(orderBy: OLDEST_FIRST, first: 5) { pageInfo { endCursor } } }").await;
+    let data =
+        app.data("{ errorLogs(orderBy: OLDEST_FIRST, first: 5) { pageInfo { endCursor } } }").await;
     let cursor = &data["errorLogs"]["pageInfo"]["endCursor"];
-    database.execute(&format!("DELETE FROM t_error_logs WHERE id IN ({}, {})", oldest[4], oldest[1])).await;
+    database
+        .execute(&format!("DELETE FROM t_error_logs WHERE id IN ({}, {})", oldest[4], oldest[1]))
+        .await;
     database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z").id(100)]).await;
     let data = app
         .data(&format!("{{ errorLogs(orderBy: OLDEST_FIRST, first: 3, after: {cursor}) {{ nodes {{ databaseId }} }} }}"))
@@ -302,11 +346,20 @@ async fn other_texts_of_a_time_keep_their_place(database: TestDatabase) {
             .data(&format!("{{ errorLogs(first: 1, after: {cursor}) {{ nodes {{ databaseId timestamp }} pageInfo {{ endCursor }} }} }}"))
             .await;
         let node = &data["errorLogs"]["nodes"][0];
-        seen.push((node["databaseId"].as_i64().unwrap(), node["timestamp"].as_str().unwrap().to_owned()));
+        seen.push((
+            node["databaseId"].as_i64().unwrap(),
+            node["timestamp"].as_str().unwrap().to_owned(),
+        ));
         cursor = data["errorLogs"]["pageInfo"]["endCursor"].clone();
     }
     seen.sort_unstable();
-    let times = ["2026-03-01T11:00:00Z", "2026-03-01T11:00:00Z", "2026-03-01T11:00:00.5Z", "2026-03-01T11:00:01Z", "2026-03-01T11:00:02.25Z"];
+    let times = [
+        "2026-03-01T11:00:00Z",
+        "2026-03-01T11:00:00Z",
+        "2026-03-01T11:00:00.5Z",
+        "2026-03-01T11:00:01Z",
+        "2026-03-01T11:00:02.25Z",
+    ];
     let expected: Vec<(i64, String)> = (1..).zip(times.map(str::to_owned)).collect();
     assert_eq!(seen, expected);
 }
@@ -315,8 +368,17 @@ async fn fields_are_as_they_were_stored(database: TestDatabase) {
     let log = "{\"error\": {\"code\": 429, \"message\": \"it's \\\"over\\\"\\n密钥 🔑\"}}";
     database
         .insert(&[
-            ErrorRow::at("2026-03-01T11:00:00.000001Z").key("FakeSyFAKE0001abcdefgh").log(log).error_type("it's"),
-            ErrorRow::at("2026-03-01T10:00:00Z").key(NULL).model(NULL).error_type(NULL).code(NULL).log(NULL).request(NULL),
+            ErrorRow::at("2026-03-01T11:00:00.000001Z")
+                .key("FakeSyFAKE0001abcdefgh")
+                .log(log)
+                .error_type("it's"),
+            ErrorRow::at("2026-03-01T10:00:00Z")
+                .key(NULL)
+                .model(NULL)
+                .error_type(NULL)
+                .code(NULL)
+                .log(NULL)
+                .request(NULL),
         ])
         .await;
     let app = TestApp::start(&database).await;
@@ -387,14 +449,13 @@ async fn requests_of_sqlite_may_be_anything(database: TestDatabase) {
 
 async fn requests_of_a_page_are_one_statement(database: TestDatabase) {
     let rows: Vec<ErrorRow> = (0..60)
-        .map(|second| {
-            ErrorRow::at(&format!("2026-03-01T11:00:{second:02}Z")).request("{\"a\": 1}")
-        })
+        .map(|second| ErrorRow::at(&format!("2026-03-01T11:00:{second:02}Z")).request("{\"a\": 1}"))
         .collect();
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
     assert_eq!(app.statements("{ errorLogs(first: 50) { nodes { message } } }").await, 1);
-    let query = "{ errorLogs(first: 50) { nodes { request } edges { node { request } } totalCount } }";
+    let query =
+        "{ errorLogs(first: 50) { nodes { request } edges { node { request } } totalCount } }";
     assert_eq!(app.statements(query).await, 3);
 }
 
@@ -412,7 +473,8 @@ async fn keys_have_error_logs_of_their_own(database: TestDatabase) {
     let row = |id, key: &str| ErrorRow::at(at).id(id).key(key);
     database.insert(&[row(1, "a"), row(2, "b"), row(3, "a").code(500), row(4, "A")]).await;
     let app = TestApp::start(&database).await;
-    let query = "{ apiKeys { nodes { secret errorLogs(first: 2) { nodes { databaseId } totalCount } } } }";
+    let query =
+        "{ apiKeys { nodes { secret errorLogs(first: 2) { nodes { databaseId } totalCount } } } }";
     let data = app.data(query).await;
     let key = |key: &str, ids: &[i64]| {
         let nodes: Vec<Value> = ids.iter().map(|id| json!({ "databaseId": id })).collect();
@@ -422,10 +484,12 @@ async fn keys_have_error_logs_of_their_own(database: TestDatabase) {
     assert_eq!(data["apiKeys"]["nodes"], nodes);
     assert_eq!(app.statements(query).await, 3);
     let data = app
-        .data("{ apiKey(key: \"a\") {
+        .data(
+            "{ apiKey(key: \"a\") {
             own: errorLogs(filter: { keys: [\"a\", \"b\"], errorCodes: [429] }) { totalCount }
             other: errorLogs(filter: { keys: [\"b\"] }) { totalCount }
-            found: errorLogs(filter: { keyContains: \"A\" }) { totalCount } } }")
+            found: errorLogs(filter: { keyContains: \"A\" }) { totalCount } } }",
+        )
         .await;
     let count = |count| json!({ "totalCount": count });
     assert_eq!(data["apiKey"], json!({ "own": count(1), "other": count(0), "found": count(2) }));
@@ -466,23 +530,34 @@ async fn groups_count_each_dimension(database: TestDatabase) {
     let key = |key: &str| json!({ "apiKey": { "secret": key } });
     assert_eq!(
         groups("by: API_KEY").await,
-        json!([group(key("a"), 3, 1, 5, 3), group(key("A"), 1, 9, 9, 5), group(key("b"), 1, 2, 2, 4)])
+        json!([
+            group(key("a"), 3, 1, 5, 3),
+            group(key("A"), 1, 9, 9, 5),
+            group(key("b"), 1, 2, 2, 4)
+        ])
     );
     assert_eq!(
         groups("by: [MODEL]").await,
-        json!([group(json!({ "model": "pro" }), 4, 1, 9, 5), group(json!({ "model": "flash" }), 1, 5, 5, 3)])
+        json!([
+            group(json!({ "model": "pro" }), 4, 1, 9, 5),
+            group(json!({ "model": "flash" }), 1, 5, 5, 3)
+        ])
     );
     assert_eq!(
         groups("by: [ERROR_TYPE]").await,
-        json!([group(json!({ "errorType": "chat" }), 3, 1, 5, 3), group(json!({ "errorType": "embed" }), 2, 2, 9, 5)])
+        json!([
+            group(json!({ "errorType": "chat" }), 3, 1, 5, 3),
+            group(json!({ "errorType": "embed" }), 2, 2, 9, 5)
+        ])
     );
     assert_eq!(
         groups("by: [ERROR_CODE]").await,
-        json!([group(json!({ "errorCode": 429 }), 4, 1, 9, 5), group(json!({ "errorCode": 403 }), 1, 5, 5, 3)])
+        json!([
+            group(json!({ "errorCode": 429 }), 4, 1, 9, 5),
+            group(json!({ "errorCode": 403 }), 1, 5, 5, 3)
+        ])
     );
-    let all = |key: &str, model: &str, kind: &str, code: i32| {
-        json!({ "apiKey": { "secret": key }, "model": model, "errorType": kind, "errorCode": code })
-    };
+    let all = |key: &str, model: &str, kind: &str, code: i32| json!({ "apiKey": { "secret": key }, "model": model, "errorType": kind, "errorCode": code });
     assert_eq!(
         groups("by: [API_KEY, MODEL, ERROR_TYPE, ERROR_CODE], first: 3").await,
         json!([
@@ -493,7 +568,9 @@ async fn groups_count_each_dimension(database: TestDatabase) {
     );
     let filtered = "by: [MODEL], filter: { keys: [\"a\"], until: \"2026-03-01T11:00:05Z\" }";
     assert_eq!(groups(filtered).await, json!([group(json!({ "model": "pro" }), 1, 1, 1, 1)]));
-    for (arguments, argument) in [("by: []", "by"), ("by: [MODEL, MODEL]", "by"), ("by: [MODEL], first: 0", "first")] {
+    for (arguments, argument) in
+        [("by: []", "by"), ("by: [MODEL, MODEL]", "by"), ("by: [MODEL], first: 0", "first")]
+    {
         let response = app.graphql(&format!("{{ errorGroups({arguments}) {{ count }} }}")).await;
         let extensions = &response["errors"][0]["extensions"];
         assert_eq!(*extensions, json!({ "code": "BAD_USER_INPUT", "argument": argument }));
@@ -505,15 +582,20 @@ async fn groups_of_what_is_missing(database: TestDatabase) {
     let bare = |id| ErrorRow::at(at).id(id).key(NULL).model(NULL).error_type(NULL).code(NULL);
     database.insert(&[bare(1), bare(2), bare(3).key(""), ErrorRow::at(at).id(4)]).await;
     let app = TestApp::start(&database).await;
-    for (by, name) in [("MODEL", "model"), ("ERROR_TYPE", "errorType"), ("ERROR_CODE", "errorCode")] {
+    for (by, name) in [("MODEL", "model"), ("ERROR_TYPE", "errorType"), ("ERROR_CODE", "errorCode")]
+    {
         let data = app
-            .data(&format!("{{ errorGroups(by: {by}) {{ {name} count latest {{ databaseId }} }} }}"))
+            .data(&format!(
+                "{{ errorGroups(by: {by}) {{ {name} count latest {{ databaseId }} }} }}"
+            ))
             .await;
         let groups = data["errorGroups"].as_array().unwrap();
         assert_eq!(groups.len(), 2, "{by}");
         assert_eq!(groups[0], json!({ name: null, "count": 3, "latest": { "databaseId": 3 } }));
     }
-    let data = app.data("{ errorGroups(by: API_KEY) { apiKey { secret } count latest { databaseId } } }").await;
+    let data = app
+        .data("{ errorGroups(by: API_KEY) { apiKey { secret } count latest { databaseId } } }")
+        .await;
     let groups = data["errorGroups"].as_array().unwrap();
     assert_eq!(groups[0], json!({ "apiKey": null, "count": 2, "latest": { "databaseId": 2 } }));
     assert_eq!(groups.len(), 3);
@@ -533,16 +615,25 @@ async fn the_latest_of_a_group_is_of_its_filter(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "{ errorGroups(by: MODEL, filter: { contains: \"quota\" }) { model count latest { databaseId } } }";
     let group = |model: &str, count, id| json!({ "model": model, "count": count, "latest": { "databaseId": id } });
-    assert_eq!(app.data(query).await["errorGroups"], json!([group("model", 3, 4), group("other", 1, 8)]));
+    assert_eq!(
+        app.data(query).await["errorGroups"],
+        json!([group("model", 3, 4), group("other", 1, 8)])
+    );
 }
 
 async fn groups_cost_few_statements(database: TestDatabase) {
     let rows: Vec<ErrorRow> = (0..250)
-        .map(|number| ErrorRow::at("2026-03-01T11:00:00Z").key(format!("key-{number}")).request("{}"))
+        .map(|number| {
+            ErrorRow::at("2026-03-01T11:00:00Z").key(format!("key-{number}")).request("{}")
+        })
         .collect();
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
-    let query = |first: i32| format!("{{ errorGroups(by: API_KEY, first: {first}) {{ count latest {{ message request }} }} }}");
+    let query = |first: i32| {
+        format!(
+            "{{ errorGroups(by: API_KEY, first: {first}) {{ count latest {{ message request }} }} }}"
+        )
+    };
     // The groups, the ids of the latest of each, these error logs, and their requests.
     assert_eq!(app.statements(&query(20)).await, 4);
     assert_eq!(app.statements(&query(250)).await, 6);
@@ -551,10 +642,23 @@ async fn groups_cost_few_statements(database: TestDatabase) {
 async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T11:00:00Z")]).await;
     let app = TestApp::start(&database).await;
-    let query = "query($f: ErrorLogFilter) { errorLogs(filter: $f) { totalCount nodes { databaseId } } }";
+    let query =
+        "query($f: ErrorLogFilter) { errorLogs(filter: $f) { totalCount nodes { databaseId } } }";
     let codes = |count: i32| json!({ "f": { "errorCodes": (1..=count).collect::<Vec<_>>() } });
     let taken = app.graphql_with(query, codes(1000)).await;
     assert_eq!(taken["data"]["errorLogs"]["totalCount"], 1);
+    // A union of groups binds them once for each group.
+    let keys: Vec<String> = (0..1000).map(|number| format!("key-{number}")).collect();
+    let rows: Vec<ErrorRow> =
+        keys.iter().map(|key| ErrorRow::at("2026-03-01T11:00:00Z").key(key.as_str())).collect();
+    database.insert(&rows).await;
+    let groups = "query($f: ErrorLogFilter) { errorGroups(by: API_KEY, filter: $f, first: 200) { count latest { id } }
+        apiKeys(first: 150) { nodes { errorLogs(filter: $f) { totalCount nodes { id } } } } }";
+    let response =
+        app.graphql_with(groups, json!({ "f": { "keys": keys, "errorTypes": keys } })).await;
+    assert_eq!(response["data"]["errorGroups"], json!([]), "{response:#}");
+    let response = app.graphql_with(groups, json!({ "f": { "keyContains": "KEY-" } })).await;
+    assert_eq!(response["data"]["errorGroups"].as_array().unwrap().len(), 200);
     // More than a statement can bind.
     let refused = app.graphql_with(query, codes(70_000)).await;
     let extensions = &refused["errors"][0]["extensions"];

@@ -4,12 +4,13 @@ use async_graphql::InputObject;
 
 use super::call::CallStatus;
 use crate::domain::window::Window;
-use crate::graphql::args::check_text;
+use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scope::Scope;
 use crate::store::call::CallScope;
 
-/// Which calls are meant: every field that is given must hold. An empty list matches no call.
+/// Which calls are meant: every field that is given must hold. An empty list matches no call; a
+/// list has at most 1,000 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct CallFilter {
     /// Calls of one of these keys, each a full key or an `ApiKey` id.
@@ -39,11 +40,14 @@ pub async fn call_scope(
     {
         return Err(Failure::bad_input("filter", "`minLatencyMs` must not exceed `maxLatencyMs`"));
     }
+    check_list("filter", &filter.keys)?;
+    check_list("filter", &filter.models)?;
+    check_list("filter", &filter.status_codes)?;
     for model in filter.models.iter().flatten() {
         check_text("filter", model)?;
     }
     let mut keys = match filter.keys {
-        Some(texts) => Some(scope.keys(texts).await?),
+        Some(texts) => Some(scope.keys("filter", texts).await?),
         None => None,
     };
     if let Some(key) = key {

@@ -3,13 +3,14 @@
 use async_graphql::InputObject;
 
 use crate::domain::mask::contains_ignoring_case;
-use crate::graphql::args::check_text;
+use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::Scope;
 use crate::store::error_log::ErrorScope;
 
-/// Which error logs are meant: every field that is given must hold. An empty list matches none.
+/// Which error logs are meant: every field that is given must hold. An empty list matches none; a
+/// list has at most 1,000 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
     /// Error logs of keys that hold this text anywhere. Letter case does not matter; `%`, `_` and
@@ -40,13 +41,17 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     {
         return Err(Failure::bad_input("filter", "`since` must be before `until`"));
     }
+    for names in [&filter.keys, &filter.models, &filter.error_types] {
+        check_list("filter", names)?;
+    }
+    check_list("filter", &filter.error_codes)?;
     let needles = [&filter.key_contains, &filter.contains].into_iter().flatten();
     let names = [&filter.models, &filter.error_types].into_iter().flatten().flatten();
     for text in needles.chain(names) {
         check_text("filter", text)?;
     }
     let mut keys = match filter.keys {
-        Some(texts) => Some(scope.keys(texts).await?),
+        Some(texts) => Some(scope.keys("filter", texts).await?),
         None => None,
     };
     if let Some(needle) = filter.key_contains {
