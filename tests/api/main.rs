@@ -11,9 +11,14 @@
 )]
 
 mod contract;
+mod error_logs;
 mod error_match;
+mod http;
+mod input_errors;
 mod migration;
+mod nodes;
 mod plans;
+mod real_data;
 mod rows;
 mod support;
 mod usage;
@@ -21,9 +26,14 @@ mod usage;
 fn main() {
     support::run([
         contract::tests(),
+        error_logs::tests(),
         error_match::tests(),
+        http::tests(),
+        input_errors::tests(),
         migration::tests(),
+        nodes::tests(),
         plans::tests(),
+        real_data::tests(),
         rows::tests(),
         usage::tests(),
     ]);
