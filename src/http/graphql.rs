@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{PathSegment, Request, Response, ServerError, Value};
-use async_graphql_axum::GraphQLRequest;
-use axum::extract::{FromRequest, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Query, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::negotiate::{MediaType, accepted, is_json};
@@ -26,8 +28,7 @@ pub(super) async fn get(
     request: axum::extract::Request,
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
-    let request = GraphQLRequest::<Problem>::from_request(request, &()).await?;
-    let mut request = request.into_inner();
+    let mut request = with_query(parameters(request.uri())?)?;
     if let Ok(operation) = operation_type(&mut request)
         && operation != OperationType::Query
     {
@@ -50,8 +51,49 @@ pub(super) async fn post(
             message,
         ));
     }
-    let request = GraphQLRequest::<Problem>::from_request(request, &()).await?;
-    Ok(answer(&state, request.into_inner(), media_type).await)
+    let body =
+        Bytes::from_request(request, &()).await.map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+            _ => Problem::malformed(),
+        })?;
+    if body.trim_ascii_start().starts_with(b"[") {
+        let message = "batches are not supported; send one request at a time";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message));
+    }
+    let request = serde_json::from_slice(&body).map_err(|_| Problem::malformed())?;
+    Ok(answer(&state, with_query(request)?, media_type).await)
+}
+
+/// What a URL asks for. async-graphql has a function of its own, which overlooks `operationName`.
+fn parameters(uri: &Uri) -> Result<Request, Problem> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Parameters {
+        #[serde(default)]
+        query: String,
+        operation_name: Option<String>,
+        variables: Option<String>,
+        extensions: Option<String>,
+    }
+    let Query(found) = Query::<Parameters>::try_from_uri(uri).map_err(|_| Problem::malformed())?;
+    let mut request = Request::new(found.query);
+    request.operation_name = found.operation_name.filter(|name| !name.is_empty());
+    request.variables = object(found.variables)?;
+    request.extensions = object(found.extensions)?;
+    Ok(request)
+}
+
+/// The JSON of a parameter; nothing where it is not given, or empty.
+fn object<T: DeserializeOwned + Default>(json: Option<String>) -> Result<T, Problem> {
+    match json.filter(|json| !json.is_empty()) {
+        Some(json) => serde_json::from_str(&json).map_err(|_| Problem::malformed()),
+        None => Ok(T::default()),
+    }
+}
+
+/// A request without a query is malformed, rather than a query that does not parse.
+fn with_query(request: Request) -> Result<Request, Problem> {
+    if request.query.trim().is_empty() { Err(Problem::malformed()) } else { Ok(request) }
 }
 
 fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
@@ -100,22 +142,28 @@ async fn answer(
                 }
                 Err(_) => {
                     let timeout = ServerError::new(Error::Timeout.to_string(), None);
-                    Response::from_errors(vec![with_code(timeout, Error::Timeout.code())])
+                    let timeout = with_code(timeout, Error::Timeout.code());
+                    let response = Response::from_errors(vec![timeout]);
+                    return into_http(response, media_type, StatusCode::GATEWAY_TIMEOUT);
                 }
             }
         }
     };
-    into_http(response, media_type)
+    into_http(response, media_type, StatusCode::BAD_REQUEST)
 }
 
 /// The response as the media type has it: under `application/graphql-response+json` the status
-/// tells whether there is `data`.
-fn into_http(response: Response, media_type: MediaType) -> axum::response::Response {
+/// tells whether there is `data`, and is `without_data` where there is none.
+fn into_http(
+    response: Response,
+    media_type: MediaType,
+    without_data: StatusCode,
+) -> axum::response::Response {
     // An error without a path is one of the request itself, which then has no data at all.
     let refused =
         response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
     let status = match media_type {
-        MediaType::GraphqlResponse if refused => StatusCode::BAD_REQUEST,
+        MediaType::GraphqlResponse if refused => without_data,
         _ => StatusCode::OK,
     };
     let headers = [(CONTENT_TYPE, media_type.name())];
@@ -156,7 +204,8 @@ fn finish_error(error: &mut ServerError, query: &str) {
             set_code(error, code);
             // Some of its texts name the argument, in the first quotes; others stand at its value.
             let named = error.message.strip_prefix("Invalid value for argument \"");
-            let named = named.and_then(|rest| rest.split('"').next()).map(str::to_owned);
+            // What follows a dot is the place within the argument, which the text tells.
+            let named = named.and_then(|rest| rest.split(['"', '.']).next()).map(str::to_owned);
             let position = error.locations.first().copied().filter(|_| of_value);
             let found = || position.and_then(|position| argument_at(query, position));
             if let Some(argument) = named.or_else(found) {

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 
-use async_graphql::ParseRequestError;
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -20,26 +19,16 @@ impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
-}
 
-impl From<ParseRequestError> for Problem {
-    fn from(error: ParseRequestError) -> Self {
-        match error {
-            ParseRequestError::PayloadTooLarge => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "PAYLOAD_TOO_LARGE",
-                "the body of the request is too large",
-            ),
-            ParseRequestError::UnsupportedBatch => {
-                Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "batches are not supported")
-            }
-            _ => Self::new(
-                StatusCode::BAD_REQUEST,
-                "BAD_REQUEST",
-                "the request must have `query` (a string) and may have `variables` (an object), \
-                 `operationName` (a string) and `extensions` (an object)",
-            ),
-        }
+    pub(super) fn malformed() -> Self {
+        let message = "the request must have `query` (a string) and may have `variables` (an \
+                       object), `operationName` (a string) and `extensions` (an object)";
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub(super) fn too_large() -> Self {
+        let message = "the body of the request is too large";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
     }
 }
 

@@ -135,10 +135,10 @@ impl Dialect {
             Self::Sqlite => {
                 Expr::cust_with_values(format!("{} GLOB ?", column.unquoted()), [glob(needle)])
             }
-            Self::Postgres => Expr::cust_with_values(
-                format!("strpos(lower({}), lower($1)) > 0", column.unquoted()),
-                [needle],
-            ),
+            // lower() knows the letters of the database's locale alone, in "C" those of ASCII.
+            Self::Postgres => {
+                Expr::cust_with_values(format!("{} ~ $1", column.unquoted()), [regex(needle)])
+            }
             Self::MySql => Expr::cust_with_values(
                 format!(
                     "LOCATE(LOWER(CONVERT(? USING utf8mb4)) COLLATE utf8mb4_bin, \
@@ -194,22 +194,39 @@ fn latest() -> NaiveDateTime {
 fn glob(needle: &str) -> String {
     let mut pattern = String::from("*");
     for character in needle.chars() {
-        let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next())
-        {
-            (Some(only), None) => only,
-            _ => character,
-        };
-        let lower = single(Box::new(character.to_lowercase()));
-        let upper = single(Box::new(character.to_uppercase()));
-        match character {
+        match (character, cases(character)) {
             // Outside brackets these two need no escape, inside they would.
-            ']' | '^' => pattern.push(character),
-            _ if lower == upper => pattern.extend(['[', character, ']']),
-            _ => pattern.extend(['[', lower, upper, ']']),
+            (']' | '^', _) => pattern.push(character),
+            (_, Some((lower, upper))) => pattern.extend(['[', lower, upper, ']']),
+            (_, None) => pattern.extend(['[', character, ']']),
         }
     }
     pattern.push('*');
     pattern
+}
+
+/// A regular expression of PostgreSQL: `[aA][bB]\*` for `ab*`.
+fn regex(needle: &str) -> String {
+    let mut pattern = String::new();
+    for character in needle.chars() {
+        match cases(character) {
+            Some((lower, upper)) => pattern.extend(['[', lower, upper, ']']),
+            None if character.is_ascii_punctuation() => pattern.extend(['\\', character]),
+            None => pattern.push(character),
+        }
+    }
+    pattern
+}
+
+/// A letter in its two cases; nothing where it has but one, or one of them is several letters.
+fn cases(character: char) -> Option<(char, char)> {
+    let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next()) {
+        (Some(only), None) => only,
+        _ => character,
+    };
+    let lower = single(Box::new(character.to_lowercase()));
+    let upper = single(Box::new(character.to_uppercase()));
+    (lower != upper).then_some((lower, upper))
 }
 
 #[cfg(test)]
@@ -219,6 +236,11 @@ mod tests {
     #[test]
     fn glob_takes_every_character_literally() {
         assert_eq!(glob("aB*?[]é1"), "*[aA][bB][*][?][[]][éÉ][1]*");
+    }
+
+    #[test]
+    fn a_regular_expression_takes_every_character_literally() {
+        assert_eq!(regex("aB*?[]é1_ \\"), r"[aA][bB]\*\?\[\][éÉ]1\_ \\");
     }
 
     #[test]

@@ -647,6 +647,18 @@ async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
     let codes = |count: i32| json!({ "f": { "errorCodes": (1..=count).collect::<Vec<_>>() } });
     let taken = app.graphql_with(query, codes(1000)).await;
     assert_eq!(taken["data"]["errorLogs"]["totalCount"], 1);
+    // A union of groups binds them once for each group.
+    let keys: Vec<String> = (0..1000).map(|number| format!("key-{number}")).collect();
+    let rows: Vec<ErrorRow> =
+        keys.iter().map(|key| ErrorRow::at("2026-03-01T11:00:00Z").key(key.as_str())).collect();
+    database.insert(&rows).await;
+    let groups = "query($f: ErrorLogFilter) { errorGroups(by: API_KEY, filter: $f, first: 200) { count latest { id } }
+        apiKeys(first: 150) { nodes { errorLogs(filter: $f) { totalCount nodes { id } } } } }";
+    let response =
+        app.graphql_with(groups, json!({ "f": { "keys": keys, "errorTypes": keys } })).await;
+    assert_eq!(response["data"]["errorGroups"], json!([]), "{response:#}");
+    let response = app.graphql_with(groups, json!({ "f": { "keyContains": "KEY-" } })).await;
+    assert_eq!(response["data"]["errorGroups"].as_array().unwrap().len(), 200);
     // More than a statement can bind.
     let refused = app.graphql_with(query, codes(70_000)).await;
     let extensions = &refused["errors"][0]["extensions"];

@@ -20,6 +20,7 @@ mod error_logs;
 mod error_match;
 mod lists;
 mod migration;
+mod nodes;
 mod plans;
 mod readme;
 mod rows;
@@ -37,6 +38,7 @@ fn main() {
         error_match::tests(),
         lists::tests(),
         migration::tests(),
+        nodes::tests(),
         plans::tests(),
         readme::tests(),
         rows::tests(),

@@ -66,6 +66,9 @@ impl ApiKeyQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "A full key or an `ApiKey` id.")] key: String,
     ) -> Option<Result<ApiKey>> {
+        if let Err(error) = check_text("key", &key) {
+            return Some(Err(error));
+        }
         find(scope(ctx), &key).await.transpose()
     }
 }

@@ -1,0 +1,365 @@
+//! GraphQL over HTTP, the other routes, and the limits of a request.
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use sea_orm::sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::input_errors::{lock, unlock};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    queries_come_by_post_and_get.only(&[Kind::Sqlite]),
+    other_routes_answer.only(&[Kind::Sqlite]),
+    other_paths_and_methods_are_refused.only(&[Kind::Sqlite]),
+    only_queries_come_by_get.only(&[Kind::Sqlite]),
+    only_json_is_taken.only(&[Kind::Sqlite]),
+    only_known_media_types_are_given.only(&[Kind::Sqlite]),
+    a_large_body_is_refused.only(&[Kind::Sqlite]),
+    a_malformed_request_is_refused.only(&[Kind::Sqlite]),
+    the_status_follows_the_media_type,
+    limits_refuse_what_exceeds_them.only(&[Kind::Sqlite]),
+    introspection_passes_the_default_limits.only(&[Kind::Sqlite]),
+    the_server_is_not_ready_without_its_database.only(&[Kind::Postgres]),
+    a_request_in_flight_is_finished.only(&[Kind::Postgres, Kind::MariaDb]),
+}
+
+const QUERY: &str = "{ usageStats { asOf } }";
+const STRICT: &str = "application/graphql-response+json";
+
+fn post(app: &TestApp) -> RequestBuilder {
+    app.client().post(app.url("/graphql"))
+}
+
+/// The status, the media type and the body.
+async fn answer(request: RequestBuilder) -> (u16, String, Value) {
+    let response = request.send().await.unwrap();
+    let kind = response.headers().get("Content-Type").map(|kind| kind.to_str().unwrap().to_owned());
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    (status, kind.unwrap_or_default(), body)
+}
+
+fn usage() -> Value {
+    json!({ "data": { "usageStats": { "asOf": "2026-03-01T12:00:00Z" } } })
+}
+
+/// A refusal before the schema: a status, a code, no data.
+async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
+    let (found, kind, body) = answer(request).await;
+    assert_eq!((found, &body["errors"][0]["extensions"]["code"]), (status, &json!(code)), "{body}");
+    assert!(kind.starts_with("application/json"), "{kind}");
+    assert!(body["errors"][0]["message"].is_string() && body.get("data").is_none(), "{body}");
+}
+
+async fn queries_come_by_post_and_get(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let json_type = "application/json; charset=utf-8".to_owned();
+    let body =
+        json!({ "query": QUERY, "variables": null, "operationName": null, "extensions": {} });
+    assert_eq!(answer(post(&app).json(&body)).await, (200, json_type.clone(), usage()));
+    let get = || app.client().get(app.url("/graphql"));
+    assert_eq!(answer(get().query(&[("query", QUERY)])).await, (200, json_type, usage()));
+    let query = "query A($at: DateTime) { usageStats(asOf: $at) { asOf } } query B { serverInfo { version } }";
+    let variables = "{\"at\": \"2026-03-01T12:00:00Z\"}";
+    let parameters = [("query", query), ("variables", variables), ("operationName", "A")];
+    assert_eq!(answer(get().query(&parameters)).await.2, usage());
+    let body = json!({ "query": query, "operationName": "A", "variables": { "at": "2026-03-01T14:00:00+02:00" } });
+    assert_eq!(answer(post(&app).json(&body)).await.2, usage());
+    // Of several operations one must be named.
+    for body in [json!({ "query": query }), json!({ "query": query, "operationName": "C" })] {
+        let (_, _, body) = answer(post(&app).json(&body)).await;
+        assert_eq!(body["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{body}");
+    }
+}
+
+async fn other_routes_answer(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let get = |path: &str| answer(app.client().get(app.url(path)));
+    let (status, kind, body) = get("/schema.graphql").await;
+    assert_eq!((status, body), (200, json!(callscope::graphql::schema::sdl())));
+    assert!(kind.starts_with("text/plain"));
+    let (status, kind, body) = get("/graphiql").await;
+    assert!(
+        status == 200 && kind.starts_with("text/html") && body.to_string().contains("/graphql")
+    );
+    assert_eq!(get("/healthz").await.0, 200);
+    assert_eq!(get("/readyz").await.0, 200);
+    // The root leads to GraphiQL.
+    let (status, kind, _) = get("/").await;
+    assert!(status == 200 && kind.starts_with("text/html"));
+}
+
+async fn other_paths_and_methods_are_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for path in ["/nothing", "/graphql/", "/graphql/x", "/.git/config"] {
+        assert_eq!(answer(app.client().get(app.url(path))).await.0, 404, "{path}");
+    }
+    for (method, path, allowed) in [
+        (Method::PUT, "/graphql", ["GET", "POST"].as_slice()),
+        (Method::DELETE, "/graphql", &["GET", "POST"]),
+        (Method::POST, "/healthz", &["GET"]),
+        (Method::POST, "/schema.graphql", &["GET"]),
+    ] {
+        let response = app.client().request(method, app.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let allow = response.headers()["Allow"].to_str().unwrap().to_owned();
+        assert!(allowed.iter().all(|method| allow.contains(method)), "{path}: {allow}");
+    }
+}
+
+async fn only_queries_come_by_get(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let send = |query: &str, name: Option<&str>| {
+        let name = name.map(|name| ("operationName", name));
+        let parameters: Vec<(&str, &str)> = [("query", query)].into_iter().chain(name).collect();
+        app.client().get(app.url("/graphql")).query(&parameters)
+    };
+    for (query, name) in [
+        ("mutation { x }", None),
+        ("subscription { x }", None),
+        ("query A { usageStats { asOf } } mutation B { x }", Some("B")),
+    ] {
+        let response = send(query, name).send().await.unwrap();
+        assert_eq!(response.headers()["Allow"], "POST");
+        assert_refused(send(query, name), 405, "METHOD_NOT_ALLOWED").await;
+    }
+    let both = "mutation B { x } query A { usageStats { asOf } }";
+    let (status, _, body) = answer(send(both, Some("A"))).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+async fn only_json_is_taken(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let body = json!({ "query": QUERY }).to_string();
+    let send = |kind: &str| post(&app).header("Content-Type", kind).body(body.clone());
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin1",
+        "multipart/form-data; boundary=x",
+        "application/graphql",
+    ] {
+        assert_refused(send(kind), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    }
+    assert_refused(post(&app).body(body.clone()), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    for kind in ["application/json", "Application/JSON; charset=UTF-8"] {
+        assert_eq!(answer(send(kind)).await.0, 200);
+    }
+}
+
+async fn only_known_media_types_are_given(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let send = |accept: &str| post(&app).header("Accept", accept).json(&json!({ "query": QUERY }));
+    for accept in ["text/html", "application/xml", "application/json;q=0"] {
+        assert_refused(send(accept), 406, "NOT_ACCEPTABLE").await;
+    }
+    for (accept, given) in [
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        (STRICT, STRICT),
+        ("text/html, application/graphql-response+json;q=0.9, application/json;q=0.8", STRICT),
+    ] {
+        let (status, kind, body) = answer(send(accept)).await;
+        assert_eq!((status, kind, body), (200, format!("{given}; charset=utf-8"), usage()));
+    }
+}
+
+async fn a_large_body_is_refused(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.server.max_body_bytes = 2000).await;
+    let body = |bytes: usize| {
+        let comment = "#".repeat(bytes - json!({ "query": QUERY }).to_string().len());
+        json!({ "query": format!("{QUERY}{comment}") })
+    };
+    assert_eq!(
+        answer(post(&app).json(&body(2000))).await,
+        (200, "application/json; charset=utf-8".into(), usage())
+    );
+    assert_refused(post(&app).json(&body(2001)), 413, "PAYLOAD_TOO_LARGE").await;
+    assert_refused(post(&app).json(&body(500_000)), 413, "PAYLOAD_TOO_LARGE").await;
+    // Without a length that tells it beforehand.
+    let mut stream =
+        tokio::net::TcpStream::connect(app.url("").trim_start_matches("http://")).await.unwrap();
+    let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n", 1500, " ".repeat(1500));
+    let request = format!("{head}{chunk}{chunk}0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.contains("PAYLOAD_TOO_LARGE"),
+        "{answer}"
+    );
+}
+
+async fn a_malformed_request_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for body in [
+        "",
+        "{",
+        "null",
+        "7",
+        "\"{ a }\"",
+        "{}",
+        "{\"query\": 7}",
+        "{\"query\": \"{ a }\", \"variables\": 7}",
+        "[]",
+    ] {
+        let sent = post(&app).header("Content-Type", "application/json").body(body);
+        assert_refused(sent, 400, "BAD_REQUEST").await;
+    }
+    let batch = json!([{ "query": QUERY }, { "query": QUERY }]);
+    assert_refused(post(&app).json(&batch), 400, "BAD_REQUEST").await;
+    let get = || app.client().get(app.url("/graphql"));
+    assert_refused(get(), 400, "BAD_REQUEST").await;
+    let parameters = [("query", QUERY), ("variables", "{")];
+    assert_refused(get().query(&parameters), 400, "BAD_REQUEST").await;
+}
+
+async fn the_status_follows_the_media_type(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database.execute("DROP TABLE t_request_log").await;
+    for (query, strict_status, data) in [
+        ("{", 400, None),
+        ("{ nothing }", 400, None),
+        ("{ usageStats(nothing: 1) { asOf } }", 400, None),
+        // An error of a field is part of an answer.
+        ("{ node(id: \"call_1\") { id } serverInfo { database } }", 200, Some(())),
+        ("{ usageStats { lastHour { total } } }", 200, Some(())),
+    ] {
+        let body = json!({ "query": query });
+        let (status, kind, plain) = answer(post(&app).json(&body)).await;
+        assert!(status == 200 && kind.starts_with("application/json"), "{query} {status}");
+        let (status, kind, strict) = answer(post(&app).header("Accept", STRICT).json(&body)).await;
+        assert_eq!(
+            (status, kind.as_str()),
+            (strict_status, "application/graphql-response+json; charset=utf-8"),
+            "{query}"
+        );
+        assert_eq!(plain["errors"][0]["message"], strict["errors"][0]["message"]);
+        assert_eq!(strict.get("data").map(|_| ()), data, "{strict}");
+    }
+}
+
+async fn limits_refuse_what_exceeds_them(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.graphql.max_depth = 4;
+        config.graphql.max_complexity = 12;
+        config.graphql.max_aliases = 3;
+    })
+    .await;
+    let limits = "{ serverInfo { limits { maxDepth maxComplexity maxAliases } } }";
+    let expected = json!({ "maxDepth": 4, "maxComplexity": 12, "maxAliases": 3 });
+    assert_eq!(app.data(limits).await["serverInfo"]["limits"], expected);
+    for (taken, refused) in [
+        (
+            "{ errorLogs { nodes { apiKey { id } } } }",
+            "{ errorLogs { nodes { apiKey { counts(period: LAST_HOUR) { total } } } } }",
+        ),
+        (
+            "{ errorLogs { nodes { id databaseId timestamp model errorType errorCode message request } totalCount } }",
+            "{ errorLogs { nodes { id databaseId timestamp model errorType errorCode message request } totalCount pageInfo { endCursor } } serverInfo { version } }",
+        ),
+        (
+            "{ a: serverInfo { version } b: serverInfo { version } c: serverInfo { version } }",
+            "{ a: serverInfo { version } b: serverInfo { version } c: serverInfo { version } d: serverInfo { version } }",
+        ),
+    ] {
+        app.data(taken).await;
+        let response = app.graphql(refused).await;
+        assert_eq!(
+            response["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED",
+            "{refused} {response:#}"
+        );
+        assert!(response.get("data").is_none());
+    }
+}
+
+/// As GraphiQL and the generators of clients send it.
+const INTROSPECTION: &str = "
+query IntrospectionQuery {
+  __schema {
+    description queryType { name kind } mutationType { name kind } subscriptionType { name kind }
+    types { ...FullType }
+    directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } }
+  }
+}
+fragment FullType on __Type {
+  kind name description specifiedByURL isOneOf
+  fields(includeDeprecated: true) {
+    name description args(includeDeprecated: true) { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason
+  }
+  inputFields(includeDeprecated: true) { ...InputValue }
+  interfaces { ...TypeRef }
+  enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason }
+  possibleTypes { ...TypeRef }
+}
+fragment InputValue on __InputValue {
+  name description type { ...TypeRef } defaultValue isDeprecated deprecationReason
+}
+fragment TypeRef on __Type {
+  kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType {
+    kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } }
+}";
+
+async fn introspection_passes_the_default_limits(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let data = app.data(INTROSPECTION).await;
+    assert_eq!(data["__schema"]["queryType"]["name"], "Query");
+    assert!(data["__schema"]["types"].as_array().unwrap().len() > 40);
+}
+
+async fn the_server_is_not_ready_without_its_database(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let get = |path: &str| answer(app.client().get(app.url(path)));
+    // From outside, since no database can close itself.
+    let url = std::env::var("CALLSCOPE_TEST_POSTGRES_URL").unwrap();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
+    let name = database.url().rsplit('/').next().unwrap();
+    let connections = |allowed| format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allowed}");
+    raw_sql(AssertSqlSafe(connections(false))).execute(&mut admin).await.unwrap();
+    let kill =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    raw_sql(AssertSqlSafe(kill)).execute(&mut admin).await.unwrap();
+    let (status, _, body) = get("/readyz").await;
+    assert_eq!((status, body), (503, json!("the database is out of reach\n")));
+    assert_eq!(get("/healthz").await.0, 200);
+    let response = app.graphql("{ usageStats { lastHour { total } } }").await;
+    assert_eq!(response["errors"][0]["extensions"], json!({ "code": "DATABASE_UNAVAILABLE" }));
+    raw_sql(AssertSqlSafe(connections(true))).execute(&mut admin).await.unwrap();
+    assert_eq!(get("/readyz").await.0, 200);
+    app.data("{ usageStats { lastHour { total } } }").await;
+}
+
+async fn a_request_in_flight_is_finished(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    let address = app.url("").trim_start_matches("http://").to_owned();
+    lock(&database, "t_request_log").await;
+    let query = json!({ "query": "{ usageStats { lastHour { total } } }" });
+    let request = tokio::spawn(post(&app).json(&query).send());
+    let waiting = match database.kind() {
+        Kind::Postgres => {
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        }
+        _ => {
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE '%lock%' AND id <> CONNECTION_ID()"
+        }
+    };
+    while database.value(waiting).await != 1 {
+        tokio::task::yield_now().await;
+    }
+    let stopping = tokio::spawn(app.shutdown());
+    // New connections are refused as soon as it begins.
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!request.is_finished() && !stopping.is_finished());
+    unlock(&database).await;
+    let answer: Value = request.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["usageStats"]["lastHour"]["total"], 1);
+    stopping.await.unwrap();
+}
