@@ -84,6 +84,9 @@ fn is_unavailable(error: &DbErr) -> bool {
     }
 }
 
+/// MySQL's faults that have no SQLSTATE of their own: lock wait timeout, server shutdown, read-only.
+const MYSQL_UNAVAILABLE: [u16; 3] = [1205, 1053, 1290];
+
 /// PostgreSQL: SQLSTATE of connection faults (08), lack of resources (53), an operator's
 /// intervention (57P) and missing objects (42P01); MySQL: its connection faults, and a missing
 /// table (42S02); SQLite: busy, locked, I/O error, full, cannot open, not a database, corrupt,
@@ -94,6 +97,11 @@ fn is_unavailable_code(source: &dyn sea_orm::sqlx::error::DatabaseError, code: &
         return matches!(primary, 5 | 6 | 10 | 11 | 13 | 14 | 26)
             || source.message().starts_with("no such table");
     }
+    if let Some(source) = source.try_downcast_ref::<sea_orm::SqlxMySqlError>()
+        && MYSQL_UNAVAILABLE.contains(&source.number())
+    {
+        return true;
+    }
     ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
-        || matches!(code, "42P01" | "42S02" | "70100" | "HY000" | "08S01" | "08004")
+        || matches!(code, "42P01" | "42S02" | "70100" | "08S01" | "08004")
 }

@@ -139,20 +139,6 @@ pub fn page_size(scope: &Scope, argument: &'static str, number: i32) -> Result<u
     })
 }
 
-/// The most values that a list of a filter may name: all lists of a statement are bound to it, and
-/// databases limit how many values that may be.
-const MAX_VALUES: usize = 1000;
-
-/// Refuses a list of a filter that is too long for a statement.
-pub fn check_list<T>(argument: &'static str, list: &Option<Vec<T>>) -> Result<()> {
-    let length = list.as_ref().map_or(0, Vec::len);
-    if length > MAX_VALUES {
-        let message = format!("a list of a filter has at most {MAX_VALUES} values, not {length}");
-        return Err(Failure::bad_input(argument, message));
-    }
-    Ok(())
-}
-
 /// The longest text that is looked for, in characters: longer than any key or name that is stored.
 const MAX_TEXT: usize = 500;
 

@@ -57,13 +57,6 @@ impl CallScope {
         }
     }
 
-    /// At most so many values are bound by its condition and what stands around it: in MySQL each
-    /// text twice.
-    fn values(&self) -> usize {
-        let texts: usize = [&self.keys, &self.models].into_iter().flatten().map(Vec::len).sum();
-        2 * texts + self.status_codes.as_ref().map_or(0, Vec::len) + 30
-    }
-
     pub(super) fn condition(&self, db: &Database) -> Condition {
         let dialect = db.dialect();
         let latency = || dialect.integer(Column::LatencyMs);
@@ -182,9 +175,7 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
 
 /// How many calls each of `scopes` has, in their order. One statement for 100 of them.
 pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
-    let values = scopes.iter().map(CallScope::values).max().unwrap_or(0);
-    let conditions = scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)));
-    count_rows(db, conditions, values).await
+    count_rows(db, scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)))).await
 }
 
 /// The calls with these ids, in no order.

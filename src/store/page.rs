@@ -150,12 +150,10 @@ pub(super) fn tagged(
     })
 }
 
-/// How many rows of a table hold each condition, in their order; each binds at most
-/// so many values. One statement for 100 of them, where it can bind all.
+/// How many rows of a table hold each condition, in their order. One statement for 100 of them.
 pub(super) async fn count_rows(
     db: &Database,
     scopes: impl IntoIterator<Item = (TableRef, Condition)>,
-    values: usize,
 ) -> Result<Vec<i64>> {
     let branches: Vec<SelectStatement> = scopes
         .into_iter()

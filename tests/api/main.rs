@@ -18,11 +18,14 @@ mod call_series;
 mod contract;
 mod error_logs;
 mod error_match;
+mod http;
+mod input_errors;
 mod lists;
 mod migration;
 mod nodes;
 mod plans;
 mod readme;
+mod real_data;
 mod rows;
 mod support;
 mod usage;
@@ -36,11 +39,14 @@ fn main() {
         contract::tests(),
         error_logs::tests(),
         error_match::tests(),
+        http::tests(),
+        input_errors::tests(),
         lists::tests(),
         migration::tests(),
         nodes::tests(),
         plans::tests(),
         readme::tests(),
+        real_data::tests(),
         rows::tests(),
         usage::tests(),
     ]);

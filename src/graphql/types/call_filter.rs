@@ -47,7 +47,7 @@ pub async fn call_scope(
         check_text("filter", model)?;
     }
     let mut keys = match filter.keys {
-        Some(texts) => Some(scope.keys("filter", texts).await?),
+        Some(texts) => Some(scope.keys(texts).await?),
         None => None,
     };
     if let Some(key) = key {

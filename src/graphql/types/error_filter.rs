@@ -51,7 +51,7 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
         check_text("filter", text)?;
     }
     let mut keys = match filter.keys {
-        Some(texts) => Some(scope.keys("filter", texts).await?),
+        Some(texts) => Some(scope.keys(texts).await?),
         None => None,
     };
     if let Some(needle) = filter.key_contains {
