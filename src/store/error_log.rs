@@ -40,6 +40,21 @@ pub struct ErrorScope {
 }
 
 impl ErrorScope {
+    /// What remains to be asked of rows that agree with a group in the dimensions `by`: a group has
+    /// only values that its lists name.
+    fn beside(&self, by: &[ErrorDimension]) -> Self {
+        let mut rest = self.clone();
+        for dimension in by {
+            match dimension {
+                ErrorDimension::ApiKey => rest.keys = None,
+                ErrorDimension::Model => rest.models = None,
+                ErrorDimension::ErrorType => rest.error_types = None,
+                ErrorDimension::ErrorCode => rest.error_codes = None,
+            }
+        }
+        rest
+    }
+
     /// At most so many values are bound by its condition and what stands around it: in MySQL each
     /// text twice.
     fn values(&self) -> usize {
@@ -250,7 +265,8 @@ pub async fn latest(
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     let mut latest = vec![None; groups.len()];
-    let size = branches_at_once(scope.values(), 100);
+    let rest = scope.beside(by);
+    let size = branches_at_once(rest.values(), 100);
     for (chunk, start) in groups.chunks(size).zip((0..).step_by(size)) {
         let branches = chunk.iter().enumerate().map(|(index, group)| {
             let mut select = Query::select();
@@ -259,7 +275,7 @@ pub async fn latest(
             select
                 .from(Entity)
                 .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
-                .cond_where(scope.condition(db))
+                .cond_where(rest.condition(db))
                 .cond_where(group.condition(db, by))
                 .take()
         });
