@@ -184,10 +184,8 @@ async fn a_search_takes_every_character_literally(database: TestDatabase) {
             .map(|(_, id)| id)
             .collect();
         for field in ["contains", "keyContains"] {
-            let query = format!(
-                "query($f: ErrorLogFilter) {{ errorLogs(filter: $f, orderBy: OLDEST_FIRST) {{ nodes {{ databaseId }} totalCount }} }}"
-            );
-            let response = app.graphql_with(&query, json!({ "f": { field: needle } })).await;
+            let query = "query($f: ErrorLogFilter) { errorLogs(filter: $f, orderBy: OLDEST_FIRST) { nodes { databaseId } totalCount } }";
+            let response = app.graphql_with(query, json!({ "f": { field: needle } })).await;
             let nodes = response["data"]["errorLogs"]["nodes"].as_array().unwrap();
             let found: Vec<i64> =
                 nodes.iter().map(|node| node["databaseId"].as_i64().unwrap()).collect();
@@ -652,13 +650,14 @@ async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
     let rows: Vec<ErrorRow> =
         keys.iter().map(|key| ErrorRow::at("2026-03-01T11:00:00Z").key(key.as_str())).collect();
     database.insert(&rows).await;
-    let groups = "query($f: ErrorLogFilter) { errorGroups(by: API_KEY, filter: $f, first: 200) { count latest { id } }
-        apiKeys(first: 150) { nodes { errorLogs(filter: $f) { totalCount nodes { id } } } } }";
+    let groups = "query($f: ErrorLogFilter) { errorGroups(by: API_KEY, filter: $f, first: 40) { count latest { id } }
+        apiKeys(first: 40) { nodes { errorLogs(filter: $f) { totalCount nodes { id } } } } }";
     let response =
         app.graphql_with(groups, json!({ "f": { "keys": keys, "errorTypes": keys } })).await;
     assert_eq!(response["data"]["errorGroups"], json!([]), "{response:#}");
     let response = app.graphql_with(groups, json!({ "f": { "keyContains": "KEY-" } })).await;
-    assert_eq!(response["data"]["errorGroups"].as_array().unwrap().len(), 200);
+    let found = response["data"]["errorGroups"].as_array().map(Vec::len);
+    assert_eq!(found, Some(40), "{:#}", response["errors"]);
     // More than a statement can bind.
     let refused = app.graphql_with(query, codes(70_000)).await;
     let extensions = &refused["errors"][0]["extensions"];

@@ -20,6 +20,7 @@ tests! {
     a_malformed_request_is_refused.only(&[Kind::Sqlite]),
     the_status_follows_the_media_type,
     limits_refuse_what_exceeds_them.only(&[Kind::Sqlite]),
+    the_server_tells_what_it_is,
     introspection_passes_the_default_limits.only(&[Kind::Sqlite]),
     the_server_is_not_ready_without_its_database.only(&[Kind::Postgres]),
     a_request_in_flight_is_finished.only(&[Kind::Postgres, Kind::MariaDb]),
@@ -276,6 +277,29 @@ async fn limits_refuse_what_exceeds_them(database: TestDatabase) {
         );
         assert!(response.get("data").is_none());
     }
+}
+
+async fn the_server_tells_what_it_is(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "{ serverInfo { version database now timeZone limits { maxPageSize defaultPageSize
+        maxDepth maxComplexity maxAliases timeout maxRecordBatch } } }";
+    let kind = match database.kind() {
+        Kind::MariaDb => "MySQL",
+        other => other.label(),
+    };
+    let limits = json!({
+        "maxPageSize": 1000, "defaultPageSize": 50, "maxDepth": 16, "maxComplexity": 1000,
+        "maxAliases": 50, "timeout": "PT30S", "maxRecordBatch": 1000,
+    });
+    let mut info = json!({
+        "version": env!("CARGO_PKG_VERSION"), "database": kind, "now": "2026-03-01T12:00:00Z",
+        "timeZone": "UTC", "limits": limits,
+    });
+    assert_eq!(app.data(query).await["serverInfo"], info);
+    assert_eq!(app.statements(query).await, 0);
+    app.clock.advance(chrono::TimeDelta::milliseconds(1500));
+    info["now"] = json!("2026-03-01T12:00:01.5Z");
+    assert_eq!(app.data(query).await["serverInfo"], info);
 }
 
 /// As GraphiQL and the generators of clients send it.
