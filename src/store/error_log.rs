@@ -38,6 +38,21 @@ pub struct ErrorScope {
 }
 
 impl ErrorScope {
+    /// What remains to be asked of rows that agree with a group in the dimensions `by`: a group has
+    /// only values that its lists name.
+    fn beside(&self, by: &[ErrorDimension]) -> Self {
+        let mut rest = self.clone();
+        for dimension in by {
+            match dimension {
+                ErrorDimension::ApiKey => rest.keys = None,
+                ErrorDimension::Model => rest.models = None,
+                ErrorDimension::ErrorType => rest.error_types = None,
+                ErrorDimension::ErrorCode => rest.error_codes = None,
+            }
+        }
+        rest
+    }
+
     fn condition(&self, db: &Database) -> Condition {
         let dialect = db.dialect();
         let stored = |at: Option<DateTime<Utc>>| at.map(|at| db.zone().to_stored(at));
@@ -235,6 +250,7 @@ pub async fn latest(
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     let mut latest = vec![None; groups.len()];
+    let rest = scope.beside(by);
     let branches = groups.iter().enumerate().map(|(index, group)| {
         let mut select = Query::select();
         let newest = db.dialect().to_integer("MAX(id)");
@@ -242,7 +258,7 @@ pub async fn latest(
         select
             .from(Entity)
             .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
-            .cond_where(scope.condition(db))
+            .cond_where(rest.condition(db))
             .cond_where(group.condition(db, by))
             .take()
     });
