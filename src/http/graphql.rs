@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{PathSegment, Request, Response, ServerError, Value};
+use async_graphql_axum::GraphQLResponse;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -162,24 +164,16 @@ fn into_http(
     // An error without a path is one of the request itself, which then has no data at all.
     let refused =
         response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
-    let status = match media_type {
-        MediaType::GraphqlResponse if refused => without_data,
-        _ => StatusCode::OK,
-    };
-    let headers = [(CONTENT_TYPE, media_type.name())];
-    let body = if refused {
-        serde_json::to_vec(&json!({ "errors": response.errors }))
+    let mut answer = if refused {
+        Json(json!({ "errors": response.errors })).into_response()
     } else {
-        serde_json::to_vec(&response)
+        GraphQLResponse::from(response).into_response()
     };
-    match body {
-        Ok(body) => (status, headers, body).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a response could not be written");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
-                .into_response()
-        }
+    if refused && media_type == MediaType::GraphqlResponse {
+        *answer.status_mut() = without_data;
     }
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type.name()));
+    answer
 }
 
 /// Gives every error its code. Faults of ours are logged here, once, and told by a request id alone.
