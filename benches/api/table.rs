@@ -5,21 +5,14 @@ use std::time::SystemTime;
 
 use crate::support::cases::Case;
 
-/// Cases whose windows are as full in a table of any size.
-pub fn is_of_a_day(case: &Case) -> bool {
-    case.name != "usage_month"
-}
-
 pub fn print(cases: &[Case], calls: u64, started: SystemTime) -> anyhow::Result<()> {
-    let median = |case: &Case, folder: &str, form: &str| {
-        let group = format!("{}_{folder}", case.name);
-        median(&folder_of_results()?.join(group).join(form), started)
-    };
+    let median =
+        |case: &Case, form: &str| median(&folder_of_results()?.join(case.name).join(form), started);
     println!("\n{calls} calls, medians in ms:\n");
-    println!("| query | over HTTP | plain SQL | ratio | own statements alone | ratio |");
+    println!("| query | over HTTP | plain SQL | ratio | own statements | ratio |");
     println!("|---|---:|---:|---:|---:|---:|");
     for case in cases {
-        let of = |form| median(case, "large", form);
+        let of = |form| median(case, form);
         let (Some(http), Some(plain), Some(own)) = (of("http")?, of("plain")?, of("own")?) else {
             continue;
         };
@@ -29,12 +22,13 @@ pub fn print(cases: &[Case], calls: u64, started: SystemTime) -> anyhow::Result<
             case.what
         );
     }
-    println!("\nThe same windows, over HTTP, in ms:\n");
+    println!("\nThe same calls in tables of two sizes, over HTTP, medians in ms:\n");
     println!("| query | among {} calls | among {calls} calls | ratio |", calls / 10);
     println!("|---|---:|---:|---:|");
-    for case in cases.iter().filter(|case| is_of_a_day(case)) {
-        let of = |folder| median(case, folder, "http");
-        let (Some(small), Some(large)) = (of("small")?, of("large")?) else { continue };
+    // A month is not as full in the small table.
+    for case in cases.iter().filter(|case| case.name != "usage_month") {
+        let (small, large) = (median(case, "http_small")?, median(case, "http")?);
+        let (Some(small), Some(large)) = (small, large) else { continue };
         println!("| {} | {small:.2} | {large:.2} | {:.2} |", case.what, large / small);
     }
     Ok(())
