@@ -69,8 +69,10 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
     println!("\n{database}, {} calls; {} requests each:\n", args.calls, args.requests);
-    println!("| query | clients | requests/s | p50 ms | p95 ms | p99 ms | KB | peak memory MB |");
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| query | clients | requests/s | p50 ms | p95 ms | p99 ms | answer KB | peak memory MB | own MB |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for case in cases::all()? {
         if args.case.as_deref().is_some_and(|name| name != case.name) {
             continue;
@@ -82,15 +84,17 @@ async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
             // A server for each line, so that the peak is its own.
             let server = Server::start(url)?;
             let load = Load::run(&server, &case, clients, args.requests as usize).await?;
-            let peak = server.stop()?;
+            let memory = server.stop()?;
             println!(
-                "| {} | {clients} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} | {peak:.0} |",
+                "| {} | {clients} | {:.0} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} |",
                 case.what,
                 load.times.len() as f64 / load.elapsed.as_secs_f64(),
                 load.percentile(50),
                 load.percentile(95),
                 load.percentile(99),
-                load.bytes as f64 / 1024.0
+                load.bytes as f64 / 1024.0,
+                memory.peak,
+                memory.own
             );
         }
     }

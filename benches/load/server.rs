@@ -43,21 +43,40 @@ impl Server {
         }
     }
 
-    /// Ends it; tells the most memory that it ever had, in MB.
-    pub fn stop(mut self) -> anyhow::Result<f64> {
-        let peak = peak_memory(self.child.id());
-        self.child.kill()?;
-        self.child.wait()?;
-        peak
+    /// Ends it; tells what memory it had.
+    pub fn stop(self) -> anyhow::Result<Memory> {
+        Memory::of(self.child.id())
     }
 }
 
-/// `VmHWM`, which Linux alone tells.
-fn peak_memory(process: u32) -> anyhow::Result<f64> {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
-        return Ok(f64::NAN);
-    };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
-    Ok(kilobytes.parse::<f64>()? / 1024.0)
+impl Drop for Server {
+    /// Also where a measurement fails, no server stays behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of a process, in MB; not a number but on Linux, which alone tells it.
+pub struct Memory {
+    /// The most that it ever had. The pages of a database file count for each connection that maps
+    /// them, though they are in memory once and are given up when memory is short.
+    pub peak: f64,
+    /// What is its own in the end, files aside.
+    pub own: f64,
+}
+
+impl Memory {
+    fn of(process: u32) -> anyhow::Result<Self> {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+            return Ok(Self { peak: f64::NAN, own: f64::NAN });
+        };
+        let megabytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|line| line.split_whitespace().next());
+            let kilobytes = kilobytes.with_context(|| format!("no {name} of the server"))?;
+            anyhow::Ok(kilobytes.parse::<f64>()? / 1024.0)
+        };
+        Ok(Self { peak: megabytes("VmHWM:")?, own: megabytes("RssAnon:")? })
+    }
 }
