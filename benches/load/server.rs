@@ -1,0 +1,82 @@
+//! The program itself, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+
+use crate::MAX_PAGE_SIZE;
+
+pub struct Server {
+    child: Child,
+    pub url: String,
+}
+
+impl Server {
+    /// On a free port, which its log tells.
+    pub fn start(database_url: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--max-page-size", MAX_PAGE_SIZE])
+            // No setting comes from outside.
+            .env_clear()
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .env("CALLSCOPE_DATABASE_URL", database_url)
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("callscope does not start")?;
+        let log = child.stderr.take().context("no log")?;
+        let mut lines = BufReader::new(log).lines();
+        loop {
+            let Some(line) = lines.next().transpose()? else {
+                anyhow::bail!("callscope stopped: {}", child.wait()?);
+            };
+            let address =
+                line.split_once("http://").and_then(|(_, rest)| rest.split_once("/graphql"));
+            if let Some((address, _)) = address {
+                let url = format!("http://{address}");
+                // Read to its end, so that the server never waits for its log.
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                return Ok(Self { child, url });
+            }
+            eprintln!("{line}");
+        }
+    }
+
+    /// Ends it; tells what memory it had.
+    pub fn stop(self) -> anyhow::Result<Memory> {
+        Memory::of(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    /// Also where a measurement fails, no server stays behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of a process, in MB; not a number but on Linux, which alone tells it.
+pub struct Memory {
+    /// The most that it ever had. The pages of a database file count for each connection that maps
+    /// them, though they are in memory once and are given up when memory is short.
+    pub peak: f64,
+    /// What is its own in the end, files aside.
+    pub own: f64,
+}
+
+impl Memory {
+    fn of(process: u32) -> anyhow::Result<Self> {
+        let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+            return Ok(Self { peak: f64::NAN, own: f64::NAN });
+        };
+        let megabytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|line| line.split_whitespace().next());
+            let kilobytes = kilobytes.with_context(|| format!("no {name} of the server"))?;
+            anyhow::Ok(kilobytes.parse::<f64>()? / 1024.0)
+        };
+        Ok(Self { peak: megabytes("VmHWM:")?, own: megabytes("RssAnon:")? })
+    }
+}
