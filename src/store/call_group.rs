@@ -25,8 +25,8 @@ pub enum CallDimension {
 impl CallDimension {
     fn expression(self, dialect: Dialect) -> Expr {
         match self {
-            Self::ApiKey => dialect.text(Column::ApiKey),
-            Self::Model => dialect.text(Column::ModelName),
+            Self::ApiKey => dialect.group_text(Column::ApiKey),
+            Self::Model => dialect.group_text(Column::ModelName),
             Self::StatusCode => dialect.integer(Column::StatusCode),
             Self::Success => CaseStatement::new()
                 .case(succeeded(), dialect.number(1))

@@ -2,7 +2,7 @@
 //! read, how texts compare.
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Value};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, Value};
 use sea_orm::{DbBackend, Iden};
 
 use crate::domain::bucket::Run;
@@ -67,6 +67,14 @@ impl Dialect {
         Condition::all().add(Expr::col(column).gte(since)).add(Expr::col(column).lt(until))
     }
 
+    /// Rows whose time is one, for statements that find rows by their ids: no index by time must
+    /// tempt the planner, as it does PostgreSQL's where a long list of ids stands beside a range.
+    pub fn has_time<C: Iden + Copy>(self, column: C) -> Expr {
+        let in_range: Expr =
+            CaseStatement::new().case(self.time_range(column, None, None), 1).finally(0).into();
+        in_range.eq(1)
+    }
+
     /// An integer column of any width as 64 bits. SQLite may hold text there, which counts as none.
     pub fn integer<C: Iden>(self, column: C) -> Expr {
         let column = column.unquoted();
@@ -85,6 +93,23 @@ impl Dialect {
             Self::Postgres => format!("{column} COLLATE \"C\""),
             Self::MySql => format!("CONVERT({column} USING utf8mb4) COLLATE utf8mb4_bin"),
         })
+    }
+
+    /// A text column to group by. SQLite compares by bytes anyway, and a cast would slow it down by
+    /// a third; the groups' texts are cast instead ([`Self::to_text`]).
+    pub fn group_text<C: Iden>(self, column: C) -> Expr {
+        match self {
+            Self::Sqlite => Expr::col(column.unquoted().to_owned()),
+            _ => self.text(column),
+        }
+    }
+
+    /// The text of a group, also where SQLite holds bytes.
+    pub fn to_text(self, name: &'static str) -> Expr {
+        match self {
+            Self::Sqlite => Expr::cust(format!("CAST({name} AS TEXT)")),
+            _ => Expr::col(name),
+        }
     }
 
     /// A sum, or another number of unlimited width, as 64 bits.

@@ -146,7 +146,7 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     let (mut select, width) = select(db);
     select
         .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
-        .cond_where(db.dialect().time_range(Column::RequestTime, None, None));
+        .and_where(db.dialect().has_time(Column::RequestTime));
     let rows = db.fetch::<Columns>(&select, width).await?;
     Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
 }

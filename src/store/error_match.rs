@@ -1,7 +1,7 @@
 //! The error logs of failed calls: one statement for all calls of a request. The rules themselves
 //! are in [`crate::domain::matching`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{NaiveDateTime, TimeDelta};
 use entity::error_log::{Column, Entity};
@@ -15,12 +15,23 @@ use crate::error::Result;
 
 /// Ranges of one statement; above it, the planners of the databases become slow.
 const MAX_RANGES: usize = 250;
+/// Keys of one span.
+const MAX_KEYS: usize = 5000;
 
-/// `[since, until)` of the error logs of one key.
+/// A reading of whole spans may take in so many times what the windows themselves cover.
+const MAX_EXCESS: i32 = 10;
+
+/// `[since, until)` of the error logs of some keys.
 struct Range<'a> {
-    key: &'a String,
+    keys: Vec<&'a String>,
     since: NaiveDateTime,
     until: NaiveDateTime,
+}
+
+impl Range<'_> {
+    fn length(&self) -> TimeDelta {
+        self.until - self.since
+    }
 }
 
 /// The error log of each of `probes`, in their order. One statement where the error logs near the
@@ -28,7 +39,7 @@ struct Range<'a> {
 /// more, or lie in many places, first their times and codes are read from the index alone, then
 /// those that match.
 pub async fn find_matches(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLogRow>>> {
-    let ranges = ranges(probes);
+    let ranges = to_read(probes);
     if ranges.len() <= MAX_RANGES {
         let limit = probes.len() * 4 + 500;
         let rows = read_rows(db, &ranges, limit).await?;
@@ -52,6 +63,27 @@ pub async fn find_matches(db: &Database, probes: &[Probe]) -> Result<Vec<Option<
     Ok(found.into_iter().map(|candidate| rows.get(&candidate?.id).cloned()).collect())
 }
 
+/// The windows of the probes; where these are too many and lie close together, one span of all keys.
+fn to_read(probes: &[Probe]) -> Vec<Range<'_>> {
+    let windows = windows(probes);
+    let ends = windows.iter().map(|range| range.since).min();
+    let Some((since, until)) = ends.zip(windows.iter().map(|range| range.until).max()) else {
+        return windows;
+    };
+    let keys: BTreeSet<&String> = probes.iter().map(|probe| &probe.key).collect();
+    let keys = i32::try_from(keys.len()).map(|count| (count, Vec::from_iter(keys)));
+    let covered: TimeDelta = windows.iter().map(Range::length).sum();
+    match keys {
+        Ok((count, keys))
+            if windows.len() > MAX_RANGES && (until - since) * count <= covered * MAX_EXCESS =>
+        {
+            let spans = keys.chunks(MAX_KEYS);
+            spans.map(|keys| Range { keys: keys.to_vec(), since, until }).collect()
+        }
+        _ => windows,
+    }
+}
+
 fn pick(rows: Vec<ErrorLogRow>, probes: &[Probe]) -> Vec<Option<ErrorLogRow>> {
     let candidates = Candidates::new(rows.iter().filter_map(|row| {
         let candidate = Candidate { at: row.stored.at, id: row.id, code: row.error_code };
@@ -62,7 +94,7 @@ fn pick(rows: Vec<ErrorLogRow>, probes: &[Probe]) -> Vec<Option<ErrorLogRow>> {
 }
 
 /// The windows of the probes, those of one key merged where they meet.
-fn ranges(probes: &[Probe]) -> Vec<Range<'_>> {
+fn windows(probes: &[Probe]) -> Vec<Range<'_>> {
     let mut of_key: BTreeMap<&String, Vec<(NaiveDateTime, NaiveDateTime)>> = BTreeMap::new();
     for probe in probes {
         // Half open, since only such ranges are right on SQLite's texts.
@@ -76,7 +108,7 @@ fn ranges(probes: &[Probe]) -> Vec<Range<'_>> {
         for (since, until) in windows {
             match &mut current {
                 Some(range) if since <= range.until => range.until = range.until.max(until),
-                _ => merged.extend(current.replace(Range { key, since, until })),
+                _ => merged.extend(current.replace(Range { keys: vec![key], since, until })),
             }
         }
         merged.extend(current);
@@ -87,11 +119,9 @@ fn ranges(probes: &[Probe]) -> Vec<Range<'_>> {
 fn condition(db: &Database, ranges: &[Range<'_>]) -> Condition {
     let dialect = db.dialect();
     ranges.iter().fold(Condition::any(), |any, range| {
-        any.add(
-            Condition::all()
-                .add(dialect.text_in(Column::GeminiKey, [range.key]))
-                .add(dialect.time_range(Column::RequestTime, Some(range.since), Some(range.until))),
-        )
+        let keys = dialect.text_in(Column::GeminiKey, range.keys.iter().copied());
+        let times = dialect.time_range(Column::RequestTime, Some(range.since), Some(range.until));
+        any.add(Condition::all().add(keys).add(times))
     })
 }
 
