@@ -10,7 +10,7 @@ pub struct LogConfig {
         long,
         env = "CALLSCOPE_LOG",
         value_name = "FILTER",
-        default_value = "info",
+        default_value = "info,sea_orm_migration=warn",
         global = true
     )]
     pub log: String,
