@@ -8,6 +8,7 @@ pub mod call_stats;
 pub mod connect;
 pub mod demo;
 pub mod dialect;
+pub mod error_group;
 pub mod error_log;
 pub mod error_match;
 pub mod import;

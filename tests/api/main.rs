@@ -26,6 +26,7 @@ mod nodes;
 mod plans;
 mod readme;
 mod real_data;
+mod responses;
 mod rows;
 mod support;
 mod usage;
@@ -47,6 +48,7 @@ fn main() {
         plans::tests(),
         readme::tests(),
         real_data::tests(),
+        responses::tests(),
         rows::tests(),
         usage::tests(),
     ]);

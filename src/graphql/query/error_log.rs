@@ -16,6 +16,7 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::{Scope, scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
+use crate::store::error_group;
 use crate::store::error_log::{self, ErrorListQuery, ErrorScope};
 
 #[derive(Default)]
@@ -92,8 +93,8 @@ impl ErrorLogQuery {
         let by: Vec<_> = distinct(by)?.into_iter().map(Into::into).collect();
         let limit = page_size(scope, "first", first.unwrap_or(20))?;
         let errors = error_scope(scope, filter).await?;
-        let groups = error_log::groups(scope.db(), &errors, &by, limit).await?;
-        let latest = error_log::latest(scope.db(), &errors, &by, &groups).await?;
+        let groups = error_group::groups(scope.db(), &errors, &by, limit).await?;
+        let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
         let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
         let rows: HashMap<_, _> = scope.loader.load_many(ids).await?;
         let group = |(group, id): (_, Option<i64>)| {

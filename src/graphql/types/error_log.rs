@@ -14,7 +14,8 @@ use crate::graphql::loader::error_log::RequestOf;
 use crate::graphql::rows::Row;
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, scope};
-use crate::store::error_log::{self, ErrorCursor, ErrorGroupRow, ErrorLogRow, ErrorScope};
+use crate::store::error_group::{self, ErrorGroupRow};
+use crate::store::error_log::{ErrorCursor, ErrorLogRow, ErrorScope};
 
 /// The order of a list of error logs; of those at the same instant, ids decide.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl Item for ErrorLog {
 
 /// By what error logs are grouped.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-#[graphql(remote = "error_log::ErrorDimension")]
+#[graphql(remote = "error_group::ErrorDimension")]
 pub enum ErrorDimension {
     /// The key of the failed call.
     ApiKey,
