@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use async_graphql::{Context, Object, OutputType, SimpleObject, TypeName};
 
+use super::edges::Edges;
 use super::error::Result;
-use super::rows::{Edges, Row, Rows};
+use super::rows::{Row, Rows};
 use super::scalar::BigInt;
 use super::scope::{Scope, scope};
 use crate::store::page::Page;

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod blame;
 pub mod connection;
 pub mod cursor;
+pub mod edges;
 pub mod error;
 pub mod id;
 pub mod loader;

@@ -10,12 +10,27 @@ use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::resolver_utils::{ContainerType, resolve_list};
 use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 
-use super::connection::{Edge, Item};
+use super::error::Result;
+use super::scope::Scope;
 
 /// An object most of whose fields are columns of a row.
 pub trait Row: ContainerType + OutputType {
+    /// The row that a field of this row names.
+    type Related: Row;
+
+    /// Whether a field names a row of that type.
+    fn is_related(field: &str) -> bool;
+
+    /// The rows that such a field names, for each of `rows`, loaded together.
+    fn related(
+        scope: &Scope,
+        rows: &[Self],
+    ) -> impl Future<Output = Result<Vec<Option<Self::Related>>>> + Send
+    where
+        Self: Sized;
+
     /// How a field that is a column is read; nothing for a field that must be resolved.
     fn column(field: &str) -> Option<fn(&Self) -> Value>;
 
@@ -115,29 +130,102 @@ impl<'a, T: Row> Plan<'a, T> {
     ) -> ServerResult<Vec<Value>> {
         let mut objects: Vec<_> = rows.iter().map(|row| self.read(row)).collect();
         // All fields of all rows together, so that their loaders make one batch.
-        let mut wanted = vec![];
-        let mut places = vec![];
+        let (mut related, mut wanted, mut places) = (vec![], vec![], vec![]);
         for (column, field) in &self.resolved {
-            for (row, source) in sources(rows, field, &mut wanted).into_iter().enumerate() {
-                places.extend(source.map(|source| (row, *column, source)));
+            match related_plan::<T>(ctx, field) {
+                Some(plan) => related.push(load_related(ctx, rows, *column, field, plan)),
+                None => add_wanted(rows, *column, field, &mut wanted, &mut places),
             }
         }
-        let values =
-            wanted.iter().map(|(row, field)| resolve_field(ctx, via, &rows[*row], *row, field));
-        let values = try_join_all(values).await?;
-        for (row, column, source) in places {
-            if let Some((_, value)) = objects[row].get_index_mut(column) {
-                *value = values[source].clone();
+        let values = resolve_all(ctx, via, rows, &wanted);
+        let (related, values) = try_join(try_join_all(related), values).await?;
+        place(&mut objects, places, &values);
+        // What could not be loaded together fails field by field, each at its own place.
+        let (mut wanted, mut places) = (vec![], vec![]);
+        for (column, field, loaded) in related {
+            match loaded {
+                Some(values) => {
+                    let values = objects.iter_mut().zip(values);
+                    values.for_each(|(object, value)| put(object, column, value));
+                }
+                None => add_wanted(rows, column, field, &mut wanted, &mut places),
             }
         }
+        let values = resolve_all(ctx, via, rows, &wanted).await?;
+        place(&mut objects, places, &values);
         Ok(objects.into_iter().map(Value::Object).collect())
     }
 
     /// The columns of a row, null where something must be resolved.
-    fn read(&self, row: &T) -> IndexMap<Name, Value> {
+    fn read(&self, row: &T) -> Object {
         let value = |read: &Option<fn(&T) -> Value>| read.map_or(Value::Null, |read| read(row));
         self.columns.iter().map(|(name, read)| (name.clone(), value(read))).collect()
     }
+}
+
+type Object = IndexMap<Name, Value>;
+/// A field to resolve for a row.
+type Wanted<'a> = (usize, &'a Positioned<Field>);
+/// A row, a column of it, and the place among the wanted ones that its value comes from.
+type Place = (usize, usize, usize);
+
+fn put(object: &mut Object, column: usize, value: Value) {
+    if let Some((_, old)) = object.get_index_mut(column) {
+        *old = value;
+    }
+}
+
+fn place(objects: &mut [Object], places: Vec<Place>, values: &[Value]) {
+    for (row, column, source) in places {
+        put(&mut objects[row], column, values[source].clone());
+    }
+}
+
+fn add_wanted<'f, T: Row>(
+    rows: &[T],
+    column: usize,
+    field: &'f Positioned<Field>,
+    wanted: &mut Vec<Wanted<'f>>,
+    places: &mut Vec<Place>,
+) {
+    for (row, source) in sources(rows, field, wanted).into_iter().enumerate() {
+        places.extend(source.map(|source| (row, column, source)));
+    }
+}
+
+/// The plan of a field that names another row of which nothing but columns is selected.
+fn related_plan<'a, T: Row>(
+    ctx: &ContextSelectionSet<'a>,
+    field: &'a Positioned<Field>,
+) -> Option<Plan<'a, T::Related>> {
+    let related = T::is_related(field.node.name.node.as_str());
+    let plan = related.then(|| Plan::of(ctx, &field.node.selection_set)).flatten()?;
+    plan.resolved.is_empty().then_some(plan)
+}
+
+/// The values of such a field for all rows; nothing where they could not be loaded.
+async fn load_related<'f, T: Row>(
+    ctx: &ContextSelectionSet<'_>,
+    rows: &[T],
+    column: usize,
+    field: &'f Positioned<Field>,
+    plan: Plan<'_, T::Related>,
+) -> ServerResult<(usize, &'f Positioned<Field>, Option<Vec<Value>>)> {
+    let found = T::related(ctx.data_unchecked::<Scope>(), rows).await.ok();
+    let object =
+        |row: Option<T::Related>| row.map_or(Value::Null, |row| Value::Object(plan.read(&row)));
+    Ok((column, field, found.map(|found| found.into_iter().map(object).collect())))
+}
+
+async fn resolve_all<T: Row>(
+    ctx: &ContextSelectionSet<'_>,
+    via: Option<&Positioned<Field>>,
+    rows: &[T],
+    wanted: &[Wanted<'_>],
+) -> ServerResult<Vec<Value>> {
+    let values =
+        wanted.iter().map(|(row, field)| resolve_field(ctx, via, &rows[*row], *row, field));
+    try_join_all(values).await
 }
 
 /// Where each row takes the value of a field from, as a place in `wanted`, which is told the rows
@@ -145,7 +233,7 @@ impl<'a, T: Row> Plan<'a, T> {
 fn sources<'f, T: Row>(
     rows: &[T],
     field: &'f Positioned<Field>,
-    wanted: &mut Vec<(usize, &'f Positioned<Field>)>,
+    wanted: &mut Vec<Wanted<'f>>,
 ) -> Vec<Option<usize>> {
     let mut shared: HashMap<&str, usize> = HashMap::new();
     let mut source = |row: usize| {
@@ -180,61 +268,4 @@ async fn resolve_field<T: Row>(
         }
     };
     Ok(value.unwrap_or_default())
-}
-
-/// The items of `edges`: the cursor and the row of each.
-pub struct Edges<'a, T: Item> {
-    pub rows: &'a [T],
-    pub list: &'a T::List,
-}
-
-impl<T: Item> OutputType for Edges<'_, T> {
-    fn type_name() -> Cow<'static, str> {
-        <Vec<Edge<T>>>::type_name()
-    }
-
-    fn qualified_type_name() -> String {
-        <Vec<Edge<T>>>::qualified_type_name()
-    }
-
-    fn create_type_info(registry: &mut Registry) -> String {
-        <Vec<Edge<T>>>::create_type_info(registry)
-    }
-
-    async fn resolve(
-        &self,
-        ctx: &ContextSelectionSet<'_>,
-        field: &Positioned<Field>,
-    ) -> ServerResult<Value> {
-        let plan = cursor_and_node(&ctx.item.node).and_then(|(cursor, node)| {
-            Some((cursor, node, Plan::<T>::of(ctx, &node.node.selection_set)?))
-        });
-        let Some((cursor, node, plan)) = plan else {
-            let edges = self.rows.iter().map(|row| Edge::new(row, self.list));
-            return resolve_list(ctx, field, edges, Some(self.rows.len())).await;
-        };
-        let nodes = plan.resolve(ctx, Some(node), self.rows).await?;
-        let object = |(row, value): (&T, Value)| {
-            let cursor = cursor.map(|name| (name.clone(), Value::String(row.cursor(self.list))));
-            let node = (node.node.response_key().node.clone(), value);
-            Value::Object(cursor.into_iter().chain([node]).collect())
-        };
-        Ok(Value::List(self.rows.iter().zip(nodes).map(object).collect()))
-    }
-}
-
-/// The usual selection of an edge: the node, and the cursor before it or not at all.
-fn cursor_and_node(selection: &SelectionSet) -> Option<(Option<&Name>, &Positioned<Field>)> {
-    let mut fields = selection.items.iter().map(|item| match &item.node {
-        Selection::Field(field) => Some(field),
-        _ => None,
-    });
-    let first = fields.next()??;
-    let named = |field: &Positioned<Field>, name| field.node.name.node == name;
-    let (cursor, node) = if named(first, "cursor") {
-        (Some(&first.node.response_key().node), fields.next()??)
-    } else {
-        (None, first)
-    };
-    (named(node, "node") && fields.next().is_none()).then_some((cursor, node))
 }

@@ -209,6 +209,17 @@ impl ApiKey {
 }
 
 impl Row for ApiKey {
+    /// No field of it names a row that is loaded with those of a list.
+    type Related = Self;
+
+    fn is_related(_: &str) -> bool {
+        false
+    }
+
+    async fn related(_: &Scope, rows: &[Self]) -> Result<Vec<Option<Self>>> {
+        Ok(vec![None; rows.len()])
+    }
+
     fn column(field: &str) -> Option<fn(&Self) -> Value> {
         Some(match field {
             "masked" => |key| Value::String(mask(&key.key)),

@@ -122,6 +122,19 @@ impl Call {
 }
 
 impl Row for Call {
+    type Related = ErrorLog;
+
+    fn is_related(field: &str) -> bool {
+        field == "errorLog"
+    }
+
+    async fn related(scope: &Scope, calls: &[Self]) -> Result<Vec<Option<ErrorLog>>> {
+        let probes: Vec<Option<Probe>> = calls.iter().map(Self::probe).collect();
+        let found = scope.loader.load_many(probes.iter().flatten().cloned()).await?;
+        let error_log = |probe: Option<Probe>| found.get(&probe?).cloned().map(ErrorLog);
+        Ok(probes.into_iter().map(error_log).collect())
+    }
+
     fn column(field: &str) -> Option<fn(&Self) -> Value> {
         Some(match field {
             "id" => |call| Value::String(call_id(call.0.id).0),

@@ -85,6 +85,17 @@ impl ErrorLog {
 }
 
 impl Row for ErrorLog {
+    /// No field of it names a row that is loaded with those of a list.
+    type Related = Self;
+
+    fn is_related(_: &str) -> bool {
+        false
+    }
+
+    async fn related(_: &Scope, rows: &[Self]) -> Result<Vec<Option<Self>>> {
+        Ok(vec![None; rows.len()])
+    }
+
     fn column(field: &str) -> Option<fn(&Self) -> Value> {
         Some(match field {
             "id" => |log| Value::String(error_log_id(log.0.id).0),
