@@ -1,5 +1,7 @@
 //! The command line and where its settings come from.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -34,8 +36,8 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
     let own = ("CALLSCOPE_DATABASE_URL", "sqlite://own.db");
     let usual = ("DATABASE_URL", "sqlite://usual.db");
     let flag = ["--database-url", "sqlite://flag.db"];
-    let cases: [(&[&str], &[(&str, &str)], bool, &str); 5] = [
-        (&flag, &[own, usual], true, "flag.db"),
+    let cases = [
+        (&flag[..], &[own, usual][..], true, "flag.db"),
         (&[], &[own, usual], true, "own.db"),
         (&[], &[usual], true, "usual.db"),
         (&[], &[], true, "file.db"),

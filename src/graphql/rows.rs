@@ -15,6 +15,9 @@ use futures_util::future::{try_join, try_join_all};
 use super::error::Result;
 use super::scope::Scope;
 
+/// How a column of a row is read.
+pub type Read<T> = fn(&T) -> Value;
+
 /// An object most of whose fields are columns of a row.
 pub trait Row: ContainerType + OutputType {
     /// The row that a field of this row names.
@@ -32,7 +35,7 @@ pub trait Row: ContainerType + OutputType {
         Self: Sized;
 
     /// How a field that is a column is read; nothing for a field that must be resolved.
-    fn column(field: &str) -> Option<fn(&Self) -> Value>;
+    fn column(field: &str) -> Option<Read<Self>>;
 
     /// Whether a field that must be resolved is null for this row.
     fn is_null(&self, field: &str) -> bool;
@@ -71,7 +74,7 @@ impl<T: Row> OutputType for Rows<'_, T> {
 
 /// What is selected of each row.
 pub struct Plan<'a, T> {
-    columns: Vec<(Name, Option<fn(&T) -> Value>)>,
+    columns: Vec<(Name, Option<Read<T>>)>,
     /// The place among the columns of each field that must be resolved.
     resolved: Vec<(usize, &'a Positioned<Field>)>,
 }
@@ -103,7 +106,7 @@ impl<'a, T: Row> Plan<'a, T> {
         let key = field.node.response_key().node.clone();
         let read = match field.node.name.node.as_str() {
             "__typename" => {
-                let read: fn(&T) -> Value = |_| Value::String(T::type_name().into_owned());
+                let read: Read<T> = |_| Value::String(T::type_name().into_owned());
                 Some(read)
             }
             name => T::column(name),
@@ -158,7 +161,7 @@ impl<'a, T: Row> Plan<'a, T> {
 
     /// The columns of a row, null where something must be resolved.
     fn read(&self, row: &T) -> Object {
-        let value = |read: &Option<fn(&T) -> Value>| read.map_or(Value::Null, |read| read(row));
+        let value = |read: &Option<Read<T>>| read.map_or(Value::Null, |read| read(row));
         self.columns.iter().map(|(name, read)| (name.clone(), value(read))).collect()
     }
 }

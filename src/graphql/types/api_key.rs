@@ -21,7 +21,7 @@ use crate::graphql::loader::latency::LatencyOf;
 use crate::graphql::loader::models::ModelsOf;
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
-use crate::graphql::rows::Row;
+use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{DateTime, TimeZone};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::api_key::Seen;
@@ -220,7 +220,7 @@ impl Row for ApiKey {
         Ok(vec![None; rows.len()])
     }
 
-    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+    fn column(field: &str) -> Option<Read<Self>> {
         Some(match field {
             "masked" => |key| Value::String(mask(&key.key)),
             _ => return None,

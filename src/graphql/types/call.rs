@@ -13,7 +13,7 @@ use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
 use crate::graphql::id::call_id;
-use crate::graphql::rows::Row;
+use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::call::{self, CallCursor, CallRow, CallScope};
@@ -135,7 +135,7 @@ impl Row for Call {
         Ok(probes.into_iter().map(error_log).collect())
     }
 
-    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+    fn column(field: &str) -> Option<Read<Self>> {
         Some(match field {
             "id" => |call| Value::String(call_id(call.0.id).0),
             "databaseId" => |call| BigInt(call.0.id).to_value(),

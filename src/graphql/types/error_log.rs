@@ -11,7 +11,7 @@ use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
 use crate::graphql::id::error_log_id;
 use crate::graphql::loader::error_log::RequestOf;
-use crate::graphql::rows::Row;
+use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, scope};
 use crate::store::error_group::{self, ErrorGroupRow};
@@ -96,7 +96,7 @@ impl Row for ErrorLog {
         Ok(vec![None; rows.len()])
     }
 
-    fn column(field: &str) -> Option<fn(&Self) -> Value> {
+    fn column(field: &str) -> Option<Read<Self>> {
         Some(match field {
             "id" => |log| Value::String(error_log_id(log.0.id).0),
             "databaseId" => |log| BigInt(log.0.id).to_value(),
