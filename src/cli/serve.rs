@@ -47,6 +47,9 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         graphiql = %format_args!("http://{address}/graphiql"),
         "serving",
     );
+    if !address.ip().is_loopback() {
+        tracing::warn!("whoever reaches this address may read everything, full keys included");
+    }
     Ok(())
 }
 

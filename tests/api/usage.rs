@@ -8,6 +8,7 @@ use crate::tests;
 tests! {
     windows_are_half_open,
     all_windows_are_one_statement,
+    reads_go_on_while_a_gateway_writes.only(&[Kind::Sqlite]),
     a_key_is_named_by_itself_or_its_id,
     letter_case_makes_another_key.empty(),
     windows_end_in_the_past,
@@ -236,4 +237,21 @@ async fn bad_arguments_are_named(database: TestDatabase) {
     }
     let unknown = "{ usageStats(key: \"key_AAAAAAAAAAAAAAAAAAAAAA\") { asOf } }";
     assert_eq!(app.graphql(unknown).await["errors"][0]["extensions"]["code"], "NOT_FOUND");
+}
+
+/// A writer that holds SQLite's lock in the middle of a transaction holds up no reader.
+async fn reads_go_on_while_a_gateway_writes(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T11:59:30Z")]).await;
+    database.execute("BEGIN IMMEDIATE").await;
+    database.insert(&[CallRow::at("2026-03-01T11:59:40Z")]).await;
+    let query =
+        "{ usageStats { lastMinute { total } } callDetails(period: LAST_MINUTE) { totalCount } }";
+    let during = app.data(query).await;
+    database.execute("COMMIT").await;
+    let after = app.data(query).await;
+    for (data, count) in [(during, 1), (after, 2)] {
+        assert_eq!(data["usageStats"]["lastMinute"]["total"], count);
+        assert_eq!(data["callDetails"]["totalCount"], count);
+    }
 }
