@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use entity::request_log::{Column, Entity};
 use sea_orm::EntityName;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement, Value};
+use sea_orm::sea_query::{
+    CaseStatement, Condition, Expr, ExprTrait, Query, SelectStatement, Value,
+};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -156,8 +158,11 @@ fn list_statement(db: &Database, query: &CallListQuery) -> (SelectStatement, usi
     (select, width)
 }
 
+/// The latency as a row shows it: SQLite may hold a larger one, which is shown as none.
 fn latency_rank(dialect: Dialect) -> Expr {
-    dialect.integer(Column::LatencyMs).if_null(-1)
+    let latency = || dialect.integer(Column::LatencyMs);
+    let shown = latency().between(i32::MIN, i32::MAX);
+    CaseStatement::new().case(shown, latency()).finally(Expr::cust("-1")).into()
 }
 
 /// Many pages at once, in the order of `queries`. One statement for 100 of them.

@@ -11,6 +11,7 @@ use super::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
+    a_latency_beyond_int_loses_no_row.only(&[Kind::Sqlite]),
     every_field_of_the_filter_selects,
     long_lists_of_a_filter,
     a_table_of_a_smaller_alphabet.empty().only(&[Kind::MariaDb]),
@@ -732,4 +733,23 @@ async fn calls_of_a_zone_are_shown_in_utc(database: TestDatabase) {
     }
     app.clock.advance(TimeDelta::hours(1));
     assert_eq!(ids(&app, HOUR).await, [3]);
+}
+
+/// SQLite keeps integers of any width; one that GraphQL's `Int` cannot show counts as none.
+async fn a_latency_beyond_int_loses_no_row(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database.insert(&[1, 2, 3].map(|ms| CallRow::at("2026-03-01T11:59:00Z").latency(ms))).await;
+    database.execute("UPDATE t_request_log SET latency_ms = 3000000000 WHERE id = 1").await;
+    let (mut seen, mut after) = (vec![], String::from("null"));
+    for _ in 0..3 {
+        let data = app
+            .data(&format!(
+                "{{ callDetails(period: LAST_HOUR, orderBy: SLOWEST_FIRST, first: 1, after: {after}) {{
+                    nodes {{ databaseId }} pageInfo {{ endCursor }} }} }}"
+            ))
+            .await;
+        seen.push(data["callDetails"]["nodes"][0]["databaseId"].clone());
+        after = data["callDetails"]["pageInfo"]["endCursor"].to_string();
+    }
+    assert_eq!(seen, [3, 2, 1]);
 }

@@ -19,6 +19,7 @@ mod contract;
 mod error_logs;
 mod error_match;
 mod http;
+mod imports;
 mod input_errors;
 mod lists;
 mod migration;
@@ -41,6 +42,7 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         http::tests(),
+        imports::tests(),
         input_errors::tests(),
         lists::tests(),
         migration::tests(),

@@ -63,7 +63,8 @@ enum Raw {
 }
 
 impl TestDatabase {
-    pub(super) fn new(kind: Kind, url: String) -> Self {
+    /// The database at `url`, which whoever made it drops.
+    pub fn new(kind: Kind, url: String) -> Self {
         Self { kind, url, raw: Mutex::new(None) }
     }
 
