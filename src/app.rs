@@ -68,8 +68,10 @@ impl App {
             // Answers are written whole; waiting to fill a packet would only delay them.
             let _ = connection.set_nodelay(true);
         });
+        let service =
+            router(state, max_body_bytes).into_make_service_with_connect_info::<SocketAddr>();
         let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let serving = axum::serve(listener, router(state, max_body_bytes))
+        let serving = axum::serve(listener, service)
             .with_graceful_shutdown(async {
                 shutdown.await;
                 let _ = stopping.send(());

@@ -1,5 +1,6 @@
-//! Pure rules: time windows, buckets, matching, masks. No I/O, no SQL, no GraphQL, no clock.
+//! Pure rules: time windows, buckets, matching, masks, scopes. No I/O, no SQL, no GraphQL, no clock.
 
+pub mod access;
 pub mod bucket;
 pub mod counts;
 pub mod duration;

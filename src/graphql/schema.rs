@@ -3,11 +3,10 @@
 use async_graphql::{
     EmptyMutation, EmptySubscription, Request, Response, SDLExportOptions, Schema,
 };
-use chrono::{DateTime, Utc};
 
 use super::batch::Batches;
 use super::query::Query;
-use super::scope::{Scope, Services};
+use super::scope::{Asking, Scope};
 use super::types::node::Node;
 use crate::config::GraphqlConfig;
 
@@ -31,14 +30,9 @@ pub fn sdl() -> String {
     schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items())
 }
 
-/// Answers a request at the moment `now`.
-pub async fn execute(
-    schema: &CallscopeSchema,
-    services: &Services,
-    now: DateTime<Utc>,
-    request: Request,
-) -> Response {
+/// Answers a request.
+pub async fn execute(schema: &CallscopeSchema, asking: Asking, request: Request) -> Response {
     let batches = Batches::default();
-    let scope = Scope::new(services.clone(), now, batches.clone());
+    let scope = Scope::new(asking, batches.clone());
     batches.run(schema.execute(request.data(scope))).await
 }

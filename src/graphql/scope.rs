@@ -11,6 +11,7 @@ use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::GraphqlConfig;
+use crate::domain::access::Caller;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -22,21 +23,31 @@ pub struct Services {
     pub config: Arc<GraphqlConfig>,
 }
 
-/// One request: its moment, so that all its windows end together, and its batches.
+/// Who asks, and when.
+#[derive(Clone)]
+pub struct Asking {
+    pub services: Services,
+    /// The end of every window of the request, so that they all end together.
+    pub now: DateTime<Utc>,
+    pub caller: Arc<Caller>,
+}
+
+/// One request: its moment, who sent it, and its batches.
 pub struct Scope {
     pub services: Services,
     pub now: DateTime<Utc>,
+    pub caller: Arc<Caller>,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
     batches: Batches,
 }
 
 impl Scope {
-    pub fn new(services: Services, now: DateTime<Utc>, batches: Batches) -> Self {
+    pub fn new(Asking { services, now, caller }: Asking, batches: Batches) -> Self {
         let loader = StoreLoader::new(services.clone());
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, loader, batches }
+        Self { services, now, caller, loader, batches }
     }
 
     pub fn db(&self) -> &Database {

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::context::{self, RequestContext};
 use super::{graphql, health, page, problem};
 use crate::clock::Clock;
 use crate::graphql::schema::CallscopeSchema;
-use crate::graphql::scope::Services;
+use crate::graphql::scope::{Asking, Services};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -24,6 +26,18 @@ pub struct AppState {
     pub sdl: Arc<str>,
 }
 
+impl AppState {
+    /// A request that came now.
+    pub(super) fn asking(&self, context: &RequestContext) -> Asking {
+        Asking {
+            services: self.services.clone(),
+            now: self.clock.now(),
+            caller: context.caller.clone(),
+        }
+    }
+}
+
+/// The layers run from the last one here to the first.
 pub fn router(state: AppState, max_body_bytes: usize) -> Router {
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
@@ -33,6 +47,7 @@ pub fn router(state: AppState, max_body_bytes: usize) -> Router {
         .route("/readyz", get(health::ready))
         .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(state)
 }
