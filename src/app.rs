@@ -7,8 +7,9 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use crate::access::TokenDirectory;
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::router::{AppState, router};
@@ -20,6 +21,7 @@ use crate::store::key_directory::KeyDirectory;
 pub struct Config {
     pub database: DatabaseConfig,
     pub server: ServerConfig,
+    pub access: AccessConfig,
     pub graphql: GraphqlConfig,
     pub clock: Clock,
 }
@@ -28,6 +30,7 @@ pub struct Config {
 pub struct App {
     config: Config,
     services: Services,
+    tokens: Arc<TokenDirectory>,
     listener: TcpListener,
 }
 
@@ -36,10 +39,14 @@ impl App {
         let db = Arc::new(Database::open(&config.database).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
+        let on_loopback = config.server.listen.ip().is_loopback();
+        let now = config.clock.now();
+        let tokens =
+            TokenDirectory::open(&services.db, &config.access, on_loopback, now).await?.into();
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, listener })
+        Ok(Self { config, services, tokens, listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -51,6 +58,10 @@ impl App {
         &self.services
     }
 
+    pub fn tokens(&self) -> &TokenDirectory {
+        &self.tokens
+    }
+
     /// Serves until `shutdown` ends; then lets requests in flight finish.
     pub async fn serve(
         self,
@@ -59,6 +70,7 @@ impl App {
         let state = AppState {
             schema: schema::build(&self.config.graphql),
             services: self.services.clone(),
+            tokens: self.tokens.clone(),
             clock: self.config.clock,
             timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
             sdl: schema::sdl().into(),

@@ -14,6 +14,9 @@ pub enum Error {
     /// A thing that was named does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// The request brings no token, or one that does not hold.
+    #[error("a token that holds is needed: send `Authorization: Bearer TOKEN`")]
+    Unauthenticated,
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(String),
@@ -44,6 +47,7 @@ impl Error {
         match self {
             Self::BadInput { .. } => "BAD_USER_INPUT",
             Self::NotFound(_) => "NOT_FOUND",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Timeout => "TIMEOUT",

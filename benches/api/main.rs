@@ -67,6 +67,7 @@ impl Subject {
         let config = Config {
             database: settings(&["--database-url", &url]),
             server: settings(&["--listen", "127.0.0.1:0"]),
+            access: settings(&[]),
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
             clock: Clock::fixed(data::as_of()?),
         };

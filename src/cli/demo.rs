@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::serve::{announce, shutdown_signal};
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, ServerConfig};
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
@@ -32,6 +32,8 @@ pub struct DemoArgs {
     #[command(flatten)]
     server: ServerConfig,
     #[command(flatten)]
+    access: AccessConfig,
+    #[command(flatten)]
     graphql: GraphqlConfig,
 
     /// The number from which the traffic is made up; another one gives other keys and incidents
@@ -46,6 +48,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
         let config = Config {
             database: args.database,
             server: args.server,
+            access: args.access,
             graphql: args.graphql,
             clock: clock.clone(),
         };

@@ -1,12 +1,14 @@
 //! The configuration: one file per section, one struct field per setting. A setting is a flag, an
 //! environment variable and a line of `callscope.toml`, in that order of precedence.
 
+pub mod access;
 pub mod database;
 pub mod file;
 pub mod graphql;
 pub mod log;
 pub mod server;
 
+pub use access::AccessConfig;
 pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
 pub use log::{LogConfig, LogFormat};

@@ -1,5 +1,6 @@
 //! What the resolvers of one request share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_graphql::Context;
@@ -11,7 +12,9 @@ use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::GraphqlConfig;
-use crate::domain::access::Caller;
+use crate::domain::access::{AccessScope, Caller};
+use crate::domain::mask::{contains_ignoring_case, mask};
+use crate::error::Error;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -30,6 +33,7 @@ pub struct Asking {
     /// The end of every window of the request, so that they all end together.
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
+    pub address: IpAddr,
 }
 
 /// One request: its moment, who sent it, and its batches.
@@ -42,8 +46,9 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub fn new(Asking { services, now, caller }: Asking, batches: Batches) -> Self {
-        let loader = StoreLoader::new(services.clone());
+    pub fn new(asking: Asking, batches: Batches) -> Self {
+        let Asking { services, now, caller, .. } = asking.clone();
+        let loader = StoreLoader::new(asking);
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
@@ -56,6 +61,25 @@ impl Scope {
 
     pub fn config(&self) -> &GraphqlConfig {
         &self.services.config
+    }
+
+    /// Refuses a caller who may not do this.
+    pub fn require(&self, needed: AccessScope) -> Result<()> {
+        if self.caller.scopes.has(needed) {
+            return Ok(());
+        }
+        let message = format!("this needs a token with the scope {}", needed.name());
+        Err(Error::Forbidden(message).into())
+    }
+
+    /// Whether a search for `needle` finds a key. Without the scope to see keys it finds no more
+    /// than is shown of them, since guesses could spell out the rest.
+    pub fn finds_key(&self, key: &str, needle: &str) -> bool {
+        if self.caller.scopes.has(AccessScope::RevealKeys) {
+            contains_ignoring_case(key, needle)
+        } else {
+            contains_ignoring_case(&mask(key), needle)
+        }
     }
 
     /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
@@ -86,6 +110,13 @@ impl Scope {
         check_text(argument, text)?;
         Ok(self.services.keys.resolve(self.db(), text).await?)
     }
+}
+
+/// The scope of a request that reads calls, error logs or keys, which needs a scope of access.
+pub fn reading<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
+    let scope = scope(ctx);
+    scope.require(AccessScope::Read)?;
+    Ok(scope)
 }
 
 /// The scope of the request.

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::read;
 use super::respond::{Outcome, finish_error, into_http, with_code};
 use super::router::AppState;
+use crate::domain::access::Caller;
 use crate::error::Error;
 use crate::graphql::nesting::is_too_deep;
 use crate::graphql::schema;
@@ -25,6 +26,7 @@ pub(super) async fn get(
     request: axum::extract::Request,
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
+    admit(&context)?;
     let mut request = read::from_url(request.uri())?;
     if let Ok(operation) = operation_type(&mut request)
         && operation != OperationType::Query
@@ -41,8 +43,17 @@ pub(super) async fn post(
     request: axum::extract::Request,
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
+    admit(&context)?;
     let request = read::from_body(request).await?;
     Ok(answer(&state, &context, request, media_type).await)
+}
+
+/// Refuses those who may do nothing at all; fields refuse those who may do something else.
+fn admit(context: &RequestContext) -> Result<(), Problem> {
+    if context.caller.scopes.is_empty() && context.caller.name == Caller::ANONYMOUS {
+        return Err(Problem::unauthenticated());
+    }
+    Ok(())
 }
 
 fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {

@@ -2,10 +2,12 @@
 
 use std::any::Any;
 
-use axum::http::StatusCode;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+
+use crate::error::Error;
 
 /// A status, a code for programs and a text for people.
 #[derive(Debug)]
@@ -26,6 +28,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
+    pub(super) fn unauthenticated() -> Self {
+        let error = Error::Unauthenticated;
+        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
+    }
+
     pub(super) fn too_large() -> Self {
         let message = "the body of the request is too large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
@@ -40,8 +47,15 @@ impl IntoResponse for Problem {
         let mut response =
             (self.status, [(CONTENT_TYPE, "application/json; charset=utf-8")], body.to_string())
                 .into_response();
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, axum::http::HeaderValue::from_static("POST"));
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                let scheme = HeaderValue::from_static("Bearer realm=\"callscope\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
         }
         response
     }

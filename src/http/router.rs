@@ -11,7 +11,8 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::context::{self, RequestContext};
-use super::{graphql, health, page, problem};
+use super::{graphql, health, page, problem, session};
+use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
@@ -21,6 +22,7 @@ use crate::graphql::scope::{Asking, Services};
 pub struct AppState {
     pub schema: CallscopeSchema,
     pub services: Services,
+    pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
     pub sdl: Arc<str>,
@@ -33,6 +35,7 @@ impl AppState {
             services: self.services.clone(),
             now: self.clock.now(),
             caller: context.caller.clone(),
+            address: context.address,
         }
     }
 }
@@ -42,6 +45,7 @@ pub fn router(state: AppState, max_body_bytes: usize) -> Router {
     Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/graphiql", get(page::graphiql))
+        .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/schema.graphql", get(page::schema))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))

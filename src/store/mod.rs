@@ -2,6 +2,7 @@
 //! between the databases sits in [`dialect`].
 
 pub mod api_key;
+pub mod audit;
 pub mod call;
 pub mod call_group;
 pub mod call_stats;
@@ -16,6 +17,7 @@ pub mod key_directory;
 pub mod page;
 mod rows;
 pub mod setting;
+pub mod token;
 pub mod usage;
 pub mod write;
 pub mod zone;

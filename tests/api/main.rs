@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod access;
 mod api_keys;
 mod call_details;
 mod call_groups;
@@ -34,6 +35,7 @@ mod usage;
 
 fn main() {
     support::run([
+        access::tests(),
         api_keys::tests(),
         call_details::tests(),
         call_groups::tests(),

@@ -22,10 +22,12 @@ tests! {
 const REAL_FILE: &str = "../shared/data/gemini_balance_real.sqlite";
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 7] = [
+    "callscope_audit",
     "callscope_imports",
     "callscope_migrations",
     "callscope_settings",
+    "callscope_tokens",
     "t_error_logs",
     "t_request_log",
 ];

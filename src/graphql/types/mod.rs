@@ -9,3 +9,4 @@ pub mod error_log;
 pub mod node;
 pub mod server_info;
 pub mod usage;
+pub mod viewer;

@@ -2,6 +2,7 @@
 
 use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
+use callscope::graphql::scope::Services;
 use serde_json::{Value, json};
 
 use super::{TestDatabase, settings};
@@ -27,6 +28,7 @@ impl TestApp {
         let mut config = Config {
             database: database.config(),
             server: settings(&["--listen", "127.0.0.1:0"]),
+            access: settings(&[]),
             graphql: settings(&[]),
             clock: clock.clone(),
         };
@@ -53,6 +55,10 @@ impl TestApp {
         self.running.services.db.record()
     }
 
+    pub fn services(&self) -> &Services {
+        &self.running.services
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
@@ -66,6 +72,13 @@ impl TestApp {
         let body = json!({ "query": query, "variables": variables });
         let sent = self.client.post(self.url("/graphql")).json(&body).send().await;
         sent.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// The whole response to a query that is sent with a token.
+    pub async fn graphql_as(&self, token: &str, query: &str) -> Value {
+        let body = json!({ "query": query });
+        let sent = self.client.post(self.url("/graphql")).bearer_auth(token).json(&body).send();
+        sent.await.expect("an answer").json().await.expect("JSON")
     }
 
     /// The data of a query that must succeed.
