@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
-use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::router::{AppState, router};
+use crate::ingest::recorder::Recorder;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -23,6 +24,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub access: AccessConfig,
     pub graphql: GraphqlConfig,
+    pub record: RecordConfig,
     pub clock: Clock,
 }
 
@@ -38,7 +40,10 @@ impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let db = Arc::new(Database::open(&config.database).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
-        let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
+        let recorder =
+            Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+        let graphql = Arc::new(config.graphql.clone());
+        let services = Services { db, keys, recorder, config: graphql };
         let on_loopback = config.server.listen.ip().is_loopback();
         let now = config.clock.now();
         let tokens =

@@ -23,6 +23,9 @@ pub enum Error {
     /// The database is out of reach or too busy; the same request may succeed later.
     #[error("the database is unavailable")]
     DatabaseUnavailable(#[source] Arc<DbErr>),
+    /// More is asked of the server than it takes on at once; the same request may succeed later.
+    #[error("the server is busy; try again in a second")]
+    Busy,
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
@@ -50,6 +53,7 @@ impl Error {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
+            Self::Busy => "SERVER_BUSY",
             Self::Timeout => "TIMEOUT",
             Self::Internal(_) => "INTERNAL",
         }

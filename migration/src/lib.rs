@@ -8,6 +8,7 @@ pub use sea_orm_migration::{MigratorTrait, SchemaManager};
 mod m20261123_000001_create_tables;
 mod m20261123_000002_create_indexes;
 mod m20261123_000003_create_access;
+mod m20261123_000004_create_idempotency;
 
 pub struct Migrator;
 
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_create_tables::Migration),
             Box::new(m20261123_000002_create_indexes::Migration),
             Box::new(m20261123_000003_create_access::Migration),
+            Box::new(m20261123_000004_create_idempotency::Migration),
         ]
     }
 

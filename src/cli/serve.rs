@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -16,6 +16,8 @@ pub struct ServeArgs {
     access: AccessConfig,
     #[command(flatten)]
     graphql: GraphqlConfig,
+    #[command(flatten)]
+    record: RecordConfig,
 }
 
 impl ServeArgs {
@@ -25,6 +27,7 @@ impl ServeArgs {
             server: self.server,
             access: self.access,
             graphql: self.graphql,
+            record: self.record,
             clock: Clock::System,
         }
     }

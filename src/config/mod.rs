@@ -6,12 +6,14 @@ pub mod database;
 pub mod file;
 pub mod graphql;
 pub mod log;
+pub mod record;
 pub mod server;
 
 pub use access::AccessConfig;
 pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
 pub use log::{LogConfig, LogFormat};
+pub use record::RecordConfig;
 pub use server::ServerConfig;
 
 /// A value that is never printed: database URLs, keys.

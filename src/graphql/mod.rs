@@ -10,6 +10,7 @@ pub mod edges;
 pub mod error;
 pub mod id;
 pub mod loader;
+pub mod mutation;
 pub mod nesting;
 pub mod query;
 pub mod rows;

@@ -1,20 +1,19 @@
 //! The schema, its text and the execution of a request.
 
-use async_graphql::{
-    EmptyMutation, EmptySubscription, Request, Response, SDLExportOptions, Schema,
-};
+use async_graphql::{EmptySubscription, Request, Response, SDLExportOptions, Schema};
 
 use super::batch::Batches;
+use super::mutation::Mutation;
 use super::query::Query;
 use super::scope::{Asking, Scope};
 use super::types::node::Node;
 use crate::config::GraphqlConfig;
 
-pub type CallscopeSchema = Schema<Query, EmptyMutation, EmptySubscription>;
+pub type CallscopeSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// The schema with the limits of `config`.
 pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
-    Schema::build(Query::default(), EmptyMutation, EmptySubscription)
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .register_output_type::<Node>()
         .limit_depth(config.max_depth as usize)
         .limit_complexity(config.max_complexity as usize)
@@ -24,7 +23,7 @@ pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
 
 /// The schema in GraphQL's own language, as it is committed in `schema.graphql`.
 pub fn sdl() -> String {
-    let schema = Schema::build(Query::default(), EmptyMutation, EmptySubscription)
+    let schema = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .register_output_type::<Node>()
         .finish();
     schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items())

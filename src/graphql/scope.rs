@@ -15,6 +15,7 @@ use crate::config::GraphqlConfig;
 use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
+use crate::ingest::recorder::Recorder;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -23,6 +24,7 @@ use crate::store::key_directory::KeyDirectory;
 pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
+    pub recorder: Recorder,
     pub config: Arc<GraphqlConfig>,
 }
 
@@ -41,18 +43,19 @@ pub struct Scope {
     pub services: Services,
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
+    pub address: IpAddr,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
     batches: Batches,
 }
 
 impl Scope {
     pub fn new(asking: Asking, batches: Batches) -> Self {
-        let Asking { services, now, caller, .. } = asking.clone();
+        let Asking { services, now, caller, address } = asking.clone();
         let loader = StoreLoader::new(asking);
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, caller, loader, batches }
+        Self { services, now, caller, address, loader, batches }
     }
 
     pub fn db(&self) -> &Database {

@@ -18,12 +18,18 @@ const TABLE: &str = "callscope_audit";
 pub enum AuditAction {
     /// A key was shown in full; the subject is its id.
     RevealKey,
+    /// Error logs were deleted; the subject is their ids, or the filter that names them.
+    DeleteErrorLogs,
+    /// Calls or error logs were pruned; the subject is from before when.
+    PruneLogs,
 }
 
 impl AuditAction {
     pub fn name(self) -> &'static str {
         match self {
             Self::RevealKey => "REVEAL_KEY",
+            Self::DeleteErrorLogs => "DELETE_ERROR_LOGS",
+            Self::PruneLogs => "PRUNE_LOGS",
         }
     }
 }

@@ -178,6 +178,7 @@ async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<
         server: settings(&["--listen", listen]),
         access: settings(access),
         graphql: settings(&[]),
+        record: settings(&[]),
         clock: Clock::fixed(NOW.parse().unwrap()),
     };
     App::open(config).await.map_err(|error| error.to_string())

@@ -17,6 +17,7 @@ mod call_groups;
 mod call_model;
 mod call_series;
 mod contract;
+mod delete;
 mod error_logs;
 mod error_match;
 mod http;
@@ -28,6 +29,7 @@ mod nodes;
 mod plans;
 mod readme;
 mod real_data;
+mod record;
 mod responses;
 mod rows;
 mod support;
@@ -41,6 +43,7 @@ fn main() {
         call_groups::tests(),
         call_series::tests(),
         contract::tests(),
+        delete::tests(),
         error_logs::tests(),
         error_match::tests(),
         http::tests(),
@@ -52,6 +55,7 @@ fn main() {
         plans::tests(),
         readme::tests(),
         real_data::tests(),
+        record::tests(),
         responses::tests(),
         rows::tests(),
         usage::tests(),

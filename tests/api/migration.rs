@@ -22,8 +22,9 @@ tests! {
 const REAL_FILE: &str = "../shared/data/gemini_balance_real.sqlite";
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "callscope_audit",
+    "callscope_idempotency",
     "callscope_imports",
     "callscope_migrations",
     "callscope_settings",
@@ -32,9 +33,10 @@ const TABLES: [&str; 7] = [
     "t_request_log",
 ];
 
-const INDEXES: [&str; 4] = [
+const INDEXES: [&str; 5] = [
     "callscope_error_logs_key(gemini_key,request_time,id,error_code)",
     "callscope_error_logs_time(request_time,id,error_code,error_type,model_name,gemini_key)",
+    "callscope_idempotency_at(at)",
     "callscope_request_log_key(api_key,request_time,id,status_code,latency_ms,model_name)",
     "callscope_request_log_time(request_time,id,status_code,latency_ms,model_name,api_key)",
 ];

@@ -30,6 +30,7 @@ impl TestApp {
             server: settings(&["--listen", "127.0.0.1:0"]),
             access: settings(&[]),
             graphql: settings(&[]),
+            record: settings(&[]),
             clock: clock.clone(),
         };
         change(&mut config);
