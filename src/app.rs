@@ -33,7 +33,8 @@ pub struct App {
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        let db = Arc::new(Database::open(&config.database).await?);
+        let timeout = Duration::from_secs(config.graphql.timeout_seconds);
+        let db = Arc::new(Database::open_for_requests(&config.database, timeout).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {

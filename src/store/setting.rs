@@ -29,6 +29,8 @@ pub async fn find_or_insert(db: &Database, name: &str, value: &str) -> Result<St
         .values_panic([name.into(), value.into()])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
-    db.writer()?.execute(&insert).await?;
+    let transaction = db.begin().await?;
+    transaction.inner().execute(&insert).await?;
+    transaction.commit().await?;
     Ok(find(db, name).await?.unwrap_or_else(|| value.to_owned()))
 }

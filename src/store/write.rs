@@ -1,10 +1,7 @@
 //! Inserts of calls and error logs: values are bound, many rows a statement, one transaction.
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -38,24 +35,19 @@ pub async fn insert(
     errors: &[ErrorRecord],
     step: Option<&Step>,
 ) -> Result<()> {
-    // Immediate: SQLite cannot wait for another writer once a transaction has read.
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    let transaction = db.writer()?.begin_with_options(options).await?;
+    let transaction = db.begin().await?;
     for chunk in chunks(calls, CALLS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|call| call_values(db, call)).collect();
-        insert_rows(&transaction, ("t_request_log", CALL_COLUMNS), values).await?;
+        insert_rows(transaction.inner(), ("t_request_log", CALL_COLUMNS), values).await?;
     }
     for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
-        insert_rows(&transaction, ("t_error_logs", ERROR_COLUMNS), values).await?;
+        insert_rows(transaction.inner(), ("t_error_logs", ERROR_COLUMNS), values).await?;
     }
     if let Some(step) = step {
-        import::advance(&transaction, step).await?;
+        import::advance(transaction.inner(), step).await?;
     }
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// In the order of [`CALL_COLUMNS`].

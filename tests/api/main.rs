@@ -18,6 +18,7 @@ mod call_series;
 mod contract;
 mod error_logs;
 mod error_match;
+mod faults;
 mod http;
 mod imports;
 mod input_errors;
@@ -41,6 +42,7 @@ fn main() {
         contract::tests(),
         error_logs::tests(),
         error_match::tests(),
+        faults::tests(),
         http::tests(),
         imports::tests(),
         input_errors::tests(),

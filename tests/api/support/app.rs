@@ -39,6 +39,11 @@ impl TestApp {
         format!("http://{}{path}", self.running.address)
     }
 
+    /// How many SQL statements the server has sent so far.
+    pub fn sent(&self) -> u64 {
+        self.running.services.db.statements()
+    }
+
     /// How many SQL statements the server sent for `query`, which must succeed.
     pub async fn statements(&self, query: &str) -> u64 {
         let before = self.running.services.db.statements();
