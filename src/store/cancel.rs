@@ -9,14 +9,16 @@
 //!   stopped in the gap between its preparation and its start. What they cannot be told, since no
 //!   other connection can be had, ends by a limit of the session.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sea_orm::sqlx::mysql::MySqlConnection;
 use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, query, query_as, query_scalar};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxError};
+
+use super::sqlite_file::SqliteFile;
 
 /// SQLite asks after so many of its instructions: every tenth of a millisecond or so.
 const SQLITE_INSTRUCTIONS: i32 = 10_000;
@@ -34,11 +36,20 @@ impl Session {
     /// Has each connection that `options` make become this session, whose statements end after
     /// `limit` where the database knows such a limit.
     pub(super) fn attach(&self, options: &mut ConnectOptions, limit: Option<Duration>) {
-        let stopping = self.stopping.clone();
+        let (stopping, opened) = (self.stopping.clone(), Arc::new(Mutex::new(None)));
+        if let Some(file) = SqliteFile::of(options.get_url()) {
+            let opened = opened.clone();
+            options.map_sqlx_sqlite_before_acquire(move |_, _| {
+                let same = file.identity() == *lock(&opened);
+                Box::pin(std::future::ready(Ok(same)))
+            });
+        }
+        let file = SqliteFile::of(options.get_url());
         options.map_sqlx_sqlite_pool_opts(move |pool| {
-            let stopping = stopping.clone();
+            let (stopping, opened, file) = (stopping.clone(), opened.clone(), file.clone());
             pool.after_connect(move |connection, _| {
                 let stopping = stopping.clone();
+                *lock(&opened) = file.as_ref().and_then(SqliteFile::identity);
                 Box::pin(async move {
                     let mut handle = connection.lock_handle().await?;
                     handle.set_progress_handler(SQLITE_INSTRUCTIONS, move || {
@@ -95,6 +106,10 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn begin_postgres(

@@ -56,14 +56,13 @@ impl Database {
 
     async fn open_with(config: &DatabaseConfig, statement_limit: Option<Duration>) -> Result<Self> {
         let url = config.database_url.expose();
-        // SQLite's writer first of all: it makes the file. The others' when there is something to
-        // write.
         let mut writers = None;
         if !config.read_only {
+            migrate(config).await?;
+            // SQLite's at once, which sets its file up; the others' when there is something to write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
             let opened = Connections::open(config, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
-            migrate(config).await?;
         }
         let readers = Connections::open(config, Access::Read, statement_limit, false).await?;
         Ok(Self {
@@ -152,9 +151,11 @@ impl Database {
         Ok(found?)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and has the tables that it is asked for.
     pub async fn ping(&self) -> Result<()> {
-        self.query_all_raw(Statement::from_string(self.readers.backend(), "SELECT 1")).await?;
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
+        self.query_all_raw(Statement::from_string(self.readers.backend(), sql)).await?;
         Ok(())
     }
 
@@ -238,6 +239,8 @@ pub(super) async fn connect_session(
         session.attach(&mut options, limit);
     }
     let read_only = access == Access::Read;
+    // Later, a file that is gone is a fault, and an empty one would hide it.
+    let create = access == Access::Migrate;
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
             .busy_timeout(Duration::from_secs(5))
@@ -247,7 +250,7 @@ pub(super) async fn connect_session(
             return sqlite.read_only(true);
         }
         sqlite
-            .create_if_missing(true)
+            .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
     });

@@ -18,6 +18,7 @@ pub mod key_directory;
 pub mod page;
 mod rows;
 pub mod setting;
+mod sqlite_file;
 pub mod usage;
 pub mod write;
 pub mod zone;

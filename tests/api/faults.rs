@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use callscope::domain::record::CallRecord;
 use serde_json::{Value, json};
 
-use crate::support::{Kind, TestApp, TestDatabase};
+use super::input_errors::{lock, unlock};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
@@ -13,6 +15,14 @@ tests! {
     a_client_that_goes_away_stops_its_statement,
     a_stopped_statement_is_a_timeout,
     many_abandoned_requests_leave_the_server_well,
+    a_missing_table_is_a_fault_of_the_database,
+    a_locked_table_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
+    readers_do_not_mind_a_locked_file_in_write_ahead_mode.only(&[Kind::Sqlite]),
+    a_locked_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
+    a_file_may_go_and_come_back.only(&[Kind::Sqlite]),
+    a_damaged_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
+    another_file_in_its_place_is_read.only(&[Kind::Sqlite]),
+    what_cannot_be_written_is_refused_and_later_taken.only(&[Kind::Sqlite]),
 }
 
 const SLOW: &str = "{ usageStats { lastHour { total } } }";
@@ -162,4 +172,140 @@ async fn many_abandoned_requests_leave_the_server_well(database: TestDatabase) {
         requests.iter().for_each(tokio::task::JoinHandle::abort);
         app.data(SLOW).await;
     }
+}
+
+async fn readiness(app: &TestApp) -> u16 {
+    app.client().get(app.url("/readyz")).send().await.unwrap().status().as_u16()
+}
+
+async fn assert_down(app: &TestApp) {
+    let response = app.graphql(SLOW).await;
+    assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response:#}");
+    assert_eq!(readiness(app).await, 503);
+}
+
+async fn assert_well(app: &TestApp, total: u64) {
+    assert_eq!(app.data(SLOW).await["usageStats"]["lastHour"]["total"], total);
+    assert_eq!(readiness(app).await, 200);
+}
+
+async fn a_missing_table_is_a_fault_of_the_database(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    assert_down(&app).await;
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    assert_well(&app, 1).await;
+}
+
+/// Whoever locks it may let go at any time: the request waits, and is given up in the end.
+async fn a_locked_table_is_a_timeout(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    lock(&database, "t_request_log").await;
+    assert_eq!(code(&app.graphql(SLOW).await), "TIMEOUT");
+    assert_eq!(readiness(&app).await, 503);
+    unlock(&database).await;
+    assert_well(&app, 0).await;
+}
+
+async fn readers_do_not_mind_a_locked_file_in_write_ahead_mode(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    database.execute("BEGIN EXCLUSIVE; DELETE FROM t_request_log").await;
+    assert_well(&app, 1).await;
+    database.execute("COMMIT").await;
+    assert_well(&app, 0).await;
+}
+
+async fn a_locked_file_is_a_fault_of_the_database(database: TestDatabase) {
+    // A gateway's own mode, which a server that only reads leaves as it is.
+    database.execute("PRAGMA journal_mode = DELETE").await;
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.database.id_key = Some(callscope::config::Secret::new("a secret of the tests"));
+    })
+    .await;
+    database.execute("BEGIN EXCLUSIVE").await;
+    assert_down(&app).await;
+    database.execute("COMMIT").await;
+    assert_well(&app, 0).await;
+}
+
+fn path(database: &TestDatabase) -> String {
+    database.url().trim_start_matches("sqlite://").to_owned()
+}
+
+/// Moves the file and what belongs to it.
+fn move_file(from: &str, to: &str) {
+    for suffix in ["", "-wal", "-shm"] {
+        // Only the file itself is always there.
+        std::fs::rename(format!("{from}{suffix}"), format!("{to}{suffix}")).ok();
+    }
+}
+
+async fn a_file_may_go_and_come_back(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 1).await;
+    let (path, away) = (path(&database), format!("{}.away", path(&database)));
+    move_file(&path, &away);
+    assert_down(&app).await;
+    assert!(!std::path::Path::new(&path).exists(), "no empty file is made in its place");
+    move_file(&away, &path);
+    assert_well(&app, 1).await;
+}
+
+async fn a_damaged_file_is_a_fault_of_the_database(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 1).await;
+    let (path, away) = (path(&database), format!("{}.away", path(&database)));
+    move_file(&path, &away);
+    for damage in [b"not a database, and longer than its header ".repeat(100), Vec::new()] {
+        std::fs::write(&path, damage).unwrap();
+        assert_down(&app).await;
+    }
+    // What looks like it at first.
+    let mut content = std::fs::read(&away).unwrap();
+    let page = content.len() / 8;
+    content[page..].fill(0xa5);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, content).unwrap();
+    assert_down(&app).await;
+    std::fs::remove_file(&path).unwrap();
+    move_file(&away, &path);
+    assert_well(&app, 1).await;
+}
+
+async fn another_file_in_its_place_is_read(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 0).await;
+    let path = path(&database);
+    let backup = format!("{path}.backup");
+    database.execute(&format!("VACUUM INTO '{backup}'")).await;
+    let restored = TestDatabase::new(Kind::Sqlite, format!("sqlite://{backup}"));
+    restored.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    restored.close().await;
+    move_file(&path, &format!("{path}.away"));
+    move_file(&backup, &path);
+    assert_well(&app, 1).await;
+}
+
+/// Writing waits its turn for five seconds, then says that it cannot; nothing is half written.
+async fn what_cannot_be_written_is_refused_and_later_taken(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let call = CallRecord {
+        timestamp: "2026-03-01T11:30:00Z".parse().unwrap(),
+        model: Some("model".into()),
+        key: Some("key".into()),
+        status_code: Some(200),
+        latency_ms: Some(1),
+    };
+    let calls = vec![call; 3];
+    database.execute("BEGIN IMMEDIATE").await;
+    let refused = callscope::store::write::insert(app.db(), &calls, &[], None).await;
+    assert_eq!(refused.unwrap_err().code(), "DATABASE_UNAVAILABLE");
+    database.execute("COMMIT").await;
+    callscope::store::write::insert(app.db(), &calls, &[], None).await.unwrap();
+    assert_well(&app, 3).await;
 }

@@ -39,6 +39,11 @@ impl TestApp {
         format!("http://{}{path}", self.running.address)
     }
 
+    /// The server's own way to the database.
+    pub fn db(&self) -> &callscope::store::Database {
+        &self.running.services.db
+    }
+
     /// How many SQL statements the server has sent so far.
     pub fn sent(&self) -> u64 {
         self.running.services.db.statements()
