@@ -38,7 +38,8 @@ pub struct App {
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        let db = Arc::new(Database::open(&config.database).await?);
+        let timeout = Duration::from_secs(config.graphql.timeout_seconds);
+        let db = Arc::new(Database::open_for_requests(&config.database, timeout).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());

@@ -70,3 +70,34 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_ends_nothing() {
+        let panics = get(async || -> &'static str { panic!("the key is sk-secret") });
+        let router = Router::new()
+            .route("/panics", panics)
+            .route("/", get(async || "well"))
+            .layer(CatchPanicLayer::custom(panicked));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        for _ in 0..3 {
+            let answer = reqwest::get(format!("{url}/panics")).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body: serde_json::Value = answer.json().await.unwrap();
+            let error =
+                json!({ "message": "internal error", "extensions": { "code": "INTERNAL" } });
+            assert_eq!(body, json!({ "errors": [error] }));
+            assert_eq!(reqwest::get(&url).await.unwrap().text().await.unwrap(), "well");
+        }
+        server.abort();
+    }
+}

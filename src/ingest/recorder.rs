@@ -60,7 +60,7 @@ impl Recorder {
     /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.
     pub async fn record(&self, batch: Batch) -> Result<Receipt> {
         // Before anything is queued: a read-only database never takes it.
-        self.db.writer()?;
+        self.db.check_writable()?;
         validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
         let kib = u32::try_from(weight(&batch).div_ceil(1024)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(kib).map_err(|_| Error::Busy)?;

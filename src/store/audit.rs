@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, Query};
 
 use super::connect::Database;
@@ -72,7 +71,7 @@ pub async fn record(
         ]);
     }
     if !db.is_read_only() {
-        db.writer()?.execute(&insert).await?;
+        db.execute(&insert).await?;
     }
     Ok(())
 }

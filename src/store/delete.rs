@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use entity::{error_log, request_log};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, EntityName, Iden};
+use sea_orm::{EntityName, Iden};
 
 use super::connect::Database;
 use super::error_log::ErrorScope;
@@ -82,5 +82,5 @@ async fn delete_batch<E: EntityName + Default, C: Iden + Copy>(
         .from_table(E::default().table_ref())
         .and_where(Expr::col(id).is_in(ids.iter().copied()))
         .take();
-    Ok(db.writer()?.execute(&delete).await?.rows_affected())
+    db.execute(&delete).await
 }

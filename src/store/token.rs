@@ -61,14 +61,15 @@ pub async fn insert(db: &Database, token: &TokenRow) -> Result<()> {
             token.revoked_at.clone().into(),
         ])
         .take();
-    db.writer()?.execute(&insert).await.map_err(|error| match error.sql_err() {
+    let transaction = db.begin().await?;
+    transaction.inner().execute(&insert).await.map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => Error::bad_input(
             "name",
             format!("there is a token named `{}` already, or there was", token.name),
         ),
         _ => error.into(),
     })?;
-    Ok(())
+    transaction.commit().await
 }
 
 /// Ends a token for good; `false` where there is none of that name that still holds.
@@ -79,7 +80,7 @@ pub async fn revoke(db: &Database, name: &str, now: DateTime<Utc>) -> Result<boo
         .and_where(Expr::col("name").eq(name))
         .and_where(Expr::col("revoked_at").is_null())
         .take();
-    Ok(db.writer()?.execute(&update).await?.rows_affected() > 0)
+    Ok(db.execute(&update).await? > 0)
 }
 
 /// A time as our own tables keep it.

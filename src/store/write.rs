@@ -3,10 +3,7 @@
 use std::borrow::Borrow;
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -41,13 +38,13 @@ pub async fn insert(
     errors: &[ErrorRecord],
     step: Option<&Step>,
 ) -> Result<()> {
-    let transaction = begin(db).await?;
-    insert_calls(db, &transaction, calls, Ids::Unread).await?;
-    insert_errors(db, &transaction, errors, Ids::Unread).await?;
+    let transaction = db.begin().await?;
+    insert_calls(db, transaction.inner(), calls, Ids::Unread).await?;
+    insert_errors(db, transaction.inner(), errors, Ids::Unread).await?;
     if let Some(step) = step {
-        import::advance(&transaction, step).await?;
+        import::advance(transaction.inner(), step).await?;
     }
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// What one caller records, which is kept whole or not at all.
@@ -75,7 +72,7 @@ pub async fn insert_batches(
     batches: &[Batch],
     now: DateTime<Utc>,
 ) -> Result<Vec<Outcome>> {
-    let transaction = begin(db).await?;
+    let transaction = db.begin().await?;
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
     // In one order, so that two servers do not wait for each other.
     let mut claims: Vec<(&Claim, usize)> = batches
@@ -85,7 +82,7 @@ pub async fn insert_batches(
         .collect();
     claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
     for (claim, index) in &claims {
-        if let Some(earlier) = idempotency::claim(&transaction, claim, now).await? {
+        if let Some(earlier) = idempotency::claim(transaction.inner(), claim, now).await? {
             outcomes[*index] = Some(match earlier.content == claim.content {
                 true => Outcome::Duplicate(earlier.recorded),
                 false => Outcome::Conflict,
@@ -95,8 +92,9 @@ pub async fn insert_batches(
     let new: Vec<usize> = (0..batches.len()).filter(|index| outcomes[*index].is_none()).collect();
     let calls: Vec<&CallRecord> = new.iter().flat_map(|index| &batches[*index].calls).collect();
     let errors: Vec<&ErrorRecord> = new.iter().flat_map(|index| &batches[*index].errors).collect();
-    let mut call_ids = insert_calls(db, &transaction, &calls, Ids::Read).await?.into_iter();
-    let mut error_ids = insert_errors(db, &transaction, &errors, Ids::Read).await?.into_iter();
+    let mut call_ids = insert_calls(db, transaction.inner(), &calls, Ids::Read).await?.into_iter();
+    let mut error_ids =
+        insert_errors(db, transaction.inner(), &errors, Ids::Read).await?.into_iter();
     for index in new {
         let batch = &batches[index];
         let recorded = Recorded {
@@ -104,21 +102,12 @@ pub async fn insert_batches(
             error_ids: error_ids.by_ref().take(batch.errors.len()).collect(),
         };
         if let Some(claim) = &batch.claim {
-            idempotency::fulfil(&transaction, claim, &recorded).await?;
+            idempotency::fulfil(transaction.inner(), claim, &recorded).await?;
         }
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
     transaction.commit().await?;
     Ok(outcomes.into_iter().flatten().collect())
-}
-
-async fn begin(db: &Database) -> Result<DatabaseTransaction> {
-    // Immediate: SQLite cannot wait for another writer once a transaction has read.
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    Ok(db.writer()?.begin_with_options(options).await?)
 }
 
 async fn insert_calls(

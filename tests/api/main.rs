@@ -20,6 +20,7 @@ mod contract;
 mod delete;
 mod error_logs;
 mod error_match;
+mod faults;
 mod http;
 mod imports;
 mod input_errors;
@@ -46,6 +47,7 @@ fn main() {
         delete::tests(),
         error_logs::tests(),
         error_match::tests(),
+        faults::tests(),
         http::tests(),
         imports::tests(),
         input_errors::tests(),

@@ -131,7 +131,7 @@ fn deleting<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
 
 async fn enter(scope: &Scope, action: AuditAction, subject: serde_json::Value) -> Result<()> {
     // Refused here rather than after an entry about nothing.
-    scope.db().writer()?;
+    scope.db().check_writable()?;
     let actor = Actor { caller: &scope.caller.name, address: scope.address, at: scope.now };
     Ok(audit::record(scope.db(), &actor, action, [subject.to_string()]).await?)
 }

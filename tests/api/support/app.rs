@@ -42,6 +42,16 @@ impl TestApp {
         format!("http://{}{path}", self.running.address)
     }
 
+    /// The server's own way to the database.
+    pub fn db(&self) -> &callscope::store::Database {
+        &self.running.services.db
+    }
+
+    /// How many SQL statements the server has sent so far.
+    pub fn sent(&self) -> u64 {
+        self.running.services.db.statements()
+    }
+
     /// How many SQL statements the server sent for `query`, which must succeed.
     pub async fn statements(&self, query: &str) -> u64 {
         let before = self.running.services.db.statements();
