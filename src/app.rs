@@ -9,8 +9,10 @@ use tokio::net::TcpListener;
 
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
+use crate::http::admission::Admission;
 use crate::http::router::{AppState, router};
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
@@ -35,7 +37,12 @@ impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         let db = Arc::new(Database::open(&config.database).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
-        let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
+        let services = Services {
+            db,
+            keys,
+            config: Arc::new(config.graphql.clone()),
+            server: Arc::new(config.server.clone()),
+        };
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
@@ -56,12 +63,15 @@ impl App {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let sdl = schema::sdl();
         let state = AppState {
             schema: schema::build(&self.config.graphql),
+            limits: Limits::new(&self.config.graphql, &sdl)?,
+            admission: Admission::new(&self.config.server).into(),
             services: self.services.clone(),
             clock: self.config.clock,
             timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
-            sdl: schema::sdl().into(),
+            sdl: sdl.into(),
         };
         let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
         let listener = self.listener.tap_io(|connection| {

@@ -10,7 +10,7 @@ use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
-use crate::config::GraphqlConfig;
+use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::Caller;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
@@ -21,6 +21,7 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub config: Arc<GraphqlConfig>,
+    pub server: Arc<ServerConfig>,
 }
 
 /// Who asks, and when.

@@ -9,6 +9,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::address::client_address;
 use super::router::AppState;
 use crate::domain::access::{Caller, Scopes};
 
@@ -24,14 +25,14 @@ pub(super) struct RequestContext {
 
 /// Finds out who sends a request and keeps it beside it.
 pub(super) async fn attach(
-    State(_state): State<AppState>,
+    State(state): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let context = RequestContext {
         id: next_request_id().into(),
-        address: peer.ip(),
+        address: client_address(request.headers(), peer.ip(), state.services.server.trust_forwarded_for),
         caller: Arc::new(Caller::anonymous(Scopes::all())),
     };
     request.extensions_mut().insert(context);

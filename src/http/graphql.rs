@@ -2,7 +2,7 @@
 //! and answered; each of these has a file of its own.
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, Response, ServerError};
+use async_graphql::{Request, Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,10 +11,10 @@ use super::context::RequestContext;
 use super::negotiate::{MediaType, accepted};
 use super::problem::Problem;
 use super::read;
-use super::respond::{Outcome, finish_error, into_http, with_code};
+use super::respond::{Outcome, finish_errors, into_http, with_code};
 use super::router::AppState;
 use crate::error::Error;
-use crate::graphql::nesting::is_too_deep;
+use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 
 type HttpResult = Result<axum::response::Response, Problem>;
@@ -26,7 +26,11 @@ pub(super) async fn get(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     let mut request = read::from_url(request.uri())?;
-    if let Ok(operation) = operation_type(&mut request)
+    let _room = match state.admission.enter() {
+        Ok(room) => room,
+        Err(busy) => return Ok(busy),
+    };
+    if let Ok(operation) = operation_type(&state.limits, &mut request)
         && operation != OperationType::Query
     {
         let message = "only queries can be sent by GET; send this operation by POST";
@@ -42,6 +46,10 @@ pub(super) async fn post(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     let request = read::from_body(request).await?;
+    let _room = match state.admission.enter() {
+        Ok(room) => room,
+        Err(busy) => return Ok(busy),
+    };
     Ok(answer(&state, &context, request, media_type).await)
 }
 
@@ -53,23 +61,43 @@ fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
 }
 
 /// Parses the document, which is kept in the request.
-fn parse(request: &mut Request) -> Result<&ExecutableDocument, ServerError> {
-    if is_too_deep(&request.query) {
-        return Err(ServerError::new("the document nests too deeply to be read", None));
-    }
+fn parse<'a>(
+    limits: &Limits,
+    request: &'a mut Request,
+) -> Result<&'a ExecutableDocument, ServerError> {
+    limits.check_text(&request.query)?;
     request.parsed_query()
 }
 
 /// The kind of the operation that would run.
-fn operation_type(request: &mut Request) -> Result<OperationType, ServerError> {
+fn operation_type(limits: &Limits, request: &mut Request) -> Result<OperationType, ServerError> {
     let name = request.operation_name.clone();
-    let document = parse(request)?;
+    let document = parse(limits, request)?;
     let mut operations = document.operations.iter();
     let operation = operations.find(|(operation, _)| match &name {
         Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
         None => true,
     });
     Ok(operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty))
+}
+
+/// Parses the document and refuses what exceeds a limit.
+fn prepare(
+    limits: &Limits,
+    request: &mut Request,
+    outcome: &mut Outcome,
+) -> Result<(), ServerError> {
+    outcome.kind = match operation_type(limits, request)? {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    let name = request.operation_name.clone();
+    let variables = std::mem::take(&mut request.variables);
+    let measured = limits.measure(parse(limits, request)?, name.as_deref(), &variables);
+    request.variables = variables;
+    outcome.cost = measured?;
+    outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))
 }
 
 async fn answer(
@@ -80,20 +108,15 @@ async fn answer(
 ) -> axum::response::Response {
     let mut outcome = Outcome { operation: request.operation_name.clone(), ..Outcome::default() };
     let mut without_data = StatusCode::BAD_REQUEST;
-    let response = match operation_type(&mut request) {
+    let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
+    let mut response = match prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
-        Ok(kind) => {
-            outcome.kind = match kind {
-                OperationType::Query => "query",
-                OperationType::Mutation => "mutation",
-                OperationType::Subscription => "subscription",
-            };
+        Ok(()) => {
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
             match tokio::time::timeout(state.timeout, running).await {
                 Ok(mut response) => {
-                    let finish = |error| finish_error(error, &query, &context.id);
-                    response.errors.iter_mut().for_each(finish);
+                    finish_errors(&mut response, &query, &context.id);
                     response
                 }
                 Err(_) => {
@@ -104,6 +127,10 @@ async fn answer(
             }
         }
     };
+    if let Some(cost) = outcome.cost.filter(|_| tells_cost) {
+        let told = value!({ "requested": cost, "maximum": state.limits.max_cost() });
+        response.extensions.insert("cost".to_owned(), told);
+    }
     outcome.add_codes(&response);
     let mut answer = into_http(response, media_type, without_data);
     answer.extensions_mut().insert(outcome);

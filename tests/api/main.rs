@@ -21,6 +21,7 @@ mod error_match;
 mod http;
 mod imports;
 mod input_errors;
+mod limits;
 mod lists;
 mod migration;
 mod nodes;
@@ -44,6 +45,7 @@ fn main() {
         http::tests(),
         imports::tests(),
         input_errors::tests(),
+        limits::tests(),
         lists::tests(),
         migration::tests(),
         nodes::tests(),
