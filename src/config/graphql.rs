@@ -96,7 +96,7 @@ pub struct GraphqlConfig {
         long,
         env = "CALLSCOPE_MAX_COMPLEXITY",
         value_name = "N",
-        default_value_t = 50_000,
+        default_value_t = 200_000,
         value_parser = clap::value_parser!(u32).range(1..=100_000_000)
     )]
     pub max_complexity: u32,

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -35,11 +34,11 @@ impl Admission {
 
     /// Room for one request, to be kept until it is answered. It is taken when the body was read:
     /// bodies that come slowly must not keep others out.
-    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Response> {
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.room.try_acquire().map_err(|_| {
             let message = "the server answers as many requests as it can; try again soon";
-            let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message);
-            retry_after(busy, Duration::from_secs(1))
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
+                .retry_after(Duration::from_secs(1))
         })
     }
 }
@@ -54,9 +53,10 @@ pub(super) async fn limit_rate(
     if let Some(rate) = &state.admission.rate
         && let Err(wait) = rate.take(sender(&context), Instant::now())
     {
-        let message = "this is one request too many; the header Retry-After says when to come again";
+        let message =
+            "this is one request too many; the header Retry-After says when to come again";
         let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
-        return retry_after(refusal, wait);
+        return refusal.retry_after(wait).into_response();
     }
     next.run(request).await
 }
@@ -67,12 +67,4 @@ fn sender(context: &RequestContext) -> Sender {
         true => Sender::of(context.address),
         false => Sender::Token(context.caller.name.clone()),
     }
-}
-
-/// A refusal that tells after how many seconds it may be otherwise, at least one.
-fn retry_after(problem: Problem, wait: Duration) -> Response {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let mut response = problem.into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    response
 }

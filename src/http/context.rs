@@ -32,7 +32,11 @@ pub(super) async fn attach(
 ) -> Response {
     let context = RequestContext {
         id: next_request_id().into(),
-        address: client_address(request.headers(), peer.ip(), state.services.server.trust_forwarded_for),
+        address: client_address(
+            request.headers(),
+            peer.ip(),
+            state.services.server.trust_forwarded_for,
+        ),
         caller: Arc::new(Caller::anonymous(Scopes::all())),
     };
     request.extensions_mut().insert(context);

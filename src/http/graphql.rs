@@ -26,12 +26,10 @@ pub(super) async fn get(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     let mut request = read::from_url(request.uri())?;
-    let _room = match state.admission.enter() {
-        Ok(room) => room,
-        Err(busy) => return Ok(busy),
-    };
-    if let Ok(operation) = operation_type(&state.limits, &mut request)
-        && operation != OperationType::Query
+    let _room = state.admission.enter()?;
+    let name = request.operation_name.clone();
+    if let Ok(document) = parse(&state.limits, &mut request)
+        && operation_type(document, name.as_deref()) != OperationType::Query
     {
         let message = "only queries can be sent by GET; send this operation by POST";
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
@@ -46,10 +44,7 @@ pub(super) async fn post(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     let request = read::from_body(request).await?;
-    let _room = match state.admission.enter() {
-        Ok(room) => room,
-        Err(busy) => return Ok(busy),
-    };
+    let _room = state.admission.enter()?;
     Ok(answer(&state, &context, request, media_type).await)
 }
 
@@ -70,15 +65,13 @@ fn parse<'a>(
 }
 
 /// The kind of the operation that would run.
-fn operation_type(limits: &Limits, request: &mut Request) -> Result<OperationType, ServerError> {
-    let name = request.operation_name.clone();
-    let document = parse(limits, request)?;
+fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> OperationType {
     let mut operations = document.operations.iter();
-    let operation = operations.find(|(operation, _)| match &name {
+    let operation = operations.find(|(operation, _)| match name {
         Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
         None => true,
     });
-    Ok(operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty))
+    operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty)
 }
 
 /// Parses the document and refuses what exceeds a limit.
@@ -87,14 +80,15 @@ fn prepare(
     request: &mut Request,
     outcome: &mut Outcome,
 ) -> Result<(), ServerError> {
-    outcome.kind = match operation_type(limits, request)? {
+    let name = request.operation_name.clone();
+    let variables = std::mem::take(&mut request.variables);
+    let document = parse(limits, request)?;
+    outcome.kind = match operation_type(document, name.as_deref()) {
         OperationType::Query => "query",
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    let name = request.operation_name.clone();
-    let variables = std::mem::take(&mut request.variables);
-    let measured = limits.measure(parse(limits, request)?, name.as_deref(), &variables);
+    let measured = limits.measure(document, name.as_deref(), &variables);
     request.variables = variables;
     outcome.cost = measured?;
     outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))

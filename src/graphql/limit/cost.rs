@@ -31,13 +31,18 @@ pub enum Items {
 }
 
 /// A few rows by an index.
-const LOOKUP: u64 = 100;
+const LOOKUP: u64 = 200;
 /// A page of a list.
-const PAGE: u64 = 200;
+const PAGE: u64 = 500;
+/// How many items a list has in all, counted for each list.
+const TOTAL: u64 = 500;
 /// The calls of a window, counted.
-const COUNT: u64 = 500;
-/// The calls of a window, grouped; and read a second time for their latencies.
-const GROUP: u64 = 2500;
+const COUNT: u64 = 2000;
+/// The calls of a window, grouped.
+const GROUP: u64 = 10_000;
+/// The latencies of the calls of a window, for percentiles: a second statement, the slowest of all. No
+/// more of them than there are connections fit into one request.
+const LATENCY: u64 = 30_000;
 
 const fn of(once: u64, each: u64, items: Items) -> Weight {
     Weight { once, each, items }
@@ -80,11 +85,11 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("CallConnection", "edges", items(OfPage)),
     ("CallConnection", "nodes", items(OfPage)),
     ("CallConnection", "pageInfo", PLAIN),
-    ("CallConnection", "totalCount", of(0, COUNT, One)),
+    ("CallConnection", "totalCount", of(0, TOTAL, One)),
     ("ErrorLogConnection", "edges", items(OfPage)),
     ("ErrorLogConnection", "nodes", items(OfPage)),
     ("ErrorLogConnection", "pageInfo", PLAIN),
-    ("ErrorLogConnection", "totalCount", of(0, COUNT, One)),
+    ("ErrorLogConnection", "totalCount", of(0, TOTAL, One)),
     ("ApiKeyConnection", "edges", items(OfPage)),
     ("ApiKeyConnection", "nodes", items(OfPage)),
     ("ApiKeyConnection", "pageInfo", PLAIN),
@@ -94,28 +99,28 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Call", "errorLog", of(PAGE, 2, One)),
     ("ErrorLog", "apiKey", PLAIN),
     // Prompts, of which each may be larger than all else of an answer.
-    ("ErrorLog", "request", of(LOOKUP, 100, One)),
-    ("CallBucket", "latency", once(GROUP)),
-    ("CallGroup", "latency", once(GROUP)),
+    ("ErrorLog", "request", of(LOOKUP, 150, One)),
+    ("CallBucket", "latency", once(LATENCY)),
+    ("CallGroup", "latency", once(LATENCY)),
     ("ApiKey", "id", PLAIN),
     ("ApiKey", "secret", PLAIN),
     ("ApiKey", "firstSeenAt", of(LOOKUP, 4, One)),
     ("ApiKey", "lastSeenAt", of(LOOKUP, 4, One)),
-    ("ApiKey", "counts", of(COUNT, 20, One)),
-    ("ApiKey", "latency", of(GROUP, 20, One)),
-    ("ApiKey", "models", of(GROUP, 20, About(10))),
+    ("ApiKey", "counts", of(COUNT, 50, One)),
+    ("ApiKey", "latency", of(LATENCY, 50, One)),
+    ("ApiKey", "models", of(GROUP, 50, About(10))),
     ("ApiKey", "calls", of(PAGE, 50, Page)),
     ("ApiKey", "errorLogs", of(PAGE, 50, Page)),
     // Of the schema itself: the usual numbers of a type, since they multiply where types refer to
     // each other.
-    ("__Schema", "types", items(About(80))),
+    ("__Schema", "types", items(About(60))),
     ("__Schema", "directives", items(About(5))),
     ("__Type", "fields", items(About(4))),
     ("__Type", "inputFields", items(About(1))),
     ("__Type", "interfaces", items(About(1))),
     ("__Type", "possibleTypes", items(About(1))),
     ("__Type", "enumValues", items(About(1))),
-    ("__Field", "args", items(About(2))),
+    ("__Field", "args", items(About(1))),
     ("__Directive", "args", items(About(1))),
     ("__Directive", "locations", items(About(3))),
     ("Query", "__schema", PLAIN),
@@ -124,7 +129,10 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
 
 /// The weight of a field, if it has one.
 pub fn weight(of: &str, field: &str) -> Option<Weight> {
-    WEIGHTS.iter().find(|(parent, name, _)| *parent == of && *name == field).map(|(.., weight)| *weight)
+    WEIGHTS
+        .iter()
+        .find(|(parent, name, _)| *parent == of && *name == field)
+        .map(|(.., weight)| *weight)
 }
 
 #[cfg(test)]
@@ -166,8 +174,7 @@ mod tests {
         }
         assert!(forgotten.is_empty(), "without a weight: {forgotten:?}");
         for (parent, name, weight) in WEIGHTS {
-            let found =
-                types.every_field().find(|(of, field)| of == parent && field.name == *name);
+            let found = types.every_field().find(|(of, field)| of == parent && field.name == *name);
             let (_, field) = found.unwrap_or_else(|| panic!("there is no {parent}.{name}"));
             let listed = weight.items != One;
             let connection = field.type_name.ends_with("Connection");

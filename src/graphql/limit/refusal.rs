@@ -22,9 +22,9 @@ pub const TOO_MANY_UNKNOWN: Limit =
     limit("GRAPHQL_VALIDATION_FAILED", "the document has too many names that mean nothing");
 pub const TOO_MANY_ROOT_FIELDS: Limit =
     limit("TOO_MANY_ROOT_FIELDS", "the operation has too many fields at its root");
-pub const TOO_MANY_ALIASES: Limit =
-    limit("TOO_MANY_ALIASES", "the operation has too many aliases");
-pub const DEPTH_EXCEEDED: Limit = limit("DEPTH_EXCEEDED", "the fields of the operation nest too deep");
+pub const TOO_MANY_ALIASES: Limit = limit("TOO_MANY_ALIASES", "the operation has too many aliases");
+pub const DEPTH_EXCEEDED: Limit =
+    limit("DEPTH_EXCEEDED", "the fields of the operation nest too deep");
 pub const COST_EXCEEDED: Limit = limit("COST_EXCEEDED", "the operation costs too much");
 
 const fn limit(code: &'static str, what: &'static str) -> Limit {

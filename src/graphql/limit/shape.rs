@@ -198,8 +198,10 @@ impl<'a> Walk<'a> {
         known: Option<&types::Field>,
     ) -> Result<(), ServerError> {
         for (place, (name, _)) in field.arguments.iter().enumerate() {
-            let exists = known.is_some_and(|known| known.arguments.iter().any(|a| *a == *name.node));
-            let again = || field.arguments[..place].iter().any(|(other, _)| other.node == name.node);
+            let exists =
+                known.is_some_and(|known| known.arguments.iter().any(|a| *a == *name.node));
+            let again =
+                || field.arguments[..place].iter().any(|(other, _)| other.node == name.node);
             if !exists || again() {
                 self.name_is_unknown()?;
             }

@@ -115,7 +115,8 @@ impl Types {
 impl Field {
     fn new(of: &str, definition: &FieldDefinition) -> Self {
         let name = definition.name.node.to_string();
-        let default = definition.arguments.iter().find(|argument| argument.node.name.node == "first");
+        let default =
+            definition.arguments.iter().find(|argument| argument.node.name.node == "first");
         let default = default.and_then(|first| first.node.default_value.as_ref());
         let default_page = match default.map(|default| &default.node) {
             Some(Value::Number(number)) => number.as_u64(),
