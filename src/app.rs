@@ -10,8 +10,10 @@ use tokio::net::TcpListener;
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
+use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
+use crate::http::admission::Admission;
 use crate::http::router::{AppState, router};
 use crate::ingest::recorder::Recorder;
 use crate::store::Database;
@@ -43,8 +45,13 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
-        let graphql = Arc::new(config.graphql.clone());
-        let services = Services { db, keys, recorder, config: graphql };
+        let services = Services {
+            db,
+            keys,
+            recorder,
+            config: Arc::new(config.graphql.clone()),
+            server: Arc::new(config.server.clone()),
+        };
         let on_loopback = config.server.listen.ip().is_loopback();
         let now = config.clock.now();
         let tokens =
@@ -73,13 +80,16 @@ impl App {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let sdl = schema::sdl();
         let state = AppState {
             schema: schema::build(&self.config.graphql),
+            limits: Limits::new(&self.config.graphql, &sdl)?,
+            admission: Admission::new(&self.config.server).into(),
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,
             timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
-            sdl: schema::sdl().into(),
+            sdl: sdl.into(),
         };
         let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
         let listener = self.listener.tap_io(|connection| {

@@ -60,7 +60,9 @@ impl Client {
         let config = callscope::app::Config {
             database: config::settings(&["--database-url", url, "--database-wait-seconds", "1"]),
             server: config::settings(&["--listen", "127.0.0.1:0"]),
+            access: config::settings(&[]),
             graphql: config::settings(&["--timeout-seconds", "4"]),
+            record: config::settings(&[]),
             clock: Clock::System,
         };
         Self { running: App::start(config).await.expect("starts"), http: reqwest::Client::new() }

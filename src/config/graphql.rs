@@ -38,23 +38,66 @@ pub struct GraphqlConfig {
     )]
     pub max_page_size: u32,
 
+    /// The longest document, in bytes
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_DOCUMENT_BYTES",
+        value_name = "BYTES",
+        default_value_t = 65_536,
+        value_parser = clap::value_parser!(u32).range(256..=1_048_576)
+    )]
+    pub max_document_bytes: u32,
+
+    /// How many tokens (names, values, brackets) a document may have
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_TOKENS",
+        value_name = "N",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(10..=100_000)
+    )]
+    pub max_tokens: u32,
+
+    /// How deep the brackets of a document may nest, those of fragments counted where they are spread
+    // No more than the parser takes of selections, and its stack of values.
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_NESTING",
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(4..=64)
+    )]
+    pub max_nesting: u32,
+
+    /// How many selections the operations and fragments of a document may have in all, each
+    /// fragment counted wherever it is spread
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_EXPANDED_SELECTIONS",
+        value_name = "N",
+        default_value_t = 5000,
+        value_parser = clap::value_parser!(u32).range(10..=100_000)
+    )]
+    pub max_expanded_selections: u32,
+
     /// How deep the fields of a query may nest
     #[arg(
         long,
         env = "CALLSCOPE_MAX_DEPTH",
         value_name = "N",
         default_value_t = 16,
-        value_parser = clap::value_parser!(u32).range(1..=100)
+        value_parser = clap::value_parser!(u32).range(1..=64)
     )]
     pub max_depth: u32,
 
-    /// How many fields a query may select in all
+    /// How much a query may cost: 1 for each field of each item of a list, and for each SQL statement
+    /// a number that grows with its work
     #[arg(
         long,
         env = "CALLSCOPE_MAX_COMPLEXITY",
         value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+        default_value_t = 200_000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
     )]
     pub max_complexity: u32,
 
@@ -67,6 +110,37 @@ pub struct GraphqlConfig {
         value_parser = clap::value_parser!(u32).range(0..=10_000)
     )]
     pub max_aliases: u32,
+
+    /// How many fields a query may have at its root
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_ROOT_FIELDS",
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub max_root_fields: u32,
+
+    /// How many directives a document may have in all
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_DIRECTIVES",
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(0..=10_000)
+    )]
+    pub max_directives: u32,
+
+    /// Whether clients may ask for the schema: by introspection, at /schema.graphql and by the hints of
+    /// errors
+    #[arg(
+        long,
+        env = "CALLSCOPE_INTROSPECTION",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub introspection: bool,
 
     /// Seconds after which a request is given up with TIMEOUT
     #[arg(

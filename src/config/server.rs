@@ -35,4 +35,29 @@ pub struct ServerConfig {
         value_parser = clap::value_parser!(u64).range(1024..=1_073_741_824)
     )]
     pub max_body_bytes: u64,
+
+    /// How many GraphQL requests are answered at the same time; more are refused with 503 at once
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_CONCURRENT_REQUESTS",
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_concurrent_requests: u32,
+
+    /// How many GraphQL requests a token, or an address without one, may send in a minute, all of them
+    /// at once or not; more are refused with 429. 0 is no limit
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_REQUESTS_PER_MINUTE",
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(0..=10_000_000)
+    )]
+    pub max_requests_per_minute: u32,
+
+    /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
+    #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
+    pub trust_forwarded_for: bool,
 }

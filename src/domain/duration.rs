@@ -2,13 +2,16 @@
 
 use chrono::TimeDelta;
 
+use super::excerpt::excerpt;
+
 /// The longest span that is taken: a thousand years.
 const MAX_DAYS: i64 = 366_000;
 
 /// Parses weeks, days, hours, minutes and seconds (to the microsecond). Years and months have no
 /// fixed length and are refused, as is a span of zero.
 pub fn parse(text: &str) -> Result<TimeDelta, String> {
-    let invalid = || format!("`{text}` is not an ISO 8601 duration such as PT1M, PT8H or P30D");
+    let shown = excerpt(text);
+    let invalid = || format!("`{shown}` is not an ISO 8601 duration such as PT1M, PT8H or P30D");
     let body = text.strip_prefix('P').ok_or_else(invalid)?;
     let (date, time) = match body.split_once('T') {
         Some((_, "")) => return Err(invalid()),
@@ -16,17 +19,17 @@ pub fn parse(text: &str) -> Result<TimeDelta, String> {
         None => (body, ""),
     };
     if date.contains(['Y', 'M']) {
-        return Err(format!("`{text}` names years or months, whose length varies; use days"));
+        return Err(format!("`{shown}` names years or months, whose length varies; use days"));
     }
     let micros = sum(date, &[('W', 7 * 86_400), ('D', 86_400)])
         .zip(sum(time, &[('H', 3600), ('M', 60), ('S', 1)]))
         .and_then(|(date, time)| date.checked_add(time))
         .ok_or_else(invalid)?;
     if micros == 0 {
-        return Err(format!("`{text}` must be longer than nothing"));
+        return Err(format!("`{shown}` must be longer than nothing"));
     }
     if micros > MAX_DAYS * 86_400_000_000 {
-        return Err(format!("`{text}` is longer than a thousand years"));
+        return Err(format!("`{shown}` is longer than a thousand years"));
     }
     Ok(TimeDelta::microseconds(micros))
 }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod bucket;
 pub mod counts;
 pub mod duration;
+pub mod excerpt;
 pub mod key_id;
 pub mod mask;
 pub mod matching;

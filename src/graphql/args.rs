@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::error::{Failure, Result};
 use super::scalar::{DateTime, TimeZone};
 use super::scope::Scope;
+use crate::domain::excerpt::excerpt;
 use crate::domain::window::{self, Window};
 use crate::store::page::PageRequest;
 
@@ -118,6 +119,7 @@ impl PageArgs {
             let Some(cursor) = cursor else { return Ok(None) };
             let position = C::decode(&cursor).filter(&belongs);
             position.map(Some).ok_or_else(|| {
+                let cursor = excerpt(&cursor);
                 Failure::bad_input(name, format!("`{cursor}` is no cursor of this list and order"))
             })
         };

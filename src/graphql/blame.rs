@@ -1,31 +1,54 @@
 //! Which argument a value stands for, since async-graphql's errors of values tell only the place.
 
-use async_graphql::Pos;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{Selection, SelectionSet};
+use async_graphql::{Name, Pos};
 
-/// The name of the argument whose value stands at `position` of the text of a request.
-pub fn argument_at(query: &str, position: Pos) -> Option<String> {
-    let document = parse_query(query).ok()?;
-    let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set);
-    let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set);
-    operations.chain(fragments).find_map(|set| argument_in(&set.node, position))
+/// The arguments of a request's text, looked for when the first of its errors asks.
+pub struct Blame<'a> {
+    query: &'a str,
+    arguments: OnceCell<HashMap<Pos, Name>>,
 }
 
-fn argument_in(set: &SelectionSet, position: Pos) -> Option<String> {
-    set.items.iter().find_map(|selection| match &selection.node {
-        Selection::Field(field) => {
-            let mut arguments = field.node.arguments.iter();
-            let found = arguments.find(|(_, value)| value.pos == position);
-            found
-                .map(|(name, _)| name.node.to_string())
-                .or_else(|| argument_in(&field.node.selection_set.node, position))
+impl<'a> Blame<'a> {
+    pub fn of(query: &'a str) -> Self {
+        Self { query, arguments: OnceCell::new() }
+    }
+
+    /// The name of the argument whose value stands at `position`.
+    pub fn argument_at(&self, position: Pos) -> Option<String> {
+        let arguments = self.arguments.get_or_init(|| arguments(self.query));
+        arguments.get(&position).map(ToString::to_string)
+    }
+}
+
+/// By the places of their values.
+fn arguments(query: &str) -> HashMap<Pos, Name> {
+    let mut found = HashMap::new();
+    if let Ok(document) = parse_query(query) {
+        let operations =
+            document.operations.iter().map(|(_, operation)| &operation.node.selection_set);
+        let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set);
+        operations.chain(fragments).for_each(|set| add(&set.node, &mut found));
+    }
+    found
+}
+
+fn add(set: &SelectionSet, found: &mut HashMap<Pos, Name>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => {
+                let arguments = field.node.arguments.iter();
+                found.extend(arguments.map(|(name, value)| (value.pos, name.node.clone())));
+                add(&field.node.selection_set.node, found);
+            }
+            Selection::InlineFragment(fragment) => add(&fragment.node.selection_set.node, found),
+            Selection::FragmentSpread(_) => {}
         }
-        Selection::InlineFragment(fragment) => {
-            argument_in(&fragment.node.selection_set.node, position)
-        }
-        Selection::FragmentSpread(_) => None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -35,7 +58,8 @@ mod tests {
     #[test]
     fn the_argument_at_a_place_is_named() {
         let query = "{ a { b(x: 1, y: $v) } ... on Q { c(z: \"t\") } }";
-        let at = |column| argument_at(query, Pos { line: 1, column });
+        let blame = Blame::of(query);
+        let at = |column| blame.argument_at(Pos { line: 1, column });
         assert_eq!(at(12).as_deref(), Some("x"));
         assert_eq!(at(18).as_deref(), Some("y"));
         assert_eq!(at(40).as_deref(), Some("z"));

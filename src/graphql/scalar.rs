@@ -5,6 +5,7 @@ use chrono::{DateTime as ChronoDateTime, Datelike, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::duration;
+use crate::domain::excerpt::excerpt;
 
 /// An instant, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +18,13 @@ impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let text = text(value)?;
         let at = ChronoDateTime::parse_from_rfc3339(&text).map_err(|_| {
+            let text = excerpt(&text);
             bad(format!("`{text}` is not an instant in RFC 3339 such as 2026-03-01T12:00:00Z"))
         })?;
         let at = ChronoDateTime::from_timestamp_micros(at.timestamp_micros());
         at.filter(|at| (1..=9999).contains(&at.year()))
             .map(Self)
-            .ok_or_else(|| bad(format!("`{text}` is not in the years 1 to 9999")))
+            .ok_or_else(|| bad(format!("`{}` is not in the years 1 to 9999", excerpt(&text))))
     }
 
     fn to_value(&self) -> Value {
@@ -78,7 +80,10 @@ impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
         let name = text(value)?;
         let zone = name.parse().map(Self);
-        zone.map_err(|_| bad(format!("`{name}` is not an IANA time zone such as Asia/Shanghai")))
+        zone.map_err(|_| {
+            let name = excerpt(&name);
+            bad(format!("`{name}` is not an IANA time zone such as Asia/Shanghai"))
+        })
     }
 
     fn to_value(&self) -> Value {
@@ -98,7 +103,7 @@ impl ScalarType for BigInt {
             Value::Number(number) if number.as_i64().is_some() => {
                 Ok(Self(number.as_i64().unwrap_or_default()))
             }
-            other => Err(bad(format!("{other} is not a whole number"))),
+            other => Err(bad(format!("{} is not a whole number", excerpt(&other.to_string())))),
         }
     }
 
@@ -110,7 +115,7 @@ impl ScalarType for BigInt {
 fn text<T: InputType>(value: Value) -> Result<String, InputValueError<T>> {
     match value {
         Value::String(text) => Ok(text),
-        other => Err(bad(format!("{other} is not a string"))),
+        other => Err(bad(format!("{} is not a string", excerpt(&other.to_string())))),
     }
 }
 

@@ -11,14 +11,18 @@ use crate::config::GraphqlConfig;
 
 pub type CallscopeSchema = Schema<Query, Mutation, EmptySubscription>;
 
-/// The schema with the limits of `config`.
+/// The schema as `config` has it. What a document may ask for is checked before (`super::limit`); the
+/// levels of selections too, which async-graphql bounds at 32 otherwise.
 pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+    let schema = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .register_output_type::<Node>()
-        .limit_depth(config.max_depth as usize)
-        .limit_complexity(config.max_complexity as usize)
-        .limit_aliases(config.max_aliases as usize)
-        .finish()
+        .limit_recursive_depth(config.max_nesting as usize);
+    if config.introspection {
+        schema.finish()
+    } else {
+        // The hints of errors tell names too.
+        schema.disable_introspection().disable_suggestions().finish()
+    }
 }
 
 /// The schema in GraphQL's own language, as it is committed in `schema.graphql`.

@@ -11,7 +11,7 @@ use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
-use crate::config::GraphqlConfig;
+use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
@@ -26,6 +26,7 @@ pub struct Services {
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
     pub config: Arc<GraphqlConfig>,
+    pub server: Arc<ServerConfig>,
 }
 
 /// Who asks, and when.

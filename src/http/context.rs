@@ -11,6 +11,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::address::client_address;
 use super::problem::Problem;
 use super::router::AppState;
 use super::session::session_cookie;
@@ -46,7 +47,9 @@ pub(super) async fn attach(
         Err(_) => return Problem::unauthenticated().into_response(),
     };
     let id = next_request_id().into();
-    request.extensions_mut().insert(RequestContext { id, address: peer.ip(), caller });
+    let trusts_proxy = state.services.server.trust_forwarded_for;
+    let address = client_address(request.headers(), peer.ip(), trusts_proxy);
+    request.extensions_mut().insert(RequestContext { id, address, caller });
     next.run(request).await
 }
 

@@ -2,7 +2,7 @@
 //! and answered; each of these has a file of its own.
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, Response, ServerError};
+use async_graphql::{Request, Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,11 +11,11 @@ use super::context::RequestContext;
 use super::negotiate::{MediaType, accepted};
 use super::problem::Problem;
 use super::read;
-use super::respond::{Outcome, finish_error, into_http, with_code};
+use super::respond::{Outcome, finish_errors, into_http, with_code};
 use super::router::AppState;
 use crate::domain::access::Caller;
 use crate::error::Error;
-use crate::graphql::nesting::is_too_deep;
+use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 
 type HttpResult = Result<axum::response::Response, Problem>;
@@ -28,8 +28,10 @@ pub(super) async fn get(
     let media_type = negotiate(request.headers())?;
     admit(&context)?;
     let mut request = read::from_url(request.uri())?;
-    if let Ok(operation) = operation_type(&mut request)
-        && operation != OperationType::Query
+    let _room = state.admission.enter()?;
+    let name = request.operation_name.clone();
+    if let Ok(document) = parse(&state.limits, &mut request)
+        && operation_type(document, name.as_deref()) != OperationType::Query
     {
         let message = "only queries can be sent by GET; send this operation by POST";
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
@@ -45,6 +47,7 @@ pub(super) async fn post(
     let media_type = negotiate(request.headers())?;
     admit(&context)?;
     let request = read::from_body(request).await?;
+    let _room = state.admission.enter()?;
     Ok(answer(&state, &context, request, media_type).await)
 }
 
@@ -64,23 +67,42 @@ fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
 }
 
 /// Parses the document, which is kept in the request.
-fn parse(request: &mut Request) -> Result<&ExecutableDocument, ServerError> {
-    if is_too_deep(&request.query) {
-        return Err(ServerError::new("the document nests too deeply to be read", None));
-    }
+fn parse<'a>(
+    limits: &Limits,
+    request: &'a mut Request,
+) -> Result<&'a ExecutableDocument, ServerError> {
+    limits.check_text(&request.query)?;
     request.parsed_query()
 }
 
 /// The kind of the operation that would run.
-fn operation_type(request: &mut Request) -> Result<OperationType, ServerError> {
-    let name = request.operation_name.clone();
-    let document = parse(request)?;
+fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> OperationType {
     let mut operations = document.operations.iter();
-    let operation = operations.find(|(operation, _)| match &name {
+    let operation = operations.find(|(operation, _)| match name {
         Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
         None => true,
     });
-    Ok(operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty))
+    operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty)
+}
+
+/// Parses the document and refuses what exceeds a limit.
+fn prepare(
+    limits: &Limits,
+    request: &mut Request,
+    outcome: &mut Outcome,
+) -> Result<(), ServerError> {
+    let name = request.operation_name.clone();
+    let variables = std::mem::take(&mut request.variables);
+    let document = parse(limits, request)?;
+    outcome.kind = match operation_type(document, name.as_deref()) {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    let measured = limits.measure(document, name.as_deref(), &variables);
+    request.variables = variables;
+    outcome.cost = measured?;
+    outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))
 }
 
 async fn answer(
@@ -91,20 +113,15 @@ async fn answer(
 ) -> axum::response::Response {
     let mut outcome = Outcome { operation: request.operation_name.clone(), ..Outcome::default() };
     let mut without_data = StatusCode::BAD_REQUEST;
-    let response = match operation_type(&mut request) {
+    let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
+    let mut response = match prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
-        Ok(kind) => {
-            outcome.kind = match kind {
-                OperationType::Query => "query",
-                OperationType::Mutation => "mutation",
-                OperationType::Subscription => "subscription",
-            };
+        Ok(()) => {
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
             match tokio::time::timeout(state.timeout, running).await {
                 Ok(mut response) => {
-                    let finish = |error| finish_error(error, &query, &context.id);
-                    response.errors.iter_mut().for_each(finish);
+                    finish_errors(&mut response, &query, &context.id);
                     response
                 }
                 Err(_) => {
@@ -115,6 +132,10 @@ async fn answer(
             }
         }
     };
+    if let Some(cost) = outcome.cost.filter(|_| tells_cost) {
+        let told = value!({ "requested": cost, "maximum": state.limits.max_cost() });
+        response.extensions.insert("cost".to_owned(), told);
+    }
     outcome.add_codes(&response);
     let mut answer = into_http(response, media_type, without_data);
     answer.extensions_mut().insert(outcome);

@@ -10,7 +10,13 @@ use serde_json::json;
 
 use super::negotiate::MediaType;
 use crate::error::Error;
-use crate::graphql::blame::argument_at;
+use crate::graphql::blame::Blame;
+
+/// Errors that a response tells.
+const MAX_ERRORS: usize = 100;
+
+/// Characters of the text of an error, which may repeat what the client sent.
+const MAX_MESSAGE: usize = 1000;
 
 /// What the log and the metrics tell of a GraphQL request; it stands in the extensions of its
 /// response.
@@ -22,6 +28,8 @@ pub(super) struct Outcome {
     pub kind: &'static str,
     /// The codes of its errors, each once.
     pub codes: Vec<String>,
+    /// What it was reckoned to cost, where that is known.
+    pub cost: Option<u64>,
 }
 
 impl Outcome {
@@ -49,7 +57,12 @@ pub(super) fn into_http(
     let refused =
         response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
     let mut answer = if refused {
-        Json(json!({ "errors": response.errors })).into_response()
+        let extensions = Some(&response.extensions).filter(|told| !told.is_empty());
+        let mut body = json!({ "errors": response.errors });
+        if let (Some(body), Some(extensions)) = (body.as_object_mut(), extensions) {
+            body.insert("extensions".to_owned(), json!(extensions));
+        }
+        Json(body).into_response()
     } else {
         GraphQLResponse::from(response).into_response()
     };
@@ -60,8 +73,26 @@ pub(super) fn into_http(
     answer
 }
 
-/// Gives every error its code. Faults of ours are logged here, once, and told by a request id alone.
-pub(super) fn finish_error(error: &mut ServerError, query: &str, request_id: &str) {
+/// Gives every error its code, and leaves out those that are too many to be of use.
+pub(super) fn finish_errors(response: &mut Response, query: &str, request_id: &str) {
+    let left_out = response.errors.len().saturating_sub(MAX_ERRORS);
+    response.errors.truncate(MAX_ERRORS);
+    let blame = Blame::of(query);
+    response.errors.iter_mut().for_each(|error| finish_error(error, &blame, request_id));
+    if left_out > 0 {
+        let message = format!("{left_out} more errors are not told");
+        let mut last = ServerError::new(message, None);
+        // At the place of the one before, so that it is an error of the request or of a field as well.
+        last.path = response.errors.last().map(|error| error.path.clone()).unwrap_or_default();
+        response.errors.push(with_code(last, "TOO_MANY_ERRORS"));
+    }
+}
+
+/// Gives an error its code. Faults of ours are logged here, once, and told by a request id alone.
+fn finish_error(error: &mut ServerError, blame: &Blame<'_>, request_id: &str) {
+    if let Some((end, _)) = error.message.char_indices().nth(MAX_MESSAGE) {
+        error.message.replace_range(end.., "…");
+    }
     match error.source::<Error>() {
         Some(Error::Internal(source)) => {
             tracing::error!(request_id, path = path_text(&error.path), %source, "internal error");
@@ -83,7 +114,7 @@ pub(super) fn finish_error(error: &mut ServerError, query: &str, request_id: &st
             // What follows a dot is the place within the argument, which the text tells.
             let named = named.and_then(|rest| rest.split(['"', '.']).next()).map(str::to_owned);
             let position = error.locations.first().copied().filter(|_| of_value);
-            let found = || position.and_then(|position| argument_at(query, position));
+            let found = || position.and_then(|position| blame.argument_at(position));
             if let Some(argument) = named.or_else(found) {
                 error.extensions.get_or_insert_default().set("argument", argument);
             }

@@ -10,10 +10,12 @@ use axum::response::Redirect;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::admission::{self, Admission};
 use super::context::{self, RequestContext};
 use super::{graphql, health, page, problem, session};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
+use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
 
@@ -21,6 +23,8 @@ use crate::graphql::scope::{Asking, Services};
 #[derive(Clone)]
 pub struct AppState {
     pub schema: CallscopeSchema,
+    pub limits: Limits,
+    pub admission: Arc<Admission>,
     pub services: Services,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
@@ -42,8 +46,9 @@ impl AppState {
 
 /// The layers run from the last one here to the first.
 pub fn router(state: AppState, max_body_bytes: usize) -> Router {
+    let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
     Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate))
         .route("/graphiql", get(page::graphiql))
         .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/schema.graphql", get(page::schema))

@@ -24,6 +24,7 @@ mod faults;
 mod http;
 mod imports;
 mod input_errors;
+mod limits;
 mod lists;
 mod migration;
 mod nodes;
@@ -51,6 +52,7 @@ fn main() {
         http::tests(),
         imports::tests(),
         input_errors::tests(),
+        limits::tests(),
         lists::tests(),
         migration::tests(),
         nodes::tests(),

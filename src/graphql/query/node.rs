@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, Object};
 
 use super::api_key;
+use crate::domain::excerpt::excerpt;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::loader::call::CallOf;
@@ -54,7 +55,8 @@ async fn find(scope: &Scope, argument: &'static str, id: &str) -> Result<Option<
         }
         Some(NodeId::ApiKey(id)) => api_key::find(scope, &id).await?.map(Node::ApiKey),
         None => {
-            return Err(Failure::bad_input(argument, format!("`{id}` is no id of this server")));
+            let message = format!("`{}` is no id of this server", excerpt(id));
+            return Err(Failure::bad_input(argument, message));
         }
     })
 }

@@ -4,7 +4,7 @@ use async_graphql::{Context, Object};
 
 use crate::graphql::scalar::{DateTime, TimeZone};
 use crate::graphql::scope::scope;
-use crate::graphql::types::server_info::ServerInfo;
+use crate::graphql::types::server_info::{ServerInfo, ServerLimits};
 use crate::graphql::types::viewer::{AccessScope, Viewer};
 
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl ServerQuery {
             database: scope.db().dialect().name(),
             now: DateTime(scope.now),
             time_zone: TimeZone(scope.config().time_zone),
-            limits: scope.config().into(),
+            limits: ServerLimits::new(scope.config(), &scope.services.server),
         }
     }
 

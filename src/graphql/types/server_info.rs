@@ -2,8 +2,8 @@
 
 use async_graphql::SimpleObject;
 
-use crate::config::GraphqlConfig;
-use crate::graphql::scalar::{DateTime, Duration, TimeZone};
+use crate::config::{GraphqlConfig, ServerConfig};
+use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
 
 /// What this server is and what it allows.
 #[derive(SimpleObject)]
@@ -27,30 +27,66 @@ pub struct ServerLimits {
     max_page_size: i32,
     /// The items of a list where neither is given.
     default_page_size: i32,
-    /// How deep fields may nest.
+    /// The largest body of a request, in bytes (`PAYLOAD_TOO_LARGE`).
+    max_body_bytes: BigInt,
+    /// The longest document, in bytes (`DOCUMENT_TOO_LARGE`).
+    max_document_bytes: i32,
+    /// How many tokens a document may have (`TOO_MANY_TOKENS`).
+    max_tokens: i32,
+    /// How deep the brackets of a document may nest, and its selections where fragments are spread
+    /// (`NESTING_TOO_DEEP`).
+    max_nesting: i32,
+    /// How many selections the operations and fragments of a document may have in all, each fragment
+    /// counted wherever it is spread (`FRAGMENTS_TOO_LARGE`).
+    max_expanded_selections: i32,
+    /// How many directives a document may have in all (`TOO_MANY_DIRECTIVES`).
+    max_directives: i32,
+    /// How many fields an operation may have at its root (`TOO_MANY_ROOT_FIELDS`).
+    max_root_fields: i32,
+    /// How deep fields may nest (`DEPTH_EXCEEDED`).
     max_depth: i32,
-    /// How many fields a query may select in all.
+    /// How much an operation may cost (`COST_EXCEEDED`): 1 for each field of each item of a list, as
+    /// many as `first` or `last` says, and for each SQL statement a number that grows with its work.
+    /// A request with the extension `cost: true` is told its cost in `extensions.cost`.
     max_complexity: i32,
-    /// How many aliases a query may use.
+    /// How many aliases an operation may use (`TOO_MANY_ALIASES`).
     max_aliases: i32,
-    /// How long a request may take.
+    /// How long a request may take (`TIMEOUT`).
     timeout: Duration,
+    /// How many requests are answered at the same time (`SERVER_BUSY`).
+    max_concurrent_requests: i32,
+    /// How many requests a token, or an address without one, may send in a minute (`RATE_LIMITED`);
+    /// null where there is no limit.
+    max_requests_per_minute: Option<i32>,
     /// How many calls or errors one mutation may record.
     max_record_batch: i32,
+    /// Whether the schema can be asked for (`INTROSPECTION_DISABLED`).
+    introspection: bool,
 }
 
-impl From<&GraphqlConfig> for ServerLimits {
-    fn from(config: &GraphqlConfig) -> Self {
+impl ServerLimits {
+    pub fn new(config: &GraphqlConfig, server: &ServerConfig) -> Self {
         let int = |limit: u32| i32::try_from(limit).unwrap_or(i32::MAX);
-        let timeout = i64::try_from(config.timeout_seconds).unwrap_or(i64::MAX / 1000);
+        let long = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX / 1000);
+        let per_minute = server.max_requests_per_minute;
         Self {
             max_page_size: int(config.max_page_size),
             default_page_size: int(config.default_page_size.min(config.max_page_size)),
+            max_body_bytes: BigInt(long(server.max_body_bytes)),
+            max_document_bytes: int(config.max_document_bytes),
+            max_tokens: int(config.max_tokens),
+            max_nesting: int(config.max_nesting),
+            max_expanded_selections: int(config.max_expanded_selections),
+            max_directives: int(config.max_directives),
+            max_root_fields: int(config.max_root_fields),
             max_depth: int(config.max_depth),
             max_complexity: int(config.max_complexity),
             max_aliases: int(config.max_aliases),
-            timeout: Duration(chrono::TimeDelta::seconds(timeout)),
+            timeout: Duration(chrono::TimeDelta::seconds(long(config.timeout_seconds))),
+            max_concurrent_requests: int(server.max_concurrent_requests),
+            max_requests_per_minute: (per_minute > 0).then(|| int(per_minute)),
             max_record_batch: int(config.max_record_batch),
+            introspection: config.introspection,
         }
     }
 }

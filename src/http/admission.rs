@@ -1,0 +1,70 @@
+//! Who may come in now: so many requests at the same time, and so many in a minute for each caller.
+//! What is too much is refused at once, since a queue would only fill.
+
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::context::RequestContext;
+use super::problem::Problem;
+use super::rate::{Rate, Sender};
+use super::router::AppState;
+use crate::config::ServerConfig;
+use crate::domain::access::{Caller, Scopes};
+
+/// What admits requests; one for the whole server.
+pub struct Admission {
+    room: Semaphore,
+    rate: Option<Rate>,
+}
+
+impl Admission {
+    pub fn new(config: &ServerConfig) -> Self {
+        let per_minute = config.max_requests_per_minute;
+        Self {
+            room: Semaphore::new(config.max_concurrent_requests as usize),
+            rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
+        }
+    }
+
+    /// Room for one request, to be kept until it is answered. It is taken when the body was read:
+    /// bodies that come slowly must not keep others out.
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.room.try_acquire().map_err(|_| {
+            let message = "the server answers as many requests as it can; try again soon";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
+                .retry_after(Duration::from_secs(1))
+        })
+    }
+}
+
+/// Refuses callers that come too often, before their requests are read.
+pub(super) async fn limit_rate(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(rate) = &state.admission.rate
+        && let Err(wait) = rate.take(sender(&context), Instant::now())
+    {
+        let message =
+            "this is one request too many; the header Retry-After says when to come again";
+        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
+        return refusal.retry_after(wait).into_response();
+    }
+    next.run(request).await
+}
+
+fn sender(context: &RequestContext) -> Sender {
+    let anonymous = Caller::anonymous(Scopes::NONE).name;
+    match context.caller.name == anonymous {
+        true => Sender::of(context.address),
+        false => Sender::Token(context.caller.name.clone()),
+    }
+}

@@ -1,0 +1,612 @@
+//! What a request may not exceed: exactly at a limit it is answered, one beyond it is refused with the
+//! code of the limit, the numbers, and no data.
+
+use std::time::{Duration, Instant};
+
+use callscope::app::Config;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::http::INTROSPECTION;
+use super::input_errors::{lock, unlock};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    documents_may_be_so_long.only(&[Kind::Sqlite]),
+    documents_may_have_so_many_tokens.only(&[Kind::Sqlite]),
+    names_may_be_so_long.only(&[Kind::Sqlite]),
+    brackets_may_nest_so_deep.only(&[Kind::Sqlite]),
+    fragments_may_nest_so_deep.only(&[Kind::Sqlite]),
+    fragments_may_expand_so_far.only(&[Kind::Sqlite]),
+    a_fragment_within_itself_is_refused.only(&[Kind::Sqlite]),
+    directives_may_be_so_many.only(&[Kind::Sqlite]),
+    fields_at_the_root_may_be_so_many.only(&[Kind::Sqlite]),
+    aliases_may_be_so_many.only(&[Kind::Sqlite]),
+    fields_may_nest_so_deep.only(&[Kind::Sqlite]),
+    an_operation_may_cost_so_much.only(&[Kind::Sqlite]),
+    a_list_costs_what_first_says.only(&[Kind::Sqlite]),
+    the_cost_is_told_when_asked_for.only(&[Kind::Sqlite]),
+    only_the_operation_that_runs_counts.only(&[Kind::Sqlite]),
+    useful_queries_pass_the_defaults.only(&[Kind::Sqlite]),
+    what_would_keep_the_server_busy_is_refused.only(&[Kind::Sqlite]),
+    errors_are_told_up_to_a_number.only(&[Kind::Sqlite]),
+    introspection_can_be_switched_off.only(&[Kind::Sqlite]),
+    requests_at_the_same_time_may_be_so_many.only(&[Kind::Postgres, Kind::MariaDb]),
+    requests_of_an_address_may_be_so_many.only(&[Kind::Sqlite]),
+    every_limit_is_told.only(&[Kind::Sqlite]),
+}
+
+/// What the statement of a page, and of a few rows, costs.
+const PAGE: u64 = 500;
+const LOOKUP: u64 = 200;
+
+const CHEAP: &str = "serverInfo { version }";
+
+async fn app(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> TestApp {
+    TestApp::start_with(database, change).await
+}
+
+/// The extensions of the error of a request that is refused.
+async fn refusal(app: &TestApp, query: &str) -> Value {
+    let response = app.graphql(query).await;
+    let errors = response["errors"].as_array();
+    let shown: String = query.chars().take(200).collect();
+    let errors = errors.unwrap_or_else(|| panic!("no error of {shown}: {response:#}"));
+    assert!(errors.len() == 1 && response.get("data").is_none(), "{shown}: {response:#}");
+    errors[0]["extensions"].clone()
+}
+
+/// `taken` is answered, and `refused` exceeds `limit` by one.
+async fn at_most(app: &TestApp, code: &str, limit: u64, taken: &str, refused: &str) {
+    app.data(taken).await;
+    let told = json!({ "code": code, "limit": limit, "actual": limit + 1 });
+    assert_eq!(refusal(app, refused).await, told, "{}", &refused[..refused.len().min(300)]);
+    // As GraphQL over HTTP wants it.
+    let strict = "application/graphql-response+json";
+    let request = app.client().post(app.url("/graphql")).header("Accept", strict);
+    let response = request.json(&json!({ "query": refused })).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+async fn documents_may_be_so_long(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_document_bytes = 300).await;
+    let document = |bytes: usize| format!("{{ {CHEAP} }}{:bytes$}", "", bytes = bytes - 26);
+    at_most(&app, "DOCUMENT_TOO_LARGE", 300, &document(300), &document(301)).await;
+}
+
+async fn documents_may_have_so_many_tokens(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_tokens = 10).await;
+    let taken = "{,,a: serverInfo { version, now,,, database } } # not, these";
+    let refused = "{ a: serverInfo { version now database timeZone } }";
+    at_most(&app, "TOO_MANY_TOKENS", 10, taken, refused).await;
+}
+
+async fn names_may_be_so_long(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = |length: usize| format!("{{ {}: {CHEAP} }}", "a".repeat(length));
+    at_most(&app, "NAME_TOO_LONG", 200, &query(200), &query(201)).await;
+}
+
+async fn brackets_may_nest_so_deep(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_nesting = 20).await;
+    let inline =
+        |times: usize| format!("{{ {} {CHEAP} {} }}", "... {".repeat(times), "}".repeat(times));
+    at_most(&app, "NESTING_TOO_DEEP", 20, &inline(18), &inline(19)).await;
+    // Such as would overflow the stack of the parser.
+    for literal in ["[", "{x:", "[{x:"] {
+        let literal = literal.repeat(10_000);
+        let refused = format!("{{ errorLogs(filter: {literal}) {{ totalCount }} }}");
+        assert_eq!(refusal(&app, &refused).await["code"], "NESTING_TOO_DEEP");
+    }
+    // As deep as can be allowed.
+    let app = TestApp::start_with(&database, |config| config.graphql.max_nesting = 64).await;
+    app.data(&inline(62)).await;
+    let literal = format!("{}1{}", "[{x:".repeat(31), "}]".repeat(31));
+    let invalid = format!("{{ errorLogs(filter: {literal}) {{ totalCount }} }}");
+    let response = app.graphql(&invalid).await;
+    assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{response:#}");
+}
+
+/// A chain of fragments, of which each spreads the next, and the last selects something.
+fn chain(length: usize) -> String {
+    let link = |number| {
+        let next =
+            if number + 1 == length { CHEAP.to_owned() } else { format!("...f{}", number + 1) };
+        format!("fragment f{number} on Query {{ {next} }}")
+    };
+    (0..length).map(link).collect()
+}
+
+async fn fragments_may_nest_so_deep(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_nesting = 20).await;
+    let spread = |length| format!("{{ ...f0 }} {}", chain(length));
+    at_most(&app, "NESTING_TOO_DEEP", 20, &spread(18), &spread(19)).await;
+    // Those that nothing spreads, too, and however long the chain is.
+    let unused = format!("{{ {CHEAP} }} {}", chain(100));
+    assert_eq!(refusal(&app, &unused).await["code"], "NESTING_TOO_DEEP");
+    let app = TestApp::start_with(&database, |config| {
+        config.graphql.max_document_bytes = 1_000_000;
+        config.graphql.max_tokens = 100_000;
+        config.graphql.max_expanded_selections = 100_000;
+        config.graphql.max_nesting = 64;
+    })
+    .await;
+    assert_eq!(refusal(&app, &spread(10_000)).await["code"], "NESTING_TOO_DEEP");
+    app.data(&spread(62)).await;
+}
+
+async fn fragments_may_expand_so_far(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_expanded_selections = 16).await;
+    // Two spreads and one field in each fragment.
+    let fragment = "fragment f on ServerInfo { version now }";
+    let taken =
+        format!("{{ serverInfo {{ ...f ...f ...f version version version version }} }} {fragment}");
+    let refused = taken.replacen("version", "__typename version", 1);
+    at_most(&app, "FRAGMENTS_TOO_LARGE", 16, &taken, &refused).await;
+    // 740 bytes that would take seconds.
+    let app = TestApp::start(&database).await;
+    let link = |n| format!("fragment f{n} on Query {{ ...f{0} ...f{0} }}", n + 1);
+    let doubling: String = (0..30).map(link).collect();
+    let doubling = format!("{{ ...f0 }} {doubling} fragment f30 on Query {{ __typename }}");
+    let began = Instant::now();
+    let told = refusal(&app, &doubling).await;
+    assert_eq!(told["code"], "FRAGMENTS_TOO_LARGE");
+    assert!(
+        told["actual"].as_u64().unwrap() > 1 << 30 && began.elapsed() < Duration::from_secs(20)
+    );
+    // A variable that many operations reach is looked at for each.
+    let uses = "$v,".repeat(200);
+    let fragment = format!("fragment f on Query {{ nodes(ids: [{uses}]) {{ id }} }}");
+    let operations: String = (0..30).map(|n| format!("query q{n} {{ ...f }} ")).collect();
+    let told = refusal(&app, &format!("{operations}{fragment}")).await;
+    assert_eq!(told["code"], "FRAGMENTS_TOO_LARGE");
+}
+
+async fn a_fragment_within_itself_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for query in [
+        "{ ...a } fragment a on Query { ...a }",
+        "{ ...a } fragment a on Query { ...b } fragment b on Query { serverInfo { version } ...a }",
+        "{ serverInfo { version } } fragment a on Query { ...b } fragment b on Query { ...a }",
+        "{ callDetails(period: LAST_HOUR) { nodes { ...c } } }
+         fragment c on Call { apiKey { calls(period: LAST_HOUR) { nodes { ...c } } } }",
+    ] {
+        assert_eq!(refusal(&app, query).await, json!({ "code": "GRAPHQL_VALIDATION_FAILED" }));
+    }
+}
+
+async fn directives_may_be_so_many(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_directives = 3).await;
+    let skip = "@skip(if: false)";
+    let taken = format!(
+        "{{ serverInfo {skip} {{ ...f {skip} }} }} fragment f on ServerInfo {{ now {skip} }}"
+    );
+    let refused = taken.replace("...f", "... @include(if: true) { version } ...f");
+    at_most(&app, "TOO_MANY_DIRECTIVES", 3, &taken, &refused).await;
+    let app = TestApp::start(&database).await;
+    for many in
+        ["@a".repeat(1000), format!("@skip(if: {})", "true) @skip(if: ".repeat(99) + "true")]
+    {
+        let told = refusal(&app, &format!("{{ __typename {many} }}")).await;
+        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
+        let told = refusal(&app, &format!("query {many} {{ __typename }}")).await;
+        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
+        let told = refusal(&app, &format!("query($v: Int {many}) {{ __typename }}")).await;
+        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
+    }
+}
+
+async fn fields_at_the_root_may_be_so_many(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_root_fields = 4).await;
+    let taken = format!(
+        "{{ __typename ... {{ {CHEAP} }} ...f }} fragment f on Query {{ a: __typename {CHEAP} }}"
+    );
+    let refused = taken.replacen("__typename", "__typename __typename", 1);
+    at_most(&app, "TOO_MANY_ROOT_FIELDS", 4, &taken, &refused).await;
+}
+
+async fn aliases_may_be_so_many(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_aliases = 3).await;
+    let taken =
+        "{ a: serverInfo { ...f } b: serverInfo { version } } fragment f on ServerInfo { c: now }";
+    let refused = taken.replace("{ version }", "{ ...f }");
+    at_most(&app, "TOO_MANY_ALIASES", 3, taken, &refused).await;
+    let app = app_with_defaults(&database).await;
+    let aliases =
+        |many: usize| -> String { (0..many).map(|n| format!("a{n}: {CHEAP} ")).collect() };
+    let query = |many| format!("{{ {} }}", aliases(many));
+    at_most(&app, "TOO_MANY_ROOT_FIELDS", 50, &query(50), &query(51)).await;
+}
+
+async fn app_with_defaults(database: &TestDatabase) -> TestApp {
+    TestApp::start(database).await
+}
+
+async fn fields_may_nest_so_deep(database: TestDatabase) {
+    let app = app(&database, |config| config.graphql.max_depth = 4).await;
+    let taken = "{ errorLogs { nodes { ...f } } } fragment f on ErrorLog { apiKey { id } }";
+    let refused = taken.replace("{ id }", "{ counts(period: LAST_HOUR) { total } }");
+    at_most(&app, "DEPTH_EXCEEDED", 4, taken, &refused).await;
+    // What leads back to where it began.
+    let app = app_with_defaults(&database).await;
+    let around = "apiKey { errorLogs(first: 1) { nodes { ".repeat(6);
+    let query = format!("{{ errorLogs {{ nodes {{ {around} id {} }} }} }}", "} } }".repeat(6));
+    assert_eq!(refusal(&app, &query).await["code"], "DEPTH_EXCEEDED");
+}
+
+/// The cost of a query, as the server tells it.
+async fn cost(app: &TestApp, query: &str, variables: Value) -> u64 {
+    let body = json!({ "query": query, "variables": variables, "extensions": { "cost": true } });
+    let response = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+    let response: Value = response.json().await.unwrap();
+    response["extensions"]["cost"]["requested"].as_u64().unwrap_or_else(|| panic!("{response:#}"))
+}
+
+async fn an_operation_may_cost_so_much(database: TestDatabase) {
+    let query = "{ errorLogs(first: 10) { nodes { id model } } }";
+    let app = app_with_defaults(&database).await;
+    // The statement, `errorLogs`, `nodes`, and ten rows of two fields.
+    assert_eq!(cost(&app, query, json!({})).await, PAGE + 2 + 10 * 3);
+    let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 532).await;
+    let refused = query.replace("nodes", "__typename nodes");
+    at_most(&app, "COST_EXCEEDED", 532, query, &refused).await;
+    assert_eq!(app.statements(query).await, 1);
+    let refused = query.replace("10", "1000");
+    assert_eq!(refusal(&app, &refused).await["actual"], PAGE + 2 + 1000 * 3);
+}
+
+async fn a_list_costs_what_first_says(database: TestDatabase) {
+    let app = app_with_defaults(&database).await;
+    let page = async |query: &str, variables: Value| {
+        (cost(&app, query, variables).await - PAGE - 2).checked_div(2).unwrap()
+    };
+    let list = |arguments: &str| format!("{{ errorLogs({arguments}) {{ nodes {{ id }} }} }}");
+    assert_eq!(page(&list("orderBy: NEWEST_FIRST"), json!({})).await, 50);
+    assert_eq!(page(&list("first: 7"), json!({})).await, 7);
+    assert_eq!(page(&list("last: 8"), json!({})).await, 8);
+    let variable = |kind: &str| format!("query($n: {kind}) {}", list("first: $n"));
+    assert_eq!(page(&variable("Int"), json!({ "n": 9 })).await, 9);
+    assert_eq!(page(&variable("Int = 11"), json!({})).await, 11);
+    assert_eq!(page(&variable("Int"), json!({})).await, 50);
+    // More than the largest page is refused when it is read.
+    assert_eq!(page(&list("first: 2000000"), json!({})).await, 1000);
+    assert_eq!(page(&list("first: -5"), json!({})).await, 0);
+    // Wherever fragments are, the rows multiply what they hold.
+    let plain =
+        "{ callDetails(period: LAST_HOUR, first: 20) { totalCount nodes { id apiKey { id } } } }";
+    let fragments = "{ callDetails(period: LAST_HOUR, first: 20) { ...list } }
+        fragment list on CallConnection { totalCount nodes { ... on Call { id ...key } } }
+        fragment key on Call { apiKey { id } }";
+    assert_eq!(cost(&app, plain, json!({})).await, cost(&app, fragments, json!({})).await);
+    assert_eq!(cost(&app, plain, json!({})).await, PAGE + 1 + 501 + 1 + 20 * 4);
+    let edges = "{ callDetails(period: LAST_HOUR, first: 20) { edges { cursor node { id } } } }";
+    assert_eq!(cost(&app, edges, json!({})).await, PAGE + 1 + 1 + 20 * 4);
+    let ids = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    assert_eq!(cost(&app, ids, json!({ "ids": ["call_1", "call_2"] })).await, LOOKUP + 1 + 2 * 2);
+    assert_eq!(cost(&app, "{ nodes(ids: [\"call_1\"]) { id } }", json!({})).await, LOOKUP + 1 + 2);
+    // A list within a list.
+    let keys =
+        "{ apiKeys(first: 3) { nodes { calls(period: LAST_HOUR, first: 5) { nodes { id } } } } }";
+    assert_eq!(cost(&app, keys, json!({})).await, 2 * PAGE + 2 + 3 * (1 + 51 + 1 + 5 * 2));
+}
+
+async fn the_cost_is_told_when_asked_for(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 5).await;
+    let send = async |query: &str, extensions: Value| -> Value {
+        let body = json!({ "query": query, "extensions": extensions });
+        let response = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+        response.json().await.unwrap()
+    };
+    let query = "{ serverInfo { version } }";
+    let response = send(query, json!({ "cost": true })).await;
+    assert_eq!(response["extensions"], json!({ "cost": { "requested": 2, "maximum": 5 } }));
+    assert!(response["data"]["serverInfo"].is_object());
+    for extensions in [json!({}), Value::Null, json!({ "cost": false }), json!({ "cost": 1 })] {
+        assert!(send(query, extensions).await.get("extensions").is_none());
+    }
+    // Of what is refused, too.
+    let response = send("{ errorLogs { totalCount } }", json!({ "cost": true })).await;
+    assert_eq!(response["extensions"]["cost"], json!({ "requested": 1002, "maximum": 5 }));
+    assert_eq!(response["errors"][0]["extensions"]["code"], "COST_EXCEEDED");
+    let get = [("query", query), ("extensions", "{\"cost\":true}")];
+    let response = app.client().get(app.url("/graphql")).query(&get).send().await.unwrap();
+    let response: Value = response.json().await.unwrap();
+    assert_eq!(response["extensions"]["cost"]["requested"], 2);
+}
+
+async fn only_the_operation_that_runs_counts(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.graphql.max_complexity = 5;
+        config.graphql.max_aliases = 1;
+    })
+    .await;
+    let query = "query A { serverInfo { version } } query B { a: errorLogs { b: totalCount } }";
+    let send = async |name: &str| -> Value {
+        let body = json!({ "query": query, "operationName": name });
+        let response = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+        response.json().await.unwrap()
+    };
+    assert!(send("A").await["data"]["serverInfo"].is_object());
+    assert_eq!(send("B").await["errors"][0]["extensions"]["code"], "TOO_MANY_ALIASES");
+    assert_eq!(send("C").await["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED");
+}
+
+/// One of everything that a page of an overview shows.
+const DASHBOARD: &str = "
+query Dashboard($day: Period = LAST_24_HOURS) {
+  usageStats { ...windows currentMonth { ...counts } last(duration: \"P7D\") { ...counts } }
+  callSeries(period: $day) { start end counts { ...counts } latency { ...latency } }
+  models: callGroups(by: [MODEL], period: $day) { model counts { ...counts } latency { ...latency } }
+  codes: callGroups(by: [STATUS_CODE], period: $day) { statusCode counts { ...counts } }
+  keys: callGroups(by: [API_KEY], period: $day, filter: { status: FAILURE }) { apiKey { id masked } counts { ...counts } }
+  errorGroups(by: [ERROR_CODE, MODEL]) { errorCode model count firstSeenAt lastSeenAt latest { message } }
+  callDetails(period: $day, first: 100) {
+    totalCount
+    nodes { id timestamp model status statusCode latencyMs apiKey { id masked } errorLog { id errorCode message } }
+    pageInfo { hasNextPage endCursor }
+  }
+  apiKeys(first: 50) { nodes { id masked lastSeenAt counts(period: $day) { ...counts } } }
+}
+fragment windows on UsageStats {
+  lastMinute { ...counts } lastHour { ...counts } last8Hours { ...counts } last24Hours { ...counts }
+}
+fragment counts on CallCounts { total success failure successRate }
+fragment latency on LatencyStats { count avg min p50 p90 p95 p99 max }
+";
+
+async fn useful_queries_pass_the_defaults(database: TestDatabase) {
+    let app = app_with_defaults(&database).await;
+    let most = app.data("{ serverInfo { limits { maxComplexity } } }").await;
+    let most = most["serverInfo"]["limits"]["maxComplexity"].as_u64().unwrap();
+    let call = "id databaseId timestamp model status statusCode latencyMs apiKey { id masked }";
+    let page = format!(
+        "{{ callDetails(period: LAST_24_HOURS, first: 1000) {{ totalCount edges {{ cursor node {{ {call}
+            errorLog {{ id databaseId timestamp model errorType errorCode message apiKey {{ id }} }} }} }} }} }}"
+    );
+    let keys = "{ apiKeys(first: 1000) { nodes { id masked counts(period: LAST_24_HOURS) { total success failure } } } }";
+    for query in [DASHBOARD, &page, keys, INTROSPECTION] {
+        app.data(query).await;
+        let cost = cost(&app, query, json!({})).await;
+        assert!(cost * 10 < most * 8, "{cost} of {most}: {query}");
+    }
+    let groups = |many: usize| {
+        let group = |n| {
+            format!(
+                "g{n}: callGroups(by: [MODEL], period: LAST_30_DAYS) {{ model latency {{ p95 }} }} "
+            )
+        };
+        format!("{{ {} }}", (0..many).map(group).collect::<String>())
+    };
+    app.data(&groups(4)).await;
+    for query in [
+        groups(50),
+        // The schema leads back to itself.
+        format!("{{ __schema {{ types {{ {} name {} }} }} }}", "fields { type { ".repeat(6), "} }".repeat(6)),
+        // So do calls and their keys.
+        "{ callDetails(period: LAST_30_DAYS, first: 1000) { nodes { apiKey { calls(period: LAST_30_DAYS, first: 1000) { nodes { id } } } } } }".into(),
+        // The same field again and again is answered again and again.
+        format!("{{ apiKeys(first: 1000) {{ nodes {{ counts(period: LAST_HOUR) {{ {} }} }} }} }}", "total ".repeat(500)),
+    ] {
+        assert_eq!(refusal(&app, &query).await["code"], "COST_EXCEEDED");
+    }
+}
+
+/// Documents that a validator could take long for, or make much of.
+fn hostile() -> Vec<String> {
+    let repeat =
+        |times: usize, text: &dyn Fn(usize) -> String| (0..times).map(text).collect::<String>();
+    let long = "x".repeat(190);
+    vec![
+        // Arguments of one field are compared with those of each other field of its name.
+        format!(
+            "{{ __typename({}) {} }}",
+            repeat(1000, &|n| format!("a{n}:1 ")),
+            "__typename ".repeat(4000)
+        ),
+        format!(
+            "{{ serverInfo {{ version({}) {} }} }}",
+            repeat(19, &|n| format!("a{n}:1 ")),
+            "version ".repeat(4900)
+        ),
+        // A name that every error repeats.
+        format!("{{ __typename: {long} {} }}", "__typename ".repeat(4900)),
+        // Names that are nearly those of fields.
+        format!("{{ {} }}", repeat(4000, &|n| format!("callDetail{n} "))),
+        format!("{{ {} }}", repeat(300, &|n| format!("callDetails{n}{long} "))),
+        // Many operations, variables, fragments.
+        repeat(1900, &|n| format!("query q{n} {{ __typename }} ")),
+        format!("query({}) {{ __typename }}", repeat(2400, &|n| format!("$v{n}:Int "))),
+        format!(
+            "query({}) {{ nodes(ids: [{}]) {{ id }} }}",
+            repeat(1200, &|n| format!("$v{n}:Int ")),
+            "$v1199 ".repeat(2400)
+        ),
+        format!(
+            "{{ __typename }} {}",
+            repeat(1100, &|n| format!("fragment f{n} on Query {{ __typename }} "))
+        ),
+        format!(
+            "{{ {} }} {}",
+            repeat(1000, &|n| format!("...f{n} ")),
+            repeat(1000, &|n| format!("fragment f{n} on Query {{ __typename }} "))
+        ),
+        // The same selections in many sets of selections.
+        format!(
+            "{{ {} }} fragment f on Query {{ {} }}",
+            "... { ...f } ".repeat(1000),
+            "__typename ".repeat(1000)
+        ),
+        format!("{{ {} {} {} }}", "... { ".repeat(45), "__typename ".repeat(4900), "} ".repeat(45)),
+        format!("{{ {} }}", "... { __typename } ".repeat(1900)),
+        // Long lists of values, and values of the wrong type.
+        format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(9900)),
+        format!(
+            "{{ errorLogs(filter: {{ errorCodes: [{}] }}) {{ totalCount }} }}",
+            "\"\" ".repeat(9900)
+        ),
+        format!("{{ {} }}", "errorLogs(first: \"\") { totalCount } ".repeat(60)),
+        format!("{{ errorLogs {{ {} }} }}", "totalCount ".repeat(99)),
+    ]
+}
+
+async fn what_would_keep_the_server_busy_is_refused(database: TestDatabase) {
+    let app = app_with_defaults(&database).await;
+    for query in hostile() {
+        let shown: String = query.chars().take(150).collect();
+        let began = Instant::now();
+        let response = app.graphql(&query).await;
+        // Milliseconds in truth; the bound is one for unoptimized code on a busy machine.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}: {shown}", began.elapsed());
+        let size = response.to_string().len();
+        assert!(size < 200_000, "{size} bytes: {shown}");
+    }
+}
+
+async fn errors_are_told_up_to_a_number(database: TestDatabase) {
+    let app = app_with_defaults(&database).await;
+    // Fewer names than are refused at once.
+    let unknown = |many: usize| format!("{{ {} }}", "nothing ".repeat(many));
+    let response = app.graphql(&unknown(20)).await;
+    assert_eq!(response["errors"].as_array().unwrap().len(), 20);
+    let told = json!({ "code": "GRAPHQL_VALIDATION_FAILED", "limit": 20, "actual": 21 });
+    assert_eq!(refusal(&app, &unknown(21)).await, told);
+    let conflicts =
+        |many: usize| format!("{{ serverInfo {{ now: version {} }} }}", "now ".repeat(many));
+    let response = app.graphql(&conflicts(100)).await;
+    assert_eq!(response["errors"].as_array().unwrap().len(), 100);
+    let response = app.graphql(&conflicts(130)).await;
+    let errors = response["errors"].as_array().unwrap();
+    assert_eq!((errors.len(), response.get("data")), (101, None));
+    assert_eq!(errors[100]["extensions"]["code"], "TOO_MANY_ERRORS");
+    assert_eq!(errors[100]["message"], "30 more errors are not told");
+    // What the client sent is not sent back whole.
+    let query = "query($id: ID!) { node(id: $id) { id } }";
+    let response = app.graphql_with(query, json!({ "id": "ä".repeat(100_000) })).await;
+    assert!(response.to_string().len() < 3000);
+}
+
+async fn introspection_can_be_switched_off(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.introspection = false).await;
+    let refused = json!({ "code": "INTROSPECTION_DISABLED" });
+    for query in [
+        INTROSPECTION,
+        "{ __type(name: \"Call\") { name } }",
+        "{ ...f } fragment f on Query { a: __schema { queryType { name } } }",
+    ] {
+        assert_eq!(refusal(&app, query).await, refused);
+    }
+    assert_eq!(app.data("{ __typename }").await, json!({ "__typename": "Query" }));
+    let schema = app.client().get(app.url("/schema.graphql")).send().await.unwrap();
+    assert_eq!(schema.status(), StatusCode::NOT_FOUND);
+    // Nor do errors tell what there is.
+    let mistakes = [
+        "{ callDetail { id } }",
+        "{ serverInfo { versio } }",
+        "{ usageStats(keys: 1) { asOf } }",
+        "{ callDetails(period: LAST_HOURS) { totalCount } }",
+        "{ errorLogs(filter: { key: 1 }) { totalCount } }",
+    ];
+    for query in mistakes {
+        let response = app.graphql(query).await.to_string();
+        assert!(!response.contains("Did you mean") && response.contains("errors"), "{response}");
+    }
+    let app = app_with_defaults(&database).await;
+    for query in &mistakes[..3] {
+        assert!(app.graphql(query).await.to_string().contains("Did you mean"));
+    }
+    assert!(app.data(INTROSPECTION).await["__schema"].is_object());
+}
+
+async fn requests_at_the_same_time_may_be_so_many(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_concurrent_requests = 2;
+    })
+    .await;
+    let post =
+        |query: &str| app.client().post(app.url("/graphql")).json(&json!({ "query": query }));
+    lock(&database, "t_request_log").await;
+    let slow = post("{ usageStats { lastHour { total } } }");
+    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(slow.try_clone().unwrap().send())).collect();
+    let refused = loop {
+        let response = post("{ __typename }").send().await.unwrap();
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            break response;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(refused.headers()["Retry-After"], "1");
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["errors"][0]["extensions"], json!({ "code": "SERVER_BUSY" }));
+    assert!(refused.get("data").is_none());
+    let get = app.client().get(app.url("/graphql")).query(&[("query", "{ __typename }")]);
+    assert_eq!(get.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    // Whoever watches the server still can.
+    for path in ["/healthz", "/readyz", "/graphiql"] {
+        assert_eq!(app.client().get(app.url(path)).send().await.unwrap().status(), 200);
+    }
+    unlock(&database).await;
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    app.data("{ __typename }").await;
+}
+
+async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_requests_per_minute = 3;
+        config.server.trust_forwarded_for = true;
+    })
+    .await;
+    let send = async |forwarded: &str| {
+        let body = json!({ "query": "{ __typename }" });
+        let request = app.client().post(app.url("/graphql")).json(&body);
+        request.header("X-Forwarded-For", forwarded).send().await.unwrap()
+    };
+    // What a client claims does not help it: the proxy appends.
+    for claimed in 0..3 {
+        assert_eq!(send(&format!("9.9.9.{claimed}, 1.2.3.4")).await.status(), 200);
+    }
+    let refused = send("1.2.3.4").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers()["Retry-After"].to_str().unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["errors"][0]["extensions"], json!({ "code": "RATE_LIMITED" }));
+    assert!(refused.get("data").is_none());
+    assert_eq!(send("1.2.3.5").await.status(), 200);
+    assert_eq!(app.client().get(app.url("/healthz")).send().await.unwrap().status(), 200);
+    // Where no proxy is trusted, the connection counts alone.
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
+    for (forwarded, status) in [("1.1.1.1", 200), ("2.2.2.2", 429)] {
+        let request = app.client().get(app.url("/graphql")).query(&[("query", "{ __typename }")]);
+        let sent = request.header("X-Forwarded-For", forwarded).send().await.unwrap();
+        assert_eq!(sent.status(), status);
+    }
+}
+
+async fn every_limit_is_told(database: TestDatabase) {
+    let app = app_with_defaults(&database).await;
+    let limits = "{ serverInfo { limits { maxPageSize defaultPageSize maxBodyBytes maxDocumentBytes
+        maxTokens maxNesting maxExpandedSelections maxDirectives maxRootFields maxDepth maxComplexity
+        maxAliases timeout maxConcurrentRequests maxRequestsPerMinute maxRecordBatch introspection } } }";
+    let told = json!({
+        "maxPageSize": 1000, "defaultPageSize": 50, "maxBodyBytes": 1_048_576,
+        "maxDocumentBytes": 65_536, "maxTokens": 10_000, "maxNesting": 50,
+        "maxExpandedSelections": 5000, "maxDirectives": 50, "maxRootFields": 50, "maxDepth": 16,
+        "maxComplexity": 200_000, "maxAliases": 50, "timeout": "PT30S", "maxConcurrentRequests": 64,
+        "maxRequestsPerMinute": null, "maxRecordBatch": 1000, "introspection": true,
+    });
+    assert_eq!(app.data(limits).await["serverInfo"]["limits"], told);
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_requests_per_minute = 600;
+        config.server.max_body_bytes = 2000;
+        config.graphql.max_tokens = 200;
+    })
+    .await;
+    let told = app.data(limits).await["serverInfo"]["limits"].clone();
+    let some = (&told["maxRequestsPerMinute"], &told["maxBodyBytes"], &told["maxTokens"]);
+    assert_eq!(some, (&json!(600), &json!(2000), &json!(200)));
+}
