@@ -19,9 +19,10 @@ pub mod page;
 mod rows;
 pub mod setting;
 mod sqlite_file;
+mod stored_time;
 pub mod usage;
 pub mod write;
 pub mod zone;
 
 pub use connect::Database;
-pub use rows::StoredTime;
+pub use stored_time::StoredTime;

@@ -11,6 +11,7 @@
 )]
 
 mod api_keys;
+mod bad_data;
 mod call_details;
 mod call_groups;
 mod call_model;
@@ -25,6 +26,7 @@ mod input_errors;
 mod lists;
 mod migration;
 mod nodes;
+mod pagination;
 mod plans;
 mod readme;
 mod real_data;
@@ -36,6 +38,7 @@ mod usage;
 fn main() {
     support::run([
         api_keys::tests(),
+        bad_data::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
@@ -49,6 +52,7 @@ fn main() {
         lists::tests(),
         migration::tests(),
         nodes::tests(),
+        pagination::tests(),
         plans::tests(),
         readme::tests(),
         real_data::tests(),
