@@ -7,7 +7,8 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
 
 use super::connect::Database;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
-use super::rows::{StoredTime, columns, int};
+use super::rows::{columns, int};
+use super::stored_time::StoredTime;
 use crate::error::Result;
 
 /// A stored error log, without the request that failed, which may be large.

@@ -23,9 +23,10 @@ mod rows;
 pub mod setting;
 mod sqlite_file;
 pub mod token;
+mod stored_time;
 pub mod usage;
 pub mod write;
 pub mod zone;
 
 pub use connect::Database;
-pub use rows::StoredTime;
+pub use stored_time::StoredTime;

@@ -12,6 +12,7 @@
 
 mod access;
 mod api_keys;
+mod bad_data;
 mod call_details;
 mod call_groups;
 mod call_model;
@@ -28,6 +29,7 @@ mod limits;
 mod lists;
 mod migration;
 mod nodes;
+mod pagination;
 mod plans;
 mod readme;
 mod real_data;
@@ -41,6 +43,7 @@ fn main() {
     support::run([
         access::tests(),
         api_keys::tests(),
+        bad_data::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
@@ -56,6 +59,7 @@ fn main() {
         lists::tests(),
         migration::tests(),
         nodes::tests(),
+        pagination::tests(),
         plans::tests(),
         readme::tests(),
         real_data::tests(),
