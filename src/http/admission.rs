@@ -68,3 +68,26 @@ fn sender(context: &RequestContext) -> Sender {
         false => Sender::Token(context.caller.name.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_sender_wherever_it_is_used() {
+        let sent = |name: &str, address: &str| {
+            let caller = Caller { name: name.to_owned(), scopes: Scopes::all() };
+            sender(&RequestContext {
+                id: "1".into(),
+                address: address.parse().unwrap(),
+                caller: Arc::new(caller),
+            })
+        };
+        assert_eq!(sent("ci", "10.0.0.1"), sent("ci", "10.0.0.2"));
+        assert_ne!(sent("ci", "10.0.0.1"), sent("dashboard", "10.0.0.1"));
+        assert_ne!(sent("anonymous", "10.0.0.1"), sent("anonymous", "10.0.0.2"));
+        assert_ne!(sent("ci", "10.0.0.1"), sent("anonymous", "10.0.0.1"));
+    }
+}
