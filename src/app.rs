@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
@@ -12,6 +11,7 @@ use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::router::{AppState, router};
+use crate::http::server::{self, Limits};
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -64,31 +64,12 @@ impl App {
             sdl: schema::sdl().into(),
         };
         let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
-        let listener = self.listener.tap_io(|connection| {
-            // Answers are written whole; waiting to fill a packet would only delay them.
-            let _ = connection.set_nodelay(true);
-        });
-        let service =
-            router(state, max_body_bytes).into_make_service_with_connect_info::<SocketAddr>();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let serving = axum::serve(listener, service)
-            .with_graceful_shutdown(async {
-                shutdown.await;
-                let _ = stopping.send(());
-            })
-            .into_future();
-        let grace = Duration::from_secs(self.config.server.shutdown_grace_seconds);
-        let expired = async {
-            // Where serving fails first, its own error counts.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(grace).await;
+        let limits = Limits {
+            connections: self.config.server.http.max_connections as usize,
+            header_timeout: Duration::from_secs(self.config.server.http.header_timeout_seconds),
+            shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
-        tokio::select! {
-            served = serving => served?,
-            () = expired => tracing::warn!("requests in flight did not finish in {} s", grace.as_secs()),
-        }
+        server::serve(self.listener, router(state, max_body_bytes), limits, shutdown).await;
         self.services.db.close().await?;
         Ok(())
     }

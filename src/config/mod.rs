@@ -4,11 +4,13 @@
 pub mod database;
 pub mod file;
 pub mod graphql;
+pub mod http;
 pub mod log;
 pub mod server;
 
 pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
+pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
 pub use server::ServerConfig;
 

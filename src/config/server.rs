@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use super::HttpConfig;
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerConfig {
@@ -35,4 +37,7 @@ pub struct ServerConfig {
         value_parser = clap::value_parser!(u64).range(1024..=1_073_741_824)
     )]
     pub max_body_bytes: u64,
+
+    #[command(flatten)]
+    pub http: HttpConfig,
 }

@@ -9,3 +9,4 @@ mod problem;
 mod read;
 mod respond;
 pub mod router;
+pub mod server;

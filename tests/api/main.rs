@@ -15,6 +15,7 @@ mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod connections;
 mod contract;
 mod error_logs;
 mod error_match;
@@ -38,6 +39,7 @@ fn main() {
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        connections::tests(),
         contract::tests(),
         error_logs::tests(),
         error_match::tests(),
