@@ -10,6 +10,9 @@ use crate::clock::Clock;
 use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
+use crate::http::documents::Documents;
+use crate::http::hosts::Hosts;
+use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
 use crate::http::server::{self, Limits};
 use crate::store::Database;
@@ -28,18 +31,20 @@ pub struct Config {
 pub struct App {
     config: Config,
     services: Services,
+    documents: Arc<Documents>,
     listener: TcpListener,
 }
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let documents = Documents::open(&config.server.http, &config.graphql).await?;
         let db = Arc::new(Database::open(&config.database).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, listener })
+        Ok(Self { config, services, documents: Arc::new(documents), listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -56,20 +61,31 @@ impl App {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let http = &self.config.server.http;
+        let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
+        // Nothing but being on loopback protects the server then.
+        let guards_host = self.config.server.listen.ip().is_loopback();
         let state = AppState {
             schema: schema::build(&self.config.graphql),
             services: self.services.clone(),
             clock: self.config.clock,
-            timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
+            timeout,
             sdl: schema::sdl().into(),
+            read: ReadLimits {
+                body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                batch: http.max_batch as usize,
+                timeout,
+            },
+            documents: self.documents,
+            hosts: Hosts::new(&http.allowed_hosts, guards_host),
+            cors_origins: http.cors_origin.as_slice().into(),
         };
-        let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
         let limits = Limits {
-            connections: self.config.server.http.max_connections as usize,
-            header_timeout: Duration::from_secs(self.config.server.http.header_timeout_seconds),
+            connections: http.max_connections as usize,
+            header_timeout: Duration::from_secs(http.header_timeout_seconds),
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
-        server::serve(self.listener, router(state, max_body_bytes), limits, shutdown).await;
+        server::serve(self.listener, router(state), limits, shutdown).await;
         self.services.db.close().await?;
         Ok(())
     }

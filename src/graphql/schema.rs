@@ -1,7 +1,7 @@
 //! The schema, its text and the execution of a request.
 
 use async_graphql::{
-    EmptyMutation, EmptySubscription, Request, Response, SDLExportOptions, Schema,
+    EmptyMutation, EmptySubscription, Request, Response, SDLExportOptions, Schema, SchemaBuilder,
 };
 
 use super::batch::Batches;
@@ -14,12 +14,17 @@ pub type CallscopeSchema = Schema<Query, EmptyMutation, EmptySubscription>;
 
 /// The schema with the limits of `config`.
 pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
+    builder(config).finish()
+}
+
+pub(super) fn builder(
+    config: &GraphqlConfig,
+) -> SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
     Schema::build(Query::default(), EmptyMutation, EmptySubscription)
         .register_output_type::<Node>()
         .limit_depth(config.max_depth as usize)
         .limit_complexity(config.max_complexity as usize)
         .limit_aliases(config.max_aliases as usize)
-        .finish()
 }
 
 /// The schema in GraphQL's own language, as it is committed in `schema.graphql`.

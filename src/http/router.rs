@@ -11,7 +11,10 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::context::{self, RequestContext};
-use super::{graphql, health, page, problem};
+use super::documents::Documents;
+use super::hosts::{self, Hosts};
+use super::read::ReadLimits;
+use super::{compress, cors, graphql, health, page, problem};
 use crate::clock::Clock;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
@@ -24,6 +27,10 @@ pub struct AppState {
     pub clock: Clock,
     pub timeout: Duration,
     pub sdl: Arc<str>,
+    pub read: ReadLimits,
+    pub documents: Arc<Documents>,
+    pub hosts: Hosts,
+    pub cors_origins: Arc<[String]>,
 }
 
 impl AppState {
@@ -38,15 +45,22 @@ impl AppState {
 }
 
 /// The layers run from the last one here to the first.
-pub fn router(state: AppState, max_body_bytes: usize) -> Router {
-    Router::new()
+pub fn router(state: AppState) -> Router {
+    let mut routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post))
         .route("/graphiql", get(page::graphiql))
         .route("/schema.graphql", get(page::schema))
+        .route("/", get(async || Redirect::temporary("/graphiql")))
+        .layer(DefaultBodyLimit::max(state.read.body_bytes))
+        .layer(compress::layer());
+    if let Some(cors) = cors::layer(&state.cors_origins) {
+        routes = routes.layer(cors);
+    }
+    routes
+        .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
+        // Those who ask whether the server is well know it by its address.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/", get(async || Redirect::temporary("/graphiql")))
-        .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(state)

@@ -16,6 +16,7 @@ tests! {
     both_versions_of_http_are_spoken.only(&[Kind::Sqlite]),
     one_http_2_connection_takes_many_requests.only(&[Kind::Sqlite]),
     a_client_that_is_slow_with_its_head_is_cut.only(&[Kind::Sqlite]),
+    a_client_that_is_slow_with_its_body_is_refused.only(&[Kind::Sqlite]),
     a_large_head_is_refused.only(&[Kind::Sqlite]),
     connections_are_bounded.only(&[Kind::Sqlite]),
     the_server_outlives_a_lack_of_descriptors.only(&[Kind::Sqlite]),
@@ -109,6 +110,19 @@ async fn a_client_that_is_slow_with_its_head_is_cut(database: TestDatabase) {
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
+}
+
+async fn a_client_that_is_slow_with_its_body_is_refused(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    let mut stream = connect(&app).await;
+    let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        Content-Length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = rest(stream).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"REQUEST_TIMEOUT\""),
+        "{answer}"
+    );
 }
 
 async fn a_large_head_is_refused(database: TestDatabase) {

@@ -11,12 +11,15 @@
 )]
 
 mod api_keys;
+mod batches;
 mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod compression;
 mod connections;
 mod contract;
+mod csrf;
 mod error_logs;
 mod error_match;
 mod http;
@@ -25,6 +28,7 @@ mod input_errors;
 mod lists;
 mod migration;
 mod nodes;
+mod persisted;
 mod plans;
 mod readme;
 mod real_data;
@@ -36,11 +40,14 @@ mod usage;
 fn main() {
     support::run([
         api_keys::tests(),
+        batches::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        compression::tests(),
         connections::tests(),
         contract::tests(),
+        csrf::tests(),
         error_logs::tests(),
         error_match::tests(),
         http::tests(),
@@ -49,6 +56,7 @@ fn main() {
         lists::tests(),
         migration::tests(),
         nodes::tests(),
+        persisted::tests(),
         plans::tests(),
         readme::tests(),
         real_data::tests(),
