@@ -82,7 +82,7 @@ impl App {
         };
         let limits = Limits {
             connections: http.max_connections as usize,
-            header_timeout: Duration::from_secs(http.header_timeout_seconds),
+            client_timeout: Duration::from_secs(http.client_timeout_seconds),
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
         server::serve(self.listener, router(state), limits, shutdown).await;

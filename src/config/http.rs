@@ -49,15 +49,16 @@ pub struct HttpConfig {
     )]
     pub max_connections: u32,
 
-    /// Seconds that a connection may take to send the head of its next request before it is closed
+    /// Seconds that a client may take to send the head of its next request, or to take a part of an
+    /// answer, before its connection is closed
     #[arg(
         long,
-        env = "CALLSCOPE_HEADER_TIMEOUT_SECONDS",
+        env = "CALLSCOPE_CLIENT_TIMEOUT_SECONDS",
         value_name = "S",
         default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=3600)
     )]
-    pub header_timeout_seconds: u64,
+    pub client_timeout_seconds: u64,
 
     /// How many documents are kept for automatic persisted queries; 0 turns them off
     #[arg(

@@ -16,4 +16,5 @@ pub mod read;
 mod respond;
 pub mod router;
 pub mod server;
+mod stall;
 mod trusted;

@@ -26,6 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
+use super::stall::Impatient;
+
 /// What a request's head may take; GET has its query in there.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// How many requests of one HTTP/2 connection are worked on.
@@ -42,7 +44,8 @@ const LAST_REQUESTS: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub connections: usize,
-    pub header_timeout: Duration,
+    /// How long a client may take to send the head of a request, or to take a part of an answer.
+    pub client_timeout: Duration,
     /// What requests in flight are given to finish once the server stops.
     pub shutdown_grace: Duration,
 }
@@ -51,7 +54,7 @@ pub struct Limits {
 struct Connections {
     router: Router,
     builder: Builder<TokioExecutor>,
-    header_timeout: Duration,
+    client_timeout: Duration,
     /// Whether each answer is the last of its connection.
     stopping: AtomicBool,
 }
@@ -63,7 +66,7 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let connections = Arc::new(Connections::new(router, limits.header_timeout));
+    let connections = Arc::new(Connections::new(router, limits.client_timeout));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut tasks = JoinSet::new();
@@ -134,12 +137,12 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 impl Connections {
-    fn new(router: Router, header_timeout: Duration) -> Self {
+    fn new(router: Router, client_timeout: Duration) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
+            .header_read_timeout(client_timeout)
             .max_buf_size(MAX_HEAD_BYTES as usize);
         builder
             .http2()
@@ -148,7 +151,7 @@ impl Connections {
             .keep_alive_timeout(PING)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES);
-        Self { router, builder, header_timeout, stopping: AtomicBool::new(false) }
+        Self { router, builder, client_timeout, stopping: AtomicBool::new(false) }
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
@@ -160,13 +163,18 @@ impl Connections {
                 Arc::clone(&connections).answer(request, peer)
             })
         };
-        let connection =
-            self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = self
+            .builder
+            .serve_connection_with_upgrades(
+                TokioIo::new(Impatient::new(stream, self.client_timeout)),
+                service,
+            )
+            .into_owned();
         let mut connection = pin!(watcher.watch(connection));
         // hyper counts the time of a head once it knows the protocol: a client that never says
         // enough to tell is not its concern.
         let silent = async {
-            tokio::time::sleep(self.header_timeout).await;
+            tokio::time::sleep(self.client_timeout).await;
             if began.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }

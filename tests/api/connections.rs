@@ -17,6 +17,7 @@ tests! {
     one_http_2_connection_takes_many_requests.only(&[Kind::Sqlite]),
     a_client_that_is_slow_with_its_head_is_cut.only(&[Kind::Sqlite]),
     a_client_that_is_slow_with_its_body_is_refused.only(&[Kind::Sqlite]),
+    a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
     a_large_head_is_refused.only(&[Kind::Sqlite]),
     connections_are_bounded.only(&[Kind::Sqlite]),
     the_server_outlives_a_lack_of_descriptors.only(&[Kind::Sqlite]),
@@ -73,7 +74,7 @@ async fn one_http_2_connection_takes_many_requests(database: TestDatabase) {
 
 async fn a_client_that_is_slow_with_its_head_is_cut(database: TestDatabase) {
     let app =
-        TestApp::start_with(&database, |config| config.server.http.header_timeout_seconds = 1)
+        TestApp::start_with(&database, |config| config.server.http.client_timeout_seconds = 1)
             .await;
     let mut clients = JoinSet::new();
     // Nothing; what may be either protocol; half a head; HTTP/2 without a request.
@@ -123,6 +124,17 @@ async fn a_client_that_is_slow_with_its_body_is_refused(database: TestDatabase) 
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"REQUEST_TIMEOUT\""),
         "{answer}"
     );
+}
+
+async fn a_client_that_reads_nothing_is_cut(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.server.http.client_timeout_seconds = 1)
+            .await;
+    let mut stream = connect(&app).await;
+    let request = "GET /schema.graphql HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // More answers than the buffers of both ends take, until the server takes no more.
+    let sent = async { while stream.write_all(request.repeat(100).as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), sent).await.expect("is cut");
 }
 
 async fn a_large_head_is_refused(database: TestDatabase) {
