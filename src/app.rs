@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::access::TokenDirectory;
@@ -14,7 +13,11 @@ use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::admission::Admission;
+use crate::http::documents::Documents;
+use crate::http::hosts::Hosts;
+use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
+use crate::http::server::{self, ConnectionLimits};
 use crate::ingest::recorder::Recorder;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
@@ -35,11 +38,13 @@ pub struct App {
     config: Config,
     services: Services,
     tokens: Arc<TokenDirectory>,
+    documents: Arc<Documents>,
     listener: TcpListener,
 }
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let documents = Documents::open(&config.server.http, &config.graphql).await?.into();
         let timeout = Duration::from_secs(config.graphql.timeout_seconds);
         let db = Arc::new(Database::open_for_requests(&config.database, timeout).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
@@ -59,7 +64,7 @@ impl App {
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, tokens, listener })
+        Ok(Self { config, services, tokens, documents, listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -80,6 +85,8 @@ impl App {
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let http = &self.config.server.http;
+        let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
         let state = AppState {
             schema: schema::build(&self.config.graphql),
@@ -88,35 +95,24 @@ impl App {
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,
-            timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
+            timeout,
             sdl: sdl.into(),
+            read: ReadLimits {
+                body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                batch: http.max_batch as usize,
+                timeout,
+            },
+            documents: self.documents,
+            // Nothing but being on loopback protects an open server.
+            hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
+            cors_origins: http.cors_origin.as_slice().into(),
         };
-        let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
-        let listener = self.listener.tap_io(|connection| {
-            // Answers are written whole; waiting to fill a packet would only delay them.
-            let _ = connection.set_nodelay(true);
-        });
-        let service =
-            router(state, max_body_bytes).into_make_service_with_connect_info::<SocketAddr>();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let serving = axum::serve(listener, service)
-            .with_graceful_shutdown(async {
-                shutdown.await;
-                let _ = stopping.send(());
-            })
-            .into_future();
-        let grace = Duration::from_secs(self.config.server.shutdown_grace_seconds);
-        let expired = async {
-            // Where serving fails first, its own error counts.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(grace).await;
+        let limits = ConnectionLimits {
+            connections: http.max_connections as usize,
+            client_timeout: Duration::from_secs(http.client_timeout_seconds),
+            shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
-        tokio::select! {
-            served = serving => served?,
-            () = expired => tracing::warn!("requests in flight did not finish in {} s", grace.as_secs()),
-        }
+        server::serve(self.listener, router(state), limits, shutdown).await;
         self.services.db.close().await?;
         Ok(())
     }

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod batch;
 pub mod blame;
+pub mod check;
 pub mod connection;
 pub mod cursor;
 pub mod edges;

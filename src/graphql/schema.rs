@@ -1,6 +1,8 @@
 //! The schema, its text and the execution of a request.
 
-use async_graphql::{EmptySubscription, Request, Response, SDLExportOptions, Schema};
+use async_graphql::{
+    EmptySubscription, Request, Response, SDLExportOptions, Schema, SchemaBuilder,
+};
 
 use super::batch::Batches;
 use super::mutation::Mutation;
@@ -14,14 +16,17 @@ pub type CallscopeSchema = Schema<Query, Mutation, EmptySubscription>;
 /// The schema as `config` has it. What a document may ask for is checked before (`super::limit`); the
 /// levels of selections too, which async-graphql bounds at 32 otherwise.
 pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
+    builder(config).finish()
+}
+
+pub(super) fn builder(config: &GraphqlConfig) -> SchemaBuilder<Query, Mutation, EmptySubscription> {
     let schema = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .register_output_type::<Node>()
         .limit_recursive_depth(config.max_nesting as usize);
-    if config.introspection {
-        schema.finish()
-    } else {
+    match config.introspection {
+        true => schema,
         // The hints of errors tell names too.
-        schema.disable_introspection().disable_suggestions().finish()
+        false => schema.disable_introspection().disable_suggestions(),
     }
 }
 

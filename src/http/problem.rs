@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 
@@ -44,13 +44,27 @@ impl Problem {
         let message = "the body of the request is too large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
     }
+
+    /// What went wrong stands in the log.
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
+    }
+}
+
+impl Problem {
+    /// The answer as GraphQL has it; the whole body, or what stands for the request in a batch.
+    pub(super) fn body(&self) -> Value {
+        json!({ "errors": [{ "message": self.message, "extensions": { "code": self.code } }] })
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
-            "errors": [{ "message": self.message, "extensions": { "code": self.code } }],
-        });
+        let body = self.body();
         let mut response =
             (self.status, [(CONTENT_TYPE, "application/json; charset=utf-8")], body.to_string())
                 .into_response();
@@ -79,7 +93,7 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error").into_response()
+    Problem::internal().into_response()
 }
 
 #[cfg(test)]

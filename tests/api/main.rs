@@ -13,11 +13,15 @@
 mod access;
 mod api_keys;
 mod bad_data;
+mod batches;
 mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod compression;
+mod connections;
 mod contract;
+mod csrf;
 mod delete;
 mod error_logs;
 mod error_match;
@@ -30,6 +34,7 @@ mod lists;
 mod migration;
 mod nodes;
 mod pagination;
+mod persisted;
 mod plans;
 mod readme;
 mod real_data;
@@ -44,10 +49,14 @@ fn main() {
         access::tests(),
         api_keys::tests(),
         bad_data::tests(),
+        batches::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        compression::tests(),
+        connections::tests(),
         contract::tests(),
+        csrf::tests(),
         delete::tests(),
         error_logs::tests(),
         error_match::tests(),
@@ -60,6 +69,7 @@ fn main() {
         migration::tests(),
         nodes::tests(),
         pagination::tests(),
+        persisted::tests(),
         plans::tests(),
         readme::tests(),
         real_data::tests(),

@@ -24,18 +24,23 @@ impl TestApp {
 
     /// `change` sets what matters to the test: `|config| config.graphql.max_depth = 5`.
     pub async fn start_with(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
-        let clock = Clock::fixed(NOW.parse().expect("an instant"));
-        let mut config = Config {
+        let mut config = Self::config(database);
+        let clock = config.clock.clone();
+        change(&mut config);
+        let running = App::start(config).await.expect("starts");
+        Self { running, client: reqwest::Client::new(), clock }
+    }
+
+    /// The defaults on a free port, at `NOW`.
+    pub fn config(database: &TestDatabase) -> Config {
+        Config {
             database: database.config(),
             server: settings(&["--listen", "127.0.0.1:0"]),
             access: settings(&[]),
             graphql: settings(&[]),
             record: settings(&[]),
-            clock: clock.clone(),
-        };
-        change(&mut config);
-        let running = App::start(config).await.expect("starts");
-        Self { running, client: reqwest::Client::new(), clock }
+            clock: Clock::fixed(NOW.parse().expect("an instant")),
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
