@@ -8,7 +8,8 @@
 //! - [`graphql`]: the schema; thin resolvers and their loaders
 //! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic
 //! - [`store`]: all SQL
-//! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
+//! - [`domain`], [`error`], [`clock`], [`config`], [`observe`]: pure rules, plain values, and what the
+//!   server tells about itself
 
 pub mod app;
 pub mod cli;
@@ -20,4 +21,5 @@ pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod ingest;
+pub mod observe;
 pub mod store;

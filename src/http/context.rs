@@ -1,9 +1,8 @@
-//! What is known of a request before it is read: its id, where it comes from and who sent it. The
-//! outermost middleware makes it; handlers and other middlewares find it in the extensions.
+//! What is known of a request before it is read: its id, where it comes from and who sent it. A
+//! middleware makes it; handlers and other middlewares find it in the extensions.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
@@ -11,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::router::AppState;
 use crate::domain::access::{Caller, Scopes};
+use crate::observe::RequestMarks;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -29,17 +29,15 @@ pub(super) async fn attach(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let marks = request.extensions().get::<Arc<RequestMarks>>().cloned();
     let context = RequestContext {
-        id: next_request_id().into(),
+        id: marks.as_ref().map_or_else(Default::default, |marks| marks.id.clone()),
         address: peer.ip(),
         caller: Arc::new(Caller::anonymous(Scopes::all())),
     };
+    if let Some(marks) = marks {
+        marks.set_caller(&context.caller.name);
+    }
     request.extensions_mut().insert(context);
     next.run(request).await.into_response()
-}
-
-/// Unique in this process, and unlikely to be met in another one's log.
-fn next_request_id() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }

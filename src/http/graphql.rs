@@ -16,6 +16,7 @@ use super::router::AppState;
 use crate::error::Error;
 use crate::graphql::nesting::is_too_deep;
 use crate::graphql::schema;
+use crate::observe::RequestMarks;
 
 type HttpResult = Result<axum::response::Response, Problem>;
 
@@ -26,8 +27,8 @@ pub(super) async fn get(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     let mut request = read::from_url(request.uri())?;
-    if let Ok(operation) = operation_type(&mut request)
-        && operation != OperationType::Query
+    if let Ok(operation) = operation(&mut request)
+        && operation.kind != OperationType::Query
     {
         let message = "only queries can be sent by GET; send this operation by POST";
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
@@ -60,16 +61,29 @@ fn parse(request: &mut Request) -> Result<&ExecutableDocument, ServerError> {
     request.parsed_query()
 }
 
-/// The kind of the operation that would run.
-fn operation_type(request: &mut Request) -> Result<OperationType, ServerError> {
-    let name = request.operation_name.clone();
+/// The operation that would run.
+struct Operation {
+    kind: OperationType,
+    /// As the document names it: what the client sends as `operationName` may be any text.
+    name: Option<String>,
+}
+
+/// Longer names are cut where they are told.
+const MAX_NAME_LENGTH: usize = 64;
+
+fn operation(request: &mut Request) -> Result<Operation, ServerError> {
+    let wanted = request.operation_name.clone();
     let document = parse(request)?;
+    let alone = document.operations.iter().count() == 1;
     let mut operations = document.operations.iter();
-    let operation = operations.find(|(operation, _)| match &name {
-        Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
+    let found = operations.find(|(name, _)| match &wanted {
+        Some(wanted) => name.is_some_and(|name| name.as_str() == wanted),
         None => true,
     });
-    Ok(operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty))
+    let kind = found.map_or(OperationType::Query, |(_, operation)| operation.node.ty);
+    let name = found.filter(|_| alone || wanted.is_some()).and_then(|(name, _)| name);
+    let name = name.map(|name| name.chars().take(MAX_NAME_LENGTH).collect());
+    Ok(Operation { kind, name })
 }
 
 async fn answer(
@@ -78,16 +92,20 @@ async fn answer(
     mut request: Request,
     media_type: MediaType,
 ) -> axum::response::Response {
-    let mut outcome = Outcome { operation: request.operation_name.clone(), ..Outcome::default() };
+    let mut outcome = Outcome::default();
     let mut without_data = StatusCode::BAD_REQUEST;
-    let response = match operation_type(&mut request) {
+    let response = match operation(&mut request) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
-        Ok(kind) => {
-            outcome.kind = match kind {
+        Ok(operation) => {
+            outcome.kind = match operation.kind {
                 OperationType::Query => "query",
                 OperationType::Mutation => "mutation",
                 OperationType::Subscription => "subscription",
             };
+            if let Some((marks, name)) = RequestMarks::current().zip(operation.name.as_ref()) {
+                marks.set_operation(name);
+            }
+            outcome.operation = operation.name;
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
             match tokio::time::timeout(state.timeout, running).await {

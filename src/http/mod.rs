@@ -7,5 +7,6 @@ mod negotiate;
 mod page;
 mod problem;
 mod read;
+mod request_log;
 mod respond;
 pub mod router;

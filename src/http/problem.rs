@@ -7,6 +7,10 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::respond::Outcome;
+use crate::observe::RequestMarks;
+use crate::observe::redact::panic_text;
+
 /// A status, a code for programs and a text for people.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -43,16 +47,16 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(ALLOW, axum::http::HeaderValue::from_static("POST"));
         }
+        let outcome = Outcome { codes: vec![self.code.to_owned()], ..Outcome::default() };
+        response.extensions_mut().insert(outcome);
         response
     }
 }
 
-/// The answer of a request whose handler panicked; the panic itself went to the log.
+/// The answer of a request whose handler panicked. Where that was is in the log already.
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
+    let request = RequestMarks::current();
+    let request_id = request.as_ref().map(|request| &*request.id);
+    tracing::error!(request_id, panic = panic_text(&*panic), "a request panicked");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error").into_response()
 }

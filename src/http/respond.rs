@@ -11,6 +11,7 @@ use serde_json::json;
 use super::negotiate::MediaType;
 use crate::error::Error;
 use crate::graphql::blame::argument_at;
+use crate::observe::redact::without_values;
 
 /// What the log and the metrics tell of a GraphQL request; it stands in the extensions of its
 /// response.
@@ -20,6 +21,8 @@ pub(super) struct Outcome {
     pub operation: Option<String>,
     /// `query`, `mutation` or `subscription`; empty where nothing could be run.
     pub kind: &'static str,
+    /// What it was estimated to cost, where that is known.
+    pub cost: Option<u64>,
     /// The codes of its errors, each once.
     pub codes: Vec<String>,
 }
@@ -64,11 +67,18 @@ pub(super) fn into_http(
 pub(super) fn finish_error(error: &mut ServerError, query: &str, request_id: &str) {
     match error.source::<Error>() {
         Some(Error::Internal(source)) => {
-            tracing::error!(request_id, path = path_text(&error.path), %source, "internal error");
+            let source = without_values(source);
+            tracing::error!(request_id, path = path_text(&error.path), source, "internal error");
             error.extensions.get_or_insert_default().set("requestId", request_id);
         }
         Some(Error::DatabaseUnavailable(source)) => {
-            tracing::error!(request_id, path = path_text(&error.path), %source, "database unavailable");
+            let source = without_values(source);
+            tracing::error!(
+                request_id,
+                path = path_text(&error.path),
+                source,
+                "database unavailable"
+            );
         }
         Some(_) => {}
         None => {

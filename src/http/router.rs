@@ -11,6 +11,7 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::context::{self, RequestContext};
+use super::request_log::{self, RequestLog};
 use super::{graphql, health, page, problem};
 use crate::clock::Clock;
 use crate::graphql::schema::CallscopeSchema;
@@ -49,5 +50,6 @@ pub fn router(state: AppState, max_body_bytes: usize) -> Router {
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(RequestLog::new(), request_log::record))
         .with_state(state)
 }

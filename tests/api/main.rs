@@ -27,6 +27,7 @@ mod nodes;
 mod plans;
 mod readme;
 mod real_data;
+mod request_log;
 mod responses;
 mod rows;
 mod support;
@@ -50,6 +51,7 @@ fn main() {
         plans::tests(),
         readme::tests(),
         real_data::tests(),
+        request_log::tests(),
         responses::tests(),
         rows::tests(),
         usage::tests(),
