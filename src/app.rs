@@ -8,10 +8,11 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{DatabaseConfig, GraphqlConfig, ObserveConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::router::{AppState, router};
+use crate::observe::Observer;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -21,6 +22,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub server: ServerConfig,
     pub graphql: GraphqlConfig,
+    pub observe: ObserveConfig,
     pub clock: Clock,
 }
 
@@ -33,9 +35,11 @@ pub struct App {
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        let db = Arc::new(Database::open(&config.database).await?);
+        let slow = config.observe.slow_query();
+        let observer = Arc::new(Observer { slow, ..Observer::default() });
+        let db = Arc::new(Database::open_observed(&config.database, observer.clone()).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
-        let services = Services { db, keys, config: Arc::new(config.graphql.clone()) };
+        let services = Services { db, keys, config: Arc::new(config.graphql.clone()), observer };
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;

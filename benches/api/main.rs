@@ -68,6 +68,7 @@ impl Subject {
             database: settings(&["--database-url", &url]),
             server: settings(&["--listen", "127.0.0.1:0"]),
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
+            observe: settings(&[]),
             clock: Clock::fixed(data::as_of()?),
         };
         let server = App::start(config.clone()).await?;

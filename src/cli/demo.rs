@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::serve::{announce, shutdown_signal};
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{DatabaseConfig, GraphqlConfig, ObserveConfig, ServerConfig};
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
@@ -33,6 +33,8 @@ pub struct DemoArgs {
     server: ServerConfig,
     #[command(flatten)]
     graphql: GraphqlConfig,
+    #[command(flatten)]
+    observe: ObserveConfig,
 
     /// The number from which the traffic is made up; another one gives other keys and incidents
     #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
@@ -47,6 +49,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
             database: args.database,
             server: args.server,
             graphql: args.graphql,
+            observe: args.observe,
             clock: clock.clone(),
         };
         let app = App::open(config).await?;

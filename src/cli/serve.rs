@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{DatabaseConfig, GraphqlConfig, ObserveConfig, ServerConfig};
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -14,6 +14,8 @@ pub struct ServeArgs {
     server: ServerConfig,
     #[command(flatten)]
     graphql: GraphqlConfig,
+    #[command(flatten)]
+    observe: ObserveConfig,
 }
 
 impl ServeArgs {
@@ -22,6 +24,7 @@ impl ServeArgs {
             database: self.database,
             server: self.server,
             graphql: self.graphql,
+            observe: self.observe,
             clock: Clock::System,
         }
     }

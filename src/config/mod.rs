@@ -5,11 +5,13 @@ pub mod database;
 pub mod file;
 pub mod graphql;
 pub mod log;
+pub mod observe;
 pub mod server;
 
 pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
 pub use log::{LogConfig, LogFormat};
+pub use observe::ObserveConfig;
 pub use server::ServerConfig;
 
 /// A value that is never printed: database URLs, keys.

@@ -12,6 +12,7 @@ use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::GraphqlConfig;
 use crate::domain::access::Caller;
+use crate::observe::Observer;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -21,6 +22,7 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub config: Arc<GraphqlConfig>,
+    pub observer: Arc<Observer>,
 }
 
 /// Who asks, and when.

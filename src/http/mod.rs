@@ -3,6 +3,7 @@
 mod context;
 mod graphql;
 mod health;
+mod metrics;
 mod negotiate;
 mod page;
 mod problem;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::respond::Outcome;
-use crate::observe::RequestMarks;
+use crate::observe::{Observer, RequestMarks, milliseconds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID_LENGTH: usize = 64;
@@ -20,12 +20,13 @@ const MAX_ID_LENGTH: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct RequestLog {
     ids: Arc<RequestIds>,
+    observer: Arc<Observer>,
 }
 
 impl RequestLog {
-    pub fn new() -> Self {
+    pub fn new(observer: Arc<Observer>) -> Self {
         let ids = RequestIds { process: rand::random(), count: AtomicU64::new(0) };
-        Self { ids: Arc::new(ids) }
+        Self { ids: Arc::new(ids), observer }
     }
 }
 
@@ -50,7 +51,7 @@ pub(super) async fn record(
 ) -> Response {
     let id = given_id(request.headers()).map_or_else(|| log.ids.next(), str::to_owned);
     let marks = Arc::new(RequestMarks::new(id));
-    let line = Line::of(&request, marks.clone());
+    let line = Line::begin(&request, marks.clone(), log.observer);
     request.extensions_mut().insert(marks.clone());
     let mut response = marks.clone().during(next.run(request)).await;
     line.finish(&response);
@@ -71,6 +72,7 @@ fn given_id(headers: &HeaderMap) -> Option<&str> {
 /// without an answer is told as well.
 struct Line {
     marks: Arc<RequestMarks>,
+    observer: Arc<Observer>,
     method: &'static str,
     path: Option<MatchedPath>,
     began: Instant,
@@ -78,9 +80,11 @@ struct Line {
 }
 
 impl Line {
-    fn of(request: &Request, marks: Arc<RequestMarks>) -> Self {
+    fn begin(request: &Request, marks: Arc<RequestMarks>, observer: Arc<Observer>) -> Self {
+        observer.metrics.request_began();
         Self {
             marks,
+            observer,
             method: method_name(request.method()),
             path: request.extensions().get::<MatchedPath>().cloned(),
             began: Instant::now(),
@@ -97,10 +101,16 @@ impl Line {
         self.finished = true;
         let unknown = Outcome::default();
         let outcome = response.extensions().get::<Outcome>().unwrap_or(&unknown);
-        self.write(Some(response.status().as_u16()), outcome);
+        self.tell(Some(response.status().as_u16()), outcome);
     }
 
-    fn write(&self, status: Option<u16>, outcome: &Outcome) {
+    fn tell(&self, status: Option<u16>, outcome: &Outcome) {
+        let took = self.began.elapsed();
+        let metrics = &self.observer.metrics;
+        metrics.request_ended(self.path(), self.method, status.unwrap_or(0), took);
+        if self.path() == "/graphql" {
+            metrics.operation(self.marks.operation(), outcome.kind, &outcome.codes, took);
+        }
         let kind = Some(outcome.kind).filter(|kind| !kind.is_empty());
         let codes = Some(outcome.codes.join(",")).filter(|codes| !codes.is_empty());
         macro_rules! line {
@@ -113,7 +123,7 @@ impl Line {
                     operation = self.marks.operation(),
                     kind,
                     cost = outcome.cost,
-                    duration_ms = milliseconds(self.began.elapsed()),
+                    duration_ms = milliseconds(took),
                     codes,
                     caller = self.marks.caller(),
                     gone = (!self.finished).then_some(true),
@@ -132,7 +142,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.finished {
-            self.write(None, &Outcome::default());
+            self.tell(None, &Outcome::default());
         }
     }
 }
@@ -149,11 +159,6 @@ fn method_name(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         _ => "other",
     }
-}
-
-/// To the microsecond, which is more than enough.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! [`Database`], which counts them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait, SchemaManager};
@@ -18,6 +18,7 @@ use super::dialect::Dialect;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
+use crate::observe::{Observer, StatementWatch};
 
 /// The open database. SQLite has one connection that writes and several that read; the others use
 /// one pool for both.
@@ -28,6 +29,7 @@ pub struct Database {
     read_only: bool,
     dialect: Dialect,
     zone: StorageZone,
+    observer: Arc<Observer>,
     statements: AtomicU64,
     /// The statements themselves, values included, once someone asked for them.
     recorded: OnceLock<Mutex<Vec<String>>>,
@@ -36,6 +38,11 @@ pub struct Database {
 impl Database {
     /// Opens the database and, unless it is read-only, brings its schema up to date.
     pub async fn open(config: &DatabaseConfig) -> Result<Self> {
+        Self::open_observed(config, Arc::default()).await
+    }
+
+    /// The same, and `observer` is told of every statement.
+    pub async fn open_observed(config: &DatabaseConfig, observer: Arc<Observer>) -> Result<Self> {
         let url = config.database_url.expose();
         let writer = if is_sqlite(url) && !config.read_only {
             connect(config, Access::Write).await?
@@ -56,6 +63,7 @@ impl Database {
             writer,
             read_only: config.read_only,
             zone: StorageZone(config.storage_time_zone),
+            observer,
             statements: AtomicU64::new(0),
             recorded: OnceLock::new(),
         })
@@ -93,18 +101,38 @@ impl Database {
         Ok(&self.writer)
     }
 
-    /// All rows of a reading statement.
-    pub async fn query_all(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
-        self.query_all_raw(self.reader.get_database_backend().build(statement)).await
+    /// All rows of a reading statement; `name` tells it in metrics and logs.
+    pub async fn query_all(
+        &self,
+        name: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<Vec<QueryResult>> {
+        self.query_all_raw(name, self.reader.get_database_backend().build(statement)).await
     }
 
-    pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+    pub(super) async fn query_all_raw(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>> {
+        Ok(self.query_watched(name, statement).await?.0)
+    }
+
+    /// The same, with the watch that tells of the statement once it is dropped.
+    pub(super) async fn query_watched(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         if let Some(recorded) = self.recorded.get() {
             let text = statement.to_string();
             recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
-        Ok(self.reader.query_all_raw(statement).await?)
+        let mut watch = self.observer.statement(name, &statement.sql);
+        let rows = self.reader.query_all_raw(statement).await?;
+        watch.answered(rows.len());
+        Ok((rows, watch))
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
@@ -114,9 +142,18 @@ impl Database {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
-        self.query_all_raw(Statement::from_string(self.reader.get_database_backend(), "SELECT 1"))
-            .await?;
+        let statement = Statement::from_string(self.reader.get_database_backend(), "SELECT 1");
+        self.query_all_raw("ping", statement).await?;
         Ok(())
+    }
+
+    /// The connections of each pool.
+    pub fn pools(&self) -> Vec<PoolState> {
+        let reader = PoolState::of("read", &self.reader, self.dialect);
+        // Without a writer of its own, SQLite's reader is all there is.
+        let alone = self.dialect != Dialect::Sqlite || self.read_only;
+        let writer = (!alone).then(|| PoolState::of("write", &self.writer, self.dialect));
+        [reader].into_iter().chain(writer).collect()
     }
 
     /// Closes the pools; SQLite then folds its write-ahead log into the file.
@@ -124,6 +161,30 @@ impl Database {
         self.reader.close_by_ref().await?;
         Ok(self.writer.close_by_ref().await?)
     }
+}
+
+/// How many connections a pool has.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolState {
+    pub name: &'static str,
+    pub most: u32,
+    pub open: u32,
+    pub idle: u32,
+}
+
+impl PoolState {
+    fn of(name: &'static str, connection: &DatabaseConnection, dialect: Dialect) -> Self {
+        let (most, open, idle) = match dialect {
+            Dialect::Sqlite => counts(connection.get_sqlite_connection_pool()),
+            Dialect::Postgres => counts(connection.get_postgres_connection_pool()),
+            Dialect::MySql => counts(connection.get_mysql_connection_pool()),
+        };
+        Self { name, most, open, idle: u32::try_from(idle).unwrap_or(u32::MAX) }
+    }
+}
+
+fn counts<D: sea_orm::sqlx::Database>(pool: &sea_orm::sqlx::Pool<D>) -> (u32, u32, usize) {
+    (pool.options().get_max_connections(), pool.size(), pool.num_idle())
 }
 
 /// Creates the tables and indexes that are missing. Two servers that start at once take turns.

@@ -14,7 +14,7 @@ pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
     let mut select = Query::select();
     columns(&mut select, [Expr::col(Alias::new("value"))]);
     select.from(TABLE).and_where(Expr::col(Alias::new("name")).eq(name));
-    Ok(db.fetch::<(String,)>(&select, 1).await?.pop().map(|row| row.0))
+    Ok(db.fetch::<(String,)>("setting.find", &select, 1).await?.pop().map(|row| row.0))
 }
 
 /// Sets a setting unless it has a value, and tells the value that it then has. Of two servers that

@@ -22,6 +22,7 @@ mod http;
 mod imports;
 mod input_errors;
 mod lists;
+mod metrics;
 mod migration;
 mod nodes;
 mod plans;
@@ -46,6 +47,7 @@ fn main() {
         imports::tests(),
         input_errors::tests(),
         lists::tests(),
+        metrics::tests(),
         migration::tests(),
         nodes::tests(),
         plans::tests(),

@@ -23,6 +23,11 @@ impl StoreLoader {
     pub fn new(services: Services) -> Self {
         Self { services }
     }
+
+    /// Tells that so many things of a kind are loaded together.
+    fn batch(&self, loader: &'static str, size: usize) {
+        self.services.observer.metrics.batch(loader, size);
+    }
 }
 
 /// `keys` with the values that stand at their places.

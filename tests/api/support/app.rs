@@ -28,6 +28,7 @@ impl TestApp {
             database: database.config(),
             server: settings(&["--listen", "127.0.0.1:0"]),
             graphql: settings(&[]),
+            observe: settings(&[]),
             clock: clock.clone(),
         };
         change(&mut config);
