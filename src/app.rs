@@ -12,8 +12,9 @@ use crate::config::{DatabaseConfig, GraphqlConfig, ObserveConfig, ServerConfig};
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::router::{AppState, router};
-use crate::observe::Observer;
+use crate::observe::{Observer, Tracing};
 use crate::store::Database;
+use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
 
 /// All that a server needs to know.
@@ -35,8 +36,7 @@ pub struct App {
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        let slow = config.observe.slow_query();
-        let observer = Arc::new(Observer { slow, ..Observer::default() });
+        let observer = Arc::new(observer(&config)?);
         let db = Arc::new(Database::open_observed(&config.database, observer.clone()).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let services = Services { db, keys, config: Arc::new(config.graphql.clone()), observer };
@@ -61,7 +61,7 @@ impl App {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let state = AppState {
-            schema: schema::build(&self.config.graphql),
+            schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             services: self.services.clone(),
             clock: self.config.clock,
             timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
@@ -93,9 +93,24 @@ impl App {
             served = serving => served?,
             () = expired => tracing::warn!("requests in flight did not finish in {} s", grace.as_secs()),
         }
+        self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())
     }
+}
+
+fn observer(config: &Config) -> anyhow::Result<Observer> {
+    let database = match Dialect::of_url(config.database.database_url.expose()) {
+        Dialect::Sqlite => "sqlite",
+        Dialect::Postgres => "postgresql",
+        Dialect::MySql => "mysql",
+    };
+    let endpoint = config.observe.otlp_endpoint.as_deref();
+    Ok(Observer {
+        slow: config.observe.slow_query(),
+        tracing: endpoint.map(|endpoint| Tracing::to(endpoint, database)).transpose()?,
+        ..Observer::default()
+    })
 }
 
 /// A server that runs beside its caller.

@@ -11,6 +11,10 @@ use clap::Command;
 const DEFAULT_FILE: &str = "callscope.toml";
 const FILE_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
+/// Variables of other programs' making, and the settings that they stand for.
+const USUAL_VARIABLES: [(&str, &str); 2] =
+    [("DATABASE_URL", "database-url"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp-endpoint")];
+
 /// A configuration that cannot be used; the text says which line or variable and why.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -28,7 +32,7 @@ pub enum ConfigError {
     UnknownVariable(String),
 }
 
-/// `command` with the defaults that the configuration file and `DATABASE_URL` give.
+/// `command` with the defaults that the configuration file and the usual variables give.
 pub fn with_defaults(
     command: Command,
     args: &[OsString],
@@ -39,8 +43,10 @@ pub fn with_defaults(
         Some(file) => read(&file, &command)?,
         None => BTreeMap::new(),
     };
-    if let Some(url) = environment.get("DATABASE_URL").and_then(|url| url.to_str()) {
-        defaults.insert("database-url".into(), url.into());
+    for (variable, setting) in USUAL_VARIABLES {
+        if let Some(value) = environment.get(variable).and_then(|value| value.to_str()) {
+            defaults.insert(setting.into(), value.into());
+        }
     }
     let names: Vec<String> =
         command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();

@@ -16,7 +16,7 @@ use super::router::AppState;
 use crate::error::Error;
 use crate::graphql::nesting::is_too_deep;
 use crate::graphql::schema;
-use crate::observe::RequestMarks;
+use crate::observe::{RequestMarks, TraceSpan};
 
 type HttpResult = Result<axum::response::Response, Problem>;
 
@@ -93,6 +93,7 @@ async fn answer(
     media_type: MediaType,
 ) -> axum::response::Response {
     let mut outcome = Outcome::default();
+    let mut span = TraceSpan::default();
     let mut without_data = StatusCode::BAD_REQUEST;
     let response = match operation(&mut request) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
@@ -106,9 +107,11 @@ async fn answer(
                 marks.set_operation(name);
             }
             outcome.operation = operation.name;
+            span =
+                state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
-            match tokio::time::timeout(state.timeout, running).await {
+            match tokio::time::timeout(state.timeout, span.during(running)).await {
                 Ok(mut response) => {
                     let finish = |error| finish_error(error, &query, &context.id);
                     response.errors.iter_mut().for_each(finish);
@@ -123,6 +126,9 @@ async fn answer(
         }
     };
     outcome.add_codes(&response);
+    if let Some(code) = outcome.codes.first() {
+        span.fail(code);
+    }
     let mut answer = into_http(response, media_type, without_data);
     answer.extensions_mut().insert(outcome);
     answer

@@ -53,7 +53,12 @@ pub(super) async fn record(
     let marks = Arc::new(RequestMarks::new(id));
     let line = Line::begin(&request, marks.clone(), log.observer);
     request.extensions_mut().insert(marks.clone());
-    let mut response = marks.clone().during(next.run(request)).await;
+    let span = line.observer.request_span(&request, line.method, line.path(), &marks.id);
+    let mut response = span.during(marks.clone().during(next.run(request))).await;
+    span.set("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        span.fail(response.status().as_str());
+    }
     line.finish(&response);
     if let Ok(id) = HeaderValue::from_str(&marks.id) {
         response.headers_mut().insert(REQUEST_ID, id);

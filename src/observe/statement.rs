@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Observer, RequestMarks};
+use super::{Observer, RequestMarks, TraceSpan};
 
 /// Texts are cut here: a statement with a branch for each key repeats itself.
 const MAX_TEXT_LENGTH: usize = 4000;
@@ -14,6 +14,7 @@ pub struct StatementWatch<'a> {
     observer: &'a Observer,
     name: &'static str,
     text: Option<String>,
+    span: TraceSpan,
     sent: Instant,
     took: Option<Duration>,
     /// Nothing where it failed or was given up.
@@ -29,6 +30,7 @@ impl Observer {
             observer: self,
             name,
             text: wanted.then(|| cut(text).to_owned()),
+            span: self.statement_span(name, cut(text)),
             sent: Instant::now(),
             took: None,
             rows: None,
@@ -53,6 +55,10 @@ impl Drop for StatementWatch<'_> {
     fn drop(&mut self) {
         let took = self.took.unwrap_or_else(|| self.sent.elapsed());
         self.observer.metrics.statement_ended(self.name, took, self.rows);
+        match self.rows {
+            Some(rows) => self.span.set("db.response.returned_rows", rows as i64),
+            None => self.span.fail("SQL"),
+        }
         let Some(text) = &self.text else { return };
         let slow = self.observer.slow.is_some_and(|slow| took >= slow);
         if !slow && !tracing::enabled!(tracing::Level::DEBUG) {

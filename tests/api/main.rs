@@ -32,6 +32,7 @@ mod request_log;
 mod responses;
 mod rows;
 mod support;
+mod traces;
 mod usage;
 
 fn main() {
@@ -56,6 +57,7 @@ fn main() {
         request_log::tests(),
         responses::tests(),
         rows::tests(),
+        traces::tests(),
         usage::tests(),
     ]);
 }
