@@ -6,7 +6,7 @@
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
 //! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic
+//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic, and [`doctor`]
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`], [`observe`]: pure rules, plain values, and what the
 //!   server tells about itself
@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod domain;
 pub mod error;
 pub mod graphql;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 
+use super::secret_file;
+
 const DEFAULT_FILE: &str = "callscope.toml";
 const FILE_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
@@ -28,25 +30,46 @@ pub enum ConfigError {
     UnknownKey { file: PathBuf, key: String },
     #[error("{file}: `{key}` must be a text, a number or true/false")]
     Shape { file: PathBuf, key: String },
+    #[error("both {plain} and {variable} are set; leave one of them out")]
+    Twice { plain: String, variable: String },
+    #[error("cannot read {file}, which {variable} names: {source}")]
+    Secret { variable: String, file: PathBuf, source: std::io::Error },
     #[error("unknown environment variable {0}; `callscope serve --help` names those that are read")]
     UnknownVariable(String),
 }
 
-/// `command` with the defaults that the configuration file and the usual variables give.
+/// A command with the defaults that files and the usual variables give, and where each of these
+/// settings comes from.
+pub struct Configured {
+    pub command: Command,
+    pub origins: BTreeMap<String, String>,
+}
+
+/// `command` with the defaults that the configuration file, the files of secrets and the usual
+/// variables give.
 pub fn with_defaults(
     command: Command,
     args: &[OsString],
     environment: &BTreeMap<String, OsString>,
-) -> Result<Command, ConfigError> {
+) -> Result<Configured, ConfigError> {
     refuse_unknown_variables(&command, environment)?;
-    let mut defaults = match config_file(args, environment) {
-        Some(file) => read(&file, &command)?,
-        None => BTreeMap::new(),
+    let (mut defaults, mut origins) = (BTreeMap::new(), BTreeMap::new());
+    let mut set = |setting: String, value: String, origin: String| {
+        defaults.insert(setting.clone(), value);
+        origins.insert(setting, origin);
     };
+    if let Some(file) = config_file(args, environment) {
+        for (setting, value) in read(&file, &command)? {
+            set(setting, value, file.display().to_string());
+        }
+    }
     for (variable, setting) in USUAL_VARIABLES {
         if let Some(value) = environment.get(variable).and_then(|value| value.to_str()) {
-            defaults.insert(setting.into(), value.into());
+            set(setting.into(), value.into(), variable.into());
         }
+    }
+    for secret in secret_file::read(&command, environment)? {
+        set(secret.setting, secret.value, secret.variable);
     }
     let names: Vec<String> =
         command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
@@ -54,7 +77,7 @@ pub fn with_defaults(
     for name in names {
         command = command.mut_subcommand(name, |sub| apply(sub, &defaults));
     }
-    Ok(command)
+    Ok(Configured { command, origins })
 }
 
 /// The file that was named, or `callscope.toml` where there is one.
@@ -104,15 +127,17 @@ fn refuse_unknown_variables(
     environment: &BTreeMap<String, OsString>,
 ) -> Result<(), ConfigError> {
     let known: BTreeSet<&OsStr> = every_arg(command).filter_map(clap::Arg::get_env).collect();
+    let files: BTreeSet<String> = every_arg(command).filter_map(secret_file::variable).collect();
     let unknown = environment.keys().find(|name| {
         name.starts_with("CALLSCOPE_")
             && !name.starts_with("CALLSCOPE_TEST_")
             && !known.contains(OsStr::new(name))
+            && !files.contains(*name)
     });
     unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name.clone())))
 }
 
-fn every_arg(command: &Command) -> impl Iterator<Item = &clap::Arg> {
+pub(super) fn every_arg(command: &Command) -> impl Iterator<Item = &clap::Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
 }
 
@@ -125,7 +150,11 @@ fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
         })
         .collect();
     for (id, value) in settable {
-        command = command.mut_arg(id, |arg| arg.default_value(value));
+        command = command.mut_arg(id, |arg| {
+            // The help tells defaults.
+            let hidden = secret_file::is_secret(&arg);
+            arg.default_value(value).hide_default_value(hidden)
+        });
     }
     command
 }

@@ -2,10 +2,12 @@
 //! environment variable and a line of `callscope.toml`, in that order of precedence.
 
 pub mod database;
+pub mod effective;
 pub mod file;
 pub mod graphql;
 pub mod log;
 pub mod observe;
+pub mod secret_file;
 pub mod server;
 
 pub use database::DatabaseConfig;

@@ -140,6 +140,11 @@ impl Database {
         Ok(SchemaManager::new(&self.reader).has_table(name).await?)
     }
 
+    /// Whether a server ever made its tables here.
+    pub async fn has_own_tables(&self) -> Result<bool> {
+        self.has_table(super::setting::TABLE).await
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         let statement = Statement::from_string(self.reader.get_database_backend(), "SELECT 1");

@@ -12,6 +12,7 @@ pub mod error_group;
 pub mod error_log;
 pub mod error_match;
 pub mod import;
+pub mod inspect;
 pub mod key_directory;
 pub mod page;
 mod rows;

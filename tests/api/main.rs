@@ -16,6 +16,7 @@ mod call_groups;
 mod call_model;
 mod call_series;
 mod contract;
+mod doctor;
 mod error_logs;
 mod error_match;
 mod http;
@@ -42,6 +43,7 @@ fn main() {
         call_groups::tests(),
         call_series::tests(),
         contract::tests(),
+        doctor::tests(),
         error_logs::tests(),
         error_match::tests(),
         http::tests(),
