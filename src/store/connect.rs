@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::dialect::Dialect;
+use super::pool::PoolState;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
@@ -166,30 +167,6 @@ impl Database {
         self.reader.close_by_ref().await?;
         Ok(self.writer.close_by_ref().await?)
     }
-}
-
-/// How many connections a pool has.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolState {
-    pub name: &'static str,
-    pub most: u32,
-    pub open: u32,
-    pub idle: u32,
-}
-
-impl PoolState {
-    fn of(name: &'static str, connection: &DatabaseConnection, dialect: Dialect) -> Self {
-        let (most, open, idle) = match dialect {
-            Dialect::Sqlite => counts(connection.get_sqlite_connection_pool()),
-            Dialect::Postgres => counts(connection.get_postgres_connection_pool()),
-            Dialect::MySql => counts(connection.get_mysql_connection_pool()),
-        };
-        Self { name, most, open, idle: u32::try_from(idle).unwrap_or(u32::MAX) }
-    }
-}
-
-fn counts<D: sea_orm::sqlx::Database>(pool: &sea_orm::sqlx::Pool<D>) -> (u32, u32, usize) {
-    (pool.options().get_max_connections(), pool.size(), pool.num_idle())
 }
 
 /// Creates the tables and indexes that are missing. Two servers that start at once take turns.

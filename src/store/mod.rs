@@ -15,6 +15,7 @@ pub mod import;
 pub mod inspect;
 pub mod key_directory;
 pub mod page;
+pub mod pool;
 mod rows;
 pub mod setting;
 pub mod usage;
