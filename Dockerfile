@@ -20,5 +20,6 @@ WORKDIR /data
 VOLUME /data
 ENV CALLSCOPE_LISTEN=0.0.0.0:8000
 EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["callscope", "health"]
 ENTRYPOINT ["callscope"]
 CMD ["serve"]

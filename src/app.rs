@@ -8,7 +8,9 @@ use tokio::net::TcpListener;
 
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
-use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
+use crate::config::{
+    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+};
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
@@ -19,7 +21,9 @@ use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::ingest::recorder::Recorder;
+use crate::observe::{Observer, Tracing};
 use crate::store::Database;
+use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
 
 /// All that a server needs to know.
@@ -30,6 +34,7 @@ pub struct Config {
     pub access: AccessConfig,
     pub graphql: GraphqlConfig,
     pub record: RecordConfig,
+    pub observe: ObserveConfig,
     pub clock: Clock,
 }
 
@@ -44,9 +49,11 @@ pub struct App {
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let observer = Arc::new(observer(&config)?);
         let documents = Documents::open(&config.server.http, &config.graphql).await?.into();
         let timeout = Duration::from_secs(config.graphql.timeout_seconds);
-        let db = Arc::new(Database::open_for_requests(&config.database, timeout).await?);
+        let db = Database::open_for_requests(&config.database, timeout, observer.clone()).await?;
+        let db = Arc::new(db);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
@@ -56,6 +63,7 @@ impl App {
             recorder,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
+            observer,
         };
         let on_loopback = config.server.listen.ip().is_loopback();
         let now = config.clock.now();
@@ -89,7 +97,7 @@ impl App {
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
         let state = AppState {
-            schema: schema::build(&self.config.graphql),
+            schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
             services: self.services.clone(),
@@ -113,9 +121,24 @@ impl App {
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())
     }
+}
+
+fn observer(config: &Config) -> anyhow::Result<Observer> {
+    let database = match Dialect::of_url(config.database.database_url.expose()) {
+        Dialect::Sqlite => "sqlite",
+        Dialect::Postgres => "postgresql",
+        Dialect::MySql => "mysql",
+    };
+    let endpoint = config.observe.otlp_endpoint.as_deref();
+    Ok(Observer {
+        slow: config.observe.slow_query(),
+        tracing: endpoint.map(|endpoint| Tracing::to(endpoint, database)).transpose()?,
+        ..Observer::default()
+    })
 }
 
 /// A server that runs beside its caller.

@@ -6,9 +6,11 @@
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
 //! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic, and [`access`], tokens
+//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic, [`access`], tokens, and
+//!   [`doctor`]
 //! - [`store`]: all SQL
-//! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
+//! - [`domain`], [`error`], [`clock`], [`config`], [`observe`]: pure rules, plain values, and what the
+//!   server tells about itself
 
 pub mod access;
 pub mod app;
@@ -16,9 +18,11 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http;
 pub mod ingest;
+pub mod observe;
 pub mod store;

@@ -99,13 +99,128 @@ fn a_database_url_is_checked_and_never_shown() {
     assert!(!text.contains("hunter2") && !shown.contains("hunter2"), "{shown}");
 }
 
-fn callscope(folder: &Path, args: &[&str]) -> (bool, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_callscope"))
-        .current_dir(folder)
-        .env_clear()
-        .args(args)
-        .output()
+/// A file with a secret in it, and its name.
+fn secret_file(folder: &Path, name: &str, content: &str) -> String {
+    let file = folder.join(name);
+    std::fs::write(&file, content).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file() {
+    let variable = "CALLSCOPE_DATABASE_URL_FILE";
+    for content in ["sqlite://secret.db", "sqlite://secret.db\n", "sqlite://secret.db\r\n"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("callscope.toml"),
+            r#"database-url = "sqlite://toml.db""#,
+        )
         .unwrap();
+        let file = secret_file(folder.path(), "url", content);
+        let usual = ("DATABASE_URL", "sqlite://usual.db");
+        let output = migrate(folder.path(), &[], &[(variable, &file), usual]);
+        assert!(output.status.success(), "{output:?}");
+        let flag = ["--database-url", "sqlite://flag.db"];
+        assert!(migrate(folder.path(), &flag, &[(variable, &file)]).status.success());
+        assert_eq!(made(folder.path()), ["flag.db", "secret.db"]);
+    }
+}
+
+#[test]
+fn a_file_of_a_secret_that_cannot_be_used_is_named_without_its_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = secret_file(folder.path(), "url", "foo://user:hunter2@host");
+    let both = [("CALLSCOPE_ID_KEY", "hunter2-hunter2-hunter2"), ("CALLSCOPE_ID_KEY_FILE", &file)];
+    let refused = refusal(&migrate(folder.path(), &[], &both));
+    assert!(refused.contains("both CALLSCOPE_ID_KEY and CALLSCOPE_ID_KEY_FILE"), "{refused}");
+    assert!(!refused.contains("hunter2"), "{refused}");
+
+    let missing = [("CALLSCOPE_DATABASE_URL_FILE", "/nowhere/url")];
+    let refused = refusal(&migrate(folder.path(), &[], &missing));
+    assert!(refused.contains("/nowhere/url") && refused.contains("CALLSCOPE_DATABASE_URL_FILE"));
+
+    let wrong = [("CALLSCOPE_DATABASE_URL_FILE", file.as_str())];
+    let refused = refusal(&migrate(folder.path(), &[], &wrong));
+    assert!(refused.contains("--database-url") && !refused.contains("hunter2"), "{refused}");
+    let help = migrate(folder.path(), &["--help"], &wrong);
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2"));
+    // The value of a variable is told no more than that of a file.
+    let direct = [("CALLSCOPE_DATABASE_URL", "foo://user:hunter2@host")];
+    assert!(!refusal(&migrate(folder.path(), &[], &direct)).contains("hunter2"));
+
+    // Only secrets have files.
+    let refused = refusal(&migrate(folder.path(), &[], &[("CALLSCOPE_LISTEN_FILE", &file)]));
+    assert!(refused.contains("unknown environment variable CALLSCOPE_LISTEN_FILE"), "{refused}");
+}
+
+fn callscope(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+    command.current_dir(folder).env_clear().envs(environment.iter().copied());
+    command.args(args).output().unwrap()
+}
+
+#[test]
+fn the_doctor_tells_settings_and_their_origin() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(migrate(folder.path(), &["--database-url", "sqlite://calls.db"], &[]).status.success());
+    std::fs::write(folder.path().join("callscope.toml"), "max-depth = 9\n").unwrap();
+    let secret = "a secret of at least 16 characters";
+    let file = secret_file(folder.path(), "id-key", secret);
+    let environment = [("CALLSCOPE_ID_KEY_FILE", file.as_str()), ("CALLSCOPE_MAX_ALIASES", "7")];
+    let args = ["doctor", "--database-url", "sqlite://calls.db", "--listen", "0.0.0.0:1"];
+    let output = callscope(folder.path(), &args, &environment);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "    max-depth = 9, from callscope.toml\n",
+        "    max-aliases = 7, from CALLSCOPE_MAX_ALIASES\n",
+        "    listen = 0.0.0.0:1, from --listen\n",
+        "    database-url = (secret), from --database-url\n",
+        "    id-key = (secret), from CALLSCOPE_ID_KEY_FILE\n",
+        "! secrets: --database-url is given as a flag\n",
+        "! address: 0.0.0.0:1 is reached from other machines\n",
+        "✓ indexes: all are there\n",
+    ] {
+        assert!(text.contains(line), "no {line:?} in\n{text}");
+    }
+    assert!(!text.contains(secret) && output.status.success(), "{text}");
+
+    let args = ["doctor", "--database-url", "sqlite://nothing.db"];
+    let output = callscope(folder.path(), &args, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("✗ database: there is no file nothing.db"), "{text}");
+    assert!(!folder.path().join("nothing.db").exists());
+}
+
+#[test]
+fn a_health_check_needs_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = |status: &'static str| {
+        let listener = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            let length = stream.read(&mut request).unwrap();
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        })
+    };
+    for (status, code) in [("200 OK", 0), ("503 Service Unavailable", 1)] {
+        let asked = answer(status);
+        let output = callscope(folder.path(), &["health", "--listen", &address], &[]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(asked.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
+    }
+    drop(listener);
+    let output = callscope(folder.path(), &["health", "--listen", &address], &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+fn run(folder: &Path, args: &[&str]) -> (bool, String, String) {
+    let output = callscope(folder, args, &[]);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
@@ -114,10 +229,10 @@ fn callscope(folder: &Path, args: &[&str]) -> (bool, String, String) {
 fn a_token_is_shown_once_and_kept_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let create = ["token", "create", "grafana", "--scopes", "READ,METRICS", "--expires-in", "P90D"];
-    let (made, token, _) = callscope(folder.path(), &create);
+    let (made, token, _) = run(folder.path(), &create);
     let token = token.trim();
     assert!(made && token.starts_with("cs_") && token.len() == 46, "{token}");
-    let (_, listed, _) = callscope(folder.path(), &["token", "list"]);
+    let (_, listed, _) = run(folder.path(), &["token", "list"]);
     assert!(listed.contains("grafana") && listed.contains("READ,METRICS"), "{listed}");
     assert!(listed.contains("holds") && !listed.contains(&token[3..]));
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -125,15 +240,15 @@ fn a_token_is_shown_once_and_kept_nowhere() {
         let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
         assert!(!found, "the token itself is in the database");
     }
-    let (again, _, told) = callscope(folder.path(), &create);
+    let (again, _, told) = run(folder.path(), &create);
     assert!(!again && told.contains("`grafana`"), "{told}");
-    assert!(callscope(folder.path(), &["token", "revoke", "grafana"]).0);
-    assert!(callscope(folder.path(), &["token", "list"]).1.contains("revoked"));
-    let (revoked, _, told) = callscope(folder.path(), &["token", "revoke", "grafana"]);
+    assert!(run(folder.path(), &["token", "revoke", "grafana"]).0);
+    assert!(run(folder.path(), &["token", "list"]).1.contains("revoked"));
+    let (revoked, _, told) = run(folder.path(), &["token", "revoke", "grafana"]);
     assert!(!revoked && told.contains("callscope token list"), "{told}");
     for wrong in [["x y", "READ"], ["anonymous", "READ"], ["x", "WRITE"], ["x", ""]] {
         let (made, shown, told) =
-            callscope(folder.path(), &["token", "create", wrong[0], "--scopes", wrong[1]]);
+            run(folder.path(), &["token", "create", wrong[0], "--scopes", wrong[1]]);
         assert!(!made && shown.is_empty() && !told.is_empty(), "{wrong:?}");
     }
 }
@@ -142,7 +257,7 @@ fn a_token_is_shown_once_and_kept_nowhere() {
 fn a_secret_that_is_refused_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     for args in [["--tokens", "a:READ:hunter2"], ["--database-url", "hunter2://x"]] {
-        let (_, _, told) = callscope(folder.path(), &args);
+        let (_, _, told) = run(folder.path(), &args);
         assert!(told.contains(args[0]) && !told.contains("hunter2"), "{told}");
     }
 }

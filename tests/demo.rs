@@ -38,7 +38,7 @@ async fn rows(db: &Database, table: &'static str) -> (i64, String, String) {
         .expr(Func::max(time()))
         .from(table)
         .take();
-    let row = &db.query_all(&select).await.unwrap()[0];
+    let row = &db.query_all("test", &select).await.unwrap()[0];
     let text = |index| row.try_get_by_index(index).unwrap();
     (row.try_get_by_index(0).unwrap(), text(1), text(2))
 }

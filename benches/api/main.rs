@@ -70,6 +70,7 @@ impl Subject {
             access: settings(&[]),
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
             record: settings(&[]),
+            observe: settings(&[]),
             clock: Clock::fixed(data::as_of()?),
         };
         let server = App::start(config.clone()).await?;

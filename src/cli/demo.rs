@@ -15,7 +15,9 @@ use tokio::time::MissedTickBehavior;
 use super::serve::{announce, shutdown_signal};
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
+use crate::config::{
+    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+};
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
@@ -37,6 +39,8 @@ pub struct DemoArgs {
     graphql: GraphqlConfig,
     #[command(flatten)]
     record: RecordConfig,
+    #[command(flatten)]
+    observe: ObserveConfig,
 
     /// The number from which the traffic is made up; another one gives other keys and incidents
     #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
@@ -53,6 +57,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
             access: args.access,
             graphql: args.graphql,
             record: args.record,
+            observe: args.observe,
             clock: clock.clone(),
         };
         let app = App::open(config).await?;

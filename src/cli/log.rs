@@ -20,5 +20,16 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     } else {
         builder.with_ansi(on_terminal).with_target(false).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
+    log_panics();
+    Ok(())
+}
+
+/// A panic is a line like any other, without a text that may hold data.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let text = panic.payload().downcast_ref::<&'static str>().copied();
+        tracing::error!(place, text, "panicked");
+    }));
 }

@@ -2,6 +2,8 @@
 
 mod audit;
 pub mod demo;
+mod doctor;
+mod health;
 mod import;
 mod log;
 mod migrate;
@@ -17,7 +19,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{LogConfig, file};
+use crate::config::secret_file::is_secret;
+use crate::config::{LogConfig, effective, file};
 
 /// A GraphQL API server over the call log of an LLM gateway.
 ///
@@ -40,7 +43,8 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Every setting is a flag (--listen), an environment variable (CALLSCOPE_LISTEN) and a line of the
-configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts.";
+configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts. Those that are secret
+may stand in a file of their own, which a variable names (CALLSCOPE_ID_KEY_FILE).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,6 +54,10 @@ enum Command {
     Import(import::ImportArgs),
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
+    /// Check configuration, database, indexes, permissions and clocks, and say what to do
+    Doctor(doctor::DoctorArgs),
+    /// Ask a server on this machine whether it can answer; for health checks of containers
+    Health(health::HealthArgs),
     /// Print the GraphQL schema in its own language, to generate clients from
     Schema,
     /// Make, list and end the tokens that callers show
@@ -68,19 +76,22 @@ pub fn run(
     let args = with_command(args);
     let environment: BTreeMap<String, OsString> =
         environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-    let command = match file::with_defaults(Cli::command(), &args, &environment) {
-        Ok(command) => command,
-        Err(error) => {
-            eprintln!("callscope: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let secrets = file::secret_settings(&command);
-    let cli =
-        match command.try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
-            Ok(cli) => cli,
-            Err(error) => without_secret(error, &secrets).exit(),
+    let file::Configured { mut command, origins } =
+        match file::with_defaults(Cli::command(), &args, &environment) {
+            Ok(configured) => configured,
+            Err(error) => {
+                eprintln!("callscope: {error}");
+                return ExitCode::from(2);
+            }
         };
+    let found = match command.try_get_matches_from_mut(args) {
+        Ok(found) => found,
+        Err(error) => without_secrets(error, &command).exit(),
+    };
+    let cli = match Cli::from_arg_matches(&found) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     if let Err(error) = log::start(&cli.log) {
         eprintln!("callscope: {error}");
         return ExitCode::from(2);
@@ -89,6 +100,10 @@ pub fn run(
         Command::Serve(args) => serve::run(args),
         Command::Import(args) => import::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Doctor(args) => {
+            doctor::run(args, &effective::settings(&command, &found, &origins))
+        }
+        Command::Health(args) => health::run(&args),
         Command::Schema => schema::run(),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
@@ -103,13 +118,12 @@ pub fn run(
     }
 }
 
-/// clap tells the value that it refused, also that of a password.
-fn without_secret(mut error: clap::Error, secrets: &[String]) -> clap::Error {
-    let named = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(named)) => named.clone(),
-        _ => return error,
-    };
-    if secrets.iter().any(|secret| named.starts_with(&format!("--{secret} "))) {
+/// An error of clap's, which tells the value that it does not like, unless that is a secret.
+fn without_secrets(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    let named = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    let named = named.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
+    let is_named = |arg: &clap::Arg| arg.get_long() == Some(named) && is_secret(arg);
+    if file::every_arg(command).any(is_named) {
         error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
     }
     error

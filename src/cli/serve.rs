@@ -4,7 +4,9 @@ use clap::Args;
 
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
+use crate::config::{
+    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+};
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -18,6 +20,8 @@ pub struct ServeArgs {
     graphql: GraphqlConfig,
     #[command(flatten)]
     record: RecordConfig,
+    #[command(flatten)]
+    observe: ObserveConfig,
 }
 
 impl ServeArgs {
@@ -28,6 +32,7 @@ impl ServeArgs {
             access: self.access,
             graphql: self.graphql,
             record: self.record,
+            observe: self.observe,
             clock: Clock::System,
         }
     }

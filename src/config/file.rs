@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 
+use super::secret_file;
+
 const DEFAULT_FILE: &str = "callscope.toml";
 const FILE_VARIABLE: &str = "CALLSCOPE_CONFIG";
+
+/// Variables of other programs' making, and the settings that they stand for.
+const USUAL_VARIABLES: [(&str, &str); 2] =
+    [("DATABASE_URL", "database-url"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp-endpoint")];
 
 /// A configuration that cannot be used; the text says which line or variable and why.
 #[derive(Debug, thiserror::Error)]
@@ -24,25 +30,48 @@ pub enum ConfigError {
     UnknownKey { file: PathBuf, key: String },
     #[error("{file}: `{key}` must be a text, a number or true/false")]
     Shape { file: PathBuf, key: String },
+    #[error("both {plain} and {variable} are set; leave one of them out")]
+    Twice { plain: String, variable: String },
+    #[error("cannot read {file}, which {variable} names: {source}")]
+    Secret { variable: String, file: PathBuf, source: std::io::Error },
     #[error("unknown environment variable {0}; `callscope serve --help` names those that are read")]
     UnknownVariable(String),
 }
 
-/// `command` with the defaults that the configuration file and `DATABASE_URL` give.
+/// A command with the defaults that files and the usual variables give, and where each of these
+/// settings comes from.
+pub struct Configured {
+    pub command: Command,
+    pub origins: BTreeMap<String, String>,
+}
+
+/// `command` with the defaults that the configuration file, the files of secrets and the usual
+/// variables give.
 pub fn with_defaults(
     command: Command,
     args: &[OsString],
     environment: &BTreeMap<String, OsString>,
-) -> Result<Command, ConfigError> {
+) -> Result<Configured, ConfigError> {
     refuse_unknown_variables(&command, environment)?;
-    let mut defaults = match config_file(args, environment) {
-        Some(file) => read(&file, &command)?,
-        None => BTreeMap::new(),
+    let (mut defaults, mut origins) = (BTreeMap::new(), BTreeMap::new());
+    let mut set = |setting: String, value: String, origin: String| {
+        defaults.insert(setting.clone(), value);
+        origins.insert(setting, origin);
     };
-    if let Some(url) = environment.get("DATABASE_URL").and_then(|url| url.to_str()) {
-        defaults.insert("database-url".into(), url.into());
+    if let Some(file) = config_file(args, environment) {
+        for (setting, value) in read(&file, &command)? {
+            set(setting, value, file.display().to_string());
+        }
     }
-    Ok(apply(command, &defaults))
+    for (variable, setting) in USUAL_VARIABLES {
+        if let Some(value) = environment.get(variable).and_then(|value| value.to_str()) {
+            set(setting.into(), value.into(), variable.into());
+        }
+    }
+    for secret in secret_file::read(&command, environment)? {
+        set(secret.setting, secret.value, secret.variable);
+    }
+    Ok(Configured { command: apply(command, &defaults), origins })
 }
 
 /// The file that was named, or `callscope.toml` where there is one.
@@ -92,22 +121,18 @@ fn refuse_unknown_variables(
     environment: &BTreeMap<String, OsString>,
 ) -> Result<(), ConfigError> {
     let known: BTreeSet<&OsStr> = every_arg(command).filter_map(clap::Arg::get_env).collect();
+    let files: BTreeSet<String> = every_arg(command).filter_map(secret_file::variable).collect();
     let unknown = environment.keys().find(|name| {
         name.starts_with("CALLSCOPE_")
             && !name.starts_with("CALLSCOPE_TEST_")
             && !known.contains(OsStr::new(name))
+            && !files.contains(*name)
     });
     unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name.clone())))
 }
 
-/// The flags whose values are secrets.
-pub fn secret_settings(command: &Command) -> Vec<String> {
-    let secret = |arg: &&clap::Arg| arg.is_hide_env_values_set();
-    every_arg(command).filter(secret).filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
-}
-
 /// The arguments of a command and of all commands below it.
-fn every_arg(command: &Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
+pub fn every_arg(command: &Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
     Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(every_arg)))
 }
 
@@ -120,7 +145,11 @@ fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
         })
         .collect();
     for (id, value) in settable {
-        command = command.mut_arg(id, |arg| arg.default_value(value));
+        command = command.mut_arg(id, |arg| {
+            // The help tells defaults.
+            let hidden = secret_file::is_secret(&arg);
+            arg.default_value(value).hide_default_value(hidden)
+        });
     }
     let below: Vec<String> =
         command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();

@@ -3,11 +3,14 @@
 
 pub mod access;
 pub mod database;
+pub mod effective;
 pub mod file;
 pub mod graphql;
 pub mod http;
 pub mod log;
+pub mod observe;
 pub mod record;
+pub mod secret_file;
 pub mod server;
 
 pub use access::AccessConfig;
@@ -15,6 +18,7 @@ pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
 pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
+pub use observe::ObserveConfig;
 pub use record::RecordConfig;
 pub use server::ServerConfig;
 

@@ -18,4 +18,5 @@ pub mod rows;
 pub mod scalar;
 pub mod schema;
 pub mod scope;
+pub mod trace;
 pub mod types;

@@ -1,5 +1,7 @@
 //! The schema, its text and the execution of a request.
 
+use std::sync::Arc;
+
 use async_graphql::{
     EmptySubscription, Request, Response, SDLExportOptions, Schema, SchemaBuilder,
 };
@@ -8,15 +10,21 @@ use super::batch::Batches;
 use super::mutation::Mutation;
 use super::query::Query;
 use super::scope::{Asking, Scope};
+use super::trace::FieldSpans;
 use super::types::node::Node;
 use crate::config::GraphqlConfig;
+use crate::observe::Observer;
 
 pub type CallscopeSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// The schema as `config` has it. What a document may ask for is checked before (`super::limit`); the
 /// levels of selections too, which async-graphql bounds at 32 otherwise.
-pub fn build(config: &GraphqlConfig) -> CallscopeSchema {
-    builder(config).finish()
+pub fn build(config: &GraphqlConfig, observer: Arc<Observer>) -> CallscopeSchema {
+    let schema = builder(config);
+    match observer.tracing.is_some() {
+        true => schema.extension(FieldSpans(observer)).finish(),
+        false => schema.finish(),
+    }
 }
 
 pub(super) fn builder(config: &GraphqlConfig) -> SchemaBuilder<Query, Mutation, EmptySubscription> {

@@ -16,6 +16,7 @@ use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
 use crate::ingest::recorder::Recorder;
+use crate::observe::Observer;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -27,6 +28,7 @@ pub struct Services {
     pub recorder: Recorder,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
+    pub observer: Arc<Observer>,
 }
 
 /// Who asks, and when.

@@ -1,9 +1,8 @@
-//! What is known of a request before it is read: its id, where it comes from and who sent it. The
-//! outermost middleware makes it; handlers and other middlewares find it in the extensions.
+//! What is known of a request before it is read: its id, where it comes from and who sent it. A
+//! middleware makes it; handlers and other middlewares find it in the extensions.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderMap;
@@ -17,6 +16,7 @@ use super::router::AppState;
 use super::session::session_cookie;
 use crate::access::Credentials;
 use crate::domain::access::Caller;
+use crate::observe::RequestMarks;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -46,7 +46,11 @@ pub(super) async fn attach(
         Ok(caller) => caller,
         Err(_) => return Problem::unauthenticated().into_response(),
     };
-    let id = next_request_id().into();
+    let mut id = Arc::default();
+    if let Some(marks) = request.extensions().get::<Arc<RequestMarks>>() {
+        marks.set_caller(&caller.name);
+        id = marks.id.clone();
+    }
     let trusts_proxy = state.services.server.trust_forwarded_for;
     let address = client_address(request.headers(), peer.ip(), trusts_proxy);
     request.extensions_mut().insert(RequestContext { id, address, caller });
@@ -60,10 +64,4 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let text = value.to_str().unwrap_or_default();
     let (scheme, token) = text.split_once(' ').unwrap_or_default();
     Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
-}
-
-/// Unique in this process, and unlikely to be met in another one's log.
-fn next_request_id() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }

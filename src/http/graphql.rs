@@ -1,8 +1,7 @@
 //! GraphQL over HTTP: POST, and GET for queries alone. A request is read, parsed, checked, executed
 //! and answered; each of these has a file of its own.
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, Response, ServerError, Value, value};
+use async_graphql::{Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -13,6 +12,7 @@ use super::context::RequestContext;
 use super::csrf::refuse_simple;
 use super::documents::Prepared;
 use super::negotiate::{MediaType, accepted};
+use super::operation;
 use super::problem::Problem;
 use super::read::{self, Asked, Body};
 use super::respond::{
@@ -21,8 +21,8 @@ use super::respond::{
 use super::router::AppState;
 use crate::domain::access::Caller;
 use crate::error::Error;
-use crate::graphql::limit::Limits;
 use crate::graphql::schema;
+use crate::observe::{RequestMarks, TraceSpan};
 
 type HttpResult = Result<axum::response::Response, Problem>;
 
@@ -37,10 +37,7 @@ pub(super) async fn get(
     let asked = read::from_url(request.uri())?;
     let _room = state.admission.enter()?;
     let mut prepared = state.documents.prepare(asked, media_type)?;
-    let name = prepared.request.operation_name.clone();
-    if let Ok(document) = parse(&state.limits, &mut prepared.request)
-        && operation_type(document, name.as_deref()) != OperationType::Query
-    {
+    if !operation::is_query(&state.limits, &mut prepared.request) {
         let message = "only queries can be sent by GET; send this operation by POST";
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
     }
@@ -78,45 +75,6 @@ fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
         let message = "responses are application/graphql-response+json or application/json";
         Problem::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
     })
-}
-
-/// Parses the document, which is kept in the request.
-fn parse<'a>(
-    limits: &Limits,
-    request: &'a mut Request,
-) -> Result<&'a ExecutableDocument, ServerError> {
-    limits.check_text(&request.query)?;
-    request.parsed_query()
-}
-
-/// The kind of the operation that would run.
-fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> OperationType {
-    let mut operations = document.operations.iter();
-    let operation = operations.find(|(operation, _)| match name {
-        Some(name) => operation.is_some_and(|operation| operation.as_str() == name),
-        None => true,
-    });
-    operation.map_or(OperationType::Query, |(_, operation)| operation.node.ty)
-}
-
-/// Parses the document and refuses what exceeds a limit.
-fn prepare(
-    limits: &Limits,
-    request: &mut Request,
-    outcome: &mut Outcome,
-) -> Result<(), ServerError> {
-    let name = request.operation_name.clone();
-    let variables = std::mem::take(&mut request.variables);
-    let document = parse(limits, request)?;
-    outcome.kind = match operation_type(document, name.as_deref()) {
-        OperationType::Query => "query",
-        OperationType::Mutation => "mutation",
-        OperationType::Subscription => "subscription",
-    };
-    let measured = limits.measure(document, name.as_deref(), &variables);
-    request.variables = variables;
-    outcome.cost = measured?;
-    outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))
 }
 
 async fn answer(
@@ -185,17 +143,23 @@ async fn run(
     Prepared { mut request, keep }: Prepared,
     deadline: Instant,
 ) -> Ran {
-    let mut outcome = Outcome { operation: request.operation_name.clone(), ..Outcome::default() };
+    let mut outcome = Outcome::default();
+    let mut span = TraceSpan::default();
     let mut without_data = StatusCode::BAD_REQUEST;
     let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
     // The name of the field that shows keys in full; no alias hides it.
     let secretive = request.query.contains("secret");
-    let mut response = match prepare(&state.limits, &mut request, &mut outcome) {
+    let mut response = match operation::prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) => {
+            if let Some((marks, name)) = RequestMarks::current().zip(outcome.operation.as_ref()) {
+                marks.set_operation(name);
+            }
+            span =
+                state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
-            match tokio::time::timeout_at(deadline, running).await {
+            match tokio::time::timeout_at(deadline, span.during(running)).await {
                 Ok(mut response) => {
                     finish_errors(&mut response, &query, &context.id);
                     if let Some(hash) = keep
@@ -218,5 +182,8 @@ async fn run(
         response.extensions.insert("cost".to_owned(), told);
     }
     outcome.add_codes(&response);
+    if let Some(code) = outcome.codes.first() {
+        span.fail(code);
+    }
     Ran { response, without_data, outcome, secretive }
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use super::router::AppState;
 
 /// How long the database may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The process runs.
 pub(super) async fn live() -> &'static str {

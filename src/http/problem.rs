@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 
+use super::respond::Outcome;
+use crate::observe::RequestMarks;
+use crate::observe::redact::panic_text;
+
 /// A status, a code for programs and a text for people.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -82,17 +86,17 @@ impl IntoResponse for Problem {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
         }
+        let outcome = Outcome { codes: vec![self.code.to_owned()], ..Outcome::default() };
+        response.extensions_mut().insert(outcome);
         response
     }
 }
 
-/// The answer of a request whose handler panicked; the panic itself went to the log.
+/// The answer of a request whose handler panicked. Where that was is in the log already.
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
+    let request = RequestMarks::current();
+    let request_id = request.as_ref().map(|request| &*request.id);
+    tracing::error!(request_id, panic = panic_text(&*panic), "a request panicked");
     Problem::internal().into_response()
 }
 

@@ -12,6 +12,7 @@ use super::negotiate::MediaType;
 use super::problem::Problem;
 use crate::error::Error;
 use crate::graphql::blame::Blame;
+use crate::observe::redact::without_values;
 
 /// Errors that a response tells.
 const MAX_ERRORS: usize = 100;
@@ -130,11 +131,18 @@ fn finish_error(error: &mut ServerError, blame: &Blame<'_>, request_id: &str) {
     }
     match error.source::<Error>() {
         Some(Error::Internal(source)) => {
-            tracing::error!(request_id, path = path_text(&error.path), %source, "internal error");
+            let source = without_values(source);
+            tracing::error!(request_id, path = path_text(&error.path), source, "internal error");
             error.extensions.get_or_insert_default().set("requestId", request_id);
         }
         Some(Error::DatabaseUnavailable(source)) => {
-            tracing::error!(request_id, path = path_text(&error.path), %source, "database unavailable");
+            let source = without_values(source);
+            tracing::error!(
+                request_id,
+                path = path_text(&error.path),
+                source,
+                "database unavailable"
+            );
         }
         Some(_) => {}
         None => {

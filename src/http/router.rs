@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
 use axum::routing::get;
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
@@ -15,7 +15,8 @@ use super::context::{self, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
-use super::{compress, cors, graphql, health, page, problem, session};
+use super::request_log::{self, RequestLog};
+use super::{compress, cors, graphql, health, metrics, page, problem, session};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
@@ -53,6 +54,8 @@ impl AppState {
 
 /// The layers run from the last one here to the first.
 pub fn router(state: AppState) -> Router {
+    let log = RequestLog::new(state.services.observer.clone());
+    let recent = Arc::new(metrics::RecentCalls::default());
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
     let mut routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate))
@@ -70,7 +73,9 @@ pub fn router(state: AppState) -> Router {
         // Those who ask whether the server is well know it by its address.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(log, request_log::record))
         .with_state(state)
 }

@@ -41,8 +41,12 @@ pub async fn list(db: &Database) -> Result<Vec<String>> {
         Dialect::MySql => DISTINCT_KEYS_MYSQL,
         Dialect::Sqlite | Dialect::Postgres => DISTINCT_KEYS,
     };
-    let mut keys: Vec<String> =
-        db.fetch_text::<(String,)>(sql, 1).await?.into_iter().map(|row| row.0).collect();
+    let mut keys: Vec<String> = db
+        .fetch_text::<(String,)>("api_key.list", sql, 1)
+        .await?
+        .into_iter()
+        .map(|row| row.0)
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
@@ -83,7 +87,7 @@ pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
     });
     for union in unions(branches, 100) {
         type Columns = (i64, Option<StoredTime>, Option<StoredTime>);
-        for (index, first, last) in db.fetch::<Columns>(&union, 3).await? {
+        for (index, first, last) in db.fetch::<Columns>("api_key.seen", &union, 3).await? {
             let (Some(first), Some(last)) = (first, last) else { continue };
             let found = Seen { first: db.zone().to_utc(first.at), last: db.zone().to_utc(last.at) };
             let known = &mut seen[index as usize];

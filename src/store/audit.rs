@@ -71,7 +71,7 @@ pub async fn record(
         ]);
     }
     if !db.is_read_only() {
-        db.execute(&insert).await?;
+        db.execute("audit_insert", &insert).await?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ pub async fn list(db: &Database, limit: u64) -> Result<Vec<AuditRow>> {
     let width = columns(&mut select, names.map(Expr::col));
     select.from(TABLE).order_by("id", sea_orm::Order::Desc).limit(limit);
     type Columns = (String, String, String, String, String);
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("audit_list", &select, width).await?;
     let entry = |(at, caller, address, action, subject): Columns| AuditRow {
         at,
         caller,

@@ -142,7 +142,7 @@ type Columns = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Op
 /// One page of calls. One statement.
 pub async fn list(db: &Database, query: &CallListQuery) -> Result<Page<CallRow>> {
     let (select, width) = list_statement(db, query);
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("call.list", &select, width).await?;
     Ok(query.page.page(rows.into_iter().map(|row| call_row(db, row)).collect()))
 }
 
@@ -172,7 +172,9 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
     type Tagged = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
     let pages = queries.iter().map(|query| list_statement(db, query));
     for union in unions(tagged(db.dialect(), pages), 100) {
-        for (id, stored, key, model, code, latency, tag) in db.fetch::<Tagged>(&union, 7).await? {
+        for (id, stored, key, model, code, latency, tag) in
+            db.fetch::<Tagged>("call.list_many", &union, 7).await?
+        {
             rows[tag as usize].push(call_row(db, (id, stored, key, model, code, latency)));
         }
     }
@@ -181,7 +183,12 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
 
 /// How many calls each of `scopes` has, in their order. One statement for 100 of them.
 pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
-    count_rows(db, scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)))).await
+    count_rows(
+        db,
+        "call.count",
+        scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db))),
+    )
+    .await
 }
 
 /// The calls with these ids, in no order.
@@ -190,7 +197,7 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<CallRow>> {
     select
         .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
         .and_where(db.dialect().has_time(Column::RequestTime));
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("call.find", &select, width).await?;
     Ok(rows.into_iter().map(|row| call_row(db, row)).collect())
 }
 

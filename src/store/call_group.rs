@@ -106,7 +106,7 @@ pub async fn groups(db: &Database, query: &GroupQuery) -> Result<Vec<GroupRow>> 
         select.order_by(dimension.alias(), Order::Asc);
     }
     select.limit(query.limit.into());
-    let rows = call_stats::fetch(db, &select).await?;
+    let rows = call_stats::fetch(db, "call_group.groups", &select).await?;
     Ok(rows.into_iter().map(group_row).collect())
 }
 
@@ -135,7 +135,7 @@ pub async fn series(
     let stored: Vec<NaiveDateTime> = bounds.iter().map(|at| db.zone().to_stored(*at)).collect();
     let number = bucket_number(db.dialect(), &runs(&stored));
     let select = call_stats::select(db, scope, &[("by_bucket", number)], latency);
-    for row in call_stats::fetch(db, &select).await? {
+    for row in call_stats::fetch(db, "call_group.series", &select).await? {
         let bucket = row.by_bucket.and_then(|number| usize::try_from(number).ok());
         if let Some(bucket) = bucket.and_then(|number| buckets.get_mut(number)) {
             *bucket = row.stats();

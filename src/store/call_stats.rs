@@ -130,8 +130,12 @@ fn above(percent: i64) -> String {
 }
 
 /// The rows of a statement that [`select`] made.
-pub(super) async fn fetch(db: &Database, select: &SelectStatement) -> Result<Vec<StatsRow>> {
-    db.fetch(select, StatsRow::WIDTH).await
+pub(super) async fn fetch(
+    db: &Database,
+    name: &'static str,
+    select: &SelectStatement,
+) -> Result<Vec<StatsRow>> {
+    db.fetch(name, select, StatsRow::WIDTH).await
 }
 
 /// A group; the dimensions that were not grouped by are none.

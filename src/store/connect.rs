@@ -17,9 +17,11 @@ use sea_orm::{
 use super::cancel::Session;
 use super::connections::{Connections, Lease, WriteTransaction};
 use super::dialect::Dialect;
+use super::pool::PoolState;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
+use crate::observe::{Observer, StatementWatch};
 
 /// What a session of PostgreSQL or MySQL has for a statement beyond the time of a request: who gives
 /// a request up stops its statements, and a limit that is met first would take their place.
@@ -37,6 +39,7 @@ pub struct Database {
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
     zone: StorageZone,
+    observer: Arc<Observer>,
     statements: AtomicU64,
     /// The statements themselves, values included, once someone asked for them.
     recorded: OnceLock<Mutex<Vec<String>>>,
@@ -45,16 +48,24 @@ pub struct Database {
 impl Database {
     /// Opens the database and, unless it is read-only, brings its schema up to date.
     pub async fn open(config: &DatabaseConfig) -> Result<Self> {
-        Box::pin(Self::open_with(config, None)).await
+        Box::pin(Self::open_with(config, None, Arc::default())).await
     }
 
-    /// The same for requests that may take `timeout` each.
-    pub async fn open_for_requests(config: &DatabaseConfig, timeout: Duration) -> Result<Self> {
+    /// The same for requests that may take `timeout` each; `observer` is told of every statement.
+    pub async fn open_for_requests(
+        config: &DatabaseConfig,
+        timeout: Duration,
+        observer: Arc<Observer>,
+    ) -> Result<Self> {
         // Boxed, for the compiler: the futures of connecting nest deeply.
-        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_SPARE))).await
+        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_SPARE), observer)).await
     }
 
-    async fn open_with(config: &DatabaseConfig, statement_limit: Option<Duration>) -> Result<Self> {
+    async fn open_with(
+        config: &DatabaseConfig,
+        statement_limit: Option<Duration>,
+        observer: Arc<Observer>,
+    ) -> Result<Self> {
         let url = config.database_url.expose();
         let mut writers = None;
         if !config.read_only {
@@ -70,6 +81,7 @@ impl Database {
             readers: Arc::new(readers),
             writers,
             zone: StorageZone(config.storage_time_zone),
+            observer,
             statements: AtomicU64::new(0),
             recorded: OnceLock::new(),
         })
@@ -120,11 +132,23 @@ impl Database {
     }
 
     /// Sends one statement that writes; tells how many rows it changed.
-    pub(super) async fn execute(&self, statement: &impl StatementBuilder) -> Result<u64> {
+    pub(super) async fn execute(
+        &self,
+        name: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<u64> {
+        let statement = self.readers.backend().build(statement);
+        let mut watch = self.watch(name, &statement.sql);
         let transaction = self.begin().await?;
-        let changed = transaction.inner().execute(statement).await?.rows_affected();
+        let changed = transaction.inner().execute_raw(statement).await?.rows_affected();
         transaction.commit().await?;
+        watch.answered(0);
         Ok(changed)
+    }
+
+    /// Watches what is sent as `name` until the watch is dropped.
+    pub(super) fn watch(&self, name: &'static str, sql: &str) -> StatementWatch<'_> {
+        self.observer.statement(name, sql)
     }
 
     /// Refuses what a read-only database cannot take.
@@ -141,21 +165,41 @@ impl Database {
         Ok(self.writers()?.lease().await?)
     }
 
-    /// All rows of a reading statement.
-    pub async fn query_all(&self, statement: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
-        self.query_all_raw(self.readers.backend().build(statement)).await
+    /// All rows of a reading statement; `name` tells it in metrics and logs.
+    pub async fn query_all(
+        &self,
+        name: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<Vec<QueryResult>> {
+        self.query_all_raw(name, self.readers.backend().build(statement)).await
     }
 
-    pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+    pub(super) async fn query_all_raw(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>> {
+        Ok(self.query_watched(name, statement).await?.0)
+    }
+
+    /// The same, with the watch that tells of the statement once it is dropped.
+    pub(super) async fn query_watched(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         if let Some(recorded) = self.recorded.get() {
             let text = statement.to_string();
             recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
+        let mut watch = self.watch(name, &statement.sql);
         let mut lease = self.readers.lease().await?;
         let rows = lease.connection()?.query_all_raw(statement).await;
         lease.finish();
-        Ok(rows?)
+        let rows = rows?;
+        watch.answered(rows.len());
+        Ok((rows, watch))
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
@@ -166,12 +210,23 @@ impl Database {
         Ok(found?)
     }
 
+    /// Whether a server ever made its tables here.
+    pub async fn has_own_tables(&self) -> Result<bool> {
+        self.has_table(super::setting::TABLE).await
+    }
+
     /// Whether the database answers, and has the tables that it is asked for.
     pub async fn ping(&self) -> Result<()> {
         let sql =
             "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
-        self.query_all_raw(Statement::from_string(self.readers.backend(), sql)).await?;
+        self.query_all_raw("ping", Statement::from_string(self.readers.backend(), sql)).await?;
         Ok(())
+    }
+
+    /// The connections of each pool.
+    pub fn pools(&self) -> Vec<PoolState> {
+        let writers = self.writers.as_ref().map(|writers| writers.state("write"));
+        [self.readers.state("read")].into_iter().chain(writers).collect()
     }
 
     /// Closes the pools; SQLite then folds its write-ahead log into the file.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
+use super::pool::PoolState;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 
@@ -25,6 +26,7 @@ pub(super) struct Connections {
     control: Option<DatabaseConnection>,
     /// The longest unused first: sqlx greets a connection after each use, which takes a moment.
     free: Mutex<VecDeque<Slot>>,
+    count: usize,
     /// One for each that is free.
     permits: Arc<Semaphore>,
 }
@@ -68,6 +70,7 @@ impl Connections {
                 .front()
                 .map_or(DbBackend::Sqlite, |slot| slot.connection.get_database_backend()),
             control,
+            count: slots.len(),
             permits: Arc::new(Semaphore::new(slots.len())),
             free: Mutex::new(slots),
         })
@@ -125,6 +128,16 @@ impl Connections {
         replacement
     }
 
+    /// How many of them there are. One in use is open.
+    pub(super) fn state(&self, name: &'static str) -> PoolState {
+        let free = self.free();
+        let idle = free.iter().filter(|slot| slot.is_open()).count();
+        let most = self.count;
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let open = number(most - free.len().min(most) + idle);
+        PoolState { name, most: number(most), open, idle: number(idle) }
+    }
+
     /// Closes the connections; those that do not answer are left.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
         // A closed semaphore gives out nothing, so that what is free stays free.
@@ -153,6 +166,19 @@ impl Options {
         let tracked = Some((&session, self.statement_limit));
         let connection = connect_session(&self.config, self.access, tracked, lazy).await?;
         Ok(Slot { connection, session })
+    }
+}
+
+impl Slot {
+    /// Whether its connection is open, which it is from its first use on.
+    fn is_open(&self) -> bool {
+        let connection = &self.connection;
+        let size = match connection.get_database_backend() {
+            DbBackend::Postgres => connection.get_postgres_connection_pool().size(),
+            DbBackend::MySql => connection.get_mysql_connection_pool().size(),
+            _ => connection.get_sqlite_connection_pool().size(),
+        };
+        size > 0
     }
 }
 

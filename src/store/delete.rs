@@ -64,8 +64,12 @@ async fn delete_where<E: EntityName + Default, C: Iden + Copy>(
             .cond_where(condition.clone())
             .and_where(Expr::col(id).lte(last))
             .limit(BATCH as u64);
-        let ids: Vec<i64> =
-            db.fetch::<(i64,)>(&select, width).await?.into_iter().map(|row| row.0).collect();
+        let ids: Vec<i64> = db
+            .fetch::<(i64,)>("delete_find", &select, width)
+            .await?
+            .into_iter()
+            .map(|row| row.0)
+            .collect();
         if ids.is_empty() {
             return Ok(deleted);
         }
@@ -82,5 +86,5 @@ async fn delete_batch<E: EntityName + Default, C: Iden + Copy>(
         .from_table(E::default().table_ref())
         .and_where(Expr::col(id).is_in(ids.iter().copied()))
         .take();
-    db.execute(&delete).await
+    db.execute("delete", &delete).await
 }

@@ -50,7 +50,7 @@ pub async fn is_empty(db: &Database) -> Result<bool> {
         ("t_error_logs", one(Query::select().from(error_log::Entity))),
     ];
     for (name, select) in tables {
-        if db.has_table(name).await? && !db.query_all(&select).await?.is_empty() {
+        if db.has_table(name).await? && !db.query_all("demo.is_empty", &select).await?.is_empty() {
             return Ok(false);
         }
     }

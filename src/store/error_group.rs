@@ -73,7 +73,7 @@ pub async fn groups(
         }
     }
     select.limit(limit.into());
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("error_group.groups", &select, width).await?;
     Ok(rows
         .into_iter()
         .map(|(key, model, error_type, code, count, first, last)| ErrorGroupRow {
@@ -111,7 +111,7 @@ pub async fn latest(
             .take()
     });
     for union in unions(branches, 100) {
-        for (index, id) in db.fetch::<(i64, Option<i64>)>(&union, 2).await? {
+        for (index, id) in db.fetch::<(i64, Option<i64>)>("error_group.latest", &union, 2).await? {
             latest[index as usize] = id;
         }
     }

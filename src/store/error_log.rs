@@ -94,7 +94,7 @@ pub(super) type Columns =
 /// One page of error logs. One statement.
 pub async fn list(db: &Database, query: &ErrorListQuery) -> Result<Page<ErrorLogRow>> {
     let (select, width) = list_statement(db, query);
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("error_log.list", &select, width).await?;
     Ok(query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect()))
 }
 
@@ -126,7 +126,7 @@ pub async fn list_many(
     let pages = queries.iter().map(|query| list_statement(db, query));
     for union in unions(tagged(db.dialect(), pages), 100) {
         for (id, stored, key, model, kind, code, message, tag) in
-            db.fetch::<Tagged>(&union, 8).await?
+            db.fetch::<Tagged>("error_log.list_many", &union, 8).await?
         {
             let row = (id, stored, key, model, kind, code, message);
             rows[tag as usize].push(error_log_row(db, row));
@@ -137,7 +137,12 @@ pub async fn list_many(
 
 /// How many error logs each of `scopes` has, in their order. One statement for 100 of them.
 pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
-    count_rows(db, scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db)))).await
+    count_rows(
+        db,
+        "error_log.count",
+        scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db))),
+    )
+    .await
 }
 
 /// The error logs with these ids, in no order.
@@ -146,7 +151,7 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     select
         .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
         .and_where(db.dialect().has_time(Column::RequestTime));
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("error_log.find", &select, width).await?;
     Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
 }
 
@@ -159,7 +164,7 @@ pub async fn find_requests(db: &Database, ids: &[i64]) -> Result<Vec<(i64, Strin
         .from(Entity)
         .and_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
         .and_where(Expr::col(Column::RequestMsg).is_not_null());
-    db.fetch::<(i64, String)>(&select, 2).await
+    db.fetch::<(i64, String)>("error_log.find_requests", &select, 2).await
 }
 
 pub(super) fn select(db: &Database) -> (SelectStatement, usize) {

@@ -129,7 +129,7 @@ fn condition(db: &Database, ranges: &[Range<'_>]) -> Condition {
 async fn read_rows(db: &Database, ranges: &[Range<'_>], limit: usize) -> Result<Vec<ErrorLogRow>> {
     let (mut select, width) = select(db);
     select.cond_where(condition(db, ranges)).limit(limit as u64 + 1);
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("error_match.rows", &select, width).await?;
     Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
 }
 
@@ -146,7 +146,9 @@ async fn read_candidates(db: &Database, ranges: &[Range<'_>]) -> Result<Vec<(Str
         ],
     );
     select.from(Entity).cond_where(condition(db, ranges));
-    let rows = db.fetch::<(String, StoredTime, i64, Option<i64>)>(&select, width).await?;
+    let rows = db
+        .fetch::<(String, StoredTime, i64, Option<i64>)>("error_match.candidates", &select, width)
+        .await?;
     let candidate = |(key, stored, id, code): (String, StoredTime, _, _)| {
         (key, Candidate { at: stored.at, id, code: int(code) })
     };

@@ -93,13 +93,17 @@ pub async fn forget(db: &Database, before: DateTime<Utc>) -> Result<u64> {
     let mut select = Query::select();
     let width = columns(&mut select, [Expr::col("digest")]);
     select.from(TABLE).and_where(Expr::col("at").lt(time_text(before))).limit(FORGOTTEN_AT_ONCE);
-    let old: Vec<String> =
-        db.fetch::<(String,)>(&select, width).await?.into_iter().map(|row| row.0).collect();
+    let old: Vec<String> = db
+        .fetch::<(String,)>("idempotency_find_old", &select, width)
+        .await?
+        .into_iter()
+        .map(|row| row.0)
+        .collect();
     if old.is_empty() {
         return Ok(0);
     }
     let delete = Query::delete().from_table(TABLE).and_where(Expr::col("digest").is_in(old)).take();
-    db.execute(&delete).await
+    db.execute("idempotency_forget", &delete).await
 }
 
 /// `3-5,9` for 3, 4, 5 and 9: what is recorded together mostly has ids in a row.

@@ -39,7 +39,7 @@ pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
         .columns(["rows_done", "shift_micros", "finished"])
         .from(table())
         .and_where(Expr::col("source").eq(source));
-    let rows = db.query_all(&query).await?;
+    let rows = db.query_all("import.find", &query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Import {
         source: source.to_owned(),
@@ -123,7 +123,7 @@ pub struct SourceRow {
 /// The highest id of `table`, 0 when it is empty.
 pub async fn last_id(db: &Database, table: &str) -> Result<i64> {
     let sql = format!("SELECT MAX(id) FROM {table}");
-    let rows = db.query_all_raw(Statement::from_string(backend(db), sql)).await?;
+    let rows = db.query_all_raw("import.last_id", Statement::from_string(backend(db), sql)).await?;
     let Some(row) = rows.first() else { return Ok(0) };
     // MySQL's and PostgreSQL's INTEGER is 32 bits wide, a table of the user's own may hold 64.
     let wide = row.try_get_by_index::<Option<i64>>(0);
@@ -154,7 +154,7 @@ pub async fn list_after(
     );
     let values = [after.into(), last.into(), limit.into()];
     let statement = Statement::from_sql_and_values(backend(db), sql, values);
-    let rows = db.query_all_raw(statement).await?;
+    let rows = db.query_all_raw("import.list_after", statement).await?;
     rows.iter()
         .map(|row| {
             let id: String = row.try_get_by_index(0)?;

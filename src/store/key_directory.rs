@@ -14,6 +14,7 @@ use crate::domain::key_id::{KeyHasher, is_key_id};
 use crate::error::{Error, Result};
 
 const SETTING: &str = "api_key_id_secret";
+pub const MIN_SECRET_LENGTH: usize = 16;
 
 /// Ids of keys and keys of ids. What it learned it keeps, since a key's id never changes.
 pub struct KeyDirectory {
@@ -27,7 +28,7 @@ impl KeyDirectory {
     /// is none.
     pub async fn open(db: &Database, configured: Option<&Secret>) -> anyhow::Result<Self> {
         let secret = match configured {
-            Some(secret) if secret.expose().chars().count() < 16 => {
+            Some(secret) if secret.expose().chars().count() < MIN_SECRET_LENGTH => {
                 anyhow::bail!("--id-key must have at least 16 characters")
             }
             Some(secret) => secret.expose().to_owned(),
@@ -87,6 +88,11 @@ impl KeyDirectory {
     fn known(&self, id: &str) -> Option<Arc<str>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
+}
+
+/// Whether the database keeps a secret.
+pub async fn has_secret(db: &Database) -> Result<bool> {
+    Ok(db.has_own_tables().await? && setting::find(db, SETTING).await?.is_some())
 }
 
 async fn stored_secret(db: &Database) -> anyhow::Result<String> {

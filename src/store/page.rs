@@ -153,6 +153,7 @@ pub(super) fn tagged(
 /// How many rows of a table hold each condition, in their order. One statement for 100 of them.
 pub(super) async fn count_rows(
     db: &Database,
+    name: &'static str,
     scopes: impl IntoIterator<Item = (TableRef, Condition)>,
 ) -> Result<Vec<i64>> {
     let branches: Vec<SelectStatement> = scopes
@@ -166,7 +167,7 @@ pub(super) async fn count_rows(
         .collect();
     let mut counts = vec![0; branches.len()];
     for union in unions(branches, 100) {
-        for (number, count) in db.fetch::<(i64, i64)>(&union, 2).await? {
+        for (number, count) in db.fetch::<(i64, i64)>(name, &union, 2).await? {
             counts[number as usize] = count;
         }
     }

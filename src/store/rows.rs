@@ -23,36 +23,48 @@ pub(super) fn columns(
 }
 
 impl Database {
-    /// All rows of `select`, whose `width` columns are named by [`columns`], as tuples.
-    pub(super) async fn fetch<T>(&self, select: &SelectStatement, width: usize) -> Result<Vec<T>>
+    /// All rows of `select`, whose `width` columns are named by [`columns`], as tuples. `name` tells
+    /// the statement in metrics and logs.
+    pub(super) async fn fetch<T>(
+        &self,
+        name: &'static str,
+        select: &SelectStatement,
+        width: usize,
+    ) -> Result<Vec<T>>
     where
         T: DeserializeOwned + TryGetableMany,
     {
         if self.dialect() == Dialect::Sqlite {
             let (inner, values) = inline_limits(select.build(SqliteQueryBuilder));
-            return self.fetch_json(&inner, values, width).await;
+            return self.fetch_json(name, &inner, values, width).await;
         }
-        let rows = self.query_all(select).await?;
+        let rows = self.query_all(name, select).await?;
         decode(&rows)
     }
 
     /// The same for a statement that is the same text for all databases and binds nothing.
-    pub(super) async fn fetch_text<T>(&self, sql: &str, width: usize) -> Result<Vec<T>>
+    pub(super) async fn fetch_text<T>(
+        &self,
+        name: &'static str,
+        sql: &str,
+        width: usize,
+    ) -> Result<Vec<T>>
     where
         T: DeserializeOwned + TryGetableMany,
     {
         let backend = match self.dialect() {
             Dialect::Sqlite => {
-                return self.fetch_json(sql, Values(vec![]), width).await;
+                return self.fetch_json(name, sql, Values(vec![]), width).await;
             }
             Dialect::Postgres => DbBackend::Postgres,
             Dialect::MySql => DbBackend::MySql,
         };
-        decode(&self.query_all_raw(Statement::from_string(backend, sql)).await?)
+        decode(&self.query_all_raw(name, Statement::from_string(backend, sql)).await?)
     }
 
     async fn fetch_json<T: DeserializeOwned>(
         &self,
+        name: &'static str,
         inner: &str,
         values: Values,
         width: usize,
@@ -61,15 +73,17 @@ impl Database {
         let sql =
             format!("SELECT json_group_array(json_array({})) FROM ({inner})", names.join(","));
         let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
-        let rows = self.query_all_raw(statement).await?;
+        let (rows, mut watch) = self.query_watched(name, statement).await?;
         let Some(row) = rows.first() else { return Ok(vec![]) };
         // Bytes, since a stored text need not be UTF-8.
         let json: Vec<u8> = row.try_get_by_index(0)?;
-        let parsed = match std::str::from_utf8(&json) {
+        let parsed: Result<Vec<T>, _> = match std::str::from_utf8(&json) {
             Ok(text) => serde_json::from_str(text),
             Err(_) => serde_json::from_str(&String::from_utf8_lossy(&json)),
         };
-        parsed.map_err(Error::internal)
+        let found = parsed.map_err(Error::internal)?;
+        watch.unpacked(found.len());
+        Ok(found)
     }
 }
 

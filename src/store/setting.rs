@@ -13,7 +13,7 @@ pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
     let mut select = Query::select();
     columns(&mut select, [Expr::col(Alias::new("value"))]);
     select.from(TABLE).and_where(Expr::col(Alias::new("name")).eq(name));
-    Ok(db.fetch::<(String,)>(&select, 1).await?.pop().map(|row| row.0))
+    Ok(db.fetch::<(String,)>("setting.find", &select, 1).await?.pop().map(|row| row.0))
 }
 
 /// Sets a setting unless it has a value, and tells the value that it then has. Of two servers that
@@ -28,6 +28,6 @@ pub async fn find_or_insert(db: &Database, name: &str, value: &str) -> Result<St
         .values_panic([name.into(), value.into()])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
-    db.execute(&insert).await?;
+    db.execute("setting_insert", &insert).await?;
     Ok(find(db, name).await?.unwrap_or_else(|| value.to_owned()))
 }

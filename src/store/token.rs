@@ -39,7 +39,7 @@ pub async fn list(db: &Database) -> Result<Vec<TokenRow>> {
     let mut select = Query::select();
     let width = columns(&mut select, COLUMNS.map(Expr::col));
     select.from(TABLE).order_by("created_at", sea_orm::Order::Asc);
-    let rows = db.fetch::<Columns>(&select, width).await?;
+    let rows = db.fetch::<Columns>("token_list", &select, width).await?;
     let token = |(id, name, digest, scopes, created_at, expires_at, revoked_at): Columns| {
         TokenRow { id, name, digest, scopes, created_at, expires_at, revoked_at }
     };
@@ -80,7 +80,7 @@ pub async fn revoke(db: &Database, name: &str, now: DateTime<Utc>) -> Result<boo
         .and_where(Expr::col("name").eq(name))
         .and_where(Expr::col("revoked_at").is_null())
         .take();
-    Ok(db.execute(&update).await? > 0)
+    Ok(db.execute("token_revoke", &update).await? > 0)
 }
 
 /// A time as our own tables keep it.

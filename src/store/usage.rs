@@ -32,7 +32,7 @@ pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCou
     let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
     for union in unions(plan.branches(db), MAX_BRANCHES) {
         type Columns = (i64, Option<String>, i64, i64);
-        for (piece, key, total, success) in db.fetch::<Columns>(&union, 4).await? {
+        for (piece, key, total, success) in db.fetch::<Columns>("usage.counts", &union, 4).await? {
             counted.insert((piece as usize, key), CallCounts { total, success });
         }
     }

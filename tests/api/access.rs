@@ -179,6 +179,7 @@ async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<
         access: settings(access),
         graphql: settings(&[]),
         record: settings(&[]),
+        observe: settings(&[]),
         clock: Clock::fixed(NOW.parse().unwrap()),
     };
     App::open(config).await.map_err(|error| error.to_string())

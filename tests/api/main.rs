@@ -23,6 +23,7 @@ mod connections;
 mod contract;
 mod csrf;
 mod delete;
+mod doctor;
 mod error_logs;
 mod error_match;
 mod faults;
@@ -31,6 +32,7 @@ mod imports;
 mod input_errors;
 mod limits;
 mod lists;
+mod metrics;
 mod migration;
 mod nodes;
 mod pagination;
@@ -39,9 +41,11 @@ mod plans;
 mod readme;
 mod real_data;
 mod record;
+mod request_log;
 mod responses;
 mod rows;
 mod support;
+mod traces;
 mod usage;
 
 fn main() {
@@ -58,6 +62,7 @@ fn main() {
         contract::tests(),
         csrf::tests(),
         delete::tests(),
+        doctor::tests(),
         error_logs::tests(),
         error_match::tests(),
         faults::tests(),
@@ -66,6 +71,7 @@ fn main() {
         input_errors::tests(),
         limits::tests(),
         lists::tests(),
+        metrics::tests(),
         migration::tests(),
         nodes::tests(),
         pagination::tests(),
@@ -74,8 +80,10 @@ fn main() {
         readme::tests(),
         real_data::tests(),
         record::tests(),
+        request_log::tests(),
         responses::tests(),
         rows::tests(),
+        traces::tests(),
         usage::tests(),
     ]);
 }

@@ -18,6 +18,7 @@ impl Loader<SeenOf> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, Seen>, Error> {
+        self.batch("api_key", keys.len());
         let names: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
         Ok(zip_found(keys, api_key::seen(&self.asking.services.db, &names).await?))
     }

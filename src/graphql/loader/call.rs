@@ -19,6 +19,7 @@ impl Loader<CallOf> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, ids: &[CallOf]) -> Result<HashMap<CallOf, Arc<CallRow>>, Error> {
+        self.batch("call", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let rows = call::find(&self.asking.services.db, &ids).await?;
         Ok(rows.into_iter().map(|row| (CallOf(row.id), Arc::new(row))).collect())
@@ -33,6 +34,7 @@ impl Loader<CallListQuery> for StoreLoader {
         &self,
         queries: &[CallListQuery],
     ) -> Result<HashMap<CallListQuery, Page<Arc<CallRow>>>, Error> {
+        self.batch("call_list", queries.len());
         let pages = call::list_many(&self.asking.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
@@ -44,6 +46,7 @@ impl Loader<CallScope> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, scopes: &[CallScope]) -> Result<HashMap<CallScope, i64>, Error> {
+        self.batch("call_count", scopes.len());
         Ok(zip(scopes, call::count_many(&self.asking.services.db, scopes).await?))
     }
 }

@@ -14,6 +14,7 @@ impl Loader<CountQuery> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, queries: &[CountQuery]) -> Result<HashMap<CountQuery, CallCounts>, Error> {
+        self.batch("counts", queries.len());
         Ok(zip(queries, usage::counts(&self.asking.services.db, queries).await?))
     }
 }

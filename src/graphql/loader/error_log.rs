@@ -22,6 +22,7 @@ impl Loader<ErrorLogOf> for StoreLoader {
         &self,
         ids: &[ErrorLogOf],
     ) -> Result<HashMap<ErrorLogOf, Arc<ErrorLogRow>>, Error> {
+        self.batch("error_log", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let rows = error_log::find(&self.asking.services.db, &ids).await?;
         Ok(rows.into_iter().map(|row| (ErrorLogOf(row.id), Arc::new(row))).collect())
@@ -40,6 +41,7 @@ impl Loader<RequestOf> for StoreLoader {
         &self,
         ids: &[RequestOf],
     ) -> Result<HashMap<RequestOf, serde_json::Value>, Error> {
+        self.batch("request", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let texts = error_log::find_requests(&self.asking.services.db, &ids).await?;
         let request = |(id, text): (i64, String)| {
@@ -58,6 +60,7 @@ impl Loader<ErrorListQuery> for StoreLoader {
         &self,
         queries: &[ErrorListQuery],
     ) -> Result<HashMap<ErrorListQuery, Page<Arc<ErrorLogRow>>>, Error> {
+        self.batch("error_log_list", queries.len());
         let pages = error_log::list_many(&self.asking.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
@@ -69,6 +72,7 @@ impl Loader<ErrorScope> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, scopes: &[ErrorScope]) -> Result<HashMap<ErrorScope, i64>, Error> {
+        self.batch("error_log_count", scopes.len());
         Ok(zip(scopes, error_log::count_many(&self.asking.services.db, scopes).await?))
     }
 }

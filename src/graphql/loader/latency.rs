@@ -24,6 +24,7 @@ impl Loader<LatencyOf> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, asked: &[LatencyOf]) -> Result<HashMap<LatencyOf, LatencyStats>, Error> {
+        self.batch("latency", asked.len());
         let mut found = HashMap::new();
         for (window, keys) in by_window(asked.iter().map(|of| (of.window, &of.key))) {
             let query = GroupQuery {

@@ -24,6 +24,11 @@ impl StoreLoader {
     pub fn new(asking: Asking) -> Self {
         Self { asking }
     }
+
+    /// Tells that so many things of a kind are loaded together.
+    fn batch(&self, loader: &'static str, size: usize) {
+        self.asking.services.observer.metrics.batch(loader, size);
+    }
 }
 
 /// `keys` with the values that stand at their places.

@@ -27,6 +27,7 @@ impl Loader<ModelsOf> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, asked: &[ModelsOf]) -> Result<HashMap<ModelsOf, Vec<GroupRow>>, Error> {
+        self.batch("models", asked.len());
         let mut found: HashMap<ModelsOf, Vec<GroupRow>> = HashMap::new();
         let asked = asked.iter().map(|of| ((of.window, of.latency), &of.key));
         for ((window, latency), keys) in by_window(asked) {

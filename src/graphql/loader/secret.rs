@@ -19,6 +19,7 @@ impl Loader<SecretOf> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[SecretOf]) -> Result<HashMap<SecretOf, Arc<str>>, Error> {
+        self.batch("secret", keys.len());
         let asking = &self.asking;
         let actor = Actor { caller: &asking.caller.name, address: asking.address, at: asking.now };
         let ids = keys.iter().map(|key| asking.services.keys.id(&key.0).to_string());

@@ -1,9 +1,12 @@
 //! A test's own database, with a connection that passes the server by.
 
 use callscope::config::DatabaseConfig;
+use sea_orm::sqlx::mysql::MySqlConnectOptions;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{
-    AssertSqlSafe, Column, Connection, MySqlConnection, PgConnection, Row, SqliteConnection,
-    TypeInfo, ValueRef, raw_sql,
+    AssertSqlSafe, Column, ConnectOptions, Connection, MySqlConnection, PgConnection, Row,
+    SqliteConnection, TypeInfo, ValueRef, raw_sql,
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -109,6 +112,7 @@ impl TestDatabase {
 
     /// Inserts rows as a gateway does, in their order, past the server's own write path.
     pub async fn insert<T: Insert>(&self, rows: &[T]) {
+        rows.iter().for_each(rows::keep_secrets);
         for statement in rows::inserts(rows, self.kind) {
             self.execute(&statement).await;
         }
@@ -128,10 +132,20 @@ impl TestDatabase {
 
 impl Raw {
     async fn open(kind: Kind, url: &str) -> Result<Self, sea_orm::SqlxError> {
+        // The values stand in these statements, and the log is searched for them (`logs`).
         Ok(match kind {
-            Kind::Sqlite => Self::Sqlite(SqliteConnection::connect(url).await?),
-            Kind::Postgres => Self::Postgres(PgConnection::connect(url).await?),
-            Kind::MariaDb => Self::MariaDb(MySqlConnection::connect(url).await?),
+            Kind::Sqlite => {
+                let options = url.parse::<SqliteConnectOptions>()?.disable_statement_logging();
+                Self::Sqlite(SqliteConnection::connect_with(&options).await?)
+            }
+            Kind::Postgres => {
+                let options = url.parse::<PgConnectOptions>()?.disable_statement_logging();
+                Self::Postgres(PgConnection::connect_with(&options).await?)
+            }
+            Kind::MariaDb => {
+                let options = url.parse::<MySqlConnectOptions>()?.disable_statement_logging();
+                Self::MariaDb(MySqlConnection::connect_with(&options).await?)
+            }
         })
     }
 

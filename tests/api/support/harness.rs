@@ -11,6 +11,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::database::{Kind, TestDatabase};
+use super::logs;
 use super::servers::{Schema, Servers};
 
 /// A test that hangs fails after this time rather than holding up the run.
@@ -77,10 +78,28 @@ pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
         }
     }
     keep_panics_of_tests();
+    logs::keep();
     let trials = tests.into_iter().flat_map(|test| trials(test, &servers)).collect();
     let conclusion = libtest_mimic::run(&args, trials);
     servers.drop_templates();
+    if !args.list {
+        refuse_leaks();
+    }
     conclusion.exit()
+}
+
+/// Ends the run where a key, a token, a prompt or the like stands in the log of its servers.
+fn refuse_leaks() {
+    let (leaks, lines, secrets) = logs::leaks();
+    if leaks.is_empty() {
+        println!("{lines} lines of the servers' logs hold none of {secrets} secrets of the tests");
+        return;
+    }
+    for leak in leaks.iter().take(20) {
+        println!("LEAK: {leak}");
+    }
+    println!("{} of {lines} lines of the servers' logs hold a secret", leaks.len());
+    std::process::exit(101);
 }
 
 /// What this run leaves out, and why.

@@ -5,6 +5,7 @@ mod config;
 mod database;
 pub mod gateway;
 mod harness;
+pub mod logs;
 mod rows;
 mod servers;
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::database::Kind;
+use super::logs;
 
 /// The SQL NULL, for every setter: `.status(NULL)`.
 pub const NULL: Cell = Cell::Null;
@@ -195,6 +196,18 @@ pub trait Insert {
 
     /// In the order of `COLUMNS`.
     fn cells(&self) -> Vec<Cell>;
+
+    /// What no log may show: the key, what was sent and what was said.
+    fn secrets(&self) -> Vec<&Cell>;
+}
+
+/// No server may log the secrets of this row.
+pub(super) fn keep_secrets(row: &impl Insert) {
+    for cell in row.secrets() {
+        if let Cell::Text(text) = cell {
+            logs::never_log(text);
+        }
+    }
 }
 
 impl Insert for CallRow {
@@ -215,6 +228,10 @@ impl Insert for CallRow {
             self.status.clone(),
             self.latency.clone(),
         ]
+    }
+
+    fn secrets(&self) -> Vec<&Cell> {
+        vec![&self.key]
     }
 }
 
@@ -237,6 +254,10 @@ impl Insert for ErrorRow {
             self.request.clone(),
             self.time.clone(),
         ]
+    }
+
+    fn secrets(&self) -> Vec<&Cell> {
+        vec![&self.key, &self.log, &self.request]
     }
 }
 

@@ -1,0 +1,41 @@
+//! `callscope doctor`.
+
+use anyhow::bail;
+use clap::Args;
+
+use super::serve::ServeArgs;
+use crate::config::effective::Setting;
+use crate::doctor::{Level, Patient, examine};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Nothing is changed. A line that begins with ✓ is good, with ! doubtful, with ✗ wrong; then the
+command ends with 1.")]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub fn run(args: DoctorArgs, settings: &[Setting]) -> anyhow::Result<()> {
+    let config = args.serve.config();
+    println!("Settings that are not the default:");
+    for setting in settings.iter().filter(|setting| setting.origin != "default") {
+        println!("    {} = {}, from {}", setting.name, setting.value, setting.origin);
+    }
+    let patient = Patient {
+        database: &config.database,
+        server: &config.server,
+        settings,
+        clock: &config.clock,
+    };
+    let findings = super::block_on(async { Ok(examine(&patient).await) })?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let wrong = findings.iter().filter(|finding| finding.level == Level::Bad).count();
+    match wrong {
+        0 => Ok(()),
+        1 => bail!("1 thing is wrong"),
+        _ => bail!("{wrong} things are wrong"),
+    }
+}

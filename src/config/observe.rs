@@ -1,0 +1,42 @@
+//! What the server tells about itself beside the log.
+
+use std::time::Duration;
+
+use clap::Args;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Observability")]
+pub struct ObserveConfig {
+    /// Milliseconds from which an SQL statement is logged with its text, values left out; 0 for none
+    #[arg(
+        long,
+        env = "CALLSCOPE_SLOW_QUERY_MS",
+        value_name = "MS",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u64).range(0..=3_600_000)
+    )]
+    pub slow_query_ms: u64,
+
+    /// The OpenTelemetry collector that takes traces by OTLP over HTTP, such as
+    /// http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT is read as well. No traces without it
+    #[arg(
+        long,
+        env = "CALLSCOPE_OTLP_ENDPOINT",
+        value_name = "URL",
+        value_parser = parse_endpoint
+    )]
+    pub otlp_endpoint: Option<String>,
+}
+
+fn parse_endpoint(url: &str) -> Result<String, String> {
+    match ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url.to_owned()),
+        false => Err("a collector's address begins with http:// or https://".to_owned()),
+    }
+}
+
+impl ObserveConfig {
+    pub fn slow_query(&self) -> Option<Duration> {
+        (self.slow_query_ms > 0).then(|| Duration::from_millis(self.slow_query_ms))
+    }
+}

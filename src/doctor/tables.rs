@@ -1,0 +1,173 @@
+//! The tables and their columns, the indexes, the rights to make what is missing, the secret of ids.
+
+use super::Finding;
+use crate::config::DatabaseConfig;
+use crate::error::Result;
+use crate::store::inspect::{self, ColumnInfo};
+use crate::store::{Database, key_directory};
+
+/// What a column must hold, in words and in the types of the three databases.
+struct Wanted {
+    name: &'static str,
+    holds: &'static str,
+    types: &'static [&'static str],
+}
+
+const fn wanted(name: &'static str, holds: &'static str, types: &'static [&'static str]) -> Wanted {
+    Wanted { name, holds, types }
+}
+
+const INTEGER: &[&str] = &["int", "serial"];
+const TEXT: &[&str] = &["char", "text", "clob"];
+const TIME: &[&str] = &["timestamp", "datetime"];
+const JSON: &[&str] = &["json", "text"];
+
+const CALLS: [Wanted; 6] = [
+    wanted("id", "an integer", INTEGER),
+    wanted("request_time", "a time without a zone", TIME),
+    wanted("model_name", "a text", TEXT),
+    wanted("api_key", "a text", TEXT),
+    wanted("status_code", "an integer", INTEGER),
+    wanted("latency_ms", "an integer", INTEGER),
+];
+const ERRORS: [Wanted; 8] = [
+    wanted("id", "an integer", INTEGER),
+    wanted("request_time", "a time without a zone", TIME),
+    wanted("gemini_key", "a text", TEXT),
+    wanted("model_name", "a text", TEXT),
+    wanted("error_type", "a text", TEXT),
+    wanted("error_log", "a text", TEXT),
+    wanted("error_code", "an integer", INTEGER),
+    wanted("request_msg", "JSON", JSON),
+];
+
+const INDEXES: [(&str, [&str; 2]); 2] = [
+    ("t_request_log", ["callscope_request_log_time", "callscope_request_log_key"]),
+    ("t_error_logs", ["callscope_error_logs_time", "callscope_error_logs_key"]),
+];
+
+pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
+    let checked = check_all(db, config).await;
+    checked.unwrap_or_else(|error| vec![Finding::failed("tables", &error)])
+}
+
+async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
+    let mut findings = vec![];
+    let mut there = vec![];
+    for (table, wanted) in [("t_request_log", &CALLS[..]), ("t_error_logs", &ERRORS[..])] {
+        let columns = inspect::columns(db, table).await?;
+        if !columns.is_empty() {
+            there.push(table);
+        }
+        findings.push(table_finding(db, config, table, &columns, wanted).await?);
+    }
+    let missing = missing_indexes(db, &there).await?;
+    findings.push(index_finding(&missing, config.read_only));
+    let complete = missing.is_empty() && there.len() == inspect::TABLES.len();
+    if !config.read_only {
+        findings.push(rights_finding(db, complete).await?);
+    }
+    findings.push(secret_finding(db, config).await?);
+    Ok(findings)
+}
+
+async fn table_finding(
+    db: &Database,
+    config: &DatabaseConfig,
+    table: &'static str,
+    columns: &[ColumnInfo],
+    wanted: &[Wanted],
+) -> Result<Finding> {
+    if columns.is_empty() {
+        let found = format!("there is no {table}");
+        return Ok(if config.read_only {
+            let advice = "is this the gateway's database? Nothing can be served without its tables";
+            Finding::bad("tables", found, advice)
+        } else {
+            let advice = "is this the gateway's database? `callscope migrate` makes empty tables, as \
+                          `callscope serve` does";
+            Finding::doubtful("tables", found, advice)
+        });
+    }
+    let wrong: Vec<String> = wanted.iter().filter_map(|wanted| fault(columns, wanted)).collect();
+    if !wrong.is_empty() {
+        let advice = "Callscope reads tables of gemini-balance's form; a view of this name may give \
+                      another table that form";
+        return Ok(Finding::bad("tables", format!("{table}: {}", wrong.join("; ")), advice));
+    }
+    let rows = inspect::rows_about(db, table).await?.unwrap_or(0);
+    Ok(Finding::good("tables", format!("{table} has its columns and about {rows} rows")))
+}
+
+fn fault(columns: &[ColumnInfo], wanted: &Wanted) -> Option<String> {
+    let named = |column: &&ColumnInfo| column.name.eq_ignore_ascii_case(wanted.name);
+    let Some(column) = columns.iter().find(named) else {
+        return Some(format!("the column {} is missing", wanted.name));
+    };
+    let kind = column.kind.to_lowercase();
+    let zoned = kind.contains("with time zone") || kind.contains("timestamptz");
+    let fits = wanted.types.iter().any(|known| kind.contains(known)) && !zoned;
+    (!fits).then(|| format!("{} is `{kind}` and should be {}", wanted.name, wanted.holds))
+}
+
+async fn missing_indexes(db: &Database, tables: &[&str]) -> Result<Vec<&'static str>> {
+    let mut missing = vec![];
+    for (table, names) in INDEXES {
+        if !tables.contains(&table) {
+            continue;
+        }
+        let found = inspect::indexes(db, table).await?;
+        missing.extend(names.into_iter().filter(|name| !found.iter().any(|one| one == name)));
+    }
+    Ok(missing)
+}
+
+fn index_finding(missing: &[&str], read_only: bool) -> Finding {
+    if missing.is_empty() {
+        return Finding::good("indexes", "all are there");
+    }
+    let found = format!("missing: {}", missing.join(", "));
+    if read_only {
+        let advice = "queries read whole tables: run `callscope migrate` without --read-only once";
+        return Finding::bad("indexes", found, advice);
+    }
+    let advice = "`callscope migrate` adds them, as `callscope serve` does when it starts; on a large \
+                  table do it at a quiet hour";
+    Finding::doubtful("indexes", found, advice)
+}
+
+async fn rights_finding(db: &Database, complete: bool) -> Result<Finding> {
+    let own_tables = db.has_own_tables().await?;
+    let missing = inspect::missing_rights(db, !own_tables).await?;
+    if missing.is_empty() {
+        return Ok(Finding::good("permissions", "tables and indexes can be made"));
+    }
+    let found = format!("this user lacks {}", missing.join("; "));
+    if complete && own_tables {
+        return Ok(Finding::good("permissions", format!("{found}; nothing is left to be made")));
+    }
+    let advice = "run `callscope migrate` as a user who has them, then serve as this one";
+    Ok(Finding::bad("permissions", found, advice))
+}
+
+/// Ids of keys are made from a secret, which is kept in the database or configured.
+async fn secret_finding(db: &Database, config: &DatabaseConfig) -> Result<Finding> {
+    let subject = "ids of keys";
+    if let Some(secret) = &config.id_key {
+        return Ok(if secret.expose().chars().count() < key_directory::MIN_SECRET_LENGTH {
+            let found = "--id-key has less than 16 characters";
+            Finding::bad(subject, found, "make a longer one: `openssl rand -hex 32`")
+        } else {
+            Finding::good(subject, "their secret is configured")
+        });
+    }
+    if key_directory::has_secret(db).await? {
+        return Ok(Finding::good(subject, "their secret is kept in the database"));
+    }
+    Ok(if config.read_only {
+        let found = "there is no secret to make them from, and none can be stored";
+        Finding::bad(subject, found, "set CALLSCOPE_ID_KEY: `openssl rand -hex 32` makes one")
+    } else {
+        Finding::good(subject, "their secret is made when the server first starts")
+    })
+}

@@ -1,0 +1,45 @@
+//! Spans of the fields that ask the database: root fields and lists. An extension slows every field
+//! down, so the schema has it only where traces are wanted.
+
+use std::sync::Arc;
+
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo,
+};
+use async_graphql::{ServerResult, Value};
+
+use crate::observe::Observer;
+
+/// Makes the extension for each request.
+pub struct FieldSpans(pub Arc<Observer>);
+
+impl ExtensionFactory for FieldSpans {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self(self.0.clone()))
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for FieldSpans {
+    async fn resolve(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        if info.is_for_introspection || !asks_database(&info) {
+            return next.run(ctx, info).await;
+        }
+        let span = self.0.field_span(info.parent_type, info.name);
+        let resolved = span.during(next.run(ctx, info)).await;
+        if resolved.is_err() {
+            span.fail("GRAPHQL_ERROR");
+        }
+        resolved
+    }
+}
+
+fn asks_database(info: &ResolveInfo<'_>) -> bool {
+    let returned = info.return_type.trim_end_matches('!');
+    info.parent_type == "Query" || returned.ends_with("Connection")
+}

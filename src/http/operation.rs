@@ -1,0 +1,72 @@
+//! Which operation of a document runs, and whether it may.
+
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::{Request, ServerError};
+
+use super::respond::Outcome;
+use crate::graphql::limit::Limits;
+
+/// Longer names are cut where they are told.
+const MAX_NAME_LENGTH: usize = 64;
+
+/// The operation that would run.
+struct Operation {
+    kind: OperationType,
+    /// As the document names it: what the client sends as `operationName` may be any text.
+    name: Option<String>,
+}
+
+impl Operation {
+    fn of(document: &ExecutableDocument, wanted: Option<&str>) -> Self {
+        let alone = document.operations.iter().count() == 1;
+        let mut operations = document.operations.iter();
+        let found = operations.find(|(name, _)| match wanted {
+            Some(wanted) => name.is_some_and(|name| name.as_str() == wanted),
+            None => true,
+        });
+        let kind = found.map_or(OperationType::Query, |(_, operation)| operation.node.ty);
+        let name = found.filter(|_| alone || wanted.is_some()).and_then(|(name, _)| name);
+        let name = name.map(|name| name.chars().take(MAX_NAME_LENGTH).collect());
+        Self { kind, name }
+    }
+}
+
+/// Whether a query would run, rather than a mutation or subscription. What cannot be parsed is
+/// refused as such later.
+pub(super) fn is_query(limits: &Limits, request: &mut Request) -> bool {
+    let wanted = request.operation_name.clone();
+    parse(limits, request).map_or(true, |document| {
+        Operation::of(document, wanted.as_deref()).kind == OperationType::Query
+    })
+}
+
+/// Parses the document, tells what would run, and refuses what exceeds a limit.
+pub(super) fn prepare(
+    limits: &Limits,
+    request: &mut Request,
+    outcome: &mut Outcome,
+) -> Result<(), ServerError> {
+    let wanted = request.operation_name.clone();
+    let variables = std::mem::take(&mut request.variables);
+    let document = parse(limits, request)?;
+    let operation = Operation::of(document, wanted.as_deref());
+    outcome.operation = operation.name;
+    outcome.kind = match operation.kind {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    let measured = limits.measure(document, wanted.as_deref(), &variables);
+    request.variables = variables;
+    outcome.cost = measured?;
+    outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))
+}
+
+/// Parses the document, which is kept in the request.
+fn parse<'a>(
+    limits: &Limits,
+    request: &'a mut Request,
+) -> Result<&'a ExecutableDocument, ServerError> {
+    limits.check_text(&request.query)?;
+    request.parsed_query()
+}

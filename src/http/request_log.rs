@@ -1,0 +1,185 @@
+//! One line in the log for each request, and its id in `X-Request-Id`. The outermost layer: what
+//! others refuse, and what panics, is told too. Bodies, headers and query strings never are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::respond::Outcome;
+use crate::observe::{Observer, RequestMarks, milliseconds};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_ID_LENGTH: usize = 64;
+
+/// What the layer needs.
+#[derive(Clone, Debug)]
+pub(super) struct RequestLog {
+    ids: Arc<RequestIds>,
+    observer: Arc<Observer>,
+}
+
+impl RequestLog {
+    pub fn new(observer: Arc<Observer>) -> Self {
+        let ids = RequestIds { process: rand::random(), count: AtomicU64::new(0) };
+        Self { ids: Arc::new(ids), observer }
+    }
+}
+
+/// Ids that no other process gives, though each may be the first of its container.
+#[derive(Debug)]
+struct RequestIds {
+    process: u32,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn next(&self) -> String {
+        format!("{:08x}-{:x}", self.process, self.count.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Gives the request its id and tells how it went.
+pub(super) async fn record(
+    State(log): State<RequestLog>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = given_id(request.headers()).map_or_else(|| log.ids.next(), str::to_owned);
+    let marks = Arc::new(RequestMarks::new(id));
+    let line = Line::begin(&request, marks.clone(), log.observer);
+    request.extensions_mut().insert(marks.clone());
+    let span = line.observer.request_span(&request, line.method, line.path(), &marks.id);
+    let mut response = span.during(marks.clone().during(next.run(request))).await;
+    span.set("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        span.fail(response.status().as_str());
+    }
+    line.finish(&response);
+    if let Ok(id) = HeaderValue::from_str(&marks.id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The id that a proxy gave, so that its log and ours tell of the same request.
+fn given_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    ((1..=MAX_ID_LENGTH).contains(&id.len()) && id.bytes().all(fits)).then_some(id)
+}
+
+/// The line of one request. A client that goes away ends its request in the middle: what is dropped
+/// without an answer is told as well.
+struct Line {
+    marks: Arc<RequestMarks>,
+    observer: Arc<Observer>,
+    method: &'static str,
+    path: Option<MatchedPath>,
+    began: Instant,
+    finished: bool,
+}
+
+impl Line {
+    fn begin(request: &Request, marks: Arc<RequestMarks>, observer: Arc<Observer>) -> Self {
+        observer.metrics.request_began();
+        Self {
+            marks,
+            observer,
+            method: method_name(request.method()),
+            path: request.extensions().get::<MatchedPath>().cloned(),
+            began: Instant::now(),
+            finished: false,
+        }
+    }
+
+    /// The route rather than the path: of an unknown path nobody knows what is in it.
+    fn path(&self) -> &str {
+        self.path.as_ref().map_or("unknown", MatchedPath::as_str)
+    }
+
+    fn finish(mut self, response: &Response) {
+        self.finished = true;
+        let unknown = Outcome::default();
+        let outcome = response.extensions().get::<Outcome>().unwrap_or(&unknown);
+        self.tell(Some(response.status().as_u16()), outcome);
+    }
+
+    fn tell(&self, status: Option<u16>, outcome: &Outcome) {
+        let took = self.began.elapsed();
+        let metrics = &self.observer.metrics;
+        metrics.request_ended(self.path(), self.method, status.unwrap_or(0), took);
+        if self.path() == "/graphql" {
+            metrics.operation(self.marks.operation(), outcome.kind, &outcome.codes, took);
+        }
+        let kind = Some(outcome.kind).filter(|kind| !kind.is_empty());
+        let codes = Some(outcome.codes.join(",")).filter(|codes| !codes.is_empty());
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = &*self.marks.id,
+                    method = self.method,
+                    path = self.path(),
+                    status,
+                    operation = self.marks.operation(),
+                    kind,
+                    cost = outcome.cost,
+                    duration_ms = milliseconds(took),
+                    codes,
+                    caller = self.marks.caller(),
+                    gone = (!self.finished).then_some(true),
+                    "request",
+                )
+            };
+        }
+        // What asks every few seconds would hide what people ask.
+        match self.path() {
+            "/healthz" | "/readyz" | "/metrics" => line!(debug),
+            _ => line!(info),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.tell(None, &Outcome::default());
+        }
+    }
+}
+
+/// A method may be any word of the client's.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_plain_ids_are_taken_over() {
+        let given = |id: &str| {
+            let headers = HeaderMap::from_iter([(REQUEST_ID, id.parse().unwrap())]);
+            given_id(&headers).is_some()
+        };
+        let longest = "x".repeat(MAX_ID_LENGTH);
+        assert!(given("req_1.A-2") && given(&longest));
+        for bad in ["", "a b", "a\"b", "a\tb", "a,b", "é", &format!("{longest}x")] {
+            assert!(!given(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What is counted, for `/metrics`. Every label has few values: routes, codes and statements are
+//! ours, and of the names that clients give to operations only the first hundred count.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process;
+
+/// What begins every name but those of the process, which all servers share.
+pub const PREFIX: &str = "callscope";
+
+/// Names of operations that become labels; further ones are counted together.
+const MAX_OPERATIONS: usize = 100;
+const OTHER: &str = "other";
+
+const REQUEST_SECONDS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+const STATEMENT_SECONDS: [f64; 12] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+const BATCH_SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 10_000.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: Arc<str>,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    operation: Arc<str>,
+    kind: &'static str,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatementLabels {
+    statement: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoaderLabels {
+    loader: &'static str,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    operations: RwLock<HashSet<Arc<str>>>,
+    http_requests: Family<HttpLabels, Counter>,
+    http_seconds: Histograms<RouteLabels>,
+    http_in_flight: Gauge,
+    graphql_requests: Family<OutcomeLabels, Counter>,
+    graphql_seconds: Histograms<OperationLabels>,
+    sql_seconds: Histograms<StatementLabels>,
+    sql_errors: Family<StatementLabels, Counter>,
+    sql_rows: Family<StatementLabels, Counter>,
+    sql_in_flight: Gauge,
+    batch_sizes: Histograms<LoaderLabels>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            operations: RwLock::default(),
+            http_requests: Family::default(),
+            http_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            http_in_flight: Gauge::default(),
+            graphql_requests: Family::default(),
+            graphql_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            sql_seconds: Family::new_with_constructor(|| Histogram::new(STATEMENT_SECONDS)),
+            sql_errors: Family::default(),
+            sql_rows: Family::default(),
+            sql_in_flight: Gauge::default(),
+            batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        process::register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix(PREFIX);
+        registry.register("http_requests", "HTTP requests", self.http_requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time until the answer to an HTTP request was ready",
+            Unit::Seconds,
+            self.http_seconds.clone(),
+        );
+        let help = "HTTP requests that are being answered";
+        registry.register("http_requests_in_flight", help, self.http_in_flight.clone());
+        let help =
+            "GraphQL requests by operation and the code of their first error, OK without one";
+        registry.register("graphql_requests", help, self.graphql_requests.clone());
+        registry.register_with_unit(
+            "graphql_request_duration",
+            "Time until the answer to a GraphQL request was ready",
+            Unit::Seconds,
+            self.graphql_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "sql_statement_duration",
+            "Time until the database answered a statement, the wait for a connection included",
+            Unit::Seconds,
+            self.sql_seconds.clone(),
+        );
+        registry.register("sql_errors", "Statements that failed", self.sql_errors.clone());
+        registry.register("sql_rows", "Rows that statements returned", self.sql_rows.clone());
+        let help = "Things that were loaded together by one batch of a request";
+        registry.register("loader_batch_size", help, self.batch_sizes.clone());
+    }
+
+    pub fn request_began(&self) {
+        self.http_in_flight.inc();
+    }
+
+    /// Status 0 is that of a client that went away.
+    pub fn request_ended(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        self.http_in_flight.dec();
+        let labels = HttpLabels { route: route.to_owned(), method, status };
+        self.http_requests.get_or_create(&labels).inc();
+        let labels = RouteLabels { route: route.to_owned() };
+        self.http_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub fn operation(
+        &self,
+        operation: Option<&str>,
+        kind: &'static str,
+        codes: &[String],
+        took: Duration,
+    ) {
+        let operation = self.known(operation.unwrap_or_default());
+        let labels = OperationLabels { operation: operation.clone(), kind };
+        self.graphql_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        let code = codes.first().map_or("OK", String::as_str).to_owned();
+        self.graphql_requests.get_or_create(&OutcomeLabels { operation, kind, code }).inc();
+    }
+
+    /// The name as a label: clients choose it, and each label costs memory for ever.
+    fn known(&self, operation: &str) -> Arc<str> {
+        let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(operation) {
+            return known.clone();
+        }
+        drop(known);
+        let mut known = self.operations.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_OPERATIONS && !known.contains(operation) {
+            return OTHER.into();
+        }
+        let name: Arc<str> = operation.into();
+        known.insert(name.clone());
+        name
+    }
+
+    pub(super) fn statement_began(&self) {
+        self.sql_in_flight.inc();
+    }
+
+    pub(super) fn statement_ended(
+        &self,
+        statement: &'static str,
+        took: Duration,
+        rows: Option<u64>,
+    ) {
+        self.sql_in_flight.dec();
+        let labels = StatementLabels { statement };
+        self.sql_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        match rows {
+            Some(rows) => self.sql_rows.get_or_create(&labels).inc_by(rows),
+            None => self.sql_errors.get_or_create(&labels).inc(),
+        };
+    }
+
+    /// Statements that were sent and wait for a connection or for their answer.
+    pub fn statements_in_flight(&self) -> i64 {
+        self.sql_in_flight.get()
+    }
+
+    /// So many things were loaded together.
+    pub fn batch(&self, loader: &'static str, size: usize) {
+        self.batch_sizes.get_or_create(&LoaderLabels { loader }).observe(size as f64);
+    }
+
+    /// All of it as OpenMetrics text, and `more` that is known at this moment alone.
+    pub fn encode(&self, more: &Registry) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, more)?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_cannot_make_labels_without_end() {
+        let metrics = Metrics::default();
+        for number in 0..1000 {
+            metrics.operation(Some(&format!("name{number}")), "query", &[], Duration::ZERO);
+        }
+        metrics.operation(Some("name7"), "query", &[], Duration::ZERO);
+        let text = metrics.encode(&Registry::default()).unwrap();
+        let count = |name: &str| {
+            let start = format!("callscope_graphql_requests_total{{operation=\"{name}\"");
+            let line = text.lines().find(|line| line.starts_with(&start)).unwrap_or_default();
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        assert_eq!([count("name7"), count("other"), count("name500")], ["2", "900", ""]);
+    }
+}

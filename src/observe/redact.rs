@@ -1,0 +1,121 @@
+//! What may be told of an error or a panic. Their texts can hold values: PostgreSQL and MySQL quote
+//! what they could not read, serde what it did not expect, a failed slice the whole text.
+
+use std::any::Any;
+use std::fmt::Display;
+
+/// What a database quotes that is no value: the names of our tables, columns and places in SQL.
+const NAMES: [&str; 25] = [
+    "t_request_log",
+    "t_error_logs",
+    "callscope_settings",
+    "callscope_imports",
+    "callscope_migrations",
+    "id",
+    "request_time",
+    "model_name",
+    "api_key",
+    "gemini_key",
+    "is_success",
+    "status_code",
+    "latency_ms",
+    "error_type",
+    "error_log",
+    "error_code",
+    "request_msg",
+    "name",
+    "value",
+    "field list",
+    "where clause",
+    "group statement",
+    "order clause",
+    "SELECT",
+    "UTF8",
+];
+
+/// The text of an error without what it quotes, unless these are names.
+pub fn without_values(error: &impl Display) -> String {
+    let text = error.to_string();
+    let quotes = quotes(&text);
+    let (Some(first), Some(last)) = (quotes.first().copied(), quotes.last().copied()) else {
+        return text;
+    };
+    let mut quoted = quotes.chunks(2).map(|pair| match *pair {
+        [from, to] => &text[from + 1..to],
+        _ => "",
+    });
+    // Behind the schema, where there is one: gateway.t_request_log.
+    if quoted.all(|quoted| NAMES.contains(&quoted.rsplit('.').next().unwrap_or(quoted))) {
+        return text;
+    }
+    // A value may have quotes in it, so that only the outermost are known to be outside.
+    format!("{}…{}", &text[..=first], &text[last..])
+}
+
+/// The places of the quotes. An apostrophe within a word is none.
+fn quotes(text: &str) -> Vec<usize> {
+    let bytes = text.as_bytes();
+    let is_letter =
+        |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphabetic);
+    let within_word = |at: usize| is_letter(at.checked_sub(1)) && is_letter(Some(at + 1));
+    let is_quote = |(at, byte): (usize, &u8)| match byte {
+        b'"' => Some(at),
+        b'\'' if !within_word(at) => Some(at),
+        _ => None,
+    };
+    bytes.iter().enumerate().filter_map(is_quote).collect()
+}
+
+/// The text of a panic where it stands in the code word for word; what was formatted may hold data.
+pub fn panic_text(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(a text that may hold data)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_left_out_and_names_stay() {
+        for (text, told) in [
+            ("no such column: error_log", "no such column: error_log"),
+            (
+                "relation \"t_request_log\" does not exist",
+                "relation \"t_request_log\" does not exist",
+            ),
+            (
+                "Table 'gateway.t_request_log' doesn't exist",
+                "Table 'gateway.t_request_log' doesn't exist",
+            ),
+            (
+                "Unknown column 'error_log' in 'field list'",
+                "Unknown column 'error_log' in 'field list'",
+            ),
+            (
+                "invalid input syntax for type integer: \"AIza\"",
+                "invalid input syntax for type integer: \"…\"",
+            ),
+            (
+                "invalid type: string \"a\\\"b\", expected i64",
+                "invalid type: string \"…\", expected i64",
+            ),
+            (
+                "Incorrect DATETIME value: 'it's' for column",
+                "Incorrect DATETIME value: '…' for column",
+            ),
+            ("one quote \" alone", "one quote \"…\" alone"),
+            ("Duplicate entry 'AIza-id' for key 'name'", "Duplicate entry '…'"),
+        ] {
+            assert_eq!(without_values(&text), told);
+        }
+    }
+
+    #[test]
+    fn only_the_fixed_texts_of_panics_are_told() {
+        let text =
+            |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err()).to_owned();
+        assert_eq!(text(|| panic!("of the code")), "of the code");
+        let key = || panic!("{}", std::hint::black_box("AIzaSecret"));
+        assert!(!text(key).contains("AIza"));
+    }
+}

@@ -1,0 +1,50 @@
+//! The request that a task serves, for whatever is told below the HTTP layer: a slow statement names
+//! the request that sent it without each function on the way passing it on.
+
+use std::sync::{Arc, OnceLock};
+
+tokio::task_local! {
+    static CURRENT: Arc<RequestMarks>;
+}
+
+/// What is known of a request, bit by bit.
+#[derive(Debug)]
+pub struct RequestMarks {
+    pub id: Arc<str>,
+    operation: OnceLock<String>,
+    caller: OnceLock<String>,
+}
+
+impl RequestMarks {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self { id: id.into(), operation: OnceLock::new(), caller: OnceLock::new() }
+    }
+
+    /// The request that this task serves, if any.
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// Serves the request in `work`.
+    pub async fn during<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
+        CURRENT.scope(self, work).await
+    }
+
+    /// The name of its operation, the first that is told.
+    pub fn set_operation(&self, name: &str) {
+        self.operation.get_or_init(|| name.to_owned());
+    }
+
+    pub fn operation(&self) -> Option<&str> {
+        self.operation.get().map(String::as_str)
+    }
+
+    /// The name of who sent it.
+    pub fn set_caller(&self, name: &str) {
+        self.caller.get_or_init(|| name.to_owned());
+    }
+
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.get().map(String::as_str)
+    }
+}

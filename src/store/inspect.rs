@@ -1,0 +1,207 @@
+//! What a database is like, for `callscope doctor`: its version, tables, indexes, sizes, rights and
+//! limits. Catalogs alone, so that no size of a table matters.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, Statement};
+
+use super::connect::Database;
+use super::dialect::Dialect;
+use crate::error::{Error, Result};
+
+/// The tables that are the gateway's.
+pub const TABLES: [&str; 2] = ["t_request_log", "t_error_logs"];
+
+/// A column and its type, in the words of the database.
+#[derive(Clone, Debug)]
+pub struct ColumnInfo {
+    pub name: String,
+    pub kind: String,
+}
+
+/// The first column of all rows, as text; rows without a value are left out.
+async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
+    Ok(pairs(db, sql, 1).await?.into_iter().map(|(first, _)| first).collect())
+}
+
+async fn pairs(db: &Database, sql: String, width: usize) -> Result<Vec<(String, String)>> {
+    let backend = match db.dialect() {
+        Dialect::Sqlite => DbBackend::Sqlite,
+        Dialect::Postgres => DbBackend::Postgres,
+        Dialect::MySql => DbBackend::MySql,
+    };
+    let rows = db.query_all_raw("inspect", Statement::from_string(backend, sql)).await?;
+    let mut pairs = vec![];
+    for row in rows {
+        let first: Option<String> = row.try_get_by_index(0)?;
+        let second: Option<String> = if width > 1 { row.try_get_by_index(1)? } else { None };
+        pairs.extend(first.map(|first| (first, second.unwrap_or_default())));
+    }
+    Ok(pairs)
+}
+
+async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
+    let found = texts(db, sql).await?;
+    Ok(found.first().and_then(|text| text.parse().ok()))
+}
+
+/// `3.51.0`, `15.18 (Debian …)`, `10.11.19-MariaDB`.
+pub async fn version(db: &Database) -> Result<String> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => "SELECT sqlite_version()",
+        Dialect::Postgres => "SELECT current_setting('server_version')",
+        Dialect::MySql => "SELECT CAST(VERSION() AS CHAR)",
+    };
+    Ok(texts(db, sql.to_owned()).await?.pop().unwrap_or_default())
+}
+
+/// The columns of a table; none where there is no such table. `table` is a name of ours.
+pub async fn columns(db: &Database, table: &str) -> Result<Vec<ColumnInfo>> {
+    let (text, schema) = match db.dialect() {
+        Dialect::Sqlite => {
+            let sql = format!("SELECT name, type FROM pragma_table_info('{table}')");
+            return Ok(column_infos(pairs(db, sql, 2).await?));
+        }
+        Dialect::Postgres => ("TEXT", "current_schema()"),
+        Dialect::MySql => ("CHAR", "DATABASE()"),
+    };
+    let sql = format!(
+        "SELECT CAST(column_name AS {text}), CAST(data_type AS {text}) FROM \
+         information_schema.columns WHERE table_name = '{table}' AND table_schema = {schema}"
+    );
+    Ok(column_infos(pairs(db, sql, 2).await?))
+}
+
+fn column_infos(pairs: Vec<(String, String)>) -> Vec<ColumnInfo> {
+    pairs.into_iter().map(|(name, kind)| ColumnInfo { name, kind }).collect()
+}
+
+/// The names of a table's indexes.
+pub async fn indexes(db: &Database, table: &str) -> Result<Vec<String>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => format!("SELECT name FROM pragma_index_list('{table}')"),
+        // One that was not built to its end is of no use.
+        Dialect::Postgres => format!(
+            "SELECT CAST(i.relname AS TEXT) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
+             WHERE x.indrelid = to_regclass('{table}') AND x.indisvalid"
+        ),
+        Dialect::MySql => format!(
+            "SELECT DISTINCT CAST(index_name AS CHAR) FROM information_schema.statistics \
+             WHERE table_name = '{table}' AND table_schema = DATABASE()"
+        ),
+    };
+    texts(db, sql).await
+}
+
+/// About how many rows a table has: nobody counts them.
+pub async fn rows_about(db: &Database, table: &str) -> Result<Option<i64>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => format!("SELECT CAST(COALESCE(MAX(id), 0) AS TEXT) FROM {table}"),
+        Dialect::Postgres => format!(
+            "SELECT CAST(CAST(GREATEST(reltuples, 0) AS BIGINT) AS TEXT) FROM pg_class \
+             WHERE oid = to_regclass('{table}')"
+        ),
+        Dialect::MySql => format!(
+            "SELECT CAST(table_rows AS CHAR) FROM information_schema.tables \
+             WHERE table_name = '{table}' AND table_schema = DATABASE()"
+        ),
+    };
+    number(db, sql).await
+}
+
+/// The size of the whole database in bytes, as far as the server tells.
+pub async fn bytes(db: &Database) -> Result<Option<i64>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => {
+            "SELECT CAST(page_count * page_size AS TEXT) FROM pragma_page_count, pragma_page_size"
+        }
+        Dialect::Postgres => "SELECT CAST(pg_database_size(current_database()) AS TEXT)",
+        Dialect::MySql => {
+            "SELECT CAST(SUM(data_length + index_length) AS CHAR) FROM information_schema.tables \
+             WHERE table_schema = DATABASE()"
+        }
+    };
+    number(db, sql.to_owned()).await
+}
+
+/// The database's clock; SQLite has none but ours.
+pub async fn now(db: &Database) -> Result<Option<DateTime<Utc>>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => return Ok(None),
+        Dialect::Postgres => {
+            "SELECT CAST(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS TEXT)"
+        }
+        Dialect::MySql => "SELECT CAST(CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED) AS CHAR)",
+    };
+    let micros = number(db, sql.to_owned()).await?;
+    Ok(micros.and_then(DateTime::from_timestamp_micros))
+}
+
+/// SQLite's journal: `wal`, `delete`, …
+pub async fn journal_mode(db: &Database) -> Result<String> {
+    let sql = "SELECT journal_mode FROM pragma_journal_mode".to_owned();
+    Ok(texts(db, sql).await?.pop().unwrap_or_default())
+}
+
+/// What a user who may not do everything cannot do here: words for people, none where nothing is
+/// missing. `tables` says whether tables of ours are still to be made.
+pub async fn missing_rights(db: &Database, tables: bool) -> Result<Vec<String>> {
+    match db.dialect() {
+        Dialect::Sqlite => Ok(vec![]),
+        Dialect::Postgres => missing_postgres_rights(db, tables).await,
+        Dialect::MySql => missing_mysql_rights(db).await,
+    }
+}
+
+async fn missing_postgres_rights(db: &Database, tables: bool) -> Result<Vec<String>> {
+    let mut missing = vec![];
+    let no = async |sql: String| {
+        Ok::<_, Error>(texts(db, sql).await?.first().is_some_and(|no| no == "no"))
+    };
+    let answer = |right: &str| format!("SELECT CASE WHEN {right} THEN 'yes' ELSE 'no' END");
+    if tables && no(answer("has_schema_privilege(current_schema(), 'CREATE')")).await? {
+        missing.push("CREATE on the schema, to make its own tables".to_owned());
+    }
+    for table in TABLES {
+        let class = format!("FROM pg_class WHERE oid = to_regclass('{table}')");
+        let read = answer("has_table_privilege(oid, 'SELECT')");
+        if no(format!("{read} {class}")).await? {
+            missing.push(format!("SELECT on {table}"));
+        }
+        let own = answer("pg_has_role(relowner, 'USAGE')");
+        if no(format!("{own} {class}")).await? {
+            missing.push(format!("ownership of {table}, without which no index can be added"));
+        }
+    }
+    Ok(missing)
+}
+
+async fn missing_mysql_rights(db: &Database) -> Result<Vec<String>> {
+    let grantee = "CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')";
+    let sql = format!(
+        "SELECT CAST(privilege_type AS CHAR) FROM information_schema.user_privileges \
+         WHERE grantee = {grantee} UNION SELECT CAST(privilege_type AS CHAR) FROM \
+         information_schema.schema_privileges \
+         WHERE grantee = {grantee} AND DATABASE() LIKE table_schema"
+    );
+    let granted = texts(db, sql).await?;
+    let wanted = ["SELECT", "INSERT", "CREATE", "INDEX"];
+    let missing = wanted.into_iter().filter(|right| !granted.iter().any(|one| one == right));
+    Ok(missing.map(|right| format!("{right} on the database")).collect())
+}
+
+/// Connections that the server takes in all, and those that are open now. SQLite has no such limit.
+pub async fn connections(db: &Database) -> Result<Option<(i64, i64)>> {
+    let (most, open) = match db.dialect() {
+        Dialect::Sqlite => return Ok(None),
+        Dialect::Postgres => (
+            "SELECT current_setting('max_connections')",
+            "SELECT CAST(COUNT(*) AS TEXT) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        ),
+        Dialect::MySql => (
+            "SELECT CAST(@@max_connections AS CHAR)",
+            "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.processlist",
+        ),
+    };
+    let (most, open) = (number(db, most.to_owned()).await?, number(db, open.to_owned()).await?);
+    Ok(most.zip(open))
+}

@@ -1,0 +1,193 @@
+//! `callscope doctor`: each check, provoked.
+
+use callscope::clock::Clock;
+use callscope::config::{DatabaseConfig, Secret};
+use callscope::doctor::{Finding, Level, Patient, examine};
+use chrono::TimeDelta;
+
+use crate::support::{CallRow, Kind, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    a_healthy_database_has_nothing_wrong,
+    missing_tables_are_told.empty(),
+    columns_of_another_kind_are_told.empty(),
+    missing_indexes_are_named,
+    calls_in_the_future_tell_the_zone,
+    a_quiet_gateway_is_doubtful,
+    clocks_that_differ_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
+    missing_rights_are_named.only(&[Kind::Postgres, Kind::MariaDb]),
+    the_secret_of_ids_is_looked_for,
+    too_many_connections_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_database_out_of_reach_ends_the_visit.only(&[Kind::Sqlite, Kind::Postgres, Kind::MariaDb]),
+    a_journal_that_lets_readers_wait_is_told.only(&[Kind::Sqlite]),
+}
+
+async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
+    let server = settings(&[]);
+    examine(&Patient { database, server: &server, settings: &[], clock }).await
+}
+
+async fn visit(database: &DatabaseConfig) -> Vec<Finding> {
+    findings(database, &Clock::System).await
+}
+
+/// The worst of the findings about a subject, as it is printed.
+fn worst(findings: &[Finding], subject: &str) -> (Level, String) {
+    let about = findings.iter().filter(|finding| finding.subject == subject);
+    let worst = about.max_by_key(|finding| finding.level);
+    let worst = worst.unwrap_or_else(|| panic!("nothing about {subject} in {findings:#?}"));
+    (worst.level, worst.to_string())
+}
+
+fn assert_found(findings: &[Finding], subject: &str, level: Level, words: &[&str]) {
+    let (found, text) = worst(findings, subject);
+    assert_eq!(found, level, "{text}");
+    for word in words {
+        assert!(text.contains(word), "no {word} in {text}");
+    }
+}
+
+/// A call that was sent so long ago.
+fn call(ago: TimeDelta) -> CallRow {
+    CallRow::at_stored(Clock::System.now() - ago)
+}
+
+async fn a_healthy_database_has_nothing_wrong(database: TestDatabase) {
+    database.insert(&[call(TimeDelta::seconds(10))]).await;
+    let found = visit(&database.config()).await;
+    for subject in ["database", "tables", "indexes", "permissions", "ids of keys", "time zone"] {
+        assert_found(&found, subject, Level::Good, &[]);
+    }
+    assert!(found.iter().all(|finding| finding.level != Level::Bad), "{found:#?}");
+    let (_, text) = worst(&found, "database");
+    assert!(text.starts_with("✓ database: ") && text.ends_with(" answers"), "{text}");
+    assert_found(&found, "size", Level::Good, &["MB"]);
+}
+
+async fn missing_tables_are_told(database: TestDatabase) {
+    let config = database.config();
+    let found = visit(&config).await;
+    assert_found(&found, "tables", Level::Doubtful, &["there is no t_", "callscope migrate"]);
+    let found = visit(&DatabaseConfig { read_only: true, ..config }).await;
+    assert_found(&found, "tables", Level::Bad, &["there is no t_"]);
+}
+
+async fn columns_of_another_kind_are_told(database: TestDatabase) {
+    database
+        .execute(
+            "CREATE TABLE t_request_log (id INTEGER, request_time VARCHAR(50), \
+             model_name VARCHAR(100), api_key VARCHAR(100), status_code VARCHAR(10))",
+        )
+        .await;
+    let found = visit(&database.config()).await;
+    let told = ["request_time is `", "status_code is `", "latency_ms is missing"];
+    assert_found(&found, "tables", Level::Bad, &told);
+}
+
+async fn missing_indexes_are_named(database: TestDatabase) {
+    let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
+    database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
+    let config = database.config();
+    let named = ["missing: callscope_request_log_key\n", "callscope migrate"];
+    assert_found(&visit(&config).await, "indexes", Level::Doubtful, &named);
+    let read_only = DatabaseConfig { read_only: true, ..config };
+    assert_found(&visit(&read_only).await, "indexes", Level::Bad, &named);
+}
+
+async fn calls_in_the_future_tell_the_zone(database: TestDatabase) {
+    database.insert(&[call(TimeDelta::hours(-8))]).await;
+    let mut config = database.config();
+    let told =
+        ["7 hours 59 minutes in the future", "UTC+08:00", "--storage-time-zone Asia/Shanghai"];
+    assert_found(&visit(&config).await, "time zone", Level::Bad, &told);
+    config.storage_time_zone = chrono_tz::Asia::Tokyo;
+    assert_found(&visit(&config).await, "time zone", Level::Doubtful, &["Asia/Shanghai"]);
+    config.storage_time_zone = chrono_tz::Asia::Shanghai;
+    assert_found(&visit(&config).await, "time zone", Level::Good, &["Asia/Shanghai"]);
+}
+
+async fn a_quiet_gateway_is_doubtful(database: TestDatabase) {
+    database.insert(&[call(TimeDelta::hours(5))]).await;
+    let told = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
+    assert_found(&visit(&database.config()).await, "time zone", Level::Doubtful, &told);
+}
+
+async fn clocks_that_differ_are_told(database: TestDatabase) {
+    let config = database.config();
+    assert_found(&visit(&config).await, "clock", Level::Good, &[]);
+    let clock = Clock::fixed(Clock::System.now() - TimeDelta::minutes(10));
+    let found = findings(&config, &clock).await;
+    assert_found(&found, "clock", Level::Bad, &["60", " s ahead of ours", "NTP"]);
+}
+
+async fn missing_rights_are_named(database: TestDatabase) {
+    let name = database.url().rsplit('/').next().unwrap().to_owned();
+    let user = format!("reader_{}", &name[name.len().saturating_sub(16)..]);
+    let (create, drop) = match database.kind() {
+        Kind::Postgres => (
+            format!(
+                "CREATE ROLE {user} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}"
+            ),
+            format!("DROP OWNED BY {user}; DROP ROLE {user}"),
+        ),
+        _ => (
+            format!("CREATE USER {user}@'%'; GRANT SELECT ON {name}.* TO {user}@'%'"),
+            format!("DROP USER {user}@'%'"),
+        ),
+    };
+    database.execute(&create).await;
+    let url = database.url().replacen("callscope@", &format!("{user}@"), 1);
+    let config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
+    // All is made: nothing is missed.
+    assert_found(&visit(&config).await, "permissions", Level::Good, &["lacks", "nothing is left"]);
+    let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
+    database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
+    let right = if database.kind() == Kind::MariaDb { "INDEX" } else { "ownership" };
+    let found = visit(&config).await;
+    assert_found(&found, "permissions", Level::Bad, &[right, "callscope migrate"]);
+    database.execute(&drop).await;
+}
+
+async fn the_secret_of_ids_is_looked_for(database: TestDatabase) {
+    let subject = "ids of keys";
+    let mut config = DatabaseConfig { read_only: true, ..database.config() };
+    assert_found(&visit(&config).await, subject, Level::Bad, &["CALLSCOPE_ID_KEY"]);
+    config.id_key = Some(Secret::new("too short"));
+    assert_found(&visit(&config).await, subject, Level::Bad, &["16"]);
+    config.id_key = Some(Secret::new("long enough for anybody"));
+    assert_found(&visit(&config).await, subject, Level::Good, &["configured"]);
+    database.execute("INSERT INTO callscope_settings VALUES ('api_key_id_secret', 'x')").await;
+    config.id_key = None;
+    assert_found(&visit(&config).await, subject, Level::Good, &["kept in the database"]);
+}
+
+async fn too_many_connections_are_told(database: TestDatabase) {
+    let config = DatabaseConfig { database_connections: 100_000, ..database.config() };
+    let told = ["up to 100000", "--database-connections"];
+    assert_found(&visit(&config).await, "connections", Level::Bad, &told);
+    assert_found(&visit(&database.config()).await, "connections", Level::Good, &["up to 2"]);
+}
+
+async fn a_database_out_of_reach_ends_the_visit(database: TestDatabase) {
+    let url = match database.kind() {
+        Kind::Sqlite => "sqlite:///nowhere/nothing.db",
+        Kind::Postgres => "postgres://user:Password-Marker@127.0.0.1:1/nothing",
+        Kind::MariaDb => "mysql://user:Password-Marker@127.0.0.1:1/nothing",
+    };
+    let mut config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
+    config.database_wait_seconds = 1;
+    let found = visit(&config).await;
+    assert_found(&found, "database", Level::Bad, &["--database-url"]);
+    assert_eq!(found.last().map(|finding| finding.subject), Some("database"), "{found:#?}");
+    assert!(!format!("{found:?}").contains("Password-Marker"), "{found:#?}");
+}
+
+async fn a_journal_that_lets_readers_wait_is_told(database: TestDatabase) {
+    assert_found(&visit(&database.config()).await, "journal", Level::Good, &["write-ahead"]);
+    assert_found(&visit(&database.config()).await, "file", Level::Good, &[]);
+    database.execute("PRAGMA journal_mode = DELETE").await;
+    let config = DatabaseConfig { read_only: true, ..database.config() };
+    let told = ["`delete`", "PRAGMA journal_mode = WAL"];
+    assert_found(&visit(&config).await, "journal", Level::Doubtful, &told);
+}

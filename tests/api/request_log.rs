@@ -1,0 +1,111 @@
+//! The line that each request leaves in the log, and its id.
+
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::support::{Kind, TestApp, TestDatabase, logs};
+use crate::tests;
+
+tests! {
+    every_request_leaves_one_line.only(&[Kind::Sqlite]),
+    a_line_names_the_operation_that_ran.only(&[Kind::Sqlite]),
+    ids_of_a_proxy_are_taken_over.only(&[Kind::Sqlite]),
+    a_client_that_goes_away_is_told.only(&[Kind::Postgres]),
+}
+
+/// The id of a response, and the line of its request.
+async fn line(request: RequestBuilder) -> (String, Value) {
+    let response = request.send().await.unwrap();
+    let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
+    let mut lines = logs::of_request(&id);
+    lines.retain(|line| line["message"] == "request");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    (id, lines.remove(0))
+}
+
+async fn every_request_leaves_one_line(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let post =
+        |body: Value| app.client().post(app.url("/graphql?api_key=inTheQueryString")).json(&body);
+    let (_, told) = line(post(json!({ "query": "query Usage { usageStats { asOf } }" }))).await;
+    let duration = told["duration_ms"].as_f64().unwrap();
+    assert!(duration > 0.0 && duration < 60_000.0, "{told}");
+    for (field, value) in [
+        ("level", json!("INFO")),
+        ("method", json!("POST")),
+        ("path", json!("/graphql")),
+        ("status", json!(200)),
+        ("operation", json!("Usage")),
+        ("kind", json!("query")),
+        ("caller", json!("anonymous")),
+    ] {
+        assert_eq!(told[field], value, "{field} of {told}");
+    }
+    assert!(
+        told.get("codes").is_none() && !told.to_string().contains("inTheQueryString"),
+        "{told}"
+    );
+
+    let (_, told) = line(post(json!({ "query": "{ usageStats { nothing } }" }))).await;
+    assert_eq!(told["codes"], "GRAPHQL_VALIDATION_FAILED", "{told}");
+    let (_, told) = line(post(json!({ "query": "{" }))).await;
+    assert_eq!(told["codes"], "GRAPHQL_PARSE_FAILED", "{told}");
+    let (_, told) = line(post(json!({}))).await;
+    assert_eq!((&told["codes"], &told["status"]), (&json!("BAD_REQUEST"), &json!(400)), "{told}");
+
+    let get = |path: &str| app.client().get(app.url(path));
+    let (_, told) = line(get("/healthz")).await;
+    assert_eq!((&told["level"], &told["path"]), (&json!("DEBUG"), &json!("/healthz")), "{told}");
+    let (_, told) = line(get("/secret-in-the-path")).await;
+    assert_eq!((&told["status"], &told["path"]), (&json!(404), &json!("unknown")), "{told}");
+}
+
+async fn a_line_names_the_operation_that_ran(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let long = "x".repeat(100);
+    let a_and_b = "query A { usageStats { asOf } } query B { usageStats { asOf } }";
+    for (query, name, told) in [
+        ("{ usageStats { asOf } }", None, Value::Null),
+        ("query Alone { usageStats { asOf } }", None, json!("Alone")),
+        (a_and_b, Some("B"), json!("B")),
+        (a_and_b, None, Value::Null),
+        // A name that is none of the document's may be anything.
+        (a_and_b, Some("AnythingAtAll"), Value::Null),
+        (&format!("query {long} {{ usageStats {{ asOf }} }}"), None, json!("x".repeat(64))),
+    ] {
+        let body = json!({ "query": query, "operationName": name });
+        let (_, line) = line(app.client().post(app.url("/graphql")).json(&body)).await;
+        assert_eq!(line["operation"], told, "{line}");
+    }
+}
+
+async fn ids_of_a_proxy_are_taken_over(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let get = || app.client().get(app.url("/healthz"));
+    let (id, _) = line(get().header("X-Request-Id", "proxy-1.of_this-test")).await;
+    assert_eq!(id, "proxy-1.of_this-test");
+    let (first, _) = line(get().header("X-Request-Id", "not an id")).await;
+    let (second, _) = line(get()).await;
+    assert!(first != second && !first.contains(' '));
+}
+
+async fn a_client_that_goes_away_is_told(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database.execute("BEGIN; LOCK TABLE t_request_log IN ACCESS EXCLUSIVE MODE").await;
+    let sent = app
+        .client()
+        .post(app.url("/graphql"))
+        .header("X-Request-Id", "gone-away")
+        .json(&json!({ "query": "query Waits { usageStats { lastHour { total } } }" }));
+    let sent = tokio::time::timeout(std::time::Duration::from_millis(200), sent.send()).await;
+    assert!(sent.is_err());
+    let line = loop {
+        if let Some(line) = logs::of_request("gone-away").pop() {
+            break line;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    assert_eq!((&line["gone"], &line["status"]), (&json!(true), &Value::Null), "{line}");
+    assert_eq!(line["operation"], "Waits", "{line}");
+    database.execute("ROLLBACK").await;
+}

@@ -1,0 +1,110 @@
+//! What the servers of all tests log, kept in memory: a test reads the lines of a request, and at the
+//! end of the run none may hold a key, a prompt or another secret that a test used.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use aho_corasick::AhoCorasick;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// All of ours; of the libraries what an operator sees by default, and a little more.
+const FILTER: &str = "info,callscope=trace,sqlx=debug,sea_orm=debug,hyper=info,h2=info";
+
+/// Shorter texts, such as `a` or `key`, stand in any log by chance.
+const MIN_LENGTH: usize = 8;
+
+/// Never logged, whoever used it: the beginnings of keys, real ones and made-up ones.
+const PATTERNS: [&str; 3] = ["AIza", "FakeSy", "Bearer "];
+
+/// The lines, as JSON, in the order in which they came.
+static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Starts to keep the log of this process.
+pub fn keep() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(FILTER))
+        .with_writer(Keeper)
+        .json()
+        .flatten_event(true);
+    subscriber.init();
+}
+
+#[derive(Clone, Copy)]
+struct Keeper;
+
+impl io::Write for Keeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Keeper {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// The lines in which a request id stands.
+pub fn of_request(id: &str) -> Vec<Value> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let lines =
+        lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    lines.filter(|line: &Value| line["request_id"] == id).collect()
+}
+
+/// Must not be logged by anyone, in this run: a key, a token, what was sent or said. The texts of
+/// what is JSON count one by one.
+pub fn never_log(text: &str) {
+    let mut found = vec![text.to_owned()];
+    if let Ok(json) = serde_json::from_str(text) {
+        texts_of(&json, &mut found);
+    }
+    let telling = found.into_iter().filter(|text| {
+        // Nor is a plain word one, such as `internal`.
+        text.chars().count() >= MIN_LENGTH && !text.bytes().all(|byte| byte.is_ascii_lowercase())
+    });
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).extend(telling);
+}
+
+fn texts_of(json: &Value, found: &mut Vec<String>) {
+    match json {
+        Value::String(text) => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts_of(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts_of(field, found)),
+        _ => {}
+    }
+}
+
+/// The lines that hold what must not be logged, each with what it was; and how many lines and
+/// secrets there were.
+pub fn leaks() -> (Vec<String>, usize, usize) {
+    let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = |text: &str| {
+        // As it stands in a line of JSON, without the quotes.
+        let json = Value::from(text).to_string();
+        json[1..json.len() - 1].to_owned()
+    };
+    let plain = secrets.iter().cloned().chain(PATTERNS.map(str::to_owned));
+    let forms: BTreeSet<String> = plain.flat_map(|text| [written(&text), text]).collect();
+    let forms: Vec<String> = forms.into_iter().collect();
+    let search = AhoCorasick::new(&forms).expect("texts to search for");
+    let all = || lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let leaks = all().filter_map(|line| {
+        let found = search.find(line)?;
+        let form = &forms[found.pattern().as_usize()];
+        Some(format!("{form:?} stands in {}", String::from_utf8_lossy(line)))
+    });
+    (leaks.collect(), all().count(), secrets.len())
+}
