@@ -4,16 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
+use crate::access::TokenDirectory;
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::admission::Admission;
+use crate::http::documents::Documents;
+use crate::http::hosts::Hosts;
+use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
+use crate::http::server::{self, ConnectionLimits};
+use crate::ingest::recorder::Recorder;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -22,7 +27,9 @@ use crate::store::key_directory::KeyDirectory;
 pub struct Config {
     pub database: DatabaseConfig,
     pub server: ServerConfig,
+    pub access: AccessConfig,
     pub graphql: GraphqlConfig,
+    pub record: RecordConfig,
     pub clock: Clock,
 }
 
@@ -30,23 +37,34 @@ pub struct Config {
 pub struct App {
     config: Config,
     services: Services,
+    tokens: Arc<TokenDirectory>,
+    documents: Arc<Documents>,
     listener: TcpListener,
 }
 
 impl App {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        let db = Arc::new(Database::open(&config.database).await?);
+        let documents = Documents::open(&config.server.http, &config.graphql).await?.into();
+        let timeout = Duration::from_secs(config.graphql.timeout_seconds);
+        let db = Arc::new(Database::open_for_requests(&config.database, timeout).await?);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
+        let recorder =
+            Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
         let services = Services {
             db,
             keys,
+            recorder,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
         };
+        let on_loopback = config.server.listen.ip().is_loopback();
+        let now = config.clock.now();
+        let tokens =
+            TokenDirectory::open(&services.db, &config.access, on_loopback, now).await?.into();
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, listener })
+        Ok(Self { config, services, tokens, documents, listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -58,47 +76,43 @@ impl App {
         &self.services
     }
 
+    pub fn tokens(&self) -> &TokenDirectory {
+        &self.tokens
+    }
+
     /// Serves until `shutdown` ends; then lets requests in flight finish.
     pub async fn serve(
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        let http = &self.config.server.http;
+        let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
         let state = AppState {
             schema: schema::build(&self.config.graphql),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
             services: self.services.clone(),
+            tokens: self.tokens.clone(),
             clock: self.config.clock,
-            timeout: Duration::from_secs(self.config.graphql.timeout_seconds),
+            timeout,
             sdl: sdl.into(),
+            read: ReadLimits {
+                body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                batch: http.max_batch as usize,
+                timeout,
+            },
+            documents: self.documents,
+            // Nothing but being on loopback protects an open server.
+            hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
+            cors_origins: http.cors_origin.as_slice().into(),
         };
-        let max_body_bytes = usize::try_from(self.config.server.max_body_bytes)?;
-        let listener = self.listener.tap_io(|connection| {
-            // Answers are written whole; waiting to fill a packet would only delay them.
-            let _ = connection.set_nodelay(true);
-        });
-        let service =
-            router(state, max_body_bytes).into_make_service_with_connect_info::<SocketAddr>();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let serving = axum::serve(listener, service)
-            .with_graceful_shutdown(async {
-                shutdown.await;
-                let _ = stopping.send(());
-            })
-            .into_future();
-        let grace = Duration::from_secs(self.config.server.shutdown_grace_seconds);
-        let expired = async {
-            // Where serving fails first, its own error counts.
-            if stopped.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(grace).await;
+        let limits = ConnectionLimits {
+            connections: http.max_connections as usize,
+            client_timeout: Duration::from_secs(http.client_timeout_seconds),
+            shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
-        tokio::select! {
-            served = serving => served?,
-            () = expired => tracing::warn!("requests in flight did not finish in {} s", grace.as_secs()),
-        }
+        server::serve(self.listener, router(state), limits, shutdown).await;
         self.services.db.close().await?;
         Ok(())
     }

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DbErr, RuntimeErr, SqlxError};
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::{DbErr, RuntimeErr, SqlxError, SqlxMySqlError, SqlxSqliteError};
 
 /// What went wrong, sorted by what the caller can do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -14,12 +15,18 @@ pub enum Error {
     /// A thing that was named does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// The request brings no token, or one that does not hold.
+    #[error("a token that holds is needed: send `Authorization: Bearer TOKEN`")]
+    Unauthenticated,
     /// The caller may not do this.
     #[error("{0}")]
     Forbidden(String),
     /// The database is out of reach or too busy; the same request may succeed later.
     #[error("the database is unavailable")]
     DatabaseUnavailable(#[source] Arc<DbErr>),
+    /// More is asked of the server than it takes on at once; the same request may succeed later.
+    #[error("the server is busy; try again in a second")]
+    Busy,
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
@@ -44,8 +51,10 @@ impl Error {
         match self {
             Self::BadInput { .. } => "BAD_USER_INPUT",
             Self::NotFound(_) => "NOT_FOUND",
+            Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
+            Self::Busy => "SERVER_BUSY",
             Self::Timeout => "TIMEOUT",
             Self::Internal(_) => "INTERNAL",
         }
@@ -54,21 +63,31 @@ impl Error {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if is_unavailable(&error) {
-            Self::DatabaseUnavailable(Arc::new(error))
-        } else {
-            Self::Internal(Arc::new(error))
+        match cause(&error) {
+            Cause::Database => Self::DatabaseUnavailable(Arc::new(error)),
+            Cause::Stopped => Self::Timeout,
+            Cause::Statement => Self::Internal(Arc::new(error)),
         }
     }
 }
 
-/// Whether the database, rather than the statement, is at fault.
-fn is_unavailable(error: &DbErr) -> bool {
+/// Whose fault an error of the database is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The database's: the same statement may succeed later.
+    Database,
+    /// Someone stopped the statement, or it met the limit of its time.
+    Stopped,
+    Statement,
+}
+
+fn cause(error: &DbErr) -> Cause {
     let (DbErr::Conn(RuntimeErr::SqlxError(source))
     | DbErr::Exec(RuntimeErr::SqlxError(source))
     | DbErr::Query(RuntimeErr::SqlxError(source))) = error
     else {
-        return matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
+        let connecting = matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
+        return if connecting { Cause::Database } else { Cause::Statement };
     };
     match source.as_ref() {
         SqlxError::Io(_)
@@ -76,32 +95,96 @@ fn is_unavailable(error: &DbErr) -> bool {
         | SqlxError::Protocol(_)
         | SqlxError::PoolTimedOut
         | SqlxError::PoolClosed
-        | SqlxError::WorkerCrashed => true,
-        SqlxError::Database(source) => {
-            source.code().is_some_and(|code| is_unavailable_code(source.as_ref(), &code))
-        }
-        _ => false,
+        | SqlxError::WorkerCrashed => Cause::Database,
+        // Whatever a server says to one who only wants to come in.
+        SqlxError::Database(_) if matches!(error, DbErr::Conn(_)) => Cause::Database,
+        SqlxError::Database(source) => cause_of(source.as_ref()),
+        _ => Cause::Statement,
     }
 }
 
-/// MySQL's faults that have no SQLSTATE of their own: lock wait timeout, server shutdown, read-only.
-const MYSQL_UNAVAILABLE: [u16; 3] = [1205, 1053, 1290];
+fn cause_of(source: &dyn DatabaseError) -> Cause {
+    let Some(code) = source.code() else { return Cause::Statement };
+    if source.try_downcast_ref::<SqlxSqliteError>().is_some() {
+        return sqlite_cause(code.parse().unwrap_or(0), source.message());
+    }
+    if let Some(source) = source.try_downcast_ref::<SqlxMySqlError>() {
+        return mysql_cause(source.number(), &code);
+    }
+    postgres_cause(&code)
+}
 
-/// PostgreSQL: SQLSTATE of connection faults (08), lack of resources (53), an operator's
-/// intervention (57P) and missing objects (42P01); MySQL: its connection faults, and a missing
-/// table (42S02); SQLite: busy, locked, I/O error, full, cannot open, not a database, corrupt,
-/// and a missing table, which has no code of its own.
-fn is_unavailable_code(source: &dyn sea_orm::sqlx::error::DatabaseError, code: &str) -> bool {
-    if source.try_downcast_ref::<sea_orm::SqlxSqliteError>().is_some() {
-        let primary = code.parse::<u32>().unwrap_or(0) & 0xff;
-        return matches!(primary, 5 | 6 | 10 | 11 | 13 | 14 | 26)
-            || source.message().starts_with("no such table");
+/// By the primary code, the low byte: interrupted; busy, locked, read-only, I/O error, corrupt,
+/// full, cannot open, not a database; a missing table has no code of its own.
+fn sqlite_cause(code: u32, message: &str) -> Cause {
+    match code & 0xff {
+        9 => Cause::Stopped,
+        5 | 6 | 8 | 10 | 11 | 13 | 14 | 26 => Cause::Database,
+        _ if message.starts_with("no such table") => Cause::Database,
+        _ => Cause::Statement,
     }
-    if let Some(source) = source.try_downcast_ref::<sea_orm::SqlxMySqlError>()
-        && MYSQL_UNAVAILABLE.contains(&source.number())
-    {
-        return true;
+}
+
+/// By SQLSTATE: a cancelled query; connection faults (08), rejected logins (28), resources (53), an
+/// operator's intervention (57P), a fault of the system (58) or its files (XX001, XX002), locks
+/// that were not had, transactions that others undid (40), a read-only server, a missing table or
+/// database.
+fn postgres_cause(code: &str) -> Cause {
+    let database =
+        ["08", "28", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
+            || matches!(code, "XX001" | "XX002" | "55P03" | "25006" | "42P01" | "3D000");
+    match code {
+        "57014" => Cause::Stopped,
+        _ if database => Cause::Database,
+        _ => Cause::Statement,
     }
-    ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
-        || matches!(code, "42P01" | "42S02" | "70100" | "08S01" | "08004")
+}
+
+/// By MySQL's and MariaDB's own numbers, and by SQLSTATE for connection faults (08) and missing
+/// tables.
+fn mysql_cause(number: u16, code: &str) -> Cause {
+    match number {
+        // Interrupted by KILL QUERY; over the time of a statement: MariaDB, MySQL.
+        1317 | 1969 | 3024 => Cause::Stopped,
+        // Full disks and files that cannot be read or written; read-only tables.
+        1003 | 1016 | 1021 | 1026 | 1030 | 1034 | 1035 | 1036 | 1114 => Cause::Database,
+        // Too many connections, of all, of a user, of an hour; memory; rejected logins, no database.
+        1037 | 1038 | 1040 | 1041 | 1044 | 1045 | 1049 | 1129 | 1135 | 1203 | 1226 => {
+            Cause::Database
+        }
+        // Shutting down; killed; read-only; lock wait timeout, too many locks, deadlock.
+        1053 | 1077 | 1079 | 1152 | 1184 | 1205 | 1206 | 1213 | 1290 | 1792 | 1836 | 1927 => {
+            Cause::Database
+        }
+        // Tables that are damaged or not there any more.
+        1194 | 1195 | 1877 | 1932 => Cause::Database,
+        _ if code.starts_with("08") || matches!(code, "42S02" | "70100") => Cause::Database,
+        _ => Cause::Statement,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_the_database_are_told_from_those_of_a_statement() {
+        for code in
+            ["57P01", "57P03", "53300", "53100", "08006", "28P01", "42P01", "40P01", "58030"]
+        {
+            assert_eq!(postgres_cause(code), Cause::Database, "{code}");
+        }
+        for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114] {
+            assert_eq!(mysql_cause(number, "HY000"), Cause::Database, "{number}");
+        }
+        // Busy in its extended form, too.
+        for code in [5, 261, 6, 8, 10, 11, 13, 14, 26] {
+            assert_eq!(sqlite_cause(code, ""), Cause::Database, "{code}");
+        }
+        let stopped = [postgres_cause("57014"), mysql_cause(1969, "70100"), sqlite_cause(9, "")];
+        assert_eq!(stopped, [Cause::Stopped; 3]);
+        let ours =
+            [postgres_cause("42601"), mysql_cause(1064, "42000"), sqlite_cause(1, "near \"x\"")];
+        assert_eq!(ours, [Cause::Statement; 3]);
+    }
 }

@@ -6,10 +6,11 @@
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
 //! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic
+//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic, and [`access`], tokens
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`]: pure rules and plain values
 
+pub mod access;
 pub mod app;
 pub mod cli;
 pub mod clock;

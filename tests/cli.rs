@@ -98,3 +98,51 @@ fn a_database_url_is_checked_and_never_shown() {
     let shown = String::from_utf8(help.stdout).unwrap();
     assert!(!text.contains("hunter2") && !shown.contains("hunter2"), "{shown}");
 }
+
+fn callscope(folder: &Path, args: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .current_dir(folder)
+        .env_clear()
+        .args(args)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_token_is_shown_once_and_kept_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = ["token", "create", "grafana", "--scopes", "READ,METRICS", "--expires-in", "P90D"];
+    let (made, token, _) = callscope(folder.path(), &create);
+    let token = token.trim();
+    assert!(made && token.starts_with("cs_") && token.len() == 46, "{token}");
+    let (_, listed, _) = callscope(folder.path(), &["token", "list"]);
+    assert!(listed.contains("grafana") && listed.contains("READ,METRICS"), "{listed}");
+    assert!(listed.contains("holds") && !listed.contains(&token[3..]));
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+        assert!(!found, "the token itself is in the database");
+    }
+    let (again, _, told) = callscope(folder.path(), &create);
+    assert!(!again && told.contains("`grafana`"), "{told}");
+    assert!(callscope(folder.path(), &["token", "revoke", "grafana"]).0);
+    assert!(callscope(folder.path(), &["token", "list"]).1.contains("revoked"));
+    let (revoked, _, told) = callscope(folder.path(), &["token", "revoke", "grafana"]);
+    assert!(!revoked && told.contains("callscope token list"), "{told}");
+    for wrong in [["x y", "READ"], ["anonymous", "READ"], ["x", "WRITE"], ["x", ""]] {
+        let (made, shown, told) =
+            callscope(folder.path(), &["token", "create", wrong[0], "--scopes", wrong[1]]);
+        assert!(!made && shown.is_empty() && !told.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_refused_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [["--tokens", "a:READ:hunter2"], ["--database-url", "hunter2://x"]] {
+        let (_, _, told) = callscope(folder.path(), &args);
+        assert!(told.contains(args[0]) && !told.contains("hunter2"), "{told}");
+    }
+}

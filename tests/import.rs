@@ -119,8 +119,9 @@ impl Fixture {
 
     async fn query(&self, sql: &str) -> sea_orm::QueryResult {
         let statement = Statement::from_string(DbBackend::Sqlite, sql);
-        let writer = self.db.writer().unwrap();
-        writer.query_one_raw(statement).await.unwrap().unwrap()
+        let connection =
+            sea_orm::Database::connect(self.config.database_url.expose()).await.unwrap();
+        connection.query_one_raw(statement).await.unwrap().unwrap()
     }
 
     async fn calls(&self) -> i64 {

@@ -67,7 +67,9 @@ impl Subject {
         let config = Config {
             database: settings(&["--database-url", &url]),
             server: settings(&["--listen", "127.0.0.1:0"]),
+            access: settings(&[]),
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
+            record: settings(&[]),
             clock: Clock::fixed(data::as_of()?),
         };
         let server = App::start(config.clone()).await?;

@@ -7,6 +7,8 @@ pub use sea_orm_migration::{MigratorTrait, SchemaManager};
 
 mod m20261123_000001_create_tables;
 mod m20261123_000002_create_indexes;
+mod m20261123_000003_create_access;
+mod m20261123_000004_create_idempotency;
 
 pub struct Migrator;
 
@@ -15,6 +17,8 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261123_000001_create_tables::Migration),
             Box::new(m20261123_000002_create_indexes::Migration),
+            Box::new(m20261123_000003_create_access::Migration),
+            Box::new(m20261123_000004_create_idempotency::Migration),
         ]
     }
 

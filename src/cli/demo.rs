@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::serve::{announce, shutdown_signal};
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
@@ -32,7 +32,11 @@ pub struct DemoArgs {
     #[command(flatten)]
     server: ServerConfig,
     #[command(flatten)]
+    access: AccessConfig,
+    #[command(flatten)]
     graphql: GraphqlConfig,
+    #[command(flatten)]
+    record: RecordConfig,
 
     /// The number from which the traffic is made up; another one gives other keys and incidents
     #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
@@ -46,7 +50,9 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
         let config = Config {
             database: args.database,
             server: args.server,
+            access: args.access,
             graphql: args.graphql,
+            record: args.record,
             clock: clock.clone(),
         };
         let app = App::open(config).await?;

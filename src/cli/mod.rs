@@ -1,17 +1,20 @@
 //! The command line: one file per command.
 
+mod audit;
 pub mod demo;
 mod import;
 mod log;
 mod migrate;
 mod schema;
 mod serve;
+mod token;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{LogConfig, file};
@@ -49,6 +52,10 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Print the GraphQL schema in its own language, to generate clients from
     Schema,
+    /// Make, list and end the tokens that callers show
+    Token(token::TokenArgs),
+    /// Show who was shown which key, and who deleted what
+    Audit(audit::AuditArgs),
     /// Serve a month of made-up traffic, with new calls arriving
     Demo(demo::DemoArgs),
 }
@@ -68,10 +75,11 @@ pub fn run(
             return ExitCode::from(2);
         }
     };
+    let secrets = file::secret_settings(&command);
     let cli =
         match command.try_get_matches_from(args).and_then(|found| Cli::from_arg_matches(&found)) {
             Ok(cli) => cli,
-            Err(error) => error.exit(),
+            Err(error) => without_secret(error, &secrets).exit(),
         };
     if let Err(error) = log::start(&cli.log) {
         eprintln!("callscope: {error}");
@@ -82,6 +90,8 @@ pub fn run(
         Command::Import(args) => import::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Schema => schema::run(),
+        Command::Token(args) => token::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Demo(args) => demo::run(args),
     };
     match outcome {
@@ -91,6 +101,18 @@ pub fn run(
             ExitCode::FAILURE
         }
     }
+}
+
+/// clap tells the value that it refused, also that of a password.
+fn without_secret(mut error: clap::Error, secrets: &[String]) -> clap::Error {
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(named)) => named.clone(),
+        _ => return error,
+    };
+    if secrets.iter().any(|secret| named.starts_with(&format!("--{secret} "))) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
+    error
 }
 
 /// An error and what caused it; drivers repeat the text of their causes, we do not.

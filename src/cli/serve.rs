@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::app::{App, Config};
 use crate::clock::Clock;
-use crate::config::{DatabaseConfig, GraphqlConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, GraphqlConfig, RecordConfig, ServerConfig};
 
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -13,7 +13,11 @@ pub struct ServeArgs {
     #[command(flatten)]
     server: ServerConfig,
     #[command(flatten)]
+    access: AccessConfig,
+    #[command(flatten)]
     graphql: GraphqlConfig,
+    #[command(flatten)]
+    record: RecordConfig,
 }
 
 impl ServeArgs {
@@ -21,7 +25,9 @@ impl ServeArgs {
         Config {
             database: self.database,
             server: self.server,
+            access: self.access,
             graphql: self.graphql,
+            record: self.record,
             clock: Clock::System,
         }
     }
@@ -47,8 +53,11 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         graphiql = %format_args!("http://{address}/graphiql"),
         "serving",
     );
-    if !address.ip().is_loopback() {
-        tracing::warn!("whoever reaches this address may read everything, full keys included");
+    let everybody = app.tokens().anonymous_scopes();
+    if app.tokens().is_open() {
+        tracing::info!("there are no tokens: everybody on this machine may do everything");
+    } else if !everybody.is_empty() {
+        tracing::warn!(scopes = %everybody, "no token is needed for these scopes");
     }
     Ok(())
 }

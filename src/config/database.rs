@@ -34,7 +34,8 @@ pub struct DatabaseConfig {
     )]
     pub storage_time_zone: Tz,
 
-    /// Connections that answer queries (PostgreSQL, MySQL: in all; SQLite: readers beside the writer)
+    /// Connections that answer queries. What writes has its own: one for SQLite, as many again for
+    /// PostgreSQL and MySQL, opened when there is something to write
     #[arg(
         long,
         env = "CALLSCOPE_DATABASE_CONNECTIONS",

@@ -42,13 +42,7 @@ pub fn with_defaults(
     if let Some(url) = environment.get("DATABASE_URL").and_then(|url| url.to_str()) {
         defaults.insert("database-url".into(), url.into());
     }
-    let names: Vec<String> =
-        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    let mut command = apply(command, &defaults);
-    for name in names {
-        command = command.mut_subcommand(name, |sub| apply(sub, &defaults));
-    }
-    Ok(command)
+    Ok(apply(command, &defaults))
 }
 
 /// The file that was named, or `callscope.toml` where there is one.
@@ -106,8 +100,15 @@ fn refuse_unknown_variables(
     unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name.clone())))
 }
 
-fn every_arg(command: &Command) -> impl Iterator<Item = &clap::Arg> {
-    command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
+/// The flags whose values are secrets.
+pub fn secret_settings(command: &Command) -> Vec<String> {
+    let secret = |arg: &&clap::Arg| arg.is_hide_env_values_set();
+    every_arg(command).filter(secret).filter_map(|arg| arg.get_long()).map(str::to_owned).collect()
+}
+
+/// The arguments of a command and of all commands below it.
+fn every_arg(command: &Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
+    Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(every_arg)))
 }
 
 fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
@@ -121,5 +122,9 @@ fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
     for (id, value) in settable {
         command = command.mut_arg(id, |arg| arg.default_value(value));
     }
-    command
+    let below: Vec<String> =
+        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    below
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |sub| apply(sub, defaults)))
 }

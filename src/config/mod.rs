@@ -1,15 +1,21 @@
 //! The configuration: one file per section, one struct field per setting. A setting is a flag, an
 //! environment variable and a line of `callscope.toml`, in that order of precedence.
 
+pub mod access;
 pub mod database;
 pub mod file;
 pub mod graphql;
+pub mod http;
 pub mod log;
+pub mod record;
 pub mod server;
 
+pub use access::AccessConfig;
 pub use database::DatabaseConfig;
 pub use graphql::GraphqlConfig;
+pub use http::HttpConfig;
 pub use log::{LogConfig, LogFormat};
+pub use record::RecordConfig;
 pub use server::ServerConfig;
 
 /// A value that is never printed: database URLs, keys.

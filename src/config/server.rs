@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
+use super::HttpConfig;
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerConfig {
@@ -60,4 +62,7 @@ pub struct ServerConfig {
     /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,
+
+    #[command(flatten)]
+    pub http: HttpConfig,
 }

@@ -107,8 +107,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The name of whoever brings no token; no token may have it.
+    pub const ANONYMOUS: &str = "anonymous";
+
     pub fn anonymous(scopes: Scopes) -> Self {
-        Self { name: "anonymous".to_owned(), scopes }
+        Self { name: Self::ANONYMOUS.to_owned(), scopes }
     }
 }
 

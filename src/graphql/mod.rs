@@ -4,6 +4,7 @@
 pub mod args;
 pub mod batch;
 pub mod blame;
+pub mod check;
 pub mod connection;
 pub mod cursor;
 pub mod edges;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod id;
 pub mod limit;
 pub mod loader;
+pub mod mutation;
 pub mod query;
 pub mod rows;
 pub mod scalar;

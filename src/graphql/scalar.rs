@@ -34,6 +34,12 @@ impl ScalarType for DateTime {
 
 /// Written by hand, since a list has one for every row and chrono's formats cost ten times as much.
 fn write_instant(at: ChronoDateTime<Utc>) -> String {
+    match at.year() {
+        1..=9999 => {}
+        // RFC 3339 has four digits: the nearest instant that it can write.
+        ..1 => return "0001-01-01T00:00:00Z".to_owned(),
+        _ => return "9999-12-31T23:59:59.999999Z".to_owned(),
+    }
     let mut text = *b"0000-00-00T00:00:00.000000";
     let mut put = |range: std::ops::Range<usize>, mut number: u32| {
         for byte in text[range].iter_mut().rev() {

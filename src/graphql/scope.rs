@@ -1,5 +1,6 @@
 //! What the resolvers of one request share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_graphql::Context;
@@ -11,7 +12,10 @@ use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::{GraphqlConfig, ServerConfig};
-use crate::domain::access::Caller;
+use crate::domain::access::{AccessScope, Caller};
+use crate::domain::mask::{contains_ignoring_case, mask};
+use crate::error::Error;
+use crate::ingest::recorder::Recorder;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -20,6 +24,7 @@ use crate::store::key_directory::KeyDirectory;
 pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
+    pub recorder: Recorder,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
 }
@@ -31,6 +36,7 @@ pub struct Asking {
     /// The end of every window of the request, so that they all end together.
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
+    pub address: IpAddr,
 }
 
 /// One request: its moment, who sent it, and its batches.
@@ -38,17 +44,19 @@ pub struct Scope {
     pub services: Services,
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
+    pub address: IpAddr,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
     batches: Batches,
 }
 
 impl Scope {
-    pub fn new(Asking { services, now, caller }: Asking, batches: Batches) -> Self {
-        let loader = StoreLoader::new(services.clone());
+    pub fn new(asking: Asking, batches: Batches) -> Self {
+        let Asking { services, now, caller, address } = asking.clone();
+        let loader = StoreLoader::new(asking);
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, caller, loader, batches }
+        Self { services, now, caller, address, loader, batches }
     }
 
     pub fn db(&self) -> &Database {
@@ -57,6 +65,25 @@ impl Scope {
 
     pub fn config(&self) -> &GraphqlConfig {
         &self.services.config
+    }
+
+    /// Refuses a caller who may not do this.
+    pub fn require(&self, needed: AccessScope) -> Result<()> {
+        if self.caller.scopes.has(needed) {
+            return Ok(());
+        }
+        let message = format!("this needs a token with the scope {}", needed.name());
+        Err(Error::Forbidden(message).into())
+    }
+
+    /// Whether a search for `needle` finds a key. Without the scope to see keys it finds no more
+    /// than is shown of them, since guesses could spell out the rest.
+    pub fn finds_key(&self, key: &str, needle: &str) -> bool {
+        if self.caller.scopes.has(AccessScope::RevealKeys) {
+            contains_ignoring_case(key, needle)
+        } else {
+            contains_ignoring_case(&mask(key), needle)
+        }
     }
 
     /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
@@ -87,6 +114,13 @@ impl Scope {
         check_text(argument, text)?;
         Ok(self.services.keys.resolve(self.db(), text).await?)
     }
+}
+
+/// The scope of a request that reads calls, error logs or keys, which needs a scope of access.
+pub fn reading<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
+    let scope = scope(ctx);
+    scope.require(AccessScope::Read)?;
+    Ok(scope)
 }
 
 /// The scope of the request.

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::address::client_address;
+use super::problem::Problem;
 use super::router::AppState;
-use crate::domain::access::{Caller, Scopes};
+use super::session::session_cookie;
+use crate::access::Credentials;
+use crate::domain::access::Caller;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -30,17 +35,31 @@ pub(super) async fn attach(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let context = RequestContext {
-        id: next_request_id().into(),
-        address: client_address(
-            request.headers(),
-            peer.ip(),
-            state.services.server.trust_forwarded_for,
-        ),
-        caller: Arc::new(Caller::anonymous(Scopes::all())),
+    let (db, now) = (&state.services.db, state.clock.now());
+    let cookie = session_cookie(request.headers());
+    let credentials = match (bearer_token(request.headers()), &cookie) {
+        (Some(token), _) => Credentials::Token(token),
+        (None, Some(session)) => Credentials::Session(session),
+        (None, None) => Credentials::None,
     };
-    request.extensions_mut().insert(context);
-    next.run(request).await.into_response()
+    let caller = match state.tokens.caller(db, credentials, now).await {
+        Ok(caller) => caller,
+        Err(_) => return Problem::unauthenticated().into_response(),
+    };
+    let id = next_request_id().into();
+    let trusts_proxy = state.services.server.trust_forwarded_for;
+    let address = client_address(request.headers(), peer.ip(), trusts_proxy);
+    request.extensions_mut().insert(RequestContext { id, address, caller });
+    next.run(request).await
+}
+
+/// The token of `Authorization: Bearer`; an empty one where the header says anything else, since
+/// whoever sends it believes to have shown who they are.
+pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?;
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or_default();
+    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
 }
 
 /// Unique in this process, and unlikely to be met in another one's log.

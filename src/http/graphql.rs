@@ -6,13 +6,20 @@ use async_graphql::{Request, Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
+use super::compress::Secretive;
 use super::context::RequestContext;
+use super::csrf::refuse_simple;
+use super::documents::Prepared;
 use super::negotiate::{MediaType, accepted};
 use super::problem::Problem;
-use super::read;
-use super::respond::{Outcome, finish_errors, into_http, with_code};
+use super::read::{self, Asked, Body};
+use super::respond::{
+    Outcome, batch_into_http, finish_errors, in_batch, into_http, is_refused, with_code,
+};
 use super::router::AppState;
+use crate::domain::access::Caller;
 use crate::error::Error;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
@@ -24,17 +31,20 @@ pub(super) async fn get(
     Extension(context): Extension<RequestContext>,
     request: axum::extract::Request,
 ) -> HttpResult {
+    refuse_simple(request.headers())?;
     let media_type = negotiate(request.headers())?;
-    let mut request = read::from_url(request.uri())?;
+    admit(&context)?;
+    let asked = read::from_url(request.uri())?;
     let _room = state.admission.enter()?;
-    let name = request.operation_name.clone();
-    if let Ok(document) = parse(&state.limits, &mut request)
+    let mut prepared = state.documents.prepare(asked, media_type)?;
+    let name = prepared.request.operation_name.clone();
+    if let Ok(document) = parse(&state.limits, &mut prepared.request)
         && operation_type(document, name.as_deref()) != OperationType::Query
     {
         let message = "only queries can be sent by GET; send this operation by POST";
         return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
     }
-    Ok(answer(&state, &context, request, media_type).await)
+    Ok(answer(&state, &context, prepared, media_type).await)
 }
 
 pub(super) async fn post(
@@ -43,9 +53,24 @@ pub(super) async fn post(
     request: axum::extract::Request,
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
-    let request = read::from_body(request).await?;
+    admit(&context)?;
+    let body = read::from_body(request, state.read).await?;
     let _room = state.admission.enter()?;
-    Ok(answer(&state, &context, request, media_type).await)
+    match body {
+        Body::One(asked) => {
+            let prepared = state.documents.prepare(*asked, media_type)?;
+            Ok(answer(&state, &context, prepared, media_type).await)
+        }
+        Body::Batch(batch) => answer_batch(&state, &context, batch, media_type).await,
+    }
+}
+
+/// Refuses those who may do nothing at all; fields refuse those who may do something else.
+fn admit(context: &RequestContext) -> Result<(), Problem> {
+    if context.caller.scopes.is_empty() && context.caller.name == Caller::ANONYMOUS {
+        return Err(Problem::unauthenticated());
+    }
+    Ok(())
 }
 
 fn negotiate(headers: &HeaderMap) -> Result<MediaType, Problem> {
@@ -97,20 +122,87 @@ fn prepare(
 async fn answer(
     state: &AppState,
     context: &RequestContext,
-    mut request: Request,
+    prepared: Prepared,
     media_type: MediaType,
 ) -> axum::response::Response {
+    let ran = run(state, context, prepared, Instant::now() + state.timeout).await;
+    let mut answer = into_http(ran.response, media_type, ran.without_data);
+    answer.extensions_mut().insert(ran.outcome);
+    if ran.secretive {
+        answer.extensions_mut().insert(Secretive);
+    }
+    answer
+}
+
+/// One after the other: a batch must not take more of the database than the request that it is, nor
+/// more time.
+async fn answer_batch(
+    state: &AppState,
+    context: &RequestContext,
+    batch: Vec<Asked>,
+    media_type: MediaType,
+) -> HttpResult {
+    let deadline = Instant::now() + state.timeout;
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut outcome = Outcome { kind: "batch", ..Outcome::default() };
+    let mut secretive = false;
+    for asked in batch {
+        match state.documents.prepare(asked, media_type) {
+            Ok(prepared) => {
+                let ran = run(state, context, prepared, deadline).await;
+                outcome.add_codes(&ran.response);
+                secretive |= ran.secretive;
+                answers.push(in_batch(&ran.response)?);
+            }
+            Err(problem) => {
+                outcome.add_code(problem.code());
+                answers.push(problem.body().to_string());
+            }
+        }
+    }
+    let mut answer = batch_into_http(&answers, media_type);
+    answer.extensions_mut().insert(outcome);
+    if secretive {
+        answer.extensions_mut().insert(Secretive);
+    }
+    Ok(answer)
+}
+
+/// What came of a request.
+struct Ran {
+    response: Response,
+    /// The status where the media type wants one for a response that has no data.
+    without_data: StatusCode,
+    outcome: Outcome,
+    /// Whether it may show a secret.
+    secretive: bool,
+}
+
+/// Runs one request, be it alone or one of a batch.
+async fn run(
+    state: &AppState,
+    context: &RequestContext,
+    Prepared { mut request, keep }: Prepared,
+    deadline: Instant,
+) -> Ran {
     let mut outcome = Outcome { operation: request.operation_name.clone(), ..Outcome::default() };
     let mut without_data = StatusCode::BAD_REQUEST;
     let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
+    // The name of the field that shows keys in full; no alias hides it.
+    let secretive = request.query.contains("secret");
     let mut response = match prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) => {
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
-            match tokio::time::timeout(state.timeout, running).await {
+            match tokio::time::timeout_at(deadline, running).await {
                 Ok(mut response) => {
                     finish_errors(&mut response, &query, &context.id);
+                    if let Some(hash) = keep
+                        && !is_refused(&response)
+                    {
+                        state.documents.keep(hash, &query);
+                    }
                     response
                 }
                 Err(_) => {
@@ -126,7 +218,5 @@ async fn answer(
         response.extensions.insert("cost".to_owned(), told);
     }
     outcome.add_codes(&response);
-    let mut answer = into_http(response, media_type, without_data);
-    answer.extensions_mut().insert(outcome);
-    answer
+    Ran { response, without_data, outcome, secretive }
 }

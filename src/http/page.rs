@@ -8,9 +8,14 @@ use axum::response::{Html, IntoResponse, Response};
 
 use super::router::AppState;
 
-/// GraphiQL, which explores the schema.
-pub(super) async fn graphiql() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").title("Callscope GraphiQL").finish())
+/// GraphiQL, which explores the schema by documents that no manifest has.
+pub(super) async fn graphiql(State(state): State<AppState>) -> Response {
+    if state.documents.are_trusted_alone() {
+        let message = "there is no GraphiQL here: this server runs only trusted documents\n";
+        return (StatusCode::NOT_FOUND, message).into_response();
+    }
+    let page = GraphiQLSource::build().endpoint("/graphql").title("Callscope GraphiQL");
+    Html(page.finish()).into_response()
 }
 
 /// The schema in GraphQL's own language, to generate clients from; 404 where introspection is off.

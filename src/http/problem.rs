@@ -3,10 +3,12 @@
 use std::any::Any;
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::error::Error;
 
 /// A status, a code for programs and a text for people.
 #[derive(Debug)]
@@ -33,22 +35,48 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
+    pub(super) fn unauthenticated() -> Self {
+        let error = Error::Unauthenticated;
+        Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
+    }
+
     pub(super) fn too_large() -> Self {
         let message = "the body of the request is too large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+    }
+
+    /// What went wrong stands in the log.
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
+    }
+}
+
+impl Problem {
+    /// The answer as GraphQL has it; the whole body, or what stands for the request in a batch.
+    pub(super) fn body(&self) -> Value {
+        json!({ "errors": [{ "message": self.message, "extensions": { "code": self.code } }] })
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
-            "errors": [{ "message": self.message, "extensions": { "code": self.code } }],
-        });
+        let body = self.body();
         let mut response =
             (self.status, [(CONTENT_TYPE, "application/json; charset=utf-8")], body.to_string())
                 .into_response();
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, axum::http::HeaderValue::from_static("POST"));
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                let scheme = HeaderValue::from_static("Bearer realm=\"callscope\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
         }
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -65,5 +93,36 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     tracing::error!(panic = text.as_deref().unwrap_or("unknown"), "a request panicked");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error").into_response()
+    Problem::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_ends_nothing() {
+        let panics = get(async || -> &'static str { panic!("the key is sk-secret") });
+        let router = Router::new()
+            .route("/panics", panics)
+            .route("/", get(async || "well"))
+            .layer(CatchPanicLayer::custom(panicked));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        for _ in 0..3 {
+            let answer = reqwest::get(format!("{url}/panics")).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body: serde_json::Value = answer.json().await.unwrap();
+            let error =
+                json!({ "message": "internal error", "extensions": { "code": "INTERNAL" } });
+            assert_eq!(body, json!({ "errors": [error] }));
+            assert_eq!(reqwest::get(&url).await.unwrap().text().await.unwrap(), "well");
+        }
+        server.abort();
+    }
 }

@@ -1,18 +1,54 @@
-//! Reads a GraphQL request from a body or a URL. async-graphql has functions of its own, of which the
-//! one for URLs overlooks `operationName`, and the one for bodies answers 413 as text.
+//! Reads GraphQL requests from a body or a URL. async-graphql has functions of its own, of which the
+//! one for URLs overlooks `operationName`, and the one for bodies answers 413 as text and takes
+//! batches of any length.
 
-use async_graphql::Request;
-use axum::body::Bytes;
+use std::time::Duration;
+
+use async_graphql::{Extensions, Variables};
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Query};
 use axum::http::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::negotiate::is_json;
 use super::problem::Problem;
 
+/// How much is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    pub body_bytes: usize,
+    /// Requests in a batch; with one, there are no batches.
+    pub batch: usize,
+    /// How long a body may take to come.
+    pub timeout: Duration,
+}
+
+/// One request as it was sent: with the text of its document, or with what names it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Asked {
+    pub query: Option<String>,
+    #[serde(alias = "doc_id")]
+    pub document_id: Option<String>,
+    pub operation_name: Option<String>,
+    #[serde(default)]
+    pub variables: Variables,
+    #[serde(default)]
+    pub extensions: Extensions,
+}
+
 /// What a body asks for.
-pub(super) async fn from_body(request: axum::extract::Request) -> Result<Request, Problem> {
+pub(super) enum Body {
+    One(Box<Asked>),
+    Batch(Vec<Asked>),
+}
+
+pub(super) async fn from_body(
+    request: axum::extract::Request,
+    limits: ReadLimits,
+) -> Result<Body, Problem> {
     if !is_json(request.headers()) {
         let message = "the body must have the Content-Type application/json, in UTF-8";
         return Err(Problem::new(
@@ -21,35 +57,71 @@ pub(super) async fn from_body(request: axum::extract::Request) -> Result<Request
             message,
         ));
     }
-    let body =
-        Bytes::from_request(request, &()).await.map_err(|refused| match refused.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
-            _ => Problem::malformed(),
-        })?;
-    if body.trim_ascii_start().starts_with(b"[") {
-        let message = "batches are not supported; send one request at a time";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message));
+    // A length that is told beforehand is refused before the body is sent.
+    if request.body().size_hint().lower() > limits.body_bytes as u64 {
+        return Err(Problem::too_large());
     }
-    with_query(serde_json::from_slice(&body).map_err(|_| Problem::malformed())?)
+    let reading = tokio::time::timeout(limits.timeout, Bytes::from_request(request, &()));
+    let body = match reading.await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return Err(Problem::too_large());
+        }
+        Ok(Err(_)) => return Err(Problem::malformed()),
+        Err(_) => {
+            let message = "the body of the request did not come in time";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message));
+        }
+    };
+    if body.trim_ascii_start().starts_with(b"[") {
+        batch(&body, limits.batch)
+    } else {
+        let asked = serde_json::from_slice(&body).map_err(|_| Problem::malformed())?;
+        Ok(Body::One(Box::new(asked)))
+    }
+}
+
+fn batch(body: &[u8], limit: usize) -> Result<Body, Problem> {
+    let refuse =
+        |message: String| Problem::new(StatusCode::BAD_REQUEST, "BATCH_TOO_LARGE", message);
+    if limit < 2 {
+        let message = "this server takes no batches; send one request at a time";
+        return Err(refuse(message.to_owned()));
+    }
+    let batch: Vec<Asked> = serde_json::from_slice(body).map_err(|_| Problem::malformed())?;
+    match batch.len() {
+        0 => Err(Problem::malformed()),
+        length if length > limit => {
+            Err(refuse(format!("a batch of {length} requests; this server takes up to {limit}")))
+        }
+        _ => Ok(Body::Batch(batch)),
+    }
 }
 
 /// What a URL asks for.
-pub(super) fn from_url(uri: &Uri) -> Result<Request, Problem> {
+pub(super) fn from_url(uri: &Uri) -> Result<Asked, Problem> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Parameters {
-        #[serde(default)]
-        query: String,
+        query: Option<String>,
+        #[serde(alias = "doc_id")]
+        document_id: Option<String>,
         operation_name: Option<String>,
         variables: Option<String>,
         extensions: Option<String>,
     }
+    // What is no UTF-8 would otherwise be read as something else.
+    if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
+        return Err(Problem::malformed());
+    }
     let Query(found) = Query::<Parameters>::try_from_uri(uri).map_err(|_| Problem::malformed())?;
-    let mut request = Request::new(found.query);
-    request.operation_name = found.operation_name.filter(|name| !name.is_empty());
-    request.variables = object(found.variables)?;
-    request.extensions = object(found.extensions)?;
-    with_query(request)
+    Ok(Asked {
+        query: found.query,
+        document_id: found.document_id,
+        operation_name: found.operation_name.filter(|name| !name.is_empty()),
+        variables: object(found.variables)?,
+        extensions: object(found.extensions)?,
+    })
 }
 
 /// The JSON of a parameter; nothing where it is not given, or empty.
@@ -58,9 +130,4 @@ fn object<T: DeserializeOwned + Default>(json: Option<String>) -> Result<T, Prob
         Some(json) => serde_json::from_str(&json).map_err(|_| Problem::malformed()),
         None => Ok(T::default()),
     }
-}
-
-/// A request without a query is malformed, rather than a query that does not parse.
-fn with_query(request: Request) -> Result<Request, Problem> {
-    if request.query.trim().is_empty() { Err(Problem::malformed()) } else { Ok(request) }
 }

@@ -3,12 +3,13 @@
 use async_graphql::{PathSegment, Response, ServerError, Value};
 use async_graphql_axum::GraphQLResponse;
 use axum::Json;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::negotiate::MediaType;
+use super::problem::Problem;
 use crate::error::Error;
 use crate::graphql::blame::Blame;
 
@@ -24,7 +25,7 @@ const MAX_MESSAGE: usize = 1000;
 pub(super) struct Outcome {
     /// The name of the operation that ran, where it has one.
     pub operation: Option<String>,
-    /// `query`, `mutation` or `subscription`; empty where nothing could be run.
+    /// `query`, `mutation`, `subscription` or `batch`; empty where nothing could be run.
     pub kind: &'static str,
     /// The codes of its errors, each once.
     pub codes: Vec<String>,
@@ -37,13 +38,23 @@ impl Outcome {
     pub fn add_codes(&mut self, response: &Response) {
         for error in &response.errors {
             let code = error.extensions.as_ref().and_then(|extensions| extensions.get("code"));
-            if let Some(Value::String(code)) = code
-                && !self.codes.contains(code)
-            {
-                self.codes.push(code.clone());
+            if let Some(Value::String(code)) = code {
+                self.add_code(code);
             }
         }
     }
+
+    pub fn add_code(&mut self, code: &str) {
+        if !self.codes.iter().any(|known| known == code) {
+            self.codes.push(code.to_owned());
+        }
+    }
+}
+
+/// Whether the request itself failed, so that nothing was run and there is no data at all: an error
+/// without a path is one of the request.
+pub(super) fn is_refused(response: &Response) -> bool {
+    response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty())
 }
 
 /// The response as the media type has it: under `application/graphql-response+json` the status
@@ -53,9 +64,7 @@ pub(super) fn into_http(
     media_type: MediaType,
     without_data: StatusCode,
 ) -> axum::response::Response {
-    // An error without a path is one of the request itself, which then has no data at all.
-    let refused =
-        response.data == Value::Null && response.errors.iter().any(|error| error.path.is_empty());
+    let refused = is_refused(&response);
     let mut answer = if refused {
         let extensions = Some(&response.extensions).filter(|told| !told.is_empty());
         let mut body = json!({ "errors": response.errors });
@@ -69,8 +78,34 @@ pub(super) fn into_http(
     if refused && media_type == MediaType::GraphqlResponse {
         *answer.status_mut() = without_data;
     }
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type.name()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type.name()));
+    // It is of its moment, and not for the disk of a browser.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+/// What stands for one request in the answer to a batch.
+pub(super) fn in_batch(response: &Response) -> Result<String, Problem> {
+    if is_refused(response) {
+        return Ok(json!({ "errors": response.errors }).to_string());
+    }
+    serde_json::to_string(response).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        Problem::internal()
+    })
+}
+
+/// The answers to a batch, each in JSON; what became of each stands in it alone.
+pub(super) fn batch_into_http(
+    answers: &[String],
+    media_type: MediaType,
+) -> axum::response::Response {
+    (
+        [(CONTENT_TYPE, media_type.name()), (CACHE_CONTROL, "no-store")],
+        format!("[{}]", answers.join(",")),
+    )
+        .into_response()
 }
 
 /// Gives every error its code, and leaves out those that are too many to be of use.

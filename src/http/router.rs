@@ -12,7 +12,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
 use super::context::{self, RequestContext};
-use super::{graphql, health, page, problem};
+use super::documents::Documents;
+use super::hosts::{self, Hosts};
+use super::read::ReadLimits;
+use super::{compress, cors, graphql, health, page, problem, session};
+use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
@@ -25,9 +29,14 @@ pub struct AppState {
     pub limits: Limits,
     pub admission: Arc<Admission>,
     pub services: Services,
+    pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
     pub sdl: Arc<str>,
+    pub read: ReadLimits,
+    pub documents: Arc<Documents>,
+    pub hosts: Hosts,
+    pub cors_origins: Arc<[String]>,
 }
 
 impl AppState {
@@ -37,21 +46,30 @@ impl AppState {
             services: self.services.clone(),
             now: self.clock.now(),
             caller: context.caller.clone(),
+            address: context.address,
         }
     }
 }
 
 /// The layers run from the last one here to the first.
-pub fn router(state: AppState, max_body_bytes: usize) -> Router {
+pub fn router(state: AppState) -> Router {
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
-    Router::new()
+    let mut routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate))
         .route("/graphiql", get(page::graphiql))
+        .route("/session", get(session::show).post(session::begin).delete(session::end))
         .route("/schema.graphql", get(page::schema))
+        .route("/", get(async || Redirect::temporary("/graphiql")))
+        .layer(DefaultBodyLimit::max(state.read.body_bytes))
+        .layer(compress::layer());
+    if let Some(cors) = cors::layer(&state.cors_origins) {
+        routes = routes.layer(cors);
+    }
+    routes
+        .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
+        // Those who ask whether the server is well know it by its address.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/", get(async || Redirect::temporary("/graphiql")))
-        .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .with_state(state)

@@ -4,24 +4,18 @@
 pub mod import;
 mod plan;
 pub mod progress;
+pub mod recorder;
 pub mod source;
 pub mod validate;
 
 use crate::domain::record::{CallRecord, ErrorRecord};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::{Database, write};
 
 /// Stores all of `calls` and `errors`, or, when it fails, nothing. A record that no database could
 /// keep is refused with the place and the reason.
 pub async fn record(db: &Database, calls: &[CallRecord], errors: &[ErrorRecord]) -> Result<()> {
-    for (index, call) in calls.iter().enumerate() {
-        validate::call(call)
-            .map_err(|reason| Error::bad_input("calls", format!("calls[{index}]: {reason}")))?;
-    }
-    for (index, error) in errors.iter().enumerate() {
-        validate::error(error, db.dialect())
-            .map_err(|reason| Error::bad_input("errors", format!("errors[{index}]: {reason}")))?;
-    }
+    validate::batch(calls, errors, db.dialect())?;
     if calls.is_empty() && errors.is_empty() {
         return Ok(());
     }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Datelike, Utc};
 
 use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::error::{Error, Result};
 use crate::store::dialect::Dialect;
 
 const KEY_CHARACTERS: usize = 100;
@@ -13,6 +14,19 @@ const ERROR_TYPE_CHARACTERS: usize = 50;
 const MYSQL_TEXT_BYTES: usize = 65_535;
 /// Room on both sides for any time zone within the years that MySQL's DATETIME holds.
 const YEARS: std::ops::RangeInclusive<i32> = 1001..=9998;
+
+/// Refuses records of which one cannot be stored, and tells which and why.
+pub fn batch(calls: &[CallRecord], errors: &[ErrorRecord], dialect: Dialect) -> Result<()> {
+    for (index, record) in calls.iter().enumerate() {
+        call(record)
+            .map_err(|reason| Error::bad_input("calls", format!("calls[{index}]: {reason}")))?;
+    }
+    for (index, record) in errors.iter().enumerate() {
+        error(record, dialect)
+            .map_err(|reason| Error::bad_input("errors", format!("errors[{index}]: {reason}")))?;
+    }
+    Ok(())
+}
 
 /// Why `call` cannot be stored, if it cannot.
 pub fn call(call: &CallRecord) -> Result<(), String> {

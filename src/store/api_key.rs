@@ -8,12 +8,13 @@ use sea_orm::{EntityName, Iden};
 use super::connect::Database;
 use super::dialect::Dialect;
 use super::page::unions;
-use super::rows::{StoredTime, columns};
+use super::rows::columns;
+use super::stored_time::StoredTime;
 use crate::error::Result;
 
 /// Steps from each key to the next one through the indexes, so that the cost follows the number of
 /// keys, not that of calls. Of keys in one table that MySQL's collation takes for one, as it does
-/// with letter cases in a gateway's own tables, it meets only one.
+/// with letter cases in a gateway's own tables, it meets only one. Cast last: SQLite may hold bytes.
 const DISTINCT_KEYS: &str = "\
 WITH RECURSIVE calls(k) AS (\
   SELECT MIN(api_key) FROM t_request_log \
@@ -25,8 +26,8 @@ WITH RECURSIVE calls(k) AS (\
   UNION ALL \
   SELECT (SELECT MIN(gemini_key) FROM t_error_logs WHERE gemini_key > errors.k) \
   FROM errors WHERE errors.k IS NOT NULL\
-) SELECT k AS c0 FROM calls WHERE k IS NOT NULL \
-UNION ALL SELECT k AS c0 FROM errors WHERE k IS NOT NULL";
+) SELECT CAST(k AS TEXT) AS c0 FROM calls WHERE k IS NOT NULL \
+UNION ALL SELECT CAST(k AS TEXT) AS c0 FROM errors WHERE k IS NOT NULL";
 
 /// The same in MySQL, which steps through an index of its own accord ("Using index for group-by"),
 /// but would read the whole index for each of the steps above.

@@ -10,7 +10,8 @@ use sea_orm::sea_query::{
 use super::connect::Database;
 use super::dialect::Dialect;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
-use super::rows::{StoredTime, columns, int};
+use super::rows::{columns, int};
+use super::stored_time::StoredTime;
 use crate::domain::window::Window;
 use crate::error::Result;
 

@@ -41,7 +41,11 @@ pub(super) fn select(
     let grouped = if latency { summarize(db, rank(db, counted, &names), &names) } else { counted };
     let mut select = Query::select();
     let dimension_columns = DIMENSIONS.iter().enumerate().map(|(index, name)| {
-        if names.contains(name) { Expr::col(*name) } else { dialect.null(index < TEXT_DIMENSIONS) }
+        match (names.contains(name), index < TEXT_DIMENSIONS) {
+            (true, true) => dialect.to_text(name),
+            (true, false) => Expr::col(*name),
+            (false, of_text) => dialect.null(of_text),
+        }
     });
     let percentiles = PERCENTILES.iter().flat_map(|percent| [below(*percent), above(*percent)]);
     let latencies = LATENCY.iter().map(|name| (*name).to_owned()).chain(percentiles);

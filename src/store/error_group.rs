@@ -7,7 +7,8 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 use super::connect::Database;
 use super::error_log::ErrorScope;
 use super::page::unions;
-use super::rows::{StoredTime, columns, int};
+use super::rows::{columns, int};
+use super::stored_time::StoredTime;
 use crate::error::Result;
 
 /// By what error logs are grouped.

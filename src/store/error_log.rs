@@ -7,7 +7,8 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
 
 use super::connect::Database;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
-use super::rows::{StoredTime, columns, int};
+use super::rows::{columns, int};
+use super::stored_time::StoredTime;
 use crate::error::Result;
 
 /// A stored error log, without the request that failed, which may be large.
@@ -39,10 +40,23 @@ pub struct ErrorScope {
 
 impl ErrorScope {
     pub(super) fn condition(&self, db: &Database) -> Condition {
-        let dialect = db.dialect();
+        Condition::all().add(self.in_time(db)).add(self.apart_from_time(db))
+    }
+
+    /// The same, with rows without a readable time where no time is asked for.
+    pub(super) fn condition_at_any_time(&self, db: &Database) -> Condition {
+        let timed = self.since.is_some() || self.until.is_some();
+        Condition::all().add_option(timed.then(|| self.in_time(db))).add(self.apart_from_time(db))
+    }
+
+    fn in_time(&self, db: &Database) -> Condition {
         let stored = |at: Option<DateTime<Utc>>| at.map(|at| db.zone().to_stored(at));
+        db.dialect().time_range(Column::RequestTime, stored(self.since), stored(self.until))
+    }
+
+    fn apart_from_time(&self, db: &Database) -> Condition {
+        let dialect = db.dialect();
         Condition::all()
-            .add(dialect.time_range(Column::RequestTime, stored(self.since), stored(self.until)))
             .add_option(self.keys.as_ref().map(|keys| dialect.text_in(Column::GeminiKey, keys)))
             .add_option(self.models.as_ref().map(|names| dialect.text_in(Column::ModelName, names)))
             .add_option(

@@ -9,7 +9,8 @@ use sea_orm::sea_query::{Condition, Expr, Query};
 
 use super::connect::Database;
 use super::error_log::{Columns, ErrorLogRow, error_log_row, find, select};
-use super::rows::{StoredTime, columns, int};
+use super::rows::{columns, int};
+use super::stored_time::StoredTime;
 use crate::domain::matching::{Candidate, Candidates, Probe};
 use crate::error::Result;
 

@@ -1,9 +1,7 @@
 //! How far each import came (`callscope_imports`), and the rows of the databases that are imported.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, SqlErr, Statement, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, SqlErr, Statement};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -53,14 +51,14 @@ pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
 
 /// Enters `imports`, in place of finished ones of the same sources, all of them or none.
 pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
-    let transaction = db.writer()?.begin().await?;
+    let transaction = db.begin().await?;
     for import in imports {
         let mut delete = Query::delete();
         delete
             .from_table(table())
             .and_where(Expr::col("source").eq(&import.source))
             .and_where(Expr::col("finished").eq(true));
-        transaction.execute(&delete).await?;
+        transaction.inner().execute(&delete).await?;
         let mut insert = Query::insert();
         insert
             .into_table(table())
@@ -72,12 +70,12 @@ pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
                 import.finished.into(),
             ])
             .map_err(Error::internal)?;
-        transaction.execute(&insert).await.map_err(|error| match error.sql_err() {
+        transaction.inner().execute(&insert).await.map_err(|error| match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => already_running(),
             _ => error.into(),
         })?;
     }
-    Ok(transaction.commit().await?)
+    transaction.commit().await
 }
 
 /// Takes one step, unless another import of the same source took it first.
@@ -101,9 +99,9 @@ fn already_running() -> Error {
 
 /// Ends the import of a source after its last batch.
 pub async fn finish(db: &Database, step: &Step) -> Result<()> {
-    let transaction = db.writer()?.begin().await?;
-    advance(&transaction, step).await?;
-    Ok(transaction.commit().await?)
+    let transaction = db.begin().await?;
+    advance(transaction.inner(), step).await?;
+    transaction.commit().await
 }
 
 /// Prepares SQLite's writer for a long run of inserts: fewer, larger moves from the write-ahead log
@@ -111,7 +109,7 @@ pub async fn finish(db: &Database, step: &Step) -> Result<()> {
 pub async fn tune(db: &Database) -> Result<()> {
     if db.dialect() == Dialect::Sqlite {
         let pragmas = "PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -65536";
-        db.writer()?.execute_unprepared(pragmas).await?;
+        db.set_up_writer(pragmas).await?;
     }
     Ok(())
 }

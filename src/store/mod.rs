@@ -2,23 +2,31 @@
 //! between the databases sits in [`dialect`].
 
 pub mod api_key;
+pub mod audit;
 pub mod call;
 pub mod call_group;
 pub mod call_stats;
+mod cancel;
 pub mod connect;
+mod connections;
+pub mod delete;
 pub mod demo;
 pub mod dialect;
 pub mod error_group;
 pub mod error_log;
 pub mod error_match;
+pub mod idempotency;
 pub mod import;
 pub mod key_directory;
 pub mod page;
 mod rows;
 pub mod setting;
+mod sqlite_file;
+mod stored_time;
+pub mod token;
 pub mod usage;
 pub mod write;
 pub mod zone;
 
 pub use connect::Database;
-pub use rows::StoredTime;
+pub use stored_time::StoredTime;

@@ -1,12 +1,9 @@
 //! From rows to values. SQLite hands over all rows of a statement as one JSON text, which costs a
 //! quarter of a hand-over row by row (docs/adr/0003); the others decode theirs one by one.
 
-use chrono::{NaiveDate, NaiveDateTime};
 use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder, Value, Values};
-use sea_orm::{ColIdx, DbBackend, QueryResult, Statement, TryGetError, TryGetable, TryGetableMany};
+use sea_orm::{DbBackend, QueryResult, Statement, TryGetableMany};
 use serde::de::DeserializeOwned;
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer};
 
 use super::connect::Database;
 use super::dialect::Dialect;
@@ -109,99 +106,6 @@ fn decode<T: TryGetableMany>(rows: &[QueryResult]) -> Result<Vec<T>> {
         .collect()
 }
 
-/// A stored time: naive, in the storage zone. A text of SQLite that is no time reads as the epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StoredTime {
-    pub at: NaiveDateTime,
-    /// The text in SQLite where it is not the usual one, with six digits.
-    pub text: Option<Box<str>>,
-}
-
-const CANONICAL: &str = "%Y-%m-%d %H:%M:%S%.6f";
-
-impl StoredTime {
-    pub fn new(at: NaiveDateTime) -> Self {
-        Self { at, text: None }
-    }
-
-    pub fn from_text(text: &str) -> Self {
-        if let Some(at) = parse_canonical(text.as_bytes()) {
-            return Self { at, text: None };
-        }
-        let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-        let date = || text.parse::<NaiveDate>().map(NaiveDateTime::from).ok();
-        let at = formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-            .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
-            .or_else(date);
-        Self { at: at.unwrap_or_default(), text: Some(text.into()) }
-    }
-
-    /// The value that equals the stored one.
-    pub(super) fn value(&self, dialect: Dialect) -> sea_orm::Value {
-        match (dialect, &self.text) {
-            (Dialect::Sqlite, Some(text)) => text.as_ref().into(),
-            (Dialect::Sqlite, None) => self.at.format(CANONICAL).to_string().into(),
-            _ => self.at.into(),
-        }
-    }
-}
-
-/// The usual form, `2026-03-01 12:00:00.000000`, read by hand: it is read for every row.
-fn parse_canonical(text: &[u8]) -> Option<NaiveDateTime> {
-    let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.')];
-    if text.len() != 26 || separators.iter().any(|(place, separator)| text[*place] != *separator) {
-        return None;
-    }
-    let number = |range: std::ops::Range<usize>| {
-        text[range].iter().try_fold(0u32, |number, byte| {
-            byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0'))
-        })
-    };
-    let date =
-        NaiveDate::from_ymd_opt(number(0..4)?.try_into().ok()?, number(5..7)?, number(8..10)?)?;
-    date.and_hms_micro_opt(number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?)
-}
-
-impl<'de> Deserialize<'de> for StoredTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StoredTimeVisitor)
-    }
-}
-
-struct StoredTimeVisitor;
-
-impl Visitor<'_> for StoredTimeVisitor {
-    type Value = StoredTime;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a stored time")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<StoredTime, E> {
-        Ok(StoredTime::from_text(text))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<StoredTime, E> {
-        Ok(StoredTime::from_text(&number.to_string()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<StoredTime, E> {
-        Ok(StoredTime::from_text(&number.to_string()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<StoredTime, E> {
-        Ok(StoredTime::from_text(&number.to_string()))
-    }
-}
-
-impl TryGetable for StoredTime {
-    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
-        NaiveDateTime::try_get_by(row, index).map(Self::new)
-    }
-}
-
 /// An integer that is shown as GraphQL's `Int`; nothing where it does not fit.
 pub(super) fn int(value: Option<i64>) -> Option<i32> {
     value.and_then(|value| i32::try_from(value).ok())
@@ -230,19 +134,5 @@ mod tests {
         assert_eq!(sql.matches('?').count(), 2);
         assert!(sql.contains("LIMIT 12") && sql.contains("LIMIT 7"), "{sql}");
         assert_eq!(values, Values(vec!["LIMIT ?".into(), "LIMIT ?".into()]));
-    }
-
-    #[test]
-    fn a_stored_text_is_read_as_well_as_it_can_be() {
-        let usual = StoredTime::from_text("2026-03-01 12:00:00.250000");
-        assert_eq!(usual.at.to_string(), "2026-03-01 12:00:00.250");
-        assert_eq!(usual.text, None);
-        for text in ["2026-03-01 12:00:00.25", "2026-03-01T12:00:00.250", "2026-03-01T12:00:00.25Z"]
-        {
-            let other = StoredTime::from_text(text);
-            assert_eq!(other.at, usual.at, "{text}");
-            assert_eq!(other.text.as_deref(), Some(text));
-        }
-        assert_eq!(StoredTime::from_text("soon").at.to_string(), "1970-01-01 00:00:00");
     }
 }

@@ -1,6 +1,5 @@
 //! `callscope_settings`: what the servers of one database share.
 
-use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
 
 use super::connect::Database;
@@ -29,6 +28,6 @@ pub async fn find_or_insert(db: &Database, name: &str, value: &str) -> Result<St
         .values_panic([name.into(), value.into()])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
-    db.writer()?.execute(&insert).await?;
+    db.execute(&insert).await?;
     Ok(find(db, name).await?.unwrap_or_else(|| value.to_owned()))
 }

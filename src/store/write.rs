@@ -1,17 +1,17 @@
 //! Inserts of calls and error logs: values are bound, many rows a statement, one transaction.
 
+use std::borrow::Borrow;
+
 use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
 use super::connect::Database;
 use super::dialect::Dialect;
+use super::idempotency::{self, Claim, Recorded};
 use super::import::{self, Step};
 use super::zone::StorageZone;
 use crate::domain::record::{CallRecord, ErrorRecord};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
 /// bound values (SQLite 32,766, the others 65,535).
@@ -38,24 +38,113 @@ pub async fn insert(
     errors: &[ErrorRecord],
     step: Option<&Step>,
 ) -> Result<()> {
-    // Immediate: SQLite cannot wait for another writer once a transaction has read.
-    let options = TransactionOptions {
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-        ..TransactionOptions::default()
-    };
-    let transaction = db.writer()?.begin_with_options(options).await?;
-    for chunk in chunks(calls, CALLS_PER_STATEMENT) {
-        let values = chunk.iter().flat_map(|call| call_values(db, call)).collect();
-        insert_rows(&transaction, ("t_request_log", CALL_COLUMNS), values).await?;
-    }
-    for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
-        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
-        insert_rows(&transaction, ("t_error_logs", ERROR_COLUMNS), values).await?;
-    }
+    let transaction = db.begin().await?;
+    insert_calls(db, transaction.inner(), calls, Ids::Unread).await?;
+    insert_errors(db, transaction.inner(), errors, Ids::Unread).await?;
     if let Some(step) = step {
-        import::advance(&transaction, step).await?;
+        import::advance(transaction.inner(), step).await?;
     }
-    Ok(transaction.commit().await?)
+    transaction.commit().await
+}
+
+/// What one caller records, which is kept whole or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub calls: Vec<CallRecord>,
+    pub errors: Vec<ErrorRecord>,
+    pub claim: Option<Claim>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Recorded(Recorded),
+    /// Its key stands for the same content, which was recorded before.
+    Duplicate(Recorded),
+    /// Its key stands for something else.
+    Conflict,
+}
+
+/// Stores all of `batches` in one transaction, and tells what became of each. No two of them may
+/// have the same claim.
+pub async fn insert_batches(
+    db: &Database,
+    batches: &[Batch],
+    now: DateTime<Utc>,
+) -> Result<Vec<Outcome>> {
+    let transaction = db.begin().await?;
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
+    // In one order, so that two servers do not wait for each other.
+    let mut claims: Vec<(&Claim, usize)> = batches
+        .iter()
+        .enumerate()
+        .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
+        .collect();
+    claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
+    for (claim, index) in &claims {
+        if let Some(earlier) = idempotency::claim(transaction.inner(), claim, now).await? {
+            outcomes[*index] = Some(match earlier.content == claim.content {
+                true => Outcome::Duplicate(earlier.recorded),
+                false => Outcome::Conflict,
+            });
+        }
+    }
+    let new: Vec<usize> = (0..batches.len()).filter(|index| outcomes[*index].is_none()).collect();
+    let calls: Vec<&CallRecord> = new.iter().flat_map(|index| &batches[*index].calls).collect();
+    let errors: Vec<&ErrorRecord> = new.iter().flat_map(|index| &batches[*index].errors).collect();
+    let mut call_ids = insert_calls(db, transaction.inner(), &calls, Ids::Read).await?.into_iter();
+    let mut error_ids =
+        insert_errors(db, transaction.inner(), &errors, Ids::Read).await?.into_iter();
+    for index in new {
+        let batch = &batches[index];
+        let recorded = Recorded {
+            call_ids: call_ids.by_ref().take(batch.calls.len()).collect(),
+            error_ids: error_ids.by_ref().take(batch.errors.len()).collect(),
+        };
+        if let Some(claim) = &batch.claim {
+            idempotency::fulfil(transaction.inner(), claim, &recorded).await?;
+        }
+        outcomes[index] = Some(Outcome::Recorded(recorded));
+    }
+    transaction.commit().await?;
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+async fn insert_calls(
+    db: &Database,
+    transaction: &DatabaseTransaction,
+    calls: &[impl Borrow<CallRecord>],
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for chunk in chunks(calls, CALLS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|call| call_values(db, call.borrow())).collect();
+        let table = ("t_request_log", CALL_COLUMNS);
+        found.extend(insert_rows(transaction, table, values, ids).await?);
+    }
+    Ok(found)
+}
+
+async fn insert_errors(
+    db: &Database,
+    transaction: &DatabaseTransaction,
+    errors: &[impl Borrow<ErrorRecord>],
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|error| error_values(db, error.borrow())).collect();
+        let table = ("t_error_logs", ERROR_COLUMNS);
+        found.extend(insert_rows(transaction, table, values, ids).await?);
+    }
+    Ok(found)
+}
+
+/// Whether the ids of new rows are wanted.
+#[derive(Clone, Copy, PartialEq)]
+enum Ids {
+    Read,
+    Unread,
 }
 
 /// In the order of [`CALL_COLUMNS`].
@@ -103,7 +192,9 @@ async fn insert_rows(
     transaction: &DatabaseTransaction,
     (table, columns): (&str, &[&str]),
     values: Vec<Value>,
-) -> Result<()> {
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let rows = values.len() / columns.len();
     let backend = transaction.get_database_backend();
     // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
     // statement, too, and write every page twice.
@@ -125,8 +216,33 @@ async fn insert_rows(
         }
     }
     sql.push(')');
-    transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-    Ok(())
+    if ids == Ids::Unread {
+        transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        return Ok(vec![]);
+    }
+    if Dialect::of(backend) == Dialect::MySql {
+        // Which lacks RETURNING, and gives the rows of one statement ids in a row.
+        let inserted =
+            transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        let first = i64::try_from(inserted.last_insert_id()).map_err(Error::internal)?;
+        let step = mysql_id_step(transaction).await?;
+        return Ok((0..).map(|row| first + row * step).take(rows).collect());
+    }
+    sql += " RETURNING CAST(id AS BIGINT)";
+    let statement = Statement::from_sql_and_values(backend, sql, values);
+    let inserted = transaction.query_all_raw(statement).await?;
+    let mut ids: Vec<i64> =
+        inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+    // Ids ascend with the rows; the order in which they are told is nobody's promise.
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// By how much each id of a cluster's server is higher than the one before.
+async fn mysql_id_step(transaction: &DatabaseTransaction) -> Result<i64> {
+    let sql = "SELECT CAST(@@auto_increment_increment AS SIGNED)";
+    let row = transaction.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(1))
 }
 
 /// Cut to microseconds, in the zone of the tables.

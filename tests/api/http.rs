@@ -24,15 +24,20 @@ tests! {
     a_request_in_flight_is_finished.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
-const QUERY: &str = "{ usageStats { asOf } }";
-const STRICT: &str = "application/graphql-response+json";
+pub const QUERY: &str = "{ usageStats { asOf } }";
+pub const STRICT: &str = "application/graphql-response+json";
 
-fn post(app: &TestApp) -> RequestBuilder {
+pub fn post(app: &TestApp) -> RequestBuilder {
     app.client().post(app.url("/graphql"))
 }
 
+/// With the header that tells it from what a browser sends for any page.
+fn get(app: &TestApp) -> RequestBuilder {
+    app.client().get(app.url("/graphql")).header("X-Callscope-Client", "test")
+}
+
 /// The status, the media type and the body.
-async fn answer(request: RequestBuilder) -> (u16, String, Value) {
+pub async fn answer(request: RequestBuilder) -> (u16, String, Value) {
     let response = request.send().await.unwrap();
     let kind = response.headers().get("Content-Type").map(|kind| kind.to_str().unwrap().to_owned());
     let status = response.status().as_u16();
@@ -41,12 +46,12 @@ async fn answer(request: RequestBuilder) -> (u16, String, Value) {
     (status, kind.unwrap_or_default(), body)
 }
 
-fn usage() -> Value {
+pub fn usage() -> Value {
     json!({ "data": { "usageStats": { "asOf": "2026-03-01T12:00:00Z" } } })
 }
 
 /// A refusal before the schema: a status, a code, no data.
-async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
+pub async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
     let (found, kind, body) = answer(request).await;
     assert_eq!((found, &body["errors"][0]["extensions"]["code"]), (status, &json!(code)), "{body}");
     assert!(kind.starts_with("application/json"), "{kind}");
@@ -59,7 +64,7 @@ async fn queries_come_by_post_and_get(database: TestDatabase) {
     let body =
         json!({ "query": QUERY, "variables": null, "operationName": null, "extensions": {} });
     assert_eq!(answer(post(&app).json(&body)).await, (200, json_type.clone(), usage()));
-    let get = || app.client().get(app.url("/graphql"));
+    let get = || get(&app);
     assert_eq!(answer(get().query(&[("query", QUERY)])).await, (200, json_type, usage()));
     let query = "query A($at: DateTime) { usageStats(asOf: $at) { asOf } } query B { serverInfo { version } }";
     let variables = "{\"at\": \"2026-03-01T12:00:00Z\"}";
@@ -114,7 +119,7 @@ async fn only_queries_come_by_get(database: TestDatabase) {
     let send = |query: &str, name: Option<&str>| {
         let name = name.map(|name| ("operationName", name));
         let parameters: Vec<(&str, &str)> = [("query", query)].into_iter().chain(name).collect();
-        app.client().get(app.url("/graphql")).query(&parameters)
+        get(&app).query(&parameters)
     };
     for (query, name) in [
         ("mutation { x }", None),
@@ -178,9 +183,17 @@ async fn a_large_body_is_refused(database: TestDatabase) {
     );
     assert_refused(post(&app).json(&body(2001)), 413, "PAYLOAD_TOO_LARGE").await;
     assert_refused(post(&app).json(&body(500_000)), 413, "PAYLOAD_TOO_LARGE").await;
+    // What is too large by its own account is not waited for.
+    let address = app.url("").trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
+        Content-Type: application/json\r\nContent-Length: 2001\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut early = [0; 13];
+    stream.read_exact(&mut early).await.unwrap();
+    assert_eq!(&early, b"HTTP/1.1 413 ");
     // Without a length that tells it beforehand.
-    let mut stream =
-        tokio::net::TcpStream::connect(app.url("").trim_start_matches("http://")).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 1500, " ".repeat(1500));
@@ -204,18 +217,41 @@ async fn a_malformed_request_is_refused(database: TestDatabase) {
         "\"{ a }\"",
         "{}",
         "{\"query\": 7}",
+        "{\"query\": \"\"}",
+        "{\"query\": null}",
         "{\"query\": \"{ a }\", \"variables\": 7}",
-        "[]",
+        "{\"query\": \"{ a }\", \"variables\": \"{}\"}",
+        "{\"query\": \"{ a }\", \"variables\": []}",
+        "{\"query\": \"{ a }\", \"operationName\": 7}",
+        "{\"query\": \"{ a }\", \"extensions\": []}",
+        "{\"query\": \"{ a }\", \"query\": \"{ b }\"}",
+        "{\"query\": \"{ a }\"} {}",
+        "{\"query\": \"\\ud800\"}",
+        "\u{feff}{\"query\": \"{ a }\"}",
     ] {
         let sent = post(&app).header("Content-Type", "application/json").body(body);
         assert_refused(sent, 400, "BAD_REQUEST").await;
     }
-    let batch = json!([{ "query": QUERY }, { "query": QUERY }]);
-    assert_refused(post(&app).json(&batch), 400, "BAD_REQUEST").await;
-    let get = || app.client().get(app.url("/graphql"));
-    assert_refused(get(), 400, "BAD_REQUEST").await;
-    let parameters = [("query", QUERY), ("variables", "{")];
-    assert_refused(get().query(&parameters), 400, "BAD_REQUEST").await;
+    let not_utf_8 = b"{\"query\": \"{ a(b: \xff) }\"}".to_vec();
+    let sent = post(&app).header("Content-Type", "application/json").body(not_utf_8);
+    assert_refused(sent, 400, "BAD_REQUEST").await;
+    let nested = format!("{{\"query\": \"{{ a }}\", \"variables\": {}1", "{\"a\":".repeat(100_000));
+    let sent = post(&app).header("Content-Type", "application/json").body(nested);
+    assert_refused(sent, 400, "BAD_REQUEST").await;
+    for parameters in [
+        vec![],
+        vec![("query", "")],
+        vec![("query", QUERY), ("query", QUERY)],
+        vec![("query", QUERY), ("variables", "{")],
+        vec![("query", QUERY), ("variables", "[]")],
+        vec![("query", QUERY), ("extensions", "7")],
+        vec![("query", QUERY), ("operationName", "A"), ("operationName", "A")],
+    ] {
+        assert_refused(get(&app).query(&parameters), 400, "BAD_REQUEST").await;
+    }
+    let url = app.url("/graphql?query=%7B%20a(b:%20%22%FF%22)%20%7D");
+    let sent = app.client().get(url).header("X-Callscope-Client", "test");
+    assert_refused(sent, 400, "BAD_REQUEST").await;
 }
 
 async fn the_status_follows_the_media_type(database: TestDatabase) {

@@ -10,14 +10,22 @@
     reason = "a test fails by panicking, and the harness says where"
 )]
 
+mod access;
 mod api_keys;
+mod bad_data;
+mod batches;
 mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod compression;
+mod connections;
 mod contract;
+mod csrf;
+mod delete;
 mod error_logs;
 mod error_match;
+mod faults;
 mod http;
 mod imports;
 mod input_errors;
@@ -25,9 +33,12 @@ mod limits;
 mod lists;
 mod migration;
 mod nodes;
+mod pagination;
+mod persisted;
 mod plans;
 mod readme;
 mod real_data;
+mod record;
 mod responses;
 mod rows;
 mod support;
@@ -35,13 +46,21 @@ mod usage;
 
 fn main() {
     support::run([
+        access::tests(),
         api_keys::tests(),
+        bad_data::tests(),
+        batches::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        compression::tests(),
+        connections::tests(),
         contract::tests(),
+        csrf::tests(),
+        delete::tests(),
         error_logs::tests(),
         error_match::tests(),
+        faults::tests(),
         http::tests(),
         imports::tests(),
         input_errors::tests(),
@@ -49,9 +68,12 @@ fn main() {
         lists::tests(),
         migration::tests(),
         nodes::tests(),
+        pagination::tests(),
+        persisted::tests(),
         plans::tests(),
         readme::tests(),
         real_data::tests(),
+        record::tests(),
         responses::tests(),
         rows::tests(),
         usage::tests(),

@@ -22,17 +22,21 @@ tests! {
 const REAL_FILE: &str = "../shared/data/gemini_balance_real.sqlite";
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 8] = [
+    "callscope_audit",
+    "callscope_idempotency",
     "callscope_imports",
     "callscope_migrations",
     "callscope_settings",
+    "callscope_tokens",
     "t_error_logs",
     "t_request_log",
 ];
 
-const INDEXES: [&str; 4] = [
+const INDEXES: [&str; 5] = [
     "callscope_error_logs_key(gemini_key,request_time,id,error_code)",
     "callscope_error_logs_time(request_time,id,error_code,error_type,model_name,gemini_key)",
+    "callscope_idempotency_at(at)",
     "callscope_request_log_key(api_key,request_time,id,status_code,latency_ms,model_name)",
     "callscope_request_log_time(request_time,id,status_code,latency_ms,model_name,api_key)",
 ];
@@ -137,7 +141,7 @@ async fn open_read_only(database: &TestDatabase) {
     config.read_only = true;
     let opened = Database::open(&config).await.expect("opens");
     opened.ping().await.expect("answers");
-    assert!(opened.writer().is_err(), "no writer is handed out");
+    assert!(opened.begin().await.is_err(), "nothing can be written");
     opened.close().await.expect("closes");
 }
 

@@ -19,7 +19,7 @@ impl Loader<SeenOf> for StoreLoader {
 
     async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, Seen>, Error> {
         let names: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
-        Ok(zip_found(keys, api_key::seen(&self.services.db, &names).await?))
+        Ok(zip_found(keys, api_key::seen(&self.asking.services.db, &names).await?))
     }
 }
 
@@ -32,7 +32,7 @@ impl Loader<AllKeys> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, _: &[AllKeys]) -> Result<HashMap<AllKeys, Arc<[String]>>, Error> {
-        let keys = self.services.keys.list(&self.services.db).await?;
+        let keys = self.asking.services.keys.list(&self.asking.services.db).await?;
         Ok(HashMap::from([(AllKeys, keys.into())]))
     }
 }

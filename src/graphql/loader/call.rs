@@ -20,7 +20,7 @@ impl Loader<CallOf> for StoreLoader {
 
     async fn load(&self, ids: &[CallOf]) -> Result<HashMap<CallOf, Arc<CallRow>>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let rows = call::find(&self.services.db, &ids).await?;
+        let rows = call::find(&self.asking.services.db, &ids).await?;
         Ok(rows.into_iter().map(|row| (CallOf(row.id), Arc::new(row))).collect())
     }
 }
@@ -33,7 +33,7 @@ impl Loader<CallListQuery> for StoreLoader {
         &self,
         queries: &[CallListQuery],
     ) -> Result<HashMap<CallListQuery, Page<Arc<CallRow>>>, Error> {
-        let pages = call::list_many(&self.services.db, queries).await?;
+        let pages = call::list_many(&self.asking.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
 }
@@ -44,6 +44,6 @@ impl Loader<CallScope> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, scopes: &[CallScope]) -> Result<HashMap<CallScope, i64>, Error> {
-        Ok(zip(scopes, call::count_many(&self.services.db, scopes).await?))
+        Ok(zip(scopes, call::count_many(&self.asking.services.db, scopes).await?))
     }
 }

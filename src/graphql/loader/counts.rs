@@ -14,6 +14,6 @@ impl Loader<CountQuery> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, queries: &[CountQuery]) -> Result<HashMap<CountQuery, CallCounts>, Error> {
-        Ok(zip(queries, usage::counts(&self.services.db, queries).await?))
+        Ok(zip(queries, usage::counts(&self.asking.services.db, queries).await?))
     }
 }

@@ -23,7 +23,7 @@ impl Loader<ErrorLogOf> for StoreLoader {
         ids: &[ErrorLogOf],
     ) -> Result<HashMap<ErrorLogOf, Arc<ErrorLogRow>>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let rows = error_log::find(&self.services.db, &ids).await?;
+        let rows = error_log::find(&self.asking.services.db, &ids).await?;
         Ok(rows.into_iter().map(|row| (ErrorLogOf(row.id), Arc::new(row))).collect())
     }
 }
@@ -41,7 +41,7 @@ impl Loader<RequestOf> for StoreLoader {
         ids: &[RequestOf],
     ) -> Result<HashMap<RequestOf, serde_json::Value>, Error> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let texts = error_log::find_requests(&self.services.db, &ids).await?;
+        let texts = error_log::find_requests(&self.asking.services.db, &ids).await?;
         let request = |(id, text): (i64, String)| {
             let parsed = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
             (RequestOf(id), parsed)
@@ -58,7 +58,7 @@ impl Loader<ErrorListQuery> for StoreLoader {
         &self,
         queries: &[ErrorListQuery],
     ) -> Result<HashMap<ErrorListQuery, Page<Arc<ErrorLogRow>>>, Error> {
-        let pages = error_log::list_many(&self.services.db, queries).await?;
+        let pages = error_log::list_many(&self.asking.services.db, queries).await?;
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
 }
@@ -69,6 +69,6 @@ impl Loader<ErrorScope> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, scopes: &[ErrorScope]) -> Result<HashMap<ErrorScope, i64>, Error> {
-        Ok(zip(scopes, error_log::count_many(&self.services.db, scopes).await?))
+        Ok(zip(scopes, error_log::count_many(&self.asking.services.db, scopes).await?))
     }
 }

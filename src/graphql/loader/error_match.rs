@@ -16,7 +16,7 @@ impl Loader<Probe> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, probes: &[Probe]) -> Result<HashMap<Probe, Arc<ErrorLogRow>>, Error> {
-        let found = find_matches(&self.services.db, probes).await?;
+        let found = find_matches(&self.asking.services.db, probes).await?;
         Ok(zip_found(probes, found.into_iter().map(|row| row.map(Arc::new))))
     }
 }

@@ -33,7 +33,7 @@ impl Loader<LatencyOf> for StoreLoader {
                 order: GroupOrder::Total,
                 latency: true,
             };
-            let groups = call_group::groups(&self.services.db, &query).await?;
+            let groups = call_group::groups(&self.asking.services.db, &query).await?;
             found.extend(groups.into_iter().filter_map(|group| {
                 Some((LatencyOf { window, key: group.key? }, group.stats.latency))
             }));

@@ -8,20 +8,21 @@ pub mod error_log;
 pub mod error_match;
 pub mod latency;
 pub mod models;
+pub mod secret;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::scope::Services;
+use super::scope::Asking;
 
 /// Loads every kind; which one is told by the type of the key.
 pub struct StoreLoader {
-    services: Services,
+    asking: Asking,
 }
 
 impl StoreLoader {
-    pub fn new(services: Services) -> Self {
-        Self { services }
+    pub fn new(asking: Asking) -> Self {
+        Self { asking }
     }
 }
 

@@ -37,7 +37,7 @@ impl Loader<ModelsOf> for StoreLoader {
                 limit: MAX_GROUPS,
                 latency,
             };
-            for mut group in call_group::groups(&self.services.db, &query).await? {
+            for mut group in call_group::groups(&self.asking.services.db, &query).await? {
                 let Some(key) = group.key.take() else { continue };
                 found.entry(ModelsOf { window, key, latency }).or_default().push(group);
             }

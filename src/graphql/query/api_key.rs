@@ -3,13 +3,12 @@
 use async_graphql::{Context, Object};
 
 use crate::domain::key_id::is_key_id;
-use crate::domain::mask::contains_ignoring_case;
 use crate::graphql::args::{PageArgs, check_text};
 use crate::graphql::connection::Connection;
 use crate::graphql::cursor::KeyCursor;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::AllKeys;
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, reading};
 use crate::graphql::types::api_key::{ApiKey, KeyList};
 
 #[derive(Default)]
@@ -22,8 +21,9 @@ impl ApiKeyQuery {
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Only keys that hold this text anywhere. Letter case does not matter; `%` and \
-                          `_` are plain characters."
+            desc = "Only keys that hold this text anywhere; without the scope REVEAL_KEYS, only those \
+                    whose `masked` does. Letter case does not matter; `%` and `_` are plain \
+                    characters."
         )]
         search: Option<String>,
         #[graphql(desc = "The first so many keys.")] first: Option<i32>,
@@ -31,16 +31,15 @@ impl ApiKeyQuery {
         #[graphql(desc = "The last so many keys.")] last: Option<i32>,
         #[graphql(desc = "Only keys in front of this cursor.")] before: Option<String>,
     ) -> Result<Connection<ApiKey>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         if let Some(needle) = &search {
             check_text("search", needle)?;
         }
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;
         let found = || {
-            all.iter().filter(|key| {
-                search.as_ref().is_none_or(|needle| contains_ignoring_case(key, needle))
-            })
+            all.iter()
+                .filter(|key| search.as_ref().is_none_or(|needle| scope.finds_key(key, needle)))
         };
         let after = position(scope, "after", request.after.as_ref()).await?;
         let before = position(scope, "before", request.before.as_ref()).await?;
@@ -66,10 +65,11 @@ impl ApiKeyQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "A full key or an `ApiKey` id.")] key: String,
     ) -> Option<Result<ApiKey>> {
-        if let Err(error) = check_text("key", &key) {
-            return Some(Err(error));
-        }
-        find(scope(ctx), &key).await.transpose()
+        let found = async {
+            check_text("key", &key)?;
+            find(reading(ctx)?, &key).await
+        };
+        found.await.transpose()
     }
 }
 

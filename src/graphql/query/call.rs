@@ -10,7 +10,7 @@ use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::{DateTime, Duration, TimeZone};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, reading};
 use crate::graphql::types::call::{Call, CallList, CallOrder};
 use crate::graphql::types::call_filter::{CallFilter, call_scope};
 use crate::graphql::types::call_group::{CallBucket, CallDimension, CallGroup, CallGroupOrder};
@@ -50,7 +50,7 @@ impl CallQuery {
         #[graphql(desc = "The last so many calls.")] last: Option<i32>,
         #[graphql(desc = "Only calls in front of this cursor.")] before: Option<String>,
     ) -> Result<Connection<Call>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let _hold = scope.hold_for_error_logs(ctx);
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let calls = call_scope(scope, window, key, filter).await?;
@@ -95,7 +95,7 @@ impl CallQuery {
         )]
         interval: Option<Duration>,
     ) -> Result<Vec<CallBucket>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let window_args = WindowArgs { period, between, as_of, time_zone };
         let window = window_args.window(scope)?;
         let interval = match interval {
@@ -150,7 +150,7 @@ impl CallQuery {
         order_by: Option<CallGroupOrder>,
         #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<CallGroup>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let order = order_by.unwrap_or(CallGroupOrder::Total);
         let query = GroupQuery {

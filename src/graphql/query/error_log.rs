@@ -13,7 +13,7 @@ use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, reading};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
 use crate::store::error_group;
@@ -41,7 +41,10 @@ impl ErrorLogQuery {
         )]
         window_seconds: Option<i32>,
     ) -> Option<Result<ErrorLog>> {
-        let found = lookup(scope(ctx), key, timestamp, status_code, window_seconds.unwrap_or(100));
+        let found = async {
+            let window_seconds = window_seconds.unwrap_or(100);
+            lookup(reading(ctx)?, key, timestamp, status_code, window_seconds).await
+        };
         found.await.transpose()
     }
 
@@ -63,7 +66,7 @@ impl ErrorLogQuery {
         #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
         #[graphql(desc = "Only error logs in front of this cursor.")] before: Option<String>,
     ) -> Result<Connection<ErrorLog>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let errors = error_scope(scope, filter).await?;
         let page = PageArgs { first, after, last, before };
         let query =
@@ -89,7 +92,7 @@ impl ErrorLogQuery {
         >,
         #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<ErrorGroup>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let by: Vec<_> = distinct(by)?.into_iter().map(Into::into).collect();
         let limit = page_size(scope, "first", first.unwrap_or(20))?;
         let errors = error_scope(scope, filter).await?;

@@ -8,7 +8,7 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::loader::call::CallOf;
 use crate::graphql::loader::error_log::ErrorLogOf;
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, reading};
 use crate::graphql::types::call::Call;
 use crate::graphql::types::error_log::ErrorLog;
 use crate::graphql::types::node::Node;
@@ -24,7 +24,8 @@ impl NodeQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The `id` of a call, an error log or a key.")] id: ID,
     ) -> Option<Result<Node>> {
-        find(scope(ctx), "id", &id).await.transpose()
+        let found = async { find(reading(ctx)?, "id", &id).await };
+        found.await.transpose()
     }
 
     /// The calls, error logs and keys with these global ids, in their order, null for each of which
@@ -34,7 +35,7 @@ impl NodeQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let most = scope.config().max_page_size as usize;
         if ids.len() > most {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());

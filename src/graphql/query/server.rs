@@ -1,10 +1,11 @@
-//! `serverInfo`.
+//! `serverInfo`, `viewer`.
 
 use async_graphql::{Context, Object};
 
 use crate::graphql::scalar::{DateTime, TimeZone};
 use crate::graphql::scope::scope;
 use crate::graphql::types::server_info::{ServerInfo, ServerLimits};
+use crate::graphql::types::viewer::{AccessScope, Viewer};
 
 #[derive(Default)]
 pub struct ServerQuery;
@@ -20,6 +21,15 @@ impl ServerQuery {
             now: DateTime(scope.now),
             time_zone: TimeZone(scope.config().time_zone),
             limits: ServerLimits::new(scope.config(), &scope.services.server),
+        }
+    }
+
+    /// Who asks, by the token of the request, and what that token allows.
+    async fn viewer(&self, ctx: &Context<'_>) -> Viewer {
+        let caller = &scope(ctx).caller;
+        Viewer {
+            name: caller.name.clone(),
+            scopes: caller.scopes.iter().map(AccessScope::from).collect(),
         }
     }
 }

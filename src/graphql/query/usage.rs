@@ -4,7 +4,7 @@ use async_graphql::{Context, Object};
 
 use crate::graphql::error::Result;
 use crate::graphql::scalar::{DateTime, TimeZone};
-use crate::graphql::scope::scope;
+use crate::graphql::scope::reading;
 use crate::graphql::types::usage::UsageStats;
 
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl UsageQuery {
         #[graphql(desc = "The zone of the calendar month; the server's by default.")]
         time_zone: Option<TimeZone>,
     ) -> Result<UsageStats> {
-        let scope = scope(ctx);
+        let scope = reading(ctx)?;
         let key = match key {
             Some(key) => Some(scope.key(&key).await?),
             None => None,

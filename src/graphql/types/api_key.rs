@@ -11,14 +11,16 @@ use super::call_group::CallGroup;
 use super::error_filter::{ErrorLogFilter, error_scope};
 use super::error_log::{ErrorLog, ErrorLogOrder};
 use super::usage::{CallCounts, LatencyStats};
+use crate::domain::access::AccessScope;
 use crate::domain::mask::mask;
 use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs};
 use crate::graphql::connection::{Connection, Item};
 use crate::graphql::cursor::{Cursor, KeyCursor};
-use crate::graphql::error::Result;
+use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::SeenOf;
 use crate::graphql::loader::latency::LatencyOf;
 use crate::graphql::loader::models::ModelsOf;
+use crate::graphql::loader::secret::SecretOf;
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
 use crate::graphql::rows::{Read, Row};
@@ -53,9 +55,14 @@ impl ApiKey {
         mask(&self.key)
     }
 
-    /// The key itself.
-    async fn secret(&self) -> Option<&str> {
-        Some(&self.key)
+    /// The key itself. Needs the scope REVEAL_KEYS; the audit log tells who saw which key.
+    async fn secret(&self, ctx: &Context<'_>) -> Option<Result<String>> {
+        let scope = scope(ctx);
+        if let Err(error) = scope.require(AccessScope::RevealKeys) {
+            return Some(Err(error));
+        }
+        let revealed = scope.loader.load_one(SecretOf(self.key.clone())).await;
+        revealed.map_err(Failure::from).map(|key| key.map(|key| key.to_string())).transpose()
     }
 
     /// The time of its first call or error log.

@@ -2,7 +2,6 @@
 
 use async_graphql::InputObject;
 
-use crate::domain::mask::contains_ignoring_case;
 use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
@@ -13,8 +12,8 @@ use crate::store::error_log::ErrorScope;
 /// has at most 5,000 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
-    /// Error logs of keys that hold this text anywhere. Letter case does not matter; `%`, `_` and
-    /// `*` are plain characters.
+    /// Error logs of keys that hold this text anywhere; without the scope REVEAL_KEYS, of keys whose
+    /// `masked` does. Letter case does not matter; `%`, `_` and `*` are plain characters.
     key_contains: Option<String>,
     /// Error logs of one of these keys, each a full key or an `ApiKey` id.
     keys: Option<Vec<String>>,
@@ -57,8 +56,7 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     if let Some(needle) = filter.key_contains {
         let mut found = scope.services.keys.list(scope.db()).await?;
         found.retain(|key| {
-            contains_ignoring_case(key, &needle)
-                && keys.as_ref().is_none_or(|keys| keys.contains(key))
+            scope.finds_key(key, &needle) && keys.as_ref().is_none_or(|keys| keys.contains(key))
         });
         keys = Some(found);
     }

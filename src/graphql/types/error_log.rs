@@ -6,6 +6,7 @@ use async_graphql::parser::types::Field;
 use async_graphql::{Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value};
 
 use super::api_key::{ApiKey, is_shared_key};
+use crate::domain::access::AccessScope;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
@@ -75,8 +76,11 @@ impl ErrorLog {
     }
 
     /// The request that failed (the column `request_msg`), prompts included; null where none was
-    /// kept. A stored text that is no JSON is shown as a string.
+    /// kept. A stored text that is no JSON is shown as a string. Needs the scope READ_REQUESTS.
     async fn request(&self, ctx: &Context<'_>) -> Option<Result<Json<serde_json::Value>>> {
+        if let Err(error) = scope(ctx).require(AccessScope::ReadRequests) {
+            return Some(Err(error));
+        }
         match scope(ctx).loader.load_one(RequestOf(self.0.id)).await {
             Ok(request) => request.map(Json).map(Ok),
             Err(error) => Some(Err(error.into())),

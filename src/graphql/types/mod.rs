@@ -7,5 +7,7 @@ pub mod call_group;
 pub mod error_filter;
 pub mod error_log;
 pub mod node;
+pub mod record;
 pub mod server_info;
 pub mod usage;
+pub mod viewer;

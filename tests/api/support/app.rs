@@ -2,6 +2,7 @@
 
 use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
+use callscope::graphql::scope::Services;
 use serde_json::{Value, json};
 
 use super::{TestDatabase, settings};
@@ -23,20 +24,37 @@ impl TestApp {
 
     /// `change` sets what matters to the test: `|config| config.graphql.max_depth = 5`.
     pub async fn start_with(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
-        let clock = Clock::fixed(NOW.parse().expect("an instant"));
-        let mut config = Config {
-            database: database.config(),
-            server: settings(&["--listen", "127.0.0.1:0"]),
-            graphql: settings(&[]),
-            clock: clock.clone(),
-        };
+        let mut config = Self::config(database);
+        let clock = config.clock.clone();
         change(&mut config);
         let running = App::start(config).await.expect("starts");
         Self { running, client: reqwest::Client::new(), clock }
     }
 
+    /// The defaults on a free port, at `NOW`.
+    pub fn config(database: &TestDatabase) -> Config {
+        Config {
+            database: database.config(),
+            server: settings(&["--listen", "127.0.0.1:0"]),
+            access: settings(&[]),
+            graphql: settings(&[]),
+            record: settings(&[]),
+            clock: Clock::fixed(NOW.parse().expect("an instant")),
+        }
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.running.address)
+    }
+
+    /// The server's own way to the database.
+    pub fn db(&self) -> &callscope::store::Database {
+        &self.running.services.db
+    }
+
+    /// How many SQL statements the server has sent so far.
+    pub fn sent(&self) -> u64 {
+        self.running.services.db.statements()
     }
 
     /// How many SQL statements the server sent for `query`, which must succeed.
@@ -53,6 +71,10 @@ impl TestApp {
         self.running.services.db.record()
     }
 
+    pub fn services(&self) -> &Services {
+        &self.running.services
+    }
+
     pub fn client(&self) -> &reqwest::Client {
         &self.client
     }
@@ -66,6 +88,13 @@ impl TestApp {
         let body = json!({ "query": query, "variables": variables });
         let sent = self.client.post(self.url("/graphql")).json(&body).send().await;
         sent.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// The whole response to a query that is sent with a token.
+    pub async fn graphql_as(&self, token: &str, query: &str) -> Value {
+        let body = json!({ "query": query });
+        let sent = self.client.post(self.url("/graphql")).bearer_auth(token).json(&body).send();
+        sent.await.expect("an answer").json().await.expect("JSON")
     }
 
     /// The data of a query that must succeed.

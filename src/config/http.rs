@@ -1,0 +1,134 @@
+//! Who may reach the server from where, and what one connection may do.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpConfig {
+    /// Names by which clients may call the server, with commas between them (the Host header, without
+    /// its port). Loopback names are always taken. Where none is given, a server on loopback takes
+    /// those alone and another one takes any
+    #[arg(
+        long,
+        env = "CALLSCOPE_ALLOWED_HOSTS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        value_parser = parse_host
+    )]
+    pub allowed_hosts: Vec<String>,
+
+    /// Origins whose web pages may use the API, with commas between them: https://dash.example.com
+    #[arg(
+        long,
+        env = "CALLSCOPE_CORS_ORIGIN",
+        value_name = "ORIGINS",
+        value_delimiter = ',',
+        value_parser = parse_origin
+    )]
+    pub cors_origin: Vec<String>,
+
+    /// How many GraphQL requests one HTTP request may hold; with 1, a batch (an array) is refused
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_BATCH",
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub max_batch: u32,
+
+    /// How many connections may be open; further ones wait until one closes
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_connections: u32,
+
+    /// Seconds that a client may take to send the head of its next request, or to take a part of an
+    /// answer, before its connection is closed
+    #[arg(
+        long,
+        env = "CALLSCOPE_CLIENT_TIMEOUT_SECONDS",
+        value_name = "S",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub client_timeout_seconds: u64,
+
+    /// How many documents are kept for automatic persisted queries; 0 turns them off
+    #[arg(
+        long,
+        env = "CALLSCOPE_PERSISTED_QUERIES",
+        value_name = "N",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(0..=100_000)
+    )]
+    pub persisted_queries: u32,
+
+    /// The manifest of the only documents that may run, as graphql-codegen, relay-compiler or Apollo
+    /// write it
+    #[arg(long, env = "CALLSCOPE_TRUSTED_DOCUMENTS", value_name = "FILE")]
+    pub trusted_documents: Option<PathBuf>,
+}
+
+/// A name or an address as a Host header has it, without a port.
+fn parse_host(name: &str) -> Result<String, String> {
+    let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    match address {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok(name),
+        None if is_name(&name) => Ok(name),
+        _ => {
+            Err("a host is a name or an address without scheme and port: calls.example.com".into())
+        }
+    }
+}
+
+/// An origin as a browser sends it. No `*` and no `null`: they would stand for every page there is.
+fn parse_origin(origin: &str) -> Result<String, String> {
+    let origin = origin.trim().trim_end_matches('/').to_ascii_lowercase();
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    match host {
+        Some(host)
+            if !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)) =>
+        {
+            Ok(origin)
+        }
+        _ => {
+            Err("an origin is a scheme, a host and perhaps a port: https://dash.example.com".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_origins_are_exact() {
+        assert_eq!(parse_host("Calls.Example.com."), Ok("calls.example.com".into()));
+        assert_eq!(parse_host("[::1]"), Ok("[::1]".into()));
+        for host in ["", "*", "*.example.com", "https://a", "a:80", "a/b", "[x]"] {
+            assert!(parse_host(host).is_err(), "{host}");
+        }
+        assert_eq!(parse_origin("https://A.example/"), Ok("https://a.example".into()));
+        assert_eq!(parse_origin("http://localhost:3000"), Ok("http://localhost:3000".into()));
+        for origin in
+            ["", "*", "null", "a.example", "https://", "https://a/b", "https://*.a", "file://a"]
+        {
+            assert!(parse_origin(origin).is_err(), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Group commit: what many callers record at the same time is stored by one transaction, since a
+//! commit costs far more than a row. There is no timer: while one group is being written the next one
+//! gathers, so that a single caller waits for nobody. An answer goes out after the commit.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::validate;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::store::Database;
+use crate::store::idempotency::{self, Recorded};
+use crate::store::write::{self, Batch, Outcome};
+
+/// Rows of one transaction, at most, beyond its first batch.
+const ROWS_PER_GROUP: usize = 4096;
+
+/// What may wait to be written, in KiB: more is refused, so that a slow database costs no memory.
+const MAX_WAITING_KIB: usize = 64 * 1024;
+
+/// How often old idempotency keys are looked for, while nothing else is to be written.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Takes what is recorded; cheap to clone. Writing ends when the last one is dropped and what
+/// waited is stored.
+#[derive(Clone)]
+pub struct Recorder {
+    db: Arc<Database>,
+    queue: UnboundedSender<Submission>,
+    room: Arc<Semaphore>,
+}
+
+struct Submission {
+    batch: Batch,
+    reply: oneshot::Sender<Result<Outcome>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What was recorded, now or, for a key that was used before, the first time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub recorded: Recorded,
+    pub duplicate: bool,
+}
+
+impl Recorder {
+    /// Starts the task that writes, and forgets idempotency keys older than `remember`.
+    pub fn start(db: Arc<Database>, clock: Clock, remember: TimeDelta) -> Self {
+        let (queue, waiting) = unbounded_channel();
+        tokio::spawn(write_groups(db.clone(), clock, waiting, remember));
+        Self { db, queue, room: Arc::new(Semaphore::new(MAX_WAITING_KIB)) }
+    }
+
+    /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.
+    pub async fn record(&self, batch: Batch) -> Result<Receipt> {
+        // Before anything is queued: a read-only database never takes it.
+        self.db.check_writable()?;
+        validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
+        let kib = u32::try_from(weight(&batch).div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(kib).map_err(|_| Error::Busy)?;
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { batch, reply, _room: room };
+        let stopped = || Error::internal("the recorder has stopped");
+        self.queue.send(submission).map_err(|_| stopped())?;
+        match answer.await.map_err(|_| stopped())?? {
+            Outcome::Recorded(recorded) => Ok(Receipt { recorded, duplicate: false }),
+            Outcome::Duplicate(recorded) => Ok(Receipt { recorded, duplicate: true }),
+            Outcome::Conflict => Err(Error::bad_input(
+                "idempotencyKey",
+                "this idempotency key was used to record something else",
+            )),
+        }
+    }
+}
+
+/// About how many bytes a batch holds while it waits.
+fn weight(batch: &Batch) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let calls = batch.calls.iter().map(|call| 128 + text(&call.key) + text(&call.model));
+    let errors = batch.errors.iter().map(|error| {
+        let request = error.request.as_ref().map_or(0, json_weight);
+        256 + text(&error.key) + text(&error.model) + text(&error.message) + request
+    });
+    calls.chain(errors).sum()
+}
+
+fn json_weight(json: &serde_json::Value) -> usize {
+    match json {
+        serde_json::Value::String(text) => 32 + text.len(),
+        serde_json::Value::Array(items) => 32 + items.iter().map(json_weight).sum::<usize>(),
+        serde_json::Value::Object(fields) => {
+            32 + fields.iter().map(|(name, value)| name.len() + json_weight(value)).sum::<usize>()
+        }
+        _ => 32,
+    }
+}
+
+async fn write_groups(
+    db: Arc<Database>,
+    clock: Clock,
+    mut waiting: UnboundedReceiver<Submission>,
+    remember: TimeDelta,
+) {
+    let mut postponed = VecDeque::new();
+    let mut forgetting = interval_at(Instant::now() + FORGET_EVERY, FORGET_EVERY);
+    forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let first = match postponed.pop_front() {
+            Some(submission) => Some(submission),
+            None => tokio::select! {
+                biased;
+                submission = waiting.recv() => submission,
+                _ = forgetting.tick() => {
+                    forget(&db, clock.now() - remember).await;
+                    continue;
+                }
+            },
+        };
+        let Some(first) = first else { return };
+        let group = gather(first, &mut postponed, &mut waiting);
+        write_group(&db, &clock, group).await;
+    }
+}
+
+/// Idle time is used to forget old keys, some at a time.
+async fn forget(db: &Database, before: DateTime<Utc>) {
+    if db.is_read_only() {
+        return;
+    }
+    if let Err(error) = idempotency::forget(db, before).await {
+        tracing::warn!(%error, "old idempotency keys could not be removed");
+    }
+}
+
+/// All that waits, up to a bound. Of two with the same key, the second comes with the next group,
+/// where it finds what the first recorded.
+fn gather(
+    first: Submission,
+    postponed: &mut VecDeque<Submission>,
+    waiting: &mut UnboundedReceiver<Submission>,
+) -> Vec<Submission> {
+    let mut keys = HashSet::new();
+    let mut group = vec![];
+    let mut rows = 0;
+    let mut next = Some(first);
+    while let Some(submission) = next.take() {
+        let claim = submission.batch.claim.as_ref().map(|claim| claim.digest.clone());
+        if claim.is_some_and(|digest| !keys.insert(digest)) {
+            postponed.push_back(submission);
+            // Those behind it may be its further copies: they need not be looked through now.
+            break;
+        }
+        rows += submission.batch.calls.len() + submission.batch.errors.len();
+        group.push(submission);
+        if rows < ROWS_PER_GROUP {
+            next = postponed.pop_front().or_else(|| waiting.try_recv().ok());
+        }
+    }
+    group
+}
+
+async fn write_group(db: &Database, clock: &Clock, group: Vec<Submission>) {
+    let (batches, replies): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .map(|submission| (submission.batch, (submission.reply, submission._room)))
+        .unzip();
+    let outcomes = match write::insert_batches(db, &batches, clock.now()).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        // One that the database refuses must not take the others with it.
+        Err(Error::Internal(_)) if batches.len() > 1 => write_each(db, clock, &batches).await,
+        Err(error) => batches.iter().map(|_| Err(error.clone())).collect(),
+    };
+    for ((reply, room), outcome) in replies.into_iter().zip(outcomes) {
+        drop(room);
+        // Who no longer listens finds out by the idempotency key.
+        let _ = reply.send(outcome);
+    }
+}
+
+async fn write_each(db: &Database, clock: &Clock, batches: &[Batch]) -> Vec<Result<Outcome>> {
+    let mut outcomes = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let written = write::insert_batches(db, std::slice::from_ref(batch), clock.now()).await;
+        outcomes.push(written.and_then(|mut outcomes| {
+            outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
+        }));
+    }
+    outcomes
+}

@@ -1,0 +1,218 @@
+//! The connections that read, and those that write. Each is a pool of one, so that it is known which
+//! session of the database runs a statement and whom to stop when nobody waits for it any more.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sea_orm::{ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::cancel::Session;
+use super::connect::{Access, connect_session, is_sqlite};
+use crate::config::DatabaseConfig;
+use crate::error::Result;
+
+/// How long the database may take to stop a statement, or connections to close.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+#[derive(Debug)]
+pub(super) struct Connections {
+    options: Options,
+    backend: DbBackend,
+    /// Opened when a session has to be ended, and closed soon after; SQLite has none.
+    control: Option<DatabaseConnection>,
+    /// The longest unused first: sqlx greets a connection after each use, which takes a moment.
+    free: Mutex<VecDeque<Slot>>,
+    /// One for each that is free.
+    permits: Arc<Semaphore>,
+}
+
+#[derive(Clone, Debug)]
+struct Options {
+    config: DatabaseConfig,
+    access: Access,
+    statement_limit: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    connection: DatabaseConnection,
+    session: Session,
+}
+
+impl Connections {
+    /// Opens the first connection, so that what is wrong with the database is known; the others
+    /// open when they are needed, as the first does if it is `lazy`.
+    pub(super) async fn open(
+        config: &DatabaseConfig,
+        access: Access,
+        statement_limit: Option<Duration>,
+        lazy: bool,
+    ) -> Result<Self, DbErr> {
+        let options = Options { config: config.clone(), access, statement_limit };
+        let single = access == Access::Write && is_sqlite(config.database_url.expose());
+        let count = if single { 1 } else { config.database_connections };
+        let mut slots = VecDeque::new();
+        for index in 0..count {
+            slots.push_back(options.open(lazy || index > 0).await?);
+        }
+        let control = match is_sqlite(config.database_url.expose()) {
+            true => None,
+            false => Some(connect_session(config, Access::Control, None, true).await?),
+        };
+        Ok(Self {
+            options,
+            backend: slots
+                .front()
+                .map_or(DbBackend::Sqlite, |slot| slot.connection.get_database_backend()),
+            control,
+            permits: Arc::new(Semaphore::new(slots.len())),
+            free: Mutex::new(slots),
+        })
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    /// A connection for one statement or transaction.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, DbErr> {
+        let closed = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
+        let wait = Duration::from_secs(self.options.config.database_wait_seconds);
+        let permit = timeout(wait, self.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+            .map_err(|_| closed())?;
+        let slot = self.free().pop_front().ok_or_else(closed)?;
+        Ok(Lease { connections: self.clone(), held: Some((slot, permit)), finished: false })
+    }
+
+    fn free(&self) -> MutexGuard<'_, VecDeque<Slot>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, (slot, permit): Held) {
+        self.free().push_back(slot);
+        drop(permit);
+    }
+
+    /// Stops what a connection runs and gives one that is of use in its place. Until then its
+    /// permit is held: there are never more connections than the configuration allows.
+    async fn recover(&self, slot: Slot) -> Slot {
+        if let Some(control) = &self.control {
+            match timeout(PATIENCE, slot.session.end(control)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
+                Err(_) => tracing::warn!("a statement could not be stopped"),
+            }
+        } else {
+            // A write is short, and sqlx loses count of its transactions where one is stopped.
+            if self.options.access == Access::Read {
+                slot.session.stop();
+            }
+            // Waits for its turn behind the statement.
+            let stopped = timeout(PATIENCE, slot.connection.ping()).await;
+            slot.session.resume();
+            if stopped.is_ok_and(|answer| answer.is_ok()) {
+                return slot;
+            }
+        }
+        let Ok(replacement) = self.options.open(true).await else { return slot };
+        // Whatever sqlx still does with the old connection, it does not keep it.
+        let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
+        replacement
+    }
+
+    /// Closes the connections; those that do not answer are left.
+    pub(super) async fn close(&self) -> Result<(), DbErr> {
+        // A closed semaphore gives out nothing, so that what is free stays free.
+        self.permits.close();
+        let slots = std::mem::take(&mut *self.free());
+        let close = async {
+            for slot in &slots {
+                slot.connection.close_by_ref().await?;
+            }
+            match &self.control {
+                Some(control) => control.close_by_ref().await,
+                None => Ok(()),
+            }
+        };
+        match self.control {
+            Some(_) => timeout(PATIENCE, close).await.unwrap_or(Ok(())),
+            // SQLite folds its log into the file, which takes as long as it takes.
+            None => close.await,
+        }
+    }
+}
+
+impl Options {
+    async fn open(&self, lazy: bool) -> Result<Slot, DbErr> {
+        let session = Session::default();
+        let tracked = Some((&session, self.statement_limit));
+        let connection = connect_session(&self.config, self.access, tracked, lazy).await?;
+        Ok(Slot { connection, session })
+    }
+}
+
+type Held = (Slot, OwnedSemaphorePermit);
+
+/// A connection in use. Dropped before its work is finished, it has the work stopped.
+pub(super) struct Lease {
+    connections: Arc<Connections>,
+    held: Option<Held>,
+    finished: bool,
+}
+
+impl Lease {
+    pub(super) fn connection(&self) -> Result<&DatabaseConnection, DbErr> {
+        let held = self.held.as_ref().map(|(slot, _)| &slot.connection);
+        held.ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+
+    /// The work has ended, well or not, and nothing is left of it.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some((slot, permit)) = self.held.take() else { return };
+        let connections = self.connections.clone();
+        if self.finished {
+            connections.give_back((slot, permit));
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let slot = connections.recover(slot).await;
+                connections.give_back((slot, permit));
+            });
+        }
+    }
+}
+
+/// Statements that count all or not at all. Dropped before `commit`, they do not.
+pub struct WriteTransaction {
+    // Dropped first: it still needs its connection.
+    transaction: DatabaseTransaction,
+    lease: Lease,
+}
+
+impl WriteTransaction {
+    pub(super) fn new(transaction: DatabaseTransaction, lease: Lease) -> Self {
+        Self { transaction, lease }
+    }
+
+    /// To run statements in.
+    pub(super) fn inner(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    pub async fn commit(self) -> Result<()> {
+        let Self { transaction, mut lease } = self;
+        transaction.commit().await?;
+        lease.finish();
+        Ok(())
+    }
+}

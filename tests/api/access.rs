@@ -1,0 +1,425 @@
+//! Who may do what: tokens, their scopes, sessions, the audit log.
+
+use callscope::access::token;
+use callscope::app::{App, Config};
+use callscope::clock::Clock;
+use callscope::domain::access::Scopes;
+use callscope::store::token::{self as store, TokenRow};
+use chrono::TimeDelta;
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, NOW, TestApp, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    every_field_that_reads_needs_the_scope_read,
+    without_a_scope_the_rest_is_answered,
+    requests_need_a_scope_of_their_own,
+    a_token_that_does_not_hold_is_refused,
+    without_a_token_one_may_what_was_said,
+    a_server_that_others_reach_needs_tokens,
+    a_stored_token_holds_until_it_ends,
+    the_last_revoked_token_opens_nothing,
+    every_key_that_is_shown_is_in_the_audit_log,
+    no_key_is_shown_that_the_audit_log_cannot_tell,
+    a_read_only_server_shows_keys_too,
+    searches_tell_no_more_of_a_key_than_is_shown,
+    a_session_stands_for_its_token,
+    a_session_ends,
+    the_viewer_is_told,
+}
+
+const READER: &str = "reader-0123456789abcdef";
+const ADMIN: &str = "admin-0123456789abcdef";
+const SCRAPER: &str = "scraper-0123456789abcdef";
+const KEY: &str = "AIzaSecretSecretSecretSecretSecret1234";
+
+/// A server with a token for reading, one for everything and one for something else.
+async fn guarded(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| config.access = tokens(&[])).await
+}
+
+fn tokens(more: &[&str]) -> callscope::config::AccessConfig {
+    let tokens = format!("reader:READ:{READER} admin:ALL:{ADMIN} scraper:METRICS:{SCRAPER}");
+    settings(&[&["--tokens", &tokens], more].concat())
+}
+
+fn codes(response: &Value) -> Vec<(&str, &str)> {
+    let errors = response["errors"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+    let text = |value: &'_ Value| value.as_str().map(str::to_owned);
+    assert!(errors.iter().all(|error| text(&error["message"]).is_some()), "{response}");
+    errors
+        .iter()
+        .map(|error| {
+            let path = error["path"].as_array().and_then(|path| path.last());
+            (
+                error["extensions"]["code"].as_str().expect("a code"),
+                path.and_then(Value::as_str).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+async fn every_field_that_reads_needs_the_scope_read(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let fields = app.graphql_as(ADMIN, "{ __schema { queryType { fields { name } } } }").await;
+    let fields = fields["data"]["__schema"]["queryType"]["fields"].as_array().unwrap().clone();
+    // What tells of the server alone is for everybody with a token.
+    let open = ["serverInfo", "viewer"];
+    for field in fields.iter().map(|field| field["name"].as_str().unwrap()) {
+        let query = match field {
+            "usageStats" => "{ usageStats { lastHour { total } } }",
+            "callDetails" => "{ callDetails(period: LAST_HOUR) { totalCount } }",
+            "callSeries" => "{ callSeries(period: LAST_HOUR) { start } }",
+            "callGroups" => "{ callGroups(by: [MODEL], period: LAST_HOUR) { model } }",
+            "errorLookup" => {
+                "{ errorLookup(key: \"k\", timestamp: \"2026-03-01T12:00:00Z\") { id } }"
+            }
+            "errorLogs" => "{ errorLogs { totalCount } }",
+            "errorGroups" => "{ errorGroups(by: [MODEL]) { count } }",
+            "apiKeys" => "{ apiKeys { totalCount } }",
+            "apiKey" => "{ apiKey(key: \"k\") { id } }",
+            "node" => "{ node(id: \"call_1\") { id } }",
+            "nodes" => "{ nodes(ids: [\"call_1\"]) { id } }",
+            "serverInfo" => "{ serverInfo { version } }",
+            "viewer" => "{ viewer { name } }",
+            other => panic!("the new field {other} needs a query here"),
+        };
+        let allowed = app.graphql_as(READER, query).await;
+        assert!(allowed.get("errors").is_none(), "{allowed}");
+        let refused = app.graphql_as(SCRAPER, query).await;
+        let expected = if open.contains(&field) { vec![] } else { vec![("FORBIDDEN", field)] };
+        assert_eq!(codes(&refused), expected, "{refused}");
+    }
+}
+
+async fn without_a_scope_the_rest_is_answered(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    let app = guarded(&database).await;
+    let query = "{ apiKeys { nodes { masked secret } } callDetails(period: LAST_HOUR) {
+        nodes { statusCode apiKey { secret } } } }";
+    let response = app.graphql_as(READER, query).await;
+    let expected = json!({
+        "apiKeys": { "nodes": [{ "masked": "AIza...1234", "secret": null }] },
+        "callDetails": { "nodes": [{ "statusCode": 200, "apiKey": { "secret": null } }] },
+    });
+    assert_eq!(response["data"], expected);
+    assert_eq!(codes(&response), [("FORBIDDEN", "secret"), ("FORBIDDEN", "secret")]);
+    let told = response["errors"][0]["message"].as_str().unwrap();
+    assert!(told.contains("REVEAL_KEYS") && !response.to_string().contains(KEY), "{response}");
+    let response = app.graphql_as(ADMIN, query).await;
+    assert_eq!(response["data"]["apiKeys"]["nodes"][0]["secret"], KEY);
+    assert_eq!(response["data"]["callDetails"]["nodes"][0]["apiKey"]["secret"], KEY);
+}
+
+async fn requests_need_a_scope_of_their_own(database: TestDatabase) {
+    let request = r#"{"prompt": "the-prompt"}"#;
+    database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(KEY).request(request)]).await;
+    let app = guarded(&database).await;
+    let query = "{ errorLogs { nodes { errorCode request } } node(id: \"error_1\") {
+        ... on ErrorLog { request } } }";
+    let response = app.graphql_as(READER, query).await;
+    assert_eq!(response["data"]["errorLogs"]["nodes"][0]["request"], Value::Null);
+    assert!(response["data"]["errorLogs"]["nodes"][0]["errorCode"].is_number());
+    assert_eq!(codes(&response), [("FORBIDDEN", "request"), ("FORBIDDEN", "request")]);
+    assert!(!response.to_string().contains("the-prompt"));
+    let response = app.graphql_as(ADMIN, query).await;
+    assert_eq!(response["data"]["node"]["request"]["prompt"], "the-prompt");
+}
+
+async fn refusal(request: RequestBuilder) -> (u16, String) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    if status == 401 {
+        assert!(response.headers()["WWW-Authenticate"].to_str().unwrap().starts_with("Bearer"));
+    }
+    let body: Value = response.json().await.unwrap();
+    let code = body["errors"][0]["extensions"]["code"].as_str().unwrap_or_default().to_owned();
+    (status, code)
+}
+
+fn query(app: &TestApp) -> RequestBuilder {
+    let query = json!({ "query": "{ usageStats { lastHour { total } } viewer { name } }" });
+    app.client().post(app.url("/graphql")).json(&query)
+}
+
+async fn a_token_that_does_not_hold_is_refused(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let refused = || (401, "UNAUTHENTICATED".to_owned());
+    assert_eq!(refusal(query(&app)).await, refused());
+    for wrong in ["", "x", &READER[1..], &format!("{READER}x"), &READER.to_uppercase()] {
+        assert_eq!(refusal(query(&app).bearer_auth(wrong)).await, refused(), "{wrong}");
+    }
+    for wrong in ["Basic cmVhZGVyOg==", READER, "Bearer", &format!("Token {READER}")] {
+        assert_eq!(refusal(query(&app).header("Authorization", wrong)).await, refused(), "{wrong}");
+    }
+    let lower = query(&app).header("Authorization", format!("bearer  {READER}"));
+    assert_eq!(refusal(lower).await, (200, String::new()));
+    // Whether the process lives is no secret.
+    assert_eq!(app.client().get(app.url("/healthz")).send().await.unwrap().status(), 200);
+}
+
+async fn without_a_token_one_may_what_was_said(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    let more = ["--anonymous-scopes", "READ"];
+    let app = TestApp::start_with(&database, |config| config.access = tokens(&more)).await;
+    let response = app.graphql("{ viewer { name scopes } apiKeys { nodes { masked secret } } }");
+    let response = response.await;
+    assert_eq!(response["data"]["viewer"], json!({ "name": "anonymous", "scopes": ["READ"] }));
+    assert_eq!(codes(&response), [("FORBIDDEN", "secret")]);
+    // Nobody's token is worse than none.
+    assert_eq!(refusal(query(&app).bearer_auth("wrong")).await.0, 401);
+}
+
+async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<App, String> {
+    let config = Config {
+        database: database.config(),
+        server: settings(&["--listen", listen]),
+        access: settings(access),
+        graphql: settings(&[]),
+        record: settings(&[]),
+        clock: Clock::fixed(NOW.parse().unwrap()),
+    };
+    App::open(config).await.map_err(|error| error.to_string())
+}
+
+async fn a_server_that_others_reach_needs_tokens(database: TestDatabase) {
+    for public in ["0.0.0.0:0", "[::]:0"] {
+        let refused = open(&database, public, &[]).await.err().unwrap();
+        assert!(refused.contains("callscope token create") && refused.contains("--tokens"));
+        assert!(refused.contains("--anonymous-scopes"), "{refused}");
+    }
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        assert!(open(&database, local, &[]).await.unwrap().tokens().is_open());
+        let closed = open(&database, local, &["--anonymous-scopes", ""]).await.unwrap();
+        assert!(!closed.tokens().is_open() && closed.tokens().anonymous_scopes().is_empty());
+    }
+    let with_tokens = open(&database, "0.0.0.0:0", &["--tokens", "a:READ:0123456789abcdef"]).await;
+    assert!(with_tokens.unwrap().tokens().anonymous_scopes().is_empty());
+    let everybody = open(&database, "0.0.0.0:0", &["--anonymous-scopes", "READ"]).await;
+    assert_eq!(everybody.unwrap().tokens().anonymous_scopes().to_string(), "READ");
+}
+
+/// Makes a token in the database, as `callscope token create` does.
+async fn create(app: &TestApp, name: &str, holds: Option<TimeDelta>) -> (String, TokenRow) {
+    let now = app.clock.now();
+    let scopes: Scopes = "READ".parse().unwrap();
+    let new = token::make(name, scopes, now, holds.map(|span| now + span)).unwrap();
+    store::insert(&app.services().db, &new.row).await.unwrap();
+    (new.token.expose().to_owned(), new.row)
+}
+
+async fn status(request: RequestBuilder) -> u16 {
+    request.send().await.unwrap().status().as_u16()
+}
+
+async fn a_stored_token_holds_until_it_ends(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let (lasting, row) = create(&app, "lasting", None).await;
+    let (short, _) = create(&app, "short", Some(TimeDelta::minutes(10))).await;
+    assert!(!row.digest.contains(&lasting[3..]), "a token is not stored");
+    // A token that is new to a server is looked for, though not more than once a second.
+    app.clock.advance(TimeDelta::seconds(1));
+    assert_eq!(status(query(&app).bearer_auth(&lasting)).await, 200);
+    assert_eq!(status(query(&app).bearer_auth(&short)).await, 200);
+    app.clock.advance(TimeDelta::minutes(10));
+    assert_eq!(status(query(&app).bearer_auth(&short)).await, 401);
+    let now = app.clock.now();
+    assert!(store::revoke(&app.services().db, "lasting", now).await.unwrap());
+    assert!(!store::revoke(&app.services().db, "lasting", now).await.unwrap(), "once is enough");
+    app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!(status(query(&app).bearer_auth(&lasting)).await, 401);
+    // A name stays taken: the audit log goes by names.
+    let again = token::make("lasting", Scopes::all(), now, None).unwrap();
+    let refused = store::insert(&app.services().db, &again.row).await.unwrap_err();
+    assert_eq!(refused.code(), "BAD_USER_INPUT");
+    assert_eq!(store::list(&app.services().db).await.unwrap().len(), 2);
+}
+
+async fn the_last_revoked_token_opens_nothing(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    assert_eq!(status(query(&app)).await, 200);
+    create(&app, "only", None).await;
+    app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!(status(query(&app)).await, 401, "a token closes an open server");
+    store::revoke(&app.services().db, "only", app.clock.now()).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!(status(query(&app)).await, 401);
+    app.shutdown().await;
+    let app = TestApp::start(&database).await;
+    assert_eq!(status(query(&app)).await, 401, "nor after a restart");
+}
+
+async fn audit(database: &TestDatabase) -> Vec<Vec<Value>> {
+    database
+        .query("SELECT at, caller, address, action, subject FROM callscope_audit ORDER BY id")
+        .await
+}
+
+async fn every_key_that_is_shown_is_in_the_audit_log(database: TestDatabase) {
+    let calls = ["a", "b", "b"]
+        .map(|end| CallRow::at("2026-03-01T11:30:00Z").key(format!("{KEY}{end}").as_str()));
+    database.insert(&calls).await;
+    let app = guarded(&database).await;
+    // Neither what is masked nor what is refused is shown.
+    app.graphql_as(READER, "{ apiKeys { nodes { secret masked } } }").await;
+    assert_eq!(audit(&database).await, Vec::<Vec<Value>>::new());
+    let query = "{ apiKeys { nodes { id secret } }
+        callDetails(period: LAST_HOUR) { nodes { apiKey { secret } } } }";
+    let before = app.services().db.statements();
+    let response = app.graphql_as(ADMIN, query).await;
+    assert!(
+        app.services().db.statements() - before <= 3,
+        "what one request sees is entered at once"
+    );
+    let ids = response["data"]["apiKeys"]["nodes"].as_array().unwrap();
+    let entry = |node: &Value| {
+        let at = json!("2026-03-01T12:00:00.000000Z");
+        vec![at, json!("admin"), json!("127.0.0.1"), json!("REVEAL_KEY"), node["id"].clone()]
+    };
+    let mut entries = audit(&database).await;
+    entries.sort_by_key(|entry| entry[4].to_string());
+    // Of two lists that are ready at different moments, each may enter what both show.
+    entries.dedup();
+    let mut expected: Vec<_> = ids.iter().map(entry).collect();
+    expected.sort_by_key(|entry| entry[4].to_string());
+    assert_eq!(entries, expected);
+}
+
+async fn no_key_is_shown_that_the_audit_log_cannot_tell(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    let app = guarded(&database).await;
+    database.execute("DROP TABLE callscope_audit").await;
+    let response = app.graphql_as(ADMIN, "{ apiKeys { nodes { masked secret } } }").await;
+    let expected = json!([{ "masked": "AIza...1234", "secret": null }]);
+    assert_eq!(response["data"]["apiKeys"]["nodes"], expected);
+    assert_eq!(codes(&response), [("DATABASE_UNAVAILABLE", "secret")]);
+}
+
+async fn a_read_only_server_shows_keys_too(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    TestApp::start(&database).await.shutdown().await;
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.access = tokens(&[]);
+    })
+    .await;
+    let response = app.graphql_as(ADMIN, "{ apiKeys { nodes { secret } } }").await;
+    assert_eq!(response["data"]["apiKeys"]["nodes"][0]["secret"], KEY);
+    assert_eq!(audit(&database).await, Vec::<Vec<Value>>::new(), "the log alone tells");
+}
+
+async fn searches_tell_no_more_of_a_key_than_is_shown(database: TestDatabase) {
+    let other = "AIzaOtherOtherOtherOtherOtherOther5678";
+    for key in [KEY, other] {
+        database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(key)]).await;
+        database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(key)]).await;
+    }
+    let app = guarded(&database).await;
+    let found = async |token: &str, needle: &str| {
+        let query = format!(
+            "{{ apiKeys(search: \"{needle}\") {{ totalCount nodes {{ masked }} }}
+                errorLogs(filter: {{ keyContains: \"{needle}\" }}) {{ totalCount }}
+                errorGroups(by: [API_KEY], filter: {{ keyContains: \"{needle}\" }}) {{ count }} }}"
+        );
+        let data = app.graphql_as(token, &query).await["data"].clone();
+        let counts = [
+            data["apiKeys"]["totalCount"].clone(),
+            data["errorLogs"]["totalCount"].clone(),
+            data["errorGroups"].as_array().unwrap().len().into(),
+        ];
+        assert!(counts.iter().all(|count| *count == counts[0]), "{needle} {data}");
+        counts[0].as_u64().unwrap()
+    };
+    for (needle, by_reader, by_admin) in [
+        ("aiza", 2, 2),
+        ("1234", 1, 1),
+        ("AIza...1234", 1, 0),
+        ("Secret", 0, 1),
+        ("AIzaS", 0, 1),
+        ("t1234", 0, 1),
+        ("", 2, 2),
+    ] {
+        assert_eq!(found(READER, needle).await, by_reader, "{needle}");
+        assert_eq!(found(ADMIN, needle).await, by_admin, "{needle}");
+    }
+}
+
+fn login(app: &TestApp, token: &str) -> RequestBuilder {
+    app.client().post(app.url("/session")).json(&json!({ "token": token }))
+}
+
+/// The name, the value and the attributes of the cookie that an answer sets.
+fn cookie(response: &Response) -> (String, Vec<String>) {
+    let text = response.headers()["Set-Cookie"].to_str().unwrap();
+    let mut parts = text.split("; ").map(str::to_owned);
+    (parts.next().unwrap(), parts.collect())
+}
+
+async fn a_session_stands_for_its_token(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let response = login(&app, READER).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["Cache-Control"], "no-store");
+    let (pair, attributes) = cookie(&response);
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
+        assert!(attributes.iter().any(|found| found == attribute), "{attributes:?}");
+    }
+    assert!(!attributes.iter().any(|found| found == "Secure"), "plain HTTP on this machine");
+    let body: Value = response.json().await.unwrap();
+    let expected =
+        json!({ "name": "reader", "scopes": ["READ"], "expiresAt": "2026-03-02T00:00:00Z" });
+    assert_eq!(body, expected);
+    assert!(!pair.contains(READER) && !body.to_string().contains(READER));
+
+    let sent = query(&app).header("Cookie", format!("other=1; {pair}"));
+    let answer: Value = sent.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["viewer"]["name"], "reader");
+    let shown = app.client().get(app.url("/session")).header("Cookie", &pair);
+    assert_eq!(shown.send().await.unwrap().json::<Value>().await.unwrap(), expected);
+    // The header counts where both are there.
+    let both = query(&app).header("Cookie", &pair).bearer_auth(ADMIN);
+    let answer: Value = both.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["viewer"]["name"], "admin");
+
+    let behind_tls = login(&app, READER).header("X-Forwarded-Proto", "https");
+    assert!(cookie(&behind_tls.send().await.unwrap()).1.iter().any(|found| found == "Secure"));
+    assert_eq!(refusal(login(&app, "wrong")).await, (401, "UNAUTHENTICATED".to_owned()));
+    // A form of another site can send this, and is not believed.
+    let form = app.client().post(app.url("/session")).body(json!({ "token": READER }).to_string());
+    assert_eq!(refusal(form).await, (400, "BAD_REQUEST".to_owned()));
+}
+
+async fn a_session_ends(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let (token, _) = create(&app, "page", Some(TimeDelta::hours(1))).await;
+    app.clock.advance(TimeDelta::seconds(1));
+    let (short, attributes) = cookie(&login(&app, &token).send().await.unwrap());
+    assert!(attributes.iter().any(|found| found == "Max-Age=3599"), "no longer than its token");
+    let (long, _) = cookie(&login(&app, READER).send().await.unwrap());
+    let with = |pair: &str| query(&app).header("Cookie", pair);
+    assert_eq!((status(with(&short)).await, status(with(&long)).await), (200, 200));
+    for forged in [long.replace("callscope_session=", "callscope_session=x"), format!("{long}x")] {
+        assert_eq!(status(with(&forged)).await, 401);
+    }
+    store::revoke(&app.services().db, "page", app.clock.now()).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!((status(with(&short)).await, status(with(&long)).await), (401, 200));
+    app.clock.advance(TimeDelta::hours(12));
+    assert_eq!(status(with(&long)).await, 401);
+    let ended = app.client().delete(app.url("/session")).header("Cookie", &long).send().await;
+    let (pair, attributes) = cookie(&ended.unwrap());
+    assert_eq!(pair, "callscope_session=");
+    assert!(attributes.iter().any(|found| found == "Max-Age=0"));
+}
+
+async fn the_viewer_is_told(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let viewer = async |token| {
+        app.graphql_as(token, "{ viewer { name scopes } }").await["data"]["viewer"].clone()
+    };
+    assert_eq!(viewer(READER).await, json!({ "name": "reader", "scopes": ["READ"] }));
+    let all = ["READ", "READ_REQUESTS", "REVEAL_KEYS", "RECORD", "DELETE", "METRICS"];
+    assert_eq!(viewer(ADMIN).await, json!({ "name": "admin", "scopes": all }));
+}

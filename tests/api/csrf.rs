@@ -1,0 +1,180 @@
+//! What a browser must not do for a page of somebody else: send requests (CSRF), read answers (CORS), or
+//! take the server for another one (DNS rebinding).
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+
+use super::http::{QUERY, answer, assert_refused, post};
+use crate::support::{Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    a_simple_get_is_refused.only(&[Kind::Sqlite]),
+    a_form_or_a_text_is_refused.only(&[Kind::Sqlite]),
+    no_origin_is_allowed_by_default.only(&[Kind::Sqlite]),
+    listed_origins_are_allowed.only(&[Kind::Sqlite]),
+    loopback_goes_by_its_names_alone.only(&[Kind::Sqlite]),
+    listed_hosts_are_taken.only(&[Kind::Sqlite]),
+}
+
+fn get(app: &TestApp) -> RequestBuilder {
+    app.client().get(app.url("/graphql")).query(&[("query", QUERY)])
+}
+
+async fn a_simple_get_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    assert_refused(get(&app), 403, "CSRF_PREVENTED").await;
+    // Headers that a page can set without asking, or that a browser adds by itself.
+    for (name, value) in [
+        ("Accept", "application/json"),
+        ("Accept", "application/graphql-response+json"),
+        ("Accept-Language", "x"),
+        ("Content-Type", "text/plain"),
+        ("Content-Type", "application/x-www-form-urlencoded; a=application/json"),
+        ("Content-Type", "text/plain, application/json"),
+        ("Authorization", "Basic eDp5"),
+        ("Cookie", "session=x"),
+        ("X-Callscope-Client", ""),
+    ] {
+        assert_refused(get(&app).header(name, value), 403, "CSRF_PREVENTED").await;
+    }
+    for (name, value) in [
+        ("X-Callscope-Client", "curl"),
+        ("Apollo-Require-Preflight", "true"),
+        ("X-Apollo-Operation-Name", "A"),
+        ("GraphQL-Preflight", "1"),
+        ("X-Requested-With", "XMLHttpRequest"),
+        ("Content-Type", "application/json"),
+    ] {
+        assert_eq!(answer(get(&app).header(name, value)).await.0, 200, "{name}");
+    }
+    let head = app.client().head(app.url("/graphql")).query(&[("query", QUERY)]);
+    assert_eq!(answer(head).await.0, 403);
+}
+
+async fn a_form_or_a_text_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let body = json!({ "query": "mutation { x }" }).to_string();
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    {
+        // Not even with the header: a body of these is never read.
+        for header in ["Accept", "X-Callscope-Client"] {
+            let sent = post(&app).header("Content-Type", kind).header(header, "*/*");
+            assert_refused(sent.body(body.clone()), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+        }
+    }
+    // `fetch` and `sendBeacon` with a body that has no type.
+    assert_refused(post(&app).body(body), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+}
+
+/// What a browser asks before it sends JSON to another origin, and the headers of the answer.
+async fn preflight(app: &TestApp, origin: &str) -> (u16, HeaderMap) {
+    let request = app.client().request(Method::OPTIONS, app.url("/graphql"));
+    let request = request
+        .header("Origin", origin)
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "content-type,x-own");
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.headers().clone())
+}
+
+fn value(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().unwrap().to_owned())
+}
+
+async fn no_origin_is_allowed_by_default(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for origin in ["https://evil.example", "null", "http://localhost:8000"] {
+        let (status, headers) = preflight(&app, origin).await;
+        assert_eq!((status, value(&headers, "access-control-allow-origin")), (405, None));
+        let sent = post(&app).header("Origin", origin).json(&json!({ "query": QUERY }));
+        let headers = sent.send().await.unwrap().headers().clone();
+        assert!(headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+    }
+}
+
+async fn listed_origins_are_allowed(database: TestDatabase) {
+    let listed = ["https://dash.example", "http://localhost:3000"];
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.cors_origin = listed.map(str::to_owned).to_vec();
+    })
+    .await;
+    for origin in listed {
+        let (status, headers) = preflight(&app, origin).await;
+        assert_eq!(status, 200);
+        for (name, expected) in [
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-allow-methods", "GET,POST"),
+            ("access-control-allow-headers", "content-type,x-own"),
+        ] {
+            assert_eq!(value(&headers, name).as_deref(), Some(expected));
+        }
+        let sent = post(&app).header("Origin", origin).json(&json!({ "query": QUERY }));
+        let headers = sent.send().await.unwrap().headers().clone();
+        assert_eq!(value(&headers, "access-control-allow-origin").as_deref(), Some(origin));
+        assert!(value(&headers, "vary").unwrap().contains("origin"));
+    }
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://dash.example",
+        "https://dash.example:444",
+        "https://dash.example.evil.example",
+        "https://evil.dash.example",
+    ] {
+        let (_, headers) = preflight(&app, origin).await;
+        assert_eq!(value(&headers, "access-control-allow-origin"), None, "{origin}");
+        assert_eq!(value(&headers, "access-control-allow-credentials"), None, "{origin}");
+        // Nor does it help to send what needs no permission.
+        assert_refused(get(&app).header("Origin", origin), 403, "CSRF_PREVENTED").await;
+    }
+}
+
+async fn loopback_goes_by_its_names_alone(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let send = |host: &str| post(&app).header("Host", host).json(&json!({ "query": QUERY }));
+    for host in [
+        "localhost",
+        "LOCALHOST:8000",
+        "calls.localhost",
+        "127.0.0.1",
+        "127.1.2.3:80",
+        "[::1]:8000",
+    ] {
+        assert_eq!(answer(send(host)).await.0, 200, "{host}");
+    }
+    for host in
+        ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io:8000", "0.0.0.0", "10.0.0.1"]
+    {
+        assert_refused(send(host), 421, "HOST_NOT_ALLOWED").await;
+        let get = |path: &str| answer(app.client().get(app.url(path)).header("Host", host));
+        for path in ["/", "/graphiql", "/schema.graphql", "/nothing"] {
+            assert_eq!(get(path).await.0, 421, "{path}");
+        }
+        assert_eq!(get("/healthz").await.0, 200);
+    }
+    // By HTTP/2 the name is no header; the client puts that of its URL there.
+    let second = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .resolve("evil.example", app.url("").trim_start_matches("http://").parse().unwrap());
+    let url = app.url("/graphql").replace("127.0.0.1", "evil.example");
+    let sent = second.build().unwrap().post(url).json(&json!({ "query": QUERY }));
+    assert_refused(sent, 421, "HOST_NOT_ALLOWED").await;
+}
+
+async fn listed_hosts_are_taken(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.allowed_hosts = vec!["calls.example".to_owned()];
+    })
+    .await;
+    let send = |host: &str| post(&app).header("Host", host).json(&json!({ "query": QUERY }));
+    for host in ["calls.example", "Calls.Example.:443", "localhost:8000"] {
+        assert_eq!(answer(send(host)).await.0, 200, "{host}");
+    }
+    for host in ["evil.example", "x.calls.example"] {
+        assert_refused(send(host), 421, "HOST_NOT_ALLOWED").await;
+    }
+}

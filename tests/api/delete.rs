@@ -1,0 +1,166 @@
+//! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: what goes, what stays, who did it.
+
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    error_logs_go_by_their_ids,
+    error_logs_go_by_a_filter,
+    an_empty_filter_is_all_of_them,
+    many_go_in_batches,
+    old_rows_are_pruned,
+    deleting_needs_its_scope,
+    deletions_are_in_the_audit_log,
+    nothing_is_deleted_that_the_audit_log_cannot_tell,
+}
+
+async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
+    let rows = database.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
+    rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
+}
+
+async fn deleted(app: &TestApp, field: &str) -> Value {
+    let data = app.data(&format!("mutation {{ done: {field} {{ deletedCount }} }}")).await;
+    data["done"]["deletedCount"].clone()
+}
+
+async fn error_logs_go_by_their_ids(database: TestDatabase) {
+    let rows: Vec<_> = (0..5).map(|_| ErrorRow::at("2026-03-01T11:00:00Z")).collect();
+    database.insert(&rows).await;
+    let app = TestApp::start(&database).await;
+    let all = ids(&database, "t_error_logs").await;
+    let names = [all[0], all[2], all[2], 999_999].map(|id| format!("\"error_{id}\"")).join(", ");
+    assert_eq!(deleted(&app, &format!("deleteErrorLogs(ids: [{names}])")).await, 2);
+    assert_eq!(ids(&database, "t_error_logs").await, [all[1], all[3], all[4]]);
+    assert_eq!(deleted(&app, &format!("deleteErrorLogs(ids: [{names}])")).await, 0);
+    assert_eq!(deleted(&app, "deleteErrorLogs(ids: [])").await, 0);
+    // One that is no error log refuses them all.
+    for other in ["call_1", "7", "error_x"] {
+        let query = format!(
+            "mutation {{ deleteErrorLogs(ids: [\"error_{}\", \"{other}\"]) {{ deletedCount }} }}",
+            all[1]
+        );
+        let response = app.graphql(&query).await;
+        assert_eq!(response["errors"][0]["extensions"]["argument"], "ids", "{response}");
+    }
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 3);
+}
+
+async fn error_logs_go_by_a_filter(database: TestDatabase) {
+    database
+        .insert(&[
+            ErrorRow::at("2026-03-01T10:00:00Z").key("a").code(429),
+            ErrorRow::at("2026-03-01T11:00:00Z").key("a").code(403),
+            ErrorRow::at("2026-03-01T11:00:00Z").key("b").code(403),
+            ErrorRow::at_stored(NULL).key("a").code(403),
+        ])
+        .await;
+    let app = TestApp::start(&database).await;
+    let all = ids(&database, "t_error_logs").await;
+    let filter = "{ keys: [\"a\"], errorCodes: [403], since: \"2026-03-01T10:30:00Z\" }";
+    assert_eq!(deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await, 1);
+    assert_eq!(ids(&database, "t_error_logs").await, [all[0], all[2], all[3]]);
+    // Where no time is asked for, a row without one matches as well.
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"a\"] })").await, 2);
+    assert_eq!(ids(&database, "t_error_logs").await, [all[2]]);
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [] })").await, 0);
+}
+
+async fn an_empty_filter_is_all_of_them(database: TestDatabase) {
+    database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z"), ErrorRow::at_stored(NULL)]).await;
+    if database.kind() == Kind::Sqlite {
+        database.insert(&[ErrorRow::at_stored("soon").code("none")]).await;
+    }
+    let app = TestApp::start(&database).await;
+    let count = ids(&database, "t_error_logs").await.len();
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: {})").await, count);
+    assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
+    let response = app.graphql("mutation { deleteErrorLogsWhere { deletedCount } }").await;
+    assert!(response.get("data").is_none(), "all is never meant by leaving something out");
+}
+
+async fn many_go_in_batches(database: TestDatabase) {
+    let rows: Vec<_> = (0..2345)
+        .map(|number| {
+            ErrorRow::at("2026-03-01T10:00:00Z").code(if number % 2 == 0 { 1 } else { 2 })
+        })
+        .collect();
+    database.insert(&rows).await;
+    let app = TestApp::start(&database).await;
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { errorCodes: [1] })").await, 1173);
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 1172);
+}
+
+async fn old_rows_are_pruned(database: TestDatabase) {
+    let times = ["2026-02-01T00:00:00Z", "2026-02-28T11:59:59.999999Z", "2026-02-28T12:00:00Z"];
+    database.insert(&times.map(CallRow::at)).await;
+    database.insert(&times.map(ErrorRow::at)).await;
+    database.insert(&[CallRow::at_stored(NULL)]).await;
+    let app = TestApp::start(&database).await;
+    let prune = async |args: &str| {
+        let query = format!("mutation {{ pruneLogs({args}) {{ deletedCalls deletedErrorLogs }} }}");
+        app.graphql(&query).await
+    };
+    let counts = |calls: u32, errors: u32| json!({ "data": { "pruneLogs": { "deletedCalls": calls, "deletedErrorLogs": errors } } });
+    assert_eq!(prune("errorsOlderThan: \"P7D\"").await, counts(0, 1));
+    assert_eq!(prune("callsOlderThan: \"P1D\", errorsOlderThan: \"P1D\"").await, counts(2, 1));
+    assert_eq!(prune("callsOlderThan: \"P1D\", errorsOlderThan: \"P1D\"").await, counts(0, 0));
+    assert_eq!(ids(&database, "t_request_log").await.len(), 2, "a row without a time stays");
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+    for args in ["callsOlderThan: null", "callsOlderThan: \"P3000000D\""] {
+        let refused = prune(args).await;
+        assert_eq!(refused["errors"][0]["extensions"]["argument"], "callsOlderThan", "{refused}");
+    }
+}
+
+async fn deleting_needs_its_scope(database: TestDatabase) {
+    database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z")]).await;
+    let app = TestApp::start_with(&database, |config| {
+        let tokens = "others:READ,READ_REQUESTS,REVEAL_KEYS,RECORD,METRICS:0123456789abcdef";
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    for field in [
+        "deleteErrorLogs(ids: [\"error_1\"]) { deletedCount }",
+        "deleteErrorLogsWhere(filter: {}) { deletedCount }",
+        "pruneLogs(errorsOlderThan: \"PT1S\") { deletedErrorLogs }",
+    ] {
+        let refused = app.graphql_as("0123456789abcdef", &format!("mutation {{ {field} }}")).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert!(refused["errors"][0]["message"].as_str().unwrap().contains("DELETE"), "{refused}");
+    }
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+}
+
+async fn deletions_are_in_the_audit_log(database: TestDatabase) {
+    database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z").key("AIza-a-secret-key")]).await;
+    let app = TestApp::start(&database).await;
+    deleted(&app, "deleteErrorLogs(ids: [\"error_900\", \"error_800\"])").await;
+    let filter = "{ keys: [\"AIza-a-secret-key\"], contains: \"quota\" }";
+    deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await;
+    app.data("mutation { pruneLogs(callsOlderThan: \"P90D\") { deletedCalls } }").await;
+    let rows =
+        database.query("SELECT caller, action, subject FROM callscope_audit ORDER BY id").await;
+    let texts: Vec<(&str, &str)> =
+        rows.iter().map(|row| (row[1].as_str().unwrap(), row[2].as_str().unwrap())).collect();
+    assert!(rows.iter().all(|row| row[0] == "anonymous"));
+    assert_eq!(texts[0], ("DELETE_ERROR_LOGS", "{\"ids\":[800,900]}"));
+    let key = app.data("{ apiKeys { nodes { id } } }").await;
+    assert_eq!(key["apiKeys"]["nodes"], json!([]), "its only error log is gone");
+    assert_eq!(texts[1].0, "DELETE_ERROR_LOGS");
+    assert!(texts[1].1.contains("\"key_") && texts[1].1.contains("quota"), "{}", texts[1].1);
+    assert!(!texts[1].1.contains("AIza"), "{}", texts[1].1);
+    assert_eq!(texts[2], ("PRUNE_LOGS", "{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"));
+}
+
+async fn nothing_is_deleted_that_the_audit_log_cannot_tell(database: TestDatabase) {
+    database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    database.execute("DROP TABLE callscope_audit").await;
+    let response =
+        app.graphql("mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }").await;
+    assert_eq!(response["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE", "{response}");
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+}

@@ -1,0 +1,311 @@
+//! Statements that nobody waits for any more, and a database that is not as it should be. What
+//! takes a server of its own stands in `tests/outages.rs`.
+
+use std::time::{Duration, Instant};
+
+use callscope::domain::record::CallRecord;
+use serde_json::{Value, json};
+
+use super::input_errors::{lock, unlock};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    a_request_that_times_out_stops_its_statement,
+    a_client_that_goes_away_stops_its_statement,
+    a_stopped_statement_is_a_timeout,
+    many_abandoned_requests_leave_the_server_well,
+    a_missing_table_is_a_fault_of_the_database,
+    a_locked_table_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
+    readers_do_not_mind_a_locked_file_in_write_ahead_mode.only(&[Kind::Sqlite]),
+    a_locked_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
+    a_file_may_go_and_come_back.only(&[Kind::Sqlite]),
+    a_damaged_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
+    another_file_in_its_place_is_read.only(&[Kind::Sqlite]),
+    what_cannot_be_written_is_refused_and_later_taken.only(&[Kind::Sqlite]),
+}
+
+const SLOW: &str = "{ usageStats { lastHour { total } } }";
+const QUICK: &str = "{ errorLogs { totalCount } }";
+
+/// Puts something in the place of the calls that takes hours to count.
+async fn make_calls_endless(database: &TestDatabase) {
+    let numbers = match database.kind() {
+        Kind::Sqlite => {
+            "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)"
+        }
+        Kind::Postgres => "(SELECT generate_series(1, 100000000000) AS i)",
+        Kind::MariaDb => {
+            "(SELECT a.seq AS i FROM seq_1_to_1000000000 AS a, seq_1_to_1000000000 AS b)"
+        }
+    };
+    let time = match database.kind() {
+        Kind::Postgres => "TIMESTAMP '2026-03-01 11:59:00'",
+        _ => "'2026-03-01 11:59:00.000000'",
+    };
+    let view = format!(
+        "DROP TABLE t_request_log; CREATE VIEW t_request_log AS SELECT i AS id, {time} AS request_time, \
+         'model' AS model_name, 'key' AS api_key, 200 + i % 2 AS status_code, i % 7 AS latency_ms \
+         FROM {numbers} AS endless"
+    );
+    database.execute(&view).await;
+}
+
+/// How many statements the server runs at this moment; SQLite does not tell.
+async fn running(database: &TestDatabase) -> Option<u64> {
+    let count = match database.kind() {
+        Kind::Sqlite => return None,
+        Kind::Postgres => {
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND state = 'active' AND pid <> pg_backend_pid()"
+        }
+        Kind::MariaDb => {
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() \
+             AND command IN ('Query', 'Execute') AND id <> CONNECTION_ID()"
+        }
+    };
+    database.value(count).await.as_u64()
+}
+
+async fn await_running(database: &TestDatabase, count: u64) {
+    while running(database).await.is_some_and(|found| found != count) {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn code(response: &Value) -> &str {
+    response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}
+
+/// The only connection is of use again, and nothing runs any more: long before the limits of the
+/// sessions would have ended it.
+async fn assert_stopped(app: &TestApp, database: &TestDatabase, since: Instant) {
+    await_running(database, 0).await;
+    let stopped = since.elapsed();
+    app.data(QUICK).await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    println!(
+        "{}: stopped after {stopped:?}, usable after {:?}",
+        database.kind().name(),
+        since.elapsed()
+    );
+}
+
+async fn a_request_that_times_out_stops_its_statement(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.database.database_connections = 1;
+        config.graphql.timeout_seconds = 1;
+    })
+    .await;
+    make_calls_endless(&database).await;
+    let response = app.graphql(SLOW).await;
+    assert_eq!(code(&response), "TIMEOUT", "{response:#}");
+    assert_stopped(&app, &database, Instant::now()).await;
+}
+
+async fn a_client_that_goes_away_stops_its_statement(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.database.database_connections = 1).await;
+    make_calls_endless(&database).await;
+    let before = app.sent();
+    let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
+    let request = tokio::spawn(request);
+    while app.sent() == before {
+        tokio::task::yield_now().await;
+    }
+    await_running(&database, 1).await;
+    request.abort();
+    assert_stopped(&app, &database, Instant::now()).await;
+}
+
+/// By someone else, or by the limit of its session.
+async fn a_stopped_statement_is_a_timeout(database: TestDatabase) {
+    if database.kind() == Kind::Sqlite {
+        // Nobody else can reach its statements.
+        return;
+    }
+    let app = TestApp::start(&database).await;
+    make_calls_endless(&database).await;
+    let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
+    let request = tokio::spawn(request);
+    await_running(&database, 1).await;
+    let statements = match database.kind() {
+        Kind::Postgres => {
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+             AND state = 'active' AND pid <> pg_backend_pid()"
+        }
+        _ => {
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() \
+             AND command IN ('Query', 'Execute') AND id <> CONNECTION_ID()"
+        }
+    };
+    // More than once: what was seen may have been its preparation.
+    while !request.is_finished() {
+        for found in database.query(statements).await {
+            let stop = match database.kind() {
+                Kind::Postgres => format!("SELECT pg_cancel_backend({})", found[0]),
+                _ => format!("KILL QUERY {}", found[0]),
+            };
+            database.execute(&stop).await;
+        }
+        tokio::task::yield_now().await;
+    }
+    let response: Value = request.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!(code(&response), "TIMEOUT", "{response:#}");
+    app.data(QUICK).await;
+}
+
+/// A stop that came late would hit the statement of another request.
+async fn many_abandoned_requests_leave_the_server_well(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for round in 0..20 {
+        let requests: Vec<_> = (0..4)
+            .map(|_| {
+                let body = json!({ "query": "{ usageStats { lastHour { total } } errorLogs { totalCount } }" });
+                tokio::spawn(app.client().post(app.url("/graphql")).json(&body).send())
+            })
+            .collect();
+        // Each round gives up a little later.
+        for _ in 0..round * 10 {
+            tokio::task::yield_now().await;
+        }
+        requests.iter().for_each(tokio::task::JoinHandle::abort);
+        app.data(SLOW).await;
+    }
+}
+
+async fn readiness(app: &TestApp) -> u16 {
+    app.client().get(app.url("/readyz")).send().await.unwrap().status().as_u16()
+}
+
+async fn assert_down(app: &TestApp) {
+    let response = app.graphql(SLOW).await;
+    assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response:#}");
+    assert_eq!(readiness(app).await, 503);
+}
+
+async fn assert_well(app: &TestApp, total: u64) {
+    assert_eq!(app.data(SLOW).await["usageStats"]["lastHour"]["total"], total);
+    assert_eq!(readiness(app).await, 200);
+}
+
+async fn a_missing_table_is_a_fault_of_the_database(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    assert_down(&app).await;
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    assert_well(&app, 1).await;
+}
+
+/// Whoever locks it may let go at any time: the request waits, and is given up in the end.
+async fn a_locked_table_is_a_timeout(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    lock(&database, "t_request_log").await;
+    assert_eq!(code(&app.graphql(SLOW).await), "TIMEOUT");
+    assert_eq!(readiness(&app).await, 503);
+    unlock(&database).await;
+    assert_well(&app, 0).await;
+}
+
+async fn readers_do_not_mind_a_locked_file_in_write_ahead_mode(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    database.execute("BEGIN EXCLUSIVE; DELETE FROM t_request_log").await;
+    assert_well(&app, 1).await;
+    database.execute("COMMIT").await;
+    assert_well(&app, 0).await;
+}
+
+async fn a_locked_file_is_a_fault_of_the_database(database: TestDatabase) {
+    // A gateway's own mode, which a server that only reads leaves as it is.
+    database.execute("PRAGMA journal_mode = DELETE").await;
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.database.id_key = Some(callscope::config::Secret::new("a secret of the tests"));
+    })
+    .await;
+    database.execute("BEGIN EXCLUSIVE").await;
+    assert_down(&app).await;
+    database.execute("COMMIT").await;
+    assert_well(&app, 0).await;
+}
+
+fn path(database: &TestDatabase) -> String {
+    database.url().trim_start_matches("sqlite://").to_owned()
+}
+
+/// Moves the file and what belongs to it.
+fn move_file(from: &str, to: &str) {
+    for suffix in ["", "-wal", "-shm"] {
+        // Only the file itself is always there.
+        std::fs::rename(format!("{from}{suffix}"), format!("{to}{suffix}")).ok();
+    }
+}
+
+async fn a_file_may_go_and_come_back(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 1).await;
+    let (path, away) = (path(&database), format!("{}.away", path(&database)));
+    move_file(&path, &away);
+    assert_down(&app).await;
+    assert!(!std::path::Path::new(&path).exists(), "no empty file is made in its place");
+    move_file(&away, &path);
+    assert_well(&app, 1).await;
+}
+
+async fn a_damaged_file_is_a_fault_of_the_database(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 1).await;
+    let (path, away) = (path(&database), format!("{}.away", path(&database)));
+    move_file(&path, &away);
+    for damage in [b"not a database, and longer than its header ".repeat(100), Vec::new()] {
+        std::fs::write(&path, damage).unwrap();
+        assert_down(&app).await;
+    }
+    // What looks like it at first.
+    let mut content = std::fs::read(&away).unwrap();
+    let page = content.len() / 8;
+    content[page..].fill(0xa5);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, content).unwrap();
+    assert_down(&app).await;
+    std::fs::remove_file(&path).unwrap();
+    move_file(&away, &path);
+    assert_well(&app, 1).await;
+}
+
+async fn another_file_in_its_place_is_read(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    assert_well(&app, 0).await;
+    let path = path(&database);
+    let backup = format!("{path}.backup");
+    database.execute(&format!("VACUUM INTO '{backup}'")).await;
+    let restored = TestDatabase::new(Kind::Sqlite, format!("sqlite://{backup}"));
+    restored.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    restored.close().await;
+    move_file(&path, &format!("{path}.away"));
+    move_file(&backup, &path);
+    assert_well(&app, 1).await;
+}
+
+/// Writing waits its turn for five seconds, then says that it cannot; nothing is half written.
+async fn what_cannot_be_written_is_refused_and_later_taken(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let call = CallRecord {
+        timestamp: "2026-03-01T11:30:00Z".parse().unwrap(),
+        model: Some("model".into()),
+        key: Some("key".into()),
+        status_code: Some(200),
+        latency_ms: Some(1),
+    };
+    let calls = vec![call; 3];
+    database.execute("BEGIN IMMEDIATE").await;
+    let refused = callscope::store::write::insert(app.db(), &calls, &[], None).await;
+    assert_eq!(refused.unwrap_err().code(), "DATABASE_UNAVAILABLE");
+    database.execute("COMMIT").await;
+    callscope::store::write::insert(app.db(), &calls, &[], None).await.unwrap();
+    assert_well(&app, 3).await;
+}

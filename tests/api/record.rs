@@ -1,0 +1,318 @@
+//! `recordCalls`, `recordErrors`: what is stored, what is refused, what a retry does.
+
+use std::collections::HashSet;
+
+use callscope::config::Secret;
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    a_call_is_stored_with_the_error_that_matches_it,
+    error_logs_are_stored_on_their_own,
+    what_is_left_out_has_its_default,
+    a_batch_is_stored_whole_or_not_at_all,
+    a_refused_input_is_told_by_index_and_field,
+    a_retry_records_nothing_and_answers_as_the_first_time,
+    a_key_stands_for_one_content_and_one_caller,
+    a_retry_from_another_server_records_nothing,
+    of_many_tries_at_once_one_records,
+    calls_that_come_together_are_all_recorded,
+    an_old_key_is_forgotten,
+    recording_needs_its_scope,
+    a_mutation_comes_by_json_and_post_alone,
+    a_read_only_database_takes_nothing,
+}
+
+const RECORD: &str = "mutation R($calls: [CallInput!]!, $key: String) {
+    recordCalls(input: { calls: $calls, idempotencyKey: $key }) {
+        recorded duplicate
+        calls { id timestamp model statusCode latencyMs apiKey { secret }
+                errorLog { timestamp errorType errorCode message request } } } }";
+
+/// Sends calls as one batch and returns its payload or its error.
+async fn record(app: &TestApp, calls: Value, key: Option<&str>) -> Result<Value, Value> {
+    let response = app.graphql_with(RECORD, json!({ "calls": calls, "key": key })).await;
+    match response["errors"].get(0) {
+        Some(error) => Err(error.clone()),
+        None => Ok(response["data"]["recordCalls"].clone()),
+    }
+}
+
+async fn count(database: &TestDatabase, table: &str) -> u64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
+}
+
+async fn a_call_is_stored_with_the_error_that_matches_it(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let at = "2026-03-01T11:59:00.123456Z";
+    let calls = json!([
+        { "timestamp": at, "key": "k1", "model": "m", "statusCode": 200, "latencyMs": 12 },
+        { "timestamp": at, "key": "k1", "model": "m", "statusCode": 429, "latencyMs": 7,
+          "error": { "errorType": "chat", "message": "quota", "request": { "a": ["密", 1] } } },
+        { "timestamp": at, "key": "k1", "model": "n", "latencyMs": 9,
+          "error": { "errorCode": 599, "message": "no answer" } },
+    ]);
+    let payload = record(&app, calls, None).await.unwrap();
+    let call = |id: &str, model, code: Value, latency, error: Value| {
+        json!({ "id": id, "timestamp": at, "model": model, "statusCode": code,
+            "latencyMs": latency, "apiKey": { "secret": "k1" }, "errorLog": error })
+    };
+    let ids: Vec<&str> =
+        payload["calls"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+    let quota = json!({ "timestamp": at, "errorType": "chat", "errorCode": 429,
+        "message": "quota", "request": { "a": ["密", 1] } });
+    let nothing = json!({ "timestamp": at, "errorType": null, "errorCode": 599,
+        "message": "no answer", "request": null });
+    let expected = json!({ "recorded": 3, "duplicate": false, "calls": [
+        call(ids[0], "m", json!(200), 12, Value::Null),
+        call(ids[1], "m", json!(429), 7, quota),
+        call(ids[2], "n", Value::Null, 9, nothing),
+    ] });
+    assert_eq!(payload, expected);
+    let flags = database.query("SELECT is_success FROM t_request_log ORDER BY id").await;
+    let truths: Vec<bool> =
+        flags.iter().map(|row| row[0] == json!(1) || row[0] == json!(true)).collect();
+    assert_eq!(truths, [true, false, false], "as the gateway writes them");
+}
+
+async fn error_logs_are_stored_on_their_own(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "mutation { recordErrors(input: { errors: [
+        { timestamp: \"2026-03-01T10:00:00+08:00\", key: \"k\", model: \"m\", errorType: \"t\",
+          errorCode: 403, message: \"denied\", request: { prompt: \"p\" } },
+        { message: \"second\" } ] }) {
+        recorded duplicate errorLogs { timestamp message errorCode request apiKey { secret } } } }";
+    let data = app.data(query).await;
+    let expected = json!({ "recorded": 2, "duplicate": false, "errorLogs": [
+        { "timestamp": "2026-03-01T02:00:00Z", "message": "denied", "errorCode": 403,
+          "request": { "prompt": "p" }, "apiKey": { "secret": "k" } },
+        { "timestamp": "2026-03-01T12:00:00Z", "message": "second", "errorCode": null,
+          "request": null, "apiKey": null },
+    ] });
+    assert_eq!(data["recordErrors"], expected);
+}
+
+async fn what_is_left_out_has_its_default(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let payload = record(&app, json!([{}]), None).await.unwrap();
+    let call = &payload["calls"][0];
+    assert_eq!(call["timestamp"], "2026-03-01T12:00:00Z");
+    assert!(["model", "statusCode", "latencyMs", "apiKey"].iter().all(|name| call[name].is_null()));
+    assert_eq!(record(&app, json!([]), None).await.unwrap()["recorded"], 0);
+}
+
+async fn a_batch_is_stored_whole_or_not_at_all(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.max_record_batch = 3).await;
+    let good = json!({ "key": "k", "statusCode": 500, "error": { "message": "m" } });
+    let long = json!({ "key": "x".repeat(101) });
+    for calls in [json!([good, long]), json!([long, good]), json!([good, good, good, good])] {
+        let error = record(&app, calls, None).await.unwrap_err();
+        assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{error}");
+    }
+    assert_eq!(
+        (count(&database, "t_request_log").await, count(&database, "t_error_logs").await),
+        (0, 0)
+    );
+    record(&app, json!([good, good, good]), None).await.unwrap();
+    assert_eq!(
+        (count(&database, "t_request_log").await, count(&database, "t_error_logs").await),
+        (3, 3)
+    );
+}
+
+async fn a_refused_input_is_told_by_index_and_field(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let long = "x".repeat(101);
+    for (call, told) in [
+        (json!({ "key": long }), ["calls[1]", "key has 101"]),
+        (json!({ "model": long }), ["calls[1]", "model has 101"]),
+        (json!({ "key": "a\0b" }), ["calls[1]", "key contains a NUL"]),
+        (json!({ "timestamp": "0999-01-01T00:00:00Z" }), ["calls[1]", "timestamp"]),
+        (json!({ "statusCode": 200, "error": {} }), ["calls[1]", "`error`"]),
+        (
+            json!({ "statusCode": 500, "error": { "errorType": long } }),
+            ["errors[0]", "error_type has 101"],
+        ),
+    ] {
+        let error = record(&app, json!([{}, call]), None).await.unwrap_err();
+        assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT");
+        let message = error["message"].as_str().unwrap();
+        assert!(told.iter().all(|part| message.contains(part)), "{message}");
+        assert!(!message.contains(&long), "no value is repeated: {message}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, 0);
+}
+
+async fn a_retry_records_nothing_and_answers_as_the_first_time(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let calls = json!([{ "key": "a", "statusCode": 500, "error": { "message": "m" } }, {}]);
+    let mut first = record(&app, calls.clone(), Some("batch-1")).await.unwrap();
+    // A time that was left out is the server's, and another one at the second try.
+    app.clock.advance(chrono::TimeDelta::seconds(10));
+    let second = record(&app, calls.clone(), Some("batch-1")).await.unwrap();
+    first["duplicate"] = json!(true);
+    assert_eq!(second, first);
+    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(count(&database, "t_error_logs").await, 1);
+    let other = record(&app, calls, Some("batch-2")).await.unwrap();
+    assert_eq!(other["duplicate"], false);
+    assert_ne!(other["calls"][0]["id"], first["calls"][0]["id"]);
+}
+
+async fn a_key_stands_for_one_content_and_one_caller(database: TestDatabase) {
+    let tokens = "a:READ,RECORD,REVEAL_KEYS:0123456789abcdef-a b:RECORD,READ:0123456789abcdef-b";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    let send = async |token: &str, model: &str| {
+        let query = format!(
+            "mutation {{ recordCalls(input: {{ calls: [{{ model: \"{model}\" }}],
+                idempotencyKey: \"k\" }}) {{ duplicate }} }}"
+        );
+        app.graphql_as(&format!("0123456789abcdef-{token}"), &query).await
+    };
+    let duplicate = |response: &Value| response["data"]["recordCalls"]["duplicate"].clone();
+    assert_eq!(duplicate(&send("a", "m").await), false);
+    assert_eq!(duplicate(&send("a", "m").await), true);
+    assert_eq!(duplicate(&send("b", "m").await), false, "the key of somebody else");
+    let other = send("a", "n").await;
+    assert_eq!(other["errors"][0]["extensions"]["argument"], "idempotencyKey", "{other}");
+    assert_eq!(count(&database, "t_request_log").await, 2);
+    for key in ["", &"x".repeat(256)] {
+        let query = format!(
+            "mutation {{ recordCalls(input: {{ calls: [], idempotencyKey: \"{key}\" }}) {{ recorded }} }}"
+        );
+        let refused = app.graphql_as("0123456789abcdef-a", &query).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    }
+}
+
+async fn a_retry_from_another_server_records_nothing(database: TestDatabase) {
+    let one = TestApp::start(&database).await;
+    let other = TestApp::start(&database).await;
+    let calls = json!([{ "key": "a" }]);
+    let first = record(&one, calls.clone(), Some("k")).await.unwrap();
+    one.shutdown().await;
+    let second = record(&other, calls, Some("k")).await.unwrap();
+    assert_eq!((&first["duplicate"], &second["duplicate"]), (&json!(false), &json!(true)));
+    assert_eq!(first["calls"], second["calls"]);
+}
+
+async fn of_many_tries_at_once_one_records(database: TestDatabase) {
+    let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let calls = json!([{ "key": "a" }, { "key": "b" }]);
+    let tries = (0..20).map(|number| {
+        let app = if number % 2 == 0 { &one } else { &other };
+        record(app, calls.clone(), Some(["x", "y"][number / 10]))
+    });
+    let payloads = futures_util::future::join_all(tries).await;
+    let payloads: Vec<Value> = payloads.into_iter().map(Result::unwrap).collect();
+    let new = payloads.iter().filter(|payload| payload["duplicate"] == false).count();
+    assert_eq!(new, 2, "one of each key");
+    let distinct: HashSet<String> = payloads.iter().map(|p| p["calls"].to_string()).collect();
+    assert_eq!(distinct.len(), 2);
+    assert_eq!(count(&database, "t_request_log").await, 4);
+}
+
+async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let sent = (0..100).map(|number| {
+        let app = &app;
+        async move {
+            let model = format!("m{number}");
+            let mut call = json!({ "model": model, "statusCode": 500 });
+            if number % 3 == 0 {
+                call["error"] = json!({ "message": model });
+            }
+            // Every tenth is refused, which must not touch the others.
+            if number % 10 == 0 {
+                call["key"] = json!("x".repeat(101));
+            }
+            (number, record(app, json!([call]), None).await)
+        }
+    });
+    let answers = futures_util::future::join_all(sent).await;
+    let mut ids = HashSet::new();
+    for (number, answer) in &answers {
+        match answer {
+            Ok(payload) => {
+                let call = &payload["calls"][0];
+                assert_eq!(call["model"], format!("m{number}"), "each gets its own");
+                assert!(ids.insert(call["id"].as_str().unwrap()));
+            }
+            Err(_) => assert_eq!(number % 10, 0),
+        }
+    }
+    assert_eq!(ids.len(), 90);
+    assert_eq!(count(&database, "t_request_log").await, 90);
+    assert_eq!(count(&database, "t_error_logs").await, 30);
+}
+
+async fn an_old_key_is_forgotten(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    record(&app, json!([{}]), Some("old")).await.unwrap();
+    app.clock.advance(chrono::TimeDelta::hours(20));
+    record(&app, json!([{}]), Some("young")).await.unwrap();
+    app.clock.advance(chrono::TimeDelta::hours(5));
+    let before = app.clock.now() - chrono::TimeDelta::hours(24);
+    let forget = || callscope::store::idempotency::forget(&app.services().db, before);
+    assert_eq!((forget().await.unwrap(), forget().await.unwrap()), (1, 0));
+    assert_eq!(record(&app, json!([{}]), Some("young")).await.unwrap()["duplicate"], true);
+    assert_eq!(record(&app, json!([{}]), Some("old")).await.unwrap()["duplicate"], false);
+}
+
+async fn recording_needs_its_scope(database: TestDatabase) {
+    let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    for field in ["recordCalls(input: { calls: [{}] })", "recordErrors(input: { errors: [{}] })"] {
+        let query = format!("mutation {{ {field} {{ recorded }} }}");
+        let refused = app.graphql_as("0123456789abcdef-r", &query).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert!(refused["errors"][0]["message"].as_str().unwrap().contains("RECORD"));
+        let taken = app.graphql_as("0123456789abcdef-w", &query).await;
+        assert!(taken.get("errors").is_none(), "{taken}");
+    }
+    // What writes need not read.
+    let query = "mutation { recordCalls(input: { calls: [{}] }) { recorded calls { id } } }";
+    let response = app.graphql_as("0123456789abcdef-w", query).await;
+    assert_eq!(response["errors"][0]["extensions"]["code"], "FORBIDDEN", "{response}");
+}
+
+async fn a_mutation_comes_by_json_and_post_alone(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "mutation { recordCalls(input: { calls: [{}] }) { recorded } }";
+    let by_get = app.client().get(app.url("/graphql")).query(&[("query", query)]);
+    assert_eq!(by_get.header("X-Callscope-Client", "test").send().await.unwrap().status(), 405);
+    let body = json!({ "query": query }).to_string();
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        let sent = app.client().post(app.url("/graphql")).header("Content-Type", kind);
+        assert_eq!(sent.body(body.clone()).send().await.unwrap().status(), 415, "{kind}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, 0);
+    app.data(query).await;
+    assert_eq!(count(&database, "t_request_log").await, 1);
+}
+
+async fn a_read_only_database_takes_nothing(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.database.id_key = Some(Secret::new("sixteen letters!"));
+    })
+    .await;
+    for query in [
+        "mutation { recordCalls(input: { calls: [{}] }) { recorded } }",
+        "mutation { deleteErrorLogs(ids: [\"error_1\"]) { deletedCount } }",
+        "mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }",
+        "mutation { pruneLogs(callsOlderThan: \"P1D\") { deletedCalls } }",
+    ] {
+        let response = app.graphql(query).await;
+        assert_eq!(response["errors"][0]["extensions"]["code"], "FORBIDDEN", "{response}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, 0);
+}

@@ -1,0 +1,194 @@
+//! The database goes away and comes back: servers of these tests' own are stopped, killed, frozen and
+//! short of connections, and a disk is full. Callscope says so, and heals without a restart.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "api/support/config.rs"]
+mod config;
+mod outages {
+    pub mod server;
+}
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use callscope::app::{App, Running};
+use callscope::clock::Clock;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use outages::server::{Kind, Server};
+use serde_json::{Value, json};
+
+/// Generous: a killed server reads its log again before it answers.
+const SOON: Duration = Duration::from_secs(45);
+
+fn main() {
+    let trial = |kind: Kind| {
+        Trial::ignorable_test(format!("{}_goes_away_and_comes_back", kind.name()), move || {
+            match Server::start(kind) {
+                Ok(server) => run(outage(server)),
+                Err(lack) => Ok(Completion::ignored_with(lack)),
+            }
+        })
+    };
+    let trials = vec![
+        trial(Kind::Postgres),
+        trial(Kind::MariaDb),
+        Trial::ignorable_test("an_import_survives_a_full_disk", || run(async { full_disk() })),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn run(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(test);
+    Ok(Completion::Completed)
+}
+
+/// A Callscope that gives up soon.
+struct Client {
+    running: Running,
+    http: reqwest::Client,
+}
+
+impl Client {
+    async fn start(url: &str) -> Self {
+        let config = callscope::app::Config {
+            database: config::settings(&["--database-url", url, "--database-wait-seconds", "1"]),
+            server: config::settings(&["--listen", "127.0.0.1:0"]),
+            access: config::settings(&[]),
+            graphql: config::settings(&["--timeout-seconds", "4"]),
+            record: config::settings(&[]),
+            clock: Clock::System,
+        };
+        Self { running: App::start(config).await.expect("starts"), http: reqwest::Client::new() }
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        let url = format!("http://{}{path}", self.running.address);
+        self.http.get(url).send().await.expect("an answer").status().as_u16()
+    }
+
+    /// The code of the error, or `OK`.
+    async fn query(&self) -> String {
+        let url = format!("http://{}/graphql", self.running.address);
+        let body =
+            json!({ "query": "{ usageStats { lastHour { total } } errorLogs { totalCount } }" });
+        let answer = self.http.post(url).json(&body).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        let code = answer["errors"][0]["extensions"]["code"].as_str();
+        code.map_or_else(|| "OK".to_owned(), str::to_owned)
+    }
+
+    /// Soon queries fail with one of `codes`, and it is told that it is not ready, yet lives.
+    async fn assert_down(&self, what: &str, codes: &[&str]) {
+        let began = Instant::now();
+        while self.status("/readyz").await != 503 {
+            assert!(began.elapsed() < SOON, "{what}: still ready");
+        }
+        println!("{what}: not ready after {:?}", began.elapsed());
+        let code = self.query().await;
+        assert!(codes.contains(&code.as_str()), "{what}: {code}");
+        assert_eq!(self.status("/healthz").await, 200, "{what}");
+    }
+
+    async fn assert_healed(&self, what: &str) {
+        let began = Instant::now();
+        while self.status("/readyz").await != 200 || self.query().await != "OK" {
+            assert!(began.elapsed() < SOON, "{what}: did not heal");
+        }
+        println!("{what}: healed after {:?}", began.elapsed());
+        // All connections at once, not only the one that was tried.
+        let queries = futures_util::future::join_all((0..16).map(|_| self.query())).await;
+        assert!(queries.iter().all(|code| code == "OK"), "{what}: {queries:?}");
+    }
+}
+
+async fn outage(mut server: Server) {
+    let kind = server.kind.name();
+    let client = Client::start(&server.url()).await;
+    client.assert_healed(&format!("{kind} at first")).await;
+    let gone = ["DATABASE_UNAVAILABLE"];
+
+    let what = format!("{kind} stopped");
+    server.stop();
+    client.assert_down(&what, &gone).await;
+    server.start_again();
+    client.assert_healed(&what).await;
+
+    let what = format!("{kind} killed");
+    server.kill();
+    client.assert_down(&what, &gone).await;
+    server.start_again();
+    client.assert_healed(&what).await;
+
+    let what = format!("{kind} frozen");
+    server.signal_all("STOP");
+    // Whoever was being answered runs out of time.
+    client.assert_down(&what, &["DATABASE_UNAVAILABLE", "TIMEOUT"]).await;
+    server.signal_all("CONT");
+    client.assert_healed(&what).await;
+
+    let what = format!("{kind} restarted");
+    server.stop();
+    server.start_again();
+    client.assert_healed(&what).await;
+
+    let what = format!("{kind} without connections to give");
+    let held = server.allow_no_connection().await;
+    client.assert_down(&what, &gone).await;
+    server.allow_connections(held).await;
+    client.assert_healed(&what).await;
+
+    client.running.shutdown().await.expect("stops");
+}
+
+/// The disk takes no more, as far as this process can see: an import fails plainly and, once there
+/// is room, goes on where it was.
+fn full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calls =
+        String::from("request_time,model_name,api_key,is_success,status_code,latency_ms\n");
+    for number in 0..40_000 {
+        let (minute, second) = (number / 60 % 60, number % 60);
+        calls += &format!(
+            "2026-03-01 12:{minute:02}:{second:02},model,key-{},1,200,{number}\n",
+            number % 7
+        );
+    }
+    std::fs::write(folder.path().join("calls.csv"), calls).unwrap();
+    let import = |limit: &str| {
+        // Ignored, the signal of the limit becomes an error of the write.
+        let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" import calls.csv");
+        Command::new("bash")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_callscope")])
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let failed = import("1500");
+    let text = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success() && !text.contains("panicked"), "{text}");
+    assert!(text.contains("unavailable"), "{text}");
+    let done = import("unlimited");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let url = format!("sqlite://{}/callscope.db", folder.path().display());
+    let count: i64 = std::thread::spawn(move || {
+        runtime.block_on(async {
+            use sea_orm::sqlx::{Connection, SqliteConnection, query_scalar};
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            query_scalar("SELECT COUNT(*) FROM t_request_log")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap()
+        })
+    })
+    .join()
+    .unwrap();
+    assert_eq!(count, 40_000);
+}

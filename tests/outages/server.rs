@@ -1,0 +1,359 @@
+//! A PostgreSQL or MariaDB server that a test may treat as it likes, on a port of its own. Root runs it
+//! as the user of its package, since both refuse root.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, raw_sql};
+use tempfile::TempDir;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    MariaDb,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
+        }
+    }
+
+    /// The user that root runs it as.
+    fn user(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mysql",
+        }
+    }
+}
+
+pub struct Server {
+    pub kind: Kind,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// A fresh server with the user `app`, who may not do everything, and his database; or why
+    /// there can be none.
+    pub fn start(kind: Kind) -> Result<Self, String> {
+        for name in programs(kind) {
+            if find(name).is_none() {
+                return Err(format!(
+                    "{name} is not here: apt-get install postgresql mariadb-server"
+                ));
+            }
+        }
+        let folder =
+            tempfile::Builder::new().prefix("callscope-outages.").tempdir().expect("a folder");
+        own(folder.path(), kind);
+        // Free a moment ago; nobody else is given it so soon.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let server = Self { kind, folder, port: port.expect("a port").port() };
+        let data = server.data();
+        match kind {
+            Kind::Postgres => server.run(
+                "initdb",
+                &[
+                    "-D",
+                    &data,
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "trust",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "--no-sync",
+                ],
+            ),
+            Kind::MariaDb => {
+                let users = "CREATE DATABASE IF NOT EXISTS logs; \
+                    CREATE USER IF NOT EXISTS 'admin'@'127.0.0.1'; GRANT ALL ON *.* TO 'admin'@'127.0.0.1'; \
+                    CREATE USER IF NOT EXISTS 'app'@'127.0.0.1'; GRANT ALL ON logs.* TO 'app'@'127.0.0.1';\n";
+                // Each statement on a line of its own, as the server reads them.
+                std::fs::write(server.path("init.sql"), users.replace("; ", ";\n"))
+                    .expect("writes");
+                let folder = format!("--datadir={data}");
+                let log = "--innodb-log-file-size=16M";
+                let root = "--auth-root-authentication-method=normal";
+                server.run(
+                    "mariadb-install-db",
+                    &["--no-defaults", &folder, "--skip-test-db", root, "--skip-name-resolve", log],
+                );
+            }
+        }
+        server.start_again();
+        if kind == Kind::Postgres {
+            let sql = ["CREATE ROLE app LOGIN", "CREATE DATABASE logs OWNER app"];
+            sql.iter().for_each(|sql| server.run_sql(sql));
+        }
+        Ok(server)
+    }
+
+    pub fn url(&self) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://app@127.0.0.1:{}/logs", self.port),
+            Kind::MariaDb => format!("mysql://app@127.0.0.1:{}/logs", self.port),
+        }
+    }
+
+    fn admin_url(&self) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://postgres@127.0.0.1:{}/postgres", self.port),
+            Kind::MariaDb => format!("mysql://admin@127.0.0.1:{}/mysql", self.port),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn data(&self) -> String {
+        self.path("data").display().to_string()
+    }
+
+    /// Starts it on its port, with its data, and waits until it answers.
+    pub fn start_again(&self) {
+        let began = Instant::now();
+        while !self.answers() {
+            if !self.is_running() {
+                // One that was killed holds its port and its memory for a moment.
+                self.spawn();
+            }
+            let waited = began.elapsed();
+            assert!(
+                waited < Duration::from_secs(60),
+                "{} did not start: {}",
+                self.kind.name(),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn spawn(&self) {
+        let data = self.data();
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("a log");
+        let port = self.port.to_string();
+        let mut command = match self.kind {
+            Kind::Postgres => {
+                let mut command = self.command("postgres");
+                command.args(["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"]);
+                command.args(["-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"]);
+                command
+            }
+            Kind::MariaDb => {
+                let mut command = self.command("mariadbd");
+                command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
+                command.arg(format!("--datadir={data}")).arg(format!("--port={port}"));
+                command.arg(format!("--socket={}", self.path("socket").display()));
+                command.arg(format!("--pid-file={}", self.path("pid").display()));
+                command.arg(format!("--init-file={}", self.path("init.sql").display()));
+                command.args(["--skip-log-bin", "--innodb-log-file-size=16M"]);
+                command
+            }
+        };
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        let mut child = command.spawn().expect("starts");
+        // Else it stays a zombie, which still seems to run.
+        std::thread::spawn(move || child.wait());
+        let began = Instant::now();
+        while !self.is_running() && began.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn pid(&self) -> Option<String> {
+        let file = match self.kind {
+            Kind::Postgres => self.path("data").join("postmaster.pid"),
+            Kind::MariaDb => self.path("pid"),
+        };
+        Some(std::fs::read_to_string(file).ok()?.lines().next()?.trim().to_owned())
+    }
+
+    fn is_running(&self) -> bool {
+        self.pid().is_some_and(|pid| Path::new("/proc").join(pid).exists())
+    }
+
+    fn answers(&self) -> bool {
+        block_on(async {
+            match self.kind {
+                Kind::Postgres => PgConnection::connect(&self.admin_url()).await.is_ok(),
+                Kind::MariaDb => MySqlConnection::connect(&self.admin_url()).await.is_ok(),
+            }
+        })
+    }
+
+    /// As its package does it: no client is waited for.
+    pub fn stop(&mut self) {
+        // PostgreSQL's fast shutdown; MariaDB knows TERM.
+        self.signal(if self.kind == Kind::Postgres { "INT" } else { "TERM" });
+        self.await_end();
+    }
+
+    pub fn kill(&mut self) {
+        self.signal_all("KILL");
+        self.await_end();
+    }
+
+    fn await_end(&self) {
+        let began = Instant::now();
+        while self.is_running() {
+            assert!(began.elapsed() < Duration::from_secs(60), "did not stop: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        if let Some(pid) = self.pid() {
+            send(name, &pid);
+        }
+    }
+
+    /// To the server and, with PostgreSQL, to the processes of its connections.
+    pub fn signal_all(&self, name: &str) {
+        let Some(pid) = self.pid() else { return };
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        send(name, &pid);
+        for child in children.unwrap_or_default().split_whitespace() {
+            send(name, child);
+        }
+    }
+
+    /// The user may have no connection from now on, and loses those that he has.
+    pub async fn allow_no_connection(&self) -> Option<MySqlConnection> {
+        match self.kind {
+            Kind::Postgres => {
+                let end =
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
+                self.sql("ALTER ROLE app CONNECTION LIMIT 0").await;
+                self.sql(end).await;
+                None
+            }
+            Kind::MariaDb => {
+                self.sql("ALTER USER 'app'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 1").await;
+                self.sql("KILL USER 'app'@'127.0.0.1'").await;
+                let began = Instant::now();
+                // Whoever is first: the test takes the only one.
+                loop {
+                    match MySqlConnection::connect(&self.url()).await {
+                        Ok(connection) => return Some(connection),
+                        Err(_) => self.sql("KILL USER 'app'@'127.0.0.1'").await,
+                    }
+                    assert!(began.elapsed() < Duration::from_secs(30), "the connection is not had");
+                }
+            }
+        }
+    }
+
+    pub async fn allow_connections(&self, held: Option<MySqlConnection>) {
+        match self.kind {
+            Kind::Postgres => self.sql("ALTER ROLE app CONNECTION LIMIT -1").await,
+            Kind::MariaDb => {
+                self.sql("ALTER USER 'app'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 0").await;
+            }
+        }
+        if let Some(held) = held {
+            held.close().await.expect("closes");
+        }
+    }
+
+    async fn sql(&self, sql: &str) {
+        let sql = raw_sql(AssertSqlSafe(sql));
+        match self.kind {
+            Kind::Postgres => {
+                let mut admin = PgConnection::connect(&self.admin_url()).await.expect("connects");
+                sql.execute(&mut admin).await.expect("runs");
+            }
+            Kind::MariaDb => {
+                let mut admin =
+                    MySqlConnection::connect(&self.admin_url()).await.expect("connects");
+                sql.execute(&mut admin).await.expect("runs");
+            }
+        }
+    }
+
+    fn run_sql(&self, sql: &str) {
+        block_on(self.sql(sql));
+    }
+
+    /// A program of the server, as the user that may run it, from a folder that he may enter.
+    fn command(&self, program: &str) -> Command {
+        let path = find(program).expect("found before");
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", self.kind.user(), "--"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        let output = self.command(program).args(args).output().expect("runs");
+        assert!(output.status.success(), "{program}: {output:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal_all("KILL");
+    }
+}
+
+fn programs(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Postgres => &["initdb", "postgres"],
+        Kind::MariaDb => &["mariadb-install-db", "mariadbd"],
+    }
+}
+
+/// Where `scripts/test-databases` looks, too: Debian keeps PostgreSQL's programs outside PATH.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    folders.extend(["/usr/sbin".into(), "/usr/libexec".into()]);
+    folders.iter().map(|folder| folder.join(program)).find(|file| file.exists())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id");
+    id.stdout.trim_ascii() == b"0"
+}
+
+fn own(folder: &Path, kind: Kind) {
+    if is_root() {
+        let owned = Command::new("chown").arg(kind.user()).arg(folder).status().expect("chown");
+        assert!(owned.success(), "the folder changes its owner");
+    }
+}
+
+fn send(signal: &str, pid: &str) {
+    // It may have ended by itself.
+    Command::new("kill").args(["-s", signal, pid]).stderr(Stdio::null()).status().expect("kill");
+}
+
+/// From within a runtime or without.
+fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        scope.spawn(move || runtime.block_on(future)).join().expect("ends")
+    })
+}

@@ -1,0 +1,116 @@
+//! SIGTERM under load: whoever was being answered gets the whole answer.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 16;
+const SOON: Duration = Duration::from_secs(60);
+
+fn serve(folder: &std::path::Path) -> (Child, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let child = Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--database-url", "sqlite://calls.db"])
+        .current_dir(folder)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(began.elapsed() < SOON, "did not start");
+        std::thread::yield_now();
+    }
+    (child, port)
+}
+
+#[derive(Debug, PartialEq)]
+enum End {
+    /// The last answer said that it is the last.
+    Announced,
+    /// Closed between two requests: the next one was never taken.
+    Closed,
+}
+
+/// Sends one request after the other until the connection ends; each answer must be whole.
+fn ask(port: u16, answered: &AtomicUsize) -> End {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let body = r#"{"query": "{ usageStats { lastHour { total } } errorLogs { totalCount } }"}"#;
+    let request = format!(
+        "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    loop {
+        if stream.write_all(request.as_bytes()).is_err() {
+            return End::Closed;
+        }
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => {
+                    assert!(answer.is_empty(), "cut off: {}", String::from_utf8_lossy(&answer));
+                    return End::Closed;
+                }
+                Ok(read) => answer.extend_from_slice(&buffer[..read]),
+                Err(error) => {
+                    let reset =
+                        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+                    assert!(answer.is_empty() && reset, "{error}, after {} bytes", answer.len());
+                    return End::Closed;
+                }
+            }
+            if is_whole(&answer) {
+                break;
+            }
+        }
+        let answer = String::from_utf8(answer).unwrap().to_lowercase();
+        assert!(
+            answer.starts_with("http/1.1 200 ok") && answer.contains("\"totalcount\":0"),
+            "{answer}"
+        );
+        answered.fetch_add(1, Ordering::Relaxed);
+        if answer.contains("connection: close") {
+            return End::Announced;
+        }
+    }
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| body.len() >= length.trim().parse::<usize>().unwrap())
+}
+
+#[test]
+fn sigterm_under_load_loses_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, port) = serve(folder.path());
+    let answered = AtomicUsize::new(0);
+    let ends = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| ask(port, &answered))).collect();
+        let began = Instant::now();
+        while answered.load(Ordering::Relaxed) < 20 * CLIENTS {
+            assert!(began.elapsed() < SOON, "no answers");
+            std::thread::yield_now();
+        }
+        let stopped = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
+        assert!(stopped.unwrap().success());
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+    });
+    // A client that is served at the moment is told not to send more. One whose next request and
+    // the end of its connection cross each other on the way finds it closed, and may ask elsewhere.
+    assert_eq!(ends.len(), CLIENTS);
+    println!("{answered:?} answers, ends: {ends:?}");
+    assert!(child.wait().unwrap().success());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
