@@ -43,13 +43,13 @@ pub struct ServerConfig {
         long,
         env = "CALLSCOPE_MAX_CONCURRENT_REQUESTS",
         value_name = "N",
-        default_value_t = 64,
+        default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub max_concurrent_requests: u32,
 
-    /// How many GraphQL requests a token, or an address without one, may send in a minute, all of them
-    /// at once or not; more are refused with 429. 0 is no limit
+    /// How many requests to /graphql and /session a token, or an address without one, may send in a
+    /// minute, all of them at once or not; more are refused with 429. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_REQUESTS_PER_MINUTE",

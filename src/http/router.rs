@@ -58,9 +58,12 @@ pub fn router(state: AppState) -> Router {
     let recent = Arc::new(metrics::RecentCalls::default());
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
     let mut routes = Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate))
+        .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphiql", get(page::graphiql))
-        .route("/session", get(session::show).post(session::begin).delete(session::end))
+        .route(
+            "/session",
+            get(session::show).post(session::begin).delete(session::end).layer(limit_rate),
+        )
         .route("/schema.graphql", get(page::schema))
         .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))

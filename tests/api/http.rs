@@ -5,7 +5,7 @@ use sea_orm::sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::input_errors::{lock, unlock};
+use super::input_errors::{lock, unlock, until_waiting};
 use crate::support::{CallRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
@@ -358,17 +358,7 @@ async fn a_request_in_flight_is_finished(database: TestDatabase) {
     lock(&database, "t_request_log").await;
     let query = json!({ "query": "{ usageStats { lastHour { total } } }" });
     let request = tokio::spawn(post(&app).json(&query).send());
-    let waiting = match database.kind() {
-        Kind::Postgres => {
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        }
-        _ => {
-            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE '%lock%' AND id <> CONNECTION_ID()"
-        }
-    };
-    while database.value(waiting).await != 1 {
-        tokio::task::yield_now().await;
-    }
+    until_waiting(&database, 1).await;
     let stopping = tokio::spawn(app.shutdown());
     // New connections are refused as soon as it begins.
     while tokio::net::TcpStream::connect(&address).await.is_ok() {

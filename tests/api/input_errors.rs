@@ -285,6 +285,21 @@ pub async fn unlock(database: &TestDatabase) {
         .await;
 }
 
+/// Ends when so many readers wait for a locked table.
+pub async fn until_waiting(database: &TestDatabase, readers: i64) {
+    let waiting = match database.kind() {
+        Kind::Postgres => {
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        }
+        _ => {
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE '%lock%' AND id <> CONNECTION_ID()"
+        }
+    };
+    while database.value(waiting).await != readers {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn a_slow_request_is_given_up(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     lock(&database, "t_request_log").await;

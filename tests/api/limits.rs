@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::http::INTROSPECTION;
-use super::input_errors::{lock, unlock};
+use super::input_errors::{lock, unlock, until_waiting};
 use crate::support::{CallRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
@@ -40,6 +40,9 @@ tests! {
 /// What the statement of a page, and of a few rows, costs.
 const PAGE: u64 = 500;
 const LOOKUP: u64 = 200;
+
+/// What a GET must have.
+const SIGN: &str = "X-Callscope-Client";
 
 const CHEAP: &str = "serverInfo { version }";
 
@@ -310,7 +313,14 @@ async fn the_cost_is_told_when_asked_for(database: TestDatabase) {
     assert_eq!(response["extensions"]["cost"], json!({ "requested": 1002, "maximum": 5 }));
     assert_eq!(response["errors"][0]["extensions"]["code"], "COST_EXCEEDED");
     let get = [("query", query), ("extensions", "{\"cost\":true}")];
-    let response = app.client().get(app.url("/graphql")).query(&get).send().await.unwrap();
+    let response = app
+        .client()
+        .get(app.url("/graphql"))
+        .header(SIGN, "tests")
+        .query(&get)
+        .send()
+        .await
+        .unwrap();
     let response: Value = response.json().await.unwrap();
     assert_eq!(response["extensions"]["cost"]["requested"], 2);
 }
@@ -529,21 +539,21 @@ async fn requests_at_the_same_time_may_be_so_many(database: TestDatabase) {
     lock(&database, "t_request_log").await;
     let slow = post("{ usageStats { lastHour { total } } }");
     let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(slow.try_clone().unwrap().send())).collect();
-    let refused = loop {
-        let response = post("{ __typename }").send().await.unwrap();
-        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            break response;
-        }
-        tokio::task::yield_now().await;
-    };
+    until_waiting(&database, 2).await;
+    let refused = post("{ __typename }").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["Retry-After"], "1");
     let refused: Value = refused.json().await.unwrap();
     assert_eq!(refused["errors"][0]["extensions"], json!({ "code": "SERVER_BUSY" }));
     assert!(refused.get("data").is_none());
-    let get = app.client().get(app.url("/graphql")).query(&[("query", "{ __typename }")]);
+    let get = app
+        .client()
+        .get(app.url("/graphql"))
+        .header(SIGN, "tests")
+        .query(&[("query", "{ __typename }")]);
     assert_eq!(get.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     // Whoever watches the server still can.
-    for path in ["/healthz", "/readyz", "/graphiql"] {
+    for path in ["/healthz", "/graphiql", "/schema.graphql"] {
         assert_eq!(app.client().get(app.url(path)).send().await.unwrap().status(), 200);
     }
     unlock(&database).await;
@@ -577,11 +587,18 @@ async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
     assert!(refused.get("data").is_none());
     assert_eq!(send("1.2.3.5").await.status(), 200);
     assert_eq!(app.client().get(app.url("/healthz")).send().await.unwrap().status(), 200);
+    // Nor can tokens be guessed faster.
+    let login = app.client().post(app.url("/session")).header("X-Forwarded-For", "1.2.3.4");
+    assert_eq!(login.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
     // Where no proxy is trusted, the connection counts alone.
     let app =
         TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
     for (forwarded, status) in [("1.1.1.1", 200), ("2.2.2.2", 429)] {
-        let request = app.client().get(app.url("/graphql")).query(&[("query", "{ __typename }")]);
+        let request = app
+            .client()
+            .get(app.url("/graphql"))
+            .header(SIGN, "tests")
+            .query(&[("query", "{ __typename }")]);
         let sent = request.header("X-Forwarded-For", forwarded).send().await.unwrap();
         assert_eq!(sent.status(), status);
     }
@@ -596,7 +613,7 @@ async fn every_limit_is_told(database: TestDatabase) {
         "maxPageSize": 1000, "defaultPageSize": 50, "maxBodyBytes": 1_048_576,
         "maxDocumentBytes": 65_536, "maxTokens": 10_000, "maxNesting": 50,
         "maxExpandedSelections": 5000, "maxDirectives": 50, "maxRootFields": 50, "maxDepth": 16,
-        "maxComplexity": 200_000, "maxAliases": 50, "timeout": "PT30S", "maxConcurrentRequests": 64,
+        "maxComplexity": 200_000, "maxAliases": 50, "timeout": "PT30S", "maxConcurrentRequests": 256,
         "maxRequestsPerMinute": null, "maxRecordBatch": 1000, "introspection": true,
     });
     assert_eq!(app.data(limits).await["serverInfo"]["limits"], told);
