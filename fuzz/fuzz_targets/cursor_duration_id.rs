@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         None => {}
     }
     StoredTime::from_text(text);
-    // Whoever sees a mask cannot tell the key, whatever it is.
-    let masked = mask::mask(text);
-    assert!(text.chars().count() < 4 || masked != text, "{text}");
+    // At most half of a key is shown, beside the dots.
+    let shown = mask::mask(text).chars().count() - 3;
+    assert!(shown <= 8 && shown * 2 <= text.chars().count(), "{text}");
 });
