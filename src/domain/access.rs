@@ -113,6 +113,10 @@ impl Caller {
     pub fn anonymous(scopes: Scopes) -> Self {
         Self { name: Self::ANONYMOUS.to_owned(), scopes }
     }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.name == Self::ANONYMOUS
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use super::problem::Problem;
 use super::rate::{Rate, Sender};
 use super::router::AppState;
 use crate::config::ServerConfig;
-use crate::domain::access::{Caller, Scopes};
 
 /// What admits requests; one for the whole server.
 pub struct Admission {
@@ -62,8 +61,7 @@ pub(super) async fn limit_rate(
 }
 
 fn sender(context: &RequestContext) -> Sender {
-    let anonymous = Caller::anonymous(Scopes::NONE).name;
-    match context.caller.name == anonymous {
+    match context.caller.is_anonymous() {
         true => Sender::of(context.address),
         false => Sender::Token(context.caller.name.clone()),
     }
@@ -74,6 +72,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::domain::access::{Caller, Scopes};
 
     #[test]
     fn a_token_is_one_sender_wherever_it_is_used() {

@@ -19,7 +19,6 @@ use super::respond::{
     Outcome, batch_into_http, finish_errors, in_batch, into_http, is_refused, with_code,
 };
 use super::router::AppState;
-use crate::domain::access::Caller;
 use crate::error::Error;
 use crate::graphql::schema;
 use crate::observe::{RequestMarks, TraceSpan};
@@ -64,7 +63,7 @@ pub(super) async fn post(
 
 /// Refuses those who may do nothing at all; fields refuse those who may do something else.
 fn admit(context: &RequestContext) -> Result<(), Problem> {
-    if context.caller.scopes.is_empty() && context.caller.name == Caller::ANONYMOUS {
+    if context.caller.scopes.is_empty() && context.caller.is_anonymous() {
         return Err(Problem::unauthenticated());
     }
     Ok(())

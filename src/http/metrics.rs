@@ -62,14 +62,19 @@ pub(super) async fn get(
     Extension(recent): Extension<Arc<RecentCalls>>,
 ) -> Result<Response, Problem> {
     if !context.caller.scopes.has(AccessScope::Metrics) {
-        let message = "metrics need the scope METRICS";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message));
+        return Err(match context.caller.is_anonymous() {
+            true => Problem::unauthenticated(),
+            false => {
+                let message = "metrics need a token with the scope METRICS";
+                Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+            }
+        });
     }
     let mut registry = Registry::with_prefix(PREFIX);
     add_build(&mut registry, &state);
     add_pools(&mut registry, &state);
     let up = matches!(tokio::time::timeout(PATIENCE, state.services.db.ping()).await, Ok(Ok(())));
-    let help = "Whether the database answers";
+    let help = "Whether the database answers, and its tables can be read";
     registry.register("database_up", help, ConstGauge::new(i64::from(up)));
     if up && let Some(calls) = recent.read(&state).await {
         add_recent_calls(&mut registry, calls);

@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::json;
 
-use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
+use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
@@ -45,7 +45,12 @@ impl Collector {
 
     async fn app(&self, database: &TestDatabase) -> TestApp {
         let endpoint = Some(self.endpoint.clone());
-        TestApp::start_with(database, |config| config.observe.otlp_endpoint = endpoint).await
+        TestApp::start_with(database, |config| {
+            config.observe.otlp_endpoint = endpoint;
+            let tokens = format!("tracer:ALL:{TOKEN}");
+            config.access = settings(&["--tokens", &tokens, "--anonymous-scopes", "ALL"]);
+        })
+        .await
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -56,6 +61,9 @@ impl Collector {
         resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
     }
 }
+
+/// The token of every request here.
+const TOKEN: &str = "Token-Marker-0123456789";
 
 fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     let found: Vec<&Span> = spans.iter().filter(|span| span.name == name).collect();
@@ -85,7 +93,7 @@ async fn a_request_is_traced_down_to_its_statements(database: TestDatabase) {
     }"#;
     let body = json!({ "query": query, "variables": { "key": "Key-Marker" } });
     let sent = app.client().post(app.url("/graphql?key=Query-Marker"));
-    let sent = sent.header("Authorization", "Bearer Token-Marker").json(&body).send();
+    let sent = sent.bearer_auth(TOKEN).json(&body).send();
     let answer = sent.await.unwrap().text().await.unwrap();
     assert!(answer.contains("Prompt-Marker"), "{answer}");
     app.shutdown().await;

@@ -77,7 +77,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "nodes", of(LOOKUP, 0, Given("ids"))),
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
-    ("Viewer", "scopes", PLAIN),
+    ("Viewer", "scopes", items(About(6))),
     ("Mutation", "recordCalls", once(PAGE)),
     ("Mutation", "recordErrors", once(PAGE)),
     ("Mutation", "deleteErrorLogs", once(PAGE)),
