@@ -1,5 +1,6 @@
 # docker build -t callscope .
-# docker run -p 8000:8000 -v callscope:/data callscope
+# docker run -p 127.0.0.1:8000:8000 -v callscope:/data \
+#   -e CALLSCOPE_TOKENS="admin:ALL:$(openssl rand -hex 24 | tee token)" callscope
 
 FROM rust:1-slim-bookworm AS build
 WORKDIR /src

@@ -70,8 +70,8 @@ impl Server {
             request: None,
         };
         let services = app.services().clone();
-        let written = ingest::record(&services.db, &[call.clone(), call], &[error]);
-        runtime.block_on(written).expect("writes");
+        let (calls, errors) = ([call.clone(), call], [error]);
+        runtime.block_on(ingest::record(&services.db, &calls, &errors)).expect("writes");
         let schema = schema::build(&config.graphql, services.observer.clone());
         let limits = Limits::new(&config.graphql, &schema::sdl()).expect("limits");
         let caller = Arc::new(Caller::anonymous(Scopes::all()));

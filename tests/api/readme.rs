@@ -1,4 +1,5 @@
-//! The README's answers are the server's.
+//! What documents claim: the README's answers are the server's, and the tests that
+//! docs/SECURITY.md names are there.
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ const REAL: &str = "../shared/data/gemini_balance_real.sqlite";
 tests! {
     its_queries_have_its_answers.only(&[Kind::Sqlite]).needs("../shared/data/gemini_balance_real.sqlite"),
     its_table_names_every_setting.only(&[Kind::Sqlite]),
+    every_threat_has_its_test.only(&[Kind::Sqlite]),
 }
 
 async fn its_queries_have_its_answers(database: TestDatabase) {
@@ -61,4 +63,29 @@ fn readme() -> String {
 fn blocks<'a>(markdown: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("```{language}\n");
     markdown.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+async fn every_threat_has_its_test(_: TestDatabase) {
+    let text = std::fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.matches('|').count() == 4).collect();
+    let threats = text[text.find("## Threats").unwrap()..].lines();
+    let threats = threats.filter(|line| line.starts_with("| ") && rows.contains(line));
+    let mut tests = 0;
+    for row in threats.filter(|row| !row.starts_with("| threat ")) {
+        let named = row.rsplit('|').nth(1).unwrap();
+        assert!(named.contains('`') || named.contains("the run of all"), "no test: {row}");
+        for name in named.split('`').skip(1).step_by(2) {
+            // `module::test`, a file, or a test of the file before it.
+            if let Some((module, test)) = name.split_once("::") {
+                let file = root().join(format!("tests/api/{module}.rs"));
+                let source = std::fs::read_to_string(&file).unwrap();
+                assert!(source.contains(&format!("async fn {test}(")), "{name} is not there");
+                tests += 1;
+            } else if name.contains(['/', '.']) {
+                let path = name.split_whitespace().next().unwrap();
+                assert!(root().join(path).exists(), "{name} is not there");
+            }
+        }
+    }
+    assert!(tests > 60, "{tests}");
 }
