@@ -25,6 +25,7 @@ pub fn run(args: DoctorArgs, settings: &[Setting]) -> anyhow::Result<()> {
     let patient = Patient {
         database: &config.database,
         server: &config.server,
+        access: &config.access,
         settings,
         clock: &config.clock,
     };

@@ -1,6 +1,7 @@
 //! What `callscope doctor` checks: configuration, database, tables, rights, clocks, room. It changes
 //! nothing. Each check says what it found and, where that is no good, what to do.
 
+mod access;
 mod clock;
 mod database;
 mod room;
@@ -11,7 +12,7 @@ use std::fmt;
 
 use crate::clock::Clock;
 use crate::config::effective::Setting;
-use crate::config::{DatabaseConfig, ServerConfig};
+use crate::config::{AccessConfig, DatabaseConfig, ServerConfig};
 use crate::observe::redact::without_values;
 use crate::store::Database;
 
@@ -80,6 +81,7 @@ impl fmt::Display for Finding {
 pub struct Patient<'a> {
     pub database: &'a DatabaseConfig,
     pub server: &'a ServerConfig,
+    pub access: &'a AccessConfig,
     pub settings: &'a [Setting],
     pub clock: &'a Clock,
 }
@@ -106,6 +108,7 @@ async fn examine_database(db: &Database, patient: &Patient<'_>) -> Vec<Finding> 
     let tables = tables::check(db, patient.database).await;
     let readable = tables.iter().all(|finding| finding.level != Level::Bad);
     findings.extend(tables);
+    findings.extend(access::check(db, patient).await);
     findings.extend(clock::check(db, patient.clock, readable).await);
     findings.extend(room::check(db, patient.database).await);
     findings

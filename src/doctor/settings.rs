@@ -28,8 +28,8 @@ pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
         findings.push(Finding::doubtful(
             "address",
             format!("{} is reached from other machines", patient.server.listen),
-            "what travels is not encrypted: put a proxy with TLS in front (docs/OPERATIONS.md), and \
-             let only those in who may read calls",
+            "what travels is not encrypted, tokens too: put a proxy with TLS in front \
+             (docs/OPERATIONS.md)",
         ));
     }
     findings

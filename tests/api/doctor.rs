@@ -1,8 +1,10 @@
 //! `callscope doctor`: each check, provoked.
 
+use callscope::access::token;
 use callscope::clock::Clock;
 use callscope::config::{DatabaseConfig, Secret};
 use callscope::doctor::{Finding, Level, Patient, examine};
+use callscope::store::{self, Database};
 use chrono::TimeDelta;
 
 use crate::support::{CallRow, Kind, TestDatabase, settings};
@@ -21,11 +23,12 @@ tests! {
     too_many_connections_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
     a_database_out_of_reach_ends_the_visit.only(&[Kind::Sqlite, Kind::Postgres, Kind::MariaDb]),
     a_journal_that_lets_readers_wait_is_told.only(&[Kind::Sqlite]),
+    who_may_ask_is_told,
 }
 
 async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
-    let server = settings(&[]);
-    examine(&Patient { database, server: &server, settings: &[], clock }).await
+    let (server, access) = (settings(&[]), settings(&[]));
+    examine(&Patient { database, server: &server, access: &access, settings: &[], clock }).await
 }
 
 async fn visit(database: &DatabaseConfig) -> Vec<Finding> {
@@ -190,4 +193,30 @@ async fn a_journal_that_lets_readers_wait_is_told(database: TestDatabase) {
     let config = DatabaseConfig { read_only: true, ..database.config() };
     let told = ["`delete`", "PRAGMA journal_mode = WAL"];
     assert_found(&visit(&config).await, "journal", Level::Doubtful, &told);
+}
+
+async fn who_may_ask_is_told(database: TestDatabase) {
+    let told = async |listen: &str, access: &[&str]| {
+        let (server, access) = (settings(&["--listen", listen]), settings(access));
+        let (clock, database) = (Clock::System, database.config());
+        let (database, server, access, clock) = (&database, &server, &access, &clock);
+        worst(&examine(&Patient { database, server, access, settings: &[], clock }).await, "access")
+    };
+    let (local, public) = ("127.0.0.1:8000", "0.0.0.0:8000");
+    assert_eq!(told(local, &[]).await.0, Level::Good);
+    let (level, text) = told(public, &[]).await;
+    assert!(level == Level::Bad && text.contains("callscope token create"), "{text}");
+    let (level, text) = told(public, &["--anonymous-scopes", "READ"]).await;
+    assert!(level == Level::Doubtful && text.contains("may READ"), "{text}");
+    assert_eq!(told(public, &["--anonymous-scopes", ""]).await.0, Level::Good);
+    assert_eq!(told(public, &["--tokens", "a:READ:0123456789abcdef"]).await.0, Level::Good);
+    let (db, now) = (Database::open(&database.config()).await.unwrap(), Clock::System.now());
+    for (name, days) in [("long", 90), ("short", 3), ("over", -3)] {
+        let end = Some(now + TimeDelta::days(days));
+        let new = token::make(name, "READ".parse().unwrap(), now, end).unwrap();
+        store::token::insert(&db, &new.row).await.unwrap();
+    }
+    db.close().await.unwrap();
+    let (level, text) = told(public, &[]).await;
+    assert!(level == Level::Doubtful && text.contains("end: short"), "{text}");
 }
