@@ -167,7 +167,8 @@ fn the_doctor_tells_settings_and_their_origin() {
     let secret = "a secret of at least 16 characters";
     let file = secret_file(folder.path(), "id-key", secret);
     let environment = [("CALLSCOPE_ID_KEY_FILE", file.as_str()), ("CALLSCOPE_MAX_ALIASES", "7")];
-    let args = ["doctor", "--database-url", "sqlite://calls.db", "--listen", "0.0.0.0:1"];
+    let mut args = vec!["doctor", "--database-url", "sqlite://calls.db", "--listen", "0.0.0.0:1"];
+    args.extend(["--anonymous-scopes", "READ"]);
     let output = callscope(folder.path(), &args, &environment);
     let text = String::from_utf8(output.stdout).unwrap();
     for line in [
@@ -178,6 +179,7 @@ fn the_doctor_tells_settings_and_their_origin() {
         "    id-key = (secret), from CALLSCOPE_ID_KEY_FILE\n",
         "! secrets: --database-url is given as a flag\n",
         "! address: 0.0.0.0:1 is reached from other machines\n",
+        "! access: whoever reaches the server may READ\n",
         "✓ indexes: all are there\n",
     ] {
         assert!(text.contains(line), "no {line:?} in\n{text}");
