@@ -263,3 +263,13 @@ fn a_secret_that_is_refused_is_not_shown() {
         assert!(told.contains(args[0]) && !told.contains("hunter2"), "{told}");
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &["migrate", "--database-url", "sqlite://calls.db"]).0);
+    let url = "sqlite://calls.db?mode=ro";
+    let (started, _, told) =
+        run(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--database-url", url]);
+    assert!(!started && told.contains("readonly") && told.contains("--read-only"), "{told}");
+}

@@ -112,7 +112,11 @@ pub fn run(
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("callscope: {}", causes(&error));
+            let causes = causes(&error);
+            eprintln!("callscope: {causes}");
+            if causes.contains("readonly") || causes.contains("read-only transaction") {
+                eprintln!("callscope: to serve a database that cannot be written, say --read-only");
+            }
             ExitCode::FAILURE
         }
     }

@@ -10,7 +10,8 @@ pub mod usage;
 
 use async_graphql::MergedObject;
 
-/// What can be asked about the calls and error logs of a gateway.
+/// What can be asked about the calls and error logs of a gateway. All but `serverInfo` and `viewer`
+/// need a token with the scope READ, unless the server lets everybody read.
 #[derive(MergedObject, Default)]
 pub struct Query(
     usage::UsageQuery,

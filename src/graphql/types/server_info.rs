@@ -29,6 +29,8 @@ pub struct ServerLimits {
     default_page_size: i32,
     /// The largest body of a request, in bytes (`PAYLOAD_TOO_LARGE`).
     max_body_bytes: BigInt,
+    /// GraphQL requests in one HTTP request, as an array; 1 where batches are refused.
+    max_batch: i32,
     /// The longest document, in bytes (`DOCUMENT_TOO_LARGE`).
     max_document_bytes: i32,
     /// How many tokens a document may have (`TOO_MANY_TOKENS`).
@@ -73,6 +75,7 @@ impl ServerLimits {
             max_page_size: int(config.max_page_size),
             default_page_size: int(config.default_page_size.min(config.max_page_size)),
             max_body_bytes: BigInt(long(server.max_body_bytes)),
+            max_batch: int(server.http.max_batch),
             max_document_bytes: int(config.max_document_bytes),
             max_tokens: int(config.max_tokens),
             max_nesting: int(config.max_nesting),
