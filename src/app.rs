@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
 use crate::http::server::{self, ConnectionLimits};
+use crate::http::subscriptions::Subscriptions;
 use crate::ingest::recorder::Recorder;
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
@@ -96,10 +98,18 @@ impl App {
         let http = &self.config.server.http;
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
+        let (stop, stopping) = watch::channel(false);
         let state = AppState {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
+            subscriptions: Subscriptions::new(
+                &self.config.server,
+                self.config.database.database_connections,
+                self.services.observer.clone(),
+            )
+            .into(),
+            stopping,
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,
@@ -119,6 +129,11 @@ impl App {
             connections: http.max_connections as usize,
             client_timeout: Duration::from_secs(http.client_timeout_seconds),
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
+        };
+        let shutdown = async move {
+            shutdown.await;
+            // Subscriptions would never finish by themselves.
+            stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
         self.services.observer.flush().await;

@@ -29,6 +29,14 @@ pub enum Credentials<'a> {
     Session(&'a str),
 }
 
+/// By what somebody was known, to ask later whether that still holds. No secret.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    token_id: String,
+    /// Of a session.
+    ends_at: Option<DateTime<Utc>>,
+}
+
 /// A browser's session as its cookie holds it.
 pub struct Session {
     pub value: String,
@@ -122,21 +130,49 @@ impl TokenDirectory {
         }
     }
 
-    /// Who sent a request. A token that does not hold is an error; a session that ended is none.
+    /// Who sent a request, and by what they are known where they are. A token that does not hold is an
+    /// error; a session that ended is none.
     pub async fn caller(
         &self,
         db: &Database,
         credentials: Credentials<'_>,
         now: DateTime<Utc>,
+    ) -> Result<(Arc<Caller>, Option<Proof>)> {
+        self.read_if_older(db, FRESH, now).await;
+        let (known, ends_at) = match credentials {
+            Credentials::None => (None, None),
+            Credentials::Token(token) => (Some(self.token(db, token, now).await?), None),
+            Credentials::Session(value) => self.of_session(value, now).unzip(),
+        };
+        Ok(match known {
+            Some(known) => (known.caller, Some(Proof { token_id: known.id, ends_at })),
+            None => (self.anonymous(), None),
+        })
+    }
+
+    /// The same for whoever was known by `proof`, or was not, when a request began that still goes on.
+    /// An error where that does not hold any more.
+    pub async fn caller_still(
+        &self,
+        db: &Database,
+        proof: Option<&Proof>,
+        now: DateTime<Utc>,
     ) -> Result<Arc<Caller>> {
         self.read_if_older(db, FRESH, now).await;
-        let known = match credentials {
-            Credentials::None => None,
-            Credentials::Token(token) => Some(self.token(db, token, now).await?),
-            Credentials::Session(value) => self.of_session(value, now).map(|(known, _)| known),
+        let Some(proof) = proof else {
+            let anonymous = self.anonymous();
+            return match anonymous.scopes.is_empty() {
+                true => Err(Error::Unauthenticated),
+                false => Ok(anonymous),
+            };
         };
-        let anonymous = || Arc::new(Caller::anonymous(self.anonymous_scopes()));
-        Ok(known.map_or_else(anonymous, |known| known.caller))
+        let known = self.find(now, |known| known.id == proof.token_id);
+        let holds = proof.ends_at.is_none_or(|end| end > now);
+        known.filter(|_| holds).map(|known| known.caller).ok_or(Error::Unauthenticated)
+    }
+
+    fn anonymous(&self) -> Arc<Caller> {
+        Arc::new(Caller::anonymous(self.anonymous_scopes()))
     }
 
     /// Begins a session with a token.

@@ -5,4 +5,4 @@ pub mod directory;
 pub mod session;
 pub mod token;
 
-pub use directory::{Credentials, TokenDirectory};
+pub use directory::{Credentials, Proof, TokenDirectory};

@@ -59,6 +59,27 @@ pub struct ServerConfig {
     )]
     pub max_requests_per_minute: u32,
 
+    /// How many subscriptions a token, or an address without one, may have at the same time; more are
+    /// refused with 429
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_SUBSCRIPTIONS",
+        value_name = "N",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000)
+    )]
+    pub max_subscriptions: u32,
+
+    /// How many subscriptions there may be of all together; more are refused with 503
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_SUBSCRIPTIONS_IN_ALL",
+        value_name = "N",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000)
+    )]
+    pub max_subscriptions_in_all: u32,
+
     /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,

@@ -18,5 +18,6 @@ pub mod rows;
 pub mod scalar;
 pub mod schema;
 pub mod scope;
+pub mod subscription;
 pub mod trace;
 pub mod types;

@@ -41,5 +41,5 @@ impl Extension for FieldSpans {
 
 fn asks_database(info: &ResolveInfo<'_>) -> bool {
     let returned = info.return_type.trim_end_matches('!');
-    info.parent_type == "Query" || returned.ends_with("Connection")
+    matches!(info.parent_type, "Query" | "Subscription") || returned.ends_with("Connection")
 }

@@ -60,7 +60,8 @@ pub(super) async fn limit_rate(
     next.run(request).await
 }
 
-fn sender(context: &RequestContext) -> Sender {
+/// Whose share a request takes.
+pub(super) fn sender(context: &RequestContext) -> Sender {
     match context.caller.is_anonymous() {
         true => Sender::of(context.address),
         false => Sender::Token(context.caller.name.clone()),
@@ -82,6 +83,7 @@ mod tests {
                 id: "1".into(),
                 address: address.parse().unwrap(),
                 caller: Arc::new(caller),
+                proof: None,
             })
         };
         assert_eq!(sent("ci", "10.0.0.1"), sent("ci", "10.0.0.2"));

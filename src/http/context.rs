@@ -14,7 +14,7 @@ use super::address::client_address;
 use super::problem::Problem;
 use super::router::AppState;
 use super::session::session_cookie;
-use crate::access::Credentials;
+use crate::access::{Credentials, Proof};
 use crate::domain::access::Caller;
 use crate::observe::RequestMarks;
 
@@ -26,6 +26,8 @@ pub(super) struct RequestContext {
     /// The other end of the connection.
     pub address: IpAddr,
     pub caller: Arc<Caller>,
+    /// By what the caller is known, to ask again whether that holds.
+    pub proof: Option<Proof>,
 }
 
 /// Finds out who sends a request and keeps it beside it.
@@ -42,8 +44,8 @@ pub(super) async fn attach(
         (None, Some(session)) => Credentials::Session(session),
         (None, None) => Credentials::None,
     };
-    let caller = match state.tokens.caller(db, credentials, now).await {
-        Ok(caller) => caller,
+    let (caller, proof) = match state.tokens.caller(db, credentials, now).await {
+        Ok(found) => found,
         Err(_) => return Problem::unauthenticated().into_response(),
     };
     let mut id = Arc::default();
@@ -53,7 +55,7 @@ pub(super) async fn attach(
     }
     let trusts_proxy = state.services.server.trust_forwarded_for;
     let address = client_address(request.headers(), peer.ip(), trusts_proxy);
-    request.extensions_mut().insert(RequestContext { id, address, caller });
+    request.extensions_mut().insert(RequestContext { id, address, caller, proof });
     next.run(request).await
 }
 

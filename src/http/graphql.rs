@@ -1,6 +1,7 @@
 //! GraphQL over HTTP: POST, and GET for queries alone. A request is read, parsed, checked, executed
 //! and answered; each of these has a file of its own.
 
+use async_graphql::parser::types::OperationType;
 use async_graphql::{Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
@@ -16,7 +17,7 @@ use super::operation;
 use super::problem::Problem;
 use super::read::{self, Asked, Body};
 use super::respond::{
-    Outcome, batch_into_http, finish_errors, in_batch, into_http, is_refused, with_code,
+    Outcome, batch_into_http, failed, finish_errors, in_batch, into_http, is_refused, with_code,
 };
 use super::router::AppState;
 use crate::error::Error;
@@ -36,9 +37,8 @@ pub(super) async fn get(
     let asked = read::from_url(request.uri())?;
     let _room = state.admission.enter()?;
     let mut prepared = state.documents.prepare(asked, media_type)?;
-    if !operation::is_query(&state.limits, &mut prepared.request) {
-        let message = "only queries can be sent by GET; send this operation by POST";
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message));
+    if operation::kind(&state.limits, &mut prepared.request) != OperationType::Query {
+        return Err(Problem::only_by_post());
     }
     Ok(answer(&state, &context, prepared, media_type).await)
 }
@@ -62,7 +62,7 @@ pub(super) async fn post(
 }
 
 /// Refuses those who may do nothing at all; fields refuse those who may do something else.
-fn admit(context: &RequestContext) -> Result<(), Problem> {
+pub(super) fn admit(context: &RequestContext) -> Result<(), Problem> {
     if context.caller.scopes.is_empty() && context.caller.is_anonymous() {
         return Err(Problem::unauthenticated());
     }
@@ -126,17 +126,17 @@ async fn answer_batch(
 }
 
 /// What came of a request.
-struct Ran {
-    response: Response,
+pub(super) struct Ran {
+    pub response: Response,
     /// The status where the media type wants one for a response that has no data.
     without_data: StatusCode,
-    outcome: Outcome,
+    pub outcome: Outcome,
     /// Whether it may show a secret.
     secretive: bool,
 }
 
 /// Runs one request, be it alone or one of a batch.
-async fn run(
+pub(super) async fn run(
     state: &AppState,
     context: &RequestContext,
     Prepared { mut request, keep }: Prepared,
@@ -150,6 +150,10 @@ async fn run(
     let secretive = request.query.contains("secret");
     let mut response = match operation::prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
+        Ok(()) if outcome.kind == "subscription" => {
+            let message = "subscriptions are streamed; send this one to /graphql/stream";
+            Response::from_errors(vec![with_code(ServerError::new(message, None), "BAD_REQUEST")])
+        }
         Ok(()) => {
             if let Some((marks, name)) = RequestMarks::current().zip(outcome.operation.as_ref()) {
                 marks.set_operation(name);
@@ -170,8 +174,7 @@ async fn run(
                 }
                 Err(_) => {
                     without_data = StatusCode::GATEWAY_TIMEOUT;
-                    let timeout = ServerError::new(Error::Timeout.to_string(), None);
-                    Response::from_errors(vec![with_code(timeout, Error::Timeout.code())])
+                    failed(&Error::Timeout)
                 }
             }
         }

@@ -49,6 +49,20 @@ pub(super) fn accepted(headers: &HeaderMap) -> Option<MediaType> {
     if named { best.map(|(_, _, kind)| kind) } else { Some(MediaType::Json) }
 }
 
+/// Whether the client takes server-sent events; also where it does not say.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    let mut ranges = headers.get_all(ACCEPT).iter().peekable();
+    let taken = |range: &str| {
+        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let fits = matches!(parts.next().as_deref(), Some("text/event-stream" | "text/*" | "*/*"));
+        let quality = parts.find_map(|part| part.strip_prefix("q=").map(str::to_owned));
+        fits && quality
+            .is_none_or(|quality| quality.parse().is_ok_and(|quality: f32| quality > 0.0))
+    };
+    ranges.peek().is_none()
+        || ranges.any(|accept| accept.to_str().unwrap_or_default().split(',').any(taken))
+}
+
 /// Whether a body is JSON in UTF-8.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
@@ -84,6 +98,20 @@ mod tests {
         );
         assert_eq!(choice("text/html"), None);
         assert_eq!(choice("application/json;q=0"), None);
+    }
+
+    #[test]
+    fn events_are_sent_to_those_who_take_them() {
+        let taken = |accept: &str| {
+            accepts_events(&HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]))
+        };
+        assert!(accepts_events(&HeaderMap::new()));
+        for accept in ["text/event-stream", "application/json, Text/Event-Stream;q=0.1", "*/*"] {
+            assert!(taken(accept), "{accept}");
+        }
+        for accept in ["application/json", "text/html", "text/event-stream;q=0"] {
+            assert!(!taken(accept), "{accept}");
+        }
     }
 
     #[test]

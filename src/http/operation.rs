@@ -31,13 +31,11 @@ impl Operation {
     }
 }
 
-/// Whether a query would run, rather than a mutation or subscription. What cannot be parsed is
-/// refused as such later.
-pub(super) fn is_query(limits: &Limits, request: &mut Request) -> bool {
+/// What would run. What cannot be parsed counts as a query, and is refused as such later.
+pub(super) fn kind(limits: &Limits, request: &mut Request) -> OperationType {
     let wanted = request.operation_name.clone();
-    parse(limits, request).map_or(true, |document| {
-        Operation::of(document, wanted.as_deref()).kind == OperationType::Query
-    })
+    parse(limits, request)
+        .map_or(OperationType::Query, |document| Operation::of(document, wanted.as_deref()).kind)
 }
 
 /// Parses the document, tells what would run, and refuses what exceeds a limit.

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::StreamExt;
 
+use super::following::StreamEnd;
 use super::respond::Outcome;
 use crate::observe::{Observer, RequestMarks, milliseconds};
 
@@ -59,7 +62,12 @@ pub(super) async fn record(
     if response.status().is_server_error() {
         span.fail(response.status().as_str());
     }
-    line.finish(&response);
+    let end = response.extensions_mut().remove::<Arc<StreamEnd>>();
+    if let Some(end) = end {
+        response = line.finish_with_stream(response, end);
+    } else {
+        line.finish(&response);
+    }
     if let Ok(id) = HeaderValue::from_str(&marks.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -82,6 +90,8 @@ struct Line {
     path: Option<MatchedPath>,
     began: Instant,
     finished: bool,
+    /// Of a stream that began after so long.
+    stream: Option<(Arc<StreamEnd>, Duration)>,
 }
 
 impl Line {
@@ -94,6 +104,7 @@ impl Line {
             path: request.extensions().get::<MatchedPath>().cloned(),
             began: Instant::now(),
             finished: false,
+            stream: None,
         }
     }
 
@@ -106,15 +117,36 @@ impl Line {
         self.finished = true;
         let unknown = Outcome::default();
         let outcome = response.extensions().get::<Outcome>().unwrap_or(&unknown);
-        self.tell(Some(response.status().as_u16()), outcome);
+        let (status, took) = (Some(response.status().as_u16()), self.began.elapsed());
+        self.count(status, took);
+        self.tell(status, outcome, took);
     }
 
-    fn tell(&self, status: Option<u16>, outcome: &Outcome) {
+    /// Tells of a stream when it has ended. For the metrics it was answered when it began: they tell
+    /// how long clients wait.
+    fn finish_with_stream(mut self, response: Response, end: Arc<StreamEnd>) -> Response {
         let took = self.began.elapsed();
-        let metrics = &self.observer.metrics;
-        metrics.request_ended(self.path(), self.method, status.unwrap_or(0), took);
-        if self.path() == "/graphql" {
-            metrics.operation(self.marks.operation(), outcome.kind, &outcome.codes, took);
+        self.count(Some(response.status().as_u16()), took);
+        self.stream = Some((end, took));
+        let (head, body) = response.into_parts();
+        let body = body.into_data_stream().inspect(move |_| {
+            // Whatever drops the stream drops its line, which is told then.
+            let _ = &self;
+        });
+        Response::from_parts(head, Body::from_stream(body))
+    }
+
+    fn count(&self, status: Option<u16>, took: Duration) {
+        let status = status.unwrap_or(0);
+        self.observer.metrics.request_ended(self.path(), self.method, status, took);
+    }
+
+    /// `answered` is how long the client waited.
+    fn tell(&self, status: Option<u16>, outcome: &Outcome, answered: Duration) {
+        let took = self.began.elapsed();
+        if matches!(self.path(), "/graphql" | "/graphql/stream") {
+            let (operation, codes) = (self.marks.operation(), &outcome.codes);
+            self.observer.metrics.operation(operation, outcome.kind, codes, answered);
         }
         let kind = Some(outcome.kind).filter(|kind| !kind.is_empty());
         let codes = Some(outcome.codes.join(",")).filter(|codes| !codes.is_empty());
@@ -146,8 +178,13 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if !self.finished {
-            self.tell(None, &Outcome::default());
+        if let Some((end, answered)) = self.stream.take() {
+            self.finished = end.is_completed();
+            self.tell(Some(200), &end.outcome(), answered);
+        } else if !self.finished {
+            let took = self.began.elapsed();
+            self.count(None, took);
+            self.tell(None, &Outcome::default(), took);
         }
     }
 }

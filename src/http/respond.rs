@@ -177,6 +177,11 @@ pub(super) fn with_code(mut error: ServerError, code: &str) -> ServerError {
     error
 }
 
+/// The response where the request itself came to nothing.
+pub(super) fn failed(error: &Error) -> Response {
+    Response::from_errors(vec![with_code(ServerError::new(error.to_string(), None), error.code())])
+}
+
 fn path_text(path: &[PathSegment]) -> String {
     let segment = |segment: &PathSegment| match segment {
         PathSegment::Field(name) => name.clone(),

@@ -8,6 +8,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
 use axum::routing::get;
 use axum::{Extension, Router};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
@@ -16,7 +17,8 @@ use super::documents::Documents;
 use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
-use super::{compress, cors, graphql, health, metrics, page, problem, session};
+use super::subscriptions::Subscriptions;
+use super::{compress, cors, graphql, health, metrics, page, problem, session, stream};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
@@ -29,6 +31,9 @@ pub struct AppState {
     pub schema: CallscopeSchema,
     pub limits: Limits,
     pub admission: Arc<Admission>,
+    pub subscriptions: Arc<Subscriptions>,
+    /// Becomes true once the server stops.
+    pub stopping: watch::Receiver<bool>,
     pub services: Services,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
@@ -59,6 +64,7 @@ pub fn router(state: AppState) -> Router {
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
     let mut routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
+        .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",

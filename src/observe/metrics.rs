@@ -79,6 +79,8 @@ pub struct Metrics {
     sql_rows: Family<StatementLabels, Counter>,
     sql_in_flight: Gauge,
     batch_sizes: Histograms<LoaderLabels>,
+    subscriptions: Gauge,
+    subscription_events: Counter,
 }
 
 impl Default for Metrics {
@@ -96,6 +98,8 @@ impl Default for Metrics {
             sql_rows: Family::default(),
             sql_in_flight: Gauge::default(),
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
+            subscriptions: Gauge::default(),
+            subscription_events: Counter::default(),
         };
         metrics.register();
         metrics
@@ -134,6 +138,9 @@ impl Metrics {
         registry.register("sql_rows", "Rows that statements returned", self.sql_rows.clone());
         let help = "Things that were loaded together by one batch of a request";
         registry.register("loader_batch_size", help, self.batch_sizes.clone());
+        registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
+        let help = "Events that were sent to subscriptions";
+        registry.register("subscription_events", help, self.subscription_events.clone());
     }
 
     pub fn request_began(&self) {
@@ -206,6 +213,18 @@ impl Metrics {
     /// So many things were loaded together.
     pub fn batch(&self, loader: &'static str, size: usize) {
         self.batch_sizes.get_or_create(&LoaderLabels { loader }).observe(size as f64);
+    }
+
+    pub fn subscription_began(&self) {
+        self.subscriptions.inc();
+    }
+
+    pub fn subscription_ended(&self) {
+        self.subscriptions.dec();
+    }
+
+    pub fn subscription_event(&self) {
+        self.subscription_events.inc();
     }
 
     /// All of it as OpenMetrics text, and `more` that is known at this moment alone.

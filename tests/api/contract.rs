@@ -19,8 +19,8 @@ tests! {
     everything_has_a_description.only(&[Kind::Sqlite]),
 }
 
-/// What of the contract the schema does not have yet.
-const NOT_YET: [&str; 1] = ["Subscription"];
+/// Fields of the contract that the schema does not have yet.
+const NOT_YET: [&str; 2] = ["Subscription.callRecorded", "Subscription.errorRecorded"];
 
 fn read(file: &str) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -54,9 +54,6 @@ impl Promises {
     }
 
     fn add_type(&mut self, name: &str, kind: TypeKind) {
-        if NOT_YET.contains(&name) {
-            return;
-        }
         let (word, implements, fields) = match kind {
             TypeKind::Scalar => ("scalar", vec![], vec![]),
             TypeKind::Object(object) => ("type", object.implements, object.fields),
@@ -86,6 +83,9 @@ impl Promises {
 
     fn add_field(&mut self, of: &str, field: FieldDefinition) {
         let path = format!("{of}.{}", field.name.node);
+        if NOT_YET.contains(&path.as_str()) {
+            return;
+        }
         self.all.insert(format!("{path}: {}", field.ty.node));
         for argument in field.arguments {
             self.add_input(&format!("{path}({})", argument.node.name.node), &argument.node);

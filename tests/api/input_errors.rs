@@ -133,7 +133,6 @@ async fn unknown_names_are_invalid(database: TestDatabase) {
         "query($a: Int) { usageStats { asOf } }",
         "{ usageStats(asOf: $a) { asOf } }",
         "mutation { nothing }",
-        "subscription { nothing }",
     ] {
         let response = app.graphql(query).await;
         let code = &extensions(&response)["code"];

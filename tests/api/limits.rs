@@ -608,13 +608,13 @@ async fn every_limit_is_told(database: TestDatabase) {
     let app = app_with_defaults(&database).await;
     let limits = "{ serverInfo { limits { maxPageSize defaultPageSize maxBodyBytes maxDocumentBytes
         maxTokens maxNesting maxExpandedSelections maxDirectives maxRootFields maxDepth maxComplexity
-        maxAliases timeout maxConcurrentRequests maxRequestsPerMinute maxRecordBatch maxBatch introspection } } }";
+        maxAliases timeout maxConcurrentRequests maxRequestsPerMinute maxSubscriptions maxRecordBatch maxBatch introspection } } }";
     let told = json!({
         "maxPageSize": 1000, "defaultPageSize": 50, "maxBodyBytes": 1_048_576,
         "maxDocumentBytes": 65_536, "maxTokens": 10_000, "maxNesting": 50,
         "maxExpandedSelections": 5000, "maxDirectives": 50, "maxRootFields": 50, "maxDepth": 16,
         "maxComplexity": 200_000, "maxAliases": 50, "timeout": "PT30S", "maxConcurrentRequests": 256,
-        "maxRequestsPerMinute": null, "maxRecordBatch": 1000, "maxBatch": 1, "introspection": true,
+        "maxRequestsPerMinute": null, "maxSubscriptions": 100, "maxRecordBatch": 1000, "maxBatch": 1, "introspection": true,
     });
     assert_eq!(app.data(limits).await["serverInfo"]["limits"], told);
     let app = TestApp::start_with(&database, |config| {

@@ -44,6 +44,7 @@ mod record;
 mod request_log;
 mod responses;
 mod rows;
+mod subscriptions;
 mod support;
 mod traces;
 mod usage;
@@ -83,6 +84,7 @@ fn main() {
         request_log::tests(),
         responses::tests(),
         rows::tests(),
+        subscriptions::tests(),
         traces::tests(),
         usage::tests(),
     ]);

@@ -22,7 +22,7 @@ tests! {
     a_manifest_that_does_not_fit_is_refused.only(&[Kind::Sqlite]),
 }
 
-fn hash(text: &str) -> String {
+pub fn hash(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

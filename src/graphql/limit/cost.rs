@@ -78,6 +78,8 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
     ("Viewer", "scopes", items(About(6))),
+    // For each event.
+    ("Subscription", "usageStats", PLAIN),
     ("Mutation", "recordCalls", once(PAGE)),
     ("Mutation", "recordErrors", once(PAGE)),
     ("Mutation", "deleteErrorLogs", once(PAGE)),

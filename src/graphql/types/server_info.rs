@@ -60,6 +60,9 @@ pub struct ServerLimits {
     /// How many requests a token, or an address without one, may send in a minute (`RATE_LIMITED`);
     /// null where there is no limit.
     max_requests_per_minute: Option<i32>,
+    /// How many subscriptions a token, or an address without one, may have at the same time
+    /// (`TOO_MANY_SUBSCRIPTIONS`).
+    max_subscriptions: i32,
     /// How many calls or errors one mutation may record.
     max_record_batch: i32,
     /// Whether the schema can be asked for (`INTROSPECTION_DISABLED`).
@@ -88,6 +91,7 @@ impl ServerLimits {
             timeout: Duration(chrono::TimeDelta::seconds(long(config.timeout_seconds))),
             max_concurrent_requests: int(server.max_concurrent_requests),
             max_requests_per_minute: (per_minute > 0).then(|| int(per_minute)),
+            max_subscriptions: int(server.max_subscriptions),
             max_record_batch: int(config.max_record_batch),
             introspection: config.introspection,
         }

@@ -1,0 +1,561 @@
+//! What is followed over server-sent events.
+
+use std::time::{Duration, Instant};
+
+use callscope::access::token;
+use callscope::store::token as store;
+use chrono::TimeDelta;
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use super::http::{assert_refused, usage};
+use super::input_errors::{lock, unlock};
+use super::persisted::hash;
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, logs, settings};
+use crate::tests;
+
+tests! {
+    each_event_counts_anew,
+    windows_of_one_event_are_one_statement,
+    a_key_can_be_followed.only(&[Kind::Sqlite]),
+    a_stream_is_neither_stored_nor_compressed.only(&[Kind::Sqlite]),
+    the_time_between_events_is_bounded.only(&[Kind::Sqlite]),
+    the_scope_is_needed.only(&[Kind::Sqlite]),
+    a_revoked_token_ends_its_streams,
+    an_expired_session_ends_its_streams.only(&[Kind::Sqlite]),
+    the_first_token_ends_the_streams_of_those_without.only(&[Kind::Sqlite]),
+    a_database_may_go_and_come_back,
+    an_event_may_time_out.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_token_may_have_so_many.only(&[Kind::Sqlite]),
+    all_together_may_be_so_many.only(&[Kind::Sqlite]),
+    a_stream_takes_no_room_of_requests.only(&[Kind::Sqlite]),
+    a_client_that_goes_away_is_told,
+    shutdown_ends_streams,
+    other_operations_are_answered_once.only(&[Kind::Sqlite]),
+    what_cannot_begin_is_told_by_an_event.only(&[Kind::Sqlite]),
+    a_bad_request_is_refused.only(&[Kind::Sqlite]),
+    persisted_documents_can_be_followed.only(&[Kind::Sqlite]),
+    streams_are_counted_and_logged.only(&[Kind::Sqlite]),
+    only_the_stream_takes_subscriptions.only(&[Kind::Sqlite]),
+}
+
+const FAST: &str =
+    "subscription Fast { usageStats(every: \"PT0.5S\") { asOf lastHour { total } } }";
+const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
+const READER: &str = "reader-0123456789abcdef";
+const OTHER: &str = "other-0123456789abcdef";
+
+/// The events of a response, as they come.
+struct Events {
+    response: Response,
+    text: String,
+}
+
+impl Events {
+    /// Of a request that must be taken.
+    async fn of(request: RequestBuilder) -> Self {
+        let response = request.header("Accept", "text/event-stream").send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self { response, text: String::new() }
+    }
+
+    async fn follow(app: &TestApp, query: &str) -> Self {
+        Self::of(post(app, query)).await
+    }
+
+    /// The name and the data of the next one; nothing at the end of the stream.
+    async fn any(&mut self) -> Option<(String, String)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let found = event.lines().find_map(|line| line.strip_prefix(name));
+                    found.map(|value| value.strip_prefix(' ').unwrap_or(value).to_owned())
+                };
+                if let Some(name) = field("event:") {
+                    return Some((name, field("data:").expect("a line of data")));
+                }
+                continue;
+            }
+            let part = self.response.chunk().await.unwrap()?;
+            self.text += std::str::from_utf8(&part).unwrap();
+        }
+    }
+
+    /// The next result.
+    async fn next(&mut self) -> Value {
+        let (name, data) = self.any().await.expect("an event");
+        assert_eq!(name, "next", "{data}");
+        serde_json::from_str(&data).unwrap()
+    }
+
+    /// There is nothing left but the end.
+    async fn assert_complete(mut self) {
+        assert_eq!(self.any().await, Some(("complete".into(), String::new())));
+        assert_eq!(self.any().await, None);
+    }
+}
+
+fn post(app: &TestApp, query: &str) -> RequestBuilder {
+    app.client().post(app.url("/graphql/stream")).json(&json!({ "query": query }))
+}
+
+fn get(app: &TestApp, query: &str) -> RequestBuilder {
+    app.client().get(app.url("/graphql/stream")).query(&[("query", query)])
+}
+
+fn total(event: &Value) -> &Value {
+    &event["data"]["usageStats"]["lastHour"]["total"]
+}
+
+fn code(event: &Value) -> &str {
+    event["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
+}
+
+async fn guarded(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| {
+        let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
+        config.access = settings(&["--tokens", &tokens]);
+    })
+    .await
+}
+
+async fn each_event_counts_anew(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    let began = Instant::now();
+    let mut events = Events::follow(&app, FAST).await;
+    let event = events.next().await;
+    assert!(began.elapsed() < Duration::from_millis(450), "the first comes at once");
+    let expected = json!({ "asOf": "2026-03-01T12:00:00Z", "lastHour": { "total": 1 } });
+    assert_eq!(event, json!({ "data": { "usageStats": expected } }));
+    database.insert(&vec![CallRow::at("2026-03-01T11:59:59Z"); 3]).await;
+    assert_eq!(total(&events.next().await), 4);
+    // A window moves with its moment.
+    app.clock.advance(TimeDelta::minutes(45));
+    let event = events.next().await;
+    assert_eq!(event["data"]["usageStats"]["asOf"], "2026-03-01T12:45:00Z");
+    assert_eq!(total(&event), 3);
+    assert!(began.elapsed() >= Duration::from_millis(990), "no sooner than was asked for");
+}
+
+async fn windows_of_one_event_are_one_statement(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "subscription { usageStats(every: \"PT0.5S\", timeZone: \"Asia/Shanghai\") {
+        lastMinute { total } lastHour { failure } last8Hours { success } last24Hours { total }
+        currentMonth { total } last(duration: \"PT5M\") { total } } }";
+    let mut events = Events::follow(&app, query).await;
+    for _ in 0..3 {
+        events.next().await;
+        let before = app.sent();
+        assert!(events.next().await.get("errors").is_none());
+        assert_eq!(app.sent() - before, 1);
+    }
+}
+
+async fn a_key_can_be_followed(database: TestDatabase) {
+    let at = CallRow::at("2026-03-01T11:30:00Z");
+    database.insert(&[at.clone().key("the-first-key"), at.clone().key("the-other-key"), at]).await;
+    let app = TestApp::start(&database).await;
+    let id = app.data("{ apiKey(key: \"the-other-key\") { id } }").await["apiKey"]["id"].clone();
+    for key in ["the-first-key", id.as_str().unwrap()] {
+        let query =
+            format!("subscription {{ usageStats(key: \"{key}\") {{ lastHour {{ total }} }} }}");
+        assert_eq!(total(&Events::follow(&app, &query).await.next().await), 1);
+    }
+}
+
+async fn a_stream_is_neither_stored_nor_compressed(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for request in [post(&app, SLOW), get(&app, SLOW).header("X-Callscope-Client", "tests")] {
+        let mut events = Events::of(request.header("Accept-Encoding", "gzip, br")).await;
+        assert!(events.next().await["data"]["usageStats"].is_object());
+        let header =
+            |name: &str| events.response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("Content-Type"), Some("text/event-stream; charset=utf-8"));
+        assert_eq!(header("Cache-Control"), Some("no-store"));
+        assert_eq!(header("X-Accel-Buffering"), Some("no"));
+        assert_eq!(header("Content-Encoding"), None);
+    }
+}
+
+async fn the_time_between_events_is_bounded(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for every in ["PT0.499S", "PT1H0.000001S", "P30D", "often"] {
+        let query = format!("subscription {{ usageStats(every: \"{every}\") {{ asOf }} }}");
+        let mut events = Events::follow(&app, &query).await;
+        let event = events.next().await;
+        let extensions = json!({ "code": "BAD_USER_INPUT", "argument": "every" });
+        assert_eq!(event["errors"][0]["extensions"], extensions, "{event}");
+        events.assert_complete().await;
+    }
+    for every in ["\"PT0.5S\"", "\"PT1H\"", "null"] {
+        let query = format!("subscription {{ usageStats(every: {every}) {{ asOf }} }}");
+        assert_eq!(Events::follow(&app, &query).await.next().await, usage());
+    }
+}
+
+async fn the_scope_is_needed(database: TestDatabase) {
+    let app = guarded(&database).await;
+    assert_refused(post(&app, FAST), 401, "UNAUTHENTICATED").await;
+    assert_refused(post(&app, FAST).bearer_auth("wrong"), 401, "UNAUTHENTICATED").await;
+    let mut events = Events::of(post(&app, FAST).bearer_auth(OTHER)).await;
+    assert_eq!(code(&events.next().await), "FORBIDDEN");
+    events.assert_complete().await;
+    let mut events = Events::of(get(&app, FAST).bearer_auth(READER)).await;
+    assert_eq!(total(&events.next().await), 0);
+}
+
+async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let now = app.clock.now();
+    let new = token::make("short", "READ".parse().unwrap(), now, None).unwrap();
+    store::insert(app.db(), &new.row).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(1));
+    let follow = |query: &str| Events::of(post(&app, query).bearer_auth(new.token.expose()));
+    let (mut fast, mut slow) = (follow(FAST).await, follow(SLOW).await);
+    let mut lasting = Events::of(post(&app, FAST).bearer_auth(READER)).await;
+    for events in [&mut fast, &mut slow, &mut lasting] {
+        assert!(events.next().await["data"]["usageStats"].is_object());
+    }
+    assert!(store::revoke(app.db(), "short", now).await.unwrap());
+    app.clock.advance(TimeDelta::seconds(5));
+    let began = Instant::now();
+    for mut events in [fast, slow] {
+        let event = loop {
+            let event = events.next().await;
+            if event.get("errors").is_some() {
+                break event;
+            }
+        };
+        assert_eq!(code(&event), "UNAUTHENTICATED");
+        assert!(event.get("data").is_none(), "{event}");
+        events.assert_complete().await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(lasting.next().await["data"]["usageStats"].is_object());
+}
+
+async fn an_expired_session_ends_its_streams(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let login = app.client().post(app.url("/session")).json(&json!({ "token": READER }));
+    let login = login.send().await.unwrap();
+    let cookie = login.headers()["Set-Cookie"].to_str().unwrap().split(';').next().unwrap();
+    let mut events = Events::of(post(&app, SLOW).header("Cookie", cookie)).await;
+    assert_eq!(events.next().await, usage());
+    app.clock.advance(TimeDelta::hours(12));
+    assert_eq!(code(&events.next().await), "UNAUTHENTICATED");
+    events.assert_complete().await;
+}
+
+async fn the_first_token_ends_the_streams_of_those_without(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut events = Events::follow(&app, SLOW).await;
+    assert_eq!(events.next().await, usage());
+    let new = token::make("first", "READ".parse().unwrap(), app.clock.now(), None).unwrap();
+    store::insert(app.db(), &new.row).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(5));
+    assert_eq!(code(&events.next().await), "UNAUTHENTICATED");
+    events.assert_complete().await;
+}
+
+async fn a_database_may_go_and_come_back(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    let mut events = Events::follow(&app, FAST).await;
+    assert_eq!(total(&events.next().await), 1);
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    for _ in 0..2 {
+        let event = events.next().await;
+        assert_eq!(code(&event), "DATABASE_UNAVAILABLE", "{event}");
+        assert_eq!(event["data"], Value::Null);
+    }
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    let event = events.next().await;
+    assert_eq!((total(&event), event.get("errors")), (&json!(1), None));
+}
+
+async fn an_event_may_time_out(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    let mut events = Events::follow(&app, FAST).await;
+    assert_eq!(total(&events.next().await), 0);
+    lock(&database, "t_request_log").await;
+    assert_eq!(code(&events.next().await), "TIMEOUT");
+    unlock(&database).await;
+    assert_eq!(total(&events.next().await), 0);
+}
+
+/// The place of a stream that ended is free as soon as the server knows.
+async fn follow_soon(request: RequestBuilder) -> Events {
+    loop {
+        let tried = request.try_clone().unwrap().send().await.unwrap();
+        if tried.status() == 200 {
+            return Events { response: tried, text: String::new() };
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_token_may_have_so_many(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        let tokens = format!("reader:READ:{READER} other:READ:{OTHER}");
+        config.access = settings(&["--tokens", &tokens, "--anonymous-scopes", "READ"]);
+        config.server.max_subscriptions = 2;
+        config.server.trust_forwarded_for = true;
+    })
+    .await;
+    let ways = |request: fn(&TestApp) -> RequestBuilder| {
+        let sent = request(&app);
+        [
+            sent.try_clone().unwrap().bearer_auth(READER),
+            sent.try_clone().unwrap().bearer_auth(OTHER),
+            sent.try_clone().unwrap().header("X-Forwarded-For", "10.0.0.1"),
+            sent.header("X-Forwarded-For", "10.0.0.2"),
+        ]
+    };
+    let (mut open, mut more) = (vec![], vec![]);
+    for request in ways(|app| post(app, SLOW)) {
+        for _ in 0..2 {
+            let mut events = Events::of(request.try_clone().unwrap()).await;
+            assert_eq!(events.next().await, usage());
+            open.push(events);
+        }
+        let refused = request.try_clone().unwrap().send().await.unwrap();
+        assert!(refused.headers().contains_key("Retry-After"));
+        assert_refused(request.try_clone().unwrap(), 429, "TOO_MANY_SUBSCRIPTIONS").await;
+        more.push(request);
+    }
+    // What answers once takes no place, nor does what cannot begin keep one.
+    for request in ways(|app| post(app, "{ usageStats { asOf } }")) {
+        assert_eq!(Events::of(request).await.next().await, usage());
+    }
+    drop(open);
+    for request in more {
+        assert_eq!(follow_soon(request).await.next().await, usage());
+    }
+    for request in ways(|app| post(app, "subscription { nothing }")) {
+        for _ in 0..3 {
+            let mut events = follow_soon(request.try_clone().unwrap()).await;
+            assert_eq!(code(&events.next().await), "GRAPHQL_VALIDATION_FAILED");
+        }
+    }
+}
+
+async fn all_together_may_be_so_many(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_subscriptions_in_all = 2;
+        config.server.trust_forwarded_for = true;
+    })
+    .await;
+    let request = |address: &str| post(&app, SLOW).header("X-Forwarded-For", address);
+    let open = (Events::of(request("10.0.0.1")).await, Events::of(request("10.0.0.2")).await);
+    assert_refused(request("10.0.0.3"), 503, "TOO_MANY_SUBSCRIPTIONS").await;
+    drop(open);
+    follow_soon(request("10.0.0.3")).await;
+}
+
+async fn a_stream_takes_no_room_of_requests(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_concurrent_requests = 1;
+        config.graphql.timeout_seconds = 1;
+    })
+    .await;
+    let (mut first, mut second) =
+        (Events::follow(&app, FAST).await, Events::follow(&app, FAST).await);
+    // Nor does the time of a request end it.
+    for _ in 0..4 {
+        assert_eq!(total(&first.next().await), 0);
+        assert_eq!(total(&second.next().await), 0);
+        app.data("{ usageStats { asOf } }").await;
+    }
+}
+
+/// The line that a request left, once it is there.
+async fn line(id: &str) -> Value {
+    loop {
+        let lines = logs::of_request(id);
+        if let Some(line) = lines.into_iter().find(|line| line["message"] == "request") {
+            return line;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn request_id(events: &Events) -> String {
+    events.response.headers()["X-Request-Id"].to_str().unwrap().to_owned()
+}
+
+async fn a_client_that_goes_away_is_told(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut events = Events::follow(&app, FAST).await;
+    events.next().await;
+    let id = request_id(&events);
+    assert_eq!(logs::of_request(&id).iter().filter(|line| line["message"] == "request").count(), 0);
+    let gone = Instant::now();
+    drop(events);
+    let line = line(&id).await;
+    assert!(gone.elapsed() < Duration::from_secs(1), "{:?}", gone.elapsed());
+    assert_eq!((&line["gone"], &line["kind"]), (&json!(true), &json!("subscription")), "{line}");
+    // Nothing is asked for it any more.
+    let before = app.sent();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(app.sent(), before);
+}
+
+async fn shutdown_ends_streams(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let both = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let newer = both.post(app.url("/graphql/stream")).json(&json!({ "query": SLOW }));
+    let mut streams = vec![Events::follow(&app, FAST).await, Events::of(newer).await];
+    for events in &mut streams {
+        events.next().await;
+    }
+    let began = Instant::now();
+    let stopping = tokio::spawn(app.shutdown());
+    for events in streams {
+        events.assert_complete().await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    drop(both);
+    stopping.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+async fn other_operations_are_answered_once(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut events = Events::follow(&app, "{ usageStats { asOf } }").await;
+    assert_eq!(events.next().await, usage());
+    events.assert_complete().await;
+    let mutation = "mutation { pruneLogs(callsOlderThan: \"P30D\") { deletedCalls } }";
+    let mut events = Events::follow(&app, mutation).await;
+    assert!(events.next().await["data"].is_object());
+    events.assert_complete().await;
+    let by_get = get(&app, mutation).header("X-Callscope-Client", "tests");
+    assert_refused(by_get, 405, "METHOD_NOT_ALLOWED").await;
+}
+
+async fn what_cannot_begin_is_told_by_an_event(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 5000).await;
+    for (query, expected) in [
+        ("subscription {", "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { usageStats { nothing } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
+        // By the specification there is one root field.
+        (
+            "subscription { usageStats { asOf } b: usageStats { asOf } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "subscription { ...A } fragment A on Subscription { usageStats { asOf } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        ("subscription { ... { usageStats { asOf } } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { usageStats @skip(if: true) { asOf } }", "GRAPHQL_VALIDATION_FAILED"),
+        (
+            "subscription { usageStats { lastMinute { total } lastHour { total } last8Hours { total } } }",
+            "COST_EXCEEDED",
+        ),
+        ("subscription { usageStats(timeZone: \"Nowhere\") { asOf } }", "BAD_USER_INPUT"),
+        ("subscription { usageStats(key: \"key_AAAAAAAAAAAAAAAAAAAAAA\") { asOf } }", "NOT_FOUND"),
+    ] {
+        let mut events = Events::follow(&app, query).await;
+        let event = events.next().await;
+        assert_eq!(code(&event), expected, "{query}: {event}");
+        assert!(event.get("data").is_none_or(Value::is_null), "{event}");
+        events.assert_complete().await;
+    }
+}
+
+async fn a_bad_request_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let url = || app.url("/graphql/stream");
+    assert_refused(get(&app, FAST), 403, "CSRF_PREVENTED").await;
+    for accept in ["application/json", "text/html", "text/event-stream;q=0"] {
+        assert_refused(post(&app, FAST).header("Accept", accept), 406, "NOT_ACCEPTABLE").await;
+    }
+    let text = app.client().post(url()).header("Content-Type", "text/plain").body("{}");
+    assert_refused(text, 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    for (body, code) in
+        [(json!({}), "BAD_REQUEST"), (json!([{ "query": FAST }]), "BATCH_TOO_LARGE")]
+    {
+        assert_refused(app.client().post(url()).json(&body), 400, code).await;
+    }
+    let put = app.client().put(url()).json(&json!({ "query": FAST })).send().await.unwrap();
+    assert_eq!(put.status(), 405);
+}
+
+async fn persisted_documents_can_be_followed(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let named = |hash: &str| json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash } } });
+    let send = |body: &Value| app.client().post(app.url("/graphql/stream")).json(body);
+    let hash = hash(SLOW);
+    assert_refused(send(&named(&hash)), 400, "PERSISTED_QUERY_NOT_FOUND").await;
+    let mut with_text = named(&hash);
+    with_text["query"] = json!(SLOW);
+    for body in [with_text, named(&hash)] {
+        assert_eq!(Events::of(send(&body)).await.next().await, usage());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("documents.json");
+    std::fs::write(&manifest, json!({ "slow": SLOW }).to_string()).unwrap();
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.trusted_documents = Some(manifest);
+    })
+    .await;
+    let send = |body: Value| app.client().post(app.url("/graphql/stream")).json(&body);
+    assert_refused(send(json!({ "query": FAST })), 403, "DOCUMENT_NOT_TRUSTED").await;
+    for body in [json!({ "documentId": "slow" }), json!({ "query": SLOW })] {
+        assert_eq!(Events::of(send(body)).await.next().await, usage());
+    }
+}
+
+async fn streams_are_counted_and_logged(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let scrape =
+        async || app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let mut streams = vec![];
+    for _ in 0..2 {
+        let mut events = Events::follow(&app, SLOW).await;
+        events.next().await;
+        streams.push(events);
+    }
+    let text = scrape().await;
+    for line in ["callscope_subscriptions 2", "callscope_subscription_events_total 2"] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let new = token::make("first", "READ".parse().unwrap(), app.clock.now(), None).unwrap();
+    store::insert(app.db(), &new.row).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(5));
+    for mut events in streams {
+        events.next().await;
+        let id = request_id(&events);
+        events.assert_complete().await;
+        let told = line(&id).await;
+        for (field, value) in [
+            ("path", json!("/graphql/stream")),
+            ("status", json!(200)),
+            ("operation", json!("Slow")),
+            ("kind", json!("subscription")),
+            ("codes", json!("UNAUTHENTICATED")),
+            ("caller", json!("anonymous")),
+            ("gone", Value::Null),
+        ] {
+            assert_eq!(told[field], value, "{field} of {told}");
+        }
+        assert!(told["duration_ms"].as_f64().unwrap() > 1000.0, "{told}");
+    }
+}
+
+async fn only_the_stream_takes_subscriptions(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for query in [FAST, "subscription { nothing }"] {
+        let response = app.graphql(query).await;
+        assert_eq!(code(&response), "BAD_REQUEST", "{response}");
+        assert!(response.get("data").is_none(), "{response}");
+        let message = response["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains("/graphql/stream"), "{message}");
+    }
+}
