@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::access::TokenDirectory;
@@ -27,6 +28,9 @@ use crate::observe::{Observer, Tracing};
 use crate::store::Database;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
+
+/// KiB that the bodies of requests may hold while they are read, all together.
+const MAX_BODIES_KIB: usize = 256 * 1024;
 
 /// All that a server needs to know.
 #[derive(Clone, Debug)]
@@ -119,6 +123,7 @@ impl App {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                 batch: http.max_batch as usize,
                 timeout,
+                room: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
             },
             documents: self.documents,
             // Nothing but being on loopback protects an open server.

@@ -16,6 +16,9 @@ use crate::store::{Database, setting};
 /// How long a server goes by what it read of the table: so soon does a revoked token end.
 const FRESH: TimeDelta = TimeDelta::seconds(5);
 
+/// How long a request waits for what is read; the next one tries again.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// How soon the table is read again for a token that nobody knows.
 const FRESH_FOR_UNKNOWN: TimeDelta = TimeDelta::seconds(1);
 
@@ -226,7 +229,8 @@ impl TokenDirectory {
             return;
         }
         let Ok(_alone) = self.reading.try_lock() else { return };
-        match read(db, now).await {
+        let patient = tokio::time::timeout(PATIENCE, read(db, now));
+        match patient.await.unwrap_or(Err(Error::Timeout)) {
             Ok(stored) => *self.stored.write().unwrap_or_else(PoisonError::into_inner) = stored,
             Err(error) => tracing::warn!(%error, "the tokens could not be read again"),
         }

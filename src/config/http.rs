@@ -19,7 +19,7 @@ pub struct HttpConfig {
     )]
     pub allowed_hosts: Vec<String>,
 
-    /// Origins whose web pages may use the API, with commas between them: https://dash.example.com
+    /// Origins whose web pages may use the API, with commas between them: `https://dash.example.com`
     #[arg(
         long,
         env = "CALLSCOPE_CORS_ORIGIN",

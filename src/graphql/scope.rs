@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use chrono::{DateTime, Utc};
+use tokio::sync::OnceCell;
 
 use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
@@ -13,6 +14,7 @@ use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
+use crate::domain::key_id::is_key_id;
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
 use crate::ingest::recorder::Recorder;
@@ -49,6 +51,8 @@ pub struct Scope {
     pub address: IpAddr,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
     batches: Batches,
+    /// Whether the keys of the database were read.
+    keys_read: OnceCell<()>,
 }
 
 impl Scope {
@@ -58,7 +62,7 @@ impl Scope {
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, caller, address, loader, batches }
+        Self { services, now, caller, address, loader, batches, keys_read: OnceCell::new() }
     }
 
     pub fn db(&self) -> &Database {
@@ -114,7 +118,30 @@ impl Scope {
 
     async fn key_of(&self, argument: &'static str, text: &str) -> Result<Arc<str>> {
         check_text(argument, text)?;
-        Ok(self.services.keys.resolve(self.db(), text).await?)
+        self.resolve_key(text).await
+    }
+
+    /// The key that a text means, which is a key or the id of one.
+    pub async fn resolve_key(&self, text: &str) -> Result<Arc<str>> {
+        if !is_key_id(text) {
+            return Ok(text.into());
+        }
+        match self.find_key(text).await? {
+            Some(key) => Ok(key),
+            None if self.services.keys.is_key(text) => Ok(text.into()),
+            None => Err(Error::NotFound(format!("no API key has the id `{text}`")).into()),
+        }
+    }
+
+    /// The key with this id; nothing where the database knows none. However many ids a request asks
+    /// for, it reads the keys of the database once.
+    pub async fn find_key(&self, id: &str) -> Result<Option<Arc<str>>> {
+        if let Some(key) = self.services.keys.known(id) {
+            return Ok(Some(key));
+        }
+        let read = async || self.services.keys.list(self.db()).await.map(|_| ());
+        self.keys_read.get_or_try_init(read).await?;
+        Ok(self.services.keys.known(id))
     }
 }
 

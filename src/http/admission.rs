@@ -1,7 +1,7 @@
 //! Who may come in now: so many requests at the same time, and so many in a minute for each caller.
 //! What is too much is refused at once, since a queue would only fill.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -34,11 +34,7 @@ impl Admission {
     /// Room for one request, to be kept until it is answered. It is taken when the body was read:
     /// bodies that come slowly must not keep others out.
     pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.room.try_acquire().map_err(|_| {
-            let message = "the server answers as many requests as it can; try again soon";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
-                .retry_after(Duration::from_secs(1))
-        })
+        self.room.try_acquire().map_err(|_| Problem::busy())
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn post(
 ) -> HttpResult {
     let media_type = negotiate(request.headers())?;
     admit(&context)?;
-    let body = read::from_body(request, state.read).await?;
+    let body = read::from_body(request, state.read.clone()).await?;
     let _room = state.admission.enter()?;
     match body {
         Body::One(asked) => {

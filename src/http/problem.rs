@@ -44,6 +44,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
     }
 
+    pub(super) fn busy() -> Self {
+        let message = "the server answers as many requests as it can; try again soon";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
+            .retry_after(Duration::from_secs(1))
+    }
+
     pub(super) fn too_large() -> Self {
         let message = "the body of the request is too large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)

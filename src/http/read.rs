@@ -2,27 +2,33 @@
 //! one for URLs overlooks `operationName`, and the one for bodies answers 413 as text and takes
 //! batches of any length.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::{Extensions, Variables};
 use axum::body::{Bytes, HttpBody};
-use axum::extract::{FromRequest, Query};
+use axum::extract::Query;
 use axum::http::{StatusCode, Uri};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
 use super::negotiate::is_json;
 use super::problem::Problem;
 
 /// How much is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReadLimits {
     pub body_bytes: usize,
     /// Requests in a batch; with one, there are no batches.
     pub batch: usize,
     /// How long a body may take to come.
     pub timeout: Duration,
+    /// KiB that the bodies being read may hold together.
+    pub room: Arc<Semaphore>,
 }
 
 /// One request as it was sent: with the text of its document, or with what names it.
@@ -57,28 +63,67 @@ pub(super) async fn from_body(
             message,
         ));
     }
-    // A length that is told beforehand is refused before the body is sent.
-    if request.body().size_hint().lower() > limits.body_bytes as u64 {
-        return Err(Problem::too_large());
+    let body = bytes(request, &limits).await?;
+    if is_too_intricate(&body) {
+        let message = "the JSON of the body has too many values";
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
     }
-    let reading = tokio::time::timeout(limits.timeout, Bytes::from_request(request, &()));
-    let body = match reading.await {
-        Ok(Ok(body)) => body,
-        Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            return Err(Problem::too_large());
-        }
-        Ok(Err(_)) => return Err(Problem::malformed()),
-        Err(_) => {
-            let message = "the body of the request did not come in time";
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message));
-        }
-    };
     if body.trim_ascii_start().starts_with(b"[") {
         batch(&body, limits.batch)
     } else {
         let asked = serde_json::from_slice(&body).map_err(|_| Problem::malformed())?;
         Ok(Body::One(Box::new(asked)))
     }
+}
+
+/// The bytes of a body, in time. What all bodies hold together is bounded as well: a client may open
+/// many, and send each slowly.
+pub(super) async fn bytes(
+    request: axum::extract::Request,
+    limits: &ReadLimits,
+) -> Result<Bytes, Problem> {
+    let mut body = request.into_body();
+    // A length that is told beforehand is refused before the body is sent.
+    if body.size_hint().lower() > limits.body_bytes as u64 {
+        return Err(Problem::too_large());
+    }
+    let reading = async {
+        let (mut read, mut held) = (BytesMut::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Problem::malformed())?.into_data() else { continue };
+            if read.len() + data.len() > limits.body_bytes {
+                return Err(Problem::too_large());
+            }
+            let kib = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
+            held.push(
+                limits.room.clone().try_acquire_many_owned(kib).map_err(|_| Problem::busy())?,
+            );
+            read.extend_from_slice(&data);
+        }
+        Ok(read.freeze())
+    };
+    tokio::time::timeout(limits.timeout, reading).await.unwrap_or_else(|_| {
+        let message = "the body of the request did not come in time";
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message))
+    })
+}
+
+/// A value takes some thirty times its bytes in memory, so that a body of brackets and commas is far
+/// larger than it looks.
+const MAX_JSON_VALUES: usize = 100_000;
+
+fn is_too_intricate(json: &[u8]) -> bool {
+    let (mut in_text, mut escaped, mut values) = (false, false, 0);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' | b',' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values > MAX_JSON_VALUES
 }
 
 fn batch(body: &[u8], limit: usize) -> Result<Body, Problem> {

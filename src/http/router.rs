@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
@@ -38,7 +39,7 @@ pub struct AppState {
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
-    pub sdl: Arc<str>,
+    pub sdl: Bytes,
     pub read: ReadLimits,
     pub documents: Arc<Documents>,
     pub hosts: Hosts,
@@ -62,28 +63,30 @@ pub fn router(state: AppState) -> Router {
     let log = RequestLog::new(state.services.observer.clone());
     let recent = Arc::new(metrics::RecentCalls::default());
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
-    let mut routes = Router::new()
+    let routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",
-            get(session::show).post(session::begin).delete(session::end).layer(limit_rate),
+            get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
-        .route("/schema.graphql", get(page::schema))
+        .route("/schema.graphql", get(page::schema).layer(limit_rate))
         .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))
-        .layer(compress::layer());
-    if let Some(cors) = cors::layer(&state.cors_origins) {
-        routes = routes.layer(cors);
-    }
-    routes
+        .layer(compress::layer())
         .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
-        // Those who ask whether the server is well know it by its address.
+        .route("/metrics", get(metrics::get).layer(Extension(recent)))
+        .layer(from_fn_with_state(state.clone(), context::attach));
+    // Around those that refuse, so that a page may read why it was refused.
+    let routes = match cors::layer(&state.cors_origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes
+        // Those who ask whether the server is well know it by its address, and bring no token.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::get).layer(Extension(recent)))
-        .layer(from_fn_with_state(state.clone(), context::attach))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(log, request_log::record))
         .with_state(state)

@@ -7,15 +7,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, Request, Response, Version};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,7 +32,7 @@ use super::stall::Impatient;
 /// What a request's head may take; GET has its query in there.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// How many requests of one HTTP/2 connection are worked on.
-const MAX_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 32;
 /// An HTTP/2 connection is asked this often whether its other end is still there, and given up when
 /// no answer comes in as long.
 const PING: Duration = Duration::from_secs(20);
@@ -39,6 +40,9 @@ const PING: Duration = Duration::from_secs(20);
 const AFTER_ACCEPT_FAILED: Duration = Duration::from_secs(1);
 /// What is on its way when the server stops still comes in this time, and is answered.
 const LAST_REQUESTS: Duration = Duration::from_millis(200);
+
+/// Between two looks at a connection that may be idle.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 /// How connections are dealt with.
 #[derive(Clone, Copy, Debug)]
@@ -155,12 +159,11 @@ impl Connections {
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        let began = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let service = {
-            let (connections, began) = (Arc::clone(&self), Arc::clone(&began));
+            let (connections, activity) = (Arc::clone(&self), Arc::clone(&activity));
             service_fn(move |request| {
-                began.store(true, Ordering::Relaxed);
-                Arc::clone(&connections).answer(request, peer)
+                Arc::clone(&connections).answer(request, peer, Arc::clone(&activity))
             })
         };
         let connection = self
@@ -171,14 +174,7 @@ impl Connections {
             )
             .into_owned();
         let mut connection = pin!(watcher.watch(connection));
-        // hyper counts the time of a head once it knows the protocol: a client that never says
-        // enough to tell is not its concern.
-        let silent = async {
-            tokio::time::sleep(self.client_timeout).await;
-            if began.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
+        let idle = activity.idle_for(self.client_timeout);
         tokio::select! {
             // Faults of a connection are its client's: gone, too slow, or no HTTP.
             served = &mut connection => {
@@ -186,7 +182,7 @@ impl Connections {
                     tracing::debug!(%error, "a connection failed");
                 }
             }
-            () = silent => tracing::debug!("a connection that sent no request was closed"),
+            () = idle => tracing::debug!("a connection that asks nothing was closed"),
         }
     }
 
@@ -194,13 +190,82 @@ impl Connections {
         self: Arc<Self>,
         mut request: Request<Incoming>,
         peer: SocketAddr,
+        activity: Arc<Activity>,
     ) -> Result<Response<Body>, Infallible> {
         request.extensions_mut().insert(ConnectInfo(peer));
         let old = request.version() < Version::HTTP_2;
+        let busy = activity.busy(!old);
         let mut response = self.router.clone().call(request).await?;
+        if is_stream(&response) {
+            // Its answer goes on for as long as it is read.
+            response = response.map(|body| {
+                let frames = body.into_data_stream().inspect(move |_| busy.go_on());
+                Body::from_stream(frames)
+            });
+        }
         if old && self.stopping.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
+    }
+}
+
+fn is_stream(response: &Response<Body>) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
+}
+
+/// What a connection is asked. Hyper closes one of HTTP/1.1 that stays silent between two requests, but
+/// neither one whose protocol is not known yet, nor one of HTTP/2: that could take an answer and never
+/// read it, and stay for ever. An answer that is ready must be read in the time of a silence.
+#[derive(Default)]
+struct Activity {
+    running: AtomicUsize,
+    is_h2: AtomicBool,
+    last: Mutex<Option<Instant>>,
+}
+
+/// A request that is being answered.
+struct Busy(Arc<Activity>);
+
+impl Activity {
+    fn busy(self: &Arc<Self>, is_h2: bool) -> Busy {
+        self.is_h2.store(is_h2, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.touch();
+        Busy(Arc::clone(self))
+    }
+
+    fn touch(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Ends when nothing was asked, or begun to be asked, for so long.
+    async fn idle_for(&self, patience: Duration) {
+        let began = Instant::now();
+        loop {
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let silent = last.unwrap_or(began).elapsed();
+            let asks = self.running.load(Ordering::Relaxed) > 0;
+            // Between two requests of HTTP/1.1 hyper counts the time.
+            let counts = last.is_none() || self.is_h2.load(Ordering::Relaxed);
+            if !asks && counts && silent >= patience {
+                return;
+            }
+            let wait = if asks || !counts { patience } else { patience.saturating_sub(silent) };
+            tokio::time::sleep(wait.max(SHORTEST_WAIT)).await;
+        }
+    }
+}
+
+impl Busy {
+    fn go_on(&self) {
+        self.0.touch();
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

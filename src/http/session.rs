@@ -1,8 +1,7 @@
 //! The session of a browser: a token is exchanged for a cookie that no script can read, so that a
 //! page never keeps the token. `POST /session` begins it, `GET` tells of it, `DELETE` ends it.
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,8 +15,12 @@ use serde_json::json;
 use super::context::RequestContext;
 use super::negotiate::is_json;
 use super::problem::Problem;
+use super::read::{self, ReadLimits};
 use super::router::AppState;
 use crate::domain::access::Caller;
+
+/// A token and what is around it.
+const MAX_LOGIN_BYTES: usize = 4096;
 
 const NAME: &str = "callscope_session";
 
@@ -39,7 +42,8 @@ pub(super) async fn begin(
         return Err(malformed());
     }
     let secure = is_https(request.headers());
-    let body = Bytes::from_request(request, &()).await.map_err(|_| malformed())?;
+    let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
+    let body = read::bytes(request, &limits).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let now = state.clock.now();
     let session = state.tokens.begin_session(&state.services.db, &login.token, now).await;

@@ -56,7 +56,7 @@ pub(super) async fn post(
     negotiate(request.headers())?;
     admit(&context)?;
     // One stream has no way to tell the answers of a batch apart.
-    match read::from_body(request, ReadLimits { batch: 1, ..state.read }).await? {
+    match read::from_body(request, ReadLimits { batch: 1, ..state.read.clone() }).await? {
         Read::One(asked) => answer(&state, &context, *asked, false).await,
         Read::Batch(_) => Err(Problem::malformed()),
     }

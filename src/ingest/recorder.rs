@@ -24,8 +24,9 @@ const ROWS_PER_GROUP: usize = 4096;
 /// What may wait to be written, in KiB: more is refused, so that a slow database costs no memory.
 const MAX_WAITING_KIB: usize = 64 * 1024;
 
-/// How often old idempotency keys are looked for, while nothing else is to be written.
+/// How often old idempotency keys are looked for, and how many statements may then remove them.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_PASSES: u32 = 100;
 
 /// Takes what is recorded; cheap to clone. Writing ends when the last one is dropped and what
 /// waited is stored.
@@ -87,15 +88,19 @@ fn weight(batch: &Batch) -> usize {
         let request = error.request.as_ref().map_or(0, json_weight);
         256 + text(&error.key) + text(&error.model) + text(&error.message) + request
     });
-    calls.chain(errors).sum()
+    // A batch has a weight of its own: one without rows waits as well.
+    512 + calls.chain(errors).sum::<usize>()
 }
 
 fn json_weight(json: &serde_json::Value) -> usize {
     match json {
         serde_json::Value::String(text) => 32 + text.len(),
-        serde_json::Value::Array(items) => 32 + items.iter().map(json_weight).sum::<usize>(),
+        serde_json::Value::Array(items) => 64 + items.iter().map(json_weight).sum::<usize>(),
         serde_json::Value::Object(fields) => {
-            32 + fields.iter().map(|(name, value)| name.len() + json_weight(value)).sum::<usize>()
+            64 + fields
+                .iter()
+                .map(|(name, value)| 96 + name.len() + json_weight(value))
+                .sum::<usize>()
         }
         _ => 32,
     }
@@ -115,11 +120,12 @@ async fn write_groups(
             Some(submission) => Some(submission),
             None => tokio::select! {
                 biased;
-                submission = waiting.recv() => submission,
+                // First, since there may always be something to write.
                 _ = forgetting.tick() => {
                     forget(&db, clock.now() - remember).await;
                     continue;
                 }
+                submission = waiting.recv() => submission,
             },
         };
         let Some(first) = first else { return };
@@ -128,13 +134,19 @@ async fn write_groups(
     }
 }
 
-/// Idle time is used to forget old keys, some at a time.
+/// Forgets old keys, thousands at a time, so that none are left however fast they come.
 async fn forget(db: &Database, before: DateTime<Utc>) {
     if db.is_read_only() {
         return;
     }
-    if let Err(error) = idempotency::forget(db, before).await {
-        tracing::warn!(%error, "old idempotency keys could not be removed");
+    for _ in 0..FORGET_PASSES {
+        match idempotency::forget(db, before).await {
+            Ok(0) => return,
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => {
+                return tracing::warn!(%error, "old idempotency keys could not be removed");
+            }
+        }
     }
 }
 

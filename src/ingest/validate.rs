@@ -12,6 +12,9 @@ const MODEL_CHARACTERS: usize = 100;
 const ERROR_TYPE_CHARACTERS: usize = 50;
 /// MySQL's TEXT.
 const MYSQL_TEXT_BYTES: usize = 65_535;
+/// What every reader of JSON takes; MariaDB's checks of columns take less.
+const JSON_DEPTH: usize = 100;
+const MYSQL_JSON_DEPTH: usize = 30;
 /// Room on both sides for any time zone within the years that MySQL's DATETIME holds.
 const YEARS: std::ops::RangeInclusive<i32> = 1001..=9998;
 
@@ -41,6 +44,10 @@ pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
     text("key", error.key.as_deref(), KEY_CHARACTERS)?;
     text("model", error.model.as_deref(), MODEL_CHARACTERS)?;
     text("error_type", error.error_type.as_deref(), ERROR_TYPE_CHARACTERS)?;
+    let deepest = if dialect == Dialect::MySql { MYSQL_JSON_DEPTH } else { JSON_DEPTH };
+    if error.request.as_ref().is_some_and(|request| is_deeper(request, deepest)) {
+        return Err(format!("request nests deeper than {deepest} levels"));
+    }
     let message = error.message.as_deref();
     text("message", message, usize::MAX)?;
     match message {
@@ -48,6 +55,15 @@ pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
             Err(format!("message has {} bytes, MySQL keeps {MYSQL_TEXT_BYTES}", message.len()))
         }
         _ => Ok(()),
+    }
+}
+
+fn is_deeper(json: &serde_json::Value, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else { return true };
+    match json {
+        serde_json::Value::Array(items) => items.iter().any(|item| is_deeper(item, levels)),
+        serde_json::Value::Object(fields) => fields.values().any(|value| is_deeper(value, levels)),
+        _ => false,
     }
 }
 
@@ -116,6 +132,19 @@ mod tests {
         let record = ErrorRecord { message: Some("x".repeat(65_536)), ..sample() };
         assert_eq!(error(&record, Dialect::Postgres), Ok(()));
         assert!(error(&record, Dialect::MySql).unwrap_err().contains("65535"));
+    }
+
+    #[test]
+    fn a_request_that_nests_deeper_than_is_read_is_refused() {
+        let nested = |levels| {
+            let innermost = serde_json::json!([]);
+            let request = (1..levels).fold(innermost, |inner, _| serde_json::json!([inner]));
+            ErrorRecord { request: Some(request), ..sample() }
+        };
+        assert_eq!(error(&nested(30), Dialect::MySql), Ok(()));
+        assert!(error(&nested(31), Dialect::MySql).unwrap_err().contains("30 levels"));
+        assert_eq!(error(&nested(100), Dialect::Sqlite), Ok(()));
+        assert!(error(&nested(101), Dialect::Postgres).is_err());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use rand::rngs::SysRng;
 use super::connect::Database;
 use super::{api_key, setting};
 use crate::config::Secret;
-use crate::domain::key_id::{KeyHasher, is_key_id};
-use crate::error::{Error, Result};
+use crate::domain::key_id::KeyHasher;
+use crate::error::Result;
 
 const SETTING: &str = "api_key_id_secret";
 pub const MIN_SECRET_LENGTH: usize = 16;
@@ -61,31 +61,13 @@ impl KeyDirectory {
         Ok(found)
     }
 
-    /// The key that an id names; nothing where the database knows none. At most one statement.
-    pub async fn find(&self, db: &Database, id: &str) -> Result<Option<Arc<str>>> {
-        if let Some(key) = self.known(id) {
-            return Ok(Some(key));
-        }
-        self.list(db).await?;
-        Ok(self.known(id))
+    /// Whether a text, though it looks like an id, is a key that was met.
+    pub fn is_key(&self, text: &str) -> bool {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner).contains_key(text)
     }
 
-    /// The key that a text means, which is a key or the id of one.
-    pub async fn resolve(&self, db: &Database, text: &str) -> Result<Arc<str>> {
-        if !is_key_id(text) {
-            return Ok(text.into());
-        }
-        if let Some(key) = self.find(db, text).await? {
-            return Ok(key);
-        }
-        // A key may look like an id.
-        if self.ids.read().unwrap_or_else(PoisonError::into_inner).contains_key(text) {
-            return Ok(text.into());
-        }
-        Err(Error::NotFound(format!("no API key has the id `{text}`")))
-    }
-
-    fn known(&self, id: &str) -> Option<Arc<str>> {
+    /// The key that an id names, as far as was read of the database ([`Self::list`]).
+    pub fn known(&self, id: &str) -> Option<Arc<str>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }

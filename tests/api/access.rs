@@ -25,6 +25,8 @@ tests! {
     no_key_is_shown_that_the_audit_log_cannot_tell,
     a_read_only_server_shows_keys_too,
     searches_tell_no_more_of_a_key_than_is_shown,
+    the_order_of_keys_tells_nothing_of_them,
+    unknown_ids_cost_one_statement,
     a_session_stands_for_its_token,
     a_session_ends,
     the_viewer_is_told,
@@ -423,4 +425,53 @@ async fn the_viewer_is_told(database: TestDatabase) {
     assert_eq!(viewer(READER).await, json!({ "name": "reader", "scopes": ["READ"] }));
     let all = ["READ", "READ_REQUESTS", "REVEAL_KEYS", "RECORD", "DELETE", "METRICS"];
     assert_eq!(viewer(ADMIN).await, json!({ "name": "admin", "scopes": all }));
+}
+
+async fn the_order_of_keys_tells_nothing_of_them(database: TestDatabase) {
+    let calls: Vec<_> = (0..9)
+        .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
+        .collect();
+    database.insert(&calls).await;
+    let app = guarded(&database).await;
+    let ids = async |token: &str, page: &str| {
+        let query = format!(
+            "{{ apiKeys({page}) {{ nodes {{ id }} pageInfo {{ endCursor startCursor }} }} }}"
+        );
+        let list = app.graphql_as(token, &query).await["data"]["apiKeys"].clone();
+        let nodes = list["nodes"].as_array().unwrap().iter();
+        let ids: Vec<String> = nodes.map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+        (ids, list["pageInfo"].clone())
+    };
+    let (all, _) = ids(READER, "first: 50").await;
+    assert!(all.is_sorted() && all.len() == 9, "by their ids: {all:?}");
+    let (by_key, _) = ids(ADMIN, "first: 50").await;
+    assert!(!by_key.is_sorted(), "by their keys, for who may see them");
+    for (first, step) in [("first", "after"), ("last", "before")] {
+        let (mut found, mut cursor) = (vec![], String::new());
+        loop {
+            let (page, info) = ids(READER, &format!("{first}: 2{cursor}")).await;
+            if page.is_empty() {
+                break;
+            }
+            let end = if step == "after" { &info["endCursor"] } else { &info["startCursor"] };
+            cursor = format!(", {step}: {end}");
+            found.extend(page);
+        }
+        found.sort();
+        assert_eq!(found, all, "{step}");
+    }
+}
+
+async fn unknown_ids_cost_one_statement(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let ids: Vec<String> = (0..200).map(|number| format!("\"key_{number:021}A\"")).collect();
+    let aliases: Vec<String> = ids[..20]
+        .iter()
+        .enumerate()
+        .map(|(n, id)| format!("k{n}: apiKey(key: {id}) {{ id }}"))
+        .collect();
+    let query = format!("{{ nodes(ids: [{}]) {{ id }} {} }}", ids.join(", "), aliases.join(" "));
+    let statements = app.statements(&query).await;
+    // One for the ids, one for the list that `apiKey` looks through.
+    assert!(statements <= 2, "{statements}");
 }

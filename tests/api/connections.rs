@@ -18,6 +18,8 @@ tests! {
     a_client_that_is_slow_with_its_head_is_cut.only(&[Kind::Sqlite]),
     a_client_that_is_slow_with_its_body_is_refused.only(&[Kind::Sqlite]),
     a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
+    an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut.only(&[Kind::Sqlite]),
+    a_slow_sign_in_is_refused.only(&[Kind::Sqlite]),
     a_large_head_is_refused.only(&[Kind::Sqlite]),
     connections_are_bounded.only(&[Kind::Sqlite]),
     the_server_outlives_a_lack_of_descriptors.only(&[Kind::Sqlite]),
@@ -226,4 +228,63 @@ async fn what_is_on_its_way_is_answered_when_the_server_stops(database: TestData
         assert_eq!(rest(stream).await, "");
     }
     stopping.await.unwrap();
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.client_timeout_seconds = 1;
+    })
+    .await;
+    // `GET http://localhost/schema.graphql` in HPACK.
+    let path = "/schema.graphql";
+    let length = u8::try_from(path.len()).unwrap();
+    let head = [&[0x82, 0x86, 0x04, length], path.as_bytes(), &[0x01, 9], b"localhost"].concat();
+    // No room for an answer, and room for it.
+    for window in [0_u32, 65_535] {
+        let mut stream = connect(&app).await;
+        let settings = [&[0, 4], &window.to_be_bytes()[..]].concat();
+        let bytes = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, &settings),
+            frame(4, 1, 0, &[]),
+            frame(1, 5, 1, &head),
+        ];
+        stream.write_all(&bytes.concat()).await.unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(20), async {
+            let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+            loop {
+                // It goes on to say that it lives, as a client that holds an answer would.
+                stream.write_all(&frame(6, 0, 0, &[0; 8])).await.ok();
+                match stream.read(&mut part).await {
+                    Ok(0) | Err(_) => return answer,
+                    Ok(count) => answer.extend_from_slice(&part[..count]),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let answer = end.await.expect("the connection is closed");
+        let has_body = String::from_utf8_lossy(&answer).contains("type ApiKey");
+        assert_eq!(has_body, window > 0, "an answer came, as far as there was room for it");
+    }
+}
+
+async fn a_slow_sign_in_is_refused(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    let send = async |head: &str, body: &str| {
+        let mut stream = connect(&app).await;
+        let head = format!(
+            "POST /session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\n{head}\r\n\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        rest(stream).await
+    };
+    assert!(send("Content-Length: 100", "{").await.contains("REQUEST_TIMEOUT"));
+    assert!(send("Content-Length: 5000", "").await.contains("PAYLOAD_TOO_LARGE"));
 }

@@ -119,6 +119,11 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         assert_eq!(value(&headers, "access-control-allow-origin").as_deref(), Some(origin));
         assert!(value(&headers, "vary").unwrap().contains("origin"));
     }
+    // A page may read why it was refused.
+    let refused = post(&app).header("Origin", listed[0]).bearer_auth("gone").send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let allowed = value(refused.headers(), "access-control-allow-origin");
+    assert_eq!(allowed.as_deref(), Some(listed[0]));
     for origin in [
         "https://evil.example",
         "null",

@@ -235,9 +235,14 @@ async fn a_malformed_request_is_refused(database: TestDatabase) {
     let not_utf_8 = b"{\"query\": \"{ a(b: \xff) }\"}".to_vec();
     let sent = post(&app).header("Content-Type", "application/json").body(not_utf_8);
     assert_refused(sent, 400, "BAD_REQUEST").await;
-    let nested = format!("{{\"query\": \"{{ a }}\", \"variables\": {}1", "{\"a\":".repeat(100_000));
+    let nested = format!("{{\"query\": \"{{ a }}\", \"variables\": {}1", "{\"a\":".repeat(90_000));
     let sent = post(&app).header("Content-Type", "application/json").body(nested);
     assert_refused(sent, 400, "BAD_REQUEST").await;
+    // Each of these values would take thirty times its bytes.
+    let many = "{},".repeat(60_000);
+    let many = format!("{{\"query\": \"{{ a }}\", \"variables\": {{\"a\": [{many}0]}}}}");
+    let sent = post(&app).header("Content-Type", "application/json").body(many);
+    assert_refused(sent, 413, "PAYLOAD_TOO_LARGE").await;
     for parameters in [
         vec![],
         vec![("query", "")],

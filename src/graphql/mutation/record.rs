@@ -115,7 +115,7 @@ async fn error_record(scope: &Scope, error: ErrorLogInput) -> Result<ErrorRecord
 
 async fn key(scope: &Scope, text: Option<String>) -> Result<Option<String>> {
     Ok(match text {
-        Some(text) => Some(scope.services.keys.resolve(scope.db(), &text).await?.to_string()),
+        Some(text) => Some(scope.resolve_key(&text).await?.to_string()),
         None => None,
     })
 }

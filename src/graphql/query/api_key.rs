@@ -1,7 +1,10 @@
 //! `apiKeys`, `apiKey`.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Object};
 
+use crate::domain::access::AccessScope;
 use crate::domain::key_id::is_key_id;
 use crate::graphql::args::{PageArgs, check_text};
 use crate::graphql::connection::Connection;
@@ -37,24 +40,24 @@ impl ApiKeyQuery {
         }
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;
-        let found = || {
-            all.iter()
-                .filter(|key| search.as_ref().is_none_or(|needle| scope.finds_key(key, needle)))
-        };
-        let after = position(scope, "after", request.after.as_ref()).await?;
-        let before = position(scope, "before", request.before.as_ref()).await?;
-        let between = found()
-            .filter(|key| after.as_ref().is_none_or(|after| *key > after))
-            .filter(|key| before.as_ref().is_none_or(|before| *key < before));
+        let order = KeyOrder::of(scope);
+        let matches = |key: &&String| search.as_ref().is_none_or(|text| scope.finds_key(key, text));
+        let mut found: Vec<(Arc<str>, &String)> =
+            all.iter().filter(matches).map(|key| (order.rank(scope, key), key)).collect();
+        found.sort_unstable();
+        let after = order.position(scope, "after", request.after.as_ref()).await?;
+        let before = order.position(scope, "before", request.before.as_ref()).await?;
+        let between = found
+            .iter()
+            .filter(|(rank, _)| after.as_ref().is_none_or(|after| rank > after))
+            .filter(|(rank, _)| before.as_ref().is_none_or(|before| rank < before))
+            .map(|(_, key)| ApiKey::new(key));
         let wanted = request.limit as usize + 1;
-        let rows: Vec<ApiKey> = if request.backward {
-            let mut rows: Vec<&String> = between.collect();
-            rows.reverse();
-            rows.into_iter().take(wanted).map(|key| ApiKey::new(key)).collect()
-        } else {
-            between.take(wanted).map(|key| ApiKey::new(key)).collect()
+        let rows: Vec<ApiKey> = match request.backward {
+            true => between.rev().take(wanted).collect(),
+            false => between.take(wanted).collect(),
         };
-        let count = i64::try_from(found().count()).unwrap_or(i64::MAX);
+        let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
         let list = KeyList { services: scope.services.clone(), count };
         Ok(Connection::new(request.page(rows), list))
     }
@@ -73,14 +76,14 @@ impl ApiKeyQuery {
     }
 }
 
-async fn all_keys(scope: &Scope) -> Result<std::sync::Arc<[String]>> {
+async fn all_keys(scope: &Scope) -> Result<Arc<[String]>> {
     Ok(scope.loader.load_one(AllKeys).await?.unwrap_or_default())
 }
 
 /// The key that a text means, if the database knows it.
 pub async fn find(scope: &Scope, text: &str) -> Result<Option<ApiKey>> {
     if is_key_id(text)
-        && let Some(key) = scope.services.keys.find(scope.db(), text).await?
+        && let Some(key) = scope.find_key(text).await?
     {
         return Ok(Some(ApiKey::new(&key)));
     }
@@ -89,14 +92,43 @@ pub async fn find(scope: &Scope, text: &str) -> Result<Option<ApiKey>> {
     Ok(found.ok().map(|_| ApiKey::new(text)))
 }
 
-/// The key at a cursor.
-async fn position(
-    scope: &Scope,
-    argument: &'static str,
-    cursor: Option<&KeyCursor>,
-) -> Result<Option<String>> {
-    let Some(KeyCursor(id)) = cursor else { return Ok(None) };
-    let key = scope.services.keys.find(scope.db(), id).await?;
-    let unknown = || Failure::bad_input(argument, "the key of this cursor is gone; start again");
-    Ok(Some(key.ok_or_else(unknown)?.to_string()))
+/// The order of a list of keys. By the keys themselves it would tell a caller who may not see them,
+/// and has a key of its own making in the list, on which side of it another one lies.
+enum KeyOrder {
+    ByKey,
+    ById,
+}
+
+impl KeyOrder {
+    fn of(scope: &Scope) -> Self {
+        match scope.caller.scopes.has(AccessScope::RevealKeys) {
+            true => Self::ByKey,
+            false => Self::ById,
+        }
+    }
+
+    fn rank(&self, scope: &Scope, key: &str) -> Arc<str> {
+        match self {
+            Self::ByKey => key.into(),
+            Self::ById => scope.services.keys.id(key),
+        }
+    }
+
+    /// The rank of a cursor.
+    async fn position(
+        &self,
+        scope: &Scope,
+        argument: &'static str,
+        cursor: Option<&KeyCursor>,
+    ) -> Result<Option<Arc<str>>> {
+        let Some(KeyCursor(id)) = cursor else { return Ok(None) };
+        match self {
+            Self::ById => Ok(Some(id.as_str().into())),
+            Self::ByKey => {
+                let gone = "the key of this cursor is gone; start again";
+                let key = scope.find_key(id).await?;
+                key.map(Some).ok_or_else(|| Failure::bad_input(argument, gone))
+            }
+        }
+    }
 }
