@@ -5,7 +5,7 @@ use entity::{error_log, request_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{EntityName, Iden};
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::page::unions;
 use super::rows::columns;

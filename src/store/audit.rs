@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, Query};
 
-use super::connect::Database;
+use super::database::Database;
 use super::rows::columns;
 use super::token::time_text;
 use crate::error::Result;

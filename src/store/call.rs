@@ -7,7 +7,7 @@ use sea_orm::sea_query::{
     CaseStatement, Condition, Expr, ExprTrait, Query, SelectStatement, Value,
 };
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
 use super::rows::{columns, int};

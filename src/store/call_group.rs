@@ -7,7 +7,7 @@ use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order};
 use super::call::{CallScope, succeeded};
 pub use super::call_stats::CallStats;
 use super::call_stats::{self, StatsRow};
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::rows::int;
 use crate::domain::bucket::{Run, runs};

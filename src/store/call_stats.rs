@@ -8,7 +8,7 @@ use sea_orm::{QueryResult, TryGetError, TryGetableMany};
 use serde::{Deserialize, Deserializer};
 
 use super::call::{CallScope, succeeded};
-use super::connect::Database;
+use super::database::Database;
 use super::rows::{columns, int};
 use crate::domain::counts::{CallCounts, LatencyStats, PERCENTILES, interpolate};
 use crate::error::Result;

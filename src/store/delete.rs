@@ -6,7 +6,7 @@ use entity::{error_log, request_log};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
 use sea_orm::{EntityName, Iden};
 
-use super::connect::Database;
+use super::database::Database;
 use super::error_log::ErrorScope;
 use super::import::last_id;
 use super::rows::columns;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
-use super::connect::Database;
+use super::database::Database;
 use super::error_log::ErrorScope;
 use super::page::unions;
 use super::rows::{columns, int};

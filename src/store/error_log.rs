@@ -5,7 +5,7 @@ use entity::error_log::{Column, Entity};
 use sea_orm::EntityName;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
 
-use super::connect::Database;
+use super::database::Database;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
 use super::rows::{columns, int};
 use super::stored_time::StoredTime;

@@ -7,7 +7,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Condition, Expr, Query};
 
-use super::connect::Database;
+use super::database::Database;
 use super::error_log::{Columns, ErrorLogRow, error_log_row, find, select};
 use super::rows::{columns, int};
 use super::stored_time::StoredTime;

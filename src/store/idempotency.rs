@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement};
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::rows::columns;
 use super::token::time_text;

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, SqlErr, Statement};
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use crate::error::{Error, Result};
 

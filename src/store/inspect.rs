@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, Statement};
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use crate::error::{Error, Result};
 

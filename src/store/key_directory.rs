@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::connect::Database;
+use super::database::Database;
 use super::{api_key, setting};
 use crate::config::Secret;
 use crate::domain::key_id::KeyHasher;

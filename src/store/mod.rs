@@ -9,6 +9,7 @@ pub mod call_stats;
 mod cancel;
 pub mod connect;
 mod connections;
+pub mod database;
 pub mod delete;
 pub mod demo;
 pub mod dialect;
@@ -30,5 +31,5 @@ pub mod usage;
 pub mod write;
 pub mod zone;
 
-pub use connect::Database;
+pub use database::Database;
 pub use stored_time::StoredTime;

@@ -8,7 +8,7 @@ use sea_orm::sea_query::{
     UnionType, Value,
 };
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::rows::columns;
 use crate::error::Result;

@@ -5,7 +5,7 @@ use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder, Value, Value
 use sea_orm::{DbBackend, QueryResult, Statement, TryGetableMany};
 use serde::de::DeserializeOwned;
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use crate::error::{Error, Result};
 

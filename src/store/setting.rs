@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
 
-use super::connect::Database;
+use super::database::Database;
 use super::rows::columns;
 use crate::error::Result;
 

@@ -1,6 +1,6 @@
-//! Times as they are stored, read as well as they can be.
+//! Times as they are stored: read as well as they can be, written as others write them.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
 use sea_orm::sqlx::Row;
 use sea_orm::{ColIdx, DbErr, QueryResult, RuntimeErr, TryGetError, TryGetable};
 use serde::de::Visitor;
@@ -145,9 +145,40 @@ fn from_mysql(bytes: &[u8]) -> Option<NaiveDateTime> {
     date.and_hms_opt(part(0), part(1), part(2))
 }
 
+/// A time as SQLAlchemy writes it, always with six digits: texts of other lengths compare wrongly.
+/// By hand, since chrono's formatter would take as long as all else on this side of SQLite.
+pub(super) fn sqlite_text(time: NaiveDateTime) -> String {
+    let parts = [
+        (time.year().clamp(0, 9999).unsigned_abs(), 4, '-'),
+        (time.month(), 2, '-'),
+        (time.day(), 2, ' '),
+        (time.hour(), 2, ':'),
+        (time.minute(), 2, ':'),
+        (time.second(), 2, '.'),
+        (time.nanosecond() / 1000 % 1_000_000, 6, ' '),
+    ];
+    let mut text = String::with_capacity(27);
+    for (number, digits, after) in parts {
+        for power in (0..digits).rev() {
+            text.push(char::from(b'0' + (number / 10_u32.pow(power) % 10) as u8));
+        }
+        text.push(after);
+    }
+    text.truncate(26);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_always_have_six_digits() {
+        for text in ["2023-01-09 08:05:04.000000", "2023-11-16 18:15:46.680590"] {
+            let time = NaiveDateTime::parse_from_str(text, "%F %T%.f").unwrap();
+            assert_eq!(sqlite_text(time), text);
+        }
+    }
 
     #[test]
     fn times_that_chrono_does_not_know_are_the_nearest() {

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, SqlErr};
 
-use super::connect::Database;
+use super::database::Database;
 use super::rows::columns;
 use crate::error::{Error, Result};
 

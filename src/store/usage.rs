@@ -6,7 +6,7 @@ use entity::request_log::{Column, Entity};
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::{CallScope, succeeded};
-use super::connect::Database;
+use super::database::Database;
 use super::page::unions;
 use super::rows::columns;
 use crate::domain::counts::CallCounts;

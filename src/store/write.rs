@@ -2,13 +2,14 @@
 
 use std::borrow::Borrow;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
-use super::connect::Database;
+use super::database::Database;
 use super::dialect::Dialect;
 use super::idempotency::{self, Claim, Recorded};
 use super::import::{self, Step};
+use super::stored_time::sqlite_text;
 use super::zone::StorageZone;
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::{Error, Result};
@@ -260,40 +261,9 @@ fn to_stored(zone: StorageZone, at: DateTime<Utc>) -> NaiveDateTime {
     zone.to_stored(DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at))
 }
 
-/// A time as SQLAlchemy writes it, always with six digits: texts of other lengths compare wrongly.
-/// By hand, since chrono's formatter would take as long as all else on this side of SQLite.
-fn sqlite_text(time: NaiveDateTime) -> String {
-    let parts = [
-        (time.year().clamp(0, 9999).unsigned_abs(), 4, '-'),
-        (time.month(), 2, '-'),
-        (time.day(), 2, ' '),
-        (time.hour(), 2, ':'),
-        (time.minute(), 2, ':'),
-        (time.second(), 2, '.'),
-        (time.nanosecond() / 1000 % 1_000_000, 6, ' '),
-    ];
-    let mut text = String::with_capacity(27);
-    for (number, digits, after) in parts {
-        for power in (0..digits).rev() {
-            text.push(char::from(b'0' + (number / 10_u32.pow(power) % 10) as u8));
-        }
-        text.push(after);
-    }
-    text.truncate(26);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_always_have_six_digits() {
-        for text in ["2023-01-09 08:05:04.000000", "2023-11-16 18:15:46.680590"] {
-            let time = NaiveDateTime::parse_from_str(text, "%F %T%.f").unwrap();
-            assert_eq!(sqlite_text(time), text);
-        }
-    }
 
     #[test]
     fn chunks_are_powers_of_two() {

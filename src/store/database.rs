@@ -1,0 +1,233 @@
+//! The open database. Every statement passes through it, is counted and watched.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use migration::SchemaManager;
+use sea_orm::{
+    ConnectionTrait, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
+    TransactionOptions, TransactionTrait,
+};
+
+use super::connect::{Access, is_sqlite, migrate};
+use super::connections::{Connections, Lease, WriteTransaction};
+use super::dialect::Dialect;
+use super::pool::PoolState;
+use super::zone::StorageZone;
+use crate::config::DatabaseConfig;
+use crate::error::{Error, Result};
+use crate::observe::{Observer, StatementWatch};
+
+/// What a session of PostgreSQL or MySQL has for a statement beyond the time of a request: who gives
+/// a request up stops its statements, and a limit that is met first would take their place.
+const STATEMENT_SPARE: Duration = Duration::from_secs(5);
+
+/// The open database: several connections that read, and others that write; SQLite has one of
+/// these.
+#[derive(Debug)]
+pub struct Database {
+    readers: Arc<Connections>,
+    /// None where the database is read-only.
+    writers: Option<Arc<Connections>>,
+    dialect: Dialect,
+    zone: StorageZone,
+    observer: Arc<Observer>,
+    statements: AtomicU64,
+    /// The statements themselves, values included, once someone asked for them.
+    recorded: OnceLock<Mutex<Vec<String>>>,
+}
+
+impl Database {
+    /// Opens the database and, unless it is read-only, brings its schema up to date.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self> {
+        Box::pin(Self::open_with(config, None, Arc::default())).await
+    }
+
+    /// The same for requests that may take `timeout` each; `observer` is told of every statement.
+    pub async fn open_for_requests(
+        config: &DatabaseConfig,
+        timeout: Duration,
+        observer: Arc<Observer>,
+    ) -> Result<Self> {
+        // Boxed, for the compiler: the futures of connecting nest deeply.
+        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_SPARE), observer)).await
+    }
+
+    async fn open_with(
+        config: &DatabaseConfig,
+        statement_limit: Option<Duration>,
+        observer: Arc<Observer>,
+    ) -> Result<Self> {
+        let url = config.database_url.expose();
+        let mut writers = None;
+        if !config.read_only {
+            migrate(config).await?;
+            // SQLite's at once, which sets its file up; the others' when there is something to write.
+            let (access, lazy) = (Access::Write, !is_sqlite(url));
+            let opened = Connections::open(config, access, statement_limit, lazy).await?;
+            writers = Some(Arc::new(opened));
+        }
+        let readers = Connections::open(config, Access::Read, statement_limit, false).await?;
+        Ok(Self {
+            dialect: Dialect::of(readers.backend()),
+            readers: Arc::new(readers),
+            writers,
+            zone: StorageZone(config.storage_time_zone),
+            observer,
+            statements: AtomicU64::new(0),
+            recorded: OnceLock::new(),
+        })
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub fn zone(&self) -> StorageZone {
+        self.zone
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.writers.is_none()
+    }
+
+    /// How many statements were sent since the database was opened.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Keeps every statement from now on, and hands over those that were kept since the last call.
+    /// Tests read the plans of these; a server never calls this, since values are in them.
+    pub fn record(&self) -> Vec<String> {
+        let recorded = self.recorded.get_or_init(Mutex::default);
+        std::mem::take(&mut recorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins to write. Refused for a read-only database.
+    pub async fn begin(&self) -> Result<WriteTransaction> {
+        // Immediate: SQLite cannot wait for another writer once a transaction has read.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let lease = self.writer().await?;
+        let transaction = lease.connection()?.begin_with_options(options).await?;
+        Ok(WriteTransaction::new(transaction, lease))
+    }
+
+    /// Sends SQLite's writer a text of ours, outside of any transaction.
+    pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
+        let mut lease = self.writer().await?;
+        lease.connection()?.execute_unprepared(sql).await?;
+        lease.finish();
+        Ok(())
+    }
+
+    /// Sends one statement that writes; tells how many rows it changed.
+    pub(super) async fn execute(
+        &self,
+        name: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<u64> {
+        let statement = self.readers.backend().build(statement);
+        let mut watch = self.watch(name, &statement.sql);
+        let transaction = self.begin().await?;
+        let changed = transaction.inner().execute_raw(statement).await?.rows_affected();
+        transaction.commit().await?;
+        watch.answered(0);
+        Ok(changed)
+    }
+
+    /// Watches what is sent as `name` until the watch is dropped.
+    pub(super) fn watch(&self, name: &'static str, sql: &str) -> StatementWatch<'_> {
+        self.observer.statement(name, sql)
+    }
+
+    /// Refuses what a read-only database cannot take.
+    pub fn check_writable(&self) -> Result<()> {
+        self.writers().map(|_| ())
+    }
+
+    fn writers(&self) -> Result<&Arc<Connections>> {
+        let read_only = || Error::Forbidden("the database is opened read-only".into());
+        self.writers.as_ref().ok_or_else(read_only)
+    }
+
+    async fn writer(&self) -> Result<Lease> {
+        Ok(self.writers()?.lease().await?)
+    }
+
+    /// All rows of a reading statement; `name` tells it in metrics and logs.
+    pub async fn query_all(
+        &self,
+        name: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<Vec<QueryResult>> {
+        self.query_all_raw(name, self.readers.backend().build(statement)).await
+    }
+
+    pub(super) async fn query_all_raw(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>> {
+        Ok(self.query_watched(name, statement).await?.0)
+    }
+
+    /// The same, with the watch that tells of the statement once it is dropped.
+    pub(super) async fn query_watched(
+        &self,
+        name: &'static str,
+        statement: Statement,
+    ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        if let Some(recorded) = self.recorded.get() {
+            let text = statement.to_string();
+            recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+        let mut watch = self.watch(name, &statement.sql);
+        let mut lease = self.readers.lease().await?;
+        let rows = lease.connection()?.query_all_raw(statement).await;
+        lease.finish();
+        let rows = rows?;
+        watch.answered(rows.len());
+        Ok((rows, watch))
+    }
+
+    pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut lease = self.readers.lease().await?;
+        let found = SchemaManager::new(lease.connection()?).has_table(name).await;
+        lease.finish();
+        Ok(found?)
+    }
+
+    /// Whether a server ever made its tables here.
+    pub async fn has_own_tables(&self) -> Result<bool> {
+        self.has_table(super::setting::TABLE).await
+    }
+
+    /// Whether the database answers, and has the tables that it is asked for.
+    pub async fn ping(&self) -> Result<()> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
+        self.query_all_raw("ping", Statement::from_string(self.readers.backend(), sql)).await?;
+        Ok(())
+    }
+
+    /// The connections of each pool.
+    pub fn pools(&self) -> Vec<PoolState> {
+        let writers = self.writers.as_ref().map(|writers| writers.state("write"));
+        [self.readers.state("read")].into_iter().chain(writers).collect()
+    }
+
+    /// Closes the pools; SQLite then folds its write-ahead log into the file.
+    pub async fn close(&self) -> Result<()> {
+        self.readers.close().await?;
+        if let Some(writers) = &self.writers {
+            writers.close().await?;
+        }
+        Ok(())
+    }
+}
