@@ -55,7 +55,8 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         database = app.services().db.dialect().name(),
         graphql = %format_args!("http://{address}/graphql"),
-        graphiql = %format_args!("http://{address}/graphiql"),
+        // A server with tokens has none yet.
+        graphiql = app.tokens().is_open().then(|| format!("http://{address}/graphiql")),
         "serving",
     );
     let everybody = app.tokens().anonymous_scopes();

@@ -6,7 +6,7 @@ use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order};
 
 use super::call::{CallScope, succeeded};
 pub use super::call_stats::CallStats;
-use super::call_stats::{self, StatsRow};
+use super::call_stats::{self, FIRST_ID, KEY, StatsRow};
 use super::database::Database;
 use super::dialect::Dialect;
 use super::rows::int;
@@ -38,7 +38,7 @@ impl CallDimension {
     /// Its column in the inner statements.
     fn alias(self) -> &'static str {
         match self {
-            Self::ApiKey => "by_key",
+            Self::ApiKey => KEY,
             Self::Model => "by_model",
             Self::StatusCode => "by_code",
             Self::Success => "by_success",
@@ -103,7 +103,12 @@ pub async fn groups(db: &Database, query: &GroupQuery) -> Result<Vec<GroupRow>> 
     select.order_by("total", Order::Desc);
     for dimension in &query.by {
         select.order_by_expr(Expr::col(dimension.alias()).is_null(), Order::Asc);
-        select.order_by(dimension.alias(), Order::Asc);
+        if *dimension != CallDimension::ApiKey {
+            select.order_by(dimension.alias(), Order::Asc);
+        }
+    }
+    if query.by.contains(&CallDimension::ApiKey) {
+        select.order_by(FIRST_ID, Order::Asc);
     }
     select.limit(query.limit.into());
     let rows = call_stats::fetch(db, "call_group.groups", &select).await?;

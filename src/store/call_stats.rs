@@ -21,13 +21,18 @@ pub struct CallStats {
 }
 
 /// The names that the dimensions of [`select`] may have: first texts, then numbers.
-const DIMENSIONS: [&str; 5] = ["by_key", "by_model", "by_code", "by_success", "by_bucket"];
+const DIMENSIONS: [&str; 5] = [KEY, "by_model", "by_code", "by_success", "by_bucket"];
+pub(super) const KEY: &str = "by_key";
 const TEXT_DIMENSIONS: usize = 2;
 /// What is selected of the latencies, in the order of [`StatsRow::latency`].
 const LATENCY: [&str; 4] = ["n", "latency_sum", "latency_min", "latency_max"];
 
+/// The lowest id of a group, by which groups of keys are sorted that are equal otherwise: by the keys
+/// themselves they would tell a caller, who may not see them, on which side of a guess one lies.
+pub(super) const FIRST_ID: &str = "first_id";
+
 /// A statement of a row per group: its `dimensions` (a name of [`DIMENSIONS`] and an expression
-/// each), `total`, `success` and, if wanted, `n`, `p95_below`, `p95_above` and so on of the
+/// each), `total`, `success`, where keys are a dimension [`FIRST_ID`], and, if wanted, `n`, `p95_below`, `p95_above` and so on of the
 /// latencies, all of which it can be sorted by.
 pub(super) fn select(
     db: &Database,
@@ -72,6 +77,9 @@ fn count(
         .cond_where(scope.condition(db));
     for (name, expression) in dimensions {
         select.expr_as(expression.clone(), *name).group_by_col(*name);
+        if *name == KEY {
+            select.expr_as(Expr::col(Column::Id).min(), FIRST_ID);
+        }
     }
     if latency {
         select.expr_as(db.dialect().integer(Column::LatencyMs), "ms").group_by_col("ms");
@@ -87,7 +95,7 @@ fn rank(db: &Database, counted: SelectStatement, names: &[&'static str]) -> Sele
     let number = |expression: String| Expr::cust(db.dialect().to_integer(&expression));
     let mut select = Query::select();
     select
-        .columns(names.iter().copied().chain(["total", "success", "ms"]))
+        .columns(names.iter().copied().chain(["total", "success", "ms"]).chain(first_id(names)))
         .expr_as(number(format!("{with_latency} OVER ({group} ORDER BY ms)")), "upto")
         .expr_as(number(format!("{with_latency} OVER ({group})")), "n")
         .from_subquery(counted, "counted")
@@ -118,7 +126,14 @@ fn summarize(db: &Database, ranked: SelectStatement, names: &[&'static str]) -> 
     for name in names {
         select.group_by_col(*name);
     }
+    if let Some(first_id) = first_id(names) {
+        select.expr_as(Expr::col(first_id).min(), first_id);
+    }
     select.from_subquery(ranked, "ranked").take()
+}
+
+fn first_id(names: &[&'static str]) -> Option<&'static str> {
+    names.contains(&KEY).then_some(FIRST_ID)
 }
 
 fn below(percent: i64) -> String {

@@ -69,8 +69,15 @@ pub async fn groups(
     select.order_by("c4", Order::Desc).order_by("c6", Order::Desc);
     for (dimension, name) in grouped {
         if by.contains(&dimension) {
-            select.group_by_col(name).order_by(name, Order::Asc);
+            select.group_by_col(name);
         }
+        // Groups of keys that are equal otherwise go by their lowest id, as those of calls do.
+        if by.contains(&dimension) && dimension != ErrorDimension::ApiKey {
+            select.order_by(name, Order::Asc);
+        }
+    }
+    if by.contains(&ErrorDimension::ApiKey) {
+        select.order_by_expr(Expr::col(Column::Id).min(), Order::Asc);
     }
     select.limit(limit.into());
     let rows = db.fetch::<Columns>("error_group.groups", &select, width).await?;

@@ -26,6 +26,7 @@ tests! {
     a_read_only_server_shows_keys_too,
     searches_tell_no_more_of_a_key_than_is_shown,
     the_order_of_keys_tells_nothing_of_them,
+    keys_are_paged_by_their_ids,
     unknown_ids_cost_one_statement,
     a_session_stands_for_its_token,
     a_session_ends,
@@ -427,29 +428,51 @@ async fn the_viewer_is_told(database: TestDatabase) {
     assert_eq!(viewer(ADMIN).await, json!({ "name": "admin", "scopes": all }));
 }
 
+/// The ids of a page of keys, and where it lies.
+async fn key_ids(app: &TestApp, token: &str, page: &str) -> (Vec<String>, Value) {
+    let query =
+        format!("{{ apiKeys({page}) {{ nodes {{ id }} pageInfo {{ endCursor startCursor }} }} }}");
+    let list = app.graphql_as(token, &query).await["data"]["apiKeys"].clone();
+    let nodes = list["nodes"].as_array().unwrap().iter();
+    let ids = nodes.map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+    (ids, list["pageInfo"].clone())
+}
+
 async fn the_order_of_keys_tells_nothing_of_them(database: TestDatabase) {
     let calls: Vec<_> = (0..9)
         .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
         .collect();
     database.insert(&calls).await;
     let app = guarded(&database).await;
-    let ids = async |token: &str, page: &str| {
-        let query = format!(
-            "{{ apiKeys({page}) {{ nodes {{ id }} pageInfo {{ endCursor startCursor }} }} }}"
-        );
-        let list = app.graphql_as(token, &query).await["data"]["apiKeys"].clone();
-        let nodes = list["nodes"].as_array().unwrap().iter();
-        let ids: Vec<String> = nodes.map(|node| node["id"].as_str().unwrap().to_owned()).collect();
-        (ids, list["pageInfo"].clone())
-    };
-    let (all, _) = ids(READER, "first: 50").await;
+    let (all, _) = key_ids(&app, READER, "first: 50").await;
     assert!(all.is_sorted() && all.len() == 9, "by their ids: {all:?}");
-    let (by_key, _) = ids(ADMIN, "first: 50").await;
+    let (by_key, _) = key_ids(&app, ADMIN, "first: 50").await;
     assert!(!by_key.is_sorted(), "by their keys, for who may see them");
+    // Groups of the same size go by their first rows.
+    database.execute("DELETE FROM t_request_log").await;
+    for key in ["AIza2key", "AIza9key", "AIza1key"] {
+        database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(key)]).await;
+        database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(key)]).await;
+    }
+    let query = "{ callGroups(by: [API_KEY], period: LAST_HOUR) { apiKey { secret } }
+        errorGroups(by: [API_KEY]) { apiKey { secret } } }";
+    let groups = app.graphql_as(ADMIN, query).await["data"].clone();
+    let keys =
+        ["AIza2key", "AIza9key", "AIza1key"].map(|key| json!({ "apiKey": { "secret": key } }));
+    assert_eq!((&groups["callGroups"], &groups["errorGroups"]), (&json!(keys), &json!(keys)));
+}
+
+async fn keys_are_paged_by_their_ids(database: TestDatabase) {
+    let calls: Vec<_> = (0..9)
+        .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
+        .collect();
+    database.insert(&calls).await;
+    let app = guarded(&database).await;
+    let (all, _) = key_ids(&app, READER, "first: 50").await;
     for (first, step) in [("first", "after"), ("last", "before")] {
         let (mut found, mut cursor) = (vec![], String::new());
         loop {
-            let (page, info) = ids(READER, &format!("{first}: 2{cursor}")).await;
+            let (page, info) = key_ids(&app, READER, &format!("{first}: 2{cursor}")).await;
             if page.is_empty() {
                 break;
             }

@@ -48,9 +48,16 @@ fn expected(calls: &[Sample], by: &[&str], order: &str) -> Value {
         let parts = by.iter().map(|dimension| part(call, dimension)).collect();
         groups.entry(parts).or_default().push(call);
     }
-    let mut groups: Vec<(f64, usize, Value)> = groups
+    let mut groups: Vec<(f64, usize, _, Value)> = groups
         .into_iter()
         .map(|(parts, calls)| {
+            // By the other dimensions; keys do not count, but for there being one, and then the
+            // group with the first call comes first.
+            let apart = by.iter().zip(&parts).map(|(dimension, part)| match *dimension {
+                "API_KEY" => (part.0, None, None),
+                _ => part.clone(),
+            });
+            let tie: (Vec<Part>, _) = (apart.collect(), calls.iter().map(|call| call.id).min());
             let mut group = stats(calls.iter().copied());
             for dimension in ["apiKey", "model", "statusCode", "status"] {
                 group[dimension] = Value::Null;
@@ -72,14 +79,14 @@ fn expected(calls: &[Sample], by: &[&str], order: &str) -> Value {
                 "FAILURE_RATE_DESC" => failures / calls.len() as f64,
                 _ => group["latency"]["p95"].as_f64().unwrap_or(-1.0),
             };
-            (rank, calls.len(), group)
+            (rank, calls.len(), tie, group)
         })
         .collect();
-    // Stable, so that groups that are equal stay in the order of their dimensions.
     groups.sort_by(|one, other| {
-        other.0.partial_cmp(&one.0).unwrap_or(Ordering::Equal).then(other.1.cmp(&one.1))
+        let by_rank = other.0.partial_cmp(&one.0).unwrap_or(Ordering::Equal);
+        by_rank.then(other.1.cmp(&one.1)).then(one.2.cmp(&other.2))
     });
-    groups.into_iter().map(|(_, _, group)| group).collect()
+    groups.into_iter().map(|(.., group)| group).collect()
 }
 
 const ORDERS: [&str; 4] = ["TOTAL_DESC", "FAILURE_DESC", "FAILURE_RATE_DESC", "P95_LATENCY_DESC"];
@@ -185,7 +192,7 @@ async fn only_the_calls_that_are_meant(database: TestDatabase) {
     };
     let group = |key| json!({ "apiKey": { "secret": key }, "counts": { "total": 1 } });
     let all = app.data(&query("")).await;
-    assert_eq!(all["callGroups"], json!([group("KEY-A"), group("key-a"), group("key-b")]));
+    assert_eq!(all["callGroups"], json!([group("key-a"), group("KEY-A"), group("key-b")]));
     let one = app.data(&query("key: \"key-a\",")).await;
     assert_eq!(one["callGroups"], json!([group("key-a")]));
 }
