@@ -159,8 +159,10 @@ async fn a_token_that_does_not_hold_is_refused(database: TestDatabase) {
     }
     let lower = query(&app).header("Authorization", format!("bearer  {READER}"));
     assert_eq!(refusal(lower).await, (200, String::new()));
-    // Whether the process lives is no secret.
-    assert_eq!(app.client().get(app.url("/healthz")).send().await.unwrap().status(), 200);
+    // Whether the process lives is no secret; what it knows is, and GraphiQL's code comes from outside.
+    for (path, expected) in [("/healthz", 200), ("/schema.graphql", 401), ("/graphiql", 404)] {
+        assert_eq!(status(app.client().get(app.url(path))).await, expected, "{path}");
+    }
 }
 
 async fn without_a_token_one_may_what_was_said(database: TestDatabase) {
