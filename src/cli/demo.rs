@@ -12,12 +12,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use tokio::time::MissedTickBehavior;
 
-use super::serve::{announce, shutdown_signal};
-use crate::app::{App, Config};
+use super::serve::{ServeArgs, announce, shutdown_signal};
+use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
-};
+use crate::config::DatabaseConfig;
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
@@ -29,18 +27,7 @@ const BATCH: usize = 5_000;
 #[command(mut_arg("database_url", |arg| arg.default_value("sqlite://callscope-demo.db")))]
 pub struct DemoArgs {
     #[command(flatten)]
-    database: DatabaseConfig,
-
-    #[command(flatten)]
-    server: ServerConfig,
-    #[command(flatten)]
-    access: AccessConfig,
-    #[command(flatten)]
-    graphql: GraphqlConfig,
-    #[command(flatten)]
-    record: RecordConfig,
-    #[command(flatten)]
-    observe: ObserveConfig,
+    serve: ServeArgs,
 
     /// The number from which the traffic is made up; another one gives other keys and incidents
     #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
@@ -49,17 +36,9 @@ pub struct DemoArgs {
 
 pub fn run(args: DemoArgs) -> anyhow::Result<()> {
     super::block_on(async {
-        let clock = Clock::System;
-        let live = prepare(&args.database, &clock, args.demo_seed).await?;
-        let config = Config {
-            database: args.database,
-            server: args.server,
-            access: args.access,
-            graphql: args.graphql,
-            record: args.record,
-            observe: args.observe,
-            clock: clock.clone(),
-        };
+        let config = args.serve.config();
+        let clock = config.clock.clone();
+        let live = prepare(&config.database, &clock, args.demo_seed).await?;
         let app = App::open(config).await?;
         announce(&app)?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
