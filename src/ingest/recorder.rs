@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::Database;
 use crate::store::idempotency::{self, Recorded};
-use crate::store::write::{self, Batch, Outcome};
+use crate::store::write::{self, Batch, Fault, Outcome};
 
 /// Rows of one transaction, at most, beyond its first batch.
 const ROWS_PER_GROUP: usize = 4096;
@@ -185,8 +185,13 @@ async fn write_group(db: &Database, clock: &Clock, group: Vec<Submission>) {
     let outcomes = match write::insert_batches(db, &batches, clock.now()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         // One that the database refuses must not take the others with it.
-        Err(Error::Internal(_)) if batches.len() > 1 => write_each(db, clock, &batches).await,
-        Err(error) => batches.iter().map(|_| Err(error.clone())).collect(),
+        Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
+            write_each(db, clock, &batches).await
+        }
+        Err(fault) => {
+            let error = fault.into_error();
+            batches.iter().map(|_| Err(error.clone())).collect()
+        }
     };
     for ((reply, room), outcome) in replies.into_iter().zip(outcomes) {
         drop(room);
@@ -199,7 +204,7 @@ async fn write_each(db: &Database, clock: &Clock, batches: &[Batch]) -> Vec<Resu
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
         let written = write::insert_batches(db, std::slice::from_ref(batch), clock.now()).await;
-        outcomes.push(written.and_then(|mut outcomes| {
+        outcomes.push(written.map_err(Fault::into_error).and_then(|mut outcomes| {
             outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
         }));
     }

@@ -99,7 +99,8 @@ pub(super) async fn connect_session(
         sqlite
             .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // What is acknowledged survives a power cut; groups share the cost.
+            .synchronous(SqliteSynchronous::Full)
     });
     sea_orm::Database::connect(options).await
 }

@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
+use super::connections::WriteTransaction;
 use super::database::Database;
 use super::dialect::Dialect;
 use super::idempotency::{self, Claim, Recorded};
@@ -66,15 +67,44 @@ pub enum Outcome {
     Conflict,
 }
 
+/// Why batches were not stored.
+#[derive(Debug)]
+pub enum Fault {
+    /// The database took none of them.
+    Refused(Error),
+    /// It was asked to commit and did not say that it had: they are stored, all of them, or not.
+    Unsure(Error),
+}
+
+impl Fault {
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Unsure(error) => error,
+        }
+    }
+}
+
 /// Stores all of `batches` in one transaction, and tells what became of each. No two of them may
 /// have the same claim.
 pub async fn insert_batches(
     db: &Database,
     batches: &[Batch],
     now: DateTime<Utc>,
-) -> Result<Vec<Outcome>> {
+) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
-    let transaction = db.begin().await?;
+    let transaction = db.begin().await.map_err(Fault::Refused)?;
+    let outcomes = fill(db, &transaction, batches, now).await.map_err(Fault::Refused)?;
+    transaction.commit().await.map_err(Fault::Unsure)?;
+    watch.answered(0);
+    Ok(outcomes)
+}
+
+async fn fill(
+    db: &Database,
+    transaction: &WriteTransaction,
+    batches: &[Batch],
+    now: DateTime<Utc>,
+) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
     // In one order, so that two servers do not wait for each other.
     let mut claims: Vec<(&Claim, usize)> = batches
@@ -108,8 +138,6 @@ pub async fn insert_batches(
         }
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
-    transaction.commit().await?;
-    watch.answered(0);
     Ok(outcomes.into_iter().flatten().collect())
 }
 
@@ -223,22 +251,30 @@ async fn insert_rows(
         transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         return Ok(vec![]);
     }
-    if Dialect::of(backend) == Dialect::MySql {
-        // Which lacks RETURNING, and gives the rows of one statement ids in a row.
-        let inserted =
-            transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        let first = i64::try_from(inserted.last_insert_id()).map_err(Error::internal)?;
-        let step = mysql_id_step(transaction).await?;
-        return Ok((0..).map(|row| first + row * step).take(rows).collect());
+    if Dialect::of(backend) == Dialect::Postgres {
+        sql += " RETURNING CAST(id AS BIGINT)";
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let inserted = transaction.query_all_raw(statement).await?;
+        let mut ids: Vec<i64> =
+            inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+        // Ids ascend with the rows; the order in which they are told is nobody's promise.
+        ids.sort_unstable();
+        return Ok(ids);
     }
-    sql += " RETURNING CAST(id AS BIGINT)";
+    // The others give the rows of one statement ids in a row. SQLite tells the last of them, and has
+    // one writer; MySQL tells the first.
     let statement = Statement::from_sql_and_values(backend, sql, values);
-    let inserted = transaction.query_all_raw(statement).await?;
-    let mut ids: Vec<i64> =
-        inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-    // Ids ascend with the rows; the order in which they are told is nobody's promise.
-    ids.sort_unstable();
-    Ok(ids)
+    let told = transaction.execute_raw(statement).await?.last_insert_id();
+    let told = i64::try_from(told).map_err(Error::internal)?;
+    let count = i64::try_from(rows).map_err(Error::internal)?;
+    Ok(match Dialect::of(backend) {
+        Dialect::Sqlite => (told - count + 1..=told).collect(),
+        Dialect::MySql if rows == 1 => vec![told],
+        Dialect::MySql | Dialect::Postgres => {
+            let step = mysql_id_step(transaction).await?;
+            (0..count).map(|row| told + row * step).collect()
+        }
+    })
 }
 
 /// By how much each id of a cluster's server is higher than the one before.
