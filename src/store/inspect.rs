@@ -142,6 +142,24 @@ pub async fn journal_mode(db: &Database) -> Result<String> {
     Ok(texts(db, sql).await?.pop().unwrap_or_default())
 }
 
+/// What lets the server say that something is stored before it is on the disk: its settings with
+/// their values, none where nothing does. SQLite's connections are ours, and wait.
+pub async fn hasty_settings(db: &Database) -> Result<Vec<String>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => return Ok(vec![]),
+        Dialect::Postgres => {
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', \
+             'synchronous_commit') AND setting = 'off'"
+        }
+        Dialect::MySql => {
+            "SELECT 'innodb_flush_log_at_trx_commit', CAST(@@innodb_flush_log_at_trx_commit AS CHAR) \
+             FROM DUAL WHERE @@innodb_flush_log_at_trx_commit <> 1"
+        }
+    };
+    let found = pairs(db, sql.to_owned(), 2).await?;
+    Ok(found.into_iter().map(|(name, value)| format!("{name} = {value}")).collect())
+}
+
 /// What a user who may not do everything cannot do here: words for people, none where nothing is
 /// missing. `tables` says whether tables of ours are still to be made.
 pub async fn missing_rights(db: &Database, tables: bool) -> Result<Vec<String>> {
