@@ -6,6 +6,7 @@ use async_graphql::{Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use tokio::time::Instant;
 
 use super::compress::Secretive;
@@ -83,7 +84,10 @@ async fn answer(
     media_type: MediaType,
 ) -> axum::response::Response {
     let ran = run(state, context, prepared, Instant::now() + state.timeout).await;
-    let mut answer = into_http(ran.response, media_type, ran.without_data);
+    let mut answer = match ran.is_put_off() {
+        true => Problem::busy().into_response(),
+        false => into_http(ran.response, media_type, ran.without_data),
+    };
     answer.extensions_mut().insert(ran.outcome);
     if ran.secretive {
         answer.extensions_mut().insert(Secretive);
@@ -133,6 +137,14 @@ pub(super) struct Ran {
     pub outcome: Outcome,
     /// Whether it may show a secret.
     secretive: bool,
+}
+
+impl Ran {
+    /// Whether nothing came of it for now: a sender that knows HTTP alone waits and tries again.
+    fn is_put_off(&self) -> bool {
+        let busy = || self.outcome.codes.iter().all(|code| code == Error::Busy.code());
+        self.response.data == Value::Null && !self.outcome.codes.is_empty() && busy()
+    }
 }
 
 /// Runs one request, be it alone or one of a batch.

@@ -154,7 +154,8 @@ impl Database {
         self.writers.as_ref().ok_or_else(read_only)
     }
 
-    async fn writer(&self) -> Result<Lease> {
+    /// A connection that writes.
+    pub(super) async fn writer(&self) -> Result<Lease> {
         Ok(self.writers()?.lease().await?)
     }
 
