@@ -20,7 +20,7 @@ use crate::http::admission::Admission;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
-use crate::http::router::{AppState, router};
+use crate::http::router::{AppState, Shared, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::recorder::Recorder;
@@ -103,7 +103,7 @@ impl App {
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
-        let state = AppState {
+        let state = AppState::from(Shared {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
@@ -129,7 +129,7 @@ impl App {
             // Nothing but being on loopback protects an open server.
             hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
             cors_origins: http.cors_origin.as_slice().into(),
-        };
+        });
         let limits = ConnectionLimits {
             connections: http.max_connections as usize,
             client_timeout: Duration::from_secs(http.client_timeout_seconds),

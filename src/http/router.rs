@@ -1,5 +1,6 @@
 //! The routes.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,26 @@ use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
 
-/// What the handlers share.
+/// What the handlers share. Each layer of each request holds it, so it is one pointer.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+impl From<Shared> for AppState {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The parts of [`AppState`].
+pub struct Shared {
     pub schema: CallscopeSchema,
     pub limits: Limits,
     pub admission: Arc<Admission>,
