@@ -17,6 +17,7 @@ use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::admission::Admission;
+use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
@@ -111,6 +112,12 @@ impl App {
                 &self.config.server,
                 self.config.database.database_connections,
                 self.services.observer.clone(),
+            )
+            .into(),
+            callers: Callers::new(
+                self.tokens.clone(),
+                self.services.db.clone(),
+                self.config.clock.clone(),
             )
             .into(),
             stopping,

@@ -33,7 +33,7 @@ pub enum Credentials<'a> {
 }
 
 /// By what somebody was known, to ask later whether that still holds. No secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proof {
     token_id: String,
     /// Of a session.

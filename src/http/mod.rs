@@ -2,11 +2,14 @@
 
 mod address;
 pub mod admission;
+mod beginning;
+pub mod callers;
 mod compress;
 mod context;
 mod cors;
 mod csrf;
 pub mod documents;
+mod events;
 mod following;
 mod graphql;
 mod health;
@@ -27,4 +30,5 @@ mod session;
 mod stall;
 mod stream;
 pub mod subscriptions;
+mod template;
 mod trusted;

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use super::following::StreamEnd;
+use super::following::OperationEnd;
 use super::respond::Outcome;
 use crate::observe::{Observer, RequestMarks, milliseconds};
 
@@ -62,7 +62,7 @@ pub(super) async fn record(
     if response.status().is_server_error() {
         span.fail(response.status().as_str());
     }
-    let end = response.extensions_mut().remove::<Arc<StreamEnd>>();
+    let end = response.extensions_mut().remove::<Arc<OperationEnd>>();
     if let Some(end) = end {
         response = line.finish_with_stream(response, end);
     } else {
@@ -91,7 +91,7 @@ struct Line {
     began: Instant,
     finished: bool,
     /// Of a stream that began after so long.
-    stream: Option<(Arc<StreamEnd>, Duration)>,
+    stream: Option<(Arc<OperationEnd>, Duration)>,
 }
 
 impl Line {
@@ -124,7 +124,7 @@ impl Line {
 
     /// Tells of a stream when it has ended. For the metrics it was answered when it began: they tell
     /// how long clients wait.
-    fn finish_with_stream(mut self, response: Response, end: Arc<StreamEnd>) -> Response {
+    fn finish_with_stream(mut self, response: Response, end: Arc<OperationEnd>) -> Response {
         let took = self.began.elapsed();
         self.count(Some(response.status().as_u16()), took);
         self.stream = Some((end, took));

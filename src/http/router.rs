@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
+use super::callers::Callers;
 use super::context::{self, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
@@ -33,6 +34,7 @@ pub struct AppState {
     pub limits: Limits,
     pub admission: Arc<Admission>,
     pub subscriptions: Arc<Subscriptions>,
+    pub callers: Arc<Callers>,
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
