@@ -40,6 +40,13 @@ pub struct Proof {
     ends_at: Option<DateTime<Utc>>,
 }
 
+impl Proof {
+    /// Whether it was the cookie of a session.
+    pub fn is_session(&self) -> bool {
+        self.ends_at.is_some()
+    }
+}
+
 /// A browser's session as its cookie holds it.
 pub struct Session {
     pub value: String,

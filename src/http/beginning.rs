@@ -26,8 +26,10 @@ use crate::observe::RequestMarks;
 
 /// What came of an operation.
 pub(super) enum Begun {
-    /// Its only response; also that of a subscription that cannot begin.
+    /// Its only response.
     Once(Response),
+    /// The response of a subscription that cannot begin.
+    Refused(Response),
     Following(Box<Following>),
 }
 
@@ -70,7 +72,7 @@ async fn follow(
     }
     end.set_outcome(outcome);
     Ok(match found {
-        Err(refused) => Begun::Once(refused),
+        Err(refused) => Begun::Refused(refused),
         Ok((source, asked)) => {
             let (state, context) = (state.clone(), context.clone());
             let followed = Followed { state, context, asked, end: Arc::clone(end) };

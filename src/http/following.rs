@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,7 +146,7 @@ impl Following {
     }
 
     async fn wait(&mut self) -> Event {
-        let mut stopping = self.followed.state.stopping.clone();
+        let mut stopped = pin!(self.followed.state.stopped());
         loop {
             let idle = self.answering.is_none();
             let answered = async {
@@ -156,8 +157,7 @@ impl Following {
             };
             tokio::select! {
                 biased;
-                // An error means that nobody is left who could tell, which is an end as well.
-                _ = stopping.wait_for(|stopping| *stopping) => return self.end(Ending::Stopping),
+                () = &mut stopped => return self.end(Ending::Stopping),
                 ended = self.caller.ended() => return self.unauthenticated(&ended),
                 answer = answered => {
                     self.answering = None;

@@ -69,7 +69,7 @@ async fn answer(
 ) -> HttpResult {
     let end = Arc::new(OperationEnd::default());
     Ok(match beginning::begin(state, context, asked, by_get, &end).await? {
-        Begun::Once(response) => {
+        Begun::Once(response) | Begun::Refused(response) => {
             let mut answer = event_stream(Body::from(events::only(&response)));
             answer.extensions_mut().insert(end.outcome());
             answer
