@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_graphql::Response;
 use futures_util::stream::{self, Stream};
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, interval_at};
 
 use super::following::{Ending, Event, Following};
 use super::respond::in_batch;
@@ -30,29 +30,24 @@ fn next_of(json: &str) -> String {
     format!("event: next\ndata: {json}\n\n")
 }
 
-/// The stream of a subscription.
+/// The stream of a subscription. Where the server stops it is not complete: it just ends, so that a
+/// client connects anew.
 pub(super) fn stream(following: Following) -> impl Stream<Item = Result<String, Infallible>> {
     let comments = interval_at(Instant::now() + COMMENT_EVERY, COMMENT_EVERY);
     stream::unfold(Some((following, comments)), async |streaming| {
         let (mut following, mut comments) = streaming?;
-        let (text, is_last) = part(&mut following, &mut comments).await;
+        let event = tokio::select! {
+            biased;
+            event = following.next() => event,
+            _ = comments.tick() => return Some((Ok(COMMENT.to_owned()), Some((following, comments)))),
+        };
         comments.reset();
-        Some((Ok(text), (!is_last).then_some((following, comments))))
+        let last = match event {
+            Event::Next(json) => return Some((Ok(next_of(&json)), Some((following, comments)))),
+            Event::End(Ending::Stopping) => return None,
+            Event::End(Ending::Unauthenticated(response)) => next_event(&response),
+            Event::End(Ending::Failed(problem)) => next_of(&problem.body().to_string()),
+        };
+        Some((Ok(last + COMPLETE), None))
     })
-}
-
-/// A part of a stream, and whether it is the last.
-async fn part(following: &mut Following, comments: &mut Interval) -> (String, bool) {
-    let event = tokio::select! {
-        biased;
-        event = following.next() => event,
-        _ = comments.tick() => return (COMMENT.to_owned(), false),
-    };
-    let last = match event {
-        Event::Next(json) => return (next_of(&json), false),
-        Event::End(Ending::Stopping) => String::new(),
-        Event::End(Ending::Unauthenticated(response)) => next_event(&response),
-        Event::End(Ending::Failed(problem)) => next_of(&problem.body().to_string()),
-    };
-    (last + COMPLETE, true)
 }

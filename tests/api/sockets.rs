@@ -933,6 +933,12 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
     let told = line(&id, |_| true).await;
     assert_eq!((&told["status"], &told["close_code"]), (&json!(101), &json!(1005)), "{told}");
     assert_eq!(told.get("gone"), None);
+    // One that is just not there any more.
+    let gone = Client::ready_as(&app, json!({ "token": READER })).await;
+    let id = gone.request_id();
+    drop(gone);
+    let told = line(&id, |_| true).await;
+    assert_eq!((&told["gone"], told.get("close_code")), (&json!(true), None), "{told}");
     let mut refused = Client::open(&app).await;
     let id = refused.request_id();
     refused.send(json!({ "type": "connection_init" })).await;

@@ -1,6 +1,7 @@
 //! Why a connection is closed, in the codes of graphql-transport-ws and of WebSocket itself.
 
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::message::Id;
@@ -31,6 +32,7 @@ impl Close {
         match error {
             Error::Capacity(_) => Self::TooLarge,
             Error::Utf8(_) => Self::NoText,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::ByClient(None),
             Error::Protocol(_) => Self::Broken,
             _ => Self::ByClient(None),
         }
