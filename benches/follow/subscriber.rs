@@ -40,6 +40,14 @@ impl Subscriber {
                     body.len()
                 );
                 stream.write_all(request.as_bytes()).await?;
+                // To the head of the answer; connections that nobody waits for would overrun the
+                // queue of those that are to be accepted.
+                let mut head = Vec::with_capacity(1024);
+                while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                    anyhow::ensure!(stream.read_buf(&mut head).await? > 0, "closed");
+                }
+                let head = String::from_utf8_lossy(&head);
+                anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
                 Ok(Self::Sse(stream))
             }
             Kind::WebSocket => {

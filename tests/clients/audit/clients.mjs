@@ -44,7 +44,12 @@ const sse = (options = {}) =>
     ...options,
   });
 
-const soon = { retryAttempts: 50, retryWait: () => new Promise((done) => setTimeout(done, 100)) };
+// Node tells of a refused connection by an error, which graphql-ws takes for the last unless told otherwise.
+const soon = {
+  retryAttempts: 50,
+  retryWait: () => new Promise((done) => setTimeout(done, 100)),
+  shouldRetry: () => true,
+};
 
 // The first events of a subscription.
 async function events(client, query, count) {
