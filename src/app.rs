@@ -17,6 +17,7 @@ use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::admission::Admission;
+use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
@@ -101,6 +102,7 @@ impl App {
     ) -> anyhow::Result<()> {
         let http = &self.config.server.http;
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
+        let client_timeout = Duration::from_secs(http.client_timeout_seconds);
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
         let state = AppState::from(Shared {
@@ -113,11 +115,18 @@ impl App {
                 self.services.observer.clone(),
             )
             .into(),
+            callers: Callers::new(
+                self.tokens.clone(),
+                self.services.db.clone(),
+                self.config.clock.clone(),
+            )
+            .into(),
             stopping,
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,
             timeout,
+            client_timeout,
             sdl: sdl.into(),
             read: ReadLimits {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
@@ -132,7 +141,7 @@ impl App {
         });
         let limits = ConnectionLimits {
             connections: http.max_connections as usize,
-            client_timeout: Duration::from_secs(http.client_timeout_seconds),
+            client_timeout,
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
         let shutdown = async move {

@@ -36,6 +36,15 @@ impl Admission {
     pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.room.try_acquire().map_err(|_| Problem::busy())
     }
+
+    /// Counts one more request of a caller, and refuses it where that is one too many.
+    pub(super) fn count(&self, context: &RequestContext) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.take(sender(context), Instant::now()).map_err(|wait| {
+            let message = "this is one request too many; Retry-After says when to come again";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
+        })
+    }
 }
 
 /// Refuses callers that come too often, before their requests are read.
@@ -45,13 +54,8 @@ pub(super) async fn limit_rate(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Some(rate) = &state.admission.rate
-        && let Err(wait) = rate.take(sender(&context), Instant::now())
-    {
-        let message =
-            "this is one request too many; the header Retry-After says when to come again";
-        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
-        return refusal.retry_after(wait).into_response();
+    if let Err(refusal) = state.admission.count(&context) {
+        return refusal.into_response();
     }
     next.run(request).await
 }

@@ -163,7 +163,7 @@ pub(super) async fn run(
     let mut response = match operation::prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) if outcome.kind == "subscription" => {
-            let message = "subscriptions are streamed; send this one to /graphql/stream";
+            let message = "subscriptions are followed at /graphql/stream or /graphql/ws";
             Response::from_errors(vec![with_code(ServerError::new(message, None), "BAD_REQUEST")])
         }
         Ok(()) => {

@@ -72,6 +72,15 @@ impl Problem {
         json!({ "errors": [{ "message": self.message, "extensions": { "code": self.code } }] })
     }
 
+    /// The errors alone, where there are no headers that could tell more.
+    pub(super) fn errors(&self) -> Value {
+        let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
+        if let Some(wait) = self.retry_after {
+            error["extensions"]["retryAfterSeconds"] = whole_seconds(wait).into();
+        }
+        json!([error])
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }
@@ -94,13 +103,16 @@ impl IntoResponse for Problem {
             _ => {}
         }
         if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+            response.headers_mut().insert(RETRY_AFTER, whole_seconds(wait).into());
         }
         let outcome = Outcome { codes: vec![self.code.to_owned()], ..Outcome::default() };
         response.extensions_mut().insert(outcome);
         response
     }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// The answer of a request whose handler panicked. Where that was is in the log already.

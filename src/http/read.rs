@@ -112,7 +112,7 @@ pub(super) async fn bytes(
 /// larger than it looks.
 const MAX_JSON_VALUES: usize = 100_000;
 
-fn is_too_intricate(json: &[u8]) -> bool {
+pub(super) fn is_too_intricate(json: &[u8]) -> bool {
     let (mut in_text, mut escaped, mut values) = (false, false, 0);
     for byte in json {
         match byte {

@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
+use super::callers::Callers;
 use super::context::{self, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
-use super::{compress, cors, graphql, health, metrics, page, problem, session, stream};
+use super::{compress, cors, graphql, health, metrics, page, problem, session, socket, stream};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
@@ -51,12 +52,15 @@ pub struct Shared {
     pub limits: Limits,
     pub admission: Arc<Admission>,
     pub subscriptions: Arc<Subscriptions>,
+    pub callers: Arc<Callers>,
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
+    /// What a client may take to go on with what it began.
+    pub client_timeout: Duration,
     pub sdl: Bytes,
     pub read: ReadLimits,
     pub documents: Arc<Documents>,
@@ -74,6 +78,15 @@ impl AppState {
             address: context.address,
         }
     }
+
+    /// Ends once the server stops.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopping = self.stopping.clone();
+        async move {
+            // An error means that nobody is left who could tell, which is an end as well.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
 }
 
 /// The layers run from the last one here to the first.
@@ -89,10 +102,11 @@ pub fn router(state: AppState) -> Router {
             "/session",
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
-        .route("/schema.graphql", get(page::schema).layer(limit_rate))
+        .route("/schema.graphql", get(page::schema).layer(limit_rate.clone()))
         .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))
         .layer(compress::layer())
+        .route("/graphql/ws", get(socket::get).layer(limit_rate))
         .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
         .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach));

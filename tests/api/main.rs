@@ -44,6 +44,7 @@ mod record;
 mod request_log;
 mod responses;
 mod rows;
+mod sockets;
 mod subscriptions;
 mod support;
 mod traces;
@@ -84,6 +85,7 @@ fn main() {
         request_log::tests(),
         responses::tests(),
         rows::tests(),
+        sockets::tests(),
         subscriptions::tests(),
         traces::tests(),
         usage::tests(),
