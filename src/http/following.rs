@@ -24,7 +24,7 @@ use crate::domain::access::Caller;
 use crate::error::Error;
 use crate::graphql::limit;
 use crate::graphql::schema;
-use crate::graphql::subscription::source::Source;
+use crate::graphql::subscription::source::{Due, Source};
 use crate::observe::RequestMarks;
 
 /// The end of a stream. Without a line of data a browser would not tell of it.
@@ -116,7 +116,7 @@ pub(super) struct Followed {
 
 impl Followed {
     /// The response for the event that is due. An error where the caller may not ask any more.
-    async fn answer(self: Arc<Self>) -> Result<Option<Response>, Error> {
+    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Response>, Error> {
         let state = &self.state;
         let answering = async {
             let _turn = state.subscriptions.turn().await;
@@ -128,7 +128,7 @@ impl Followed {
             let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
             let asking = state.asking(&context);
             let request = self.asked.request();
-            Ok(span.during(schema::answer_event(&state.schema, asking, request)).await)
+            Ok(span.during(schema::answer_event(&state.schema, asking, request, due)).await)
         };
         let mut response = match tokio::time::timeout(state.timeout, answering).await {
             Ok(Ok(Some(response))) => response,
@@ -245,8 +245,8 @@ impl Following {
                         }
                     }
                 }
-                () = self.source.next(), if idle => {
-                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer());
+                due = self.source.next(), if idle => {
+                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer(due));
                     self.answering = Some(answer.catch_unwind().boxed());
                 }
                 _ = self.comments.tick() => return Part::More(COMMENT.to_owned()),
