@@ -6,10 +6,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use entity::{error_log as error_table, request_log as call_table};
+use sea_orm::Iden;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order};
 
 use super::call::{self, CallRow};
 use super::database::Database;
+use super::dialect::Dialect;
 use super::error_log::{self, ErrorLogRow};
 use crate::error::Result;
 
@@ -60,7 +62,7 @@ impl Tailed for TailedCall {
         let (mut select, width) = call::select(db);
         select
             .cond_where(condition)
-            .and_where(db.dialect().has_time(call_table::Column::RequestTime))
+            .cond_where(has_time(db, call_table::Column::RequestTime))
             .order_by(call_table::Column::Id, order)
             .limit(limit);
         let rows = db.fetch::<call::Columns>("call.tail", &select, width).await?;
@@ -93,11 +95,20 @@ impl Tailed for ErrorLogRow {
         let (mut select, width) = error_log::select(db);
         select
             .cond_where(condition)
-            .and_where(db.dialect().has_time(error_table::Column::RequestTime))
+            .cond_where(has_time(db, error_table::Column::RequestTime))
             .order_by(error_table::Column::Id, order)
             .limit(limit);
         let rows = db.fetch::<error_log::Columns>("error_log.tail", &select, width).await?;
         Ok(rows.into_iter().map(|row| error_log::error_log_row(db, row)).collect())
+    }
+}
+
+/// PostgreSQL would take few rows for timed, and sort them all rather than read the last; the others
+/// would go by the index of the time.
+fn has_time<C: Iden + Copy>(db: &Database, column: C) -> Condition {
+    match db.dialect() {
+        Dialect::Postgres => Dialect::Postgres.time_range(column, None, None),
+        dialect => Condition::all().add(dialect.has_time(column)),
     }
 }
 

@@ -31,6 +31,7 @@ impl Neighbours {
             let own = format!("{:032x}", rand::random::<u128>());
             futures_util::join!(self.tell(&own), self.listen(&own, active));
         }
+        std::future::pending().await
     }
 
     async fn tell(&self, own: &str) {
