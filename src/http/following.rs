@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection};
-use async_graphql::{Request, Response, ServerError, Variables};
+use async_graphql::Response;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream};
@@ -20,9 +19,9 @@ use super::problem::{self, Problem};
 use super::respond::{Outcome, failed, finish_errors, in_batch};
 use super::router::AppState;
 use super::subscriptions::Place;
+use super::template::Template;
 use crate::domain::access::Caller;
 use crate::error::Error;
-use crate::graphql::limit;
 use crate::graphql::schema;
 use crate::graphql::subscription::source::{Due, Source};
 use crate::observe::RequestMarks;
@@ -43,46 +42,6 @@ pub(super) fn next_event(response: &Response) -> String {
 /// JSON has its line breaks escaped, so that one line of data is enough.
 fn next_of(json: &str) -> String {
     format!("event: next\ndata: {json}\n\n")
-}
-
-/// What a subscription asks, again for each event.
-pub(super) struct Template {
-    text: String,
-    document: ExecutableDocument,
-    operation_name: Option<String>,
-    variables: Variables,
-}
-
-impl Template {
-    /// Of a subscription; one with several root fields is none, by the specification.
-    pub fn of(request: &mut Request) -> Result<Self, ServerError> {
-        let document = request.parsed_query()?.clone();
-        let operation = limit::chosen(&document, request.operation_name.as_deref());
-        let roots = operation.map(|operation| &operation.node.selection_set.node.items);
-        if let Some(roots) = roots
-            && !matches!(roots.as_slice(), [root] if matches!(root.node, Selection::Field(_)))
-        {
-            let message = "a subscription has one field at its root, and no fragment";
-            return Err(ServerError::new(message, operation.map(|operation| operation.pos)));
-        }
-        Ok(Self {
-            text: request.query.clone(),
-            document,
-            operation_name: request.operation_name.clone(),
-            variables: request.variables.clone(),
-        })
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    fn request(&self) -> Request {
-        let mut request = Request::new(&self.text).variables(self.variables.clone());
-        request.operation_name.clone_from(&self.operation_name);
-        request.set_parsed_query(self.document.clone());
-        request
-    }
 }
 
 /// What the log tells of a stream once it has ended; it stands in the extensions of the response.
@@ -114,30 +73,67 @@ pub(super) struct Followed {
     pub end: Arc<StreamEnd>,
 }
 
+/// What is told of an event.
+enum Told {
+    /// An answer without errors, perhaps executed for another subscription.
+    Shared(Arc<str>),
+    Own(Box<Response>),
+}
+
 impl Followed {
-    /// The response for the event that is due. An error where the caller may not ask any more.
-    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Response>, Error> {
+    /// What is told of the event that is due. An error where the caller may not ask any more.
+    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Told>, Error> {
+        let answered = match tokio::time::timeout(self.state.timeout, self.find(&due)).await {
+            Ok(found) => found?,
+            Err(_) => Some(Told::Own(Box::new(failed(&Error::Timeout)))),
+        };
+        Ok(answered.map(|told| match told {
+            Told::Own(mut response) => {
+                finish_errors(&mut response, self.asked.text(), &self.context.id);
+                Told::Own(response)
+            }
+            shared => shared,
+        }))
+    }
+
+    /// The answer that somebody else who asks the same has, or one of its own.
+    async fn find(&self, due: &Due) -> Result<Option<Told>, Error> {
+        // The moment at which it is answered, not the one at which it began to wait.
+        let mut context = self.context.clone();
+        context.caller = self.caller().await?;
+        let execute = async || {
+            let response = self.execute(&context, due).await;
+            match response.as_ref().map(|response| (response.errors.is_empty(), in_batch(response)))
+            {
+                Some((true, Ok(text))) => Ok(Arc::<str>::from(text)),
+                // An error is told with the id of the request that met it.
+                _ => Err(response),
+            }
+        };
+        let answered = match self.asked.sharing.of_row(due, &context.caller) {
+            Some(shared) => {
+                let answer = self.state.subscriptions.shared.answer(shared);
+                answer.get_or_try_init(execute).await.cloned()
+            }
+            None => Err(self.execute(&context, due).await),
+        };
+        Ok(match answered {
+            Ok(text) => Some(Told::Shared(text)),
+            Err(response) => response.map(|response| Told::Own(Box::new(response))),
+        })
+    }
+
+    async fn execute(&self, context: &RequestContext, due: &Due) -> Option<Response> {
         let state = &self.state;
-        let answering = async {
-            let _turn = state.subscriptions.turn().await;
-            // The moment at which it is answered, not the one at which it began to wait.
-            let mut context = self.context.clone();
-            context.caller = self.caller().await?;
-            let outcome = self.end.outcome();
-            let observer = &state.services.observer;
-            let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
-            let asking = state.asking(&context);
-            let request = self.asked.request();
-            Ok(span.during(schema::answer_event(&state.schema, asking, request, due)).await)
+        let _turn = match self.asked.sharing.may_send_sql(due) {
+            true => state.subscriptions.turn().await,
+            false => None,
         };
-        let mut response = match tokio::time::timeout(state.timeout, answering).await {
-            Ok(Ok(Some(response))) => response,
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(ended)) => return Err(ended),
-            Err(_) => failed(&Error::Timeout),
-        };
-        finish_errors(&mut response, self.asked.text(), &self.context.id);
-        Ok(Some(response))
+        let outcome = self.end.outcome();
+        let observer = &state.services.observer;
+        let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
+        let (asking, request) = (state.asking(context), self.asked.request());
+        span.during(schema::answer_event(&state.schema, asking, request, due.clone())).await
     }
 
     /// Whoever the token or the session stands for now.
@@ -157,15 +153,20 @@ impl Followed {
         }
     }
 
-    fn event(&self, response: &Response) -> String {
-        let mut outcome = self.end.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.add_codes(response);
+    fn event(&self, told: &Told) -> String {
         self.state.services.observer.metrics.subscription_event();
-        next_event(response)
+        match told {
+            Told::Shared(text) => next_of(text),
+            Told::Own(response) => {
+                let mut outcome = self.end.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                outcome.add_codes(response);
+                next_event(response)
+            }
+        }
     }
 }
 
-type Answer = Result<Result<Option<Response>, Error>, Box<dyn Any + Send>>;
+type Answer = Result<Result<Option<Told>, Error>, Box<dyn Any + Send>>;
 
 /// A stream and what it waits for.
 pub(super) struct Following {
@@ -231,13 +232,13 @@ impl Following {
                 biased;
                 // An error means that nobody is left who could tell, which is an end as well.
                 _ = stopping.wait_for(|stopping| *stopping) => return Part::Last(String::new()),
-                ended = &mut self.caller_ended => return self.last(&failed(&ended)),
+                ended = &mut self.caller_ended => return self.last(failed(&ended)),
                 answer = answered => {
                     self.answering = None;
                     match answer {
-                        Ok(Ok(Some(response))) => return Part::More(self.followed.event(&response)),
+                        Ok(Ok(Some(told))) => return Part::More(self.followed.event(&told)),
                         Ok(Ok(None)) => {}
-                        Ok(Err(ended)) => return self.last(&failed(&ended)),
+                        Ok(Err(ended)) => return self.last(failed(&ended)),
                         Err(panic) => {
                             // It is logged as any other; the answer is of no use on a stream.
                             drop(problem::panicked(panic));
@@ -254,7 +255,7 @@ impl Following {
         }
     }
 
-    fn last(&self, response: &Response) -> Part {
-        Part::Last(self.followed.event(response))
+    fn last(&self, response: Response) -> Part {
+        Part::Last(self.followed.event(&Told::Own(Box::new(response))))
     }
 }

@@ -41,7 +41,7 @@ impl RecordSubscription {
             Ok(Source::Calls(Box::new((follower, sieve))))
         });
         Ok(stream::iter(match due.await? {
-            Some(Due::Call(row)) => Some(Call(row)),
+            Some(Due::Call(_, row)) => Some(Call(row)),
             _ => None,
         }))
     }
@@ -62,7 +62,7 @@ impl RecordSubscription {
             Ok(Source::Errors(Box::new((follower, sieve, search))))
         });
         Ok(stream::iter(match due.await? {
-            Some(Due::ErrorLog(row)) => Some(ErrorLog(row)),
+            Some(Due::ErrorLog(_, row)) => Some(ErrorLog(row)),
             _ => None,
         }))
     }

@@ -12,7 +12,7 @@ use crate::graphql::scope::KeySearch;
 use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
 use crate::store::sieve::{CallSieve, ErrorSieve};
-use crate::store::tail::TailedCall;
+use crate::store::tail::{Tailed, TailedCall};
 
 /// Tells when the next event is due, and what it is about.
 pub enum Source {
@@ -26,10 +26,22 @@ pub enum Source {
 pub enum Due {
     /// The moment.
     Moment,
-    Call(Arc<CallRow>),
-    ErrorLog(Arc<ErrorLogRow>),
+    /// With the number by which its feed knows the row.
+    Call(u64, Arc<CallRow>),
+    ErrorLog(u64, Arc<ErrorLogRow>),
     /// So many rows, wanted or not, that came faster than they were read.
     Missed(u64),
+}
+
+impl Due {
+    /// Which row it is about, of all that this server ever told.
+    pub fn row(&self) -> Option<(&'static str, u64)> {
+        match self {
+            Self::Call(number, _) => Some((TailedCall::TABLE, *number)),
+            Self::ErrorLog(number, _) => Some((ErrorLogRow::TABLE, *number)),
+            Self::Moment | Self::Missed(_) => None,
+        }
+    }
 }
 
 impl Source {
@@ -50,7 +62,7 @@ impl Source {
             Self::Calls(calls) => {
                 let (follower, sieve) = &mut **calls;
                 match follower.next(|call| sieve.passes(call)).await {
-                    Next::Row { row, .. } => Due::Call(row.row.clone()),
+                    Next::Row { number, row } => Due::Call(number, row.row.clone()),
                     Next::Missed(rows) => Due::Missed(rows),
                 }
             }
@@ -62,7 +74,7 @@ impl Source {
                     (None, _) => true,
                 };
                 match follower.next(|row| of_key(row) && sieve.passes(row)).await {
-                    Next::Row { row, .. } => Due::ErrorLog(row),
+                    Next::Row { number, row } => Due::ErrorLog(number, row),
                     Next::Missed(rows) => Due::Missed(rows),
                 }
             }
