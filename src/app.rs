@@ -21,10 +21,11 @@ use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
-use crate::http::router::{AppState, Shared, router};
+use crate::http::router::{AppState, AppParts, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::recorder::Recorder;
+use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
 use crate::store::dialect::Dialect;
@@ -51,6 +52,7 @@ pub struct App {
     services: Services,
     tokens: Arc<TokenDirectory>,
     documents: Arc<Documents>,
+    tails: Tails,
     listener: TcpListener,
 }
 
@@ -64,10 +66,12 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+        let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let services = Services {
             db,
             keys,
             recorder,
+            feeds,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
             observer,
@@ -79,7 +83,7 @@ impl App {
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, tokens, documents, listener })
+        Ok(Self { config, services, tokens, documents, tails, listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -105,7 +109,8 @@ impl App {
         let client_timeout = Duration::from_secs(http.client_timeout_seconds);
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
-        let state = AppState::from(Shared {
+        let tailing = tokio::spawn(self.tails.run(stopping.clone()));
+        let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
@@ -150,6 +155,8 @@ impl App {
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        // What they read now, nobody waits for.
+        tailing.abort();
         self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())

@@ -30,6 +30,9 @@ pub enum Error {
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
+    /// A subscription was read more slowly than rows came; it goes on without these.
+    #[error("{0} rows came faster than they were read")]
+    EventsMissed(u64),
     /// A fault of ours or of the stored data. Only its source, in the log, tells more.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -56,6 +59,7 @@ impl Error {
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
             Self::Timeout => "TIMEOUT",
+            Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }
     }

@@ -80,6 +80,28 @@ pub struct ServerConfig {
     )]
     pub max_subscriptions_in_all: u32,
 
+    /// The longest time between two looks at a table that somebody follows, in milliseconds; what this
+    /// server stores itself is seen at once
+    #[arg(
+        long,
+        env = "CALLSCOPE_FOLLOW_POLL_MS",
+        value_name = "MS",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u64).range(50..=60_000)
+    )]
+    pub follow_poll_ms: u64,
+
+    /// How many of the latest rows of a table are kept for those who follow it; who reads so slowly
+    /// that these do not suffice misses rows, and is told how many
+    #[arg(
+        long,
+        env = "CALLSCOPE_FOLLOW_ROWS",
+        value_name = "N",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub follow_rows: u32,
+
     /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,

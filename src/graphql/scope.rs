@@ -17,6 +17,7 @@ use crate::domain::access::{AccessScope, Caller};
 use crate::domain::key_id::is_key_id;
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
+use crate::feed::Feeds;
 use crate::ingest::recorder::Recorder;
 use crate::observe::Observer;
 use crate::store::Database;
@@ -28,6 +29,7 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
+    pub feeds: Feeds,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
     pub observer: Arc<Observer>,
@@ -82,14 +84,10 @@ impl Scope {
         Err(Error::Forbidden(message).into())
     }
 
-    /// Whether a search for `needle` finds a key. Without the scope to see keys it finds no more
-    /// than is shown of them, since guesses could spell out the rest.
-    pub fn finds_key(&self, key: &str, needle: &str) -> bool {
-        if self.caller.scopes.has(AccessScope::RevealKeys) {
-            contains_ignoring_case(key, needle)
-        } else {
-            contains_ignoring_case(&mask(key), needle)
-        }
+    /// A search for keys. Without the scope to see keys it finds no more than is shown of them, since
+    /// guesses could spell out the rest.
+    pub fn key_search(&self, needle: String) -> KeySearch {
+        KeySearch { needle, in_full: self.caller.scopes.has(AccessScope::RevealKeys) }
     }
 
     /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
@@ -142,6 +140,21 @@ impl Scope {
         let read = async || self.services.keys.list(self.db()).await.map(|_| ());
         self.keys_read.get_or_try_init(read).await?;
         Ok(self.services.keys.known(id))
+    }
+}
+
+/// A search for keys by who may see them, or may not.
+pub struct KeySearch {
+    needle: String,
+    in_full: bool,
+}
+
+impl KeySearch {
+    pub fn finds(&self, key: &str) -> bool {
+        match self.in_full {
+            true => contains_ignoring_case(key, &self.needle),
+            false => contains_ignoring_case(&mask(key), &self.needle),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::subscriptions::Place;
 use super::template::Template;
 use crate::error::Error;
 use crate::graphql::schema;
-use crate::graphql::subscription::source::Source;
+use crate::graphql::subscription::source::{Due, Source};
 use crate::observe::RequestMarks;
 
 /// What the log tells of an operation once it has ended.
@@ -67,34 +67,71 @@ pub(super) struct Followed {
     pub end: Arc<OperationEnd>,
 }
 
+/// What is told of an event.
+enum Told {
+    /// An answer without errors, perhaps executed for another subscription.
+    Shared(Arc<str>),
+    Own(Box<Response>),
+}
+
 impl Followed {
-    /// The response for the event that is due. An error where the caller may not ask any more.
-    async fn answer(self: Arc<Self>) -> Result<Option<Response>, Error> {
+    /// What is told of the event that is due. An error where the caller may not ask any more.
+    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Told>, Error> {
+        let answered = match tokio::time::timeout(self.state.timeout, self.find(&due)).await {
+            Ok(found) => found?,
+            Err(_) => Some(Told::Own(Box::new(failed(&Error::Timeout)))),
+        };
+        Ok(answered.map(|told| match told {
+            Told::Own(mut response) => {
+                finish_errors(&mut response, self.asked.text(), &self.context.id);
+                Told::Own(response)
+            }
+            shared => shared,
+        }))
+    }
+
+    /// The answer that somebody else who asks the same has, or one of its own.
+    async fn find(&self, due: &Due) -> Result<Option<Told>, Error> {
+        // The moment at which it is answered, not the one at which it began to wait.
+        let mut context = self.context.clone();
+        context.caller = self.state.callers.caller_still(self.context.proof.as_ref()).await?;
+        let execute = async || {
+            let response = self.execute(&context, due).await;
+            match response.as_ref().map(|response| (response.errors.is_empty(), in_batch(response)))
+            {
+                Some((true, Ok(text))) => Ok(Arc::<str>::from(text)),
+                // An error is told with the id of the request that met it.
+                _ => Err(response),
+            }
+        };
+        let answered = match self.asked.sharing.of_row(due, &context.caller) {
+            Some(shared) => {
+                let answer = self.state.subscriptions.shared.answer(shared);
+                answer.get_or_try_init(execute).await.cloned()
+            }
+            None => Err(self.execute(&context, due).await),
+        };
+        Ok(match answered {
+            Ok(text) => Some(Told::Shared(text)),
+            Err(response) => response.map(|response| Told::Own(Box::new(response))),
+        })
+    }
+
+    async fn execute(&self, context: &RequestContext, due: &Due) -> Option<Response> {
         let state = &self.state;
-        let answering = async {
-            let _turn = state.subscriptions.turn().await;
-            // The moment at which it is answered, not the one at which it began to wait.
-            let mut context = self.context.clone();
-            context.caller = state.callers.caller_still(self.context.proof.as_ref()).await?;
-            let outcome = self.end.outcome();
-            let observer = &state.services.observer;
-            let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
-            let asking = state.asking(&context);
-            let request = self.asked.request();
-            Ok(span.during(schema::answer_event(&state.schema, asking, request)).await)
+        let _turn = match self.asked.sharing.may_send_sql(due) {
+            true => state.subscriptions.turn().await,
+            false => None,
         };
-        let mut response = match tokio::time::timeout(state.timeout, answering).await {
-            Ok(Ok(Some(response))) => response,
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(ended)) => return Err(ended),
-            Err(_) => failed(&Error::Timeout),
-        };
-        finish_errors(&mut response, self.asked.text(), &self.context.id);
-        Ok(Some(response))
+        let outcome = self.end.outcome();
+        let observer = &state.services.observer;
+        let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
+        let (asking, request) = (state.asking(context), self.asked.request());
+        span.during(schema::answer_event(&state.schema, asking, request, due.clone())).await
     }
 }
 
-type Answer = Result<Result<Option<Response>, Error>, Box<dyn Any + Send>>;
+type Answer = Result<Result<Option<Told>, Error>, Box<dyn Any + Send>>;
 
 /// A subscription and what it waits for.
 pub(super) struct Following {
@@ -110,7 +147,7 @@ pub(super) struct Following {
 /// What a subscription tells.
 pub(super) enum Event {
     /// A response in JSON.
-    Next(String),
+    Next(Arc<str>),
     /// Nothing follows.
     End(Ending),
 }
@@ -162,7 +199,7 @@ impl Following {
                 answer = answered => {
                     self.answering = None;
                     match answer {
-                        Ok(Ok(Some(response))) => return self.event(&response),
+                        Ok(Ok(Some(told))) => return self.event(told),
                         Ok(Ok(None)) => {}
                         Ok(Err(ended)) => return self.unauthenticated(&ended),
                         Err(panic) => {
@@ -172,21 +209,26 @@ impl Following {
                         }
                     }
                 }
-                () = self.source.next(), if idle => {
-                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer());
+                due = self.source.next(), if idle => {
+                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer(due));
                     self.answering = Some(answer.catch_unwind().boxed());
                 }
             }
         }
     }
 
-    fn event(&self, response: &Response) -> Event {
-        self.followed.end.add_codes(response);
+    fn event(&self, told: Told) -> Event {
         self.followed.state.services.observer.metrics.subscription_event();
-        match in_batch(response) {
-            Ok(json) => Event::Next(json),
-            Err(problem) => Event::Next(problem.body().to_string()),
-        }
+        Event::Next(match told {
+            Told::Shared(text) => text,
+            Told::Own(response) => {
+                self.followed.end.add_codes(&response);
+                match in_batch(&response) {
+                    Ok(json) => json.into(),
+                    Err(problem) => problem.body().to_string().into(),
+                }
+            }
+        })
     }
 
     fn unauthenticated(&self, ended: &Error) -> Event {

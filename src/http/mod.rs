@@ -28,6 +28,7 @@ mod respond;
 pub mod router;
 pub mod server;
 mod session;
+mod shared;
 mod socket;
 mod stall;
 mod stream;

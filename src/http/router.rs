@@ -30,24 +30,24 @@ use crate::graphql::scope::{Asking, Services};
 
 /// What the handlers share. Each layer of each request holds it, so it is one pointer.
 #[derive(Clone)]
-pub struct AppState(Arc<Shared>);
+pub struct AppState(Arc<AppParts>);
 
-impl From<Shared> for AppState {
-    fn from(shared: Shared) -> Self {
+impl From<AppParts> for AppState {
+    fn from(shared: AppParts) -> Self {
         Self(Arc::new(shared))
     }
 }
 
 impl Deref for AppState {
-    type Target = Shared;
+    type Target = AppParts;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &AppParts {
         &self.0
     }
 }
 
 /// The parts of [`AppState`].
-pub struct Shared {
+pub struct AppParts {
     pub schema: CallscopeSchema,
     pub limits: Limits,
     pub admission: Arc<Admission>,

@@ -3,6 +3,7 @@
 use async_graphql::parser::types::{ExecutableDocument, Selection};
 use async_graphql::{Request, ServerError, Variables};
 
+use super::shared::Sharing;
 use crate::graphql::limit;
 
 /// A subscription as it was sent and parsed.
@@ -11,6 +12,7 @@ pub(super) struct Template {
     document: ExecutableDocument,
     operation_name: Option<String>,
     variables: Variables,
+    pub sharing: Sharing,
 }
 
 impl Template {
@@ -26,6 +28,7 @@ impl Template {
             return Err(ServerError::new(message, operation.map(|operation| operation.pos)));
         }
         Ok(Self {
+            sharing: Sharing::of(request, &document),
             text: request.query.clone(),
             document,
             operation_name: request.operation_name.clone(),

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process;
+use super::tail::TailMetrics;
 
 /// What begins every name but those of the process, which all servers share.
 pub const PREFIX: &str = "callscope";
@@ -81,6 +82,7 @@ pub struct Metrics {
     batch_sizes: Histograms<LoaderLabels>,
     subscriptions: Gauge,
     subscription_events: Counter,
+    pub tail: TailMetrics,
 }
 
 impl Default for Metrics {
@@ -100,6 +102,7 @@ impl Default for Metrics {
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             subscriptions: Gauge::default(),
             subscription_events: Counter::default(),
+            tail: TailMetrics::default(),
         };
         metrics.register();
         metrics
@@ -141,6 +144,7 @@ impl Metrics {
         registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
         let help = "Events that were sent to subscriptions";
         registry.register("subscription_events", help, self.subscription_events.clone());
+        self.tail.register(registry);
     }
 
     pub fn request_began(&self) {

@@ -51,7 +51,9 @@ pub async fn insert(
     if let Some(step) = step {
         import::advance(transaction.inner(), step).await?;
     }
-    transaction.commit().await
+    transaction.commit().await?;
+    db.tell_commit();
+    Ok(())
 }
 
 /// What one caller records, which is kept whole or not at all.
@@ -105,6 +107,7 @@ pub async fn insert_batches(
     let transaction = db.begin().await.map_err(Fault::Refused)?;
     let outcomes = fill(db, &transaction, batches, now).await.map_err(Fault::Refused)?;
     transaction.commit().await.map_err(Fault::Unsure)?;
+    db.tell_commit();
     watch.answered(0);
     Ok(outcomes)
 }

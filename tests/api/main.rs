@@ -27,6 +27,7 @@ mod doctor;
 mod error_logs;
 mod error_match;
 mod faults;
+mod follow;
 mod http;
 mod imports;
 mod input_errors;
@@ -68,6 +69,7 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         faults::tests(),
+        follow::tests(),
         http::tests(),
         imports::tests(),
         input_errors::tests(),

@@ -80,6 +80,8 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Viewer", "scopes", items(About(6))),
     // For each event.
     ("Subscription", "usageStats", PLAIN),
+    ("Subscription", "callRecorded", PLAIN),
+    ("Subscription", "errorRecorded", PLAIN),
     ("Mutation", "recordCalls", once(PAGE)),
     ("Mutation", "recordErrors", once(PAGE)),
     ("Mutation", "deleteErrorLogs", once(PAGE)),
