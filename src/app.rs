@@ -23,6 +23,7 @@ use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
+use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
@@ -114,6 +115,17 @@ impl App {
             )
             .into(),
             stopping,
+            intake: Arc::new(Intake::new(
+                self.services.recorder.clone(),
+                self.services.db.clone(),
+                self.services.keys.clone(),
+                self.config.clock.clone(),
+                IntakeLimits {
+                    line_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                    patience: timeout,
+                },
+            )),
+            otlp_key_attribute: self.config.record.otlp_key_attribute.as_str().into(),
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,

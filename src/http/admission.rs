@@ -19,6 +19,7 @@ use crate::config::ServerConfig;
 /// What admits requests; one for the whole server.
 pub struct Admission {
     room: Semaphore,
+    streams: Semaphore,
     rate: Option<Rate>,
 }
 
@@ -27,6 +28,7 @@ impl Admission {
         let per_minute = config.max_requests_per_minute;
         Self {
             room: Semaphore::new(config.max_concurrent_requests as usize),
+            streams: Semaphore::new(config.max_concurrent_requests as usize),
             rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
         }
     }
@@ -35,6 +37,12 @@ impl Admission {
     /// bodies that come slowly must not keep others out.
     pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.room.try_acquire().map_err(|_| Problem::busy())
+    }
+
+    /// Room for one stream of rows, as long as it lasts. There are as many as of requests, besides
+    /// those: streams that come slowly keep out nothing but others of their kind.
+    pub(super) fn enter_stream(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.streams.try_acquire().map_err(|_| Problem::busy())
     }
 }
 
@@ -45,15 +53,20 @@ pub(super) async fn limit_rate(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Some(rate) = &state.admission.rate
-        && let Err(wait) = rate.take(sender(&context), Instant::now())
-    {
+    match check_rate(&state, &context) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// The same where the refusal has a form of its own.
+pub(super) fn check_rate(state: &AppState, context: &RequestContext) -> Result<(), Problem> {
+    let Some(rate) = &state.admission.rate else { return Ok(()) };
+    rate.take(sender(context), Instant::now()).map_err(|wait| {
         let message =
             "this is one request too many; the header Retry-After says when to come again";
-        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
-        return refusal.retry_after(wait).into_response();
-    }
-    next.run(request).await
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
+    })
 }
 
 /// Whose share a request takes.

@@ -11,6 +11,7 @@ mod following;
 mod graphql;
 mod health;
 pub mod hosts;
+mod ingest;
 mod metrics;
 mod negotiate;
 mod operation;

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,12 +19,13 @@ use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
-use super::{compress, cors, graphql, health, metrics, page, problem, session, stream};
+use super::{compress, cors, graphql, health, ingest, metrics, page, problem, session, stream};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
+use crate::ingest::intake::Intake;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct AppState {
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
+    pub intake: Arc<Intake>,
+    pub otlp_key_attribute: Arc<str>,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
@@ -58,6 +61,11 @@ impl AppState {
     }
 }
 
+/// A route whose bodies may be packed.
+fn packed(route: MethodRouter<AppState>) -> MethodRouter<AppState> {
+    route.layer(ingest::unpack())
+}
+
 /// The layers run from the last one here to the first.
 pub fn router(state: AppState) -> Router {
     let log = RequestLog::new(state.services.observer.clone());
@@ -66,6 +74,9 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
+        .route("/ingest/calls", packed(post(ingest::calls)).layer(limit_rate.clone()))
+        .route("/ingest/errors", packed(post(ingest::errors)).layer(limit_rate.clone()))
+        .route("/v1/traces", packed(post(ingest::traces)))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",
