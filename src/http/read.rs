@@ -60,7 +60,7 @@ pub(super) async fn from_body(
         let message = "the body must have the Content-Type application/json, in UTF-8";
         return Err(Problem::unsupported(message));
     }
-    let body = bytes(request, &limits).await?;
+    let body = bytes(request.into_body(), &limits).await?;
     if count_values(&body) > MAX_VALUES {
         let message = "the JSON of the body has too many values";
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
@@ -76,10 +76,9 @@ pub(super) async fn from_body(
 /// The bytes of a body, in time. What all bodies hold together is bounded as well: a client may open
 /// many, and send each slowly.
 pub(super) async fn bytes(
-    request: axum::extract::Request,
+    mut body: axum::body::Body,
     limits: &ReadLimits,
 ) -> Result<Bytes, Problem> {
-    let mut body = request.into_body();
     // A length that is told beforehand is refused before the body is sent.
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(Problem::too_large());

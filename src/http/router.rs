@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -61,11 +61,6 @@ impl AppState {
     }
 }
 
-/// A route whose bodies may be packed.
-fn packed(route: MethodRouter<AppState>) -> MethodRouter<AppState> {
-    route.layer(ingest::unpack())
-}
-
 /// The layers run from the last one here to the first.
 pub fn router(state: AppState) -> Router {
     let log = RequestLog::new(state.services.observer.clone());
@@ -74,9 +69,9 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
-        .route("/ingest/calls", packed(post(ingest::calls)).layer(limit_rate.clone()))
-        .route("/ingest/errors", packed(post(ingest::errors)).layer(limit_rate.clone()))
-        .route("/v1/traces", packed(post(ingest::traces)))
+        .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
+        .route("/ingest/errors", post(ingest::errors).layer(limit_rate.clone()))
+        .route("/v1/traces", post(ingest::traces))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",

@@ -29,12 +29,14 @@ mod error_match;
 mod faults;
 mod http;
 mod imports;
+mod ingest;
 mod input_errors;
 mod limits;
 mod lists;
 mod metrics;
 mod migration;
 mod nodes;
+mod otlp;
 mod pagination;
 mod persisted;
 mod plans;
@@ -69,12 +71,14 @@ fn main() {
         faults::tests(),
         http::tests(),
         imports::tests(),
+        ingest::tests(),
         input_errors::tests(),
         limits::tests(),
         lists::tests(),
         metrics::tests(),
         migration::tests(),
         nodes::tests(),
+        otlp::tests(),
         pagination::tests(),
         persisted::tests(),
         plans::tests(),

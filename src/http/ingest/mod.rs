@@ -3,20 +3,21 @@
 mod fault;
 mod otlp;
 mod rpc;
+mod unpack;
 
 pub(super) use otlp::traces;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::time::timeout;
-use tower_http::decompression::RequestDecompressionLayer;
 
+use self::unpack::Encoding;
 use super::context::RequestContext;
 use super::negotiate::is_utf8_of;
 use super::problem::Problem;
@@ -33,11 +34,6 @@ const MEDIA_TYPES: [&str; 4] =
 /// How long what still comes is taken in after an answer, so that its sender reads the answer rather
 /// than finds its connection cut.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// Unpacks bodies as they come. What is packed otherwise is refused by the handlers, with a code.
-pub(super) fn unpack() -> RequestDecompressionLayer {
-    RequestDecompressionLayer::new().pass_through_unaccepted(true)
-}
 
 pub(super) async fn calls(
     State(state): State<AppState>,
@@ -57,15 +53,15 @@ pub(super) async fn errors(
 
 async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Request) -> Response {
     let id = context.id.clone();
-    let order = match order(kind, state, context, request.headers()) {
-        Ok(order) => order,
+    let (order, encoding) = match order(kind, state, context, request.headers()) {
+        Ok(asked) => asked,
         Err(problem) => return refuse(problem, request.into_body()),
     };
     let _place = match state.admission.enter_stream() {
         Ok(place) => place,
         Err(problem) => return refuse(problem, request.into_body()),
     };
-    let mut parts = request.into_body().into_data_stream();
+    let mut parts = unpack::body(request, encoding).into_data_stream();
     let (report, taken) = state.intake.take(order, &mut parts).await;
     match taken {
         Ok(()) => answer(&report),
@@ -82,16 +78,16 @@ fn order(
     state: &AppState,
     context: RequestContext,
     headers: &HeaderMap,
-) -> Result<Order, Problem> {
+) -> Result<(Order, Encoding), Problem> {
     may_record(&context)?;
     if !is_utf8_of(headers, &MEDIA_TYPES) {
         let message = "rows are sent one a line, as application/x-ndjson in UTF-8";
         return Err(Problem::unsupported(message));
     }
-    check_encoding(headers)?;
+    let encoding = Encoding::of(headers)?;
     let key = idempotency_key(headers)?;
     state.intake.check_writable().map_err(|error| Problem::of(&error, &context.id))?;
-    Ok(Order { kind, caller: context.caller, key })
+    Ok((Order { kind, caller: context.caller, key }, encoding))
 }
 
 fn may_record(context: &RequestContext) -> Result<(), Problem> {
@@ -105,14 +101,6 @@ fn may_record(context: &RequestContext) -> Result<(), Problem> {
             Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
         }
     })
-}
-
-/// What was gzip is unpacked already, and its header gone.
-fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let plain = headers.get_all(CONTENT_ENCODING).iter().all(|value| value == "identity");
-    plain
-        .then_some(())
-        .ok_or_else(|| Problem::unsupported("the Content-Encoding may be gzip or identity"))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

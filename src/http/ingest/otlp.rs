@@ -11,8 +11,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 use serde_json::json;
 
+use super::may_record;
 use super::rpc::{Format, refusal};
-use super::{check_encoding, may_record};
+use super::unpack::{self, Encoding};
 use crate::domain::json::{MAX_VALUES, count_values};
 use crate::http::admission::check_rate;
 use crate::http::context::RequestContext;
@@ -44,10 +45,10 @@ async fn take(
     let format = format.ok_or_else(|| {
         Problem::unsupported("traces are sent as application/x-protobuf or application/json")
     })?;
-    check_encoding(request.headers())?;
+    let encoding = Encoding::of(request.headers())?;
     let of = |error| Problem::of(&error, &context.id);
     state.intake.check_writable().map_err(of)?;
-    let body = read::bytes(request, &state.read).await?;
+    let body = read::bytes(unpack::body(request, encoding), &state.read).await?;
     let _room = state.admission.enter()?;
     let export = decode(&body, format)?;
     drop(body);

@@ -3,9 +3,9 @@
 //! sender waits.
 
 mod chunk;
-mod lines;
+pub mod lines;
 mod report;
-mod row;
+pub mod row;
 mod stream;
 
 use std::sync::Arc;
