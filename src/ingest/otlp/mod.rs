@@ -58,6 +58,8 @@ impl Intake {
         let mut ids = Vec::new();
         let keys_read = OnceCell::new();
         for mut call in calls(export, key_attribute, &mut taken) {
+            // Also of one that is refused: a second try may find that it can be kept, and is the same.
+            ids.extend(call.id);
             if let Some(text) = call.record.key.take_if(|key| is_key_id(key)) {
                 match self.resolve(text, &keys_read).await? {
                     Ok(key) => call.record.key = Some(key),
@@ -67,10 +69,8 @@ impl Intake {
                     }
                 }
             }
-            let id = call.id;
-            match keep(call, self.db().dialect(), &mut batch) {
-                Ok(()) => ids.extend(id),
-                Err(reason) => taken.reject(reason),
+            if let Err(reason) = keep(call, self.db().dialect(), &mut batch) {
+                taken.reject(reason);
             }
         }
         if batch.calls.is_empty() {
