@@ -24,6 +24,7 @@ use crate::http::read::ReadLimits;
 use crate::http::router::{AppState, AppParts, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
+use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
@@ -127,6 +128,17 @@ impl App {
             )
             .into(),
             stopping,
+            intake: Arc::new(Intake::new(
+                self.services.recorder.clone(),
+                self.services.db.clone(),
+                self.services.keys.clone(),
+                self.config.clock.clone(),
+                IntakeLimits {
+                    line_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                    patience: timeout,
+                },
+            )),
+            otlp_key_attribute: self.config.record.otlp_key_attribute.as_str().into(),
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,

@@ -28,7 +28,7 @@ pub struct ServerConfig {
     )]
     pub shutdown_grace_seconds: u64,
 
-    /// The largest request body that is read, in bytes
+    /// The largest request body that is read, in bytes; of a stream of rows, the longest line
     #[arg(
         long,
         env = "CALLSCOPE_MAX_BODY_BYTES",
@@ -38,7 +38,8 @@ pub struct ServerConfig {
     )]
     pub max_body_bytes: u64,
 
-    /// How many GraphQL requests are answered at the same time; more are refused with 503 at once
+    /// How many GraphQL requests are answered at the same time, and how many streams of rows are read
+    /// besides; more are refused with 503 at once
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONCURRENT_REQUESTS",

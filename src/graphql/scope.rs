@@ -14,7 +14,6 @@ use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
-use crate::domain::key_id::is_key_id;
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
 use crate::feed::Feeds;
@@ -121,25 +120,13 @@ impl Scope {
 
     /// The key that a text means, which is a key or the id of one.
     pub async fn resolve_key(&self, text: &str) -> Result<Arc<str>> {
-        if !is_key_id(text) {
-            return Ok(text.into());
-        }
-        match self.find_key(text).await? {
-            Some(key) => Ok(key),
-            None if self.services.keys.is_key(text) => Ok(text.into()),
-            None => Err(Error::NotFound(format!("no API key has the id `{text}`")).into()),
-        }
+        let key = self.services.keys.resolve(self.db(), text, &self.keys_read).await?;
+        Ok(key.ok_or_else(|| Error::NotFound(format!("no API key has the id `{text}`")))?)
     }
 
-    /// The key with this id; nothing where the database knows none. However many ids a request asks
-    /// for, it reads the keys of the database once.
+    /// The key with this id; nothing where the database knows none.
     pub async fn find_key(&self, id: &str) -> Result<Option<Arc<str>>> {
-        if let Some(key) = self.services.keys.known(id) {
-            return Ok(Some(key));
-        }
-        let read = async || self.services.keys.list(self.db()).await.map(|_| ());
-        self.keys_read.get_or_try_init(read).await?;
-        Ok(self.services.keys.known(id))
+        Ok(self.services.keys.find(self.db(), id, &self.keys_read).await?)
     }
 }
 

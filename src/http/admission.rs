@@ -19,6 +19,7 @@ use crate::config::ServerConfig;
 /// What admits requests; one for the whole server.
 pub struct Admission {
     room: Semaphore,
+    streams: Semaphore,
     rate: Option<Rate>,
 }
 
@@ -27,6 +28,7 @@ impl Admission {
         let per_minute = config.max_requests_per_minute;
         Self {
             room: Semaphore::new(config.max_concurrent_requests as usize),
+            streams: Semaphore::new(config.max_concurrent_requests as usize),
             rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
         }
     }
@@ -44,6 +46,12 @@ impl Admission {
             let message = "this is one request too many; Retry-After says when to come again";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
         })
+    }
+
+    /// Room for one stream of rows, as long as it lasts. There are as many as of requests, besides
+    /// those: streams that come slowly keep out nothing but others of their kind.
+    pub(super) fn enter_stream(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.streams.try_acquire().map_err(|_| Problem::busy())
     }
 }
 

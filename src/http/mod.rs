@@ -14,6 +14,7 @@ mod following;
 mod graphql;
 mod health;
 pub mod hosts;
+mod ingest;
 mod lease;
 mod metrics;
 mod negotiate;

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Redirect;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,12 +21,15 @@ use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
-use super::{compress, cors, graphql, health, metrics, page, problem, session, socket, stream};
+use super::{
+    compress, cors, graphql, health, ingest, metrics, page, problem, session, socket, stream,
+};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
+use crate::ingest::intake::Intake;
 
 /// What the handlers share. Each layer of each request holds it, so it is one pointer.
 #[derive(Clone)]
@@ -56,6 +59,8 @@ pub struct AppParts {
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
+    pub intake: Arc<Intake>,
+    pub otlp_key_attribute: Arc<str>,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
@@ -97,6 +102,9 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
+        .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
+        .route("/ingest/errors", post(ingest::errors).layer(limit_rate.clone()))
+        .route("/v1/traces", post(ingest::traces))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",

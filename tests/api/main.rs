@@ -30,12 +30,14 @@ mod faults;
 mod follow;
 mod http;
 mod imports;
+mod ingest;
 mod input_errors;
 mod limits;
 mod lists;
 mod metrics;
 mod migration;
 mod nodes;
+mod otlp;
 mod pagination;
 mod persisted;
 mod plans;
@@ -72,12 +74,14 @@ fn main() {
         follow::tests(),
         http::tests(),
         imports::tests(),
+        ingest::tests(),
         input_errors::tests(),
         limits::tests(),
         lists::tests(),
         metrics::tests(),
         migration::tests(),
         nodes::tests(),
+        otlp::tests(),
         pagination::tests(),
         persisted::tests(),
         plans::tests(),

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use super::super::context::RequestContext;
 use super::super::following::OperationEnd;
 use super::super::lease::Lease;
-use super::super::read::{Asked, is_too_intricate};
+use super::super::read::Asked;
 use super::super::request_log::SocketEnd;
 use super::super::respond::failed;
 use super::super::router::AppState;
@@ -31,6 +31,7 @@ use super::close::Close;
 use super::credentials::identify;
 use super::message::{self, Id, Incoming};
 use super::operation::{Operation, Stage, Told};
+use crate::domain::json::{MAX_VALUES, count_values};
 use crate::error::Error;
 use crate::observe::RequestMarks;
 
@@ -281,7 +282,7 @@ async fn receive(
 ) -> Result<(Option<Incoming>, OwnedSemaphorePermit), Close> {
     let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| Close::GoingAway)?;
     let message = match socket.next().await {
-        Some(Ok(Message::Text(text))) if is_too_intricate(text.as_bytes()) => {
+        Some(Ok(Message::Text(text))) if count_values(text.as_bytes()) > MAX_VALUES => {
             return Err(Close::TooLarge);
         }
         Some(Ok(Message::Text(text))) => {

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use super::file::{Row, Rows};
-use super::row::{Fields, Record};
+use super::row::{Field, Fields, Record};
 use super::{Kind, ReadOptions, SourceError};
 
 pub(super) struct Csv<'a> {
@@ -25,17 +25,17 @@ impl<'a> Csv<'a> {
     }
 
     fn parse(&self, options: &ReadOptions) -> Result<Record, String> {
-        let mut fields: Fields<'_> = [None; 7];
+        let mut fields = Fields::default();
         for (field, position) in self.record.iter().zip(&self.positions) {
             if let Some(position) = *position
                 && !field.is_empty()
             {
                 let text = std::str::from_utf8(field)
                     .map_err(|_| format!("{} is not UTF-8", self.kind.columns()[position]))?;
-                fields[position] = Some(text);
+                fields[position] = Field::Text(text.into());
             }
         }
-        self.kind.record(&fields, options.zone)
+        self.kind.record(fields, options.zone)
     }
 }
 

@@ -1,12 +1,14 @@
 //! NDJSON: one object a line, whose fields are named as the columns.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 
 use super::file::{Row, Rows};
-use super::row::{Fields, REQUEST, Record};
+use super::row::Record;
 use super::{Kind, ReadOptions, SourceError};
+use crate::ingest::object::{self, Names, Object};
 
 pub(super) struct Ndjson<'a> {
     content: &'a mut dyn BufRead,
@@ -35,14 +37,19 @@ impl<'a> Ndjson<'a> {
     }
 
     fn parse(&mut self, options: &ReadOptions) -> Result<Record, String> {
-        let object: Map<String, Value> = serde_json::from_slice(&self.buffer)
-            .map_err(|error| format!("not a JSON object, at column {}", error.column()))?;
         let kind = match self.kind {
             Some(kind) => kind,
-            None => *self.kind.insert(Kind::of(object.keys().map(String::as_str))?),
+            None => *self.kind.insert(kind_of(&self.buffer)?),
         };
-        record(kind, object, options)
+        Object::read(&self.buffer, kind, Names::Columns)?.into_record(kind, options.zone)
     }
+}
+
+/// Told by the names of an object's fields.
+fn kind_of(line: &[u8]) -> Result<Kind, String> {
+    let names: BTreeMap<String, IgnoredAny> =
+        serde_json::from_slice(line).map_err(|error| object::told(&error, line))?;
+    Kind::of(names.keys().map(String::as_str))
 }
 
 impl Rows for Ndjson<'_> {
@@ -63,36 +70,10 @@ impl Rows for Ndjson<'_> {
     }
 }
 
-fn record(kind: Kind, object: Map<String, Value>, options: &ReadOptions) -> Result<Record, String> {
-    let mut texts: [Option<String>; 7] = Default::default();
-    let mut request = None;
-    for (name, value) in object {
-        let Some(position) = kind.position(&name)? else { continue };
-        texts[position] = match value {
-            Value::Null => None,
-            value if kind == Kind::Errors && position == REQUEST => {
-                request = Some(value);
-                None
-            }
-            Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
-            // Only is_success is one, and it follows from the status code.
-            Value::Bool(_) if name == "is_success" => None,
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("{name} is neither a text nor a number"));
-            }
-        };
-    }
-    let fields: Fields<'_> = texts.each_ref().map(Option::as_deref);
-    let mut record = kind.record(&fields, options.zone)?;
-    if let Record::Error(error) = &mut record {
-        error.request = request;
-    }
-    Ok(record)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::store::dialect::Dialect;
     use crate::store::zone::StorageZone;
