@@ -16,9 +16,9 @@ pub use destination::{Destination, Output, Target};
 
 use crate::domain::mask::mask;
 use crate::error::Error;
+use crate::store::Database;
 use crate::store::export::{self, ExportRow, ExportScope};
 use crate::store::log_table::LogTable;
-use crate::store::Database;
 
 /// UTC, always with six digits, so that times sort as texts.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";

@@ -59,7 +59,9 @@ fn write_field(output: &mut Output, column: &Column, cell: Option<&str>) -> io::
 
 /// Whether it can stand in a line, and comes back to the letter.
 fn is_one_line_of_json(text: &str) -> bool {
-    text.trim() == text
+    // NULL is written as null.
+    text != "null"
+        && text.trim() == text
         && !text.contains(['\n', '\r'])
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }

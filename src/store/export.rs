@@ -131,9 +131,9 @@ pub async fn page(
     let first = [dialect.integer(request_log::Column::Id), Expr::col(time)];
     let width = columns(&mut select, first.into_iter().chain(cells));
     select.from(table.name()).cond_where(condition(db, table, scope));
-    let request = PageRequest { limit: limit.saturating_sub(1), backward: false, after, before: None };
-    Keyset::by(time, false)
-        .apply(&mut select, &request, |at| (at.stored.value(dialect), at.id));
+    let request =
+        PageRequest { limit: limit.saturating_sub(1), backward: false, after, before: None };
+    Keyset::by(time, false).apply(&mut select, &request, |at| (at.stored.value(dialect), at.id));
     let rows: Vec<(i64, StoredTime, Vec<Option<String>>)> = match table {
         LogTable::Calls => db
             .fetch::<CallColumns>("export.calls", &select, width)

@@ -15,7 +15,8 @@ use super::stored_time::StoredTime;
 use crate::error::Result;
 
 /// What the usual texts of times begin with in SQLite; any other is looked at.
-const USUAL: &str = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]*";
+const USUAL: &str =
+    "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]*";
 
 /// Where a row stands by its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,7 @@ pub async fn find(
     let end = db.zone().to_stored(before);
     let mut select = Query::select();
     let dialect = db.dialect();
-    let width =
-        columns(&mut select, [dialect.integer(Column::Id), Expr::col(Column::RequestTime)]);
+    let width = columns(&mut select, [dialect.integer(Column::Id), Expr::col(Column::RequestTime)]);
     select.from(table.name()).cond_where(older(db, end));
     let page = PageRequest { limit: limit.saturating_sub(1), backward: false, after, before: None };
     Keyset::by(Column::RequestTime, false)

@@ -92,8 +92,7 @@ impl DeleteMutation {
         enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors)).await?;
         let tally = Tally::default();
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        let work =
-            prune::delete_error_logs(scope.db(), &errors, Pace::brisk(), &tally, &stopped);
+        let work = prune::delete_error_logs(scope.db(), &errors, Pace::brisk(), &tally, &stopped);
         finish(scope, &tally, work).await?;
         Ok(DeletePayload { deleted_count: count(tally.counts().error_logs) })
     }
