@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+    AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
+    ServerConfig,
 };
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
@@ -21,11 +22,12 @@ use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
-use crate::http::router::{AppState, AppParts, router};
+use crate::http::router::{AppParts, AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
+use crate::jobs::retention::{self, Retention};
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
@@ -43,6 +45,7 @@ pub struct Config {
     pub access: AccessConfig,
     pub graphql: GraphqlConfig,
     pub record: RecordConfig,
+    pub keep: KeepConfig,
     pub observe: ObserveConfig,
     pub clock: Clock,
 }
@@ -67,6 +70,7 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+        retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let services = Services {
             db,
@@ -111,6 +115,13 @@ impl App {
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
         let tailing = tokio::spawn(self.tails.run(stopping.clone()));
+        let retention = Retention {
+            db: self.services.db.clone(),
+            observer: self.services.observer.clone(),
+            clock: self.config.clock.clone(),
+            keep: self.config.keep.clone(),
+        };
+        let retention = retention.start(stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
@@ -169,6 +180,10 @@ impl App {
         server::serve(self.listener, router(state), limits, shutdown).await;
         // What they read now, nobody waits for.
         tailing.abort();
+        if let Some(retention) = retention {
+            // It stops after the batch at hand.
+            retention.await?;
+        }
         self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())

@@ -35,6 +35,9 @@ impl From<Failure> for async_graphql::Error {
             Error::EventsMissed(rows) => extensions.set("missed", *rows),
             _ => {}
         }
+        if let Error::Unfinished { done, .. } = &error {
+            done.iter().for_each(|(name, count)| extensions.set(*name, *count));
+        }
         // The source travels to the edge, which logs it; it is never part of the response.
         Self {
             message: error.to_string(),

@@ -100,8 +100,8 @@ impl Problem {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::DatabaseUnavailable(_) | Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Timeout | Error::Unfinished { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Error::Internal(_) | Error::EventsMissed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let problem = Self::new(status, error.code(), error.to_string());
         match status {

@@ -26,6 +26,7 @@ mod delete;
 mod doctor;
 mod error_logs;
 mod error_match;
+mod exports;
 mod faults;
 mod follow;
 mod http;
@@ -41,11 +42,13 @@ mod otlp;
 mod pagination;
 mod persisted;
 mod plans;
+mod prune;
 mod readme;
 mod real_data;
 mod record;
 mod request_log;
 mod responses;
+mod retention;
 mod rows;
 mod sockets;
 mod subscriptions;
@@ -70,6 +73,7 @@ fn main() {
         doctor::tests(),
         error_logs::tests(),
         error_match::tests(),
+        exports::tests(),
         faults::tests(),
         follow::tests(),
         http::tests(),
@@ -85,11 +89,13 @@ fn main() {
         pagination::tests(),
         persisted::tests(),
         plans::tests(),
+        prune::tests(),
         readme::tests(),
         real_data::tests(),
         record::tests(),
         request_log::tests(),
         responses::tests(),
+        retention::tests(),
         rows::tests(),
         sockets::tests(),
         subscriptions::tests(),

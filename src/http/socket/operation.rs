@@ -22,7 +22,7 @@ use crate::observe::RequestMarks;
 /// What an operation tells its client.
 pub(super) enum Told {
     /// A response in JSON.
-    Next(String),
+    Next(Arc<str>),
     /// The errors by which it ended.
     Error(Value),
     /// The same, and nobody who came with the token may go on.
@@ -74,7 +74,7 @@ impl Operation {
                     Ok(Begun::Once(response)) => match in_batch(&response) {
                         Ok(json) => {
                             self.stage = Stage::Answered;
-                            return Some(Told::Next(json));
+                            return Some(Told::Next(json.into()));
                         }
                         Err(problem) => return Some(self.refuse(&problem)),
                     },

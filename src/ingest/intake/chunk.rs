@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::report::Report;
 use super::row::Row;
-use crate::domain::record::CallRecord;
+use crate::domain::record::{CallRecord, ImportedError};
 use crate::ingest::call_error::CallError;
 use crate::ingest::claim::Content;
 use crate::ingest::source::row::Record;
@@ -69,7 +69,7 @@ impl Chunk {
     fn keep(&mut self, row: Row, to: Dialect) -> Result<(), String> {
         match row.record {
             Record::Call(call) => self.keep_call(call, row.error, row.timed, to),
-            Record::Error(error) => {
+            Record::Error(ImportedError { record: error, .. }) => {
                 validate::error(&error, to)?;
                 if let Some(content) = &mut self.content {
                     content.add_error(&error, row.timed);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::json::{MAX_VALUES, count_values};
 use crate::ingest::call_error::CallError;
-use crate::ingest::object::{Names, Object};
+use crate::ingest::object::{Names, Object, parse_request};
 use crate::ingest::source::Kind;
 use crate::ingest::source::row::Record;
 use crate::store::zone::StorageZone;
@@ -44,15 +44,25 @@ pub fn parse(
     }
     let (timed, key_may_be_id) = (object.time_or(now), object.key_may_be_id());
     let error = object.take_error();
-    let record = object.into_record(kind, zone);
+    let record = object.into_record(kind, zone).and_then(with_request);
     (weight, record.map(|record| Some(Row { record, error, timed, key_may_be_id })))
+}
+
+/// The record with its request as a value, by which retries are told.
+fn with_request(mut record: Record) -> Result<Record, String> {
+    if let Record::Error(error) = &mut record
+        && let Some(text) = error.request_text.take()
+    {
+        error.record.request = Some(parse_request(&text)?);
+    }
+    Ok(record)
 }
 
 impl Row {
     pub fn key_mut(&mut self) -> &mut Option<String> {
         match &mut self.record {
             Record::Call(call) => &mut call.key,
-            Record::Error(error) => &mut error.key,
+            Record::Error(error) => &mut error.record.key,
         }
     }
 }

@@ -9,12 +9,14 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use self::value::{Scalar, ValueOf};
 use super::call_error::CallError;
 use super::source::Kind;
 use super::source::row::{Field, Fields, REQUEST, Record, parse_instant, whole};
 use crate::domain::excerpt::excerpt;
+use crate::domain::record::UNPARSED_REQUEST;
 use crate::store::zone::StorageZone;
 
 /// How the fields of an object are called.
@@ -32,7 +34,7 @@ pub enum Names {
 #[derive(Debug, Default)]
 pub struct Object<'a> {
     fields: Fields<'a>,
-    request: Option<Value>,
+    request: Option<&'a RawValue>,
     error: Option<CallError>,
     /// Whether the key came as `key`, which may be the id of one.
     key_may_be_id: bool,
@@ -112,23 +114,23 @@ impl<'a> Object<'a> {
     pub fn into_record(self, kind: Kind, zone: StorageZone) -> Result<Record, String> {
         let mut record = kind.record(self.fields, zone)?;
         if let (Record::Error(error), Some(request)) = (&mut record, self.request) {
-            error.request = Some(request);
+            error.request_text = Some(request.get().to_owned());
         }
         Ok(record)
     }
 
-    fn into_error(self) -> CallError {
+    fn into_error(self) -> Result<CallError, String> {
         let [_, _, _, error_type, message, code, _] = self.fields;
         let text = |field| match field {
             Field::Text(text) => Some(Cow::into_owned(text)),
             _ => None,
         };
-        CallError {
+        Ok(CallError {
             error_type: text(error_type),
             message: text(message),
             error_code: if let Field::Number(code) = code { whole(&code) } else { None },
-            request: self.request,
-        }
+            request: self.request.map(|request| parse_request(request.get())).transpose()?,
+        })
     }
 
     /// Takes the value of a field, or tells what is wrong with it.
@@ -170,6 +172,11 @@ impl<'a> Object<'a> {
     }
 }
 
+/// A request that was found to be JSON before; reading it goes to a certain depth.
+pub fn parse_request(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|_| "request nests too deep".into())
+}
+
 /// What is said of a line that is no object.
 pub fn told(error: &serde_json::Error, line: &[u8]) -> String {
     if std::str::from_utf8(line).is_err() {
@@ -206,6 +213,9 @@ impl Reader {
             (_, Some((REQUEST, name))) => Ok((REQUEST, Form::Json, name)),
             (_, Some((place, name))) => Ok((place, Form::Column, name)),
             (_, None) if name == "id" => Ok((SKIPPED, Form::Skipped, "id")),
+            (Names::Columns, None) if self.kind == Kind::Errors && name == UNPARSED_REQUEST => {
+                Ok((REQUEST, Form::Column, UNPARSED_REQUEST))
+            }
             (Names::Columns, None) => Err(self.kind.unknown(&excerpt(name))),
             (Names::Both, None) => Err(unknown(&format!("{} have {}", self.kind.name(), listed()))),
         }
@@ -250,7 +260,10 @@ impl<'de> Visitor<'de> for Reader {
                 Form::Skipped => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Form::Json => object.request = Some(map.next_value::<Value>()?),
+                Form::Json => {
+                    let request = map.next_value::<&RawValue>()?;
+                    object.request = Some(request).filter(|request| request.get() != "null");
+                }
                 _ => {
                     let value = map.next_value_seed(ValueOf(self, form))?;
                     object.key_may_be_id |= name == "key";
@@ -261,7 +274,6 @@ impl<'de> Visitor<'de> for Reader {
             }
         }
         // A null says no more than a field that is left out.
-        object.request = object.request.filter(|request| !request.is_null());
         object.fault = fault;
         Ok(object)
     }

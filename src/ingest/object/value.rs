@@ -76,9 +76,13 @@ impl<'de> Visitor<'de> for ValueOf {
         let Self(reader, form) = self;
         if form == Form::Error {
             let object = Reader { names: Names::OfError, ..reader }.visit_map(map)?;
-            return Ok(match object.fault {
-                Some(fault) => Scalar::Fault(fault),
-                None => Scalar::Error(object.into_error().into()),
+            let error = match object.fault {
+                Some(fault) => Err(fault),
+                None => object.into_error(),
+            };
+            return Ok(match error {
+                Ok(error) => Scalar::Error(error.into()),
+                Err(fault) => Scalar::Fault(fault),
             });
         }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}

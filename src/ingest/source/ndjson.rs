@@ -99,12 +99,27 @@ mod tests {
     }
 
     #[test]
+    fn a_request_stays_as_it_is_written() {
+        let rows = parse(
+            "{\"request_time\": \"2023-11-16 18:15:46\", \"error_code\": 1, \"request_msg\": {\"b\": 1.0,  \"a\": 1e400}}\n{\"request_time\": \"2023-11-16 18:15:46\", \"request_msg_text\": \"{\\\"a\\\":\\nNaN}\"}",
+        );
+        let texts: Vec<_> = rows
+            .into_iter()
+            .map(|row| match row.record.unwrap() {
+                Record::Error(error) => error.request_text.unwrap(),
+                Record::Call(_) => panic!("not an error log"),
+            })
+            .collect();
+        assert_eq!(texts, ["{\"b\": 1.0,  \"a\": 1e400}", "{\"a\":\nNaN}"]);
+    }
+
+    #[test]
     fn a_request_stays_json_and_bad_lines_keep_their_number() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
         );
         let Ok(Record::Error(error)) = &rows[0].record else { panic!("not an error log") };
-        assert_eq!(error.request, Some(Value::String("5".into())));
+        assert_eq!(error.request_text.as_deref(), Some("\"5\""));
         assert_eq!(rows[1].line, 3);
         assert!(rows[1].record.as_ref().unwrap_err().starts_with("not a JSON object"));
         assert!(rows[2].record.as_ref().unwrap_err().contains("`api_key`"));
