@@ -37,6 +37,10 @@ async function compare(released, current, acceptedFile) {
   for (const change of of(CriticalityLevel.Dangerous)) {
     console.log(`look: ${change.message}`);
   }
+  const seen = ({ type, path }) => breaking.some((change) => type === change.type && path === change.path);
+  for (const { path } of accepted.filter((entry) => !seen(entry))) {
+    console.log(`accepted, but not seen any more: ${path}`);
+  }
   for (const { type, path, message } of unexpected) {
     console.log(`BREAKING: ${message} (type ${type}, path ${path})`);
   }

@@ -61,6 +61,7 @@ for (const [what, from, to, type, path] of breaking) {
     assert.match(accepted.said, /breaking, accepted: .*\(nobody used it\)/);
     const other = compare(from, to, [{ type, path: 'Call.id', reason: 'another one' }]);
     assert.equal(other.status, 1, other.said);
+    assert.match(other.said, /accepted, but not seen any more: Call\.id/);
   });
 }
 

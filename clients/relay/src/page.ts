@@ -56,8 +56,9 @@ export class Page {
       return false;
     }
     const { endCursor } = connection.pageInfo;
-    const variables = getPaginationVariables('forward', count, endCursor, {}, {}, metadata.paginationMetadata);
-    await this.again(metadata.paginationRequest, fragment, key, variables, metadata.identifierField);
+    const { paginationRequest, paginationMetadata, identifierField } = metadata;
+    const variables = getPaginationVariables('forward', count, endCursor, {}, {}, paginationMetadata);
+    await this.again(paginationRequest, fragment, key, variables, identifierField);
     return true;
   }
 
