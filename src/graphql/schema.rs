@@ -44,7 +44,7 @@ pub fn sdl() -> String {
     let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<Node>()
         .finish();
-    schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items())
+    schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items().include_specified_by())
 }
 
 /// Answers a request.
