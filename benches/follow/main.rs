@@ -35,7 +35,7 @@ struct Args {
     subscribers: u32,
 
     /// What they follow; of `callRecorded` the time from the commit to the last event is measured
-    #[arg(long, default_value = "subscription { usageStats(every: \"PT5S\") { asOf } }")]
+    #[arg(long, default_value = "subscription { callRecorded { id timestamp model status apiKey { masked } } }")]
     subscription: String,
 
     /// Calls that are recorded one after the other

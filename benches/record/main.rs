@@ -74,7 +74,7 @@ async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
     for (name, request) in cases {
         for connections in [1, args.connections] {
             let database = target.create().await?;
-            let server = Server::start(&database.url)?;
+            let server = Server::start(&database.url, &[])?;
             let load = Load::start(&server, &request, connections, None).await?;
             let load = load.run_for(time).await?;
             let rate = load.acknowledged as f64 / load.elapsed.as_secs_f64();
@@ -102,7 +102,7 @@ async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
     println!("| SQL, 1,000 rows a statement and commit | {plain:.0} | | | 1 |");
     for (name, connections) in [("`POST /ingest/calls`", 1), ("the same, by 2 clients", 2)] {
         let database = target.create().await?;
-        let server = Server::start(&database.url)?;
+        let server = Server::start(&database.url, &[])?;
         let elapsed = client::stream(&server, args.rows, connections).await?;
         let memory = server.stop()?;
         let kept = database.count().await?;
@@ -128,7 +128,7 @@ async fn reads(args: &Args) -> anyhow::Result<()> {
         }
         let copy = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         std::fs::copy(&file, copy.path())?;
-        let server = Server::start(&format!("sqlite://{}", copy.path().display()))?;
+        let server = Server::start(&format!("sqlite://{}", copy.path().display()), &[])?;
         let query = serde_json::json!({ "query": case.query });
         let asked = reqwest::Client::new().post(format!("{}/graphql", server.url)).json(&query);
         case.rows(&asked.send().await?.json().await?)?;
