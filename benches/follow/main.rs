@@ -35,7 +35,10 @@ struct Args {
     subscribers: u32,
 
     /// What they follow; of `callRecorded` the time from the commit to the last event is measured
-    #[arg(long, default_value = "subscription { callRecorded { id timestamp model status apiKey { masked } } }")]
+    #[arg(
+        long,
+        default_value = "subscription { callRecorded { id timestamp model status apiKey { masked } } }"
+    )]
     subscription: String,
 
     /// Calls that are recorded one after the other

@@ -91,7 +91,8 @@ impl Request {
 /// A call as producers write it.
 fn call(number: u64) -> String {
     let key = data::key(number % 50);
-    let (status, latency) = if number % 17 == 0 { (429, 180) } else { (200, 900 + number % 700) };
+    let (status, latency) =
+        if number.is_multiple_of(17) { (429, 180) } else { (200, 900 + number % 700) };
     format!(
         r#"{{"key":"{key}","model":"gemini-2.5-flash","statusCode":{status},"latencyMs":{latency}}}"#
     )
