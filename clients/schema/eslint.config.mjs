@@ -28,9 +28,11 @@ export default [
               'ErrorGroup',
               'LatencyStats',
               'UsageStats',
-              // One of each for a server or a caller.
+              // One of each for a server, a table of it, or a caller.
               'ServerInfo',
               'ServerLimits',
+              'ServerStorage',
+              'TableStorage',
               'Viewer',
             ],
           },
