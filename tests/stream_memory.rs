@@ -80,7 +80,7 @@ fn a_long_stream_takes_no_more_memory_than_a_short_one() {
     let folder = tempfile::tempdir().unwrap();
     let (server, port) = serve(folder.path());
     // What is made once is made by this one.
-    let (_, before) = stream(&server, port, STREAM_BYTES / 20);
+    let (_, before) = stream(&server, port, STREAM_BYTES / 5);
     let (rows, most) = stream(&server, port, STREAM_BYTES);
     let growth = most.saturating_sub(before);
     println!("{rows} rows of 100 MB: from {} to {} KiB", before >> 10, most >> 10);

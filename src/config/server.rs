@@ -49,8 +49,8 @@ pub struct ServerConfig {
     )]
     pub max_concurrent_requests: u32,
 
-    /// How many requests to /graphql and /session a token, or an address without one, may send in a
-    /// minute, all of them at once or not; more are refused with 429. 0 is no limit
+    /// How many requests to /graphql, /ingest, /v1/traces and /session a token, or an address without
+    /// one, may send in a minute, all of them at once or not; more are refused with 429. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_REQUESTS_PER_MINUTE",

@@ -7,6 +7,8 @@ mod unpack;
 
 pub(super) use otlp::traces;
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
@@ -14,7 +16,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
-use std::time::Duration;
 use tokio::time::timeout;
 
 use self::unpack::Encoding;
