@@ -141,8 +141,6 @@ impl<T> Follower<T> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     async fn follower(

@@ -82,8 +82,6 @@ impl Sharing {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use async_graphql::Variables;
     use serde_json::json;
 

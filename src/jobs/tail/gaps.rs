@@ -89,7 +89,7 @@ mod tests {
         let now = Instant::now();
         let mut gaps = Gaps::default();
         gaps.note(4..=9, now);
-        gaps.note(12..=11, now);
+        gaps.note(RangeInclusive::new(12, 11), now);
         gaps.note(12..=12, now);
         [6, 4, 20, 12].into_iter().for_each(|id| gaps.fill(id));
         let later = now + Duration::from_millis(50);
