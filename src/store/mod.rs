@@ -35,6 +35,7 @@ pub mod sieve;
 pub mod space;
 mod sqlite_file;
 pub mod storage;
+pub mod stored_error;
 mod stored_time;
 pub mod tail;
 pub mod token;

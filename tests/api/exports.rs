@@ -268,7 +268,7 @@ async fn a_file_is_there_whole_or_not_at_all(database: TestDatabase) {
     std::fs::remove_file(&file).unwrap();
     database.execute("ALTER TABLE t_request_log RENAME COLUMN latency_ms TO latency").await;
     assert_eq!(callscope(&database, "export", &[name]).status.code(), Some(1));
-    assert_eq!(names(folder.path()), [String::new(); 0]);
+    assert!(names(folder.path()).is_empty());
 }
 
 async fn rows_without_a_time_are_told(database: TestDatabase) {

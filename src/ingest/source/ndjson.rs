@@ -72,7 +72,6 @@ impl Rows for Ndjson<'_> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::store::dialect::Dialect;
     use crate::store::zone::StorageZone;
