@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+    AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
+    ServerConfig,
 };
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
@@ -24,6 +25,7 @@ use crate::http::router::{AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::recorder::Recorder;
+use crate::jobs::retention::{self, Retention};
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
 use crate::store::dialect::Dialect;
@@ -40,6 +42,7 @@ pub struct Config {
     pub access: AccessConfig,
     pub graphql: GraphqlConfig,
     pub record: RecordConfig,
+    pub keep: KeepConfig,
     pub observe: ObserveConfig,
     pub clock: Clock,
 }
@@ -63,6 +66,7 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+        retention::check(&db, &config.keep).await?;
         let services = Services {
             db,
             keys,
@@ -103,6 +107,13 @@ impl App {
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
+        let retention = Retention {
+            db: self.services.db.clone(),
+            observer: self.services.observer.clone(),
+            clock: self.config.clock.clone(),
+            keep: self.config.keep.clone(),
+        };
+        let retention = retention.start(stopping.clone());
         let state = AppState {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
@@ -141,6 +152,10 @@ impl App {
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        if let Some(retention) = retention {
+            // It stops after the batch at hand.
+            retention.await?;
+        }
         self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())

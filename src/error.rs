@@ -30,6 +30,9 @@ pub enum Error {
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
+    /// The same for work that is done in steps: the words tell which were, `done` how much.
+    #[error("{message}")]
+    Unfinished { message: String, done: Vec<(&'static str, u64)> },
     /// A fault of ours or of the stored data. Only its source, in the log, tells more.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -55,7 +58,7 @@ impl Error {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
-            Self::Timeout => "TIMEOUT",
+            Self::Timeout | Self::Unfinished { .. } => "TIMEOUT",
             Self::Internal(_) => "INTERNAL",
         }
     }

@@ -63,6 +63,7 @@ impl Client {
             access: config::settings(&[]),
             graphql: config::settings(&["--timeout-seconds", "4"]),
             record: config::settings(&[]),
+            keep: config::settings(&[]),
             observe: config::settings(&[]),
             clock: Clock::System,
         };

@@ -33,6 +33,9 @@ impl From<Failure> for async_graphql::Error {
         if let Error::BadInput { argument, .. } = &error {
             extensions.set("argument", *argument);
         }
+        if let Error::Unfinished { done, .. } = &error {
+            done.iter().for_each(|(name, count)| extensions.set(*name, *count));
+        }
         // The source travels to the edge, which logs it; it is never part of the response.
         Self {
             message: error.to_string(),

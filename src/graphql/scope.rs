@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
@@ -50,6 +52,7 @@ pub struct Scope {
     pub caller: Arc<Caller>,
     pub address: IpAddr,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
+    began: Instant,
     batches: Batches,
     /// Whether the keys of the database were read.
     keys_read: OnceCell<()>,
@@ -62,7 +65,21 @@ impl Scope {
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, caller, address, loader, batches, keys_read: OnceCell::new() }
+        Self {
+            services,
+            now,
+            caller,
+            address,
+            loader,
+            began: Instant::now(),
+            batches,
+            keys_read: OnceCell::new(),
+        }
+    }
+
+    /// When so much of the time that a request may take is over.
+    pub fn after(&self, share: f64) -> Instant {
+        self.began + Duration::from_secs(self.config().timeout_seconds).mul_f64(share)
     }
 
     pub fn db(&self) -> &Database {

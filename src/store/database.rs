@@ -116,7 +116,7 @@ impl Database {
         Ok(WriteTransaction::new(transaction, lease))
     }
 
-    /// Sends SQLite's writer a text of ours, outside of any transaction.
+    /// Sends a connection that writes a text of ours, outside of any transaction.
     pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
         let mut lease = self.writer().await?;
         lease.connection()?.execute_unprepared(sql).await?;

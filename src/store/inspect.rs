@@ -19,7 +19,7 @@ pub struct ColumnInfo {
 }
 
 /// The first column of all rows, as text; rows without a value are left out.
-async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
+pub(super) async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
     Ok(pairs(db, sql, 1).await?.into_iter().map(|(first, _)| first).collect())
 }
 
@@ -39,7 +39,8 @@ async fn pairs(db: &Database, sql: String, width: usize) -> Result<Vec<(String, 
     Ok(pairs)
 }
 
-async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
+/// The number that a statement of ours gives as a text.
+pub(super) async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
     let found = texts(db, sql).await?;
     Ok(found.first().and_then(|text| text.parse().ok()))
 }

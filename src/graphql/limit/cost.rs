@@ -77,6 +77,8 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "nodes", of(LOOKUP, 0, Given("ids"))),
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
+    // A dozen short statements.
+    ("ServerInfo", "storage", once(COUNT)),
     ("Viewer", "scopes", items(About(6))),
     // For each event.
     ("Subscription", "usageStats", PLAIN),
