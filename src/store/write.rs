@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+use serde::de::IgnoredAny;
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -11,7 +12,7 @@ use super::idempotency::{self, Claim, Recorded};
 use super::import::{self, Step};
 use super::stored_time::sqlite_text;
 use super::zone::StorageZone;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
 use crate::error::{Error, Result};
 
 /// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
@@ -29,14 +30,16 @@ const ERROR_COLUMNS: &[&str] = &[
     "error_type",
     "error_log",
     "error_code",
-    "request_msg",
+    JSON_COLUMN,
 ];
+/// Bound as text, which keeps it to the letter; PostgreSQL must be told that it is JSON.
+const JSON_COLUMN: &str = "request_msg";
 
 /// Stores calls and error logs, and with them how far an import came, in one transaction.
 pub async fn insert(
     db: &Database,
     calls: &[CallRecord],
-    errors: &[ErrorRecord],
+    errors: &[impl StoredError],
     step: Option<&Step>,
 ) -> Result<()> {
     let transaction = db.begin().await?;
@@ -131,12 +134,12 @@ async fn insert_calls(
 async fn insert_errors(
     db: &Database,
     transaction: &DatabaseTransaction,
-    errors: &[impl Borrow<ErrorRecord>],
+    errors: &[impl StoredError],
     ids: Ids,
 ) -> Result<Vec<i64>> {
     let mut found = Vec::new();
     for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
-        let values = chunk.iter().flat_map(|error| error_values(db, error.borrow())).collect();
+        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
         let table = ("t_error_logs", ERROR_COLUMNS);
         found.extend(insert_rows(transaction, table, values, ids).await?);
     }
@@ -163,9 +166,8 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
 }
 
 /// In the order of [`ERROR_COLUMNS`].
-fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
-    // JSON null says no more than NULL does, and gateways write both.
-    let request = error.request.clone().filter(|json| !json.is_null());
+fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
+    let error = stored.record();
     [
         time_value(db, error.timestamp),
         error.model.clone().into(),
@@ -173,11 +175,49 @@ fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
         error.error_type.clone().into(),
         error.message.clone().into(),
         error.error_code.into(),
-        match db.dialect() {
-            Dialect::Sqlite => request.map(|json| json.to_string()).into(),
-            Dialect::Postgres | Dialect::MySql => request.into(),
-        },
+        stored.request_text(db.dialect()).into(),
     ]
+}
+
+/// An error log as it will stand in its table.
+pub trait StoredError {
+    fn record(&self) -> &ErrorRecord;
+    /// The request as it is stored.
+    fn request_text(&self, dialect: Dialect) -> Option<String>;
+}
+
+impl StoredError for ErrorRecord {
+    fn record(&self) -> &ErrorRecord {
+        self
+    }
+
+    fn request_text(&self, _: Dialect) -> Option<String> {
+        // JSON null says no more than NULL does.
+        self.request.as_ref().filter(|json| !json.is_null()).map(ToString::to_string)
+    }
+}
+
+impl StoredError for ImportedError {
+    fn record(&self) -> &ErrorRecord {
+        &self.record
+    }
+
+    /// What is no JSON becomes a text in it, but for SQLite, which keeps any.
+    fn request_text(&self, dialect: Dialect) -> Option<String> {
+        let text = self.request_text.as_ref()?;
+        let kept = dialect == Dialect::Sqlite || serde_json::from_str::<IgnoredAny>(text).is_ok();
+        Some(if kept { text.clone() } else { serde_json::Value::from(text.as_str()).to_string() })
+    }
+}
+
+impl<T: StoredError> StoredError for &T {
+    fn record(&self) -> &ErrorRecord {
+        (*self).record()
+    }
+
+    fn request_text(&self, dialect: Dialect) -> Option<String> {
+        (*self).request_text(dialect)
+    }
 }
 
 /// The parts of `rows`, at most `most` (a power of two) long and each a power of two, so that there
@@ -214,6 +254,9 @@ async fn insert_rows(
             _ => ", ",
         };
         match Dialect::of(backend) {
+            Dialect::Postgres if columns[place] == JSON_COLUMN => {
+                sql += &format!("CAST(${} AS JSON)", index + 1);
+            }
             Dialect::Postgres => sql += &format!("${}", index + 1),
             Dialect::Sqlite | Dialect::MySql => sql.push('?'),
         }

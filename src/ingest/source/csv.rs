@@ -18,7 +18,7 @@ impl<'a> Csv<'a> {
     pub fn new(content: &'a mut dyn BufRead) -> Result<Self, SourceError> {
         let mut reader = csv::ReaderBuilder::new().from_reader(content);
         let header = reader.headers().map_err(broken)?.clone();
-        let (kind, positions) = layout(&header).map_err(|reason| {
+        let (kind, positions) = Kind::layout(header.iter()).map_err(|reason| {
             SourceError::Unusable(format!("the first line must name the columns: {reason}"))
         })?;
         Ok(Self { reader, record: csv::ByteRecord::new(), kind, positions })
@@ -32,7 +32,7 @@ impl<'a> Csv<'a> {
             {
                 let text = std::str::from_utf8(field)
                     .map_err(|_| format!("{} is not UTF-8", self.kind.columns()[position]))?;
-                fields[position] = Some(text);
+                fields[position] = Some(unescape(text));
             }
         }
         self.kind.record(&fields, options.zone)
@@ -72,20 +72,13 @@ impl Rows for Csv<'_> {
     }
 }
 
-fn layout(header: &csv::StringRecord) -> Result<(Kind, Vec<Option<usize>>), String> {
-    let kind = Kind::of(header.iter())?;
-    let mut positions = Vec::with_capacity(header.len());
-    for name in header {
-        let position = kind.position(name)?;
-        if position.is_some() && positions.contains(&position) {
-            return Err(format!("`{name}` is named twice"));
-        }
-        positions.push(position);
+/// An empty field is NULL, so that an empty text needs a sign: `\`. A text of backslashes alone has one
+/// more of them.
+fn unescape(text: &str) -> &str {
+    match text.bytes().all(|byte| byte == b'\\') {
+        true => &text[1..],
+        false => text,
     }
-    if !positions.contains(&Some(0)) {
-        return Err("`request_time` is missing".into());
-    }
-    Ok((kind, positions))
 }
 
 fn broken(error: csv::Error) -> SourceError {
@@ -101,7 +94,14 @@ mod tests {
     use super::*;
 
     fn of(names: &[&str]) -> Result<(Kind, Vec<Option<usize>>), String> {
-        layout(&names.iter().collect())
+        Kind::layout(names.iter().copied())
+    }
+
+    #[test]
+    fn an_empty_text_has_a_sign() {
+        for (field, text) in [("\\", ""), ("\\\\", "\\"), ("a\\", "a\\"), ("\\N", "\\N")] {
+            assert_eq!(unescape(field), text);
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! NDJSON: one object a line, whose fields are named as the columns.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::file::{Row, Rows};
 use super::row::{Fields, REQUEST, Record};
 use super::{Kind, ReadOptions, SourceError};
+use crate::domain::record::UNPARSED_REQUEST;
 
 pub(super) struct Ndjson<'a> {
     content: &'a mut dyn BufRead,
@@ -35,7 +38,7 @@ impl<'a> Ndjson<'a> {
     }
 
     fn parse(&mut self, options: &ReadOptions) -> Result<Record, String> {
-        let object: Map<String, Value> = serde_json::from_slice(&self.buffer)
+        let object: BTreeMap<String, &RawValue> = serde_json::from_slice(&self.buffer)
             .map_err(|error| format!("not a JSON object, at column {}", error.column()))?;
         let kind = match self.kind {
             Some(kind) => kind,
@@ -63,32 +66,47 @@ impl Rows for Ndjson<'_> {
     }
 }
 
-fn record(kind: Kind, object: Map<String, Value>, options: &ReadOptions) -> Result<Record, String> {
-    let mut texts: [Option<String>; 7] = Default::default();
-    let mut request = None;
-    for (name, value) in object {
-        let Some(position) = kind.position(&name)? else { continue };
-        texts[position] = match value {
-            Value::Null => None,
-            value if kind == Kind::Errors && position == REQUEST => {
-                request = Some(value);
-                None
+fn record(
+    kind: Kind,
+    object: BTreeMap<String, &RawValue>,
+    options: &ReadOptions,
+) -> Result<Record, String> {
+    let mut texts: [Option<Cow<'_, str>>; 7] = Default::default();
+    for (name, raw) in object {
+        let raw = raw.get();
+        if raw == "null" {
+            // An unknown column is an error all the same.
+            kind.position(known_name(kind, &name))?;
+            continue;
+        }
+        let Some(position) = kind.position(known_name(kind, &name))? else { continue };
+        // A request stays as it is written, JSON's own texts too.
+        if kind == Kind::Errors && name == kind.columns()[REQUEST] {
+            texts[position] = Some(raw.into());
+            continue;
+        }
+        texts[position] = match raw.as_bytes().first() {
+            Some(b'"') => {
+                let text: String = serde_json::from_str(raw)
+                    .map_err(|_| format!("{name} is not a text that can be read"))?;
+                Some(text.into())
             }
-            Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
             // Only is_success is one, and it follows from the status code.
-            Value::Bool(_) if name == "is_success" => None,
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("{name} is neither a text nor a number"));
-            }
+            Some(b't' | b'f') if name == "is_success" => None,
+            Some(b'-' | b'0'..=b'9') => Some(raw.into()),
+            _ => return Err(format!("{name} is neither a text nor a number")),
         };
     }
     let fields: Fields<'_> = texts.each_ref().map(Option::as_deref);
-    let mut record = kind.record(&fields, options.zone)?;
-    if let Record::Error(error) = &mut record {
-        error.request = request;
+    kind.record(&fields, options.zone)
+}
+
+/// The column that a field stands for.
+fn known_name(kind: Kind, name: &str) -> &str {
+    match (kind, name) {
+        (Kind::Errors, UNPARSED_REQUEST) => kind.columns()[REQUEST],
+        _ => name,
     }
-    Ok(record)
 }
 
 #[cfg(test)]
@@ -118,12 +136,27 @@ mod tests {
     }
 
     #[test]
+    fn a_request_stays_as_it_is_written() {
+        let rows = parse(
+            "{\"request_time\": \"2023-11-16 18:15:46\", \"error_code\": 1, \"request_msg\": {\"b\": 1.0,  \"a\": 1e400}}\n{\"request_time\": \"2023-11-16 18:15:46\", \"request_msg_text\": \"{\\\"a\\\":\\nNaN}\"}",
+        );
+        let texts: Vec<_> = rows
+            .into_iter()
+            .map(|row| match row.record.unwrap() {
+                Record::Error(error) => error.request_text.unwrap(),
+                Record::Call(_) => panic!("not an error log"),
+            })
+            .collect();
+        assert_eq!(texts, ["{\"b\": 1.0,  \"a\": 1e400}", "{\"a\":\nNaN}"]);
+    }
+
+    #[test]
     fn a_request_stays_json_and_bad_lines_keep_their_number() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
         );
         let Ok(Record::Error(error)) = &rows[0].record else { panic!("not an error log") };
-        assert_eq!(error.request, Some(Value::String("5".into())));
+        assert_eq!(error.request_text.as_deref(), Some("\"5\""));
         assert_eq!(rows[1].line, 3);
         assert!(rows[1].record.as_ref().unwrap_err().starts_with("not a JSON object"));
         assert!(rows[2].record.as_ref().unwrap_err().contains("`api_key`"));

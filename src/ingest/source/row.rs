@@ -2,10 +2,9 @@
 //! rules.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use serde_json::Value;
 
 use super::Kind;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
 use crate::store::zone::StorageZone;
 
 /// The columns of `t_request_log` but its id, in the order of a row's fields.
@@ -30,7 +29,7 @@ pub type Fields<'a> = [Option<&'a str>; 7];
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     Call(CallRecord),
-    Error(ErrorRecord),
+    Error(ImportedError),
 }
 
 impl Kind {
@@ -62,6 +61,25 @@ impl Kind {
         }
     }
 
+    /// The positions of columns that are named in a row, each once.
+    pub fn layout<'a>(
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(Self, Vec<Option<usize>>), String> {
+        let kind = Self::of(names.clone())?;
+        let mut positions = vec![];
+        for name in names {
+            let position = kind.position(name)?;
+            if position.is_some() && positions.contains(&position) {
+                return Err(format!("`{name}` is named twice"));
+            }
+            positions.push(position);
+        }
+        if !positions.contains(&Some(0)) {
+            return Err("`request_time` is missing".into());
+        }
+        Ok((kind, positions))
+    }
+
     /// The position of a column among a row's fields, `None` for the id, which is not kept.
     pub fn position(self, name: &str) -> Result<Option<usize>, String> {
         match self.columns().iter().position(|column| *column == name) {
@@ -88,22 +106,20 @@ impl Kind {
                 status_code: code("status_code", fifth)?,
                 latency_ms: number("latency_ms", sixth)?,
             }),
-            Self::Errors => Record::Error(ErrorRecord {
-                timestamp,
-                key,
-                model,
-                error_type: fourth.map(str::to_owned),
-                message: fifth.map(str::to_owned),
-                error_code: code("error_code", sixth)?,
-                request: request.map(parse_json),
+            Self::Errors => Record::Error(ImportedError {
+                record: ErrorRecord {
+                    timestamp,
+                    key,
+                    model,
+                    error_type: fourth.map(str::to_owned),
+                    message: fifth.map(str::to_owned),
+                    error_code: code("error_code", sixth)?,
+                    request: None,
+                },
+                request_text: request.map(str::to_owned),
             }),
         })
     }
-}
-
-/// A text that is not JSON stays a text: Python writes NaN, which JSON lacks.
-fn parse_json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
 /// A code that is a text, as gemini-balance stores after a network fault, is no code.
@@ -124,6 +140,10 @@ fn number(column: &str, field: Option<&str>) -> Result<Option<i32>, String> {
 fn parse_time(text: &str, zone: StorageZone) -> Option<DateTime<Utc>> {
     if let Some(naive) = parse_naive(text) {
         return Some(zone.to_utc(naive));
+    }
+    // What Callscope itself exports.
+    if let Some(naive) = text.strip_suffix('Z').and_then(parse_naive) {
+        return Some(naive.and_utc());
     }
     let with_offset = DateTime::parse_from_rfc3339(text)
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"));
@@ -232,11 +252,5 @@ mod tests {
         assert_eq!(Kind::Calls.position("id"), Ok(None));
         assert_eq!(Kind::Calls.position("api_key"), Ok(Some(2)));
         assert!(Kind::Calls.position("tokens").unwrap_err().contains("`tokens`"));
-    }
-
-    #[test]
-    fn a_request_that_is_not_json_stays_a_text() {
-        assert_eq!(parse_json("{\"a\": NaN}"), Value::String("{\"a\": NaN}".into()));
-        assert_eq!(parse_json("null"), Value::Null);
     }
 }
