@@ -26,6 +26,7 @@ mod delete;
 mod doctor;
 mod error_logs;
 mod error_match;
+mod exports;
 mod faults;
 mod http;
 mod imports;
@@ -38,11 +39,13 @@ mod nodes;
 mod pagination;
 mod persisted;
 mod plans;
+mod prune;
 mod readme;
 mod real_data;
 mod record;
 mod request_log;
 mod responses;
+mod retention;
 mod rows;
 mod subscriptions;
 mod support;
@@ -66,6 +69,7 @@ fn main() {
         doctor::tests(),
         error_logs::tests(),
         error_match::tests(),
+        exports::tests(),
         faults::tests(),
         http::tests(),
         imports::tests(),
@@ -78,11 +82,13 @@ fn main() {
         pagination::tests(),
         persisted::tests(),
         plans::tests(),
+        prune::tests(),
         readme::tests(),
         real_data::tests(),
         record::tests(),
         request_log::tests(),
         responses::tests(),
+        retention::tests(),
         rows::tests(),
         subscriptions::tests(),
         traces::tests(),
