@@ -137,8 +137,9 @@ async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
         assert!(error["message"].as_str().unwrap().contains(&words), "{response}");
     }
     database.execute("ROLLBACK").await;
-    let pruned = app.data("mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }");
-    assert!(pruned.await["pruneLogs"]["deletedErrorLogs"].as_u64().unwrap() > 0);
+    // A slow database may have it sent again more than once.
+    let prune = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }";
+    while app.graphql(prune).await["errors"][0]["extensions"]["code"] == "TIMEOUT" {}
     assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
 }
 
