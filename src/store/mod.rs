@@ -32,6 +32,7 @@ pub mod setting;
 pub mod space;
 mod sqlite_file;
 pub mod storage;
+pub mod stored_error;
 mod stored_time;
 pub mod token;
 pub mod usage;

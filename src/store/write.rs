@@ -4,15 +4,15 @@ use std::borrow::Borrow;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
-use serde::de::IgnoredAny;
 
 use super::database::Database;
 use super::dialect::Dialect;
 use super::idempotency::{self, Claim, Recorded};
 use super::import::{self, Step};
+use super::stored_error::StoredError;
 use super::stored_time::sqlite_text;
 use super::zone::StorageZone;
-use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
+use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::{Error, Result};
 
 /// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
@@ -177,47 +177,6 @@ fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
         error.error_code.into(),
         stored.request_text(db.dialect()).into(),
     ]
-}
-
-/// An error log as it will stand in its table.
-pub trait StoredError {
-    fn record(&self) -> &ErrorRecord;
-    /// The request as it is stored.
-    fn request_text(&self, dialect: Dialect) -> Option<String>;
-}
-
-impl StoredError for ErrorRecord {
-    fn record(&self) -> &ErrorRecord {
-        self
-    }
-
-    fn request_text(&self, _: Dialect) -> Option<String> {
-        // JSON null says no more than NULL does.
-        self.request.as_ref().filter(|json| !json.is_null()).map(ToString::to_string)
-    }
-}
-
-impl StoredError for ImportedError {
-    fn record(&self) -> &ErrorRecord {
-        &self.record
-    }
-
-    /// What is no JSON becomes a text in it, but for SQLite, which keeps any.
-    fn request_text(&self, dialect: Dialect) -> Option<String> {
-        let text = self.request_text.as_ref()?;
-        let kept = dialect == Dialect::Sqlite || serde_json::from_str::<IgnoredAny>(text).is_ok();
-        Some(if kept { text.clone() } else { serde_json::Value::from(text.as_str()).to_string() })
-    }
-}
-
-impl<T: StoredError> StoredError for &T {
-    fn record(&self) -> &ErrorRecord {
-        (*self).record()
-    }
-
-    fn request_text(&self, dialect: Dialect) -> Option<String> {
-        (*self).request_text(dialect)
-    }
 }
 
 /// The parts of `rows`, at most `most` (a power of two) long and each a power of two, so that there
