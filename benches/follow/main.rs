@@ -34,6 +34,9 @@ struct Args {
 
 const FIELDS: &str = "id timestamp model status statusCode latencyMs apiKey { id masked }";
 
+/// What the follower with this number asks.
+type Query = fn(u64) -> String;
+
 /// What the followers have been told, all together.
 #[derive(Default)]
 struct Told {
@@ -54,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
         args.followers
     );
     println!("|---|---:|---:|---:|");
-    let cases: [(&str, fn(u64) -> String); 3] = [
+    let cases: [(&str, Query); 3] = [
         ("all ask the same", |_| format!("subscription {{ callRecorded {{ {FIELDS} }} }}")),
         ("each asks otherwise", |number| {
             format!("subscription S{number} {{ callRecorded {{ {FIELDS} }} }}")
@@ -69,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args, name: &str, query: fn(u64) -> String) -> anyhow::Result<()> {
+async fn measure(args: &Args, name: &str, query: Query) -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let server = Server::start(folder.path(), args.followers)?;
     let told = Arc::new(Told::default());
