@@ -62,11 +62,17 @@ impl Recorder {
 
     /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.
     pub async fn record(&self, batch: Batch) -> Result<Receipt> {
+        let room = self.room.clone().try_acquire_many_owned(kib(&batch));
+        self.record_in(batch, room.map_err(|_| Error::Busy)?).await
+    }
+
+    /// The same for a caller who bounds what waits by himself: his room is given back as soon as it is
+    /// known what became of the batch.
+    pub async fn record_in(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<Receipt> {
         // Before anything is queued: a read-only database never takes it.
         self.db.check_writable()?;
         validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
-        let kib = u32::try_from(weight(&batch).div_ceil(1024)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(kib).map_err(|_| Error::Busy)?;
+        let kib = kib(&batch);
         let (reply, answer) = oneshot::channel();
         let submission = Submission { batch, reply, kib, _room: room };
         let stopped = || Error::internal("the recorder has stopped");
@@ -82,8 +88,8 @@ impl Recorder {
     }
 }
 
-/// About how many bytes a batch holds while it waits.
-fn weight(batch: &Batch) -> usize {
+/// About how many KiB a batch holds while it waits.
+fn kib(batch: &Batch) -> u32 {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let calls = batch.calls.iter().map(|call| 128 + text(&call.key) + text(&call.model));
     let errors = batch.errors.iter().map(|error| {
@@ -91,7 +97,8 @@ fn weight(batch: &Batch) -> usize {
         256 + text(&error.key) + text(&error.model) + text(&error.message) + request
     });
     // A batch has a weight of its own: one without rows waits as well.
-    512 + calls.chain(errors).sum::<usize>()
+    let bytes = 512 + calls.chain(errors).sum::<usize>();
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 fn json_weight(json: &serde_json::Value) -> usize {

@@ -19,6 +19,7 @@ pub mod error_match;
 pub mod export;
 pub mod idempotency;
 pub mod import;
+mod insert;
 pub mod inspect;
 pub mod key_directory;
 pub mod lease;

@@ -2,16 +2,12 @@
 //! does.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::time::Duration;
 
 use callscope::config::Secret;
-use callscope::domain::access::{Caller, Scopes};
-use callscope::domain::record::ErrorRecord;
-use callscope::ingest::intake::{Halt, Intake, IntakeLimits, Order};
-use callscope::ingest::source::Kind as Rows;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,6 +34,7 @@ tests! {
     rows_are_recorded_before_the_stream_ends,
     a_fault_of_the_database_tells_how_far_it_came,
     a_full_server_is_waited_for_and_then_told.only(&[Kind::Postgres]),
+    a_server_that_stops_tells_how_far_it_came.only(&[Kind::Sqlite]),
     streams_are_bounded.only(&[Kind::Sqlite]),
     a_line_that_does_not_come_ends_the_stream.only(&[Kind::Sqlite]),
     streams_need_the_scope_to_record.only(&[Kind::Sqlite]),
@@ -431,64 +428,37 @@ async fn a_fault_of_the_database_tells_how_far_it_came(database: TestDatabase) {
 }
 
 async fn a_full_server_is_waited_for_and_then_told(database: TestDatabase) {
-    let app =
-        TestApp::start_with(&database, |config| config.server.max_body_bytes = 32 << 20).await;
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_body_bytes = 2 << 20;
+        config.graphql.timeout_seconds = 1;
+    })
+    .await;
     lock(&database, "t_error_logs").await;
-    let query = "mutation R($text: String) {
-        recordErrors(input: { errors: [{ message: $text }] }) { recorded } }";
-    let text = "x".repeat(15 << 20);
-    // What waits to be written, until there is no room for more.
-    let waiting = futures_util::future::join_all(
-        (0..6).map(|_| app.graphql_with(query, json!({ "text": text }))),
-    );
-    let told = async {
-        let services = app.services().clone();
-        let is_full = async || {
-            let batch = callscope::store::write::Batch {
-                errors: vec![error(&"x".repeat(10 << 20))],
-                ..Default::default()
-            };
-            let recording = services.recorder.record(batch);
-            let answer = tokio::time::timeout(Duration::from_millis(50), recording).await;
-            matches!(answer, Ok(Err(callscope::error::Error::Busy)))
-        };
-        while !is_full().await {}
-        let limits = IntakeLimits { line_bytes: 32 << 20, patience: Duration::from_millis(100) };
-        let impatient = Intake::new(
-            services.recorder.clone(),
-            services.db.clone(),
-            services.keys.clone(),
-            app.clock.clone(),
-            limits,
-        );
-        let caller = Arc::new(Caller::anonymous(Scopes::all()));
-        let order = Order { kind: Rows::Errors, caller, key: None };
-        let large = format!("{{\"message\":\"{text}\"}}\n");
-        let part = Ok::<_, std::io::Error>(large.clone().into());
-        let mut parts = futures_util::stream::iter([part]);
-        let (report, end) = impatient.take(order, &mut parts).await;
-        assert!(matches!(end, Err(Halt::Failed(callscope::error::Error::Busy))), "{end:?}");
-        assert_eq!(report.lines, 0);
-        // Those who have more patience wait, and are served.
-        let patient = tokio::spawn(post(&app, "/ingest/errors", large).send());
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert!(!patient.is_finished());
-        unlock(&database).await;
-        assert_eq!(patient.await.unwrap().unwrap().status(), 200);
-    };
-    tokio::join!(waiting, told);
+    // A chunk each; one more than may wait.
+    let line = format!("{{\"message\":\"{}\"}}\n", "x".repeat(1_200_000));
+    let sent = (0..65).map(|_| post(&app, "/ingest/errors", line.clone()).send());
+    let mut answers: FuturesUnordered<_> = sent.collect();
+    let refused = answers.next().await.unwrap().unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
+    let told: Value = refused.json().await.unwrap();
+    let (code, lines) = (&told["errors"][0]["extensions"]["code"], &told["lines"]);
+    assert_eq!((code, lines), (&json!("SERVER_BUSY"), &json!(0)));
+    unlock(&database).await;
+    let others: Vec<_> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
+    assert_eq!(others, [200; 64]);
+    assert_eq!(count(&database, "t_error_logs").await, 64);
 }
 
-fn error(message: &str) -> ErrorRecord {
-    ErrorRecord {
-        timestamp: "2026-03-01T11:00:00Z".parse().unwrap(),
-        key: None,
-        model: None,
-        error_type: None,
-        error_code: None,
-        message: Some(message.to_owned()),
-        request: None,
-    }
+async fn a_server_that_stops_tells_how_far_it_came(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut stream = begin(&app, "/ingest/calls", "").await;
+    go_on(&mut stream, "{}\n{}").await;
+    until(&database, "t_request_log", 1).await;
+    let stopping = tokio::spawn(app.shutdown());
+    let (status, _, told) = end(stream).await;
+    assert_eq!((status, &told["recorded"], &told["lines"]), (503, &json!(1), &json!(1)));
+    stopping.await.unwrap();
+    assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
 async fn streams_are_bounded(database: TestDatabase) {

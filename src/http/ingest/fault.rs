@@ -1,10 +1,15 @@
 //! From what halts a stream to its answer.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 
 use crate::error::Error;
 use crate::http::problem::Problem;
 use crate::ingest::intake::Halt;
+
+/// After which another server may be there.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn problem(halt: &Halt, request_id: &str) -> Problem {
     match halt {
@@ -15,6 +20,11 @@ pub(super) fn problem(halt: &Halt, request_id: &str) -> Problem {
         Halt::Stalled => {
             let message = "the rest of a line did not come in time";
             Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+        }
+        Halt::Stopping => {
+            let message = "the server stops; what it tells to be recorded is, send the rest again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, Error::Busy.code(), message)
+                .retry_after(RETRY)
         }
         // Each row was checked before, so that this is the key, which stands for something else.
         Halt::Failed(error @ Error::BadInput { .. }) => {

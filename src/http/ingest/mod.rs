@@ -63,7 +63,7 @@ async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Re
         Err(problem) => return refuse(problem, request.into_body()),
     };
     let mut parts = unpack::body(request, encoding).into_data_stream();
-    let (report, taken) = state.intake.take(order, &mut parts).await;
+    let (report, taken) = state.intake.take(order, &mut parts, state.stopped()).await;
     match taken {
         Ok(()) => answer(&report),
         Err(halt) => {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::{Instant, sleep};
 
 pub use report::{Rejection, Report};
 pub use stream::Halt;
@@ -21,16 +20,13 @@ use super::recorder::{Receipt, Recorder};
 use super::source::Kind;
 use crate::clock::Clock;
 use crate::domain::access::Caller;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 use crate::store::write::Batch;
 
 /// Chunks that all streams may hold together, of about a megabyte each.
 const MAX_CHUNKS: usize = 64;
-
-/// How often a recorder without room is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Takes what producers send; one for the whole server.
 pub struct Intake {
@@ -88,18 +84,7 @@ impl Intake {
         &self.db
     }
 
-    /// Records a batch, and waits where a caller of the recorder would be told that it is busy.
     pub(super) async fn record(&self, batch: Batch) -> Result<Receipt> {
-        record(&self.recorder, batch, self.limits.patience).await
-    }
-}
-
-async fn record(recorder: &Recorder, batch: Batch, patience: Duration) -> Result<Receipt> {
-    let until = Instant::now() + patience;
-    loop {
-        match recorder.record(batch.clone()).await {
-            Err(Error::Busy) if Instant::now() < until => sleep(ASK_AGAIN).await,
-            answer => return answer,
-        }
+        self.recorder.record(batch).await
     }
 }

@@ -13,7 +13,7 @@ use super::chunk::Chunk;
 use super::lines::{Line, Lines};
 use super::report::Report;
 use super::row::{self, Row};
-use super::{Intake, Order, record};
+use super::{Intake, Order};
 use crate::domain::key_id::is_key_id;
 use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
@@ -31,6 +31,8 @@ pub enum Halt {
     Unreadable,
     /// The rest of a line did not come.
     Stalled,
+    /// The server stops.
+    Stopping,
     /// Nothing more can be recorded.
     Failed(Error),
 }
@@ -42,12 +44,13 @@ impl From<Error> for Halt {
 }
 
 impl Intake {
-    /// Records a stream of lines, whole chunk after whole chunk; tells what became of the lines, all of
-    /// them or, where it was halted, the first.
+    /// Records a stream of lines, whole chunk after whole chunk, until its end or until `stopped` ends;
+    /// tells what became of the lines, all of them or, where it was halted, the first.
     pub async fn take<E>(
         &self,
         order: Order,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+        stopped: impl Future<Output = ()>,
     ) -> (Report, Result<(), Halt>) {
         let mut taking = Taking {
             intake: self,
@@ -60,7 +63,11 @@ impl Intake {
             stalled_at: Instant::now() + self.limits.patience,
             order,
         };
-        let read = taking.read(parts).await;
+        // A line that is given up half way is in no chunk yet.
+        let read = tokio::select! {
+            read = taking.read(parts) => read,
+            () = stopped => Err(Halt::Stopping),
+        };
         let settled = taking.settle().await;
         (taking.report, read.and(settled))
     }
@@ -195,12 +202,9 @@ impl Taking<'_> {
             };
             batch.claim = Some(claim(&self.order.caller, &what, key, content));
         }
-        let (recorder, patience) = (self.intake.recorder.clone(), self.intake.limits.patience);
-        let task = tokio::spawn(async move {
-            let receipt = record(&recorder, batch, patience).await;
-            drop(room);
-            receipt
-        });
+        let recorder = self.intake.recorder.clone();
+        let room = room.ok_or_else(|| Error::internal("a chunk of rows without room"))?;
+        let task = tokio::spawn(async move { recorder.record_in(batch, room).await });
         self.writing = Some(Writing { task, report, kept });
         Ok(())
     }

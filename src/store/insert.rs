@@ -1,0 +1,237 @@
+//! Inserts of calls and error logs: values are bound, many rows a statement.
+
+use std::borrow::Borrow;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+
+use super::database::Database;
+use super::dialect::Dialect;
+use super::stored_error::StoredError;
+use super::stored_time::sqlite_text;
+use super::zone::StorageZone;
+use crate::domain::record::CallRecord;
+use crate::error::{Error, Result};
+
+/// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
+/// bound values (SQLite 32,766, the others 65,535).
+const CALLS_PER_STATEMENT: usize = 1024;
+/// Error logs are kilobytes each, and MySQL's packets end at 16 MB.
+const ERRORS_PER_STATEMENT: usize = 128;
+
+/// So few rows have a statement for each number of them, so that a group of callers is one way to the
+/// database. sqlx keeps a hundred prepared.
+const FEW_CALLS: usize = 64;
+const FEW_ERRORS: usize = 16;
+
+const CALL_COLUMNS: &[&str] =
+    &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
+const ERROR_COLUMNS: &[&str] = &[
+    "request_time",
+    "model_name",
+    "gemini_key",
+    "error_type",
+    "error_log",
+    "error_code",
+    JSON_COLUMN,
+];
+/// Bound as text, which keeps it to the letter; PostgreSQL must be told that it is JSON.
+const JSON_COLUMN: &str = "request_msg";
+
+/// Whether so many calls are one statement.
+pub(super) fn is_one_statement(calls: &[&CallRecord]) -> bool {
+    chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT).count() == 1
+}
+
+/// By one statement, which commits by itself; tells the ids.
+pub(super) async fn insert_alone(
+    db: &Database,
+    connection: &impl ConnectionTrait,
+    calls: &[&CallRecord],
+) -> Result<Vec<i64>> {
+    let values = calls.iter().flat_map(|call| call_values(db, call)).collect();
+    let table = ("t_request_log", CALL_COLUMNS);
+    insert_rows(connection, Commit::ByItself, table, values, Ids::Read).await
+}
+
+/// In a transaction of the caller's.
+pub(super) async fn insert_calls(
+    db: &Database,
+    transaction: &DatabaseTransaction,
+    calls: &[impl Borrow<CallRecord>],
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for chunk in chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|call| call_values(db, call.borrow())).collect();
+        let table = ("t_request_log", CALL_COLUMNS);
+        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
+    }
+    Ok(found)
+}
+
+/// In a transaction of the caller's.
+pub(super) async fn insert_errors(
+    db: &Database,
+    transaction: &DatabaseTransaction,
+    errors: &[impl StoredError],
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for chunk in chunks(errors, FEW_ERRORS, ERRORS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
+        let table = ("t_error_logs", ERROR_COLUMNS);
+        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
+    }
+    Ok(found)
+}
+
+/// Whether the ids of new rows are wanted.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Ids {
+    Read,
+    Unread,
+}
+
+/// Whether a statement is all of its transaction.
+#[derive(Clone, Copy, PartialEq)]
+enum Commit {
+    ByItself,
+    Later,
+}
+
+/// In the order of [`CALL_COLUMNS`].
+fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
+    [
+        time_value(db, call.timestamp),
+        call.model.clone().into(),
+        call.key.clone().into(),
+        call.is_success().into(),
+        call.status_code.into(),
+        call.latency_ms.into(),
+    ]
+}
+
+/// In the order of [`ERROR_COLUMNS`].
+fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
+    let error = stored.record();
+    [
+        time_value(db, error.timestamp),
+        error.model.clone().into(),
+        error.key.clone().into(),
+        error.error_type.clone().into(),
+        error.message.clone().into(),
+        error.error_code.into(),
+        stored.request_text(db.dialect()).into(),
+    ]
+}
+
+/// The parts of `rows`, at most `most` (a power of two) long: of few different lengths, so that each
+/// statement is prepared once. So `few` rows are one part, whatever their number.
+fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = match rows.len() {
+            0 => return None,
+            length if length <= few => length,
+            length => most.min(1 << length.ilog2()),
+        };
+        let (chunk, rest) = rows.split_at(length);
+        rows = rest;
+        Some(chunk)
+    })
+}
+
+async fn insert_rows(
+    connection: &impl ConnectionTrait,
+    commit: Commit,
+    (table, columns): (&str, &[&str]),
+    values: Vec<Value>,
+    ids: Ids,
+) -> Result<Vec<i64>> {
+    let rows = values.len() / columns.len();
+    let backend = connection.get_database_backend();
+    // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
+    // statement of many, too, and write every page twice.
+    let verb = match (Dialect::of(backend), commit) {
+        (Dialect::Sqlite, Commit::Later) => "INSERT OR FAIL INTO",
+        _ => "INSERT INTO",
+    };
+    let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
+    for index in 0..values.len() {
+        let place = index % columns.len();
+        sql += match (index, place) {
+            (0, _) => "(",
+            (_, 0) => "), (",
+            _ => ", ",
+        };
+        match Dialect::of(backend) {
+            Dialect::Postgres if columns[place] == JSON_COLUMN => {
+                sql += &format!("CAST(${} AS JSON)", index + 1);
+            }
+            Dialect::Postgres => sql += &format!("${}", index + 1),
+            Dialect::Sqlite | Dialect::MySql => sql.push('?'),
+        }
+    }
+    sql.push(')');
+    if ids == Ids::Unread {
+        connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        return Ok(vec![]);
+    }
+    if Dialect::of(backend) == Dialect::Postgres {
+        sql += " RETURNING CAST(id AS BIGINT)";
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let inserted = connection.query_all_raw(statement).await?;
+        let mut ids: Vec<i64> =
+            inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+        // Ids ascend with the rows; the order in which they are told is nobody's promise.
+        ids.sort_unstable();
+        return Ok(ids);
+    }
+    // The others give the rows of one statement ids in a row. SQLite tells the last of them, and has
+    // one writer; MySQL tells the first. Asked before: what is stored must not fail afterwards.
+    let step = match Dialect::of(backend) {
+        Dialect::MySql if rows > 1 => mysql_id_step(connection).await?,
+        _ => 1,
+    };
+    let statement = Statement::from_sql_and_values(backend, sql, values);
+    let told = connection.execute_raw(statement).await?.last_insert_id();
+    let told = i64::try_from(told).map_err(Error::internal)?;
+    let count = i64::try_from(rows).map_err(Error::internal)?;
+    let first = if Dialect::of(backend) == Dialect::Sqlite { told - count + 1 } else { told };
+    Ok((0..count).map(|row| first + row * step).collect())
+}
+
+/// By how much each id of a cluster's server is higher than the one before.
+async fn mysql_id_step(connection: &impl ConnectionTrait) -> Result<i64> {
+    let sql = "SELECT CAST(@@auto_increment_increment AS SIGNED)";
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(1))
+}
+
+/// Cut to microseconds, in the zone of the tables.
+fn time_value(db: &Database, at: DateTime<Utc>) -> Value {
+    let stored = to_stored(db.zone(), at);
+    match db.dialect() {
+        Dialect::Sqlite => sqlite_text(stored).into(),
+        Dialect::Postgres | Dialect::MySql => stored.into(),
+    }
+}
+
+fn to_stored(zone: StorageZone, at: DateTime<Utc>) -> NaiveDateTime {
+    zone.to_stored(DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_of_few_lengths() {
+        let lengths =
+            |rows: usize| chunks(&vec![(); rows], 20, 128).map(<[()]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(0), [0; 0]);
+        assert_eq!(lengths(17), [17]);
+        assert_eq!(lengths(64), [64]);
+        assert_eq!(lengths(300), [128, 128, 32, 12]);
+    }
+}
