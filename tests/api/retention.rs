@@ -142,6 +142,7 @@ async fn what_room_is_freed_is_given_back(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-errors", "1d"]));
     let app = app.await;
     wait_for(true, async || database.value(pages).await.as_i64().unwrap() < before - 400).await;
+    let free = "SELECT freelist_count FROM pragma_freelist_count";
+    wait_for(true, async || database.value(free).await == 0).await;
     app.shutdown().await;
-    assert_eq!(database.value("SELECT freelist_count FROM pragma_freelist_count").await, 0);
 }

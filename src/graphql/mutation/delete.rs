@@ -35,9 +35,9 @@ pub struct PrunePayload {
     deleted_calls: BigInt,
     /// How many error logs.
     deleted_error_logs: BigInt,
-    /// By how many bytes the database became smaller. Room that it keeps for new rows does not count:
-    /// `serverInfo.storage.freeBytes` tells of it.
-    freed_bytes: BigInt,
+    /// By how many bytes the database became smaller; null where that did not end in time, or failed.
+    /// Room that it keeps for new rows does not count: `serverInfo.storage.freeBytes` tells of it.
+    freed_bytes: Option<BigInt>,
 }
 
 /// Shares of a request's time: after the first no batch begins, and after the second the one at hand
@@ -133,16 +133,20 @@ impl DeleteMutation {
         let work = prune::prune(scope.db(), cutoffs, Pace::brisk(), &tally, &stopped);
         finish(scope, &tally, work).await?;
         let counts = tally.counts();
-        // What time does not suffice for, the next one gives back.
+        // What is not given back now is by the next one; the rows are deleted all the same.
         let give_back = prune::give_back(scope.db(), Pace::brisk(), &stopped);
         let freed = match timeout_at(scope.after(GIVING_UP), give_back).await {
-            Ok(Ok(freed)) => freed,
-            Ok(Err(_)) | Err(_) => 0,
+            Ok(Ok(freed)) => Some(count(freed)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "room could not be given back");
+                None
+            }
+            Err(_) => None,
         };
         Ok(PrunePayload {
             deleted_calls: count(counts.calls),
             deleted_error_logs: count(counts.error_logs),
-            freed_bytes: count(freed),
+            freed_bytes: freed,
         })
     }
 }
