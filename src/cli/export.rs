@@ -117,7 +117,9 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
         !several || placed,
         "a file holds one table: with several, name it such as 'march-{{table}}.ndjson'"
     );
-    let config = DatabaseConfig { read_only: true, ..args.database.clone() };
+    // One after the other: with several connections SQLite's file would be mapped as many times.
+    let config =
+        DatabaseConfig { read_only: true, database_connections: 1, ..args.database.clone() };
     let db = Database::open(&config).await?;
     let scope = scope(&args, &db).await?;
     let stop = Arc::new(AtomicBool::new(false));
