@@ -2,6 +2,7 @@
 
 mod address;
 pub mod admission;
+mod assets;
 mod compress;
 mod context;
 mod cors;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
 use axum::routing::get;
 use axum::{Extension, Router};
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
-use super::{compress, cors, graphql, health, metrics, page, problem, session, stream};
+use super::{assets, compress, cors, graphql, health, metrics, page, problem, session, stream};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
@@ -72,12 +71,14 @@ pub fn router(state: AppState) -> Router {
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
         .route("/schema.graphql", get(page::schema).layer(limit_rate))
-        .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))
         .layer(compress::layer())
         .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
         .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach));
+    // The page is the same for everybody, also for whoever has to sign in first.
+    let page = assets::routes().layer(from_fn_with_state(state.hosts.clone(), hosts::check));
+    let routes = page.merge(routes);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {
         Some(cors) => routes.layer(cors),
