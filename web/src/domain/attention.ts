@@ -45,6 +45,8 @@ export interface Attention {
   pool: number;
   /** The share of 429 of the middle key in the last hour, where it is high: the pool is throttled. */
   poolThrottled: number | undefined;
+  /** Every key that is known, by its id. */
+  seen: Map<string, { masked: string; lastSeenAt: string | null }>;
 }
 
 export const THRESHOLDS = {
@@ -153,7 +155,8 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
   }
   keys.sort((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.affected - a.affected);
   const poolThrottled = typical.hour.throttled >= THRESHOLDS.poolShare ? typical.hour.throttled : undefined;
-  return { keys, pool: data.apiKeys.totalCount, poolThrottled };
+  const seen = new Map([...names].map(([id, { masked, lastSeenAt = null }]) => [id, { masked, lastSeenAt }]));
+  return { keys, pool: data.apiKeys.totalCount, poolThrottled, seen };
 }
 
 interface Typical {

@@ -11,6 +11,7 @@ import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
 import { Help } from './help';
 import { Icon } from './icon';
+import { Toast } from './toast';
 
 const VIEWS = [
   { path: '/', name: 'overview' },
@@ -75,6 +76,7 @@ export function Shell(props: { boot: BootQuery; hasSession: boolean; children: C
         )}
         {props.children}
       </main>
+      <Toast />
       {help && <Help onClose={() => setHelp(false)} />}
     </div>
   );

@@ -12,7 +12,7 @@ import { Key, StatusMark } from '../ui/marks';
 import { Shown } from '../ui/state';
 import { Words } from './words';
 
-type Call = Extract<NonNullable<CallDetailQuery['node']>, { latencyMs?: unknown }>;
+type Call = Extract<NonNullable<CallDetailQuery['node']>, { __typename: 'Call' }>;
 type Neighbour = NeighboursQuery['earlier']['nodes'][number];
 
 const AROUND_MS = 24 * 3_600_000;
@@ -25,7 +25,7 @@ export function CallDetail({ id, onClose }: { id: string; onClose: () => void })
     <Drawer title={text.detail.call} onClose={onClose}>
       <Shown answer={answer}>
         {({ node }) =>
-          node && 'latencyMs' in node ? (
+          node?.__typename === 'Call' ? (
             <>
               <Facts call={node} />
               {node.errorLog ? (

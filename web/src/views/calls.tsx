@@ -173,7 +173,9 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
           '–'
         ) : (
           <span class="latency">
-            <span class="latency-bar" style={{ width: `${Math.min(100, (latencyMs / slowest) * 100)}%` }} />
+            <span class="latency-track">
+              <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
+            </span>
             {format.latency(latencyMs)}
           </span>
         ),

@@ -35,11 +35,13 @@ function Card(props: { name: Name; now: Counts; before: Counts; range: string })
   const rateBefore = before.total ? before.success / before.total : undefined;
   return (
     <a class="card" data-inner href={linkTo('/calls', { range: props.range, since: undefined, until: undefined })}>
-      <span class="card-label">{text.overview.windows[name]}</span>
+      <span class="card-head">
+        <span class="card-label">{text.overview.windows[name]}</span>
+        <Points name={name} now={rate} before={rateBefore} />
+      </span>
       <span class="card-main">
         <span class="card-total">{format.count(now.total)}</span>
         <Change name={name} now={now.total} before={before.total} />
-        <Points name={name} now={rate} before={rateBefore} />
       </span>
       <Meter success={now.success} failure={now.failure} />
       <span class="card-foot">
@@ -55,7 +57,8 @@ function Change({ name, now, before }: { name: Name; now: number; before: number
   const { text, format } = useSpeech();
   if (!before) return <span class="change" title={text.overview.nothingBefore} />;
   const change = (now - before) / before;
-  const shown = format.change(change);
+  // Ten times as many are no percentage any more.
+  const shown = change > 9 ? `×${format.compact(now / before)}` : format.change(change);
   const told = text.overview.against(shown, text.overview.before[name]);
   return (
     <span class="change" title={told}>
