@@ -9,6 +9,8 @@ export interface Followed<T> {
   variables: unknown;
   onData: (data: T) => void;
   onState: (state: StreamState, error?: ApiError) => void;
+  /** Of an event without data, after which the stream goes on. */
+  onError?: (error: ApiError) => void;
 }
 
 const FIRST_WAIT_MS = 1_000;
@@ -71,6 +73,7 @@ async function read<T>(followed: Followed<T>, signal: AbortSignal, heard: () => 
         const error = new ApiError(first?.extensions?.code ?? 'INTERNAL', first?.message ?? '');
         // Others pass: the next event may be well.
         if (FINAL.has(error.code)) throw error;
+        followed.onError?.(error);
       }
     }
   }

@@ -8,6 +8,7 @@
 //   the pool's middle key. It passes by itself. Where the whole pool runs out of quota at once, as
 //   it does before the provider's day ends, no single key stands out and the pool as such is told of.
 // - **failing**: of the calls more than a fifth, and twice as many as of the middle key, fail otherwise.
+//   Neither is told of a key that the last hour shows to be well again.
 // - **slow**: the 95th percentile is three times that of the middle key.
 // - **silent**: called within a week, but not in the last 24 hours, while others were.
 import type { AttentionQuery } from '../api/gen/graphql';
@@ -125,7 +126,7 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
   for (const { apiKey } of data.day) if (apiKey && !names.has(apiKey.id)) names.set(apiKey.id, { ...apiKey, firstSeenAt: null, lastSeenAt: null });
 
   const keys: Ailing[] = [];
-  for (const [id, { masked, lastSeenAt = null }] of names) {
+  for (const [id, { masked, lastSeenAt }] of names) {
     const whole = day.get(id) ?? { total: 0, failed: 0, refused: 0, throttled: 0 };
     const recent = hour.get(id) ?? { total: 0, failed: 0, refused: 0, throttled: 0 };
     const base = { id, masked, p95: p95s.get(id) ?? null, lastSeenAt };
@@ -155,7 +156,7 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
   }
   keys.sort((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.affected - a.affected);
   const poolThrottled = typical.hour.throttled >= THRESHOLDS.poolShare ? typical.hour.throttled : undefined;
-  const seen = new Map([...names].map(([id, { masked, lastSeenAt = null }]) => [id, { masked, lastSeenAt }]));
+  const seen = new Map([...names].map(([id, { masked, lastSeenAt }]) => [id, { masked, lastSeenAt }]));
   return { keys, pool: data.apiKeys.totalCount, poolThrottled, seen };
 }
 
@@ -178,7 +179,7 @@ function isDead(day: Window, hour: Window): boolean {
   return hour.total > 0 ? hour.refused > 0 && succeeded(hour) === 0 : succeeded(day) === 0;
 }
 
-/** In which window a kind of failure stands out, if in any; the last hour tells more of now. */
+/** In which window a kind of failure stands out, if in any. What the last hour shows to be over does not. */
 function standsOut(
   day: Window,
   hour: Window,
@@ -191,6 +192,9 @@ function standsOut(
     const limit = Math.max(THRESHOLDS.share, typical[name][kind] * THRESHOLDS.timesMiddle);
     return window.total >= THRESHOLDS.calls[name] && share(part, window) > limit;
   });
+  const lately = kind === 'throttled' ? hour.throttled : hour.failed - hour.throttled;
+  const isOver = hour.total >= THRESHOLDS.calls.hour && share(lately, hour) < THRESHOLDS.share / 2;
+  if (isOver) return undefined;
   return found.includes('day') ? 'day' : found[0];
 }
 

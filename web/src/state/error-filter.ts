@@ -32,9 +32,14 @@ export function spanFilter(range: Range, now: number): ErrorLogFilter {
   return { since: new Date(rangeEnds(range, now)[0]).toISOString() };
 }
 
-export function errorFilter(asked: ErrorsAsked, range: Range, now: number): ErrorLogFilter {
+export const errorFilter = (asked: ErrorsAsked, range: Range, now: number): ErrorLogFilter => ({
+  ...spanFilter(range, now),
+  ...kindsFilter(asked),
+});
+
+/** All but the span. */
+export function kindsFilter(asked: ErrorsAsked): ErrorLogFilter {
   return {
-    ...spanFilter(range, now),
     ...(asked.types.length > 0 && { errorTypes: asked.types }),
     ...(asked.codes.length > 0 && { errorCodes: asked.codes.map(Number) }),
     ...(asked.models.length > 0 && { models: asked.models }),

@@ -1,5 +1,7 @@
 // Whether what is shown follows the server, and since when.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { ApiError } from '../api/client';
+import type { TypedDocumentString } from '../api/gen/graphql';
 import { follow, type StreamState } from '../api/stream';
 import { prefs, usePrefs } from './prefs';
 import { store } from './store';
@@ -8,25 +10,34 @@ export const streamState = store<StreamState | undefined>(undefined);
 export const updatedAt = store<number | undefined>(undefined);
 
 /** A subscription while the page is live and seen; `undefined` where there is no event yet. */
-export function useSubscription<T>(
-  query: string | undefined,
-  variables: Record<string, unknown>,
+export function useSubscription<T, V>(
+  document: TypedDocumentString<T, V> | undefined,
+  variables: V,
   onData: (data: T) => void,
+  onError?: (error: ApiError) => void,
 ): void {
   const { live } = usePrefs();
   const visible = useVisible();
   const asked = JSON.stringify(variables);
+  const latest = useRef({ onData, onError });
+  latest.current = { onData, onError };
   useEffect(() => {
-    if (!query || !live || !visible) {
+    if (!document || !live || !visible) {
       streamState.set(undefined);
       return undefined;
     }
-    const stop = follow<T>({ query, variables, onData, onState: (state) => streamState.set(state) });
+    const stop = follow<T>({
+      query: document.toString(),
+      variables,
+      onData: (data) => latest.current.onData(data),
+      onError: (error) => latest.current.onError?.(error),
+      onState: (state) => streamState.set(state),
+    });
     return () => {
       stop();
       streamState.set(undefined);
     };
-  }, [query, live, visible, asked]);
+  }, [document, live, visible, asked]);
 }
 
 function useVisible(): boolean {
@@ -49,4 +60,35 @@ export function useNow(everyMs: number): number {
     return () => clearInterval(timer);
   }, [everyMs]);
   return now;
+}
+
+/** So long events are gathered before the list is drawn anew. */
+const GATHER_MS = 200;
+
+/** Puts rows in front of a list as they are stored; begins the list anew where some went by. */
+export function useTail<T, V, R>(
+  document: TypedDocumentString<T, V> | undefined,
+  variables: V,
+  rowOf: (data: T) => R,
+  list: { push: (rows: R[]) => void; reload: () => void },
+): void {
+  const gathered = useRef<R[]>([]);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const show = (): void => {
+    timer.current = undefined;
+    list.push(gathered.current.splice(0).reverse());
+    updatedAt.set(Date.now());
+  };
+  useSubscription(
+    document,
+    variables,
+    (data) => {
+      gathered.current.push(rowOf(data));
+      timer.current ??= setTimeout(show, GATHER_MS);
+    },
+    (error) => {
+      if (error.code === 'EVENTS_MISSED') list.reload();
+    },
+  );
 }

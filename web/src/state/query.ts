@@ -23,11 +23,29 @@ export interface Asked<V> {
   everyMs?: number;
 }
 
+interface State<T> {
+  data?: T;
+  of?: string;
+  error?: ApiError;
+  loading: boolean;
+}
+
 /** A slow server is asked less often: what takes a second is not asked for every two. */
 const REST = 8;
 
+/** The last answer of each document, so that a view that is come back to is there at once. */
+const kept = new Map<unknown, { of: string; data: unknown }>();
+
+/** Whoever signs out leaves nothing behind. */
+export function forgetAnswers(): void {
+  kept.clear();
+}
+
 export function useQuery<T, V>(document: TypedDocumentString<T, V>, asked: Asked<V>): Answer<T> {
-  const [state, setState] = useState<{ data?: T; of?: string; error?: ApiError; loading: boolean }>({ loading: true });
+  const [state, setState] = useState<State<T>>(() => {
+    const last = kept.get(document) as { of: string; data: T } | undefined;
+    return { ...(last?.of === asked.key && last), loading: true };
+  });
   const latest = useRef(asked);
   latest.current = asked;
   const [again, setAgain] = useState(0);
@@ -41,7 +59,7 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, asked: Asked
     let missed = false;
     const load = async (): Promise<void> => {
       const began = performance.now();
-      let next: { error?: ApiError; data?: T };
+      let next: { error: ApiError } | { data: T };
       try {
         next = { data: await send(document, latest.current.variables(), abort.signal) };
       } catch (cause) {
@@ -49,10 +67,13 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, asked: Asked
         next = { error: cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause)) };
       }
       if (abort.signal.aborted) return;
-      const { data, error } = next;
-      setState((before) =>
-        error ? { ...before, error, loading: false } : { data: data as T, of: key, loading: false },
-      );
+      const came = next;
+      if ('data' in came) {
+        kept.set(document, { of: key, data: came.data });
+        setState({ data: came.data, of: key, loading: false });
+      } else {
+        setState((before) => ({ ...before, error: came.error, loading: false }));
+      }
       renewLater(performance.now() - began);
     };
     const renewLater = (tookMs: number): void => {

@@ -2,6 +2,7 @@
 // read (docs/SECURITY.md), so that nothing here holds it.
 import { ApiError, contact, onContact, refusal, send } from '../api/client';
 import { BootDocument, type AccessScope, type BootQuery } from '../api/gen/graphql';
+import { forgetAnswers } from './query';
 import { store, useStore } from './store';
 
 export type Session =
@@ -71,6 +72,7 @@ export async function signIn(token: string): Promise<{ scopes: string[] }> {
 
 export async function signOut(): Promise<void> {
   await contact('/session', { method: 'DELETE' });
+  forgetAnswers();
   session.set({ state: 'outside', expired: false });
   await start();
 }

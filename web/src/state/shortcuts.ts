@@ -15,6 +15,12 @@ const types = (target: EventTarget | null): boolean =>
 
 addEventListener('keydown', (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.key === 'Escape' && types(event.target) && event.target instanceof HTMLElement) {
+    // Out of the field first; what is around it closes with the next.
+    event.target.blur();
+    event.preventDefault();
+    return;
+  }
   // A modal dialog keeps its keys to itself, and closes by Esc without us.
   if (document.querySelector('dialog[open]')) return;
   for (const handler of handlers.toReversed()) {
@@ -33,14 +39,12 @@ export function useShortcuts(shortcuts: Shortcuts): void {
   latest.current = shortcuts;
   useEffect(() => {
     const handler: Handler = (event) => {
-      const typing = types(event.target);
-      if (typing && event.key !== 'Escape') return undefined;
+      if (types(event.target)) return undefined;
       // A button or a link that has the focus opens by itself.
       if (event.key === 'Enter' && event.target instanceof Element && event.target.closest('a,button,summary')) return undefined;
       const first = before && event.timeStamp - before.at < TOGETHER_MS ? `${before.key} ` : '';
       const run = latest.current[first + event.key] ?? latest.current[event.key];
       if (!run) return undefined;
-      if (typing && event.target instanceof HTMLElement) event.target.blur();
       run();
       return true;
     };

@@ -115,7 +115,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
           </tr>
         </thead>
         <tbody>
-          {from > 0 && <Spacer height={from * rowHeight} columns={columns.length} />}
+          {from > 0 && <Spacer height={from * rowHeight} />}
           {rows.slice(from, to).map((row, offset) => {
             const key = props.rowKey(row);
             return (
@@ -139,7 +139,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
               </tr>
             );
           })}
-          {to < rows.length && <Spacer height={(rows.length - to) * rowHeight} columns={columns.length} />}
+          {to < rows.length && <Spacer height={(rows.length - to) * rowHeight} />}
         </tbody>
       </table>
       {props.foot}
@@ -147,10 +147,11 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   );
 }
 
-function Spacer({ height, columns }: { height: number; columns: number }): JSX.Element {
+/** One cell: more would make columns of those that narrow screens do without. */
+function Spacer({ height }: { height: number }): JSX.Element {
   return (
     <tr class="spacer" aria-hidden="true">
-      <td colSpan={columns} style={{ height: `${height}px` }} />
+      <td style={{ height: `${height}px` }} />
     </tr>
   );
 }

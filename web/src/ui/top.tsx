@@ -39,16 +39,21 @@ function LiveButton(): JSX.Element {
         : 'live';
   const title = [live ? text.live.pause : text.live.resume, at && text.live.updated(format.ago(at, Math.max(now, at)))];
   return (
-    <button
-      type="button"
-      class={`button live live-${state}`}
-      aria-pressed={live}
-      title={title.filter(Boolean).join(' · ')}
-      onClick={() => setPrefs({ live: !live })}
-    >
-      <span class="dot" aria-hidden="true" />
-      <span role="status">{text.live[state]}</span>
-      <Icon name={live ? 'pause' : 'play'} />
-    </button>
+    <>
+      <button
+        type="button"
+        class={`button live live-${state}`}
+        aria-label={live ? text.live.pause : text.live.resume}
+        title={title.filter(Boolean).join(' · ')}
+        onClick={() => setPrefs({ live: !live })}
+      >
+        <span class="dot" aria-hidden="true" />
+        <span aria-hidden="true">{text.live[state]}</span>
+        <Icon name={live ? 'pause' : 'play'} />
+      </button>
+      <span class="visually-hidden" role="status">
+        {text.live[state]}
+      </span>
+    </>
   );
 }

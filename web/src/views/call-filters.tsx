@@ -4,12 +4,13 @@ import { useEffect, useState } from 'preact/hooks';
 import { CallFacetsDocument } from '../api/gen/graphql';
 import { useSpeech } from '../i18n';
 import { timeZone } from '../i18n/format';
-import { SORTS, type CallsAsked } from '../state/call-filter';
+import { callFilter, SORTS, type CallsAsked } from '../state/call-filter';
 import { useQuery } from '../state/query';
 import { rangeArguments, type Range } from '../state/range';
 import { setParams } from '../state/router';
 import { pageLimit } from '../state/session';
 import { Choose } from '../ui/choose';
+import { Filters } from '../ui/filters';
 
 export function CallFilters(props: { range: Range; asked: CallsAsked; children: ComponentChildren }): JSX.Element {
   const { text } = useSpeech();
@@ -19,7 +20,7 @@ export function CallFilters(props: { range: Range; asked: CallsAsked; children: 
     variables: () => ({ ...rangeArguments(range), timeZone, first: pageLimit(1000) }),
   }).data;
   return (
-    <div class="filters" role="search" aria-label={text.calls.filters}>
+    <Filters active={Object.keys(callFilter(asked)).length} end={props.children}>
       <div class="segments" role="group" aria-label={text.calls.status}>
         {([undefined, 'success', 'failure'] as const).map((status) => (
           <button key={status ?? 'all'} type="button" class="segment" aria-pressed={asked.status === status} onClick={() => setParams({ status })}>
@@ -66,8 +67,7 @@ export function CallFilters(props: { range: Range; asked: CallsAsked; children: 
           ))}
         </select>
       </label>
-      <div class="filters-end">{props.children}</div>
-    </div>
+    </Filters>
   );
 }
 

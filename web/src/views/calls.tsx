@@ -4,11 +4,12 @@ import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
 import { graphiqlLink } from '../api/ask';
 import { send } from '../api/client';
 import { CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
+import { CALL_RECORDED } from '../api/tail';
 import { firstLine } from '../domain/provider';
 import { useSpeech, type Speech } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { callFilter, callsAsked, CALL_PARAMS, orderOf } from '../state/call-filter';
-import { updatedAt } from '../state/live';
+import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { rangeArguments, rangeOf } from '../state/range';
 import { address, changed, setParams, usePlace } from '../state/router';
@@ -25,7 +26,8 @@ import { CallFilters } from './call-filters';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-const RENEW_MS = 4000;
+/** Where rows come by themselves, it is for their number alone. */
+const RENEW_MS = HAS_TAIL ? 15_000 : 4000;
 
 const FILE_COLUMNS = ['timestamp', 'status', 'statusCode', 'model', 'key', 'latencyMs', 'errorType', 'message', 'id'] as const;
 
@@ -47,13 +49,20 @@ export function Calls(): JSX.Element {
   });
   const top = useRef(0);
   const [scrolls, setScrolls] = useState(0);
+  const isTail = asked.sort === 'newest' && 'preset' in range;
   const list = usePages<CallRowFragment>({
     key: JSON.stringify([range, asked]),
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
     id: (row) => row.id,
-    everyMs: asked.sort === 'newest' && 'preset' in range ? RENEW_MS : undefined,
+    everyMs: isTail ? RENEW_MS : undefined,
     atTop: useCallback(() => top.current < 40, []),
   });
+  useTail(
+    HAS_TAIL && isTail ? CALL_RECORDED : undefined,
+    { filter: callFilter(asked) },
+    (data) => data.callRecorded,
+    list,
+  );
   const slowest = useMemo(() => Math.max(1000, ...(list.rows ?? []).map(({ latencyMs }) => latencyMs ?? 0)), [list.rows]);
   const columns = columnsOf(speech, params, slowest);
   const filtered = CALL_PARAMS.some((name) => params.has(name));

@@ -4,10 +4,11 @@ import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { graphiqlLink } from '../api/ask';
 import { send } from '../api/client';
 import { ErrorGroupsDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
+import { ERROR_RECORDED } from '../api/tail';
 import { firstLine } from '../domain/provider';
 import { useSpeech, type Speech } from '../i18n';
-import { errorFilter, errorsAsked, ERROR_PARAMS, spanFilter } from '../state/error-filter';
-import { updatedAt } from '../state/live';
+import { errorFilter, errorsAsked, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
+import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
 import { rangeOf } from '../state/range';
@@ -15,6 +16,7 @@ import { address, changed, setParams, usePlace } from '../state/router';
 import { may, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { Download } from '../ui/download';
+import { Filters } from '../ui/filters';
 import { Icon } from '../ui/icon';
 import { CodeMark, Key } from '../ui/marks';
 import { RangePicker } from '../ui/range';
@@ -28,7 +30,8 @@ import { ErrorChoices, Groups } from './error-groups';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-const RENEW_MS = 5000;
+/** Where rows come by themselves, it is for their number alone. */
+const RENEW_MS = HAS_TAIL ? 15_000 : 5000;
 const GROUPS_RENEW_MS = 30_000;
 const SEARCH_DELAY_MS = 250;
 
@@ -51,13 +54,22 @@ export function Errors(): JSX.Element {
     count: after === undefined,
   });
   const top = useRef(0);
+  const isTail = 'preset' in range && !asked.oldestFirst;
   const list = usePages<ErrorRowFragment>({
     key: question,
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
     id: (row) => row.id,
-    everyMs: 'preset' in range && !asked.oldestFirst ? RENEW_MS : undefined,
+    everyMs: isTail ? RENEW_MS : undefined,
     atTop: useCallback(() => top.current < 40, []),
   });
+  // Without the span: its start moves on, and what comes is within it.
+  const kinds = kindsFilter(asked);
+  useTail(
+    HAS_TAIL && isTail ? ERROR_RECORDED : undefined,
+    { filter: kinds },
+    (data) => data.errorRecorded,
+    list,
+  );
   const groups = useQuery(ErrorGroupsDocument, {
     key: question,
     variables: () => ({
@@ -84,7 +96,18 @@ export function Errors(): JSX.Element {
       <Top title={text.app.errors}>
         <RangePicker range={range} />
       </Top>
-      <div class="filters" role="search" aria-label={text.calls.filters}>
+      <Filters
+        active={ERROR_PARAMS.filter((name) => params.has(name)).length}
+        end={
+          <>
+            {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
+            <a class="button small" href={graphiqlLink(ErrorsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
+              <Icon name="graphiql" />
+            </a>
+            <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
+          </>
+        }
+      >
         <Search value={asked.contains} label={text.errors.search} delayMs={SEARCH_DELAY_MS} />
         <Search value={asked.keyContains} label={text.errors.key} name="keytext" delayMs={SEARCH_DELAY_MS} />
         <ErrorChoices facets={groups.data} asked={asked} />
@@ -95,14 +118,7 @@ export function Errors(): JSX.Element {
             <option value="oldest">{text.calls.orders.oldest}</option>
           </select>
         </label>
-        <div class="filters-end">
-          {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
-          <a class="button small" href={graphiqlLink(ErrorsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
-            <Icon name="graphiql" />
-          </a>
-          <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
-        </div>
-      </div>
+      </Filters>
       {selection !== NOTHING && (
         <DeleteErrors
           selection={selection}

@@ -41,9 +41,9 @@ export function KeyView({ id }: { id: string }): JSX.Element {
     <>
       <Top
         title={
-          <a data-inner class="back" href={linkTo('/keys')}>
+          <a data-inner class="back" href={linkTo('/keys')} aria-label={text.keys.back}>
             <Icon name="left" />
-            {text.keys.back}
+            {text.app.keys}
           </a>
         }
       >

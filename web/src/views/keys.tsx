@@ -16,6 +16,7 @@ import { useQuery } from '../state/query';
 import { partsOf, rangeArguments, rangeOf } from '../state/range';
 import { linkTo, setParams, usePlace } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
+import { Filters } from '../ui/filters';
 import { Key, ReasonTag } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Search } from '../ui/search';
@@ -109,7 +110,15 @@ export function Keys(): JSX.Element {
       <Top title={text.app.keys}>
         <RangePicker range={range} />
       </Top>
-      <div class="filters" role="search" aria-label={text.calls.filters}>
+      <Filters
+        active={Number(search !== '') + Number(state !== undefined)}
+        end={
+          <>
+            {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
+            {table.data && table.data.keys.length >= first && <span>{text.keys.more(format.count(first))}</span>}
+          </>
+        }
+      >
         <Search value={search} label={text.keys.search} />
         <label class="inline">
           <span class="visually-hidden">{text.keys.states}</span>
@@ -123,11 +132,7 @@ export function Keys(): JSX.Element {
             ))}
           </select>
         </label>
-        <div class="filters-end">
-          {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
-          {table.data && table.data.keys.length >= first && <span>{text.keys.more(format.count(first))}</span>}
-        </div>
-      </div>
+      </Filters>
       <div class="split">
         <div class="listing" data-stale={table.stale || undefined} aria-busy={!all || table.stale}>
           {!all ? (

@@ -49,7 +49,7 @@ export function Overview(): JSX.Element {
   const attention = useAttention();
 
   const [now, setNow] = useState<UsageNowSubscription['usageStats']>();
-  useSubscription<UsageNowSubscription>(UsageNowDocument.toString(), { timeZone }, (data) => {
+  useSubscription(UsageNowDocument, { timeZone }, (data) => {
     setNow(data.usageStats);
     updatedAt.set(Date.now());
   });
