@@ -35,6 +35,7 @@ mod lists;
 mod metrics;
 mod migration;
 mod nodes;
+mod page;
 mod pagination;
 mod persisted;
 mod plans;

@@ -43,7 +43,9 @@ export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked 
         <tbody>
           {groups.map((group) => {
             const { errorType, errorCode } = group;
-            const chosen = asked.types.includes(errorType ?? '') && (errorCode == null || asked.codes.includes(String(errorCode)));
+            const chosen =
+              asked.types.includes(errorType ?? '') &&
+              (errorCode == null ? asked.codes.length === 0 : asked.codes.includes(String(errorCode)));
             const choose = (): void =>
               setParams(
                 chosen

@@ -26,6 +26,8 @@ import { useAttention, why } from './attention';
 import { Codes, Models } from './breakdown';
 
 const RENEW_MS = 20_000;
+/** How the server tells of an id that is none of its own. */
+const UNKNOWN = new Set(['NOT_FOUND', 'BAD_USER_INPUT']);
 
 type ApiKey = NonNullable<KeyPageQuery['apiKey']>;
 
@@ -50,7 +52,10 @@ export function KeyView({ id }: { id: string }): JSX.Element {
         <RangePicker range={range} />
       </Top>
       <div class="scroll">
-        <Shown answer={answer} waiting={<Skeleton rows={6} />}>
+        {answer.error && answer.data === undefined && UNKNOWN.has(answer.error.code) ? (
+          <Empty icon="keys" title={text.keys.notFound} />
+        ) : (
+          <Shown answer={answer} waiting={<Skeleton rows={6} />}>
           {({ apiKey, callSeries, byCode }) =>
             apiKey ? (
               <>
@@ -80,6 +85,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
             )
           }
         </Shown>
+        )}
       </div>
     </>
   );
