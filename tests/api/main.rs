@@ -76,6 +76,7 @@ fn main() {
         metrics::tests(),
         migration::tests(),
         nodes::tests(),
+        page::tests(),
         pagination::tests(),
         persisted::tests(),
         plans::tests(),
