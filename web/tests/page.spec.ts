@@ -130,6 +130,7 @@ test('asks few questions, and no more than it is allowed', async ({ page, demo }
     // What the server is, and the view.
     expect(costs.length, `${path}: ${costs.join(', ')}`).toBeLessThanOrEqual(5);
   }
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
 });
 
 test('texts of the database are texts', async ({ page, demo }) => {

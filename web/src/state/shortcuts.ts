@@ -2,7 +2,7 @@
 // that of the view below it. No key does anything while somebody types.
 import { useEffect, useRef } from 'preact/hooks';
 
-type Handler = (event: KeyboardEvent) => boolean | undefined;
+type Handler = (event: KeyboardEvent, keys: string) => boolean;
 export type Shortcuts = Record<string, () => void>;
 
 const handlers: Handler[] = [];
@@ -23,14 +23,16 @@ addEventListener('keydown', (event) => {
   }
   // A modal dialog keeps its keys to itself, and closes by Esc without us.
   if (document.querySelector('dialog[open]')) return;
-  for (const handler of handlers.toReversed()) {
-    if (handler(event)) {
-      event.preventDefault();
-      before = undefined;
-      return;
-    }
+  if (types(event.target)) return;
+  // `g k` is one thing, whatever `k` alone is to a table.
+  const together = before && event.timeStamp - before.at < TOGETHER_MS ? [`${before.key} ${event.key}`] : [];
+  for (const keys of [...together, event.key]) {
+    if (!handlers.toReversed().some((handler) => handler(event, keys))) continue;
+    event.preventDefault();
+    before = undefined;
+    return;
   }
-  before = types(event.target) ? undefined : { key: event.key, at: event.timeStamp };
+  before = { key: event.key, at: event.timeStamp };
 });
 
 /** `{ j: …, 'g o': …, Escape: … }`, for as long as the component is shown. */
@@ -38,15 +40,12 @@ export function useShortcuts(shortcuts: Shortcuts): void {
   const latest = useRef(shortcuts);
   latest.current = shortcuts;
   useEffect(() => {
-    const handler: Handler = (event) => {
-      if (types(event.target)) return undefined;
+    const handler: Handler = (event, keys) => {
       // A button or a link that has the focus opens by itself.
-      if (event.key === 'Enter' && event.target instanceof Element && event.target.closest('a,button,summary')) return undefined;
-      const first = before && event.timeStamp - before.at < TOGETHER_MS ? `${before.key} ` : '';
-      const run = latest.current[first + event.key] ?? latest.current[event.key];
-      if (!run) return undefined;
-      run();
-      return true;
+      if (event.key === 'Enter' && event.target instanceof Element && event.target.closest('a,button,summary')) return false;
+      const run = latest.current[keys];
+      run?.();
+      return run !== undefined;
     };
     handlers.push(handler);
     return () => void handlers.splice(handlers.indexOf(handler), 1);

@@ -44,7 +44,7 @@ export function Shell(props: { boot: BootQuery; hasSession: boolean; children: C
       <a class="skip" href="#content">
         {text.app.skip}
       </a>
-      <div class="side">
+      <header class="side">
         <a data-inner href="/" class="brand">
           <Logo />
           <span>{text.app.name}</span>
@@ -65,7 +65,7 @@ export function Shell(props: { boot: BootQuery; hasSession: boolean; children: C
           </a>
         </nav>
         <Settings boot={props.boot} hasSession={props.hasSession} onHelp={() => setHelp(true)} />
-      </div>
+      </header>
       <main id="content" class="main">
         {!reached && (
           <p class="banner" role="alert">
