@@ -28,7 +28,7 @@ test('real keys and errors', async ({ page, real }) => {
   await open(page, real, `/keys?${SPAN}`);
   await expect(page.locator('.filters-end')).toContainText('50 keys');
   await open(page, real, `/errors?${SPAN}&q=API_KEY_INVALID`);
-  await expect(page.locator('.filters-end')).toContainText('67 error logs');
+  await expect(page.locator('.filters-end')).toContainText('37 error logs');
   await page.locator('.listing > .table-box tbody a').last().click();
   await settled(page);
   await expect(page.locator('.words')).toContainText('API key not valid');

@@ -102,6 +102,7 @@ export const en = {
   },
   overview: {
     sentence: (percent: string, calls: string) => [percent, ` of ${calls} calls succeeded in the last 24 hours`] as [string, string],
+    then: '; ',
     noCalls: 'No calls in the last 24 hours',
     allWell: 'no key needs attention',
     attention: (count: number, text: string) => `${text} key${s(count)} need${count === 1 ? 's' : ''} attention`,

@@ -101,6 +101,7 @@ export const zh: Messages = {
   },
   overview: {
     sentence: (percent, calls) => [percent, ` 的调用成功（最近 24 小时共 ${calls} 次）`],
+    then: '；',
     noCalls: '最近 24 小时没有调用',
     allWell: '没有需要关注的密钥',
     attention: (_count, text) => `${text} 个密钥需要关注`,

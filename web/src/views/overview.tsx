@@ -133,7 +133,7 @@ function Sentence(props: { day: CountsFragment | undefined; attention: number | 
   const count = attention ?? 0;
   const keys = (
     <>
-      {'; '}
+      {text.overview.then}
       {count > 0 ? <a href="#attention">{text.overview.attention(count, format.count(count))}</a> : text.overview.allWell}
     </>
   );
