@@ -11,19 +11,24 @@ use tokio::sync::watch;
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+    AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
+    ServerConfig,
 };
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
 use crate::http::admission::Admission;
+use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::read::ReadLimits;
-use crate::http::router::{AppState, router};
+use crate::http::router::{AppParts, AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
+use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
+use crate::jobs::retention::{self, Retention};
+use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
 use crate::store::Database;
 use crate::store::dialect::Dialect;
@@ -40,6 +45,7 @@ pub struct Config {
     pub access: AccessConfig,
     pub graphql: GraphqlConfig,
     pub record: RecordConfig,
+    pub keep: KeepConfig,
     pub observe: ObserveConfig,
     pub clock: Clock,
 }
@@ -50,6 +56,7 @@ pub struct App {
     services: Services,
     tokens: Arc<TokenDirectory>,
     documents: Arc<Documents>,
+    tails: Tails,
     listener: TcpListener,
 }
 
@@ -63,10 +70,13 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let recorder =
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+        retention::check(&db, &config.keep).await?;
+        let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let services = Services {
             db,
             keys,
             recorder,
+            feeds,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
             observer,
@@ -78,7 +88,7 @@ impl App {
         let listener = TcpListener::bind(config.server.listen).await.map_err(|error| {
             anyhow::anyhow!("cannot listen on {}: {error}", config.server.listen)
         })?;
-        Ok(Self { config, services, tokens, documents, listener })
+        Ok(Self { config, services, tokens, documents, tails, listener })
     }
 
     /// Where it listens; the port that was given by the system where none was asked for.
@@ -101,9 +111,18 @@ impl App {
     ) -> anyhow::Result<()> {
         let http = &self.config.server.http;
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
+        let client_timeout = Duration::from_secs(http.client_timeout_seconds);
         let sdl = schema::sdl();
         let (stop, stopping) = watch::channel(false);
-        let state = AppState {
+        let tailing = tokio::spawn(self.tails.run(stopping.clone()));
+        let retention = Retention {
+            db: self.services.db.clone(),
+            observer: self.services.observer.clone(),
+            clock: self.config.clock.clone(),
+            keep: self.config.keep.clone(),
+        };
+        let retention = retention.start(stopping.clone());
+        let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             limits: Limits::new(&self.config.graphql, &sdl)?,
             admission: Admission::new(&self.config.server).into(),
@@ -113,11 +132,29 @@ impl App {
                 self.services.observer.clone(),
             )
             .into(),
+            callers: Callers::new(
+                self.tokens.clone(),
+                self.services.db.clone(),
+                self.config.clock.clone(),
+            )
+            .into(),
             stopping,
+            intake: Arc::new(Intake::new(
+                self.services.recorder.clone(),
+                self.services.db.clone(),
+                self.services.keys.clone(),
+                self.config.clock.clone(),
+                IntakeLimits {
+                    line_bytes: usize::try_from(self.config.server.max_body_bytes)?,
+                    patience: timeout,
+                },
+            )),
+            otlp_key_attribute: self.config.record.otlp_key_attribute.as_str().into(),
             services: self.services.clone(),
             tokens: self.tokens.clone(),
             clock: self.config.clock,
             timeout,
+            client_timeout,
             sdl: sdl.into(),
             read: ReadLimits {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
@@ -129,10 +166,10 @@ impl App {
             // Nothing but being on loopback protects an open server.
             hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
             cors_origins: http.cors_origin.as_slice().into(),
-        };
+        });
         let limits = ConnectionLimits {
             connections: http.max_connections as usize,
-            client_timeout: Duration::from_secs(http.client_timeout_seconds),
+            client_timeout,
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };
         let shutdown = async move {
@@ -141,6 +178,12 @@ impl App {
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        // What they read now, nobody waits for.
+        tailing.abort();
+        if let Some(retention) = retention {
+            // It stops after the batch at hand.
+            retention.await?;
+        }
         self.services.observer.flush().await;
         self.services.db.close().await?;
         Ok(())

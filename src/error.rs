@@ -30,6 +30,12 @@ pub enum Error {
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
+    /// A subscription was read more slowly than rows came; it goes on without these.
+    #[error("{0} rows came faster than they were read")]
+    EventsMissed(u64),
+    /// The same for work that is done in steps: the words tell which were, `done` how much.
+    #[error("{message}")]
+    Unfinished { message: String, done: Vec<(&'static str, u64)> },
     /// A fault of ours or of the stored data. Only its source, in the log, tells more.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -55,7 +61,8 @@ impl Error {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
-            Self::Timeout => "TIMEOUT",
+            Self::Timeout | Self::Unfinished { .. } => "TIMEOUT",
+            Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }
     }

@@ -5,9 +5,9 @@
 //! - [`cli`]: one file per command
 //! - [`app`]: the only wiring, configuration to running server
 //! - [`http`]: routes and GraphQL over HTTP
-//! - [`graphql`]: the schema; thin resolvers and their loaders
-//! - [`ingest`]: the one write path; beside it [`demo`], made-up traffic, [`access`], tokens, and
-//!   [`doctor`]
+//! - [`graphql`]: the schema; thin resolvers and their loaders; beside it [`jobs`], what runs by itself
+//! - [`ingest`]: the one write path; beside it [`prune`] and [`export`], [`demo`], made-up traffic,
+//!   [`access`], tokens, [`feed`], the rows that are followed, and [`doctor`]
 //! - [`store`]: all SQL
 //! - [`domain`], [`error`], [`clock`], [`config`], [`observe`]: pure rules, plain values, and what the
 //!   server tells about itself
@@ -21,8 +21,12 @@ pub mod demo;
 pub mod doctor;
 pub mod domain;
 pub mod error;
+pub mod export;
+pub mod feed;
 pub mod graphql;
 pub mod http;
 pub mod ingest;
+pub mod jobs;
 pub mod observe;
+pub mod prune;
 pub mod store;

@@ -347,7 +347,7 @@ async fn both_formats_hold_both_kinds() {
     assert_eq!((summary.calls, summary.errors), (1, 1));
     let time = "SELECT request_time FROM t_request_log WHERE status_code = 200 AND latency_ms = 5";
     assert_eq!(fixture.text(time).await, "2026-01-01 00:00:00.000000");
-    assert_eq!(fixture.text("SELECT request_msg FROM t_error_logs").await, r#"{"a":1}"#);
+    assert_eq!(fixture.text("SELECT request_msg FROM t_error_logs").await, r#"{"a": 1}"#);
 }
 
 #[tokio::test]

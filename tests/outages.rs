@@ -1,5 +1,6 @@
 //! The database goes away and comes back: servers of these tests' own are stopped, killed, frozen and
-//! short of connections, and a disk is full. Callscope says so, and heals without a restart.
+//! short of connections, and a disk is full. Callscope says so, and heals without a restart; who follows
+//! the calls goes on to do so, and is told each once.
 
 #![expect(
     clippy::expect_used,
@@ -63,6 +64,7 @@ impl Client {
             access: config::settings(&[]),
             graphql: config::settings(&["--timeout-seconds", "4"]),
             record: config::settings(&[]),
+            keep: config::settings(&[]),
             observe: config::settings(&[]),
             clock: Clock::System,
         };
@@ -109,10 +111,63 @@ impl Client {
     }
 }
 
+/// What is followed, through everything.
+struct Followed {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Followed {
+    async fn begin(client: &Client) -> Self {
+        let url = format!("http://{}/graphql/stream", client.running.address);
+        let body = json!({ "query": "subscription { callRecorded { model } }" });
+        let response = client.http.post(url).json(&body).send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        Self { response, text: String::new() }
+    }
+
+    /// The model of the next call.
+    async fn next(&mut self) -> String {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let data = data.map(|data| serde_json::from_str::<Value>(data).expect("JSON"));
+                self.text = rest.to_owned();
+                let Some(data) = data else { continue };
+                let model = data["data"]["callRecorded"]["model"].as_str();
+                return model.unwrap_or_else(|| panic!("{data}")).to_owned();
+            }
+            let part = tokio::time::timeout(SOON, self.response.chunk()).await.expect("an event");
+            let part = part.expect("a part").expect("the stream goes on");
+            self.text += std::str::from_utf8(&part).expect("UTF-8");
+        }
+    }
+
+    /// A call that is recorded now is the next that is told.
+    async fn assert_follows(&mut self, client: &Client, what: &str) {
+        let url = format!("http://{}/graphql", client.running.address);
+        let query = "mutation R($model: String, $key: String) { recordCalls(input: {
+            calls: [{ model: $model }], idempotencyKey: $key }) { recorded } }";
+        let body = json!({ "query": query, "variables": { "model": what, "key": what } });
+        let began = Instant::now();
+        loop {
+            let answer = client.http.post(&url).json(&body).send().await.expect("an answer");
+            let answer: Value = answer.json().await.expect("JSON");
+            if answer["data"]["recordCalls"]["recorded"] == 1 {
+                break;
+            }
+            assert!(began.elapsed() < SOON, "{what}: {answer}");
+        }
+        assert_eq!(self.next().await, what);
+    }
+}
+
 async fn outage(mut server: Server) {
     let kind = server.kind.name();
     let client = Client::start(&server.url()).await;
     client.assert_healed(&format!("{kind} at first")).await;
+    let mut followed = Followed::begin(&client).await;
+    followed.assert_follows(&client, "first").await;
     let gone = ["DATABASE_UNAVAILABLE"];
 
     let what = format!("{kind} stopped");
@@ -120,12 +175,14 @@ async fn outage(mut server: Server) {
     client.assert_down(&what, &gone).await;
     server.start_again();
     client.assert_healed(&what).await;
+    followed.assert_follows(&client, &what).await;
 
     let what = format!("{kind} killed");
     server.kill();
     client.assert_down(&what, &gone).await;
     server.start_again();
     client.assert_healed(&what).await;
+    followed.assert_follows(&client, &what).await;
 
     let what = format!("{kind} frozen");
     server.signal_all("STOP");
@@ -133,17 +190,20 @@ async fn outage(mut server: Server) {
     client.assert_down(&what, &["DATABASE_UNAVAILABLE", "TIMEOUT"]).await;
     server.signal_all("CONT");
     client.assert_healed(&what).await;
+    followed.assert_follows(&client, &what).await;
 
     let what = format!("{kind} restarted");
     server.stop();
     server.start_again();
     client.assert_healed(&what).await;
+    followed.assert_follows(&client, &what).await;
 
     let what = format!("{kind} without connections to give");
     let held = server.allow_no_connection().await;
     client.assert_down(&what, &gone).await;
     server.allow_connections(held).await;
     client.assert_healed(&what).await;
+    followed.assert_follows(&client, &what).await;
 
     client.running.shutdown().await.expect("stops");
 }

@@ -70,6 +70,7 @@ impl Subject {
             access: settings(&[]),
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
             record: settings(&[]),
+            keep: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(data::as_of()?),
         };

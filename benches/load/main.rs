@@ -82,7 +82,7 @@ async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
                 continue;
             }
             // A server for each line, so that the peak is its own.
-            let server = Server::start(url)?;
+            let server = Server::start(url, &[])?;
             let load = Load::run(&server, &case, clients, args.requests as usize).await?;
             let memory = server.stop()?;
             println!(

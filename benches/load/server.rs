@@ -13,12 +13,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// On a free port, which its log tells.
-    pub fn start(database_url: &str) -> anyhow::Result<Self> {
+    /// On a free port, which its log tells; with these flags.
+    pub fn start(database_url: &str, flags: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--max-page-size", MAX_PAGE_SIZE])
+            .args(flags.iter().flat_map(|(flag, value)| [flag, value]))
             // No setting comes from outside.
             .env_clear()
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
@@ -43,9 +44,13 @@ impl Server {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it; tells what memory it had.
     pub fn stop(self) -> anyhow::Result<Memory> {
-        Memory::of(self.child.id())
+        Memory::of(self.id())
     }
 }
 
@@ -67,7 +72,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    fn of(process: u32) -> anyhow::Result<Self> {
+    pub fn of(process: u32) -> anyhow::Result<Self> {
         let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
             return Ok(Self { peak: f64::NAN, own: f64::NAN });
         };

@@ -49,6 +49,7 @@ impl Server {
             access: settings(&[]),
             graphql: settings(&[]),
             record: settings(&[]),
+            keep: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(now),
         };

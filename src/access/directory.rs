@@ -33,11 +33,18 @@ pub enum Credentials<'a> {
 }
 
 /// By what somebody was known, to ask later whether that still holds. No secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proof {
     token_id: String,
     /// Of a session.
     ends_at: Option<DateTime<Utc>>,
+}
+
+impl Proof {
+    /// Whether it was the cookie of a session.
+    pub fn is_session(&self) -> bool {
+        self.ends_at.is_some()
+    }
 }
 
 /// A browser's session as its cookie holds it.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use chrono_tz::Tz;
 use clap::Args;
 
+use super::stop_on_interrupt;
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, parse_time_zone};
 use crate::ingest::import::{ImportOptions, Importer, Summary};
@@ -145,12 +146,6 @@ async fn find_sources(
         }
     }
     Ok((sources, unusable))
-}
-
-async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
-    if tokio::signal::ctrl_c().await.is_ok() {
-        stop.store(true, Ordering::Relaxed);
-    }
 }
 
 fn outcome(summary: &Summary, dry_run: bool) -> String {

@@ -3,10 +3,12 @@
 mod audit;
 pub mod demo;
 mod doctor;
+mod export;
 mod health;
 mod import;
 mod log;
 mod migrate;
+mod prune;
 mod schema;
 mod serve;
 mod token;
@@ -15,6 +17,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -52,6 +56,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Import calls and error logs from files or another database
     Import(import::ImportArgs),
+    /// Write calls or error logs to a file that `import` reads
+    Export(export::ExportArgs),
+    /// Delete old calls and error logs, and give back the room that they took
+    Prune(prune::PruneArgs),
     /// Create the tables and indexes that are missing, then stop
     Migrate(migrate::MigrateArgs),
     /// Check configuration, database, indexes, permissions and clocks, and say what to do
@@ -99,6 +107,8 @@ pub fn run(
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Prune(args) => prune::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Doctor(args) => {
             doctor::run(args, &effective::settings(&command, &found, &origins))
@@ -147,6 +157,13 @@ fn causes(error: &anyhow::Error) -> String {
 /// Runs an asynchronous command to its end.
 fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task)
+}
+
+/// Tells a task to stop once ctrl-c is pressed.
+async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// `serve` where no command is named.

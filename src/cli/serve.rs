@@ -5,7 +5,8 @@ use clap::Args;
 use crate::app::{App, Config};
 use crate::clock::Clock;
 use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, ObserveConfig, RecordConfig, ServerConfig,
+    AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
+    ServerConfig,
 };
 
 #[derive(Args, Debug)]
@@ -21,6 +22,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     record: RecordConfig,
     #[command(flatten)]
+    keep: KeepConfig,
+    #[command(flatten)]
     observe: ObserveConfig,
 }
 
@@ -32,6 +35,7 @@ impl ServeArgs {
             access: self.access,
             graphql: self.graphql,
             record: self.record,
+            keep: self.keep,
             observe: self.observe,
             clock: Clock::System,
         }

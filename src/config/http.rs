@@ -49,8 +49,8 @@ pub struct HttpConfig {
     )]
     pub max_connections: u32,
 
-    /// Seconds that a client may take to send the head of its next request, or to take a part of an
-    /// answer, before its connection is closed
+    /// Seconds that a client may take to send the head of its next request, to begin on a WebSocket, or
+    /// to take a part of an answer, before its connection is closed
     #[arg(
         long,
         env = "CALLSCOPE_CLIENT_TIMEOUT_SECONDS",

@@ -15,6 +15,18 @@ pub struct RecordConfig {
         value_parser = clap::value_parser!(u32).range(1..=8760)
     )]
     pub idempotency_hours: u32,
+
+    /// The attribute of a span, or of its resource, that holds the API key of a call, or the id of one
+    /// that is known
+    #[arg(
+        long,
+        env = "CALLSCOPE_OTLP_KEY_ATTRIBUTE",
+        value_name = "NAME",
+        // No convention has a name for it, and a key must not come by accident.
+        default_value = "callscope.key",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub otlp_key_attribute: String,
 }
 
 impl RecordConfig {

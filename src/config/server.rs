@@ -28,7 +28,7 @@ pub struct ServerConfig {
     )]
     pub shutdown_grace_seconds: u64,
 
-    /// The largest request body that is read, in bytes
+    /// The largest request body that is read, in bytes; of a stream of rows, the longest line
     #[arg(
         long,
         env = "CALLSCOPE_MAX_BODY_BYTES",
@@ -38,7 +38,8 @@ pub struct ServerConfig {
     )]
     pub max_body_bytes: u64,
 
-    /// How many GraphQL requests are answered at the same time; more are refused with 503 at once
+    /// How many GraphQL requests are answered at the same time, and how many streams of rows are read
+    /// besides; more are refused with 503 at once
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONCURRENT_REQUESTS",
@@ -48,8 +49,8 @@ pub struct ServerConfig {
     )]
     pub max_concurrent_requests: u32,
 
-    /// How many requests to /graphql and /session a token, or an address without one, may send in a
-    /// minute, all of them at once or not; more are refused with 429. 0 is no limit
+    /// How many requests to /graphql, /ingest, /v1/traces and /session a token, or an address without
+    /// one, may send in a minute, all of them at once or not; more are refused with 429. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_REQUESTS_PER_MINUTE",
@@ -79,6 +80,28 @@ pub struct ServerConfig {
         value_parser = clap::value_parser!(u32).range(0..=1_000_000)
     )]
     pub max_subscriptions_in_all: u32,
+
+    /// The longest time between two looks at a table that somebody follows, in milliseconds; what this
+    /// server stores itself is seen at once
+    #[arg(
+        long,
+        env = "CALLSCOPE_FOLLOW_POLL_MS",
+        value_name = "MS",
+        default_value_t = 500,
+        value_parser = clap::value_parser!(u64).range(50..=60_000)
+    )]
+    pub follow_poll_ms: u64,
+
+    /// How many of the latest rows of a table are kept for those who follow it; who reads so slowly
+    /// that these do not suffice misses rows, and is told how many
+    #[arg(
+        long,
+        env = "CALLSCOPE_FOLLOW_ROWS",
+        value_name = "N",
+        default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub follow_rows: u32,
 
     /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]

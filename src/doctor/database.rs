@@ -52,6 +52,9 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
         }
         Err(error) => Finding::failed("database", &error),
     }];
+    if !config.read_only {
+        findings.push(durability(db).await);
+    }
     if let Ok(Some(file)) = demo::sqlite_file(config) {
         findings.push(journal(db, config.read_only).await);
         if !config.read_only {
@@ -59,6 +62,21 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
         }
     }
     findings
+}
+
+async fn durability(db: &Database) -> Finding {
+    let subject = "durability";
+    match inspect::hasty_settings(db).await {
+        Ok(hasty) if hasty.is_empty() => {
+            Finding::good(subject, "what is acknowledged is on the disk")
+        }
+        Ok(hasty) => Finding::doubtful(
+            subject,
+            format!("{}: a power cut may lose what was acknowledged", hasty.join(", ")),
+            "change it in the database's own configuration, unless calls may be lost",
+        ),
+        Err(error) => Finding::failed(subject, &error),
+    }
 }
 
 async fn journal(db: &Database, read_only: bool) -> Finding {

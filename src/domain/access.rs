@@ -42,7 +42,7 @@ impl AccessScope {
 }
 
 /// A set of scopes: `READ,METRICS`, or `ALL`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scopes(u8);
 
 impl Scopes {
@@ -99,7 +99,7 @@ impl FromStr for Scopes {
 }
 
 /// Who sent a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The name of its token, which the audit log tells; `anonymous` without one.
     pub name: String,

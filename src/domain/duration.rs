@@ -34,6 +34,24 @@ pub fn parse(text: &str) -> Result<TimeDelta, String> {
     Ok(TimeDelta::microseconds(micros))
 }
 
+/// The same, or one whole number and its unit: `90d`, `12h`, `2w`. For settings, which people type.
+pub fn parse_setting(text: &str) -> Result<TimeDelta, String> {
+    let short = text.split_at_checked(text.len().saturating_sub(1)).and_then(|(number, unit)| {
+        let whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        match unit {
+            _ if !whole => None,
+            "w" | "d" => Some(format!("P{number}{}", unit.to_uppercase())),
+            "h" | "m" | "s" => Some(format!("PT{number}{}", unit.to_uppercase())),
+            _ => None,
+        }
+    });
+    match short {
+        Some(short) => parse(&short),
+        None if text.starts_with('P') => parse(text),
+        None => Err(format!("`{}` is not a duration such as 90d, 12h or P90D", excerpt(text))),
+    }
+}
+
 /// Microseconds of `text`, whose units must come in the order of `units` (with their seconds).
 fn sum(mut text: &str, units: &[(char, i64)]) -> Option<i64> {
     let mut total = 0i64;
@@ -102,6 +120,18 @@ mod tests {
         assert_eq!(parse("PT0.25S"), Ok(TimeDelta::milliseconds(250)));
         assert_eq!(format(TimeDelta::milliseconds(1500)), "PT1.5S");
         assert_eq!(parse("PT90M").map(format), Ok("PT1H30M".into()));
+    }
+
+    #[test]
+    fn settings_may_be_short() {
+        for (text, long) in [("90d", "P90D"), ("2w", "P14D"), ("12h", "PT12H"), ("5m", "PT5M")] {
+            assert_eq!(parse_setting(text), parse(long), "{text}");
+        }
+        assert_eq!(parse_setting("30s"), Ok(TimeDelta::seconds(30)));
+        assert_eq!(parse_setting("P90D"), parse("P90D"));
+        for text in ["", "d", "90", "90D", "9.5d", "-1d", "0d", "d90", "90 d", "9999999d", "1é"] {
+            assert!(parse_setting(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -34,6 +34,18 @@ pub struct ErrorRecord {
     pub request: Option<serde_json::Value>,
 }
 
+/// An error log of an imported source. Its request is kept to the letter, even where it is no JSON:
+/// Python writes `NaN`, which JSON lacks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportedError {
+    /// Without the request.
+    pub record: ErrorRecord,
+    pub request_text: Option<String>,
+}
+
+/// The field of NDJSON in place of `request_msg` where that is no JSON, or not on one line.
+pub const UNPARSED_REQUEST: &str = "request_msg_text";
+
 impl CallRecord {
     /// Whether the status code is 200 to 299; every other call failed, one without a code too.
     pub fn is_success(&self) -> bool {

@@ -30,8 +30,13 @@ impl From<Failure> for async_graphql::Error {
     fn from(Failure(error): Failure) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         extensions.set("code", error.code());
-        if let Error::BadInput { argument, .. } = &error {
-            extensions.set("argument", *argument);
+        match &error {
+            Error::BadInput { argument, .. } => extensions.set("argument", *argument),
+            Error::EventsMissed(rows) => extensions.set("missed", *rows),
+            _ => {}
+        }
+        if let Error::Unfinished { done, .. } = &error {
+            done.iter().for_each(|(name, count)| extensions.set(*name, *count));
         }
         // The source travels to the edge, which logs it; it is never part of the response.
         Self {

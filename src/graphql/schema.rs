@@ -10,7 +10,7 @@ use super::mutation::Mutation;
 use super::query::Query;
 use super::scope::{Asking, Scope};
 use super::subscription::Subscription;
-use super::subscription::source::{Beginning, Source};
+use super::subscription::source::{Beginning, Due, Source};
 use super::trace::FieldSpans;
 use super::types::node::Node;
 use crate::config::GraphqlConfig;
@@ -44,7 +44,7 @@ pub fn sdl() -> String {
     let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default())
         .register_output_type::<Node>()
         .finish();
-    schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items())
+    schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items().include_specified_by())
 }
 
 /// Answers a request.
@@ -61,7 +61,7 @@ pub async fn subscribe(
     request: Request,
 ) -> Result<Source, Response> {
     let beginning = Beginning::default();
-    match answer_event(schema, asking, request.data(beginning.clone())).await {
+    match answer_once(schema, asking, request.data(beginning.clone())).await {
         Some(refused) => Err(refused),
         None => beginning.take().ok_or_else(|| {
             let message = "the subscription selects nothing to follow";
@@ -70,9 +70,19 @@ pub async fn subscribe(
     }
 }
 
-/// Answers a subscription for the event that is due now, with data and batches of its own: what was
-/// loaded for one event must not answer the next.
+/// Answers a subscription for the event that is due now.
 pub async fn answer_event(
+    schema: &CallscopeSchema,
+    asking: Asking,
+    request: Request,
+    due: Due,
+) -> Option<Response> {
+    answer_once(schema, asking, request.data(due)).await
+}
+
+/// Each event with data and batches of its own: what was
+/// loaded for one event must not answer the next.
+async fn answer_once(
     schema: &CallscopeSchema,
     asking: Asking,
     request: Request,

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
@@ -14,9 +16,9 @@ use super::error::Result;
 use super::loader::StoreLoader;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
-use crate::domain::key_id::is_key_id;
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
+use crate::feed::Feeds;
 use crate::ingest::recorder::Recorder;
 use crate::observe::Observer;
 use crate::store::Database;
@@ -28,6 +30,7 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
+    pub feeds: Feeds,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
     pub observer: Arc<Observer>,
@@ -50,6 +53,7 @@ pub struct Scope {
     pub caller: Arc<Caller>,
     pub address: IpAddr,
     pub loader: DataLoader<StoreLoader, HashMapCache>,
+    began: Instant,
     batches: Batches,
     /// Whether the keys of the database were read.
     keys_read: OnceCell<()>,
@@ -62,7 +66,21 @@ impl Scope {
         let loader =
             DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX);
-        Self { services, now, caller, address, loader, batches, keys_read: OnceCell::new() }
+        Self {
+            services,
+            now,
+            caller,
+            address,
+            loader,
+            began: Instant::now(),
+            batches,
+            keys_read: OnceCell::new(),
+        }
+    }
+
+    /// When so much of the time that a request may take is over.
+    pub fn after(&self, share: f64) -> Instant {
+        self.began + Duration::from_secs(self.config().timeout_seconds).mul_f64(share)
     }
 
     pub fn db(&self) -> &Database {
@@ -82,14 +100,10 @@ impl Scope {
         Err(Error::Forbidden(message).into())
     }
 
-    /// Whether a search for `needle` finds a key. Without the scope to see keys it finds no more
-    /// than is shown of them, since guesses could spell out the rest.
-    pub fn finds_key(&self, key: &str, needle: &str) -> bool {
-        if self.caller.scopes.has(AccessScope::RevealKeys) {
-            contains_ignoring_case(key, needle)
-        } else {
-            contains_ignoring_case(&mask(key), needle)
-        }
+    /// A search for keys. Without the scope to see keys it finds no more than is shown of them, since
+    /// guesses could spell out the rest.
+    pub fn key_search(&self, needle: String) -> KeySearch {
+        KeySearch { needle, in_full: self.caller.scopes.has(AccessScope::RevealKeys) }
     }
 
     /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
@@ -123,25 +137,28 @@ impl Scope {
 
     /// The key that a text means, which is a key or the id of one.
     pub async fn resolve_key(&self, text: &str) -> Result<Arc<str>> {
-        if !is_key_id(text) {
-            return Ok(text.into());
-        }
-        match self.find_key(text).await? {
-            Some(key) => Ok(key),
-            None if self.services.keys.is_key(text) => Ok(text.into()),
-            None => Err(Error::NotFound(format!("no API key has the id `{text}`")).into()),
-        }
+        let key = self.services.keys.resolve(self.db(), text, &self.keys_read).await?;
+        Ok(key.ok_or_else(|| Error::NotFound(format!("no API key has the id `{text}`")))?)
     }
 
-    /// The key with this id; nothing where the database knows none. However many ids a request asks
-    /// for, it reads the keys of the database once.
+    /// The key with this id; nothing where the database knows none.
     pub async fn find_key(&self, id: &str) -> Result<Option<Arc<str>>> {
-        if let Some(key) = self.services.keys.known(id) {
-            return Ok(Some(key));
+        Ok(self.services.keys.find(self.db(), id, &self.keys_read).await?)
+    }
+}
+
+/// A search for keys by who may see them, or may not.
+pub struct KeySearch {
+    needle: String,
+    in_full: bool,
+}
+
+impl KeySearch {
+    pub fn finds(&self, key: &str) -> bool {
+        match self.in_full {
+            true => contains_ignoring_case(key, &self.needle),
+            false => contains_ignoring_case(&mask(key), &self.needle),
         }
-        let read = async || self.services.keys.list(self.db()).await.map(|_| ());
-        self.keys_read.get_or_try_init(read).await?;
-        Ok(self.services.keys.known(id))
     }
 }
 

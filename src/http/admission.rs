@@ -19,6 +19,7 @@ use crate::config::ServerConfig;
 /// What admits requests; one for the whole server.
 pub struct Admission {
     room: Semaphore,
+    streams: Semaphore,
     rate: Option<Rate>,
 }
 
@@ -27,6 +28,7 @@ impl Admission {
         let per_minute = config.max_requests_per_minute;
         Self {
             room: Semaphore::new(config.max_concurrent_requests as usize),
+            streams: Semaphore::new(config.max_concurrent_requests as usize),
             rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
         }
     }
@@ -35,6 +37,21 @@ impl Admission {
     /// bodies that come slowly must not keep others out.
     pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.room.try_acquire().map_err(|_| Problem::busy())
+    }
+
+    /// Counts one more request of a caller, and refuses it where that is one too many.
+    pub(super) fn count(&self, context: &RequestContext) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        rate.take(sender(context), Instant::now()).map_err(|wait| {
+            let message = "this is one request too many; Retry-After says when to come again";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
+        })
+    }
+
+    /// Room for one stream of rows, as long as it lasts. There are as many as of requests, besides
+    /// those: streams that come slowly keep out nothing but others of their kind.
+    pub(super) fn enter_stream(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.streams.try_acquire().map_err(|_| Problem::busy())
     }
 }
 
@@ -45,13 +62,8 @@ pub(super) async fn limit_rate(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Some(rate) = &state.admission.rate
-        && let Err(wait) = rate.take(sender(&context), Instant::now())
-    {
-        let message =
-            "this is one request too many; the header Retry-After says when to come again";
-        let refusal = Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message);
-        return refusal.retry_after(wait).into_response();
+    if let Err(refusal) = state.admission.count(&context) {
+        return refusal.into_response();
     }
     next.run(request).await
 }

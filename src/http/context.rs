@@ -67,7 +67,11 @@ pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     if values.next().is_some() {
         return Some("");
     }
-    let text = value.to_str().unwrap_or_default();
+    Some(bearer(value.to_str().unwrap_or_default()))
+}
+
+/// The token of `Bearer …`, empty where the text says anything else.
+pub(super) fn bearer(text: &str) -> &str {
     let (scheme, token) = text.split_once(' ').unwrap_or_default();
-    Some(if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" })
+    if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }
 }

@@ -1,7 +1,7 @@
 //! Requests that a web page of somebody else can make a browser send. A browser asks first (by a
 //! preflight, which CORS answers) unless the request is a simple one: a form, a text, a GET with the
-//! usual headers alone. POST takes nothing but `application/json`, which is not simple. What is left
-//! are GETs: the page could not read the answer, but the work would be done, and what is written
+//! usual headers alone. POST takes nothing but JSON, NDJSON and protobuf, which are not simple. What is
+//! left are GETs: the page could not read the answer, but the work would be done, and what is written
 //! down about it would name the wrong person.
 
 use axum::http::header::AUTHORIZATION;

@@ -1,224 +1,189 @@
-//! A subscription that goes on. Its stream does something only while the client takes what it has: the
-//! next event is not asked for before the last was taken, so that a slow client costs nothing.
+//! A subscription that goes on, whatever carries its events. It does something only while the client
+//! takes what it has: the next event is not asked for before the last was taken, so that a slow client
+//! costs nothing.
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use async_graphql::parser::types::{ExecutableDocument, Selection};
-use async_graphql::{Request, Response, ServerError, Variables};
+use async_graphql::Response;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, Stream};
-use tokio::time::{Instant, Interval, interval_at, sleep};
 
+use super::callers::CallerWatch;
 use super::context::RequestContext;
 use super::problem::{self, Problem};
 use super::respond::{Outcome, failed, finish_errors, in_batch};
 use super::router::AppState;
 use super::subscriptions::Place;
-use crate::domain::access::Caller;
+use super::template::Template;
 use crate::error::Error;
-use crate::graphql::limit;
 use crate::graphql::schema;
-use crate::graphql::subscription::source::Source;
+use crate::graphql::subscription::source::{Due, Source};
 use crate::observe::RequestMarks;
 
-/// The end of a stream. Without a line of data a browser would not tell of it.
-pub(super) const COMPLETE: &str = "event: complete\ndata:\n\n";
-/// Keeps proxies from closing a stream on which nothing happens.
-const COMMENT: &str = ":\n\n";
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
-/// How often it is asked whether the caller's token still holds, however seldom events come.
-const ASK_CALLER_EVERY: Duration = Duration::from_secs(2);
-
-/// A result as an event.
-pub(super) fn next_event(response: &Response) -> String {
-    next_of(&in_batch(response).unwrap_or_else(|problem| problem.body().to_string()))
-}
-
-/// JSON has its line breaks escaped, so that one line of data is enough.
-fn next_of(json: &str) -> String {
-    format!("event: next\ndata: {json}\n\n")
-}
-
-/// What a subscription asks, again for each event.
-pub(super) struct Template {
-    text: String,
-    document: ExecutableDocument,
-    operation_name: Option<String>,
-    variables: Variables,
-}
-
-impl Template {
-    /// Of a subscription; one with several root fields is none, by the specification.
-    pub fn of(request: &mut Request) -> Result<Self, ServerError> {
-        let document = request.parsed_query()?.clone();
-        let operation = limit::chosen(&document, request.operation_name.as_deref());
-        let roots = operation.map(|operation| &operation.node.selection_set.node.items);
-        if let Some(roots) = roots
-            && !matches!(roots.as_slice(), [root] if matches!(root.node, Selection::Field(_)))
-        {
-            let message = "a subscription has one field at its root, and no fragment";
-            return Err(ServerError::new(message, operation.map(|operation| operation.pos)));
-        }
-        Ok(Self {
-            text: request.query.clone(),
-            document,
-            operation_name: request.operation_name.clone(),
-            variables: request.variables.clone(),
-        })
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    fn request(&self) -> Request {
-        let mut request = Request::new(&self.text).variables(self.variables.clone());
-        request.operation_name.clone_from(&self.operation_name);
-        request.set_parsed_query(self.document.clone());
-        request
-    }
-}
-
-/// What the log tells of a stream once it has ended; it stands in the extensions of the response.
-pub(super) struct StreamEnd {
+/// What the log tells of an operation once it has ended.
+#[derive(Default)]
+pub(super) struct OperationEnd {
     outcome: Mutex<Outcome>,
     completed: AtomicBool,
 }
 
-impl StreamEnd {
-    pub fn new(outcome: Outcome) -> Self {
-        Self { outcome: Mutex::new(outcome), completed: AtomicBool::new(false) }
-    }
-
+impl OperationEnd {
     pub fn outcome(&self) -> Outcome {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the stream ended by itself; otherwise its client went away.
+    pub fn set_outcome(&self, outcome: Outcome) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+    }
+
+    pub fn add_codes(&self, response: &Response) {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add_codes(response);
+    }
+
+    pub fn add_code(&self, code: &str) {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).add_code(code);
+    }
+
+    /// It ended by itself, or as its client wished.
+    pub fn complete(&self) {
+        self.completed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did; otherwise its client went away.
     pub fn is_completed(&self) -> bool {
         self.completed.load(Ordering::Relaxed)
     }
 }
 
-/// What the events of a stream share.
+/// What the events of a subscription share.
 pub(super) struct Followed {
     pub state: AppState,
     pub context: RequestContext,
     pub asked: Template,
-    pub end: Arc<StreamEnd>,
+    pub end: Arc<OperationEnd>,
+}
+
+/// What is told of an event.
+enum Told {
+    /// An answer without errors, perhaps executed for another subscription.
+    Shared(Arc<str>),
+    Own(Box<Response>),
 }
 
 impl Followed {
-    /// The response for the event that is due. An error where the caller may not ask any more.
-    async fn answer(self: Arc<Self>) -> Result<Option<Response>, Error> {
-        let state = &self.state;
-        let answering = async {
-            let _turn = state.subscriptions.turn().await;
-            // The moment at which it is answered, not the one at which it began to wait.
-            let mut context = self.context.clone();
-            context.caller = self.caller().await?;
-            let outcome = self.end.outcome();
-            let observer = &state.services.observer;
-            let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
-            let asking = state.asking(&context);
-            let request = self.asked.request();
-            Ok(span.during(schema::answer_event(&state.schema, asking, request)).await)
+    /// What is told of the event that is due. An error where the caller may not ask any more.
+    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Told>, Error> {
+        let answered = match tokio::time::timeout(self.state.timeout, self.find(&due)).await {
+            Ok(found) => found?,
+            Err(_) => Some(Told::Own(Box::new(failed(&Error::Timeout)))),
         };
-        let mut response = match tokio::time::timeout(state.timeout, answering).await {
-            Ok(Ok(Some(response))) => response,
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Err(ended)) => return Err(ended),
-            Err(_) => failed(&Error::Timeout),
-        };
-        finish_errors(&mut response, self.asked.text(), &self.context.id);
-        Ok(Some(response))
-    }
-
-    /// Whoever the token or the session stands for now.
-    async fn caller(&self) -> Result<Arc<Caller>, Error> {
-        let state = &self.state;
-        let (db, now) = (&state.services.db, state.clock.now());
-        state.tokens.caller_still(db, self.context.proof.as_ref(), now).await
-    }
-
-    /// Ends once the caller may not ask any more.
-    async fn watch_caller(self: Arc<Self>) -> Error {
-        loop {
-            sleep(ASK_CALLER_EVERY).await;
-            if let Err(ended) = self.caller().await {
-                return ended;
+        Ok(answered.map(|told| match told {
+            Told::Own(mut response) => {
+                finish_errors(&mut response, self.asked.text(), &self.context.id);
+                Told::Own(response)
             }
-        }
+            shared => shared,
+        }))
     }
 
-    fn event(&self, response: &Response) -> String {
-        let mut outcome = self.end.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        outcome.add_codes(response);
-        self.state.services.observer.metrics.subscription_event();
-        next_event(response)
+    /// The answer that somebody else who asks the same has, or one of its own.
+    async fn find(&self, due: &Due) -> Result<Option<Told>, Error> {
+        // The moment at which it is answered, not the one at which it began to wait.
+        let mut context = self.context.clone();
+        context.caller = self.state.callers.caller_still(self.context.proof.as_ref()).await?;
+        let execute = async || {
+            let response = self.execute(&context, due).await;
+            match response.as_ref().map(|response| (response.errors.is_empty(), in_batch(response)))
+            {
+                Some((true, Ok(text))) => Ok(Arc::<str>::from(text)),
+                // An error is told with the id of the request that met it.
+                _ => Err(response),
+            }
+        };
+        let answered = match self.asked.sharing.of_row(due, &context.caller) {
+            Some(shared) => {
+                let answer = self.state.subscriptions.shared.answer(shared);
+                answer.get_or_try_init(execute).await.cloned()
+            }
+            None => Err(self.execute(&context, due).await),
+        };
+        Ok(match answered {
+            Ok(text) => Some(Told::Shared(text)),
+            Err(response) => response.map(|response| Told::Own(Box::new(response))),
+        })
+    }
+
+    async fn execute(&self, context: &RequestContext, due: &Due) -> Option<Response> {
+        let state = &self.state;
+        let _turn = match self.asked.sharing.may_send_sql(due) {
+            true => state.subscriptions.turn().await,
+            false => None,
+        };
+        let outcome = self.end.outcome();
+        let observer = &state.services.observer;
+        let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
+        let (asking, request) = (state.asking(context), self.asked.request());
+        span.during(schema::answer_event(&state.schema, asking, request, due.clone())).await
     }
 }
 
-type Answer = Result<Result<Option<Response>, Error>, Box<dyn Any + Send>>;
+type Answer = Result<Result<Option<Told>, Error>, Box<dyn Any + Send>>;
 
-/// A stream and what it waits for.
+/// A subscription and what it waits for.
 pub(super) struct Following {
     followed: Arc<Followed>,
     source: Source,
     /// The event that is being answered.
     answering: Option<BoxFuture<'static, Answer>>,
-    caller_ended: BoxFuture<'static, Error>,
-    comments: Interval,
+    caller: CallerWatch,
     marks: Option<Arc<RequestMarks>>,
     _place: Place,
 }
 
-/// A part of a stream, and whether others follow.
-enum Part {
-    More(String),
-    Last(String),
+/// What a subscription tells.
+pub(super) enum Event {
+    /// A response in JSON.
+    Next(Arc<str>),
+    /// Nothing follows.
+    End(Ending),
+}
+
+/// Why a subscription ends.
+pub(super) enum Ending {
+    /// The server stops.
+    Stopping,
+    /// The caller may not ask any more.
+    Unauthenticated(Response),
+    /// By a fault of ours.
+    Failed(Problem),
 }
 
 impl Following {
     pub fn new(followed: Followed, source: Source, place: Place) -> Self {
-        let followed = Arc::new(followed);
         Self {
-            caller_ended: Arc::clone(&followed).watch_caller().boxed(),
-            followed,
+            caller: followed.state.callers.watch(followed.context.proof.as_ref()),
+            followed: Arc::new(followed),
             source,
             answering: None,
-            comments: interval_at(Instant::now() + COMMENT_EVERY, COMMENT_EVERY),
             marks: RequestMarks::current(),
             _place: place,
         }
     }
 
-    pub fn into_stream(self) -> impl Stream<Item = Result<String, Infallible>> {
-        stream::unfold(Some(self), async |following| {
-            let mut following = following?;
-            let part = match following.marks.clone() {
-                Some(marks) => marks.during(following.part()).await,
-                None => following.part().await,
-            };
-            following.comments.reset();
-            Some(match part {
-                Part::More(text) => (Ok(text), Some(following)),
-                Part::Last(text) => {
-                    following.followed.end.completed.store(true, Ordering::Relaxed);
-                    (Ok(text + COMPLETE), None)
-                }
-            })
-        })
+    /// The next event. A future that is dropped loses none. After the end there is nothing to ask for.
+    pub async fn next(&mut self) -> Event {
+        match self.marks.clone() {
+            Some(marks) => marks.during(self.wait()).await,
+            None => self.wait().await,
+        }
     }
 
-    async fn part(&mut self) -> Part {
-        let mut stopping = self.followed.state.stopping.clone();
+    async fn wait(&mut self) -> Event {
+        let mut stopped = pin!(self.followed.state.stopped());
         loop {
             let idle = self.answering.is_none();
             let answered = async {
@@ -229,32 +194,54 @@ impl Following {
             };
             tokio::select! {
                 biased;
-                // An error means that nobody is left who could tell, which is an end as well.
-                _ = stopping.wait_for(|stopping| *stopping) => return Part::Last(String::new()),
-                ended = &mut self.caller_ended => return self.last(&failed(&ended)),
+                () = &mut stopped => return self.end(Ending::Stopping),
+                ended = self.caller.ended() => return self.unauthenticated(&ended),
                 answer = answered => {
                     self.answering = None;
                     match answer {
-                        Ok(Ok(Some(response))) => return Part::More(self.followed.event(&response)),
+                        Ok(Ok(Some(told))) => return self.event(told),
                         Ok(Ok(None)) => {}
-                        Ok(Err(ended)) => return self.last(&failed(&ended)),
+                        Ok(Err(ended)) => return self.unauthenticated(&ended),
                         Err(panic) => {
-                            // It is logged as any other; the answer is of no use on a stream.
+                            // It is logged as any other; the answer is of no use here.
                             drop(problem::panicked(panic));
-                            return Part::Last(next_of(&Problem::internal().body().to_string()));
+                            return self.end(Ending::Failed(Problem::internal()));
                         }
                     }
                 }
-                () = self.source.next(), if idle => {
-                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer());
+                due = self.source.next(), if idle => {
+                    let answer = AssertUnwindSafe(Arc::clone(&self.followed).answer(due));
                     self.answering = Some(answer.catch_unwind().boxed());
                 }
-                _ = self.comments.tick() => return Part::More(COMMENT.to_owned()),
             }
         }
     }
 
-    fn last(&self, response: &Response) -> Part {
-        Part::Last(self.followed.event(response))
+    fn event(&self, told: Told) -> Event {
+        self.followed.state.services.observer.metrics.subscription_event();
+        Event::Next(match told {
+            Told::Shared(text) => text,
+            Told::Own(response) => {
+                self.followed.end.add_codes(&response);
+                match in_batch(&response) {
+                    Ok(json) => json.into(),
+                    Err(problem) => problem.body().to_string().into(),
+                }
+            }
+        })
+    }
+
+    fn unauthenticated(&self, ended: &Error) -> Event {
+        let response = failed(ended);
+        self.followed.end.add_codes(&response);
+        self.end(Ending::Unauthenticated(response))
+    }
+
+    fn end(&self, why: Ending) -> Event {
+        if let Ending::Failed(problem) = &why {
+            self.followed.end.add_code(problem.code());
+        }
+        self.followed.end.complete();
+        Event::End(why)
     }
 }

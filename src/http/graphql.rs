@@ -6,6 +6,7 @@ use async_graphql::{Response, ServerError, Value, value};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use tokio::time::Instant;
 
 use super::compress::Secretive;
@@ -83,7 +84,10 @@ async fn answer(
     media_type: MediaType,
 ) -> axum::response::Response {
     let ran = run(state, context, prepared, Instant::now() + state.timeout).await;
-    let mut answer = into_http(ran.response, media_type, ran.without_data);
+    let mut answer = match ran.is_put_off() {
+        true => Problem::busy().into_response(),
+        false => into_http(ran.response, media_type, ran.without_data),
+    };
     answer.extensions_mut().insert(ran.outcome);
     if ran.secretive {
         answer.extensions_mut().insert(Secretive);
@@ -135,6 +139,14 @@ pub(super) struct Ran {
     secretive: bool,
 }
 
+impl Ran {
+    /// Whether nothing came of it for now: a sender that knows HTTP alone waits and tries again.
+    fn is_put_off(&self) -> bool {
+        let busy = || self.outcome.codes.iter().all(|code| code == Error::Busy.code());
+        self.response.data == Value::Null && !self.outcome.codes.is_empty() && busy()
+    }
+}
+
 /// Runs one request, be it alone or one of a batch.
 pub(super) async fn run(
     state: &AppState,
@@ -151,7 +163,7 @@ pub(super) async fn run(
     let mut response = match operation::prepare(&state.limits, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) if outcome.kind == "subscription" => {
-            let message = "subscriptions are streamed; send this one to /graphql/stream";
+            let message = "subscriptions are followed at /graphql/stream or /graphql/ws";
             Response::from_errors(vec![with_code(ServerError::new(message, None), "BAD_REQUEST")])
         }
         Ok(()) => {

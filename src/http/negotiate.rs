@@ -65,14 +65,20 @@ pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
 
 /// Whether a body is JSON in UTF-8.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    is_utf8_of(headers, &["application/json"])
+}
+
+/// Whether a body is of one of these types, in UTF-8.
+pub(super) fn is_utf8_of(headers: &HeaderMap, types: &[&str]) -> bool {
     let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
     };
     let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
-    let json = parts.next().is_some_and(|kind| kind == "application/json");
-    json && parts
-        .filter_map(|part| part.strip_prefix("charset=").map(str::to_owned))
-        .all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
+    let known = parts.next().is_some_and(|kind| types.contains(&kind.as_str()));
+    known
+        && parts
+            .filter_map(|part| part.strip_prefix("charset=").map(str::to_owned))
+            .all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"))
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
 use super::respond::Outcome;
 use crate::observe::RequestMarks;
-use crate::observe::redact::panic_text;
+use crate::observe::redact::{panic_text, without_values};
 
 /// A status, a code for programs and a text for people.
 #[derive(Debug)]
@@ -21,11 +22,16 @@ pub(super) struct Problem {
     code: &'static str,
     message: String,
     retry_after: Option<Duration>,
+    /// What is told beside it.
+    more: Map<String, Value>,
 }
+
+/// When a database may be there again.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None }
+        Self { status, code, message: message.into(), retry_after: None, more: Map::new() }
     }
 
     /// Tells when it may be otherwise, in whole seconds.
@@ -55,6 +61,14 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
     }
 
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub(super) fn unsupported(message: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+    }
+
     pub(super) fn only_by_post() -> Self {
         let message = "only queries can be sent by GET; send this operation by POST";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
@@ -67,9 +81,66 @@ impl Problem {
 }
 
 impl Problem {
+    /// The answer to a fault below HTTP. What may not be shown is logged, here alone.
+    pub(super) fn of(error: &Error, request_id: &str) -> Self {
+        match error {
+            Error::Internal(source) => {
+                let source = without_values(source);
+                tracing::error!(request_id, source, "internal error");
+            }
+            Error::DatabaseUnavailable(source) => {
+                let source = without_values(source);
+                tracing::error!(request_id, source, "database unavailable");
+            }
+            _ => {}
+        }
+        let status = match error {
+            Error::BadInput { .. } => StatusCode::BAD_REQUEST,
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::DatabaseUnavailable(_) | Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Timeout | Error::Unfinished { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Error::Internal(_) | Error::EventsMissed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let problem = Self::new(status, error.code(), error.to_string());
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => problem.retry_after(DATABASE_RETRY),
+            _ => problem,
+        }
+    }
+
+    /// Tells the fields of `report` beside the error.
+    pub(super) fn with_report(mut self, report: &impl Serialize) -> Self {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(report) {
+            self.more = fields;
+        }
+        self
+    }
+
     /// The answer as GraphQL has it; the whole body, or what stands for the request in a batch.
     pub(super) fn body(&self) -> Value {
-        json!({ "errors": [{ "message": self.message, "extensions": { "code": self.code } }] })
+        let error = json!({ "message": self.message, "extensions": { "code": self.code } });
+        let mut body = Map::from_iter([("errors".to_owned(), json!([error]))]);
+        body.extend(self.more.clone());
+        Value::Object(body)
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The errors alone, where there are no headers that could tell more.
+    pub(super) fn errors(&self) -> Value {
+        let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
+        if let Some(wait) = self.retry_after {
+            error["extensions"]["retryAfterSeconds"] = whole_seconds(wait).into();
+        }
+        json!([error])
     }
 
     pub(super) fn code(&self) -> &'static str {
@@ -79,10 +150,18 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = self.body();
-        let mut response =
-            (self.status, [(CONTENT_TYPE, "application/json; charset=utf-8")], body.to_string())
-                .into_response();
+        let body = self.body().to_string();
+        let mut response = self.with_body(body.into_bytes());
+        let json = HeaderValue::from_static("application/json; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+}
+
+impl Problem {
+    /// The answer with a body of the caller's.
+    pub(super) fn with_body(self, body: Vec<u8>) -> Response {
+        let mut response = (self.status, body).into_response();
         match self.status {
             StatusCode::METHOD_NOT_ALLOWED => {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -94,13 +173,16 @@ impl IntoResponse for Problem {
             _ => {}
         }
         if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, seconds.max(1).into());
+            response.headers_mut().insert(RETRY_AFTER, whole_seconds(wait).into());
         }
         let outcome = Outcome { codes: vec![self.code.to_owned()], ..Outcome::default() };
         response.extensions_mut().insert(outcome);
         response
     }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// The answer of a request whose handler panicked. Where that was is in the log already.

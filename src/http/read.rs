@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::negotiate::is_json;
 use super::problem::Problem;
+use crate::domain::json::{MAX_VALUES, count_values};
 
 /// How much is read.
 #[derive(Clone, Debug)]
@@ -57,14 +58,10 @@ pub(super) async fn from_body(
 ) -> Result<Body, Problem> {
     if !is_json(request.headers()) {
         let message = "the body must have the Content-Type application/json, in UTF-8";
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
-            message,
-        ));
+        return Err(Problem::unsupported(message));
     }
-    let body = bytes(request, &limits).await?;
-    if is_too_intricate(&body) {
+    let body = bytes(request.into_body(), &limits).await?;
+    if count_values(&body) > MAX_VALUES {
         let message = "the JSON of the body has too many values";
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
     }
@@ -79,10 +76,9 @@ pub(super) async fn from_body(
 /// The bytes of a body, in time. What all bodies hold together is bounded as well: a client may open
 /// many, and send each slowly.
 pub(super) async fn bytes(
-    request: axum::extract::Request,
+    mut body: axum::body::Body,
     limits: &ReadLimits,
 ) -> Result<Bytes, Problem> {
-    let mut body = request.into_body();
     // A length that is told beforehand is refused before the body is sent.
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(Problem::too_large());
@@ -106,24 +102,6 @@ pub(super) async fn bytes(
         let message = "the body of the request did not come in time";
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message))
     })
-}
-
-/// A value takes some thirty times its bytes in memory, so that a body of brackets and commas is far
-/// larger than it looks.
-const MAX_JSON_VALUES: usize = 100_000;
-
-fn is_too_intricate(json: &[u8]) -> bool {
-    let (mut in_text, mut escaped, mut values) = (false, false, 0);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_text,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' | b',' if !in_text => values += 1,
-            _ => {}
-        }
-    }
-    values > MAX_JSON_VALUES
 }
 
 fn batch(body: &[u8], limit: usize) -> Result<Body, Problem> {

@@ -1,8 +1,8 @@
 //! One line in the log for each request, and its id in `X-Request-Id`. The outermost layer: what
 //! others refuse, and what panics, is told too. Bodies, headers and query strings never are.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use super::following::StreamEnd;
+use super::following::OperationEnd;
 use super::respond::Outcome;
 use crate::observe::{Observer, RequestMarks, milliseconds};
 
@@ -62,9 +62,12 @@ pub(super) async fn record(
     if response.status().is_server_error() {
         span.fail(response.status().as_str());
     }
-    let end = response.extensions_mut().remove::<Arc<StreamEnd>>();
+    let end = response.extensions_mut().remove::<Arc<OperationEnd>>();
+    let socket = response.extensions_mut().remove::<Arc<SocketEnd>>();
     if let Some(end) = end {
         response = line.finish_with_stream(response, end);
+    } else if let Some(socket) = socket {
+        line.finish_with_socket(&socket);
     } else {
         line.finish(&response);
     }
@@ -83,15 +86,55 @@ fn given_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The line of one request. A client that goes away ends its request in the middle: what is dropped
 /// without an answer is told as well.
-struct Line {
+pub(super) struct Line {
     marks: Arc<RequestMarks>,
     observer: Arc<Observer>,
     method: &'static str,
     path: Option<MatchedPath>,
     began: Instant,
     finished: bool,
-    /// Of a stream that began after so long.
-    stream: Option<(Arc<StreamEnd>, Duration)>,
+    goes_on: GoesOn,
+}
+
+/// What of a request is not over when it is answered.
+enum GoesOn {
+    Nothing,
+    /// A stream that began after so long.
+    Stream(Arc<OperationEnd>, Duration),
+    /// An operation of a WebSocket, which was answered or begun after so long.
+    Operation(Arc<OperationEnd>, Option<Duration>),
+    /// A WebSocket, which is closed with a code.
+    Socket(Arc<OnceLock<u16>>),
+}
+
+/// The end of a WebSocket. The line of its request is told with it.
+#[derive(Default)]
+pub(super) struct SocketEnd {
+    line: OnceLock<Line>,
+    code: Arc<OnceLock<u16>>,
+}
+
+impl SocketEnd {
+    /// With which code it was closed; without one its client went away.
+    pub fn closed(&self, code: Option<u16>) {
+        if let Some(code) = code {
+            self.code.get_or_init(|| code);
+        }
+    }
+
+    /// The line of one of its operations, which is told when that is dropped.
+    pub fn operation(&self, marks: &Arc<RequestMarks>, end: &Arc<OperationEnd>) -> Option<Line> {
+        let socket = self.line.get()?;
+        Some(Line {
+            marks: Arc::clone(marks),
+            observer: Arc::clone(&socket.observer),
+            method: socket.method,
+            path: socket.path.clone(),
+            began: Instant::now(),
+            finished: false,
+            goes_on: GoesOn::Operation(Arc::clone(end), None),
+        })
+    }
 }
 
 impl Line {
@@ -104,7 +147,7 @@ impl Line {
             path: request.extensions().get::<MatchedPath>().cloned(),
             began: Instant::now(),
             finished: false,
-            stream: None,
+            goes_on: GoesOn::Nothing,
         }
     }
 
@@ -124,16 +167,30 @@ impl Line {
 
     /// Tells of a stream when it has ended. For the metrics it was answered when it began: they tell
     /// how long clients wait.
-    fn finish_with_stream(mut self, response: Response, end: Arc<StreamEnd>) -> Response {
+    fn finish_with_stream(mut self, response: Response, end: Arc<OperationEnd>) -> Response {
         let took = self.began.elapsed();
         self.count(Some(response.status().as_u16()), took);
-        self.stream = Some((end, took));
+        self.goes_on = GoesOn::Stream(end, took);
         let (head, body) = response.into_parts();
         let body = body.into_data_stream().inspect(move |_| {
             // Whatever drops the stream drops its line, which is told then.
             let _ = &self;
         });
         Response::from_parts(head, Body::from_stream(body))
+    }
+
+    /// Tells of a WebSocket when it has ended; it counts as answered now.
+    fn finish_with_socket(mut self, socket: &SocketEnd) {
+        self.count(Some(101), self.began.elapsed());
+        self.goes_on = GoesOn::Socket(Arc::clone(&socket.code));
+        socket.line.get_or_init(|| self);
+    }
+
+    /// The operation was answered, or goes on from here.
+    pub fn set_answered(&mut self) {
+        if let GoesOn::Operation(_, answered) = &mut self.goes_on {
+            *answered = Some(self.began.elapsed());
+        }
     }
 
     fn count(&self, status: Option<u16>, took: Duration) {
@@ -144,10 +201,18 @@ impl Line {
     /// `answered` is how long the client waited.
     fn tell(&self, status: Option<u16>, outcome: &Outcome, answered: Duration) {
         let took = self.began.elapsed();
-        if matches!(self.path(), "/graphql" | "/graphql/stream") {
+        let is_operation = match self.goes_on {
+            GoesOn::Operation(..) => true,
+            _ => matches!(self.path(), "/graphql" | "/graphql/stream"),
+        };
+        if is_operation {
             let (operation, codes) = (self.marks.operation(), &outcome.codes);
             self.observer.metrics.operation(operation, outcome.kind, codes, answered);
         }
+        let close_code = match &self.goes_on {
+            GoesOn::Socket(code) => code.get().copied(),
+            _ => None,
+        };
         let kind = Some(outcome.kind).filter(|kind| !kind.is_empty());
         let codes = Some(outcome.codes.join(",")).filter(|codes| !codes.is_empty());
         macro_rules! line {
@@ -163,6 +228,7 @@ impl Line {
                     duration_ms = milliseconds(took),
                     codes,
                     caller = self.marks.caller(),
+                    close_code,
                     gone = (!self.finished).then_some(true),
                     "request",
                 )
@@ -178,13 +244,25 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some((end, answered)) = self.stream.take() {
-            self.finished = end.is_completed();
-            self.tell(Some(200), &end.outcome(), answered);
-        } else if !self.finished {
-            let took = self.began.elapsed();
-            self.count(None, took);
-            self.tell(None, &Outcome::default(), took);
+        match &self.goes_on {
+            GoesOn::Nothing if self.finished => {}
+            GoesOn::Nothing => {
+                let took = self.began.elapsed();
+                self.count(None, took);
+                self.tell(None, &Outcome::default(), took);
+            }
+            GoesOn::Stream(end, answered) => {
+                self.finished = end.is_completed();
+                self.tell(Some(200), &end.outcome(), *answered);
+            }
+            GoesOn::Operation(end, answered) => {
+                self.finished = end.is_completed();
+                self.tell(None, &end.outcome(), answered.unwrap_or_else(|| self.began.elapsed()));
+            }
+            GoesOn::Socket(code) => {
+                self.finished = code.get().is_some();
+                self.tell(Some(101), &Outcome::default(), self.began.elapsed());
+            }
         }
     }
 }

@@ -1,43 +1,71 @@
 //! The routes.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::admission::{self, Admission};
+use super::callers::Callers;
 use super::context::{self, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
-use super::{assets, compress, cors, graphql, health, metrics, page, problem, session, stream};
+use super::{
+    assets, compress, cors, graphql, health, ingest, metrics, page, problem, session, socket,
+    stream,
+};
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
+use crate::ingest::intake::Intake;
 
-/// What the handlers share.
+/// What the handlers share. Each layer of each request holds it, so it is one pointer.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<AppParts>);
+
+impl From<AppParts> for AppState {
+    fn from(shared: AppParts) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.0
+    }
+}
+
+/// The parts of [`AppState`].
+pub struct AppParts {
     pub schema: CallscopeSchema,
     pub limits: Limits,
     pub admission: Arc<Admission>,
     pub subscriptions: Arc<Subscriptions>,
+    pub callers: Arc<Callers>,
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
+    pub intake: Arc<Intake>,
+    pub otlp_key_attribute: Arc<str>,
     pub tokens: Arc<TokenDirectory>,
     pub clock: Clock,
     pub timeout: Duration,
+    /// What a client may take to go on with what it began.
+    pub client_timeout: Duration,
     pub sdl: Bytes,
     pub read: ReadLimits,
     pub documents: Arc<Documents>,
@@ -55,6 +83,15 @@ impl AppState {
             address: context.address,
         }
     }
+
+    /// Ends once the server stops.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let mut stopping = self.stopping.clone();
+        async move {
+            // An error means that nobody is left who could tell, which is an end as well.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
 }
 
 /// The layers run from the last one here to the first.
@@ -65,14 +102,18 @@ pub fn router(state: AppState) -> Router {
     let routes = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
+        .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
+        .route("/ingest/errors", post(ingest::errors).layer(limit_rate.clone()))
+        .route("/v1/traces", post(ingest::traces))
         .route("/graphiql", get(page::graphiql))
         .route(
             "/session",
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
-        .route("/schema.graphql", get(page::schema).layer(limit_rate))
+        .route("/schema.graphql", get(page::schema).layer(limit_rate.clone()))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))
         .layer(compress::layer())
+        .route("/graphql/ws", get(socket::get).layer(limit_rate))
         .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
         .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach));

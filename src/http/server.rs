@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
+use super::lease::Lease;
 use super::stall::Impatient;
 
 /// What a request's head may take; GET has its query in there.
@@ -104,6 +105,8 @@ pub async fn serve(
             let _ = tokio::time::timeout(LAST_REQUESTS, all).await;
         }
         graceful.shutdown().await;
+        // Those that went over to WebSocket were told, and close.
+        while tasks.join_next().await.is_some() {}
     };
     if tokio::time::timeout(limits.shutdown_grace, finish).await.is_err() {
         let seconds = limits.shutdown_grace.as_secs();
@@ -159,11 +162,26 @@ impl Connections {
     }
 
     async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let (lease, mut leases) = Lease::new();
+        // In memory of its own, which is given back where something else goes on.
+        Box::pin(self.serve_http(stream, peer, watcher, lease)).await;
+        leases.end().await;
+    }
+
+    async fn serve_http(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        watcher: Watcher,
+        lease: Lease,
+    ) {
         let activity = Arc::new(Activity::default());
         let service = {
             let (connections, activity) = (Arc::clone(&self), Arc::clone(&activity));
-            service_fn(move |request| {
-                Arc::clone(&connections).answer(request, peer, Arc::clone(&activity))
+            service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                request.extensions_mut().insert(lease.clone());
+                Arc::clone(&connections).answer(request, Arc::clone(&activity))
             })
         };
         let connection = self
@@ -188,11 +206,9 @@ impl Connections {
 
     async fn answer(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
-        peer: SocketAddr,
+        request: Request<Incoming>,
         activity: Arc<Activity>,
     ) -> Result<Response<Body>, Infallible> {
-        request.extensions_mut().insert(ConnectInfo(peer));
         let old = request.version() < Version::HTTP_2;
         let busy = activity.busy(!old);
         let mut response = self.router.clone().call(request).await?;

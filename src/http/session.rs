@@ -43,7 +43,7 @@ pub(super) async fn begin(
     }
     let secure = is_https(request.headers());
     let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
-    let body = read::bytes(request, &limits).await?;
+    let body = read::bytes(request.into_body(), &limits).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let now = state.clock.now();
     let session = state.tokens.begin_session(&state.services.db, &login.token, now).await;

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::problem::Problem;
 use super::rate::Sender;
+use super::shared::SharedAnswers;
 use crate::config::ServerConfig;
 use crate::observe::Observer;
 
@@ -21,6 +22,7 @@ pub struct Subscriptions {
     in_all: u32,
     open: Mutex<Open>,
     turns: Semaphore,
+    pub(super) shared: SharedAnswers,
     observer: Arc<Observer>,
 }
 
@@ -45,6 +47,7 @@ impl Subscriptions {
             // The other half of the connections to the database is left to requests: subscriptions
             // that are too many for it become slower, and nothing else does.
             turns: Semaphore::new((connections as usize / 2).max(1)),
+            shared: SharedAnswers::default(),
             observer,
         }
     }

@@ -1,7 +1,12 @@
 //! The ONE write path: GraphQL mutations, HTTP ingestion and `callscope import` all store calls and
 //! error logs through here. Nothing else writes to the gateway's tables, and no SQL is written here.
 
+pub mod call_error;
+pub mod claim;
 pub mod import;
+pub mod intake;
+mod object;
+pub mod otlp;
 mod plan;
 pub mod progress;
 pub mod recorder;

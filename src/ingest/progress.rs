@@ -1,4 +1,4 @@
-//! Tells how far an import is: a bar on a terminal, a line now and then elsewhere.
+//! Tells how far an import, or another work on many rows, is: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -9,16 +9,20 @@ use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 /// Without a terminal, a line this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// What an import does with a source.
+/// What is done with a source, or with the rows of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Reads it and checks every row.
     Check,
     /// Writes its rows.
     Write,
+    /// Deletes rows.
+    Delete,
+    /// Writes rows to a file.
+    Export,
 }
 
-/// Whoever follows an import.
+/// Whoever follows such work.
 pub trait Progress: Send + Sync {
     /// A source of `size` (bytes of a file, ids of a table, rows to write) begins.
     fn begin(&self, label: &str, phase: Phase, size: u64);
@@ -61,6 +65,11 @@ impl Progress for Terminal {
             Phase::Write => {
                 "writing {msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
             }
+            Phase::Delete => {
+                "deleting {msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
+            }
+            // How many there are would take a while to count.
+            Phase::Export => "exporting {msg}  {human_pos} rows  {per_sec}  {elapsed}",
         };
         let style = ProgressStyle::with_template(form);
         self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -105,7 +114,8 @@ impl Plain {
             Phase::Check => {
                 format!("{}: checking, {:.0} %, {left} left", self.label, share * 100.0)
             }
-            Phase::Write => format!(
+            Phase::Export => format!("{}: {} rows", self.label, HumanCount(done)),
+            Phase::Write | Phase::Delete => format!(
                 "{}: {} of {} rows, {} rows/s, {left} left",
                 self.label,
                 HumanCount(done),

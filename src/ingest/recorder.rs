@@ -16,10 +16,11 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::Database;
 use crate::store::idempotency::{self, Recorded};
-use crate::store::write::{self, Batch, Outcome};
+use crate::store::write::{self, Batch, Fault, Outcome};
 
-/// Rows of one transaction, at most, beyond its first batch.
+/// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
 const ROWS_PER_GROUP: usize = 4096;
+const KIB_PER_GROUP: u32 = 4096;
 
 /// What may wait to be written, in KiB: more is refused, so that a slow database costs no memory.
 const MAX_WAITING_KIB: usize = 64 * 1024;
@@ -40,6 +41,7 @@ pub struct Recorder {
 struct Submission {
     batch: Batch,
     reply: oneshot::Sender<Result<Outcome>>,
+    kib: u32,
     _room: OwnedSemaphorePermit,
 }
 
@@ -66,7 +68,7 @@ impl Recorder {
         let kib = u32::try_from(weight(&batch).div_ceil(1024)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(kib).map_err(|_| Error::Busy)?;
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { batch, reply, _room: room };
+        let submission = Submission { batch, reply, kib, _room: room };
         let stopped = || Error::internal("the recorder has stopped");
         self.queue.send(submission).map_err(|_| stopped())?;
         match answer.await.map_err(|_| stopped())?? {
@@ -159,7 +161,7 @@ fn gather(
 ) -> Vec<Submission> {
     let mut keys = HashSet::new();
     let mut group = vec![];
-    let mut rows = 0;
+    let (mut rows, mut kib) = (0, 0);
     let mut next = Some(first);
     while let Some(submission) = next.take() {
         let claim = submission.batch.claim.as_ref().map(|claim| claim.digest.clone());
@@ -169,8 +171,9 @@ fn gather(
             break;
         }
         rows += submission.batch.calls.len() + submission.batch.errors.len();
+        kib += submission.kib;
         group.push(submission);
-        if rows < ROWS_PER_GROUP {
+        if rows < ROWS_PER_GROUP && kib < KIB_PER_GROUP {
             next = postponed.pop_front().or_else(|| waiting.try_recv().ok());
         }
     }
@@ -185,8 +188,13 @@ async fn write_group(db: &Database, clock: &Clock, group: Vec<Submission>) {
     let outcomes = match write::insert_batches(db, &batches, clock.now()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         // One that the database refuses must not take the others with it.
-        Err(Error::Internal(_)) if batches.len() > 1 => write_each(db, clock, &batches).await,
-        Err(error) => batches.iter().map(|_| Err(error.clone())).collect(),
+        Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
+            write_each(db, clock, &batches).await
+        }
+        Err(fault) => {
+            let error = fault.into_error();
+            batches.iter().map(|_| Err(error.clone())).collect()
+        }
     };
     for ((reply, room), outcome) in replies.into_iter().zip(outcomes) {
         drop(room);
@@ -199,7 +207,7 @@ async fn write_each(db: &Database, clock: &Clock, batches: &[Batch]) -> Vec<Resu
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
         let written = write::insert_batches(db, std::slice::from_ref(batch), clock.now()).await;
-        outcomes.push(written.and_then(|mut outcomes| {
+        outcomes.push(written.map_err(Fault::into_error).and_then(|mut outcomes| {
             outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
         }));
     }

@@ -58,6 +58,38 @@ pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
     }
 }
 
+/// Why a request that is kept to the letter cannot be stored, if it cannot.
+pub fn request_text(text: &str, dialect: Dialect) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err("request contains a NUL character, which PostgreSQL cannot store".into());
+    }
+    let deepest = if dialect == Dialect::MySql { MYSQL_JSON_DEPTH } else { JSON_DEPTH };
+    if depth(text) > deepest {
+        return Err(format!("request nests deeper than {deepest} levels"));
+    }
+    Ok(())
+}
+
+/// How many brackets are open at once, at most, outside of the texts in it.
+fn depth(json: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                open += 1;
+                most = most.max(open);
+            }
+            b']' | b'}' if !in_text => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 fn is_deeper(json: &serde_json::Value, levels: usize) -> bool {
     let Some(levels) = levels.checked_sub(1) else { return true };
     match json {
@@ -145,6 +177,18 @@ mod tests {
         assert!(error(&nested(31), Dialect::MySql).unwrap_err().contains("30 levels"));
         assert_eq!(error(&nested(100), Dialect::Sqlite), Ok(()));
         assert!(error(&nested(101), Dialect::Postgres).is_err());
+    }
+
+    #[test]
+    fn the_depth_of_a_text_is_that_of_its_json() {
+        for (text, expected) in
+            [("5", 0), ("[{\"a\": [1]}, 2]", 3), ("\"[[[\\\"[[\"", 0), ("]]{", 1)]
+        {
+            assert_eq!(depth(text), expected, "{text}");
+        }
+        assert!(request_text(&"[".repeat(31), Dialect::MySql).unwrap_err().contains("30 levels"));
+        assert_eq!(request_text(&"[".repeat(100), Dialect::Sqlite), Ok(()));
+        assert!(request_text("a\0", Dialect::Sqlite).unwrap_err().contains("NUL"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::process;
+use super::tail::TailMetrics;
 
 /// What begins every name but those of the process, which all servers share.
 pub const PREFIX: &str = "callscope";
@@ -63,6 +65,11 @@ struct LoaderLabels {
     loader: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug)]
@@ -81,6 +88,10 @@ pub struct Metrics {
     batch_sizes: Histograms<LoaderLabels>,
     subscriptions: Gauge,
     subscription_events: Counter,
+    pub tail: TailMetrics,
+    retention_rows: Family<TableLabels, Counter>,
+    retention_errors: Counter,
+    retention_last_run: Gauge,
 }
 
 impl Default for Metrics {
@@ -100,6 +111,10 @@ impl Default for Metrics {
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             subscriptions: Gauge::default(),
             subscription_events: Counter::default(),
+            tail: TailMetrics::default(),
+            retention_rows: Family::default(),
+            retention_errors: Counter::default(),
+            retention_last_run: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -141,6 +156,17 @@ impl Metrics {
         registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
         let help = "Events that were sent to subscriptions";
         registry.register("subscription_events", help, self.subscription_events.clone());
+        self.tail.register(registry);
+        let help = "Rows that were deleted because they were older than the configuration keeps";
+        registry.register("retention_removed_rows", help, self.retention_rows.clone());
+        let help = "Looks for old rows that ended with an error";
+        registry.register("retention_errors", help, self.retention_errors.clone());
+        registry.register_with_unit(
+            "retention_last_run_timestamp",
+            "When this server last looked for old rows, 0 where it never did",
+            Unit::Seconds,
+            self.retention_last_run.clone(),
+        );
     }
 
     pub fn request_began(&self) {
@@ -225,6 +251,19 @@ impl Metrics {
 
     pub fn subscription_event(&self) {
         self.subscription_events.inc();
+    }
+
+    /// So many rows of a table were deleted because they were old.
+    pub fn retention_removed(&self, table: &'static str, rows: u64) {
+        self.retention_rows.get_or_create(&TableLabels { table }).inc_by(rows);
+    }
+
+    pub fn retention_failed(&self) {
+        self.retention_errors.inc();
+    }
+
+    pub fn retention_ran(&self, at: DateTime<Utc>) {
+        self.retention_last_run.set(at.timestamp());
     }
 
     /// All of it as OpenMetrics text, and `more` that is known at this moment alone.

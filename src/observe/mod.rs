@@ -7,6 +7,7 @@ mod process;
 pub mod redact;
 pub mod request;
 mod statement;
+mod tail;
 mod trace;
 
 use std::time::Duration;

@@ -50,13 +50,40 @@ pub async fn record(
     action: AuditAction,
     subjects: impl IntoIterator<Item = String>,
 ) -> Result<()> {
-    let (at, address) = (time_text(actor.at), actor.address.to_string());
+    let from = Origin { caller: actor.caller, address: &actor.address.to_string(), at: actor.at };
+    enter(db, from, action, subjects).await
+}
+
+/// Enters what no request asked for: `caller` is a job of the server's, or a command.
+pub async fn record_own(
+    db: &Database,
+    caller: &str,
+    at: DateTime<Utc>,
+    (action, subject): (AuditAction, String),
+) -> Result<()> {
+    // No token can be mistaken for it: whoever shows one has an address.
+    enter(db, Origin { caller, address: "-", at }, action, [subject]).await
+}
+
+struct Origin<'a> {
+    caller: &'a str,
+    address: &'a str,
+    at: DateTime<Utc>,
+}
+
+async fn enter(
+    db: &Database,
+    Origin { caller, address, at }: Origin<'_>,
+    action: AuditAction,
+    subjects: impl IntoIterator<Item = String>,
+) -> Result<()> {
+    let at = time_text(at);
     let mut insert = Query::insert();
     insert.into_table(TABLE).columns(["at", "caller", "address", "action", "subject"]);
     for subject in subjects {
         tracing::info!(
             target: "callscope::audit",
-            caller = actor.caller,
+            caller,
             address,
             action = action.name(),
             // A filter may hold any text; the table keeps it.
@@ -65,8 +92,8 @@ pub async fn record(
         );
         insert.values_panic([
             at.clone().into(),
-            actor.caller.into(),
-            address.clone().into(),
+            caller.into(),
+            address.into(),
             action.name().into(),
             subject.into(),
         ]);

@@ -137,7 +137,8 @@ pub struct CallListQuery {
     pub page: PageRequest<CallCursor>,
 }
 
-type Columns = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>);
+pub(super) type Columns =
+    (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>);
 
 /// One page of calls. One statement.
 pub async fn list(db: &Database, query: &CallListQuery) -> Result<Page<CallRow>> {
@@ -201,7 +202,7 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<CallRow>> {
     Ok(rows.into_iter().map(|row| call_row(db, row)).collect())
 }
 
-fn select(db: &Database) -> (SelectStatement, usize) {
+pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
     let dialect = db.dialect();
     let mut select = Query::select();
     let width = columns(
@@ -219,7 +220,7 @@ fn select(db: &Database) -> (SelectStatement, usize) {
     (select, width)
 }
 
-fn call_row(db: &Database, (id, stored, key, model, code, latency): Columns) -> CallRow {
+pub(super) fn call_row(db: &Database, (id, stored, key, model, code, latency): Columns) -> CallRow {
     CallRow {
         id,
         timestamp: db.zone().to_utc(stored.at),

@@ -5,11 +5,15 @@ use std::time::Duration;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous,
+};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
 
 use super::cancel::Session;
 use super::dialect::Dialect;
+use super::origin;
+use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 
@@ -30,7 +34,12 @@ pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
         _ => ("BEGIN IMMEDIATE", "COMMIT"),
     };
     connection.execute_unprepared(lock).await?;
-    let migrated = Migrator::up(&connection, None).await;
+    let migrated = async {
+        let missing = origin::missing_tables(&connection).await?;
+        Migrator::up(&connection, None).await?;
+        origin::note_made(&connection, &missing).await
+    };
+    let migrated = migrated.await;
     // After a failure the lock ends with its connection, and what SQLite began is rolled back.
     if migrated.is_ok() {
         connection.execute_unprepared(unlock).await?;
@@ -88,6 +97,8 @@ pub(super) async fn connect_session(
     let read_only = access == Access::Read;
     // Later, a file that is gone is a fault, and an empty one would hide it.
     let create = access == Access::Migrate;
+    // It cannot be had later without a rewrite of the file, and a file of others stays as it is.
+    let shrinks = create && is_new_sqlite_file(config.database_url.expose());
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
             .busy_timeout(Duration::from_secs(5))
@@ -96,10 +107,15 @@ pub(super) async fn connect_session(
         if read_only {
             return sqlite.read_only(true);
         }
+        let sqlite = match shrinks {
+            true => sqlite.auto_vacuum(SqliteAutoVacuum::Incremental),
+            false => sqlite,
+        };
         sqlite
             .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // What is acknowledged survives a power cut; groups share the cost.
+            .synchronous(SqliteSynchronous::Full)
     });
     sea_orm::Database::connect(options).await
 }

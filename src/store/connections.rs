@@ -76,6 +76,10 @@ impl Connections {
         })
     }
 
+    pub(super) fn config(&self) -> &DatabaseConfig {
+        &self.options.config
+    }
+
     pub(super) fn backend(&self) -> DbBackend {
         self.backend
     }

@@ -9,6 +9,7 @@ use sea_orm::{
     ConnectionTrait, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
     TransactionOptions, TransactionTrait,
 };
+use tokio::sync::watch;
 
 use super::connect::{Access, is_sqlite, migrate};
 use super::connections::{Connections, Lease, WriteTransaction};
@@ -33,6 +34,8 @@ pub struct Database {
     dialect: Dialect,
     zone: StorageZone,
     observer: Arc<Observer>,
+    /// Told after each commit of calls or error logs.
+    commits: watch::Sender<()>,
     statements: AtomicU64,
     /// The statements themselves, values included, once someone asked for them.
     recorded: OnceLock<Mutex<Vec<String>>>,
@@ -75,6 +78,7 @@ impl Database {
             writers,
             zone: StorageZone(config.storage_time_zone),
             observer,
+            commits: watch::Sender::new(()),
             statements: AtomicU64::new(0),
             recorded: OnceLock::new(),
         })
@@ -90,6 +94,20 @@ impl Database {
 
     pub fn is_read_only(&self) -> bool {
         self.writers.is_none()
+    }
+
+    pub(super) fn config(&self) -> &DatabaseConfig {
+        self.readers.config()
+    }
+
+    /// Calls or error logs were committed here.
+    pub(super) fn tell_commit(&self) {
+        self.commits.send_replace(());
+    }
+
+    /// Changes whenever calls or error logs were committed here.
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
     }
 
     /// How many statements were sent since the database was opened.
@@ -116,7 +134,7 @@ impl Database {
         Ok(WriteTransaction::new(transaction, lease))
     }
 
-    /// Sends SQLite's writer a text of ours, outside of any transaction.
+    /// Sends a connection that writes a text of ours, outside of any transaction.
     pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
         let mut lease = self.writer().await?;
         lease.connection()?.execute_unprepared(sql).await?;
@@ -154,7 +172,8 @@ impl Database {
         self.writers.as_ref().ok_or_else(read_only)
     }
 
-    async fn writer(&self) -> Result<Lease> {
+    /// A connection that writes.
+    pub(super) async fn writer(&self) -> Result<Lease> {
         Ok(self.writers()?.lease().await?)
     }
 

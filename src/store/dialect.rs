@@ -244,7 +244,7 @@ fn regex(needle: &str) -> String {
 }
 
 /// A letter in its two cases; nothing where it has but one, or one of them is several letters.
-fn cases(character: char) -> Option<(char, char)> {
+pub(super) fn cases(character: char) -> Option<(char, char)> {
     let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next()) {
         (Some(only), None) => only,
         _ => character,

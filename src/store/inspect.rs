@@ -19,7 +19,7 @@ pub struct ColumnInfo {
 }
 
 /// The first column of all rows, as text; rows without a value are left out.
-async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
+pub(super) async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
     Ok(pairs(db, sql, 1).await?.into_iter().map(|(first, _)| first).collect())
 }
 
@@ -39,7 +39,8 @@ async fn pairs(db: &Database, sql: String, width: usize) -> Result<Vec<(String, 
     Ok(pairs)
 }
 
-async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
+/// The number that a statement of ours gives as a text.
+pub(super) async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
     let found = texts(db, sql).await?;
     Ok(found.first().and_then(|text| text.parse().ok()))
 }
@@ -140,6 +141,24 @@ pub async fn now(db: &Database) -> Result<Option<DateTime<Utc>>> {
 pub async fn journal_mode(db: &Database) -> Result<String> {
     let sql = "SELECT journal_mode FROM pragma_journal_mode".to_owned();
     Ok(texts(db, sql).await?.pop().unwrap_or_default())
+}
+
+/// What lets the server say that something is stored before it is on the disk: its settings with
+/// their values, none where nothing does. SQLite's connections are ours, and wait.
+pub async fn hasty_settings(db: &Database) -> Result<Vec<String>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => return Ok(vec![]),
+        Dialect::Postgres => {
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', \
+             'synchronous_commit') AND setting = 'off'"
+        }
+        Dialect::MySql => {
+            "SELECT 'innodb_flush_log_at_trx_commit', CAST(@@innodb_flush_log_at_trx_commit AS CHAR) \
+             FROM DUAL WHERE @@innodb_flush_log_at_trx_commit <> 1"
+        }
+    };
+    let found = pairs(db, sql.to_owned(), 2).await?;
+    Ok(found.into_iter().map(|(name, value)| format!("{name} = {value}")).collect())
 }
 
 /// What a user who may not do everything cannot do here: words for people, none where nothing is

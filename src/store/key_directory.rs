@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use tokio::sync::OnceCell;
 
 use super::database::Database;
 use super::{api_key, setting};
 use crate::config::Secret;
-use crate::domain::key_id::KeyHasher;
+use crate::domain::key_id::{KeyHasher, is_key_id};
 use crate::error::Result;
 
 const SETTING: &str = "api_key_id_secret";
@@ -69,6 +70,38 @@ impl KeyDirectory {
     /// The key that an id names, as far as was read of the database ([`Self::list`]).
     pub fn known(&self, id: &str) -> Option<Arc<str>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+impl KeyDirectory {
+    /// The key that a text means, which is a key or the id of one; nothing where nobody knows the id.
+    /// However many ids a request asks for, it reads the keys of the database once: `read` tells
+    /// whether it did.
+    pub async fn resolve(
+        &self,
+        db: &Database,
+        text: &str,
+        read: &OnceCell<()>,
+    ) -> Result<Option<Arc<str>>> {
+        if !is_key_id(text) {
+            return Ok(Some(text.into()));
+        }
+        let found = self.find(db, text, read).await?;
+        Ok(found.or_else(|| self.is_key(text).then(|| text.into())))
+    }
+
+    /// The key with this id; nothing where the database knows none.
+    pub async fn find(
+        &self,
+        db: &Database,
+        id: &str,
+        read: &OnceCell<()>,
+    ) -> Result<Option<Arc<str>>> {
+        if let Some(key) = self.known(id) {
+            return Ok(Some(key));
+        }
+        read.get_or_try_init(async || self.list(db).await.map(|_| ())).await?;
+        Ok(self.known(id))
     }
 }
 

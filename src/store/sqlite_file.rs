@@ -11,6 +11,14 @@ type Identity = (u64, u64);
 #[cfg(not(unix))]
 type Identity = ();
 
+/// Whether the SQLite database at `url` is still to be made: its file is missing or empty.
+pub(super) fn is_new_sqlite_file(url: &str) -> bool {
+    let options = url.strip_prefix("sqlite:").and(url.parse::<SqliteConnectOptions>().ok());
+    options.is_some_and(|options| {
+        std::fs::metadata(options.get_filename()).map_or(true, |found| found.len() == 0)
+    })
+}
+
 /// The file at a path.
 #[derive(Clone, Debug)]
 pub(super) struct SqliteFile(PathBuf);

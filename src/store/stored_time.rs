@@ -24,17 +24,15 @@ impl StoredTime {
     }
 
     pub fn from_text(text: &str) -> Self {
-        if let Some(at) = parse_canonical(text.as_bytes()) {
-            return Self { at, text: None };
+        match parse_canonical(text.as_bytes()) {
+            Some(at) => Self { at, text: None },
+            None => Self { at: parse(text).unwrap_or_default(), text: Some(text.into()) },
         }
-        let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-        let date = || text.parse::<NaiveDate>().map(NaiveDateTime::from).ok();
-        let at = formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-            .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
-            .or_else(date);
-        Self { at: at.unwrap_or_default(), text: Some(text.into()) }
+    }
+
+    /// Whether it is a time at all.
+    pub fn is_readable(&self) -> bool {
+        self.text.as_deref().is_none_or(|text| parse(text).is_some())
     }
 
     /// The value that equals the stored one.
@@ -45,6 +43,17 @@ impl StoredTime {
             _ => self.at.into(),
         }
     }
+}
+
+/// Any other form.
+fn parse(text: &str) -> Option<NaiveDateTime> {
+    let formats = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"];
+    let date = || text.parse::<NaiveDate>().map(NaiveDateTime::from).ok();
+    formats
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
+        .or_else(date)
 }
 
 /// The usual form, `2026-03-01 12:00:00.000000`, read by hand: it is read for every row.
@@ -202,6 +211,8 @@ mod tests {
             assert_eq!(other.at, usual.at, "{text}");
             assert_eq!(other.text.as_deref(), Some(text));
         }
-        assert_eq!(StoredTime::from_text("soon").at.to_string(), "1970-01-01 00:00:00");
+        let none = StoredTime::from_text("soon");
+        assert_eq!(none.at.to_string(), "1970-01-01 00:00:00");
+        assert!(usual.is_readable() && !none.is_readable());
     }
 }

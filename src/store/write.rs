@@ -5,10 +5,12 @@ use std::borrow::Borrow;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 
+use super::connections::WriteTransaction;
 use super::database::Database;
 use super::dialect::Dialect;
 use super::idempotency::{self, Claim, Recorded};
 use super::import::{self, Step};
+use super::stored_error::StoredError;
 use super::stored_time::sqlite_text;
 use super::zone::StorageZone;
 use crate::domain::record::{CallRecord, ErrorRecord};
@@ -20,6 +22,11 @@ const CALLS_PER_STATEMENT: usize = 1024;
 /// Error logs are kilobytes each, and MySQL's packets end at 16 MB.
 const ERRORS_PER_STATEMENT: usize = 128;
 
+/// So few rows have a statement for each number of them, so that a group of callers is one way to the
+/// database. sqlx keeps a hundred prepared.
+const FEW_CALLS: usize = 64;
+const FEW_ERRORS: usize = 16;
+
 const CALL_COLUMNS: &[&str] =
     &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
 const ERROR_COLUMNS: &[&str] = &[
@@ -29,14 +36,16 @@ const ERROR_COLUMNS: &[&str] = &[
     "error_type",
     "error_log",
     "error_code",
-    "request_msg",
+    JSON_COLUMN,
 ];
+/// Bound as text, which keeps it to the letter; PostgreSQL must be told that it is JSON.
+const JSON_COLUMN: &str = "request_msg";
 
 /// Stores calls and error logs, and with them how far an import came, in one transaction.
 pub async fn insert(
     db: &Database,
     calls: &[CallRecord],
-    errors: &[ErrorRecord],
+    errors: &[impl StoredError],
     step: Option<&Step>,
 ) -> Result<()> {
     let transaction = db.begin().await?;
@@ -45,7 +54,9 @@ pub async fn insert(
     if let Some(step) = step {
         import::advance(transaction.inner(), step).await?;
     }
-    transaction.commit().await
+    transaction.commit().await?;
+    db.tell_commit();
+    Ok(())
 }
 
 /// What one caller records, which is kept whole or not at all.
@@ -66,15 +77,90 @@ pub enum Outcome {
     Conflict,
 }
 
+/// Why batches were not stored.
+#[derive(Debug)]
+pub enum Fault {
+    /// The database took none of them.
+    Refused(Error),
+    /// It was asked to commit and did not say that it had: they are stored, all of them, or not.
+    Unsure(Error),
+}
+
+impl Fault {
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Unsure(error) => error,
+        }
+    }
+}
+
 /// Stores all of `batches` in one transaction, and tells what became of each. No two of them may
 /// have the same claim.
 pub async fn insert_batches(
     db: &Database,
     batches: &[Batch],
     now: DateTime<Utc>,
-) -> Result<Vec<Outcome>> {
+) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
-    let transaction = db.begin().await?;
+    if let Some(calls) = one_statement(batches) {
+        let outcomes = fill_alone(db, batches, &calls).await?;
+        watch.answered(0);
+        return Ok(outcomes);
+    }
+    let transaction = db.begin().await.map_err(Fault::Refused)?;
+    let outcomes = fill(db, &transaction, batches, now).await.map_err(Fault::Refused)?;
+    transaction.commit().await.map_err(Fault::Unsure)?;
+    db.tell_commit();
+    watch.answered(0);
+    Ok(outcomes)
+}
+
+/// The calls of batches that are nothing else, where one statement takes them all.
+fn one_statement(batches: &[Batch]) -> Option<Vec<&CallRecord>> {
+    let plain = |batch: &Batch| batch.errors.is_empty() && batch.claim.is_none();
+    if !batches.iter().all(plain) {
+        return None;
+    }
+    let calls: Vec<&CallRecord> = batches.iter().flat_map(|batch| &batch.calls).collect();
+    (chunks(&calls, FEW_CALLS, CALLS_PER_STATEMENT).count() == 1).then_some(calls)
+}
+
+/// A statement is a transaction by itself, which spares two ways to the database and back.
+async fn fill_alone(
+    db: &Database,
+    batches: &[Batch],
+    calls: &[&CallRecord],
+) -> Result<Vec<Outcome>, Fault> {
+    let mut lease = db.writer().await.map_err(Fault::Refused)?;
+    let connection = lease.connection().map_err(|error| Fault::Refused(error.into()))?;
+    let values = calls.iter().flat_map(|call| call_values(db, call)).collect();
+    let table = ("t_request_log", CALL_COLUMNS);
+    let inserted = insert_rows(connection, Commit::ByItself, table, values, Ids::Read).await;
+    // Where the database said no, the connection is as it was.
+    if matches!(inserted, Ok(_) | Err(Error::Internal(_))) {
+        lease.finish();
+    }
+    let mut ids = inserted
+        .map_err(|error| match error {
+            Error::Internal(_) => Fault::Refused(error),
+            _ => Fault::Unsure(error),
+        })?
+        .into_iter();
+    Ok(batches
+        .iter()
+        .map(|batch| {
+            let call_ids = ids.by_ref().take(batch.calls.len()).collect();
+            Outcome::Recorded(Recorded { call_ids, error_ids: vec![] })
+        })
+        .collect())
+}
+
+async fn fill(
+    db: &Database,
+    transaction: &WriteTransaction,
+    batches: &[Batch],
+    now: DateTime<Utc>,
+) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
     // In one order, so that two servers do not wait for each other.
     let mut claims: Vec<(&Claim, usize)> = batches
@@ -108,8 +194,6 @@ pub async fn insert_batches(
         }
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
-    transaction.commit().await?;
-    watch.answered(0);
     Ok(outcomes.into_iter().flatten().collect())
 }
 
@@ -120,10 +204,10 @@ async fn insert_calls(
     ids: Ids,
 ) -> Result<Vec<i64>> {
     let mut found = Vec::new();
-    for chunk in chunks(calls, CALLS_PER_STATEMENT) {
+    for chunk in chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|call| call_values(db, call.borrow())).collect();
         let table = ("t_request_log", CALL_COLUMNS);
-        found.extend(insert_rows(transaction, table, values, ids).await?);
+        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
     }
     Ok(found)
 }
@@ -131,14 +215,14 @@ async fn insert_calls(
 async fn insert_errors(
     db: &Database,
     transaction: &DatabaseTransaction,
-    errors: &[impl Borrow<ErrorRecord>],
+    errors: &[impl StoredError],
     ids: Ids,
 ) -> Result<Vec<i64>> {
     let mut found = Vec::new();
-    for chunk in chunks(errors, ERRORS_PER_STATEMENT) {
-        let values = chunk.iter().flat_map(|error| error_values(db, error.borrow())).collect();
+    for chunk in chunks(errors, FEW_ERRORS, ERRORS_PER_STATEMENT) {
+        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
         let table = ("t_error_logs", ERROR_COLUMNS);
-        found.extend(insert_rows(transaction, table, values, ids).await?);
+        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
     }
     Ok(found)
 }
@@ -148,6 +232,13 @@ async fn insert_errors(
 enum Ids {
     Read,
     Unread,
+}
+
+/// Whether a statement is all of its transaction.
+#[derive(Clone, Copy, PartialEq)]
+enum Commit {
+    ByItself,
+    Later,
 }
 
 /// In the order of [`CALL_COLUMNS`].
@@ -163,9 +254,8 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
 }
 
 /// In the order of [`ERROR_COLUMNS`].
-fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
-    // JSON null says no more than NULL does, and gateways write both.
-    let request = error.request.clone().filter(|json| !json.is_null());
+fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
+    let error = stored.record();
     [
         time_value(db, error.timestamp),
         error.model.clone().into(),
@@ -173,18 +263,19 @@ fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
         error.error_type.clone().into(),
         error.message.clone().into(),
         error.error_code.into(),
-        match db.dialect() {
-            Dialect::Sqlite => request.map(|json| json.to_string()).into(),
-            Dialect::Postgres | Dialect::MySql => request.into(),
-        },
+        stored.request_text(db.dialect()).into(),
     ]
 }
 
-/// The parts of `rows`, at most `most` (a power of two) long and each a power of two, so that there
-/// are few different statements and each is prepared once.
-fn chunks<T>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+/// The parts of `rows`, at most `most` (a power of two) long: of few different lengths, so that each
+/// statement is prepared once. So `few` rows are one part, whatever their number.
+fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let length = if rows.len() >= most { most } else { 1 << rows.len().checked_ilog2()? };
+        let length = match rows.len() {
+            0 => return None,
+            length if length <= few => length,
+            length => most.min(1 << length.ilog2()),
+        };
         let (chunk, rest) = rows.split_at(length);
         rows = rest;
         Some(chunk)
@@ -192,18 +283,19 @@ fn chunks<T>(mut rows: &[T], most: usize) -> impl Iterator<Item = &[T]> {
 }
 
 async fn insert_rows(
-    transaction: &DatabaseTransaction,
+    connection: &impl ConnectionTrait,
+    commit: Commit,
     (table, columns): (&str, &[&str]),
     values: Vec<Value>,
     ids: Ids,
 ) -> Result<Vec<i64>> {
     let rows = values.len() / columns.len();
-    let backend = transaction.get_database_backend();
+    let backend = connection.get_database_backend();
     // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
-    // statement, too, and write every page twice.
-    let verb = match Dialect::of(backend) {
-        Dialect::Sqlite => "INSERT OR FAIL INTO",
-        Dialect::Postgres | Dialect::MySql => "INSERT INTO",
+    // statement of many, too, and write every page twice.
+    let verb = match (Dialect::of(backend), commit) {
+        (Dialect::Sqlite, Commit::Later) => "INSERT OR FAIL INTO",
+        _ => "INSERT INTO",
     };
     let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
     for index in 0..values.len() {
@@ -214,37 +306,48 @@ async fn insert_rows(
             _ => ", ",
         };
         match Dialect::of(backend) {
+            Dialect::Postgres if columns[place] == JSON_COLUMN => {
+                sql += &format!("CAST(${} AS JSON)", index + 1);
+            }
             Dialect::Postgres => sql += &format!("${}", index + 1),
             Dialect::Sqlite | Dialect::MySql => sql.push('?'),
         }
     }
     sql.push(')');
     if ids == Ids::Unread {
-        transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+        connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         return Ok(vec![]);
     }
-    if Dialect::of(backend) == Dialect::MySql {
-        // Which lacks RETURNING, and gives the rows of one statement ids in a row.
-        let inserted =
-            transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-        let first = i64::try_from(inserted.last_insert_id()).map_err(Error::internal)?;
-        let step = mysql_id_step(transaction).await?;
-        return Ok((0..).map(|row| first + row * step).take(rows).collect());
+    if Dialect::of(backend) == Dialect::Postgres {
+        sql += " RETURNING CAST(id AS BIGINT)";
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let inserted = connection.query_all_raw(statement).await?;
+        let mut ids: Vec<i64> =
+            inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+        // Ids ascend with the rows; the order in which they are told is nobody's promise.
+        ids.sort_unstable();
+        return Ok(ids);
     }
-    sql += " RETURNING CAST(id AS BIGINT)";
+    // The others give the rows of one statement ids in a row. SQLite tells the last of them, and has
+    // one writer; MySQL tells the first.
     let statement = Statement::from_sql_and_values(backend, sql, values);
-    let inserted = transaction.query_all_raw(statement).await?;
-    let mut ids: Vec<i64> =
-        inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-    // Ids ascend with the rows; the order in which they are told is nobody's promise.
-    ids.sort_unstable();
-    Ok(ids)
+    let told = connection.execute_raw(statement).await?.last_insert_id();
+    let told = i64::try_from(told).map_err(Error::internal)?;
+    let count = i64::try_from(rows).map_err(Error::internal)?;
+    Ok(match Dialect::of(backend) {
+        Dialect::Sqlite => (told - count + 1..=told).collect(),
+        Dialect::MySql if rows == 1 => vec![told],
+        Dialect::MySql | Dialect::Postgres => {
+            let step = mysql_id_step(connection).await?;
+            (0..count).map(|row| told + row * step).collect()
+        }
+    })
 }
 
 /// By how much each id of a cluster's server is higher than the one before.
-async fn mysql_id_step(transaction: &DatabaseTransaction) -> Result<i64> {
+async fn mysql_id_step(connection: &impl ConnectionTrait) -> Result<i64> {
     let sql = "SELECT CAST(@@auto_increment_increment AS SIGNED)";
-    let row = transaction.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(1))
 }
 
@@ -266,11 +369,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_powers_of_two() {
+    fn chunks_are_of_few_lengths() {
         let lengths =
-            |rows: usize| chunks(&vec![(); rows], 16).map(<[()]>::len).collect::<Vec<_>>();
+            |rows: usize| chunks(&vec![(); rows], 20, 128).map(<[()]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(0), [0; 0]);
-        assert_eq!(lengths(16), [16]);
-        assert_eq!(lengths(45), [16, 16, 8, 4, 1]);
+        assert_eq!(lengths(17), [17]);
+        assert_eq!(lengths(64), [64]);
+        assert_eq!(lengths(300), [128, 128, 32, 12]);
     }
 }

@@ -184,6 +184,7 @@ async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<
         access: settings(access),
         graphql: settings(&[]),
         record: settings(&[]),
+        keep: settings(&[]),
         observe: settings(&[]),
         clock: Clock::fixed(NOW.parse().unwrap()),
     };

@@ -11,6 +11,7 @@ tests! {
     an_empty_filter_is_all_of_them,
     many_go_in_batches,
     old_rows_are_pruned,
+    what_time_did_not_suffice_for_is_told.only(&[Kind::Postgres, Kind::MariaDb]),
     deleting_needs_its_scope,
     deletions_are_in_the_audit_log,
     nothing_is_deleted_that_the_audit_log_cannot_tell,
@@ -113,6 +114,33 @@ async fn old_rows_are_pruned(database: TestDatabase) {
         let refused = prune(args).await;
         assert_eq!(refused["errors"][0]["extensions"]["argument"], "callsOlderThan", "{refused}");
     }
+}
+
+/// Somebody holds a row, so that the request cannot come to its end.
+async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
+    let rows: Vec<_> = (1..=600).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
+    database.insert(&rows).await;
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 2).await;
+    database.execute("BEGIN; SELECT id FROM t_error_logs WHERE id = 500 FOR UPDATE").await;
+    for mutation in [
+        "pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }",
+        "deleteErrorLogsWhere(filter: {}) { deletedCount }",
+    ] {
+        let before = ids(&database, "t_error_logs").await.len();
+        let response = app.graphql(&format!("mutation {{ {mutation} }}")).await;
+        let error = &response["errors"][0];
+        assert_eq!(error["extensions"]["code"], "TIMEOUT", "{response}");
+        let deleted = before - ids(&database, "t_error_logs").await.len();
+        assert_eq!(error["extensions"]["deletedErrorLogs"], deleted, "{response}");
+        assert_eq!(error["extensions"]["deletedCalls"], 0);
+        let words = format!("0 calls and {deleted} error logs");
+        assert!(error["message"].as_str().unwrap().contains(&words), "{response}");
+    }
+    database.execute("ROLLBACK").await;
+    // A slow database may have it sent again more than once.
+    let prune = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }";
+    while app.graphql(prune).await["errors"][0]["extensions"]["code"] == "TIMEOUT" {}
+    assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
 }
 
 async fn deleting_needs_its_scope(database: TestDatabase) {

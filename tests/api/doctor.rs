@@ -17,6 +17,7 @@ tests! {
     missing_indexes_are_named,
     calls_in_the_future_tell_the_zone,
     a_quiet_gateway_is_doubtful,
+    commits_that_do_not_wait_are_told.only(&[Kind::Postgres]),
     clocks_that_differ_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
     missing_rights_are_named.only(&[Kind::Postgres, Kind::MariaDb]),
     the_secret_of_ids_is_looked_for,
@@ -63,6 +64,10 @@ async fn a_healthy_database_has_nothing_wrong(database: TestDatabase) {
         assert_found(&found, subject, Level::Good, &[]);
     }
     assert!(found.iter().all(|finding| finding.level != Level::Bad), "{found:#?}");
+    // The servers of tests may sync nothing, which is told.
+    let (level, text) = worst(&found, "durability");
+    assert!(level == Level::Good || text.contains("power cut"), "{text}");
+    assert!(level == Level::Good || database.kind() != Kind::Sqlite, "{text}");
     let (_, text) = worst(&found, "database");
     assert!(text.starts_with("✓ database: ") && text.ends_with(" answers"), "{text}");
     assert_found(&found, "size", Level::Good, &["MB"]);
@@ -114,6 +119,14 @@ async fn a_quiet_gateway_is_doubtful(database: TestDatabase) {
     database.insert(&[call(TimeDelta::hours(5))]).await;
     let told = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
     assert_found(&visit(&database.config()).await, "time zone", Level::Doubtful, &told);
+}
+
+async fn commits_that_do_not_wait_are_told(database: TestDatabase) {
+    let config = database.config();
+    let name = database.url().rsplit('/').next().unwrap();
+    database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
+    let told = ["synchronous_commit = off", "power cut"];
+    assert_found(&visit(&config).await, "durability", Level::Doubtful, &told);
 }
 
 async fn clocks_that_differ_are_told(database: TestDatabase) {

@@ -303,9 +303,10 @@ async fn what_cannot_be_written_is_refused_and_later_taken(database: TestDatabas
     };
     let calls = vec![call; 3];
     database.execute("BEGIN IMMEDIATE").await;
-    let refused = callscope::store::write::insert(app.db(), &calls, &[], None).await;
+    let none: [callscope::domain::record::ErrorRecord; 0] = [];
+    let refused = callscope::store::write::insert(app.db(), &calls, &none, None).await;
     assert_eq!(refused.unwrap_err().code(), "DATABASE_UNAVAILABLE");
     database.execute("COMMIT").await;
-    callscope::store::write::insert(app.db(), &calls, &[], None).await.unwrap();
+    callscope::store::write::insert(app.db(), &calls, &none, None).await.unwrap();
     assert_well(&app, 3).await;
 }

@@ -26,25 +26,32 @@ mod delete;
 mod doctor;
 mod error_logs;
 mod error_match;
+mod exports;
 mod faults;
+mod follow;
 mod http;
 mod imports;
+mod ingest;
 mod input_errors;
 mod limits;
 mod lists;
 mod metrics;
 mod migration;
 mod nodes;
+mod otlp;
 mod page;
 mod pagination;
 mod persisted;
 mod plans;
+mod prune;
 mod readme;
 mod real_data;
 mod record;
 mod request_log;
 mod responses;
+mod retention;
 mod rows;
+mod sockets;
 mod subscriptions;
 mod support;
 mod traces;
@@ -67,9 +74,12 @@ fn main() {
         doctor::tests(),
         error_logs::tests(),
         error_match::tests(),
+        exports::tests(),
         faults::tests(),
+        follow::tests(),
         http::tests(),
         imports::tests(),
+        ingest::tests(),
         input_errors::tests(),
         limits::tests(),
         lists::tests(),
@@ -77,15 +87,19 @@ fn main() {
         migration::tests(),
         nodes::tests(),
         page::tests(),
+        otlp::tests(),
         pagination::tests(),
         persisted::tests(),
         plans::tests(),
+        prune::tests(),
         readme::tests(),
         real_data::tests(),
         record::tests(),
         request_log::tests(),
         responses::tests(),
+        retention::tests(),
         rows::tests(),
+        sockets::tests(),
         subscriptions::tests(),
         traces::tests(),
         usage::tests(),

@@ -1,6 +1,9 @@
 //! How the databases run the statements: through the indexes, never over a whole table; statistics
 //! without touching a row of it.
 
+use callscope::store::export::{self, ExportScope};
+use callscope::store::log_table::LogTable;
+use callscope::store::old;
 use serde_json::Value;
 
 use crate::support::{CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase};
@@ -10,6 +13,8 @@ tests! {
     lists_and_lookups_scan_no_table,
     statistics_read_an_index_alone,
     error_statistics_scan_no_table,
+    old_rows_are_found_by_an_index,
+    an_export_scans_no_table,
 }
 
 const KEYS: i64 = 150;
@@ -81,6 +86,15 @@ enum Allowed {
 /// Fails for each access of a table in a plan that is not allowed.
 async fn check(database: &TestDatabase, app: &TestApp, query: &str, allowed: Allowed) {
     let statements = app.sql(query).await;
+    check_statements(database, query, statements, allowed).await;
+}
+
+async fn check_statements(
+    database: &TestDatabase,
+    query: &str,
+    statements: Vec<String>,
+    allowed: Allowed,
+) {
     assert!(!statements.is_empty(), "no statement for {query}");
     for sql in statements {
         let wrong = match database.kind() {
@@ -296,5 +310,51 @@ async fn error_statistics_scan_no_table(database: TestDatabase) {
     ] {
         let query = format!("{{ errorLogs(filter: {{ {filter} }}) {{ totalCount }} }}");
         check(&database, &app, &query, Allowed::IndexAlone).await;
+    }
+}
+
+/// Also from the middle on, where a prune goes on behind what it deleted.
+async fn old_rows_are_found_by_an_index(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    for table in LogTable::ALL {
+        for days in [1, 90, 230] {
+            let before = app.clock.now() - chrono::TimeDelta::days(days);
+            app.db().record();
+            let first = old::find(app.db(), table, before, None, 128).await.unwrap();
+            old::find(app.db(), table, before, first.last, 128).await.unwrap();
+            // To count most of a table it is rightly read as a whole.
+            if days == 230 {
+                old::count(app.db(), table, before).await.unwrap();
+            }
+            let statements = app.db().record();
+            let name = format!("{table:?} before {before}");
+            check_statements(&database, &name, statements, Allowed::IndexAlone).await;
+        }
+    }
+    let storage = "{ serverInfo { storage { calls { oldest newest } } } }";
+    let ends = app.sql(storage).await.into_iter().filter(|sql| sql.contains("request_time"));
+    check_statements(&database, storage, ends.collect(), Allowed::IndexAlone).await;
+}
+
+async fn an_export_scans_no_table(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    let now = app.clock.now();
+    let since = Some(now - chrono::TimeDelta::days(9));
+    let key = Some(vec!["FakeSyPlan00000000000000000000000000007".to_owned()]);
+    for table in LogTable::ALL {
+        for scope in [
+            ExportScope::default(),
+            ExportScope { since, until: Some(now), ..ExportScope::default() },
+            ExportScope { since, keys: key.clone(), ..ExportScope::default() },
+            ExportScope { models: Some(vec!["gemini-2.5-3".into()]), ..ExportScope::default() },
+        ] {
+            app.db().record();
+            let first = export::page(app.db(), table, &scope, None, 50).await.unwrap();
+            export::page(app.db(), table, &scope, first.last, 50).await.unwrap();
+            let name = format!("{table:?} {scope:?}");
+            check_statements(&database, &name, app.db().record(), Allowed::Rows).await;
+        }
     }
 }

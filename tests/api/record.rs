@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use callscope::config::Secret;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, TestDatabase, settings};
+use super::input_errors::{lock, unlock};
+use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
@@ -23,6 +26,8 @@ tests! {
     recording_needs_its_scope,
     a_mutation_comes_by_json_and_post_alone,
     a_read_only_database_takes_nothing,
+    what_the_database_is_too_slow_for_is_put_off,
+    what_is_answered_too_late_may_be_stored,
 }
 
 const RECORD: &str = "mutation R($calls: [CallInput!]!, $key: String) {
@@ -315,4 +320,55 @@ async fn a_read_only_database_takes_nothing(database: TestDatabase) {
         assert_eq!(response["errors"][0]["extensions"]["code"], "FORBIDDEN", "{response}");
     }
     assert_eq!(count(&database, "t_request_log").await, 0);
+}
+
+/// Nobody else writes until `let_write`.
+async fn keep_from_writing(database: &TestDatabase) {
+    match database.kind() {
+        Kind::Sqlite => database.execute("BEGIN IMMEDIATE").await,
+        _ => lock(database, "t_error_logs").await,
+    }
+}
+
+async fn let_write(database: &TestDatabase) {
+    match database.kind() {
+        Kind::Sqlite => database.execute("COMMIT").await,
+        _ => unlock(database).await,
+    }
+}
+
+async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // Of 1 MB each: more than may wait.
+    let request = "x".repeat(1_000_000);
+    let query = "mutation($errors: [ErrorLogInput!]!) {
+        recordErrors(input: { errors: $errors }) { recorded } }";
+    let body = json!({ "query": query, "variables": { "errors": [{ "request": request }] } });
+    keep_from_writing(&database).await;
+    let sent = (0..72).map(|_| app.client().post(app.url("/graphql")).json(&body).send());
+    let mut answers: FuturesUnordered<_> = sent.collect();
+    let refused = answers.next().await.unwrap().unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "SERVER_BUSY");
+    let_write(&database).await;
+    let others: Vec<u16> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
+    assert!(others.iter().all(|status| [200, 503].contains(status)), "{others:?}");
+    let kept = others.iter().filter(|status| **status == 200).count();
+    assert!((55..72).contains(&kept), "{kept}");
+    assert_eq!(count(&database, "t_error_logs").await, kept as u64);
+}
+
+async fn what_is_answered_too_late_may_be_stored(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    keep_from_writing(&database).await;
+    let call = json!([{ "statusCode": 500, "error": { "message": "m" } }]);
+    let late = record(&app, call.clone(), Some("k")).await.unwrap_err();
+    assert_eq!(late["extensions"]["code"], "TIMEOUT");
+    let_write(&database).await;
+    // Whichever it was, the key makes it once.
+    let retried = record(&app, call, Some("k")).await.unwrap();
+    assert_eq!(retried["recorded"], 1);
+    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(count(&database, "t_error_logs").await, 1);
 }

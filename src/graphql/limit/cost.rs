@@ -77,9 +77,13 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "nodes", of(LOOKUP, 0, Given("ids"))),
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
+    // A dozen short statements.
+    ("ServerInfo", "storage", once(COUNT)),
     ("Viewer", "scopes", items(About(6))),
     // For each event.
     ("Subscription", "usageStats", PLAIN),
+    ("Subscription", "callRecorded", PLAIN),
+    ("Subscription", "errorRecorded", PLAIN),
     ("Mutation", "recordCalls", once(PAGE)),
     ("Mutation", "recordErrors", once(PAGE)),
     ("Mutation", "deleteErrorLogs", once(PAGE)),

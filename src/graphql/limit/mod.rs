@@ -2,6 +2,7 @@
 //! is validated: async-graphql's own validation takes seconds for some documents of a kilobyte.
 
 mod cost;
+pub mod names;
 mod page;
 mod refusal;
 mod shape;

@@ -3,14 +3,17 @@
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::access::AccessScope;
 use crate::domain::duration;
+use crate::error::Error;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::scalar::{BigInt, Duration};
 use crate::graphql::scope::{Scope, scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
+use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
 use crate::store::audit::{self, Actor, AuditAction};
 use crate::store::delete;
 use crate::store::error_log::ErrorScope;
@@ -32,7 +35,15 @@ pub struct PrunePayload {
     deleted_calls: BigInt,
     /// How many error logs.
     deleted_error_logs: BigInt,
+    /// By how many bytes the database became smaller. Room that it keeps for new rows does not count:
+    /// `serverInfo.storage.freeBytes` tells of it.
+    freed_bytes: BigInt,
 }
+
+/// Shares of a request's time: after the first no batch begins, and after the second the one at hand
+/// is given up, so that there is time left to tell how much was deleted.
+const LAST_BATCH: f64 = 0.75;
+const GIVING_UP: f64 = 0.9;
 
 #[Object]
 impl DeleteMutation {
@@ -68,8 +79,9 @@ impl DeleteMutation {
 
     /// Deletes all error logs that match a filter for good; an empty filter means all of them. Those
     /// that arrive meanwhile stay. It goes in small batches: where it ends with an error, what was
-    /// deleted until then is gone, and it can be sent again. Needs the scope DELETE. The audit log
-    /// tells who deleted what.
+    /// deleted until then is gone, and it can be sent again. Where time runs out, an error with the
+    /// code `TIMEOUT` tells the number in `extensions.deletedErrorLogs`. Needs the scope DELETE. The
+    /// audit log tells who deleted what.
     async fn delete_error_logs_where(
         &self,
         ctx: &Context<'_>,
@@ -78,13 +90,18 @@ impl DeleteMutation {
         let scope = deleting(ctx)?;
         let errors = error_scope(scope, Some(filter)).await?;
         enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors)).await?;
-        let deleted = delete::error_logs_where(scope.db(), &errors).await?;
-        Ok(DeletePayload { deleted_count: count(deleted) })
+        let tally = Tally::default();
+        let stopped = || Instant::now() >= scope.after(LAST_BATCH);
+        let work = prune::delete_error_logs(scope.db(), &errors, Pace::brisk(), &tally, &stopped);
+        finish(scope, &tally, work).await?;
+        Ok(DeletePayload { deleted_count: count(tally.counts().error_logs) })
     }
 
-    /// Deletes old calls and error logs for good, in small batches: where it ends with an error, what
-    /// was deleted until then is gone, and it can be sent again. Rows whose time cannot be read stay.
-    /// Needs the scope DELETE. The audit log tells who pruned what.
+    /// Deletes old calls and error logs for good, the oldest first, in small batches: where it ends
+    /// with an error, what was deleted until then is gone, and it can be sent again. Where time runs
+    /// out, an error with the code `TIMEOUT` tells the numbers in `extensions.deletedCalls` and
+    /// `extensions.deletedErrorLogs`; `callscope prune` has no such limit. Rows whose time cannot be
+    /// read stay. Needs the scope DELETE. The audit log tells who pruned what.
     async fn prune_logs(
         &self,
         ctx: &Context<'_>,
@@ -110,16 +127,47 @@ impl DeleteMutation {
             "callsOlderThan": text(calls_older_than), "errorsOlderThan": text(errors_older_than),
         });
         enter(scope, AuditAction::PruneLogs, subject).await?;
-        let mut payload = PrunePayload { deleted_calls: BigInt(0), deleted_error_logs: BigInt(0) };
-        if let Some(before) = errors {
-            payload.deleted_error_logs =
-                count(delete::error_logs_before(scope.db(), before).await?);
-        }
-        if let Some(before) = calls {
-            payload.deleted_calls = count(delete::calls_before(scope.db(), before).await?);
-        }
-        Ok(payload)
+        let cutoffs = Cutoffs { calls, error_logs: errors };
+        let tally = Tally::default();
+        let stopped = || Instant::now() >= scope.after(LAST_BATCH);
+        let work = prune::prune(scope.db(), cutoffs, Pace::brisk(), &tally, &stopped);
+        finish(scope, &tally, work).await?;
+        let counts = tally.counts();
+        // What time does not suffice for, the next one gives back.
+        let give_back = prune::give_back(scope.db(), Pace::brisk(), &stopped);
+        let freed = match timeout_at(scope.after(GIVING_UP), give_back).await {
+            Ok(Ok(freed)) => freed,
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        Ok(PrunePayload {
+            deleted_calls: count(counts.calls),
+            deleted_error_logs: count(counts.error_logs),
+            freed_bytes: count(freed),
+        })
     }
+}
+
+/// Waits for `work`, within the time that the request has; where it does not suffice the error tells
+/// what was deleted.
+async fn finish(
+    scope: &Scope,
+    tally: &Tally,
+    work: impl Future<Output = crate::error::Result<bool>>,
+) -> Result<()> {
+    let (certainty, counts) = match timeout_at(scope.after(GIVING_UP), work).await {
+        Ok(Ok(true)) => return Ok(()),
+        Ok(Ok(false)) => ("", tally.counts()),
+        Ok(Err(error)) => return Err(error.into()),
+        // Nobody knows of the batch that was given up.
+        Err(_) => ("at least ", tally.counts()),
+    };
+    let Counts { calls, error_logs } = counts;
+    let message = format!(
+        "there was not enough time: {certainty}{calls} calls and {error_logs} error logs were \
+         deleted; send it again for the rest, or use `callscope prune`"
+    );
+    let done = vec![("deletedCalls", calls), ("deletedErrorLogs", error_logs)];
+    Err(Error::Unfinished { message, done }.into())
 }
 
 /// The scope of a request that may delete.

@@ -1,9 +1,6 @@
 //! `recordCalls`, `recordErrors`.
 
 use async_graphql::{Context, Object};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 
 use crate::domain::access::AccessScope;
 use crate::domain::record::{CallRecord, ErrorRecord};
@@ -13,12 +10,10 @@ use crate::graphql::types::record::{
     CallErrorInput, CallInput, ErrorLogInput, RecordCallsInput, RecordCallsPayload,
     RecordErrorsInput, RecordErrorsPayload,
 };
+use crate::ingest::call_error::CallError;
+use crate::ingest::claim::{Content, check_key, claim};
 use crate::ingest::recorder::Receipt;
-use crate::store::idempotency::Claim;
 use crate::store::write::Batch;
-
-/// The longest idempotency key, in characters.
-const MAX_KEY: usize = 255;
 
 #[derive(Default)]
 pub struct RecordMutation;
@@ -35,10 +30,12 @@ impl RecordMutation {
     ) -> Result<RecordCallsPayload> {
         let scope = recording(ctx, input.calls.len())?;
         let mut batch = Batch::default();
-        for (index, call) in input.calls.into_iter().enumerate() {
-            add_call(scope, &mut batch, index, call).await?;
+        let mut key = keyed(input.idempotency_key)?;
+        for call in input.calls.into_iter().enumerate() {
+            let content = key.as_mut().map(|(_, content)| content);
+            add_call(scope, &mut batch, content, call).await?;
         }
-        let receipt = record(scope, "recordCalls", batch, input.idempotency_key).await?;
+        let receipt = record(scope, "recordCalls", batch, key).await?;
         Ok(RecordCallsPayload { ids: receipt.recorded.call_ids, duplicate: receipt.duplicate })
     }
 
@@ -53,10 +50,16 @@ impl RecordMutation {
     ) -> Result<RecordErrorsPayload> {
         let scope = recording(ctx, input.errors.len())?;
         let mut batch = Batch::default();
+        let mut key = keyed(input.idempotency_key)?;
         for error in input.errors {
-            batch.errors.push(error_record(scope, error).await?);
+            let timed = error.timestamp.is_some();
+            let error = error_record(scope, error).await?;
+            if let Some((_, content)) = &mut key {
+                content.add_error(&error, timed);
+            }
+            batch.errors.push(error);
         }
-        let receipt = record(scope, "recordErrors", batch, input.idempotency_key).await?;
+        let receipt = record(scope, "recordErrors", batch, key).await?;
         Ok(RecordErrorsPayload { ids: receipt.recorded.error_ids, duplicate: receipt.duplicate })
     }
 }
@@ -73,7 +76,13 @@ fn recording<'a>(ctx: &Context<'a>, rows: usize) -> Result<&'a Scope> {
     Ok(scope)
 }
 
-async fn add_call(scope: &Scope, batch: &mut Batch, index: usize, call: CallInput) -> Result<()> {
+async fn add_call(
+    scope: &Scope,
+    batch: &mut Batch,
+    content: Option<&mut Content>,
+    (index, call): (usize, CallInput),
+) -> Result<()> {
+    let timed = call.timestamp.is_some();
     let record = CallRecord {
         timestamp: call.timestamp.map_or(scope.now, |at| at.0),
         key: key(scope, call.key).await?,
@@ -81,24 +90,23 @@ async fn add_call(scope: &Scope, batch: &mut Batch, index: usize, call: CallInpu
         status_code: call.status_code,
         latency_ms: call.latency_ms,
     };
-    if let Some(CallErrorInput { error_type, error_code, message, request }) = call.error {
-        if record.is_success() {
-            let message = format!("calls[{index}]: a call that succeeded has no `error`");
-            return Err(Failure::bad_input("input", message));
-        }
-        // The very time, key and code of the call, so that nothing else matches it better.
-        batch.errors.push(ErrorRecord {
-            timestamp: record.timestamp,
-            key: record.key.clone(),
-            model: record.model.clone(),
-            error_type,
-            error_code: error_code.or(record.status_code),
-            message,
-            request: request.map(|json| json.0),
-        });
+    let error = call.error.map(|error| CallError::from(error).of(&record)).transpose();
+    let error =
+        error.map_err(|reason| Failure::bad_input("input", format!("calls[{index}]: {reason}")))?;
+    if let Some(content) = content {
+        content.add_call(&record, timed);
+        error.iter().for_each(|error| content.add_error(error, timed));
     }
+    batch.errors.extend(error);
     batch.calls.push(record);
     Ok(())
+}
+
+impl From<CallErrorInput> for CallError {
+    fn from(input: CallErrorInput) -> Self {
+        let CallErrorInput { error_type, error_code, message, request } = input;
+        Self { error_type, error_code, message, request: request.map(|json| json.0) }
+    }
 }
 
 async fn error_record(scope: &Scope, error: ErrorLogInput) -> Result<ErrorRecord> {
@@ -124,29 +132,17 @@ async fn record(
     scope: &Scope,
     what: &str,
     mut batch: Batch,
-    idempotency_key: Option<String>,
+    key: Option<(String, Content)>,
 ) -> Result<Receipt> {
-    if let Some(key) = idempotency_key {
-        batch.claim = Some(claim(scope, what, &batch, &key)?);
+    if let Some((key, content)) = key {
+        batch.claim = Some(claim(&scope.caller, what, &key, content));
     }
     Ok(scope.services.recorder.record(batch).await?)
 }
 
-/// A key belongs to its caller, and stands for what is recorded under it. A time that the caller
-/// left out is the server's, which differs from try to try, and so does not count.
-fn claim(scope: &Scope, what: &str, batch: &Batch, key: &str) -> Result<Claim> {
-    if key.is_empty() || key.chars().count() > MAX_KEY {
-        let message = format!("an idempotency key has 1 to {MAX_KEY} characters");
-        return Err(Failure::bad_input("idempotencyKey", message));
-    }
-    let digest = |text: String| URL_SAFE_NO_PAD.encode(Sha256::digest(text.as_bytes()));
-    let now = scope.now;
-    let mut content = batch.clone();
-    let calls = content.calls.iter_mut().map(|call| &mut call.timestamp);
-    let errors = content.errors.iter_mut().map(|error| &mut error.timestamp);
-    calls.chain(errors).filter(|at| **at == now).for_each(|at| *at = Default::default());
-    Ok(Claim {
-        digest: digest(format!("{}\n{what}\n{key}", scope.caller.name)),
-        content: digest(format!("{:?}\n{:?}", content.calls, content.errors)),
-    })
+/// The key, and what it will stand for.
+fn keyed(key: Option<String>) -> Result<Option<(String, Content)>> {
+    let Some(key) = key else { return Ok(None) };
+    check_key(&key)?;
+    Ok(Some((key, Content::default())))
 }

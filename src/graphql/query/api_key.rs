@@ -41,7 +41,8 @@ impl ApiKeyQuery {
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;
         let order = KeyOrder::of(scope);
-        let matches = |key: &&String| search.as_ref().is_none_or(|text| scope.finds_key(key, text));
+        let search = search.map(|needle| scope.key_search(needle));
+        let matches = |key: &&String| search.as_ref().is_none_or(|search| search.finds(key));
         let mut found: Vec<(Arc<str>, &String)> =
             all.iter().filter(matches).map(|key| (order.rank(scope, key), key)).collect();
         found.sort_unstable();

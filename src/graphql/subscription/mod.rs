@@ -2,6 +2,7 @@
 //! where its events come from, and then anew for each event: an event is a request of its own, with its
 //! own moment, caller and batches.
 
+pub mod record;
 pub mod source;
 pub mod usage;
 
@@ -11,4 +12,4 @@ use async_graphql::MergedSubscription;
 /// connections mode of the graphql-sse protocol. An event with errors does not end a subscription; one
 /// with the code `UNAUTHENTICATED` does, since its token or session has ended.
 #[derive(MergedSubscription, Default)]
-pub struct Subscription(usage::UsageSubscription);
+pub struct Subscription(record::RecordSubscription, usage::UsageSubscription);

@@ -7,20 +7,78 @@ use async_graphql::Context;
 use futures_util::stream;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// Tells when the next event is due.
-pub struct Source(Interval);
+use crate::feed::{Follower, Next};
+use crate::graphql::scope::KeySearch;
+use crate::store::call::CallRow;
+use crate::store::error_log::ErrorLogRow;
+use crate::store::sieve::{CallSieve, ErrorSieve};
+use crate::store::tail::{Tailed, TailedCall};
+
+/// Tells when the next event is due, and what it is about.
+pub enum Source {
+    Every(Interval),
+    Calls(Box<(Follower<TailedCall>, CallSieve)>),
+    Errors(Box<(Follower<ErrorLogRow>, ErrorSieve, Option<KeySearch>)>),
+}
+
+/// What an event is about; its resolver finds this in the data of its request.
+#[derive(Clone, Debug)]
+pub enum Due {
+    /// The moment.
+    Moment,
+    /// With the number by which its feed knows the row.
+    Call(u64, Arc<CallRow>),
+    ErrorLog(u64, Arc<ErrorLogRow>),
+    /// So many rows, wanted or not, that came faster than they were read.
+    Missed(u64),
+}
+
+impl Due {
+    /// Which row it is about, of all that this server ever told.
+    pub fn row(&self) -> Option<(&'static str, u64)> {
+        match self {
+            Self::Call(number, _) => Some((TailedCall::TABLE, *number)),
+            Self::ErrorLog(number, _) => Some((ErrorLogRow::TABLE, *number)),
+            Self::Moment | Self::Missed(_) => None,
+        }
+    }
+}
 
 impl Source {
     /// The first at once, then one each `period`. What was missed is left out.
     pub fn every(period: Duration) -> Self {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self(ticks)
+        Self::Every(ticks)
     }
 
-    /// Waits for the next event.
-    pub async fn next(&mut self) {
-        self.0.tick().await;
+    /// Waits for the next event. A future that is dropped loses none.
+    pub async fn next(&mut self) -> Due {
+        match self {
+            Self::Every(ticks) => {
+                ticks.tick().await;
+                Due::Moment
+            }
+            Self::Calls(calls) => {
+                let (follower, sieve) = &mut **calls;
+                match follower.next(|call| sieve.passes(call)).await {
+                    Next::Row { number, row } => Due::Call(number, row.row.clone()),
+                    Next::Missed(rows) => Due::Missed(rows),
+                }
+            }
+            Self::Errors(errors) => {
+                let (follower, sieve, search) = &mut **errors;
+                let of_key = |row: &ErrorLogRow| match (&search, &row.key) {
+                    (Some(search), Some(key)) => search.finds(key),
+                    (Some(_), None) => false,
+                    (None, _) => true,
+                };
+                match follower.next(|row| of_key(row) && sieve.passes(row)).await {
+                    Next::Row { number, row } => Due::ErrorLog(number, row),
+                    Next::Missed(rows) => Due::Missed(rows),
+                }
+            }
+        }
     }
 }
 
@@ -33,7 +91,8 @@ impl Beginning {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, source: Source) {
+    /// Where the events come from.
+    pub fn put(&self, source: Source) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 }

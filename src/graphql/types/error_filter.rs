@@ -5,7 +5,7 @@ use async_graphql::InputObject;
 use crate::graphql::args::{check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::Scope;
+use crate::graphql::scope::{KeySearch, Scope};
 use crate::store::error_log::ErrorScope;
 
 /// Which error logs are meant: every field that is given must hold. An empty list matches none; a list
@@ -34,6 +34,22 @@ pub struct ErrorLogFilter {
 
 /// The error logs that match `filter`.
 pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Result<ErrorScope> {
+    let (mut errors, search) = error_search(scope, filter).await?;
+    if let Some(search) = search {
+        let mut found = scope.services.keys.list(scope.db()).await?;
+        let keys = errors.keys.as_ref();
+        found.retain(|key| search.finds(key) && keys.is_none_or(|keys| keys.contains(key)));
+        errors.keys = Some(found);
+    }
+    Ok(errors)
+}
+
+/// The error logs that match `filter`, and of which keys they are if it searches for keys: also of such
+/// that no row has yet.
+pub async fn error_search(
+    scope: &Scope,
+    filter: Option<ErrorLogFilter>,
+) -> Result<(ErrorScope, Option<KeySearch>)> {
     let filter = filter.unwrap_or_default();
     if let (Some(since), Some(until)) = (filter.since, filter.until)
         && since.0 >= until.0
@@ -49,18 +65,11 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     for text in needles.chain(names) {
         check_text("filter", text)?;
     }
-    let mut keys = match filter.keys {
+    let keys = match filter.keys {
         Some(texts) => Some(scope.keys(texts).await?),
         None => None,
     };
-    if let Some(needle) = filter.key_contains {
-        let mut found = scope.services.keys.list(scope.db()).await?;
-        found.retain(|key| {
-            scope.finds_key(key, &needle) && keys.as_ref().is_none_or(|keys| keys.contains(key))
-        });
-        keys = Some(found);
-    }
-    Ok(ErrorScope {
+    let errors = ErrorScope {
         keys,
         models: filter.models,
         error_types: filter.error_types,
@@ -68,5 +77,6 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
         contains: filter.contains,
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),
-    })
+    };
+    Ok((errors, filter.key_contains.map(|needle| scope.key_search(needle))))
 }

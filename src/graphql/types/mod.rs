@@ -9,5 +9,6 @@ pub mod error_log;
 pub mod node;
 pub mod record;
 pub mod server_info;
+pub mod storage;
 pub mod usage;
 pub mod viewer;

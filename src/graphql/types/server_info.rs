@@ -1,12 +1,18 @@
 //! The server itself.
 
-use async_graphql::SimpleObject;
+use async_graphql::{ComplexObject, Context, SimpleObject};
 
 use crate::config::{GraphqlConfig, ServerConfig};
+use crate::graphql::error::Result;
 use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
+use crate::graphql::scope::reading;
+use crate::graphql::types::storage::ServerStorage;
+use crate::store::log_table::LogTable;
+use crate::store::{space, storage};
 
 /// What this server is and what it allows.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct ServerInfo {
     /// The version of Callscope.
     pub version: &'static str,
@@ -18,6 +24,22 @@ pub struct ServerInfo {
     pub time_zone: TimeZone,
     /// What a request may not exceed.
     pub limits: ServerLimits,
+}
+
+#[ComplexObject]
+impl ServerInfo {
+    /// What the database holds and takes. Nothing is read through for it, so that it may be asked for
+    /// often; numbers that would cost more are estimates, and say so. Needs the scope READ.
+    async fn storage(&self, ctx: &Context<'_>) -> Option<Result<ServerStorage>> {
+        Some(find_storage(ctx).await)
+    }
+}
+
+async fn find_storage(ctx: &Context<'_>) -> Result<ServerStorage> {
+    let db = reading(ctx)?.db();
+    let calls = storage::find(db, LogTable::Calls).await?;
+    let error_logs = storage::find(db, LogTable::ErrorLogs).await?;
+    Ok(ServerStorage::new(calls, error_logs, space::measure(db).await?))
 }
 
 /// What a request may not exceed; more is an error, never a shorter answer.

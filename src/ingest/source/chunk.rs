@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::ReadOptions;
 use super::row::Record;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ImportedError};
 use crate::ingest::validate;
 
 /// Rows of one chunk, and so of one transaction, at most. Each transaction writes a page per API key
@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub calls: Vec<CallRecord>,
-    pub errors: Vec<ErrorRecord>,
+    pub errors: Vec<ImportedError>,
     pub bad: Vec<BadRow>,
     /// The rows of the file up to the end of this chunk, or the last id of it in a table.
     pub rows_done: u64,
@@ -52,7 +52,7 @@ impl Chunk {
     /// The oldest and the newest time.
     pub fn times(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let calls = self.calls.iter().map(|call| call.timestamp);
-        let errors = self.errors.iter().map(|error| error.timestamp);
+        let errors = self.errors.iter().map(|error| error.record.timestamp);
         calls.chain(errors).fold(None, |range, at| {
             let (oldest, newest) = range.unwrap_or((at, at));
             Some((at.min(oldest), at.max(newest)))
@@ -82,29 +82,15 @@ impl Chunk {
                 self.calls.push(call);
             }
             Record::Error(mut error) => {
-                error.timestamp = moved(error.timestamp)?;
-                validate::error(&error, options.dialect)?;
-                self.bytes += error.message.as_ref().map_or(0, String::len)
-                    + error.request.as_ref().map_or(0, json_bytes);
+                error.record.timestamp = moved(error.record.timestamp)?;
+                validate::error(&error.record, options.dialect)?;
+                let request = error.request_text.as_deref().unwrap_or_default();
+                validate::request_text(request, options.dialect)?;
+                let message = error.record.message.as_ref().map_or(0, String::len);
+                self.bytes += message + request.len();
                 self.errors.push(error);
             }
         }
         Ok(())
-    }
-}
-
-/// About the memory that `value` takes.
-fn json_bytes(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => 32 + text.len(),
-        Value::Array(items) => 32 + items.iter().map(json_bytes).sum::<usize>(),
-        Value::Object(fields) => {
-            32 + fields
-                .iter()
-                .map(|(name, value)| 64 + name.len() + json_bytes(value))
-                .sum::<usize>()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
     }
 }

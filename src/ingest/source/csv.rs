@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use super::file::{Row, Rows};
-use super::row::{Fields, Record};
+use super::row::{Field, Fields, Record};
 use super::{Kind, ReadOptions, SourceError};
 
 pub(super) struct Csv<'a> {
@@ -18,24 +18,24 @@ impl<'a> Csv<'a> {
     pub fn new(content: &'a mut dyn BufRead) -> Result<Self, SourceError> {
         let mut reader = csv::ReaderBuilder::new().from_reader(content);
         let header = reader.headers().map_err(broken)?.clone();
-        let (kind, positions) = layout(&header).map_err(|reason| {
+        let (kind, positions) = Kind::layout(header.iter()).map_err(|reason| {
             SourceError::Unusable(format!("the first line must name the columns: {reason}"))
         })?;
         Ok(Self { reader, record: csv::ByteRecord::new(), kind, positions })
     }
 
     fn parse(&self, options: &ReadOptions) -> Result<Record, String> {
-        let mut fields: Fields<'_> = [None; 7];
+        let mut fields = Fields::default();
         for (field, position) in self.record.iter().zip(&self.positions) {
             if let Some(position) = *position
                 && !field.is_empty()
             {
                 let text = std::str::from_utf8(field)
                     .map_err(|_| format!("{} is not UTF-8", self.kind.columns()[position]))?;
-                fields[position] = Some(text);
+                fields[position] = Field::Text(unescape(text).into());
             }
         }
-        self.kind.record(&fields, options.zone)
+        self.kind.record(fields, options.zone)
     }
 }
 
@@ -72,20 +72,13 @@ impl Rows for Csv<'_> {
     }
 }
 
-fn layout(header: &csv::StringRecord) -> Result<(Kind, Vec<Option<usize>>), String> {
-    let kind = Kind::of(header.iter())?;
-    let mut positions = Vec::with_capacity(header.len());
-    for name in header {
-        let position = kind.position(name)?;
-        if position.is_some() && positions.contains(&position) {
-            return Err(format!("`{name}` is named twice"));
-        }
-        positions.push(position);
+/// An empty field is NULL, so that an empty text needs a sign: `\`. A text of backslashes alone has one
+/// more of them.
+fn unescape(text: &str) -> &str {
+    match text.bytes().all(|byte| byte == b'\\') {
+        true => &text[1..],
+        false => text,
     }
-    if !positions.contains(&Some(0)) {
-        return Err("`request_time` is missing".into());
-    }
-    Ok((kind, positions))
 }
 
 fn broken(error: csv::Error) -> SourceError {
@@ -101,7 +94,14 @@ mod tests {
     use super::*;
 
     fn of(names: &[&str]) -> Result<(Kind, Vec<Option<usize>>), String> {
-        layout(&names.iter().collect())
+        Kind::layout(names.iter().copied())
+    }
+
+    #[test]
+    fn an_empty_text_has_a_sign() {
+        for (field, text) in [("\\", ""), ("\\\\", "\\"), ("a\\", "a\\"), ("\\N", "\\N")] {
+            assert_eq!(unescape(field), text);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::row::Fields;
+use super::row::{Field, Fields};
 use super::{CHUNK_ROWS, Chunk, End, Kind, ReadOptions, SourceError};
 use crate::config::{DatabaseConfig, Secret};
 use crate::store::{Database, import};
@@ -90,11 +90,11 @@ impl TableSource {
             let mut chunk = Chunk::after(after);
             chunk.offset = after;
             for row in &page {
-                let mut fields: Fields<'_> = [None; 7];
+                let mut fields = Fields::default();
                 for (field, text) in fields.iter_mut().zip(&row.fields) {
-                    *field = text.as_deref();
+                    *field = Field::text(text.as_deref());
                 }
-                let record = self.kind.record(&fields, options.zone);
+                let record = self.kind.record(fields, options.zone);
                 chunk.add(|| format!("id {}", row.id), record, &options);
             }
             if sender.send(chunk).await.is_err() {

@@ -10,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::parquet::{MAGIC, Parquet};
 use super::row::Record;
 use super::{Chunk, End, Kind, ReadOptions, SourceError, csv, ndjson};
 
@@ -64,38 +65,76 @@ impl FileSource {
         options: ReadOptions,
         sender: &mpsc::Sender<Chunk>,
     ) -> Result<End, SourceError> {
+        if is_parquet(&self.path)? {
+            return self.read_parquet(skip, options, sender);
+        }
         let (packed, row_bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let hash = Rc::new(Cell::new(Sha256::new()));
         let file = Meter { inner: File::open(&self.path)?, bytes: packed.clone() };
         let content = Hashing { inner: unpack(file)?, hash: hash.clone(), row: row_bytes.clone() };
         let mut content = BufReader::with_capacity(BUFFER, content);
         let mut rows = rows(&mut content)?;
-        for _ in 0..skip {
-            row_bytes.set(0);
-            rows.skip()?;
-        }
-        let mut chunk = Chunk::after(skip);
-        while let Some(row) = rows.next(&options)? {
-            row_bytes.set(0);
-            chunk.rows_done += 1;
-            chunk.offset = packed.get();
-            chunk.add(|| format!("line {}", row.line), row.record, &options);
-            if chunk.is_full() {
-                let next = Chunk::after(chunk.rows_done);
-                if sender.blocking_send(std::mem::replace(&mut chunk, next)).is_err() {
-                    break;
-                }
-            }
-        }
-        if chunk.rows() > 0 {
-            // Whoever stopped listening has no use for the rest.
-            let _ = sender.blocking_send(chunk);
-        }
+        let begin = || row_bytes.set(0);
+        send_rows(&mut *rows, skip, &options, sender, begin, |_| packed.get())?;
         let kind = rows.kind();
         drop(rows);
         let identity = format!("{:x}", hash.take().finalize());
         Ok(End { kind, identity })
     }
+
+    /// Its columns stand far from each other, so that it cannot be hashed while it is read.
+    fn read_parquet(
+        &self,
+        skip: u64,
+        options: ReadOptions,
+        sender: &mpsc::Sender<Chunk>,
+    ) -> Result<End, SourceError> {
+        let mut hash = Sha256::new();
+        io::copy(&mut File::open(&self.path)?, &mut hash)?;
+        let mut rows = Parquet::new(File::open(&self.path)?)?;
+        let offset = |rows: &Parquet| (self.size as f64 * rows.share()) as u64;
+        send_rows(&mut rows, skip, &options, sender, || {}, offset)?;
+        Ok(End { kind: rows.kind(), identity: format!("{:x}", hash.finalize()) })
+    }
+}
+
+/// Sends the rows after the first `skip`. `begin` is called before each, `offset` tells how far it is.
+fn send_rows<R: Rows + ?Sized>(
+    rows: &mut R,
+    skip: u64,
+    options: &ReadOptions,
+    sender: &mpsc::Sender<Chunk>,
+    begin: impl Fn(),
+    offset: impl Fn(&R) -> u64,
+) -> Result<(), SourceError> {
+    for _ in 0..skip {
+        begin();
+        rows.skip()?;
+    }
+    let mut chunk = Chunk::after(skip);
+    while let Some(row) = rows.next(options)? {
+        begin();
+        chunk.rows_done += 1;
+        chunk.offset = offset(rows);
+        chunk.add(|| format!("line {}", row.line), row.record, options);
+        if chunk.is_full() {
+            let next = Chunk::after(chunk.rows_done);
+            if sender.blocking_send(std::mem::replace(&mut chunk, next)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if chunk.rows() > 0 {
+        // Whoever stopped listening has no use for the rest.
+        let _ = sender.blocking_send(chunk);
+    }
+    Ok(())
+}
+
+fn is_parquet(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut start)?;
+    Ok(start == MAGIC)
 }
 
 fn unpack(file: impl Read + 'static) -> io::Result<Box<dyn Read>> {

@@ -6,6 +6,7 @@ mod csv;
 mod database;
 mod file;
 mod ndjson;
+mod parquet;
 pub mod row;
 
 pub use chunk::{BadRow, CHUNK_ROWS, Chunk};

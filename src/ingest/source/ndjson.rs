@@ -1,12 +1,14 @@
 //! NDJSON: one object a line, whose fields are named as the columns.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 
 use super::file::{Row, Rows};
-use super::row::{Fields, REQUEST, Record};
+use super::row::Record;
 use super::{Kind, ReadOptions, SourceError};
+use crate::ingest::object::{self, Names, Object};
 
 pub(super) struct Ndjson<'a> {
     content: &'a mut dyn BufRead,
@@ -35,14 +37,19 @@ impl<'a> Ndjson<'a> {
     }
 
     fn parse(&mut self, options: &ReadOptions) -> Result<Record, String> {
-        let object: Map<String, Value> = serde_json::from_slice(&self.buffer)
-            .map_err(|error| format!("not a JSON object, at column {}", error.column()))?;
         let kind = match self.kind {
             Some(kind) => kind,
-            None => *self.kind.insert(Kind::of(object.keys().map(String::as_str))?),
+            None => *self.kind.insert(kind_of(&self.buffer)?),
         };
-        record(kind, object, options)
+        Object::read(&self.buffer, kind, Names::Columns)?.into_record(kind, options.zone)
     }
+}
+
+/// Told by the names of an object's fields.
+fn kind_of(line: &[u8]) -> Result<Kind, String> {
+    let names: BTreeMap<String, IgnoredAny> =
+        serde_json::from_slice(line).map_err(|error| object::told(&error, line))?;
+    Kind::of(names.keys().map(String::as_str))
 }
 
 impl Rows for Ndjson<'_> {
@@ -61,34 +68,6 @@ impl Rows for Ndjson<'_> {
     fn kind(&self) -> Option<Kind> {
         self.kind
     }
-}
-
-fn record(kind: Kind, object: Map<String, Value>, options: &ReadOptions) -> Result<Record, String> {
-    let mut texts: [Option<String>; 7] = Default::default();
-    let mut request = None;
-    for (name, value) in object {
-        let Some(position) = kind.position(&name)? else { continue };
-        texts[position] = match value {
-            Value::Null => None,
-            value if kind == Kind::Errors && position == REQUEST => {
-                request = Some(value);
-                None
-            }
-            Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
-            // Only is_success is one, and it follows from the status code.
-            Value::Bool(_) if name == "is_success" => None,
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("{name} is neither a text nor a number"));
-            }
-        };
-    }
-    let fields: Fields<'_> = texts.each_ref().map(Option::as_deref);
-    let mut record = kind.record(&fields, options.zone)?;
-    if let Record::Error(error) = &mut record {
-        error.request = request;
-    }
-    Ok(record)
 }
 
 #[cfg(test)]
@@ -118,12 +97,27 @@ mod tests {
     }
 
     #[test]
+    fn a_request_stays_as_it_is_written() {
+        let rows = parse(
+            "{\"request_time\": \"2023-11-16 18:15:46\", \"error_code\": 1, \"request_msg\": {\"b\": 1.0,  \"a\": 1e400}}\n{\"request_time\": \"2023-11-16 18:15:46\", \"request_msg_text\": \"{\\\"a\\\":\\nNaN}\"}",
+        );
+        let texts: Vec<_> = rows
+            .into_iter()
+            .map(|row| match row.record.unwrap() {
+                Record::Error(error) => error.request_text.unwrap(),
+                Record::Call(_) => panic!("not an error log"),
+            })
+            .collect();
+        assert_eq!(texts, ["{\"b\": 1.0,  \"a\": 1e400}", "{\"a\":\nNaN}"]);
+    }
+
+    #[test]
     fn a_request_stays_json_and_bad_lines_keep_their_number() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
         );
         let Ok(Record::Error(error)) = &rows[0].record else { panic!("not an error log") };
-        assert_eq!(error.request, Some(Value::String("5".into())));
+        assert_eq!(error.request_text.as_deref(), Some("\"5\""));
         assert_eq!(rows[1].line, 3);
         assert!(rows[1].record.as_ref().unwrap_err().starts_with("not a JSON object"));
         assert!(rows[2].record.as_ref().unwrap_err().contains("`api_key`"));

@@ -1,11 +1,13 @@
-//! One row of any source, as texts by column, made into a record. Files and databases share these
-//! rules.
+//! One row of any source, as values by column, made into a record. Files, databases and streams share
+//! these rules.
+
+use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
-use serde_json::Value;
+use serde_json::Number;
 
 use super::Kind;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
 use crate::store::zone::StorageZone;
 
 /// The columns of `t_request_log` but its id, in the order of a row's fields.
@@ -24,13 +26,38 @@ const ERROR_COLUMNS: &[&str] = &[
 /// The position of `request_msg` among the error columns.
 pub const REQUEST: usize = 6;
 
-/// The fields of one row by column, `None` for NULL; calls leave the last one unused.
-pub type Fields<'a> = [Option<&'a str>; 7];
+/// The values of one row by column; calls leave the last one unused.
+pub type Fields<'a> = [Field<'a>; 7];
+
+/// One value of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Field<'a> {
+    #[default]
+    Null,
+    Text(Cow<'a, str>),
+    Number(Number),
+    Instant(DateTime<Utc>),
+}
+
+impl<'a> Field<'a> {
+    pub fn text(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, |text| Self::Text(text.into()))
+    }
+
+    fn into_text(self) -> Option<String> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(text.into_owned()),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Instant(at) => Some(at.to_rfc3339()),
+        }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     Call(CallRecord),
-    Error(ErrorRecord),
+    Error(ImportedError),
 }
 
 impl Kind {
@@ -62,61 +89,110 @@ impl Kind {
         }
     }
 
+    /// The positions of columns that are named in a row, each once.
+    pub fn layout<'a>(
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(Self, Vec<Option<usize>>), String> {
+        let kind = Self::of(names.clone())?;
+        let mut positions = vec![];
+        for name in names {
+            let position = kind.position(name)?;
+            if position.is_some() && positions.contains(&position) {
+                return Err(format!("`{name}` is named twice"));
+            }
+            positions.push(position);
+        }
+        if !positions.contains(&Some(0)) {
+            return Err("`request_time` is missing".into());
+        }
+        Ok((kind, positions))
+    }
+
     /// The position of a column among a row's fields, `None` for the id, which is not kept.
     pub fn position(self, name: &str) -> Result<Option<usize>, String> {
-        match self.columns().iter().position(|column| *column == name) {
-            None if name != "id" => {
-                let known = self.columns().join(", ");
-                Err(format!("unknown column `{name}`; {} have {known}", self.name()))
-            }
-            position => Ok(position),
+        match self.column(name) {
+            None if name != "id" => Err(self.unknown(name)),
+            column => Ok(column.map(|(position, _)| position)),
         }
     }
 
+    /// The column of this name, and its position.
+    pub fn column(self, name: &str) -> Option<(usize, &'static str)> {
+        self.columns().iter().copied().enumerate().find(|(_, column)| *column == name)
+    }
+
+    pub fn unknown(self, name: &str) -> String {
+        format!("unknown column `{name}`; {} have {}", self.name(), self.columns().join(", "))
+    }
+
     /// The record of one row; a reason names the column.
-    pub fn record(self, fields: &Fields<'_>, zone: StorageZone) -> Result<Record, String> {
-        let [time, model, key, fourth, fifth, sixth, request] = *fields;
-        let time = time.filter(|time| !time.is_empty()).ok_or("request_time is missing")?;
-        let timestamp = parse_time(time, zone).ok_or("request_time is not a time")?;
-        let (model, key) = (model.map(str::to_owned), key.map(str::to_owned));
+    pub fn record(self, fields: Fields<'_>, zone: StorageZone) -> Result<Record, String> {
+        let [time, model, key, fourth, fifth, sixth, request] = fields;
+        let timestamp = match time {
+            Field::Instant(at) => at,
+            Field::Null => return Err("request_time is missing".into()),
+            Field::Text(text) if text.is_empty() => return Err("request_time is missing".into()),
+            Field::Text(text) => parse_time(&text, zone).ok_or("request_time is not a time")?,
+            Field::Number(_) => return Err("request_time is not a time".into()),
+        };
+        let (model, key) = (model.into_text(), key.into_text());
         Ok(match self {
             // The fourth is is_success, which follows from the status code.
             Self::Calls => Record::Call(CallRecord {
                 timestamp,
                 key,
                 model,
-                status_code: code("status_code", fifth)?,
-                latency_ms: number("latency_ms", sixth)?,
+                status_code: code("status_code", &fifth)?,
+                latency_ms: number("latency_ms", &sixth)?,
             }),
-            Self::Errors => Record::Error(ErrorRecord {
-                timestamp,
-                key,
-                model,
-                error_type: fourth.map(str::to_owned),
-                message: fifth.map(str::to_owned),
-                error_code: code("error_code", sixth)?,
-                request: request.map(parse_json),
+            Self::Errors => Record::Error(ImportedError {
+                record: ErrorRecord {
+                    timestamp,
+                    key,
+                    model,
+                    error_type: fourth.into_text(),
+                    message: fifth.into_text(),
+                    error_code: code("error_code", &sixth)?,
+                    request: None,
+                },
+                request_text: request.into_text(),
             }),
         })
     }
 }
 
-/// A text that is not JSON stays a text: Python writes NaN, which JSON lacks.
-fn parse_json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-}
-
 /// A code that is a text, as gemini-balance stores after a network fault, is no code.
-fn code(column: &str, field: Option<&str>) -> Result<Option<i32>, String> {
-    let numeric =
-        |text: &&str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.'));
-    number(column, field.filter(numeric))
+fn code(column: &str, field: &Field<'_>) -> Result<Option<i32>, String> {
+    let numeric = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.');
+    match field {
+        Field::Text(text) if !text.bytes().all(numeric) => Ok(None),
+        field => number(column, field),
+    }
 }
 
-fn number(column: &str, field: Option<&str>) -> Result<Option<i32>, String> {
-    let Some(text) = field.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let whole = || format!("{column} is not a whole number of 32 bits");
-    text.parse().map(Some).map_err(|_| whole())
+fn number(column: &str, field: &Field<'_>) -> Result<Option<i32>, String> {
+    let found = match field {
+        Field::Null => return Ok(None),
+        Field::Text(text) if text.is_empty() => return Ok(None),
+        Field::Text(text) => text.parse().ok(),
+        Field::Number(number) => whole(number),
+        Field::Instant(_) => None,
+    };
+    found.map(Some).ok_or_else(|| format!("{column} is not a whole number of 32 bits"))
+}
+
+/// A number without a fraction that fits the columns of the tables.
+pub fn whole(number: &Number) -> Option<i32> {
+    i32::try_from(number.as_i64()?).ok()
+}
+
+/// An instant in RFC 3339, cut to the microsecond.
+pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
+    if let Some(naive) = text.strip_suffix('Z').and_then(parse_naive) {
+        return Some(naive.and_utc());
+    }
+    let at = DateTime::parse_from_rfc3339(text).ok()?;
+    DateTime::from_timestamp_micros(at.timestamp_micros())
 }
 
 /// `YYYY-MM-DD HH:MM:SS`, with a `T` between or not, a fraction or not, an offset or not. Without
@@ -124,6 +200,10 @@ fn number(column: &str, field: Option<&str>) -> Result<Option<i32>, String> {
 fn parse_time(text: &str, zone: StorageZone) -> Option<DateTime<Utc>> {
     if let Some(naive) = parse_naive(text) {
         return Some(zone.to_utc(naive));
+    }
+    // What Callscope itself exports.
+    if let Some(naive) = text.strip_suffix('Z').and_then(parse_naive) {
+        return Some(naive.and_utc());
     }
     let with_offset = DateTime::parse_from_rfc3339(text)
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"));
@@ -208,14 +288,31 @@ mod tests {
 
     #[test]
     fn codes() {
-        assert_eq!(code("status_code", Some("429")), Ok(Some(429)));
+        let code = |text| code("status_code", &Field::text(text));
+        assert_eq!(code(Some("429")), Ok(Some(429)));
         for none in [None, Some(""), Some("Server disconnected without sending a response.")] {
-            assert_eq!(code("status_code", none), Ok(None));
+            assert_eq!(code(none), Ok(None));
         }
         for bad in ["99999999999", "200.5", "--1"] {
-            assert!(code("status_code", Some(bad)).is_err(), "{bad}");
+            assert!(code(Some(bad)).is_err(), "{bad}");
         }
-        assert!(number("latency_ms", Some("fast")).unwrap_err().starts_with("latency_ms"));
+        let latency = number("latency_ms", &Field::text(Some("fast")));
+        assert!(latency.unwrap_err().starts_with("latency_ms"));
+        assert_eq!(number("latency_ms", &Field::Number(12.into())), Ok(Some(12)));
+        for bad in [Number::from_f64(1.5).unwrap(), i64::MAX.into(), u64::MAX.into()] {
+            assert!(number("latency_ms", &Field::Number(bad)).is_err());
+        }
+    }
+
+    #[test]
+    fn an_instant_has_an_offset() {
+        let at = parse_instant("2026-03-01T12:00:00.123456Z").unwrap();
+        for same in ["2026-03-01T20:00:00.1234569+08:00", "2026-03-01t12:00:00.123456z"] {
+            assert_eq!(parse_instant(same), Some(at), "{same}");
+        }
+        for bad in ["2026-03-01T12:00:00", "2026-03-01", "", "Z", "2026-02-30T12:00:00Z"] {
+            assert_eq!(parse_instant(bad), None, "{bad}");
+        }
     }
 
     #[test]
@@ -232,11 +329,5 @@ mod tests {
         assert_eq!(Kind::Calls.position("id"), Ok(None));
         assert_eq!(Kind::Calls.position("api_key"), Ok(Some(2)));
         assert!(Kind::Calls.position("tokens").unwrap_err().contains("`tokens`"));
-    }
-
-    #[test]
-    fn a_request_that_is_not_json_stays_a_text() {
-        assert_eq!(parse_json("{\"a\": NaN}"), Value::String("{\"a\": NaN}".into()));
-        assert_eq!(parse_json("null"), Value::Null);
     }
 }

@@ -39,6 +39,7 @@ impl TestApp {
             access: settings(&[]),
             graphql: settings(&[]),
             record: settings(&[]),
+            keep: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(NOW.parse().expect("an instant")),
         }

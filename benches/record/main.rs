@@ -1,0 +1,167 @@
+//! How fast calls are recorded, durably, and what that does to those who read: a server of our own on
+//! 127.0.0.1, on SQLite and, where their URLs are given, on PostgreSQL and MariaDB.
+//!
+//! `cargo bench --workspace --bench record [-- --seconds 5 --connections 64]`
+
+#![expect(clippy::panic, reason = "a benchmark that cannot run stops")]
+
+mod client;
+mod plain;
+#[path = "../load/server.rs"]
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use clap::Parser;
+use client::{Load, Request};
+use plain::Target;
+use server::{Memory, Server};
+use support::{CALLS, MAX_PAGE_SIZE, cases, data};
+
+#[derive(Parser)]
+struct Args {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+
+    /// Connections that record, each its next call when the last is acknowledged
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    connections: u32,
+
+    /// Rows of the stream
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    rows: u64,
+
+    /// Calls a second of the steady load beside which reads are measured
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    rate: u64,
+
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    if !args.bench {
+        // `cargo test --benches` comes here.
+        println!("record: run it with cargo bench");
+        return Ok(());
+    }
+    for target in Target::all()? {
+        println!("\n{}:\n", target.name);
+        writes(&target, &args).await?;
+        streams(&target, &args).await?;
+    }
+    reads(&args).await
+}
+
+/// One call a request, against a program that commits each call by itself.
+async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
+    println!("| one call a request | connections | calls/s | p50 ms | p99 ms | ratio |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    let time = Duration::from_secs(args.seconds);
+    let plain = plain::commit_each(target, time).await?;
+    println!("| SQL, a commit each | 1 | {plain:.0} | | | 1 |");
+    let cases = [
+        ("`recordCalls`", Request::mutation()),
+        ("`recordCalls` with an idempotency key", Request::mutation().with_key()),
+        ("`POST /ingest/calls`", Request::line()),
+    ];
+    for (name, request) in cases {
+        for connections in [1, args.connections] {
+            let database = target.create().await?;
+            let server = Server::start(&database.url, &[])?;
+            let load = Load::start(&server, &request, connections, None).await?;
+            let load = load.run_for(time).await?;
+            let rate = load.acknowledged as f64 / load.elapsed.as_secs_f64();
+            server.stop()?;
+            // What was acknowledged is there, and nothing else.
+            let kept = database.count().await?;
+            anyhow::ensure!(kept == load.acknowledged, "{kept} of {}", load.acknowledged);
+            println!(
+                "| {name} | {connections} | {rate:.0} | {:.2} | {:.2} | {:.1} |",
+                load.percentile(50),
+                load.percentile(99),
+                rate / plain
+            );
+            database.drop().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Many rows a request, against a program that inserts a thousand rows a statement.
+async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
+    println!("\n| a stream of {} rows | rows/s | peak memory MB | own MB | ratio |", args.rows);
+    println!("|---|---:|---:|---:|---:|");
+    let plain = plain::insert_many(target, args.rows).await?;
+    println!("| SQL, 1,000 rows a statement and commit | {plain:.0} | | | 1 |");
+    for (name, connections) in [("`POST /ingest/calls`", 1), ("the same, by 2 clients", 2)] {
+        let database = target.create().await?;
+        let server = Server::start(&database.url, &[])?;
+        let elapsed = client::stream(&server, args.rows, connections).await?;
+        let memory = server.stop()?;
+        let kept = database.count().await?;
+        anyhow::ensure!(kept == args.rows, "{kept} of {} rows", args.rows);
+        let rate = args.rows as f64 / elapsed.as_secs_f64();
+        let Memory { peak, own } = memory;
+        println!("| {name} | {rate:.0} | {peak:.0} | {own:.0} | {:.2} |", rate / plain);
+        database.drop().await?;
+    }
+    Ok(())
+}
+
+/// What one reader waits, alone and beside those who record.
+async fn reads(args: &Args) -> anyhow::Result<()> {
+    println!("\nReads of a table of {CALLS} calls in SQLite, one client:\n");
+    println!("| query | beside | p50 ms | p99 ms | of idle | recorded calls/s |");
+    println!("|---|---|---:|---:|---:|---:|");
+    let time = Duration::from_secs(args.seconds);
+    let file = data::sqlite(CALLS).await?;
+    for case in cases::all()? {
+        if !["usage", "error_lookup", "calls"].contains(&case.name) {
+            continue;
+        }
+        let copy = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+        std::fs::copy(&file, copy.path())?;
+        let server = Server::start(&format!("sqlite://{}", copy.path().display()), &[])?;
+        let query = serde_json::json!({ "query": case.query });
+        let asked = reqwest::Client::new().post(format!("{}/graphql", server.url)).json(&query);
+        case.rows(&asked.send().await?.json().await?)?;
+        let mut idle = None;
+        let loads = [("nothing", None), ("steady", Some(args.rate)), ("all that goes", Some(0))];
+        for (beside, rate) in loads {
+            let load = match rate {
+                Some(rate) => {
+                    let rate = (rate > 0).then_some(rate);
+                    let line = Request::mutation();
+                    Some(Load::start(&server, &line, args.connections, rate).await?)
+                }
+                None => None,
+            };
+            let read = Load::start(&server, &Request::query(&case.query), 1, None).await?;
+            let read = read.run_for(time).await?;
+            let recorded = match load {
+                Some(load) => {
+                    let load = load.run_for(Duration::ZERO).await?;
+                    load.acknowledged as f64 / load.elapsed.as_secs_f64()
+                }
+                None => 0.0,
+            };
+            let idle = *idle.get_or_insert(read.percentile(50));
+            println!(
+                "| {} | {beside} | {:.2} | {:.2} | {:.1} | {recorded:.0} |",
+                case.what,
+                read.percentile(50),
+                read.percentile(99),
+                read.percentile(50) / idle
+            );
+        }
+        server.stop()?;
+    }
+    Ok(())
+}

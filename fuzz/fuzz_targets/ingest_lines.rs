@@ -1,0 +1,52 @@
+//! A stream of rows: its lines are the same however it is parted, and each is refused with a reason or
+//! is a row.
+
+#![no_main]
+
+use callscope::ingest::intake::lines::Lines;
+use callscope::ingest::intake::row::{self, Row};
+use callscope::ingest::source::Kind;
+use callscope::store::zone::StorageZone;
+use chrono::DateTime;
+use libfuzzer_sys::fuzz_target;
+
+type Found = (u64, Option<Vec<u8>>, Option<Result<Option<Row>, String>>);
+
+const LINE_BYTES: usize = 2000;
+
+fn read(parts: &[&[u8]], kind: Kind) -> Vec<Found> {
+    let zone = StorageZone("Asia/Shanghai".parse().expect("a zone"));
+    let mut lines = Lines::new(LINE_BYTES);
+    let mut found = Vec::new();
+    let mut parts = parts.iter().copied();
+    let mut part: &[u8] = &[];
+    loop {
+        let is_last = part.is_empty() && parts.len() == 0;
+        let line = if is_last { lines.last() } else { lines.next(&mut part) };
+        if let Some(line) = line {
+            let row =
+                line.text.map(|text| row::parse(text, kind, zone, DateTime::UNIX_EPOCH).1);
+            found.push((line.number, line.text.map(<[u8]>::to_vec), row));
+        } else if let Some(next) = parts.next() {
+            part = next;
+            continue;
+        }
+        if is_last {
+            return found;
+        }
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((first, data)) = data.split_first() else { return };
+    let kind = if first % 2 == 0 { Kind::Calls } else { Kind::Errors };
+    let parts: Vec<&[u8]> = data.chunks(usize::from(first / 2) + 1).collect();
+    let found = read(&[data], kind);
+    assert_eq!(read(&parts, kind), found);
+    for (_, text, row) in found {
+        assert!(text.is_none_or(|text| text.len() <= LINE_BYTES));
+        if let Some(Err(reason)) = row {
+            assert!(!reason.is_empty() && reason.chars().count() < 400, "{reason}");
+        }
+    }
+});

@@ -1,0 +1,219 @@
+//! `callscope export`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Args;
+
+use super::stop_on_interrupt;
+use crate::clock::Clock;
+use crate::config::DatabaseConfig;
+use crate::domain::duration;
+use crate::domain::key_id::is_key_id;
+use crate::export::{Destination, Export, ExportError, Exported, Format, Target, run as export_to};
+use crate::ingest::progress::{Phase, Progress, Terminal};
+use crate::store::Database;
+use crate::store::export::{ExportScope, count_without_time};
+use crate::store::key_directory::KeyDirectory;
+use crate::store::log_table::LogTable;
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct ExportArgs {
+    /// The file to write; standard output without one. It must not be there yet. With several tables
+    /// its name holds `{table}`
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// What to write, with commas between
+    #[arg(long, value_name = "TABLE", value_delimiter = ',', default_value = "calls")]
+    table: Vec<Table>,
+
+    /// The form of the file; by its name (.ndjson, .csv, .parquet, also .gz), or ndjson
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// Gzip it, as a name that ends in .gz does
+    #[arg(long)]
+    gzip: bool,
+
+    /// Rows from this instant on, such as 2026-03-01T00:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "last")]
+    since: Option<DateTime<Utc>>,
+
+    /// Rows from before this instant
+    #[arg(long, value_name = "TIME", conflicts_with = "last")]
+    until: Option<DateTime<Utc>>,
+
+    /// Rows of the time until now, such as 24h
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
+    last: Option<TimeDelta>,
+
+    /// Rows of these keys alone: full keys or their ids, with commas between
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    key: Vec<String>,
+
+    /// Rows of these models alone, with commas between
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    model: Vec<String>,
+
+    /// Write no more of a key than its first four and last four characters. What is imported from such
+    /// a file has no keys any more
+    #[arg(long)]
+    mask_keys: bool,
+
+    /// Overwrite a file that is there already
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Table {
+    Calls,
+    Errors,
+}
+
+const AFTER_HELP: &str = "\
+THE FILE HOLDS FULL API KEYS, and that of error logs the prompts of failed calls: `callscope import`
+needs them. It is made so that its owner alone can read it; --mask-keys leaves the keys out.
+
+`callscope import` reads all three forms and makes the same rows of them, but for their ids. Times are
+UTC. Rows whose time cannot be read are left out, which is told. In CSV an empty field is NULL and `\\` an
+empty text. Parquet has no place for the texts that gateways write for a status code after a network
+fault: they become NULL, as when they are imported.
+
+A file is there as a whole or not at all; Ctrl-C leaves nothing. The command ends with 0 when all is
+written, with 1 when it was stopped or failed.
+
+Examples:
+  callscope export --last 24h > calls.ndjson
+  callscope export --table calls,errors --until 2026-03-01T00:00:00Z 'until-march-{table}.parquet'
+  callscope export --table errors --model gemini-2.5-pro --mask-keys errors.csv.gz";
+
+pub fn run(args: ExportArgs) -> anyhow::Result<()> {
+    super::block_on(export(args))
+}
+
+async fn export(args: ExportArgs) -> anyhow::Result<()> {
+    let named = args.file.as_deref().map(Format::of_name);
+    let format = args.format.or(named.and_then(|(format, _)| format)).unwrap_or(Format::Ndjson);
+    let gzip = args.gzip || named.is_some_and(|(_, gzip)| gzip);
+    ensure!(
+        !(gzip && format == Format::Parquet),
+        "Parquet is compressed in itself, and no reader takes it gzipped"
+    );
+    let several = args.table.len() > 1;
+    let placed = args.file.as_ref().is_some_and(|file| file.to_string_lossy().contains("{table}"));
+    ensure!(
+        !several || placed,
+        "a file holds one table: with several, name it such as 'march-{{table}}.ndjson'"
+    );
+    let config = DatabaseConfig { read_only: true, ..args.database.clone() };
+    let db = Database::open(&config).await?;
+    let scope = scope(&args, &db).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    tokio::spawn(stop_on_interrupt(stop.clone()));
+    for table in &args.table {
+        let (table, name) = match table {
+            Table::Calls => (LogTable::Calls, "calls"),
+            Table::Errors => (LogTable::ErrorLogs, "errors"),
+        };
+        let target = match &args.file {
+            None => Target::StandardOutput,
+            Some(file) => {
+                let path = PathBuf::from(file.to_string_lossy().replace("{table}", name));
+                let path = if placed { path } else { file.clone() };
+                Target::File { path, overwrite: args.force }
+            }
+        };
+        let export = Export { table, scope: scope.clone(), format, mask_keys: args.mask_keys };
+        export_table(&db, &export, target, gzip, &stop).await?;
+    }
+    Ok(db.close().await?)
+}
+
+async fn scope(args: &ExportArgs, db: &Database) -> anyhow::Result<ExportScope> {
+    let last = args.last.and_then(|span| {
+        let now = Clock::System.now();
+        Some((now.checked_sub_signed(span)?, now))
+    });
+    let some = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let mut keys = some(&args.key);
+    if let Some(keys) = keys.as_mut().filter(|keys| keys.iter().any(|key| is_key_id(key))) {
+        let directory = KeyDirectory::open(db, args.database.id_key.as_ref()).await?;
+        directory.list(db).await?;
+        for key in keys.iter_mut().filter(|key| is_key_id(key)) {
+            let known = directory.known(key);
+            *key = known.with_context(|| format!("no API key has the id `{key}`"))?.to_string();
+        }
+    }
+    Ok(ExportScope {
+        since: args.since.or(last.map(|(since, _)| since)),
+        until: args.until.or(last.map(|(_, until)| until)),
+        keys,
+        models: some(&args.model),
+    })
+}
+
+async fn export_table(
+    db: &Database,
+    export: &Export,
+    target: Target,
+    gzip: bool,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let label = match &target {
+        Target::StandardOutput => "standard output".to_owned(),
+        Target::File { path, .. } => path.display().to_string(),
+    };
+    let (destination, output) = Destination::open(target, gzip).with_context(|| label.clone())?;
+    let done = AtomicU64::new(0);
+    let stopped = || stop.load(Ordering::Relaxed);
+    let terminal = Terminal::default();
+    terminal.begin(export.table.rows(), Phase::Export, 0);
+    let written = {
+        let mut work = std::pin::pin!(export_to(db, export, output, &done, &stopped));
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        loop {
+            tokio::select! {
+                written = &mut work => break written,
+                _ = ticks.tick() => terminal.advance(done.load(Ordering::Relaxed)),
+            }
+        }
+    };
+    terminal.end();
+    let (exported, output) = match written {
+        Ok(written) => written,
+        Err(ExportError::Stopped) => bail!("{label}: stopped before the end"),
+        Err(error) => return Err(error).with_context(|| label.clone()),
+    };
+    destination.finish(output).with_context(|| label.clone())?;
+    tell(db, export, exported, &label).await
+}
+
+/// What was written, and what was not.
+async fn tell(
+    db: &Database,
+    export: &Export,
+    Exported { rows, unreadable }: Exported,
+    label: &str,
+) -> anyhow::Result<()> {
+    let kind = export.table.rows();
+    eprintln!("wrote {rows} {kind} to {label}");
+    let ExportScope { since, until, keys, models } = &export.scope;
+    let all = since.is_none() && until.is_none() && keys.is_none() && models.is_none();
+    let untimed = if all { count_without_time(db, export.table).await? } else { 0 };
+    if unreadable + untimed > 0 {
+        eprintln!("left out {} {kind} whose time cannot be read", unreadable + untimed);
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! `callscope prune`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use chrono::TimeDelta;
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::stop_on_interrupt;
+use crate::clock::Clock;
+use crate::config::DatabaseConfig;
+use crate::domain::duration;
+use crate::ingest::progress::{Phase, Progress, Terminal};
+use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
+use crate::store::audit::{self, AuditAction};
+use crate::store::{Database, space};
+
+/// In the audit log.
+const CALLER: &str = "callscope prune";
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct PruneArgs {
+    /// Delete calls from longer ago than this, such as 90d or P90D
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
+    calls_older_than: Option<TimeDelta>,
+
+    /// Delete error logs from longer ago than this, such as 7d or P7D
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
+    errors_older_than: Option<TimeDelta>,
+
+    /// Tell how many rows would be deleted, and delete none
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Rewrite the tables afterwards, so that the database becomes as small as it can be. SQLite
+    /// writes its whole file anew: writers wait meanwhile, and the disk needs as much room again.
+    /// PostgreSQL runs VACUUM, MySQL OPTIMIZE TABLE
+    #[arg(long)]
+    vacuum: bool,
+
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+const AFTER_HELP: &str = "\
+The oldest rows go first, in small batches with pauses between them, so that the gateway goes on
+writing. Ctrl-C stops after the batch at hand and tells how many rows were deleted; the same command
+goes on. Rows whose time cannot be read stay. The audit log has an entry of it.
+
+The command ends with 0 when all is done, with 1 when it was stopped or failed.
+
+Examples:
+  callscope prune --calls-older-than 90d --errors-older-than 7d --dry-run
+  callscope prune --errors-older-than 7d --vacuum";
+
+pub fn run(args: PruneArgs) -> anyhow::Result<()> {
+    super::block_on(prune(args))
+}
+
+async fn prune(args: PruneArgs) -> anyhow::Result<()> {
+    let named = args.calls_older_than.is_some() || args.errors_older_than.is_some();
+    ensure!(
+        named || (args.vacuum && !args.dry_run),
+        "say what to delete: --calls-older-than, --errors-older-than or both"
+    );
+    let now = Clock::System.now();
+    let before = |span: Option<TimeDelta>| span.and_then(|span| now.checked_sub_signed(span));
+    let cutoffs = Cutoffs {
+        calls: before(args.calls_older_than),
+        error_logs: before(args.errors_older_than),
+    };
+    if args.dry_run {
+        let config = DatabaseConfig { read_only: true, ..args.database.clone() };
+        let db = Database::open(&config).await?;
+        let Counts { calls, error_logs } = prune::count(&db, cutoffs).await?;
+        println!("would delete {calls} calls and {error_logs} error logs");
+        return Ok(db.close().await?);
+    }
+    ensure!(!args.database.read_only, "nothing can be deleted with --read-only");
+    let db = Database::open(&args.database).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    tokio::spawn(stop_on_interrupt(stop.clone()));
+    let finished = !named || delete(&db, &args, cutoffs, &stop).await?;
+    if finished && args.vacuum {
+        eprintln!("rewriting the tables; the database must not run out of room meanwhile");
+        let freed = prune::rewrite(&db).await?;
+        println!("the database is {} smaller", HumanBytes(freed));
+    }
+    space::checkpoint(&db, true).await?;
+    db.close().await?;
+    if !finished {
+        bail!("stopped before the end; the same command goes on where it was");
+    }
+    Ok(())
+}
+
+/// Deletes what is too old, and gives back the room; tells what was done even where it fails. Whether
+/// it came to its end.
+async fn delete(
+    db: &Database,
+    args: &PruneArgs,
+    cutoffs: Cutoffs,
+    stop: &AtomicBool,
+) -> anyhow::Result<bool> {
+    let text = |span: Option<TimeDelta>| span.map(duration::format);
+    let subject = json!({
+        "callsOlderThan": text(args.calls_older_than),
+        "errorsOlderThan": text(args.errors_older_than),
+    });
+    let entry = (AuditAction::PruneLogs, subject.to_string());
+    audit::record_own(db, CALLER, Clock::System.now(), entry).await?;
+    let total = prune::count(db, cutoffs).await?.total();
+    let tally = Tally::default();
+    let stopped = || stop.load(Ordering::Relaxed);
+    let pruned = {
+        let work = prune::prune(db, cutoffs, Pace::brisk(), &tally, &stopped);
+        let mut work = std::pin::pin!(work);
+        let terminal = Terminal::default();
+        terminal.begin("old rows", Phase::Delete, total);
+        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
+        let pruned = loop {
+            tokio::select! {
+                pruned = &mut work => break pruned,
+                _ = ticks.tick() => terminal.advance(tally.counts().total()),
+            }
+        };
+        terminal.end();
+        pruned
+    };
+    let Counts { calls, error_logs } = tally.counts();
+    println!("deleted {calls} calls and {error_logs} error logs");
+    let finished = pruned?;
+    let freed = prune::give_back(db, Pace::brisk(), &stopped).await?;
+    if freed > 0 {
+        println!("gave back {}", HumanBytes(freed));
+    }
+    if !args.vacuum && !prune::is_shrinkable(db).await? {
+        let free = space::measure(db).await?.free_bytes.unwrap_or(0);
+        eprintln!(
+            "the file keeps {} of free room for new rows; --vacuum rewrites it without, for which \
+             the disk needs as much room as the database again and writers wait",
+            HumanBytes(free)
+        );
+    }
+    Ok(finished && !stopped())
+}

@@ -1,0 +1,140 @@
+//! `POST /ingest/calls` and `POST /ingest/errors`: streams of rows, as NDJSON, of any length.
+
+mod fault;
+mod otlp;
+mod rpc;
+mod unpack;
+
+pub(super) use otlp::traces;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use self::unpack::Encoding;
+use super::context::RequestContext;
+use super::negotiate::is_utf8_of;
+use super::problem::Problem;
+use super::router::AppState;
+use crate::domain::access::AccessScope;
+use crate::ingest::claim::check_key;
+use crate::ingest::intake::{Order, Report};
+use crate::ingest::source::Kind;
+
+/// None of them can be sent by a web page of somebody else without asking (`csrf`).
+const MEDIA_TYPES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json"];
+
+/// How long what still comes is taken in after an answer, so that its sender reads the answer rather
+/// than finds its connection cut.
+const LINGER: Duration = Duration::from_secs(5);
+
+pub(super) async fn calls(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    request: Request,
+) -> Response {
+    take(Kind::Calls, &state, context, request).await
+}
+
+pub(super) async fn errors(
+    State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
+    request: Request,
+) -> Response {
+    take(Kind::Errors, &state, context, request).await
+}
+
+async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Request) -> Response {
+    let id = context.id.clone();
+    let (order, encoding) = match order(kind, state, context, request.headers()) {
+        Ok(asked) => asked,
+        Err(problem) => return refuse(problem, request.into_body()),
+    };
+    let _place = match state.admission.enter_stream() {
+        Ok(place) => place,
+        Err(problem) => return refuse(problem, request.into_body()),
+    };
+    let mut parts = unpack::body(request, encoding).into_data_stream();
+    let (report, taken) = state.intake.take(order, &mut parts).await;
+    match taken {
+        Ok(()) => answer(&report),
+        Err(halt) => {
+            linger(Body::from_stream(parts));
+            fault::problem(&halt, &id).with_report(&report).into_response()
+        }
+    }
+}
+
+/// What is asked, or why it is refused before it is read.
+fn order(
+    kind: Kind,
+    state: &AppState,
+    context: RequestContext,
+    headers: &HeaderMap,
+) -> Result<(Order, Encoding), Problem> {
+    may_record(&context)?;
+    if !is_utf8_of(headers, &MEDIA_TYPES) {
+        let message = "rows are sent one a line, as application/x-ndjson in UTF-8";
+        return Err(Problem::unsupported(message));
+    }
+    let encoding = Encoding::of(headers)?;
+    let key = idempotency_key(headers)?;
+    state.intake.check_writable().map_err(|error| Problem::of(&error, &context.id))?;
+    Ok((Order { kind, caller: context.caller, key }, encoding))
+}
+
+fn may_record(context: &RequestContext) -> Result<(), Problem> {
+    if context.caller.scopes.has(AccessScope::Record) {
+        return Ok(());
+    }
+    Err(match context.caller.is_anonymous() {
+        true => Problem::unauthenticated(),
+        false => {
+            let message = "this needs a token with the scope RECORD";
+            Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+        }
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("Idempotency-Key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let bad = |message: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message);
+    let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| values.next().is_none());
+    let text = text.ok_or_else(|| bad("one Idempotency-Key, in UTF-8, is taken".into()))?;
+    check_key(text).map_err(|error| bad(error.to_string()))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// 422 where there were rows and none could be kept: a client that looks at no more than the status
+/// must not take it for success.
+fn answer(report: &Report) -> Response {
+    if report.is_all_rejected() {
+        let message = "no row could be recorded; `rejections` tells why";
+        return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_USER_INPUT", message)
+            .with_report(report)
+            .into_response();
+    }
+    ([(CACHE_CONTROL, "no-store")], Json(report)).into_response()
+}
+
+fn refuse(problem: Problem, body: Body) -> Response {
+    linger(body);
+    problem.into_response()
+}
+
+/// Takes in what still comes, for a while.
+fn linger(body: Body) {
+    tokio::spawn(timeout(LINGER, async {
+        let mut parts = body.into_data_stream();
+        while parts.next().await.is_some_and(|part| part.is_ok()) {}
+    }));
+}

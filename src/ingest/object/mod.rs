@@ -1,0 +1,378 @@
+//! One row as a JSON object: its fields are read straight into their places, without a map between.
+//! Reasons name a field and never repeat its value.
+
+mod value;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use self::value::{Scalar, ValueOf};
+use super::call_error::CallError;
+use super::source::Kind;
+use super::source::row::{Field, Fields, REQUEST, Record, parse_instant, whole};
+use crate::domain::excerpt::excerpt;
+use crate::domain::record::UNPARSED_REQUEST;
+use crate::store::zone::StorageZone;
+
+/// How the fields of an object are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// As the columns of the tables.
+    Columns,
+    /// Thus, or as the inputs of the GraphQL mutations, whose values are taken as strictly as there.
+    Both,
+    /// As the `error` of a call.
+    OfError,
+}
+
+/// What a row's object holds.
+#[derive(Debug, Default)]
+pub struct Object<'a> {
+    fields: Fields<'a>,
+    request: Option<&'a RawValue>,
+    error: Option<CallError>,
+    /// Whether the key came as `key`, which may be the id of one.
+    key_may_be_id: bool,
+    fault: Option<String>,
+}
+
+/// What a field may hold.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// What a column may hold.
+    Column,
+    /// Neither needed nor kept.
+    Skipped,
+    Instant,
+    Text,
+    Whole,
+    Json,
+    Error,
+}
+
+/// The places of a row's fields are those of its columns; what is not kept has none.
+const SKIPPED: usize = 7;
+
+const CALL_NAMES: [(&str, usize, Form); 6] = [
+    ("timestamp", 0, Form::Instant),
+    ("model", 1, Form::Text),
+    ("key", 2, Form::Text),
+    ("statusCode", 4, Form::Whole),
+    ("latencyMs", 5, Form::Whole),
+    ("error", 6, Form::Error),
+];
+
+const ERROR_NAMES: [(&str, usize, Form); 7] = [
+    ("errorType", 3, Form::Text),
+    ("message", 4, Form::Text),
+    ("errorCode", 5, Form::Whole),
+    ("request", 6, Form::Json),
+    ("timestamp", 0, Form::Instant),
+    ("model", 1, Form::Text),
+    ("key", 2, Form::Text),
+];
+
+impl<'a> Object<'a> {
+    /// Reads a line of a row of this kind.
+    pub fn read(line: &'a [u8], kind: Kind, names: Names) -> Result<Self, String> {
+        let mut deserializer = serde_json::Deserializer::from_slice(line);
+        let read = Reader { kind, names }.deserialize(&mut deserializer);
+        let object = read.and_then(|object| deserializer.end().map(|()| object));
+        match object.map_err(|error| told(&error, line))? {
+            Self { fault: Some(fault), .. } => Err(fault),
+            object => Ok(object),
+        }
+    }
+
+    /// Gives the row this time where it has none; tells whether it had one.
+    pub fn time_or(&mut self, now: DateTime<Utc>) -> bool {
+        let is_missing = matches!(&self.fields[0], Field::Null);
+        if is_missing {
+            self.fields[0] = Field::Instant(now);
+        }
+        !is_missing
+    }
+
+    pub fn key_may_be_id(&self) -> bool {
+        self.key_may_be_id
+    }
+
+    /// The error of a call that failed.
+    pub fn take_error(&mut self) -> Option<CallError> {
+        self.error.take()
+    }
+
+    pub fn has_request(&self) -> bool {
+        self.request.is_some() || self.error.as_ref().is_some_and(|error| error.request.is_some())
+    }
+
+    pub fn into_record(self, kind: Kind, zone: StorageZone) -> Result<Record, String> {
+        let mut record = kind.record(self.fields, zone)?;
+        if let (Record::Error(error), Some(request)) = (&mut record, self.request) {
+            error.request_text = Some(request.get().to_owned());
+        }
+        Ok(record)
+    }
+
+    fn into_error(self) -> Result<CallError, String> {
+        let [_, _, _, error_type, message, code, _] = self.fields;
+        let text = |field| match field {
+            Field::Text(text) => Some(Cow::into_owned(text)),
+            _ => None,
+        };
+        Ok(CallError {
+            error_type: text(error_type),
+            message: text(message),
+            error_code: if let Field::Number(code) = code { whole(&code) } else { None },
+            request: self.request.map(|request| parse_request(request.get())).transpose()?,
+        })
+    }
+
+    /// Takes the value of a field, or tells what is wrong with it.
+    fn set(&mut self, (place, form, name): Place, value: Scalar<'a>) -> Result<(), String> {
+        let lack = match (form, value) {
+            (_, Scalar::Null) => return Ok(()),
+            (Form::Error, Scalar::Error(error)) => {
+                self.error = Some(*error);
+                return Ok(());
+            }
+            (Form::Error, Scalar::Fault(fault)) => return Err(format!("in error: {fault}")),
+            (Form::Error, _) => "an object",
+            (Form::Column | Form::Text, Scalar::Text(text)) => {
+                self.fields[place] = Field::Text(text);
+                return Ok(());
+            }
+            (Form::Column, Scalar::Number(number)) => {
+                self.fields[place] = Field::Number(number);
+                return Ok(());
+            }
+            // It follows from the status code.
+            (Form::Column, Scalar::Flag) if name == "is_success" => return Ok(()),
+            (Form::Column, _) => return Err(format!("{name} is neither a text nor a number")),
+            (Form::Instant, Scalar::Text(text)) => match parse_instant(&text) {
+                Some(at) => {
+                    self.fields[place] = Field::Instant(at);
+                    return Ok(());
+                }
+                None => "an instant in RFC 3339 such as 2026-03-01T12:00:00Z",
+            },
+            (Form::Whole, Scalar::Number(number)) if whole(&number).is_some() => {
+                self.fields[place] = Field::Number(number);
+                return Ok(());
+            }
+            (Form::Whole, _) => "a whole number of 32 bits",
+            _ => "a text",
+        };
+        Err(format!("{name} is not {lack}"))
+    }
+}
+
+/// A request that was found to be JSON before; reading it goes to a certain depth.
+pub fn parse_request(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|_| "request nests too deep".into())
+}
+
+/// What is said of a line that is no object.
+pub fn told(error: &serde_json::Error, line: &[u8]) -> String {
+    if std::str::from_utf8(line).is_err() {
+        return "not UTF-8".into();
+    }
+    format!("not a JSON object, at column {}", error.column())
+}
+
+/// Reads an object. What is wrong with a field is kept as a fault, so that its text is ours.
+#[derive(Clone, Copy)]
+struct Reader {
+    kind: Kind,
+    names: Names,
+}
+
+/// The place of a field, what it may hold, and its name for a fault.
+type Place = (usize, Form, &'static str);
+
+impl Reader {
+    fn place(self, name: &str) -> Result<Place, String> {
+        let inputs: &[_] = match (self.names, self.kind) {
+            (Names::Columns, _) => &[],
+            (Names::Both, Kind::Calls) => &CALL_NAMES,
+            (Names::Both, Kind::Errors) => &ERROR_NAMES,
+            (Names::OfError, _) => &ERROR_NAMES[..4],
+        };
+        if let Some((name, place, form)) = inputs.iter().find(|(known, ..)| *known == name) {
+            return Ok((*place, *form, name));
+        }
+        let unknown = |own: &str| format!("unknown field `{}`; {own}", excerpt(name));
+        let listed = || inputs.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+        match (self.names, self.kind.column(name)) {
+            (Names::OfError, _) => Err(unknown(&format!("it has {}", listed()))),
+            (_, Some((REQUEST, name))) => Ok((REQUEST, Form::Json, name)),
+            (_, Some((place, name))) => Ok((place, Form::Column, name)),
+            (_, None) if name == "id" => Ok((SKIPPED, Form::Skipped, "id")),
+            (Names::Columns, None) if self.kind == Kind::Errors && name == UNPARSED_REQUEST => {
+                Ok((REQUEST, Form::Column, UNPARSED_REQUEST))
+            }
+            (Names::Columns, None) => Err(self.kind.unknown(&excerpt(name))),
+            (Names::Both, None) => Err(unknown(&format!("{} have {}", self.kind.name(), listed()))),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader {
+    type Value = Object<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Object<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut object = Object::default();
+        let mut fault = None;
+        let mut seen: [Option<&str>; SKIPPED + 1] = Default::default();
+        while let Some(found) = map.next_key_seed(NameOf(self))? {
+            let (place, form, name) = match found {
+                Ok(found) => found,
+                Err(unknown) => {
+                    map.next_value::<IgnoredAny>()?;
+                    fault.get_or_insert(unknown);
+                    continue;
+                }
+            };
+            if let Some(earlier) = seen[place].replace(name) {
+                fault.get_or_insert_with(|| match earlier == name {
+                    true => format!("{name} is given twice"),
+                    false => format!("{earlier} and {name} are the same"),
+                });
+            }
+            match form {
+                Form::Skipped => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Form::Json => {
+                    let request = map.next_value::<&RawValue>()?;
+                    object.request = Some(request).filter(|request| request.get() != "null");
+                }
+                _ => {
+                    let value = map.next_value_seed(ValueOf(self, form))?;
+                    object.key_may_be_id |= name == "key";
+                    if let Err(reason) = object.set((place, form, name), value) {
+                        fault.get_or_insert(reason);
+                    }
+                }
+            }
+        }
+        // A null says no more than a field that is left out.
+        object.fault = fault;
+        Ok(object)
+    }
+}
+
+/// Reads a name, which is mostly not copied for it.
+struct NameOf(Reader);
+
+impl<'de> DeserializeSeed<'de> for NameOf {
+    type Value = Result<Place, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameOf {
+    type Value = Result<Place, String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.place(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UTC: StorageZone = StorageZone(chrono_tz::Tz::UTC);
+
+    fn read(kind: Kind, line: &str) -> Result<(Record, Option<CallError>), String> {
+        let mut object = Object::read(line.as_bytes(), kind, Names::Both)?;
+        object.time_or(DateTime::UNIX_EPOCH);
+        let error = object.take_error();
+        Ok((object.into_record(kind, UTC)?, error))
+    }
+
+    #[test]
+    fn both_kinds_of_names_say_the_same() {
+        let inputs = r#"{"timestamp":"2026-03-01T12:00:00.5Z","key":"k","model":"m","statusCode":429,
+            "latencyMs":7}"#;
+        let columns = r#"{"id":9,"request_time":"2026-03-01 12:00:00.5","api_key":"k",
+            "model_name":"m","is_success":false,"status_code":"429","latency_ms":7}"#;
+        assert_eq!(read(Kind::Calls, inputs), read(Kind::Calls, columns));
+        let inputs = r#"{"key":"k","model":"m","errorType":"t","errorCode":429,"message":"n",
+            "request":{"a":[1]}}"#;
+        let columns = r#"{"gemini_key":"k","model_name":"m","error_type":"t","error_code":429,
+            "error_log":"n","request_msg":{"a":[1]}}"#;
+        assert_eq!(read(Kind::Errors, inputs), read(Kind::Errors, columns));
+    }
+
+    #[test]
+    fn a_call_brings_its_error() {
+        let line =
+            r#"{"statusCode":500,"error":{"errorType":"t","message":"\u00e9","request":[]}}"#;
+        let (_, error) = read(Kind::Calls, line).unwrap();
+        let expected = CallError {
+            error_type: Some("t".into()),
+            error_code: None,
+            message: Some("é".into()),
+            request: Some(serde_json::json!([])),
+        };
+        assert_eq!(error, Some(expected));
+        assert_eq!(read(Kind::Calls, r#"{"error":null}"#).unwrap().1, None);
+    }
+
+    #[test]
+    fn reasons_name_the_field_and_no_value() {
+        for (kind, line, told) in [
+            (Kind::Calls, r#"{"key":"secret""#, "not a JSON object, at column 15"),
+            (Kind::Calls, r#"["secret"]"#, "not a JSON object"),
+            (Kind::Calls, r#"{} {"key":"secret"}"#, "not a JSON object"),
+            (Kind::Calls, r#"{"tokens":"secret"}"#, "unknown field `tokens`; calls have timestamp"),
+            (Kind::Calls, r#"{"gemini_key":"secret"}"#, "unknown field `gemini_key`"),
+            (Kind::Errors, r#"{"statusCode":1}"#, "unknown field `statusCode`; error logs have"),
+            (Kind::Calls, r#"{"model":7}"#, "model is not a text"),
+            (Kind::Calls, r#"{"model":["secret"]}"#, "model is not a text"),
+            (Kind::Calls, r#"{"model_name":{"a":"secret"}}"#, "model_name is neither a text"),
+            (Kind::Calls, r#"{"statusCode":"secret"}"#, "statusCode is not a whole number"),
+            (Kind::Calls, r#"{"statusCode":200.5}"#, "statusCode is not a whole number"),
+            (Kind::Calls, r#"{"latencyMs":4294967296}"#, "latencyMs is not a whole number"),
+            (Kind::Calls, r#"{"latency_ms":"secret"}"#, "latency_ms is not a whole number"),
+            (Kind::Calls, r#"{"timestamp":"secret"}"#, "timestamp is not an instant"),
+            (Kind::Calls, r#"{"timestamp":7}"#, "timestamp is not a text"),
+            (Kind::Calls, r#"{"request_time":"secret"}"#, "request_time is not a time"),
+            (Kind::Calls, r#"{"model":"a","model":"secret"}"#, "model is given twice"),
+            (Kind::Calls, r#"{"model":"a","model_name":"b"}"#, "model and model_name are the same"),
+            (Kind::Calls, r#"{"error":"secret"}"#, "error is not an object"),
+            (Kind::Calls, r#"{"error":{"key":"secret"}}"#, "in error: unknown field `key`"),
+            (Kind::Calls, r#"{"error":{"message":[]}}"#, "in error: message is not a text"),
+        ] {
+            let reason = read(kind, line).unwrap_err();
+            assert!(reason.starts_with(told) && !reason.contains("secret"), "{line}: {reason}");
+        }
+        let reason = Object::read(b"{\"key\":\"\xff\"}", Kind::Calls, Names::Both).unwrap_err();
+        assert_eq!(reason, "not UTF-8");
+    }
+}

@@ -1,0 +1,160 @@
+//! Deletes what is older than the configuration keeps. Of the servers of one database, one does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use chrono::TimeDelta;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::clock::Clock;
+use crate::config::KeepConfig;
+use crate::domain::duration;
+use crate::error::Result;
+use crate::observe::{Observer, milliseconds};
+use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
+use crate::store::audit::{self, AuditAction};
+use crate::store::log_table::LogTable;
+use crate::store::{Database, lease, origin};
+
+/// In the audit log.
+const CALLER: &str = "retention";
+const LEASE: &str = "retention_lease";
+/// For how long a server that is gone keeps the others from it.
+const LEASE_TIME: TimeDelta = TimeDelta::minutes(10);
+/// Half of it: then the lease is taken anew.
+const TURN: Duration = Duration::from_secs(300);
+/// The server's first requests come first.
+const AFTER_START: Duration = Duration::from_secs(60);
+
+/// The job and what it needs.
+pub struct Retention {
+    pub db: Arc<Database>,
+    pub observer: Arc<Observer>,
+    pub clock: Clock,
+    pub keep: KeepConfig,
+}
+
+/// Refuses a configuration that would delete what nobody clearly asked to delete.
+pub async fn check(db: &Database, keep: &KeepConfig) -> anyhow::Result<()> {
+    if !keep.is_on() {
+        return Ok(());
+    }
+    ensure!(
+        !db.is_read_only(),
+        "--keep-calls and --keep-errors delete rows, which --read-only forbids: leave out one or \
+         the other"
+    );
+    let wanted = |table: &LogTable| match table {
+        LogTable::Calls => keep.keep_calls.is_some(),
+        LogTable::ErrorLogs => keep.keep_errors.is_some(),
+    };
+    let others = origin::tables_of_others(db).await.context("cannot tell who made the tables")?;
+    let others: Vec<&str> = others.iter().filter(|table| wanted(table)).map(|t| t.name()).collect();
+    if !others.is_empty() && !keep.prune_gateway_tables {
+        bail!(
+            "Callscope did not make {}: the rows are the gateway's, which may need them, and may \
+             delete old ones itself. To delete them all the same say --prune-gateway-tables, or \
+             leave out --keep-calls and --keep-errors",
+            others.join(" and ")
+        );
+    }
+    Ok(())
+}
+
+impl Retention {
+    /// Starts the job, if there is something to delete, until `stopping` tells that the server stops.
+    pub fn start(self, stopping: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+        self.keep.is_on().then(|| tokio::spawn(self.run(stopping)))
+    }
+
+    async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let every = self.keep.keep_check_every.to_std().unwrap_or(AFTER_START);
+        let mut due = interval_at(Instant::now() + every.min(AFTER_START), every);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let holder = format!("{:016x}", rand::random::<u64>());
+        loop {
+            tokio::select! {
+                // An error: whoever would stop the server is gone, and so is the server.
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                _ = due.tick() => {}
+            }
+            if let Err(error) = self.look(&holder, &stopping).await {
+                self.observer.metrics.retention_failed();
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| crate::observe::redact::without_values(&cause));
+                tracing::warn!(%error, cause, "old rows could not be deleted; trying again later");
+            }
+        }
+    }
+
+    /// Deletes what is too old by now, unless another server is at it.
+    async fn look(&self, holder: &str, stopping: &watch::Receiver<bool>) -> Result<()> {
+        let began = Instant::now();
+        let tally = Tally::default();
+        let mut freed_bytes = 0;
+        loop {
+            let now = self.clock.now();
+            if !lease::take(&self.db, LEASE, holder, (now, now + LEASE_TIME)).await? {
+                break;
+            }
+            let turn = self.turn(&tally, &mut freed_bytes, stopping).await;
+            lease::give_back(&self.db, LEASE, holder).await?;
+            if turn? || *stopping.borrow() {
+                break;
+            }
+        }
+        self.observer.metrics.retention_ran(self.clock.now());
+        let Counts { calls, error_logs } = tally.counts();
+        if calls + error_logs > 0 {
+            let duration_ms = milliseconds(began.elapsed());
+            tracing::info!(calls, error_logs, freed_bytes, duration_ms, "deleted old rows");
+        }
+        Ok(())
+    }
+
+    /// Works for as long as the lease is fresh; whether nothing is left to do.
+    async fn turn(
+        &self,
+        tally: &Tally,
+        freed_bytes: &mut u64,
+        stopping: &watch::Receiver<bool>,
+    ) -> Result<bool> {
+        let now = self.clock.now();
+        let before = |keep: Option<TimeDelta>| keep.and_then(|keep| now.checked_sub_signed(keep));
+        let cutoffs = Cutoffs {
+            calls: before(self.keep.keep_calls),
+            error_logs: before(self.keep.keep_errors),
+        };
+        if prune::count(&self.db, cutoffs).await?.total() == 0 {
+            return Ok(true);
+        }
+        if tally.counts().total() == 0 {
+            self.enter().await?;
+        }
+        let end = Instant::now() + TURN;
+        let stopped = || *stopping.borrow() || Instant::now() >= end;
+        let earlier = tally.counts();
+        let pruned = prune::prune(&self.db, cutoffs, Pace::unhurried(), tally, &stopped).await;
+        let counts = tally.counts();
+        let metrics = &self.observer.metrics;
+        metrics.retention_removed(LogTable::Calls.name(), counts.calls - earlier.calls);
+        metrics
+            .retention_removed(LogTable::ErrorLogs.name(), counts.error_logs - earlier.error_logs);
+        let finished = pruned?;
+        *freed_bytes += prune::give_back(&self.db, Pace::unhurried(), &stopped).await?;
+        Ok(finished)
+    }
+
+    async fn enter(&self) -> Result<()> {
+        let text = |keep: Option<TimeDelta>| keep.map(duration::format);
+        let subject = json!({
+            "keepCalls": text(self.keep.keep_calls), "keepErrors": text(self.keep.keep_errors),
+        });
+        let entry = (AuditAction::PruneLogs, subject.to_string());
+        audit::record_own(&self.db, CALLER, self.clock.now(), entry).await
+    }
+}

@@ -1,0 +1,87 @@
+//! What the servers of one PostgreSQL database tell each other: that rows were stored. After the commit
+//! rather than in its transaction, since PostgreSQL lets transactions that notify commit one by one, and
+//! since a word that cannot be passed on must not undo what was recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::observe::Observer;
+use crate::store::Database;
+
+/// However often is committed, the others are not told more often.
+const TELL_EVERY: Duration = Duration::from_millis(20);
+/// How soon a connection that was lost or refused is tried again, at first and at last.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+pub(super) struct Neighbours {
+    pub db: Arc<Database>,
+    pub observer: Arc<Observer>,
+    /// Changes whenever something was heard.
+    pub heard: watch::Sender<()>,
+}
+
+impl Neighbours {
+    /// Goes on until it is dropped. `active` counts the tables that are followed here.
+    pub(super) async fn run(&self, active: watch::Receiver<u32>) {
+        if self.db.has_notifications() {
+            let own = format!("{:032x}", rand::random::<u128>());
+            futures_util::join!(self.tell(&own), self.listen(&own, active));
+        }
+        std::future::pending().await
+    }
+
+    async fn tell(&self, own: &str) {
+        let mut commits = self.db.commits();
+        while commits.changed().await.is_ok() {
+            if let Err(error) = self.db.notify(own).await {
+                tracing::debug!(%error, "the other servers could not be told of rows");
+            }
+            sleep(TELL_EVERY).await;
+        }
+    }
+
+    async fn listen(&self, own: &str, mut active: watch::Receiver<u32>) {
+        let mut retry = FIRST_RETRY;
+        loop {
+            if active.wait_for(|active| *active > 0).await.is_err() {
+                return;
+            }
+            let left = async { active.wait_for(|active| *active == 0).await.is_ok() };
+            tokio::select! {
+                _ = left => retry = FIRST_RETRY,
+                error = self.hear(own, &mut retry) => {
+                    tracing::debug!(%error, "other servers are not heard; tables are read by the clock");
+                    sleep(retry).await;
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+            }
+        }
+    }
+
+    /// Passes on what is heard until the connection is lost for good.
+    async fn hear(&self, own: &str, retry: &mut Duration) -> crate::error::Error {
+        let mut listener = match self.db.listen().await {
+            Ok(listener) => listener,
+            Err(error) => return error,
+        };
+        *retry = FIRST_RETRY;
+        // Something may have been told before it listened.
+        self.heard.send_replace(());
+        loop {
+            match listener.heard().await {
+                Ok(Some(who)) if who == own => {}
+                Ok(told) => {
+                    if told.is_some() {
+                        self.observer.metrics.tail.heard();
+                    }
+                    self.heard.send_replace(());
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Who of the servers of one database does what one of them is enough for. A lease is a row of
+//! `callscope_settings`; what it guards must do no harm where two do it all the same, since clocks
+//! differ.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+
+use super::database::Database;
+use super::setting;
+use super::token::time_text;
+use crate::error::Result;
+
+/// Takes the lease `name` until `until`, unless another holder has it at `now`.
+pub async fn take(
+    db: &Database,
+    name: &str,
+    holder: &str,
+    (now, until): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<bool> {
+    let free = format!("{} nobody", time_text(DateTime::UNIX_EPOCH));
+    let found = setting::find_or_insert(db, name, &free).await?;
+    let (held_until, held_by) = found.split_once(' ').unwrap_or_default();
+    if held_by != holder && held_until > time_text(now).as_str() {
+        return Ok(false);
+    }
+    // Of two that saw the same value, one changes it.
+    let update = Query::update()
+        .table(setting::TABLE)
+        .value("value", format!("{} {holder}", time_text(until)))
+        .and_where(Expr::col("name").eq(name))
+        .and_where(Expr::col("value").eq(&found))
+        .take();
+    Ok(db.execute("lease_take", &update).await? == 1)
+}
+
+/// Gives the lease back, if `holder` still has it.
+pub async fn give_back(db: &Database, name: &str, holder: &str) -> Result<()> {
+    let update = Query::update()
+        .table(setting::TABLE)
+        .value("value", format!("{} nobody", time_text(DateTime::UNIX_EPOCH)))
+        .and_where(Expr::col("name").eq(name))
+        .and_where(Expr::col("value").like(format!("% {holder}")))
+        .take();
+    db.execute("lease_give_back", &update).await?;
+    Ok(())
+}

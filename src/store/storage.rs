@@ -1,0 +1,101 @@
+//! What the tables hold and take, for `serverInfo.storage`. Nothing here reads a whole large table:
+//! where a number would cost that, it is an estimate or left out.
+
+use chrono::{DateTime, Utc};
+use entity::request_log::Column;
+use sea_orm::sea_query::{Expr, Order, Query};
+
+use super::database::Database;
+use super::dialect::Dialect;
+use super::inspect;
+use super::log_table::LogTable;
+use super::rows::columns;
+use super::stored_time::StoredTime;
+use crate::error::Result;
+
+/// Rows that are counted; more are estimated.
+const COUNTED_ROWS: i64 = 100_000;
+/// SQLite finds out what a table takes by walking the whole file.
+const WALKED_BYTES: i64 = 64 << 20;
+/// Times that are no times, at an end of the index, before it is given up.
+const UNREADABLE_TIMES: u64 = 20;
+
+/// What a table holds and takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableStorage {
+    pub rows: i64,
+    pub rows_are_estimated: bool,
+    /// With its indexes; nothing where it would take long to find out.
+    pub bytes: Option<i64>,
+    pub oldest: Option<DateTime<Utc>>,
+    pub newest: Option<DateTime<Utc>>,
+}
+
+/// What is known of `table`: at most five statements.
+pub async fn find(db: &Database, table: LogTable) -> Result<TableStorage> {
+    let (rows, rows_are_estimated) = rows(db, table).await?;
+    Ok(TableStorage {
+        rows,
+        rows_are_estimated,
+        bytes: bytes(db, table).await?,
+        oldest: end(db, table, Order::Asc).await?,
+        newest: end(db, table, Order::Desc).await?,
+    })
+}
+
+/// Ids tell how many rows there may be at most, and cost nothing.
+async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
+    let name = table.name();
+    let text = if db.dialect() == Dialect::MySql { "CHAR" } else { "TEXT" };
+    let span = format!("SELECT CAST(MAX(id) - MIN(id) + 1 AS {text}) FROM {name}");
+    let most = inspect::number(db, span).await?.unwrap_or(0).max(0);
+    if most <= COUNTED_ROWS {
+        let exact = inspect::number(db, format!("SELECT CAST(COUNT(*) AS {text}) FROM {name}"));
+        return Ok((exact.await?.unwrap_or(0), false));
+    }
+    let known = match db.dialect() {
+        Dialect::Sqlite => None,
+        Dialect::Postgres | Dialect::MySql => inspect::rows_about(db, name).await?,
+    };
+    // Before the first ANALYZE there is no estimate.
+    Ok((known.filter(|rows| *rows > 0).map_or(most, |rows| rows.min(most)), true))
+}
+
+async fn bytes(db: &Database, table: LogTable) -> Result<Option<i64>> {
+    let name = table.name();
+    let sql = match db.dialect() {
+        Dialect::Sqlite => {
+            let all = inspect::bytes(db).await?;
+            if all.is_none_or(|all| all > WALKED_BYTES) {
+                return Ok(None);
+            }
+            format!(
+                "SELECT CAST(SUM(pgsize) AS TEXT) FROM dbstat WHERE aggregate = TRUE AND name IN \
+                 (SELECT name FROM sqlite_schema WHERE tbl_name = '{name}')"
+            )
+        }
+        Dialect::Postgres => {
+            format!("SELECT CAST(pg_total_relation_size(to_regclass('{name}')) AS TEXT)")
+        }
+        Dialect::MySql => format!(
+            "SELECT CAST(data_length + index_length AS CHAR) FROM information_schema.tables \
+             WHERE table_name = '{name}' AND table_schema = DATABASE()"
+        ),
+    };
+    inspect::number(db, sql).await
+}
+
+/// The first or the last time, by the index.
+async fn end(db: &Database, table: LogTable, order: Order) -> Result<Option<DateTime<Utc>>> {
+    let mut select = Query::select();
+    let width = columns(&mut select, [Expr::col(Column::RequestTime)]);
+    select
+        .from(table.name())
+        .cond_where(db.dialect().time_range(Column::RequestTime, None, None))
+        .order_by(Column::RequestTime, order.clone())
+        .order_by(Column::Id, order)
+        .limit(UNREADABLE_TIMES);
+    let times = db.fetch::<(StoredTime,)>("storage.end", &select, width).await?;
+    let readable = times.into_iter().map(|row| row.0).find(StoredTime::is_readable);
+    Ok(readable.map(|stored| db.zone().to_utc(stored.at)))
+}

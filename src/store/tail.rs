@@ -1,0 +1,153 @@
+//! The rows at the end of a table, read by their ids, for whoever follows it. Rows without a readable
+//! time are left out, as they are of every list.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use entity::{error_log as error_table, request_log as call_table};
+use sea_orm::Iden;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order};
+
+use super::call::{self, CallRow};
+use super::database::Database;
+use super::dialect::Dialect;
+use super::error_log::{self, ErrorLogRow};
+use crate::error::Result;
+
+/// A call with its latency as it is stored, which may be larger than is shown.
+#[derive(Clone, Debug)]
+pub struct TailedCall {
+    pub row: Arc<CallRow>,
+    pub(super) latency_ms: Option<i64>,
+}
+
+/// A row of a table that can be followed.
+pub trait Tailed: Send + Sync + Sized + 'static {
+    /// In metrics and logs.
+    const TABLE: &'static str;
+
+    fn id(&self) -> i64;
+
+    /// Tells whether two rows with one id hold the same.
+    fn digest(&self) -> u64;
+
+    /// The rows that hold a condition, by their ids. One statement.
+    fn read(
+        db: &Database,
+        condition: Condition,
+        order: Order,
+        limit: u64,
+    ) -> impl Future<Output = Result<Vec<Self>>> + Send;
+}
+
+impl Tailed for TailedCall {
+    const TABLE: &'static str = "t_request_log";
+
+    fn id(&self) -> i64 {
+        self.row.id
+    }
+
+    fn digest(&self) -> u64 {
+        let row = &self.row;
+        digest(&(&row.stored, &row.key, &row.model, row.status_code, self.latency_ms))
+    }
+
+    async fn read(
+        db: &Database,
+        condition: Condition,
+        order: Order,
+        limit: u64,
+    ) -> Result<Vec<Self>> {
+        let (mut select, width) = call::select(db);
+        select
+            .cond_where(condition)
+            .cond_where(has_time(db, call_table::Column::RequestTime))
+            .order_by(call_table::Column::Id, order)
+            .limit(limit);
+        let rows = db.fetch::<call::Columns>("call.tail", &select, width).await?;
+        let tailed = |columns: call::Columns| {
+            let latency_ms = columns.5;
+            Self { row: Arc::new(call::call_row(db, columns)), latency_ms }
+        };
+        Ok(rows.into_iter().map(tailed).collect())
+    }
+}
+
+impl Tailed for ErrorLogRow {
+    const TABLE: &'static str = "t_error_logs";
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn digest(&self) -> u64 {
+        let code = (&self.error_type, self.error_code, &self.message);
+        digest(&(&self.stored, &self.key, &self.model, code))
+    }
+
+    async fn read(
+        db: &Database,
+        condition: Condition,
+        order: Order,
+        limit: u64,
+    ) -> Result<Vec<Self>> {
+        let (mut select, width) = error_log::select(db);
+        select
+            .cond_where(condition)
+            .cond_where(has_time(db, error_table::Column::RequestTime))
+            .order_by(error_table::Column::Id, order)
+            .limit(limit);
+        let rows = db.fetch::<error_log::Columns>("error_log.tail", &select, width).await?;
+        Ok(rows.into_iter().map(|row| error_log::error_log_row(db, row)).collect())
+    }
+}
+
+/// PostgreSQL would take few rows for timed, and sort them all rather than read the last; the others
+/// would go by the index of the time.
+fn has_time<C: Iden + Copy>(db: &Database, column: C) -> Condition {
+    match db.dialect() {
+        Dialect::Postgres => Dialect::Postgres.time_range(column, None, None),
+        dialect => Condition::all().add(dialect.has_time(column)),
+    }
+}
+
+fn digest(values: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Both tables name it so.
+fn id() -> Expr {
+    Expr::col(call_table::Column::Id)
+}
+
+/// The first rows from `first` on.
+pub async fn rows_from<T: Tailed>(db: &Database, first: i64, limit: u64) -> Result<Vec<T>> {
+    T::read(db, Condition::all().add(id().gte(first)), Order::Asc, limit).await
+}
+
+/// The first rows of those within some ranges of ids.
+pub async fn rows_within<T: Tailed>(
+    db: &Database,
+    ranges: &[RangeInclusive<i64>],
+    limit: u64,
+) -> Result<Vec<T>> {
+    let condition = ranges
+        .iter()
+        .fold(Condition::any(), |any, range| any.add(id().between(*range.start(), *range.end())));
+    T::read(db, condition, Order::Asc, limit).await
+}
+
+/// The rows with the highest ids, in the order of these.
+pub async fn last_rows<T: Tailed>(db: &Database, limit: u64) -> Result<Vec<T>> {
+    let mut rows = T::read(db, Condition::all(), Order::Desc, limit).await?;
+    rows.reverse();
+    Ok(rows)
+}
+
+/// The row with the lowest id.
+pub async fn first_row<T: Tailed>(db: &Database) -> Result<Option<T>> {
+    Ok(T::read(db, Condition::all(), Order::Asc, 1).await?.pop())
+}

@@ -1,0 +1,599 @@
+//! `POST /ingest/calls` and `/ingest/errors`: streams of rows, what is kept of them and what a retry
+//! does.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callscope::config::Secret;
+use callscope::domain::access::{Caller, Scopes};
+use callscope::domain::record::ErrorRecord;
+use callscope::ingest::intake::{Halt, Intake, IntakeLimits, Order};
+use callscope::ingest::source::Kind as Rows;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::http::assert_refused;
+use super::input_errors::{lock, unlock};
+use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    rows_are_recorded_by_either_names,
+    a_long_stream_is_recorded_whole,
+    a_packed_stream_is_unpacked,
+    what_is_packed_badly_is_refused.only(&[Kind::Sqlite]),
+    bad_lines_are_told_and_the_others_kept,
+    rejections_that_are_told_are_bounded.only(&[Kind::Sqlite]),
+    lines_end_in_every_way.only(&[Kind::Sqlite]),
+    a_line_that_is_too_long_is_rejected.only(&[Kind::Sqlite]),
+    a_key_may_be_named_by_its_id,
+    a_retry_after_a_broken_connection_records_what_was_missing,
+    a_retry_of_a_whole_stream_records_nothing,
+    a_key_stands_for_one_content_caller_and_route,
+    rows_are_recorded_before_the_stream_ends,
+    a_fault_of_the_database_tells_how_far_it_came,
+    a_full_server_is_waited_for_and_then_told.only(&[Kind::Postgres]),
+    streams_are_bounded.only(&[Kind::Sqlite]),
+    a_line_that_does_not_come_ends_the_stream.only(&[Kind::Sqlite]),
+    streams_need_the_scope_to_record.only(&[Kind::Sqlite]),
+    other_media_types_and_methods_are_refused.only(&[Kind::Sqlite]),
+    streams_count_as_requests.only(&[Kind::Sqlite]),
+    a_read_only_database_takes_no_stream,
+}
+
+/// The lines of a chunk, as its module has it.
+const CHUNK: usize = 4096;
+
+fn post(app: &TestApp, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    app.client().post(app.url(path)).header("Content-Type", "application/x-ndjson").body(body)
+}
+
+/// The status and the report.
+async fn send(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+async fn count(database: &TestDatabase, table: &str) -> u64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
+}
+
+async fn until(database: &TestDatabase, table: &str, rows: u64) {
+    while count(database, table).await < rows {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn report(lines: u64, recorded: u64) -> Value {
+    json!({ "lines": lines, "recorded": recorded, "duplicates": 0, "rejected": 0, "rejections": [] })
+}
+
+/// Calls of which every third failed and tells why.
+fn calls(range: std::ops::Range<usize>) -> String {
+    let line = |number: usize| {
+        let mut call = json!({ "timestamp": "2026-03-01T11:00:00Z", "key": "key-of-a-stream",
+            "model": format!("model-{number}"), "statusCode": 200, "latencyMs": number });
+        if number.is_multiple_of(3) {
+            call["statusCode"] = json!(500);
+            call["error"] = json!({ "message": format!("message-{number}") });
+        }
+        format!("{call}\n")
+    };
+    range.map(line).collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(text.as_bytes()).unwrap();
+    packer.finish().unwrap()
+}
+
+async fn rows_are_recorded_by_either_names(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let lines = r#"{"timestamp":"2026-03-01T19:59:00.123456+08:00","key":"key-one","model":"m","statusCode":429,"latencyMs":7,"error":{"errorType":"chat","message":"quota \u00e9","request":{"a":["密",1]}}}
+{"request_time":"2026-03-01 11:58:00","api_key":"key-one","model_name":"m","is_success":true,"status_code":200,"latency_ms":12,"id":7}
+{}
+"#;
+    assert_eq!(send(post(&app, "/ingest/calls", lines)).await, (200, report(3, 3)));
+    let query = "{ callDetails(period: LAST_HOUR) { nodes { timestamp model statusCode latencyMs
+        apiKey { secret } errorLog { timestamp errorType errorCode message request } } } }";
+    let key = json!({ "secret": "key-one" });
+    let expected = json!([
+        { "timestamp": "2026-03-01T11:59:00.123456Z", "model": "m", "statusCode": 429,
+          "latencyMs": 7, "apiKey": key, "errorLog": { "timestamp": "2026-03-01T11:59:00.123456Z",
+          "errorType": "chat", "errorCode": 429, "message": "quota é", "request": { "a": ["密", 1] } } },
+        { "timestamp": "2026-03-01T11:58:00Z", "model": "m", "statusCode": 200, "latencyMs": 12,
+          "apiKey": key, "errorLog": null },
+    ]);
+    app.clock.advance(chrono::TimeDelta::seconds(1));
+    let mut nodes = app.data(query).await["callDetails"]["nodes"].clone();
+    let now = nodes.as_array_mut().unwrap().remove(0);
+    assert_eq!((&now["timestamp"], &now["model"]), (&json!("2026-03-01T12:00:00Z"), &Value::Null));
+    assert_eq!(nodes, expected);
+
+    let lines = r#"{"timestamp":"2026-03-01T10:00:00Z","key":"key-two","errorType":"t","errorCode":403,"message":"denied","request":["p"]}
+{"request_time":"2026-03-01T09:00:00Z","gemini_key":"key-two","error_log":"gone","error_code":"Server disconnected","request_msg":"{\"p\": 1}"}"#;
+    assert_eq!(send(post(&app, "/ingest/errors", lines)).await, (200, report(2, 2)));
+    let query = "{ errorLogs(filter: { keys: [\"key-two\"] }) {
+        nodes { timestamp errorType errorCode message request } } }";
+    let expected = json!([
+        { "timestamp": "2026-03-01T10:00:00Z", "errorType": "t", "errorCode": 403,
+          "message": "denied", "request": ["p"] },
+        { "timestamp": "2026-03-01T09:00:00Z", "errorType": null, "errorCode": null,
+          "message": "gone", "request": "{\"p\": 1}" },
+    ]);
+    assert_eq!(app.data(query).await["errorLogs"]["nodes"], expected);
+}
+
+async fn a_long_stream_is_recorded_whole(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let rows = 2 * CHUNK + 100;
+    let (status, told) = send(post(&app, "/ingest/calls", calls(0..rows))).await;
+    assert_eq!((status, told), (200, report(rows as u64, rows as u64)));
+    assert_eq!(count(&database, "t_request_log").await, rows as u64);
+    assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
+    let distinct = "SELECT COUNT(DISTINCT model_name) FROM t_request_log";
+    assert_eq!(database.value(distinct).await, rows as u64);
+    // Long lines make chunks of fewer: a megabyte each.
+    let line = json!({ "message": "x".repeat(60_000) });
+    let lines = format!("{line}\n").repeat(50);
+    assert_eq!(send(post(&app, "/ingest/errors", lines)).await, (200, report(50, 50)));
+}
+
+async fn a_packed_stream_is_unpacked(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // Of two members, the border within a line.
+    let lines = calls(0..5000);
+    let (first, second) = lines.split_at(100_001);
+    let body = [gzip(first), gzip(second)].concat();
+    let packed = post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
+    assert_eq!(send(packed).await, (200, report(5000, 5000)));
+    assert_eq!(count(&database, "t_request_log").await, 5000);
+    let plain = post(&app, "/ingest/calls", "{}").header("Content-Encoding", "identity");
+    assert_eq!(send(plain).await.0, 200);
+}
+
+async fn what_is_packed_badly_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for encoding in ["br", "zstd", "deflate", "gzip, gzip", "x"] {
+        let packed = post(&app, "/ingest/calls", "{}").header("Content-Encoding", encoding);
+        assert_refused(packed, 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    }
+    let whole = gzip(&calls(0..CHUNK + 500));
+    let packed =
+        |body: Vec<u8>| post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
+    let (status, told) = send(packed(whole[..whole.len() - 20].to_vec())).await;
+    assert_eq!((status, &told["errors"][0]["extensions"]["code"]), (400, &json!("BAD_REQUEST")));
+    assert_eq!((&told["lines"], &told["recorded"]), (&json!(CHUNK), &json!(CHUNK)), "{told}");
+    assert_eq!(count(&database, "t_request_log").await, CHUNK as u64);
+    assert_refused(packed(b"{}\n{}\n".to_vec()), 400, "BAD_REQUEST").await;
+}
+
+async fn bad_lines_are_told_and_the_others_kept(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let long = "Secret-Value".repeat(20);
+    let bad: Vec<(Vec<u8>, &str)> = vec![
+        (b"{\"key\":\"Secret-Value\"".into(), "not a JSON object, at column 21"),
+        (b"[{}]".into(), "not a JSON object"),
+        (b"{\"model\":\"Secret-Value\xff\"}".into(), "not UTF-8"),
+        (b"{\"prompt\":\"Secret-Value\"}".into(), "unknown field `prompt`"),
+        (b"{\"statusCode\":\"Secret-Value\"}".into(), "statusCode is not a whole number"),
+        (b"{\"timestamp\":\"Secret-Value\"}".into(), "timestamp is not an instant"),
+        (b"{\"timestamp\":\"0999-01-01T00:00:00Z\"}".into(), "timestamp is in the year"),
+        (b"{\"model\":\"a\",\"model_name\":\"Secret-Value\"}".into(), "model and model_name"),
+        (format!("{{\"key\":\"{long}\"}}").into(), "key has 240 characters"),
+        (b"{\"key\":\"Secret-Value\\u0000\"}".into(), "key contains a NUL"),
+        (b"{\"statusCode\":200,\"error\":{}}".into(), "a call that succeeded has no `error`"),
+        (b"{\"error\":{\"message\":7}}".into(), "in error: message is not a text"),
+        (
+            format!("{{\"error\":{{\"errorType\":\"{long}\"}}}}").into(),
+            "in error: error_type has 240",
+        ),
+        (
+            format!("{{\"error\":{{\"request\":{}{}}}}}", "[".repeat(101), "]".repeat(101)).into(),
+            "in error: request nests deeper",
+        ),
+        (
+            format!("{{\"error\":{{\"request\":[{}0]}}}}", "0,".repeat(100_000)).into(),
+            "request has too many values",
+        ),
+    ];
+    // Each between two that are good.
+    let mut body = b"{\"model\":\"good\"}\n".to_vec();
+    for (line, _) in &bad {
+        body.extend_from_slice(line);
+        body.extend_from_slice(b"\n{\"model\":\"good\"}\n");
+    }
+    let (status, told) = send(post(&app, "/ingest/calls", body)).await;
+    let good = bad.len() as u64 + 1;
+    assert_eq!(status, 200);
+    assert_eq!((&told["recorded"], &told["rejected"]), (&json!(good), &json!(bad.len())), "{told}");
+    for (index, (_, reason)) in bad.iter().enumerate() {
+        let rejection = &told["rejections"][index];
+        assert_eq!(rejection["line"], 2 * index + 2);
+        assert!(rejection["reason"].as_str().unwrap().starts_with(reason), "{reason}: {rejection}");
+    }
+    assert!(!told.to_string().contains("Secret-Value"), "{told}");
+    assert_eq!(count(&database, "t_request_log").await, good);
+    assert_eq!(count(&database, "t_error_logs").await, 0);
+}
+
+async fn rejections_that_are_told_are_bounded(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let body = format!("{{}}\n{}", "bad\n".repeat(10_000));
+    let (status, told) = send(post(&app, "/ingest/calls", body)).await;
+    assert_eq!((status, &told["rejected"], &told["recorded"]), (200, &json!(10_000), &json!(1)));
+    assert_eq!(told["rejections"].as_array().unwrap().len(), 100);
+    assert_eq!(told["rejections"][99]["line"], 101);
+    // Nothing kept is no success.
+    let (status, told) = send(post(&app, "/ingest/calls", "bad\nworse")).await;
+    assert_eq!((status, &told["rejected"], &told["lines"]), (422, &json!(2), &json!(2)));
+    assert_eq!(told["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+}
+
+async fn lines_end_in_every_way(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for (body, lines, recorded) in [
+        ("", 0, 0),
+        ("\n", 1, 0),
+        ("{}", 1, 1),
+        ("{}\n", 1, 1),
+        ("{}\r\n{}\r\n", 2, 2),
+        ("\u{feff}{}\n{}", 2, 2),
+        ("\n\n  {} \n\t\n", 4, 1),
+    ] {
+        let expected = (200, report(lines, recorded));
+        assert_eq!(send(post(&app, "/ingest/calls", body)).await, expected, "{body:?}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, 7);
+}
+
+async fn a_line_that_is_too_long_is_rejected(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.server.max_body_bytes = 1024).await;
+    let fits = format!("{{\"message\":\"{}\"}}", "x".repeat(1024 - 14));
+    let long = format!("{{\"message\":\"{}\"}}", "x".repeat(1024 - 13));
+    assert_eq!((fits.len(), long.len()), (1024, 1025));
+    let huge = "x".repeat(1_000_000);
+    for (body, line) in [
+        (format!("{fits}\n{long}\n{fits}"), 2),
+        (format!("{fits}\n{huge}\n{fits}\n"), 2),
+        (format!("{fits}\n{fits}\n{huge}"), 3),
+    ] {
+        let (status, told) = send(post(&app, "/ingest/errors", body)).await;
+        let rejections = json!([{ "line": line, "reason": "longer than 1024 bytes" }]);
+        assert_eq!((status, &told["recorded"]), (200, &json!(2)), "{told}");
+        assert_eq!(told["rejections"], rejections);
+    }
+}
+
+async fn a_key_may_be_named_by_its_id(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    send(post(&app, "/ingest/calls", "{\"key\":\"key-to-be-named\"}")).await;
+    let keys = app.data("{ apiKeys { nodes { id } } }").await;
+    let id = keys["apiKeys"]["nodes"][0]["id"].as_str().unwrap();
+    let other = TestApp::start(&database).await;
+    let unknown = "key_AAAAAAAAAAAAAAAAAAAAAA";
+    let body =
+        format!("{{\"key\":\"{id}\"}}\n{{\"key\":\"{unknown}\"}}\n{{\"api_key\":\"{unknown}\"}}");
+    let (status, told) = send(post(&other, "/ingest/calls", body)).await;
+    let rejections = json!([{ "line": 2, "reason": "no API key has the id in key" }]);
+    assert_eq!((status, &told["rejections"]), (200, &rejections), "{told}");
+    let named = "SELECT COUNT(*) FROM t_request_log WHERE api_key = 'key-to-be-named'";
+    assert_eq!(database.value(named).await, 2);
+    // A column holds what it says.
+    let literal = format!("SELECT COUNT(*) FROM t_request_log WHERE api_key = '{unknown}'");
+    assert_eq!(database.value(&literal).await, 1);
+}
+
+/// A request whose body is sent in pieces.
+async fn begin(app: &TestApp, path: &str, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(app.url("").trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn go_on(stream: &mut TcpStream, text: &str) {
+    let piece = format!("{:x}\r\n{text}\r\n", text.len());
+    stream.write_all(piece.as_bytes()).await.unwrap();
+}
+
+/// The status, the headers in lower case, and the report.
+async fn end(mut stream: TcpStream) -> (u16, String, Value) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let json = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
+    (head[9..12].parse().unwrap(), head.to_lowercase(), serde_json::from_str(json).unwrap())
+}
+
+async fn a_retry_after_a_broken_connection_records_what_was_missing(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let rows = 2 * CHUNK + 700;
+    let whole = calls(0..rows);
+    // Within a line of the second chunk.
+    let mut broken = begin(&app, "/ingest/calls", "Idempotency-Key: nightly\r\n").await;
+    go_on(&mut broken, &whole[..whole.len() * 6 / 10]).await;
+    until(&database, "t_request_log", CHUNK as u64).await;
+    drop(broken);
+    let retry = || post(&app, "/ingest/calls", whole.clone()).header("Idempotency-Key", "nightly");
+    let (status, told) = send(retry()).await;
+    let missing = rows - CHUNK;
+    assert_eq!(
+        (status, &told["duplicates"], &told["recorded"], &told["lines"]),
+        (200, &json!(CHUNK), &json!(missing), &json!(rows)),
+        "{told}"
+    );
+    assert_eq!(count(&database, "t_request_log").await, rows as u64);
+    assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
+    let distinct = "SELECT COUNT(DISTINCT model_name) FROM t_request_log";
+    assert_eq!(database.value(distinct).await, rows as u64);
+    assert_eq!(send(retry()).await.1["duplicates"], rows);
+}
+
+async fn a_retry_of_a_whole_stream_records_nothing(database: TestDatabase) {
+    let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let body = "{\"model\":\"m\"}\nbad\n{\"statusCode\":500,\"error\":{\"message\":\"m\"}}\n";
+    let retry = |app: &TestApp| post(app, "/ingest/calls", body).header("Idempotency-Key", "once");
+    let (_, first) = send(retry(&one)).await;
+    assert_eq!((&first["recorded"], &first["duplicates"]), (&json!(2), &json!(0)));
+    // A time that was left out is the server's, and another one at the second try.
+    other.clock.advance(chrono::TimeDelta::seconds(10));
+    let (status, second) = send(retry(&other)).await;
+    assert_eq!((status, &second["recorded"], &second["duplicates"]), (200, &json!(0), &json!(2)));
+    assert_eq!(second["rejections"], first["rejections"]);
+    // Packed otherwise, it is the same stream.
+    let packed = post(&one, "/ingest/calls", gzip(body));
+    let packed = packed.header("Idempotency-Key", "once").header("Content-Encoding", "gzip");
+    assert_eq!(send(packed).await.1["duplicates"], 2);
+    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(count(&database, "t_error_logs").await, 1);
+    // Without a key each is recorded.
+    send(post(&one, "/ingest/calls", body)).await;
+    assert_eq!(count(&database, "t_request_log").await, 4);
+}
+
+async fn a_key_stands_for_one_content_caller_and_route(database: TestDatabase) {
+    let tokens = "a:RECORD:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    let keyed = |token: &str, path: &str, body: &str, key: &str| {
+        let request = post(&app, path, body.to_owned()).header("Idempotency-Key", key);
+        request.bearer_auth(format!("0123456789abcdef-{token}"))
+    };
+    let body = "{\"model\":\"m\"}";
+    assert_eq!(send(keyed("a", "/ingest/calls", body, "k")).await.1["recorded"], 1);
+    assert_eq!(send(keyed("b", "/ingest/calls", body, "k")).await.1["recorded"], 1);
+    assert_eq!(send(keyed("a", "/ingest/errors", body, "k")).await.1["recorded"], 1);
+    let other = keyed("a", "/ingest/calls", "{\"model\":\"n\"}", "k");
+    let (status, told) = send(other).await;
+    assert_eq!((status, &told["errors"][0]["extensions"]["code"]), (409, &json!("BAD_USER_INPUT")));
+    assert_eq!((&told["lines"], &told["recorded"]), (&json!(0), &json!(0)));
+    for bad in ["", &"x".repeat(256)] {
+        assert_refused(keyed("a", "/ingest/calls", body, bad), 400, "BAD_USER_INPUT").await;
+    }
+    let longest = "ü".repeat(255);
+    assert_eq!(send(keyed("a", "/ingest/calls", body, &longest)).await.1["recorded"], 1);
+    let twice = keyed("a", "/ingest/calls", body, "one").header("Idempotency-Key", "two");
+    assert_refused(twice, 400, "BAD_USER_INPUT").await;
+    assert_eq!(count(&database, "t_request_log").await, 3);
+}
+
+async fn rows_are_recorded_before_the_stream_ends(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut stream = begin(&app, "/ingest/calls", "").await;
+    for row in 1..=3 {
+        go_on(&mut stream, "{}\n{}\n{\"mo").await;
+        until(&database, "t_request_log", 3 * row - 1).await;
+        go_on(&mut stream, "del\":\"m\"}\n").await;
+        until(&database, "t_request_log", 3 * row).await;
+    }
+    go_on(&mut stream, "").await;
+    let (status, _, told) = end(stream).await;
+    assert_eq!((status, told), (200, report(9, 9)));
+}
+
+async fn a_fault_of_the_database_tells_how_far_it_came(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let lines = calls(0..CHUNK + 10);
+    let first_end = calls(0..CHUNK).len();
+    let mut stream = begin(&app, "/ingest/calls", "Idempotency-Key: k\r\n").await;
+    go_on(&mut stream, &lines[..first_end]).await;
+    until(&database, "t_request_log", CHUNK as u64).await;
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    go_on(&mut stream, &format!("{}bad\n", &lines[first_end..])).await;
+    go_on(&mut stream, "").await;
+    let (status, head, told) = end(stream).await;
+    assert_eq!(
+        (status, &told["errors"][0]["extensions"]["code"]),
+        (503, &json!("DATABASE_UNAVAILABLE")),
+        "{told}"
+    );
+    assert!(head.contains("retry-after: 1"), "{head}");
+    // What is not dealt with is not told either.
+    let told = (&told["lines"], &told["recorded"], &told["rejected"]);
+    assert_eq!(told, (&json!(CHUNK), &json!(CHUNK), &json!(0)));
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    let rest: String = lines.lines().skip(CHUNK).map(|line| format!("{line}\n")).collect();
+    assert_eq!(send(post(&app, "/ingest/calls", rest)).await, (200, report(10, 10)));
+    assert_eq!(count(&database, "t_request_log").await, CHUNK as u64 + 10);
+}
+
+async fn a_full_server_is_waited_for_and_then_told(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_body_bytes = 32 << 20).await;
+    lock(&database, "t_error_logs").await;
+    let query = "mutation R($text: String) {
+        recordErrors(input: { errors: [{ message: $text }] }) { recorded } }";
+    let text = "x".repeat(15 << 20);
+    // What waits to be written, until there is no room for more.
+    let waiting = futures_util::future::join_all(
+        (0..6).map(|_| app.graphql_with(query, json!({ "text": text }))),
+    );
+    let told = async {
+        let services = app.services().clone();
+        let is_full = async || {
+            let batch = callscope::store::write::Batch {
+                errors: vec![error(&"x".repeat(10 << 20))],
+                ..Default::default()
+            };
+            let recording = services.recorder.record(batch);
+            let answer = tokio::time::timeout(Duration::from_millis(50), recording).await;
+            matches!(answer, Ok(Err(callscope::error::Error::Busy)))
+        };
+        while !is_full().await {}
+        let limits = IntakeLimits { line_bytes: 32 << 20, patience: Duration::from_millis(100) };
+        let impatient = Intake::new(
+            services.recorder.clone(),
+            services.db.clone(),
+            services.keys.clone(),
+            app.clock.clone(),
+            limits,
+        );
+        let caller = Arc::new(Caller::anonymous(Scopes::all()));
+        let order = Order { kind: Rows::Errors, caller, key: None };
+        let large = format!("{{\"message\":\"{text}\"}}\n");
+        let part = Ok::<_, std::io::Error>(large.clone().into());
+        let mut parts = futures_util::stream::iter([part]);
+        let (report, end) = impatient.take(order, &mut parts).await;
+        assert!(matches!(end, Err(Halt::Failed(callscope::error::Error::Busy))), "{end:?}");
+        assert_eq!(report.lines, 0);
+        // Those who have more patience wait, and are served.
+        let patient = tokio::spawn(post(&app, "/ingest/errors", large).send());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!patient.is_finished());
+        unlock(&database).await;
+        assert_eq!(patient.await.unwrap().unwrap().status(), 200);
+    };
+    tokio::join!(waiting, told);
+}
+
+fn error(message: &str) -> ErrorRecord {
+    ErrorRecord {
+        timestamp: "2026-03-01T11:00:00Z".parse().unwrap(),
+        key: None,
+        model: None,
+        error_type: None,
+        error_code: None,
+        message: Some(message.to_owned()),
+        request: None,
+    }
+}
+
+async fn streams_are_bounded(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_concurrent_requests = 1).await;
+    let mut open = begin(&app, "/ingest/calls", "").await;
+    go_on(&mut open, "{}\n").await;
+    until(&database, "t_request_log", 1).await;
+    let refused = post(&app, "/ingest/errors", "{}").send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["Retry-After"]),
+        (503, &"1".parse().unwrap())
+    );
+    // Others than streams are not kept out.
+    app.data("{ usageStats { asOf } }").await;
+    go_on(&mut open, "").await;
+    assert_eq!(end(open).await.0, 200);
+    assert_eq!(send(post(&app, "/ingest/errors", "{}")).await.0, 200);
+}
+
+async fn a_line_that_does_not_come_ends_the_stream(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    for (headers, recorded) in [("", 2), ("Idempotency-Key: k\r\n", 0)] {
+        let mut stream = begin(&app, "/ingest/calls", headers).await;
+        go_on(&mut stream, "{}\n{}\n{\"model\":").await;
+        let (status, _, told) = end(stream).await;
+        let code = &told["errors"][0]["extensions"]["code"];
+        assert_eq!((status, code), (408, &json!("REQUEST_TIMEOUT")));
+        assert_eq!((&told["lines"], &told["recorded"]), (&json!(recorded), &json!(recorded)));
+    }
+    assert_eq!(count(&database, "t_request_log").await, 2);
+}
+
+async fn streams_need_the_scope_to_record(database: TestDatabase) {
+    let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    for path in ["/ingest/calls", "/ingest/errors"] {
+        let sent = |body: String| post(&app, path, body);
+        assert_refused(sent("{}".into()), 401, "UNAUTHENTICATED").await;
+        let reader = sent("{}".into()).bearer_auth("0123456789abcdef-r");
+        assert_refused(reader, 403, "FORBIDDEN").await;
+        // A refusal is read also by who is still sending.
+        let long = sent("{}\n".repeat(1_000_000)).bearer_auth("0123456789abcdef-r");
+        assert_refused(long, 403, "FORBIDDEN").await;
+        let writer = sent("{}".into()).bearer_auth("0123456789abcdef-w");
+        assert_eq!(send(writer).await.0, 200);
+    }
+}
+
+async fn other_media_types_and_methods_are_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let sent = |kind: &str| {
+        app.client().post(app.url("/ingest/calls")).header("Content-Type", kind).body("{}")
+    };
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/plain; a=application/json",
+        "application/x-ndjson; charset=latin1",
+        "text/csv",
+    ] {
+        assert_refused(sent(kind), 415, "UNSUPPORTED_MEDIA_TYPE").await;
+    }
+    assert_refused(
+        app.client().post(app.url("/ingest/calls")).body("{}"),
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+    )
+    .await;
+    for kind in [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "Application/JSON; charset=UTF-8",
+    ] {
+        assert_eq!(send(sent(kind)).await, (200, report(1, 1)), "{kind}");
+    }
+    let get = app.client().get(app.url("/ingest/calls")).send().await.unwrap();
+    assert_eq!(get.status(), 405);
+}
+
+async fn streams_count_as_requests(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
+    let response = post(&app, "/ingest/calls", "{}").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
+    let lines = crate::support::logs::of_request(&id);
+    let told = |line: &Value| line["path"] == "/ingest/calls" && line["status"] == 200;
+    assert!(lines.iter().any(told), "{lines:?}");
+    for path in ["/ingest/calls", "/ingest/errors"] {
+        assert_refused(post(&app, path, "{}"), 429, "RATE_LIMITED").await;
+    }
+}
+
+async fn a_read_only_database_takes_no_stream(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.database.id_key = Some(Secret::new("sixteen letters!"));
+    })
+    .await;
+    assert_refused(post(&app, "/ingest/calls", "{}"), 403, "FORBIDDEN").await;
+    assert_eq!(count(&database, "t_request_log").await, 0);
+}

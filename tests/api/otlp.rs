@@ -1,0 +1,271 @@
+//! `POST /v1/traces`: spans of calls to models become calls.
+
+use std::io::Write;
+
+use callscope::config::Secret;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use prost::Message;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::tests;
+
+tests! {
+    spans_of_calls_are_recorded,
+    other_spans_are_left_out.only(&[Kind::Sqlite]),
+    an_export_that_is_sent_again_records_nothing,
+    what_cannot_be_kept_is_told,
+    the_key_comes_by_a_configured_attribute,
+    refusals_have_the_format_of_the_request.only(&[Kind::Sqlite]),
+    a_fault_of_the_database_may_be_tried_again,
+    spans_that_come_too_often_are_refused.only(&[Kind::Sqlite]),
+    a_read_only_database_takes_no_spans.only(&[Kind::Sqlite]),
+}
+
+/// 2026-03-01T11:59:00.25Z
+const START: u64 = 1_772_366_340_250_000_000;
+
+fn attribute((key, value): (&str, Value)) -> Value {
+    let value = match value {
+        Value::String(text) => json!({ "stringValue": text }),
+        Value::Number(number) => json!({ "intValue": number.to_string() }),
+        other => other,
+    };
+    json!({ "key": key, "value": value })
+}
+
+/// A span of 12 ms, as OTLP has it in JSON.
+fn span(id: u64, attributes: Vec<(&str, Value)>) -> Value {
+    json!({
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": format!("{id:016x}"),
+        "name": "chat m", "kind": 3,
+        "startTimeUnixNano": START.to_string(), "endTimeUnixNano": (START + 12_000_000).to_string(),
+        "attributes": attributes.into_iter().map(attribute).collect::<Vec<_>>(),
+    })
+}
+
+fn chat(id: u64, mut more: Vec<(&str, Value)>) -> Value {
+    more.push(("gen_ai.operation.name", json!("chat")));
+    more.push(("gen_ai.request.model", json!("model-of-span")));
+    span(id, more)
+}
+
+fn export(spans: &[Value], resource: Vec<(&str, Value)>) -> Value {
+    let resource: Vec<Value> = resource.into_iter().map(attribute).collect();
+    json!({ "resourceSpans": [{ "resource": { "attributes": resource },
+        "scopeSpans": [{ "scope": { "name": "s" }, "spans": spans }] }] })
+}
+
+fn by_json(app: &TestApp, export: &Value) -> RequestBuilder {
+    app.client().post(app.url("/v1/traces")).json(export)
+}
+
+fn by_protobuf(app: &TestApp, export: &Value) -> RequestBuilder {
+    let export: ExportTraceServiceRequest = serde_json::from_value(export.clone()).unwrap();
+    let kind = ("Content-Type", "application/x-protobuf");
+    app.client().post(app.url("/v1/traces")).header(kind.0, kind.1).body(export.encode_to_vec())
+}
+
+async fn send(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.headers()["Content-Type"], "application/json");
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+async fn count(database: &TestDatabase, table: &str) -> u64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
+}
+
+async fn spans_of_calls_are_recorded(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let key = ("callscope.key", json!("key-of-span"));
+    let mut failed = chat(
+        2,
+        vec![
+            key.clone(),
+            ("http.response.status_code", json!(429)),
+            ("error.type", json!("openai.RateLimitError")),
+            ("gen_ai.input.messages", json!("[{\"role\":\"user\",\"parts\":[\"密\"]}]")),
+        ],
+    );
+    failed["status"] = json!({ "code": 2, "message": "quota" });
+    let spans = [chat(1, vec![key]), failed];
+    assert_eq!(send(by_json(&app, &export(&spans, vec![]))).await, (200, json!({})));
+    let query = "{ callDetails(period: LAST_HOUR) { nodes { timestamp model statusCode latencyMs
+        apiKey { secret } errorLog { timestamp errorType errorCode message request } } } }";
+    let at = "2026-03-01T11:59:00.25Z";
+    let call = |code: u32, error: Value| {
+        json!({ "timestamp": at, "model": "model-of-span", "statusCode": code, "latencyMs": 12,
+            "apiKey": { "secret": "key-of-span" }, "errorLog": error })
+    };
+    let quota = json!({ "timestamp": at, "errorType": "openai.RateLimitError", "errorCode": 429,
+        "message": "quota", "request": [{ "role": "user", "parts": ["密"] }] });
+    let expected = json!([call(429, quota), call(200, Value::Null)]);
+    assert_eq!(app.data(query).await["callDetails"]["nodes"], expected);
+
+    // The same by protobuf, plain and packed; other spans, so not the same export.
+    let plain = by_protobuf(&app, &export(&[chat(3, vec![])], vec![])).send().await.unwrap();
+    assert_eq!(plain.headers()["Content-Type"], "application/x-protobuf");
+    assert_eq!((plain.status().as_u16(), plain.bytes().await.unwrap().len()), (200, 0));
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    let body = export(&[chat(4, vec![])], vec![]).to_string();
+    packer.write_all(body.as_bytes()).unwrap();
+    let packed = by_json(&app, &json!(null)).body(packer.finish().unwrap());
+    assert_eq!(send(packed.header("Content-Encoding", "gzip")).await, (200, json!({})));
+    assert_eq!(count(&database, "t_request_log").await, 4);
+    assert_eq!(count(&database, "t_error_logs").await, 1);
+}
+
+async fn other_spans_are_left_out(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let server = {
+        let mut span = chat(1, vec![]);
+        span["kind"] = json!(2);
+        span
+    };
+    let tool = span(2, vec![("gen_ai.operation.name", json!("execute_tool"))]);
+    let http = span(3, vec![("http.request.method", json!("POST"))]);
+    let spans = export(&[server, tool, http], vec![]);
+    assert_eq!(send(by_json(&app, &spans)).await, (200, json!({})));
+    assert_eq!(send(by_json(&app, &json!({}))).await, (200, json!({})));
+    assert_eq!(count(&database, "t_request_log").await, 0);
+    let older = span(4, vec![("gen_ai.system", json!("openai")), ("http.status_code", json!(404))]);
+    send(by_json(&app, &export(&[older], vec![]))).await;
+    assert_eq!(database.value("SELECT status_code FROM t_request_log").await, 404);
+}
+
+async fn an_export_that_is_sent_again_records_nothing(database: TestDatabase) {
+    let (app, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let spans = export(&[chat(1, vec![]), chat(2, vec![])], vec![]);
+    for app in [&app, &other, &app] {
+        assert_eq!(send(by_json(app, &spans)).await, (200, json!({})));
+    }
+    assert_eq!(by_protobuf(&app, &spans).send().await.unwrap().status(), 200);
+    assert_eq!(count(&database, "t_request_log").await, 2);
+    send(by_json(&app, &export(&[chat(3, vec![])], vec![]))).await;
+    assert_eq!(count(&database, "t_request_log").await, 3);
+}
+
+async fn what_cannot_be_kept_is_told(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let long = "Secret-Value".repeat(10);
+    let mut timeless = chat(3, vec![]);
+    timeless["startTimeUnixNano"] = json!("0");
+    let unknown = chat(4, vec![("callscope.key", json!("key_AAAAAAAAAAAAAAAAAAAAAA"))]);
+    let spans = [
+        chat(1, vec![("callscope.key", json!(long))]),
+        chat(0, vec![]),
+        timeless,
+        unknown,
+        chat(5, vec![]),
+    ];
+    let (status, told) = send(by_json(&app, &export(&spans, vec![]))).await;
+    let partial = &told["partialSuccess"];
+    assert_eq!((status, &partial["rejectedSpans"]), (200, &json!("4")), "{told}");
+    let message = partial["errorMessage"].as_str().unwrap();
+    for part in ["key has 120 characters", "no valid ids", "no start", "no API key has the id"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!message.contains("Secret-Value"), "{message}");
+    assert_eq!(count(&database, "t_request_log").await, 1);
+    let answer = by_protobuf(&app, &export(&spans[..2], vec![])).send().await.unwrap();
+    let told = ExportTraceServiceResponse::decode(answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(told.partial_success.unwrap().rejected_spans, 2);
+}
+
+async fn the_key_comes_by_a_configured_attribute(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.record = settings(&["--otlp-key-attribute", "app.key"]);
+    })
+    .await;
+    let spans = [chat(1, vec![("app.key", json!("key-of-span"))]), chat(2, vec![])];
+    send(by_json(&app, &export(&spans, vec![("app.key", json!("key-of-resource"))]))).await;
+    let keys = app.data("{ apiKeys { nodes { id secret } } }").await;
+    let nodes = keys["apiKeys"]["nodes"].as_array().unwrap().clone();
+    let secrets: Vec<&str> = nodes.iter().map(|key| key["secret"].as_str().unwrap()).collect();
+    assert_eq!(secrets, ["key-of-resource", "key-of-span"]);
+    // The id of a key does as well, and keeps the key out of the trace.
+    send(by_json(&app, &export(&[chat(3, vec![("app.key", nodes[1]["id"].clone())])], vec![])))
+        .await;
+    let named = "SELECT COUNT(*) FROM t_request_log WHERE api_key = 'key-of-span'";
+    assert_eq!(database.value(named).await, 2);
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+async fn refusals_have_the_format_of_the_request(database: TestDatabase) {
+    let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+        config.server.max_body_bytes = 4096;
+    })
+    .await;
+    let empty = json!({});
+    let (writer, reader) = ("0123456789abcdef-w", "0123456789abcdef-r");
+    let large = json!({ "a": "x".repeat(5000) }).to_string();
+    let as_writer = |request: RequestBuilder| request.bearer_auth(writer);
+    for (request, status, code) in [
+        (by_json(&app, &empty), 401, 16),
+        (by_json(&app, &empty).bearer_auth(reader), 403, 7),
+        (as_writer(by_json(&app, &empty)).body("{"), 400, 3),
+        (as_writer(by_json(&app, &empty)).body("{\"resourceSpans\":7}"), 400, 3),
+        (as_writer(by_json(&app, &empty)).body(large), 413, 8),
+        (as_writer(by_json(&app, &empty)).header("Content-Encoding", "br"), 415, 3),
+        (as_writer(app.client().post(app.url("/v1/traces"))).body("{}"), 415, 3),
+    ] {
+        let (found, body) = send(request).await;
+        assert_eq!((found, &body["code"]), (status, &json!(code)), "{body}");
+        assert!(body["message"].as_str().unwrap().len() > 10);
+    }
+    let bad = as_writer(by_protobuf(&app, &empty)).body(vec![0xff; 10]).send().await.unwrap();
+    assert_eq!(bad.status(), 400);
+    assert_eq!(bad.headers()["Content-Type"], "application/x-protobuf");
+    assert_eq!(Status::decode(bad.bytes().await.unwrap()).unwrap().code, 3);
+    assert_eq!(send(as_writer(by_json(&app, &empty))).await, (200, json!({})));
+}
+
+async fn a_fault_of_the_database_may_be_tried_again(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let spans = export(&[chat(1, vec![])], vec![]);
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    let refused = by_json(&app, &spans).send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["Retry-After"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], 14);
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    assert_eq!(send(by_json(&app, &spans)).await, (200, json!({})));
+    assert_eq!(count(&database, "t_request_log").await, 1);
+}
+
+async fn spans_that_come_too_often_are_refused(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
+    assert_eq!(send(by_json(&app, &json!({}))).await.0, 200);
+    let refused = by_json(&app, &json!({})).send().await.unwrap();
+    assert!(refused.headers().contains_key("Retry-After"));
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], 8);
+}
+
+async fn a_read_only_database_takes_no_spans(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.database.read_only = true;
+        config.database.id_key = Some(Secret::new("sixteen letters!"));
+    })
+    .await;
+    assert_eq!(send(by_json(&app, &export(&[chat(1, vec![])], vec![]))).await.0, 403);
+}

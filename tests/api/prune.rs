@@ -1,0 +1,213 @@
+//! `callscope prune` and `serverInfo.storage`.
+
+use std::process::{Command, Output, Stdio};
+
+use callscope::clock::Clock;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, gateway, settings};
+use crate::tests;
+
+tests! {
+    a_dry_run_counts_what_the_command_then_deletes,
+    it_says_what_is_missing.only(&[Kind::Sqlite]),
+    ctrl_c_ends_it_after_the_batch_at_hand.only(&[Kind::Sqlite]),
+    a_file_of_ours_becomes_smaller.only(&[Kind::Sqlite]),
+    a_file_of_a_gateway_becomes_smaller_by_a_rewrite.empty(),
+    storage_tells_what_there_is,
+    large_tables_are_estimated,
+    storage_needs_its_scope,
+}
+
+fn command(database: &TestDatabase, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+    command.env_clear().arg("prune").args(["--database-url", database.url()]).args(args);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn prune(database: &TestDatabase, args: &[&str]) -> Output {
+    command(database, args).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+async fn count(database: &TestDatabase, table: &str) -> i64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_i64().unwrap()
+}
+
+async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) {
+    let now = Clock::System.now();
+    let ages = [1, 6, 8, 30, 91, 91, 400].map(|days| now - TimeDelta::days(days));
+    database.insert(&ages.map(CallRow::at_stored)).await;
+    database.insert(&ages.map(ErrorRow::at_stored)).await;
+    database.insert(&[CallRow::at_stored(NULL)]).await;
+    let mut without_time = 1;
+    if database.kind() == Kind::Sqlite {
+        // Older as texts; the last one is a time in another form.
+        database.insert(&["1 day ago", "0", "2001-02-30 x"].map(CallRow::at_stored)).await;
+        database.insert(&[CallRow::at_stored("2001-02-28T10:00")]).await;
+        database.insert(&[CallRow::at_stored("2001-02-28")]).await;
+        without_time = 5;
+    }
+    let old_calls = if database.kind() == Kind::Sqlite { 4 } else { 3 };
+    let args = ["--calls-older-than", "90d", "--errors-older-than", "P7D"];
+    let dry = told(&prune(&database, &[&args[..], &["--dry-run"]].concat()));
+    assert_eq!(dry, format!("would delete {old_calls} calls and 5 error logs\n"));
+    assert_eq!(count(&database, "t_error_logs").await, 7);
+    let done = told(&prune(&database, &args));
+    assert!(done.starts_with(&format!("deleted {old_calls} calls and 5 error logs\n")), "{done}");
+    assert_eq!(count(&database, "t_request_log").await, 4 + without_time);
+    assert_eq!(count(&database, "t_error_logs").await, 2);
+    let again = told(&prune(&database, &["--calls-older-than", "90d"]));
+    assert!(again.starts_with("deleted 0 calls and 0 error logs\n"), "{again}");
+    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
+    let entry = |subject: &str| {
+        vec![json!("callscope prune"), json!("-"), json!("PRUNE_LOGS"), json!(subject)]
+    };
+    let expected = [
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":\"P7D\"}"),
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"),
+    ];
+    assert_eq!(database.query(audit).await, expected);
+}
+
+async fn it_says_what_is_missing(database: TestDatabase) {
+    for (args, code, text) in [
+        (&[][..], 1, "--calls-older-than"),
+        (&["--dry-run", "--vacuum"], 1, "--calls-older-than"),
+        (&["--calls-older-than", "90"], 2, "90d"),
+        (&["--calls-older-than", "90d", "--read-only"], 1, "--read-only"),
+    ] {
+        let output = prune(&database, args);
+        let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{refused}");
+        assert!(refused.contains(text), "{refused}");
+    }
+}
+
+async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+        INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
+        SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
+        FROM n";
+    database.execute(many).await;
+    let mut running = command(&database, &["--calls-older-than", "90d"]).spawn().unwrap();
+    while count(&database, "t_request_log").await == 200_000 {
+        assert_eq!(running.try_wait().unwrap(), None, "ended before it was stopped");
+    }
+    let id = running.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let left = count(&database, "t_request_log").await;
+    assert!(left > 0, "stopped too late to show anything");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let expected = format!("deleted {} calls and 0 error logs\n", 200_000 - left);
+    assert!(told.starts_with(&expected), "{told} of {expected}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
+    let oldest = "SELECT MIN(id) FROM t_request_log";
+    assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+}
+
+/// 500 error logs of 4 KB from long ago, and one of today.
+async fn fill(database: &TestDatabase) {
+    let row = ErrorRow::at("2001-01-01T00:00:00Z").log("x".repeat(4000));
+    database.insert(&vec![row; 500]).await;
+    database.insert(&[ErrorRow::at_stored(Clock::System.now())]).await;
+}
+
+fn size(database: &TestDatabase) -> u64 {
+    std::fs::metadata(database.url().strip_prefix("sqlite://").unwrap()).unwrap().len()
+}
+
+async fn a_file_of_ours_becomes_smaller(database: TestDatabase) {
+    fill(&database).await;
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let before = size(&database);
+    let output = prune(&database, &["--errors-older-than", "7d"]);
+    assert!(told(&output).contains("gave back 2."), "{output:?}");
+    let freed = before - size(&database);
+    assert!(freed > 1_900_000, "{freed}");
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("--vacuum"));
+}
+
+async fn a_file_of_a_gateway_becomes_smaller_by_a_rewrite(database: TestDatabase) {
+    gateway::fill(&database).await;
+    fill(&database).await;
+    let left = count(&database, "t_error_logs").await - 500;
+    let output = prune(&database, &["--errors-older-than", "7300d"]);
+    assert!(told(&output).starts_with("deleted 0 calls and 500 error logs\n"), "{output:?}");
+    assert!(!told(&output).contains("gave back"), "{output:?}");
+    if database.kind() == Kind::Sqlite {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("--vacuum"), "{stderr}");
+        assert!(size(&database) > 1_900_000);
+        assert_eq!(database.value("SELECT auto_vacuum FROM pragma_auto_vacuum").await, 0);
+        database.close().await;
+    }
+    let output = prune(&database, &["--vacuum"]);
+    assert!(told(&output).starts_with("the database is "), "{output:?}");
+    assert_eq!(count(&database, "t_error_logs").await, left);
+    if database.kind() == Kind::Sqlite {
+        assert!(size(&database) < 400_000, "{}", size(&database));
+        assert_eq!(database.value("SELECT auto_vacuum FROM pragma_auto_vacuum").await, 2);
+    }
+}
+
+const STORAGE: &str = "{ serverInfo { version storage {
+    calls { rows rowsAreEstimated bytes oldest newest }
+    errorLogs { rows rowsAreEstimated bytes oldest newest }
+    bytes freeBytes
+} } }";
+
+async fn storage_tells_what_there_is(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let storage = app.data(STORAGE).await["serverInfo"]["storage"].clone();
+    assert_eq!(storage["calls"]["rows"], 0);
+    assert_eq!(storage["calls"]["oldest"], Value::Null);
+    database.insert(&[CallRow::at_stored(NULL)]).await;
+    if database.kind() == Kind::Sqlite {
+        database.insert(&[CallRow::at_stored("1 day ago"), CallRow::at_stored("9000-?")]).await;
+    }
+    database.insert(&["2026-02-01T10:00:00.5Z", "2026-01-01T10:00:00Z"].map(CallRow::at)).await;
+    let storage = app.data(STORAGE).await["serverInfo"]["storage"].clone();
+    let calls = &storage["calls"];
+    let rows = if database.kind() == Kind::Sqlite { 5 } else { 3 };
+    assert_eq!(calls["rows"], rows);
+    assert_eq!(calls["rowsAreEstimated"], false);
+    assert_eq!(calls["oldest"], "2026-01-01T10:00:00Z");
+    assert_eq!(calls["newest"], "2026-02-01T10:00:00.5Z");
+    assert_eq!(storage["errorLogs"]["rows"], 0);
+    let bytes = |value: &Value| value.as_i64().unwrap();
+    assert!(bytes(&calls["bytes"]) >= 3 * 4096, "a table and two indexes: {storage}");
+    assert!(bytes(&storage["bytes"]) > bytes(&calls["bytes"]), "{storage}");
+    assert_eq!(storage["freeBytes"].is_null(), database.kind() == Kind::Postgres, "{storage}");
+}
+
+async fn large_tables_are_estimated(database: TestDatabase) {
+    database.insert(&[1, 100_000].map(|id| CallRow::at("2026-01-01T10:00:00Z").id(id))).await;
+    database.insert(&[1, 100_001].map(|id| ErrorRow::at("2026-01-01T10:00:00Z").id(id))).await;
+    let app = TestApp::start(&database).await;
+    let storage = app.data(STORAGE).await["serverInfo"]["storage"].clone();
+    assert_eq!(storage["calls"]["rows"], 2, "few enough to be counted: {storage}");
+    assert_eq!(storage["errorLogs"]["rowsAreEstimated"], true, "{storage}");
+    if database.kind() == Kind::Sqlite {
+        assert_eq!(storage["errorLogs"]["rows"], 100_001);
+    }
+}
+
+async fn storage_needs_its_scope(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", "scraper:METRICS:0123456789abcdef"]);
+    })
+    .await;
+    let refused = app.graphql_as("0123456789abcdef", STORAGE).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    assert_eq!(refused["data"]["serverInfo"]["storage"], Value::Null);
+    assert_eq!(refused["data"]["serverInfo"]["version"], env!("CARGO_PKG_VERSION"));
+}

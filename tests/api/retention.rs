@@ -1,0 +1,147 @@
+//! `--keep-calls` and `--keep-errors`: what goes by itself, what stays, and of whose tables.
+
+use callscope::app::App;
+use callscope::config::KeepConfig;
+use callscope::store::lease;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+
+use crate::support::{
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+};
+use crate::tests;
+
+tests! {
+    old_rows_go_by_themselves,
+    tables_of_a_gateway_need_one_more_word.empty(),
+    nothing_is_kept_short_in_a_read_only_database,
+    one_server_at_a_time_has_the_lease,
+    what_room_is_freed_is_given_back.only(&[Kind::Sqlite]),
+}
+
+fn keep(args: &[&str]) -> KeepConfig {
+    settings(&[args, &["--keep-check-every", "1s"]].concat())
+}
+
+async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
+    let rows = database.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
+    rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
+}
+
+/// Waits for what a job does.
+async fn wait_for<T: PartialEq + std::fmt::Debug>(expected: T, mut found: impl AsyncFnMut() -> T) {
+    for _ in 0..600 {
+        if found().await == expected {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(found().await, expected);
+}
+
+async fn old_rows_go_by_themselves(database: TestDatabase) {
+    let times =
+        ["2026-01-01T00:00:00Z", "2026-02-28T11:59:59.999999Z", "2026-02-28T12:00:00Z", NOW];
+    let call = |(id, time): (i32, &&str)| CallRow::at(time).id(id);
+    database.insert(&(1..).zip(&times).map(call).collect::<Vec<_>>()).await;
+    database.insert(&[CallRow::at_stored(NULL).id(5)]).await;
+    database.insert(&times.map(ErrorRow::at)).await;
+    let mut stay = vec![3, 4, 5];
+    if database.kind() == Kind::Sqlite {
+        // As texts they stand before the instant, and are no times.
+        for (id, text) in [(6, "1 day ago"), (7, "2026-02-xx"), (8, "")] {
+            database.insert(&[CallRow::at_stored(text).id(id)]).await;
+            stay.push(id.into());
+        }
+    }
+    let app = TestApp::start_with(&database, |config| {
+        config.keep = keep(&["--keep-calls", "1d", "--keep-errors", "1s"]);
+    })
+    .await;
+    wait_for((stay.clone(), 1), async || {
+        (ids(&database, "t_request_log").await, ids(&database, "t_error_logs").await.len())
+    })
+    .await;
+    wait_for(true, async || {
+        let text =
+            app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let now = format!("{}", NOW.parse::<DateTime<Utc>>().unwrap().timestamp());
+        [
+            "callscope_retention_removed_rows_total{table=\"t_request_log\"} 2\n".to_owned(),
+            "callscope_retention_removed_rows_total{table=\"t_error_logs\"} 3\n".to_owned(),
+            format!("callscope_retention_last_run_timestamp_seconds {now}\n"),
+            "callscope_retention_errors_total 0\n".to_owned(),
+        ]
+        .iter()
+        .all(|line| text.contains(line))
+    })
+    .await;
+    // What comes later goes later, and what stays stays.
+    database.insert(&[ErrorRow::at("2026-02-28T11:00:00Z")]).await;
+    wait_for(1, async || ids(&database, "t_error_logs").await.len()).await;
+    assert_eq!(ids(&database, "t_request_log").await, stay);
+    app.shutdown().await;
+    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
+    let subject = "{\"keepCalls\":\"P1D\",\"keepErrors\":\"PT1S\"}";
+    let entry = vec![json!("retention"), json!("-"), json!("PRUNE_LOGS"), json!(subject)];
+    assert_eq!(
+        database.query(audit).await,
+        [entry.clone(), entry],
+        "one for each run that deleted"
+    );
+}
+
+async fn tables_of_a_gateway_need_one_more_word(database: TestDatabase) {
+    gateway::fill(&database).await;
+    let calls = ids(&database, "t_request_log").await.len();
+    let open = async |args: &[&str]| {
+        let config = callscope::app::Config { keep: keep(args), ..TestApp::config(&database) };
+        App::open(config).await.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = open(&["--keep-errors", "7d"]).await.unwrap_err();
+    assert!(refused.contains("t_error_logs") && !refused.contains("t_request_log"), "{refused}");
+    assert!(refused.contains("--prune-gateway-tables"), "{refused}");
+    assert_eq!(open(&[]).await, Ok(()));
+    assert_eq!(open(&["--keep-errors", "7d", "--prune-gateway-tables"]).await, Ok(()));
+    // A setting that says what is not known is no leave either.
+    database.execute("DELETE FROM callscope_settings WHERE name = 'tables_made'").await;
+    assert!(open(&["--keep-calls", "7d"]).await.unwrap_err().contains("t_request_log"));
+    assert_eq!(ids(&database, "t_request_log").await.len(), calls);
+}
+
+async fn nothing_is_kept_short_in_a_read_only_database(database: TestDatabase) {
+    let mut config = TestApp::config(&database);
+    config.keep = keep(&["--keep-calls", "7d"]);
+    config.database.read_only = true;
+    config.database.id_key = Some(callscope::config::Secret::new("a secret of 16 characters"));
+    let refused = App::open(config).await.map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("--read-only"), "{refused}");
+}
+
+async fn one_server_at_a_time_has_the_lease(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let take = async |holder: &str, minutes: i64| {
+        let now = now + TimeDelta::minutes(minutes);
+        lease::take(app.db(), "work", holder, (now, now + TimeDelta::minutes(10))).await.unwrap()
+    };
+    assert!(take("one", 0).await && !take("other", 5).await);
+    assert!(take("one", 6).await, "its holder may renew it");
+    assert!(!take("other", 12).await && take("other", 17).await, "it ends by itself");
+    lease::give_back(app.db(), "work", "one").await.unwrap();
+    assert!(!take("one", 18).await, "it is the other's now");
+    lease::give_back(app.db(), "work", "other").await.unwrap();
+    assert!(take("one", 18).await);
+}
+
+async fn what_room_is_freed_is_given_back(database: TestDatabase) {
+    let row = ErrorRow::at("2026-01-01T00:00:00Z").log("x".repeat(4000));
+    database.insert(&vec![row; 500]).await;
+    let pages = "SELECT page_count FROM pragma_page_count";
+    let before = database.value(pages).await.as_i64().unwrap();
+    let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-errors", "1d"]));
+    let app = app.await;
+    wait_for(true, async || database.value(pages).await.as_i64().unwrap() < before - 400).await;
+    app.shutdown().await;
+    assert_eq!(database.value("SELECT freelist_count FROM pragma_freelist_count").await, 0);
+}

@@ -1,0 +1,947 @@
+//! GraphQL over WebSocket: the protocol graphql-transport-ws, its close codes, and who may connect.
+
+use std::time::{Duration, Instant};
+
+use callscope::access::token;
+use callscope::store::token as store;
+use chrono::TimeDelta;
+use futures_util::{SinkExt, StreamExt};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, Response};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::http::{assert_refused, usage};
+use super::persisted::hash;
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, logs, settings};
+use crate::tests;
+
+tests! {
+    events_come_until_they_are_completed,
+    other_operations_are_answered_once,
+    operations_are_told_apart.only(&[Kind::Sqlite]),
+    pings_are_answered.only(&[Kind::Sqlite]),
+    an_idle_connection_lasts.only(&[Kind::Sqlite]),
+    what_cannot_start_is_an_error.only(&[Kind::Sqlite]),
+    errors_of_fields_stand_beside_the_data.only(&[Kind::Sqlite]),
+    an_invalid_message_is_4400.only(&[Kind::Sqlite]),
+    an_operation_before_the_acknowledgement_is_4401.only(&[Kind::Sqlite]),
+    a_token_that_does_not_hold_is_4403.only(&[Kind::Sqlite]),
+    another_protocol_is_4406.only(&[Kind::Sqlite]),
+    no_initialisation_is_4408.only(&[Kind::Sqlite]),
+    an_id_in_use_is_4409.only(&[Kind::Sqlite]),
+    a_second_initialisation_is_4429.only(&[Kind::Sqlite]),
+    a_large_message_is_1009.only(&[Kind::Sqlite]),
+    broken_frames_are_1002_and_1007.only(&[Kind::Sqlite]),
+    a_server_that_stops_is_1001,
+    a_token_comes_in_many_ways.only(&[Kind::Sqlite]),
+    the_scope_is_needed.only(&[Kind::Sqlite]),
+    a_revoked_token_ends_its_connections,
+    an_expired_session_ends_its_connections.only(&[Kind::Sqlite]),
+    many_who_follow_cost_no_more_statements.only(&[Kind::Sqlite]),
+    pages_of_other_origins_are_refused.only(&[Kind::Sqlite]),
+    a_cookie_needs_an_origin.only(&[Kind::Sqlite]),
+    only_upgrades_are_taken.only(&[Kind::Sqlite]),
+    operations_count_as_requests.only(&[Kind::Sqlite]),
+    subscriptions_may_be_so_many.only(&[Kind::Sqlite]),
+    limits_of_documents_hold.only(&[Kind::Sqlite]),
+    persisted_documents_run.only(&[Kind::Sqlite]),
+    connections_are_bounded.only(&[Kind::Sqlite]),
+    a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
+    nothing_is_asked_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
+    a_client_that_is_gone_is_noticed.only(&[Kind::Sqlite]),
+    connections_and_operations_are_logged.only(&[Kind::Sqlite]),
+}
+
+const FAST: &str =
+    "subscription Fast { usageStats(every: \"PT0.5S\") { asOf lastHour { total } } }";
+const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
+const QUERY: &str = "{ usageStats { asOf } }";
+const READER: &str = "reader-0123456789abcdef";
+const OTHER: &str = "other-0123456789abcdef";
+const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
+
+/// A client of the protocol, by hand.
+struct Client {
+    socket: WebSocketStream<TcpStream>,
+    response: Response<Option<Vec<u8>>>,
+}
+
+impl Client {
+    async fn try_open(app: &TestApp, headers: &[(&str, &str)]) -> Result<Self, Error> {
+        let url = app.url("/graphql/ws").replace("http://", "ws://");
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let address = app.url("").replace("http://", "");
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (socket, response) = client_async(request, stream).await?;
+        Ok(Self { socket, response })
+    }
+
+    async fn open(app: &TestApp) -> Self {
+        Self::try_open(app, &[PROTOCOL]).await.unwrap()
+    }
+
+    /// Opened and acknowledged.
+    async fn ready(app: &TestApp) -> Self {
+        Self::ready_as(app, json!({})).await
+    }
+
+    async fn ready_as(app: &TestApp, payload: Value) -> Self {
+        let mut client = Self::open(app).await;
+        client.init(payload).await;
+        client
+    }
+
+    async fn init(&mut self, payload: Value) {
+        self.send(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(self.next().await, json!({ "type": "connection_ack" }));
+    }
+
+    async fn send(&mut self, message: Value) {
+        self.socket.send(Message::Text(message.to_string().into())).await.unwrap();
+    }
+
+    async fn subscribe(&mut self, id: &str, query: &str) {
+        let payload = json!({ "query": query });
+        self.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
+    }
+
+    /// The next message of the protocol.
+    async fn next(&mut self) -> Value {
+        loop {
+            match self.socket.next().await.expect("a message").expect("a frame") {
+                Message::Text(text) => return serde_json::from_str(text.as_str()).unwrap(),
+                Message::Ping(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The payload of the next message, which has this id and type.
+    async fn told(&mut self, id: &str, kind: &str) -> Value {
+        let message = self.next().await;
+        assert_eq!((&message["id"], &message["type"]), (&json!(id), &json!(kind)), "{message}");
+        message["payload"].clone()
+    }
+
+    /// The code of the error by which an operation could not start.
+    async fn refused(&mut self, id: &str, query: &str) -> String {
+        self.subscribe(id, query).await;
+        let errors = self.told(id, "error").await;
+        errors[0]["extensions"]["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The code with which the server closes, whatever comes before.
+    async fn closed(mut self) -> (u16, String) {
+        let closing = async {
+            loop {
+                match self.socket.next().await.expect("a close frame").expect("a frame") {
+                    Message::Close(Some(frame)) => {
+                        return (frame.code.into(), frame.reason.to_string());
+                    }
+                    Message::Close(None) => panic!("no code"),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), closing).await.expect("is closed")
+    }
+
+    fn request_id(&self) -> String {
+        self.response.headers()["X-Request-Id"].to_str().unwrap().to_owned()
+    }
+}
+
+fn total(payload: &Value) -> &Value {
+    &payload["data"]["usageStats"]["lastHour"]["total"]
+}
+
+fn close(code: u16, reason: &str) -> (u16, String) {
+    (code, reason.to_owned())
+}
+
+async fn guarded(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| {
+        let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
+        config.access = settings(&["--tokens", &tokens]);
+    })
+    .await
+}
+
+async fn impatient(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| config.server.http.client_timeout_seconds = 1).await
+}
+
+async fn events_come_until_they_are_completed(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    assert_eq!(client.response.headers()["Sec-WebSocket-Protocol"], "graphql-transport-ws");
+    client.subscribe("a", FAST).await;
+    let stats = json!({ "asOf": "2026-03-01T12:00:00Z", "lastHour": { "total": 1 } });
+    assert_eq!(
+        client.next().await,
+        json!({ "id": "a", "type": "next", "payload": { "data": { "usageStats": stats } } })
+    );
+    database.insert(&[CallRow::at("2026-03-01T11:59:59Z")]).await;
+    assert_eq!(total(&client.told("a", "next").await), 2);
+    client.send(json!({ "id": "a", "type": "complete" })).await;
+    client.send(json!({ "type": "ping" })).await;
+    // What was on its way may come before; nothing does after.
+    while client.next().await != json!({ "type": "pong" }) {}
+    let before = app.sent();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(app.sent(), before, "it is not asked for any more");
+    // The id is free again; what is not open may be completed.
+    client.send(json!({ "id": "a", "type": "complete" })).await;
+    client.subscribe("a", SLOW).await;
+    assert_eq!(client.told("a", "next").await, usage());
+}
+
+async fn other_operations_are_answered_once(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    client.subscribe("q", QUERY).await;
+    assert_eq!(client.told("q", "next").await, usage());
+    assert_eq!(client.next().await, json!({ "id": "q", "type": "complete" }));
+    client
+        .subscribe("q", "mutation { pruneLogs(callsOlderThan: \"P30D\") { deletedCalls } }")
+        .await;
+    let payload = client.told("q", "next").await;
+    assert_eq!(payload, json!({ "data": { "pruneLogs": { "deletedCalls": 0 } } }));
+    assert_eq!(client.next().await, json!({ "id": "q", "type": "complete" }));
+    // A query has its variables and its name.
+    let payload = json!({
+        "query": "query A { a: __typename } query B($zone: TimeZone) { c: usageStats(timeZone: $zone) { asOf } }",
+        "operationName": "B",
+        "variables": { "zone": "Asia/Shanghai" },
+        "extensions": null,
+    });
+    client.send(json!({ "id": "v", "type": "subscribe", "payload": payload })).await;
+    let answer = json!({ "data": { "c": { "asOf": "2026-03-01T12:00:00Z" } } });
+    assert_eq!(client.told("v", "next").await, answer);
+}
+
+async fn operations_are_told_apart(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    // More than are answered at the same time.
+    for number in 0..100 {
+        client.subscribe(&number.to_string(), "{ __typename }").await;
+    }
+    client.subscribe("events \"é", FAST).await;
+    let mut complete = Vec::new();
+    let mut events = 0;
+    while complete.len() < 100 || events < 2 {
+        let message = client.next().await;
+        match message["id"].as_str().unwrap() {
+            "events \"é" => events += 1,
+            id if message["type"] == "complete" => complete.push(id.parse::<u32>().unwrap()),
+            _ => assert_eq!(message["payload"]["data"]["__typename"], "Query"),
+        }
+    }
+    complete.sort_unstable();
+    assert_eq!(complete, (0..100).collect::<Vec<_>>());
+}
+
+async fn pings_are_answered(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::open(&app).await;
+    let ping = json!({ "type": "ping", "payload": { "at": 1.5, "é": [null] } });
+    client.send(ping.clone()).await;
+    assert_eq!(client.next().await["payload"], ping["payload"]);
+    client.init(json!(null)).await;
+    for pong in [json!({ "type": "pong" }), json!({ "type": "pong", "payload": { "a": 1 } })] {
+        client.send(pong).await;
+    }
+    client.send(json!({ "type": "ping", "payload": null })).await;
+    assert_eq!(client.next().await, json!({ "type": "pong" }));
+    client.send(ping).await;
+    assert_eq!(client.next().await["type"], "pong");
+    // Those of WebSocket itself as well.
+    client.socket.send(Message::Ping("x".into())).await.unwrap();
+    assert_eq!(client.socket.next().await.unwrap().unwrap(), Message::Pong("x".into()));
+}
+
+/// Much longer than a client may be silent over HTTP.
+async fn an_idle_connection_lasts(database: TestDatabase) {
+    let app = impatient(&database).await;
+    let mut client = Client::ready(&app).await;
+    let mut pings = 0;
+    while pings < 4 {
+        // Reading on answers them.
+        match client.socket.next().await.unwrap().unwrap() {
+            Message::Ping(_) => pings += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    client.subscribe("q", QUERY).await;
+    assert_eq!(client.told("q", "next").await, usage());
+}
+
+async fn what_cannot_start_is_an_error(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    for (query, code) in [
+        ("subscription {", "GRAPHQL_PARSE_FAILED"),
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        (
+            "subscription { a: usageStats { asOf } b: usageStats { asOf } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        ("subscription { usageStats(every: \"PT0.1S\") { asOf } }", "BAD_USER_INPUT"),
+        ("", "BAD_REQUEST"),
+    ] {
+        assert_eq!(client.refused("x", query).await, code, "{query}");
+    }
+    // Nothing else follows, and the connection goes on.
+    client.subscribe("x", QUERY).await;
+    assert_eq!(client.told("x", "next").await, usage());
+}
+
+async fn errors_of_fields_stand_beside_the_data(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    client.subscribe("x", "{ usageStats { asOf lastHour { total } } }").await;
+    let payload = client.told("x", "next").await;
+    assert_eq!(payload["data"], Value::Null);
+    assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
+    assert_eq!(client.next().await, json!({ "id": "x", "type": "complete" }));
+    client.subscribe("x", FAST).await;
+    let payload = client.told("x", "next").await;
+    assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
+    assert_eq!(total(&client.told("x", "next").await), 0);
+}
+
+async fn an_invalid_message_is_4400(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for text in [
+        "",
+        "{",
+        "[]",
+        r#"{"type":"start"}"#,
+        r#"{"type":"connection_ack"}"#,
+        r#"{"type":"ping","payload":1}"#,
+        r#"{"id":"1","type":"subscribe","payload":{}}"#,
+        r#"{"id":"","type":"complete"}"#,
+    ] {
+        for is_acknowledged in [false, true] {
+            let mut client = Client::open(&app).await;
+            if is_acknowledged {
+                client.init(json!({})).await;
+            }
+            client.socket.send(Message::Text(text.into())).await.unwrap();
+            assert_eq!(client.closed().await, close(4400, "Invalid message received"), "{text}");
+        }
+    }
+    let mut client = Client::open(&app).await;
+    let init = json!({ "type": "connection_init" }).to_string();
+    client.socket.send(Message::Binary(init.into())).await.unwrap();
+    assert_eq!(client.closed().await.0, 4400);
+}
+
+async fn an_operation_before_the_acknowledgement_is_4401(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::open(&app).await;
+    client.send(json!({ "id": "1", "type": "complete" })).await;
+    client.subscribe("1", QUERY).await;
+    assert_eq!(client.closed().await, close(4401, "Unauthorized"));
+}
+
+async fn a_token_that_does_not_hold_is_4403(database: TestDatabase) {
+    let app = guarded(&database).await;
+    for payload in [
+        json!(null),
+        json!({}),
+        json!({ "token": "wrong" }),
+        json!({ "token": "" }),
+        json!({ "token": 1 }),
+        json!({ "authorization": READER }),
+        json!({ "authorization": "Bearer wrong" }),
+        json!({ "authorization": format!("Bearer {READER}"), "token": "wrong" }),
+    ] {
+        let mut client = Client::open(&app).await;
+        client.send(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(client.closed().await, close(4403, "Forbidden"), "{payload}");
+    }
+    // A wrong one in a header is refused as everywhere; in a message it counts more than a header.
+    let refused = Client::try_open(&app, &[PROTOCOL, ("Authorization", "Bearer wrong")]).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 401));
+    let bearer = format!("Bearer {READER}");
+    let mut client = Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap();
+    client.send(json!({ "type": "connection_init", "payload": { "token": "wrong" } })).await;
+    assert_eq!(client.closed().await.0, 4403);
+}
+
+async fn another_protocol_is_4406(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // Whoever asks for one is told by the answer alone, which tungstenite takes for a fault.
+    let mut client = Client::try_open(&app, &[]).await.unwrap();
+    assert!(!client.response.headers().contains_key("Sec-WebSocket-Protocol"));
+    client.socket.send(Message::Text(r#"{"type":"connection_init"}"#.into())).await.ok();
+    assert_eq!(client.closed().await, close(4406, "Subprotocol not acceptable"));
+    for offered in ["graphql-ws", "soap, graphql-ws", "GRAPHQL-TRANSPORT-WS"] {
+        let (head, frame) = upgrade_by_hand(&app, offered).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(!head.to_ascii_lowercase().contains("sec-websocket-protocol"), "{head}");
+        assert_eq!(frame[..4], [0x88, 28, 0x11, 0x36], "a close frame with 4406");
+    }
+    let (head, _) = upgrade_by_hand(&app, "graphql-ws,graphql-transport-ws").await;
+    assert!(head.to_ascii_lowercase().contains("sec-websocket-protocol: graphql-transport-ws"));
+}
+
+/// The head of the answer, and what the server sends before it closes or a second passes.
+async fn upgrade_by_hand(app: &TestApp, offered: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(app.url("").replace("http://", "")).await.unwrap();
+    let head = format!(
+        "GET /graphql/ws HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive, Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, br\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {offered}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = async { while stream.read_buf(&mut answer).await.unwrap_or(0) > 0 {} };
+    tokio::time::timeout(Duration::from_secs(1), reading).await.ok();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    (head, answer[end..].to_vec())
+}
+
+async fn no_initialisation_is_4408(database: TestDatabase) {
+    let app = impatient(&database).await;
+    let mut client = Client::open(&app).await;
+    // A ping is no way around it.
+    client.send(json!({ "type": "ping" })).await;
+    assert_eq!(client.closed().await, close(4408, "Connection initialisation timeout"));
+}
+
+async fn an_id_in_use_is_4409(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    client.subscribe("one", SLOW).await;
+    client.told("one", "next").await;
+    client.subscribe("one", QUERY).await;
+    assert_eq!(client.closed().await, close(4409, "Subscriber for one already exists"));
+    // A reason is short, however long the id.
+    let mut client = Client::ready(&app).await;
+    let id = "é".repeat(128);
+    client.subscribe(&id, SLOW).await;
+    client.told(&id, "next").await;
+    client.subscribe(&id, SLOW).await;
+    let (code, reason) = client.closed().await;
+    assert!(code == 4409 && reason.starts_with("Subscriber for éé"), "{code} {reason}");
+}
+
+async fn a_second_initialisation_is_4429(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    client.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(client.closed().await, close(4429, "Too many initialisation requests"));
+}
+
+async fn a_large_message_is_1009(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.server.max_body_bytes = 10_000).await;
+    let mut client = Client::ready(&app).await;
+    let query = |length: usize| format!("{QUERY}{}", " ".repeat(length));
+    client.subscribe("fits", &query(9000)).await;
+    assert_eq!(client.told("fits", "next").await, usage());
+    client.subscribe("large", &query(10_000)).await;
+    assert_eq!(client.closed().await, close(1009, "Message too large"));
+    // Much more than the server reads: it must not be cut before it was told.
+    let mut client = Client::ready(&app).await;
+    let sent = Message::Text(query(3_000_000).into());
+    client.socket.send(sent).await.ok();
+    assert_eq!(client.closed().await.0, 1009);
+    // As with a body, a text of many values is larger than it looks.
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    let many = format!("[{}0]", "0,".repeat(100_001));
+    client.socket.send(Message::Text(many.into())).await.unwrap();
+    assert_eq!(client.closed().await.0, 1009);
+}
+
+async fn broken_frames_are_1002_and_1007(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // Masked, as a client's must be: a reserved bit; a text that is no UTF-8.
+    for (frame, code) in [
+        (vec![0xC1, 0x80, 0, 0, 0, 0], 1002),
+        (vec![0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007),
+        (vec![0x81, 0x00], 1002),
+    ] {
+        let mut client = Client::open(&app).await;
+        client.socket.get_mut().write_all(&frame).await.unwrap();
+        assert_eq!(client.closed().await.0, code, "{frame:?}");
+    }
+}
+
+async fn a_server_that_stops_is_1001(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut following = Client::ready(&app).await;
+    following.subscribe("1", SLOW).await;
+    following.told("1", "next").await;
+    let idle = Client::ready(&app).await;
+    let early = Client::open(&app).await;
+    // One that does not even answer the close frame.
+    let silent = Client::ready(&app).await;
+    let began = Instant::now();
+    let stopping = tokio::spawn(app.shutdown());
+    for client in [following, idle, early] {
+        assert_eq!(client.closed().await, close(1001, "Going away"));
+    }
+    stopping.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(silent.closed().await.0, 1001);
+}
+
+async fn a_token_comes_in_many_ways(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let bearer = format!("Bearer {READER}");
+    for payload in [
+        json!({ "token": READER }),
+        json!({ "authorization": bearer }),
+        json!({ "Authorization": bearer, "other": { "a": 1 } }),
+    ] {
+        let mut client = Client::ready_as(&app, payload).await;
+        client.subscribe("1", QUERY).await;
+        assert_eq!(client.told("1", "next").await, usage());
+    }
+    let mut client = Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap();
+    client.init(json!(null)).await;
+    client.subscribe("1", "{ viewer { name } }").await;
+    assert_eq!(client.told("1", "next").await["data"]["viewer"]["name"], "reader");
+}
+
+async fn the_scope_is_needed(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let mut client = Client::ready_as(&app, json!({ "token": OTHER })).await;
+    assert_eq!(client.refused("1", FAST).await, "FORBIDDEN");
+    client.subscribe("1", QUERY).await;
+    let payload = client.told("1", "next").await;
+    assert_eq!(payload["errors"][0]["extensions"]["code"], "FORBIDDEN");
+}
+
+async fn a_revoked_token_ends_its_connections(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let now = app.clock.now();
+    let new = token::make("short", "READ".parse().unwrap(), now, None).unwrap();
+    store::insert(app.db(), &new.row).await.unwrap();
+    app.clock.advance(TimeDelta::seconds(1));
+    let short = json!({ "token": new.token.expose() });
+    let mut idle = Client::ready_as(&app, short.clone()).await;
+    let mut slow = Client::ready_as(&app, short.clone()).await;
+    for id in ["a", "b"] {
+        slow.subscribe(id, SLOW).await;
+        slow.told(id, "next").await;
+    }
+    let mut fast = Client::ready_as(&app, short).await;
+    fast.subscribe("c", FAST).await;
+    let mut lasting = Client::ready_as(&app, json!({ "token": READER })).await;
+    lasting.subscribe("d", FAST).await;
+    lasting.told("d", "next").await;
+    assert!(store::revoke(app.db(), "short", now).await.unwrap());
+    app.clock.advance(TimeDelta::seconds(5));
+    let unauthenticated = |message: &Value| {
+        assert_eq!(message["type"], "error", "{message}");
+        assert_eq!(message["payload"][0]["extensions"]["code"], "UNAUTHENTICATED");
+        message["id"].as_str().unwrap().to_owned()
+    };
+    let mut ids = vec![unauthenticated(&slow.next().await), unauthenticated(&slow.next().await)];
+    ids.sort();
+    assert_eq!(ids, ["a", "b"]);
+    let last = loop {
+        let message = fast.next().await;
+        if message["type"] != "next" {
+            break message;
+        }
+    };
+    assert_eq!(unauthenticated(&last), "c");
+    idle.send(json!({ "type": "pong" })).await;
+    for client in [slow, fast, idle] {
+        assert_eq!(client.closed().await, close(4403, "Forbidden"));
+    }
+    assert_eq!(total(&lasting.told("d", "next").await), 0);
+}
+
+async fn an_expired_session_ends_its_connections(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let cookie = sign_in(&app).await;
+    let origin = app.url("");
+    let headers = [PROTOCOL, ("Cookie", &cookie), ("Origin", &origin)];
+    let mut client = Client::try_open(&app, &headers).await.unwrap();
+    client.init(json!({})).await;
+    client.subscribe("1", SLOW).await;
+    assert_eq!(client.told("1", "next").await, usage());
+    let mut late = Client::try_open(&app, &headers).await.unwrap();
+    app.clock.advance(TimeDelta::hours(12));
+    late.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(late.closed().await.0, 4403);
+    let errors = client.told("1", "error").await;
+    assert_eq!(errors[0]["extensions"]["code"], "UNAUTHENTICATED");
+    assert_eq!(client.closed().await.0, 4403);
+}
+
+async fn sign_in(app: &TestApp) -> String {
+    let login = app.client().post(app.url("/session")).json(&json!({ "token": READER }));
+    let login = login.send().await.unwrap();
+    login.headers()["Set-Cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+async fn many_who_follow_cost_no_more_statements(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
+        client.subscribe("1", SLOW).await;
+        client.told("1", "next").await;
+        clients.push(client);
+    }
+    let before = app.sent();
+    // What is known of the tokens is old at once, each time that it is asked for.
+    for _ in 0..5 {
+        app.clock.advance(TimeDelta::seconds(5));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let sent = app.sent() - before;
+    assert!((1..=3).contains(&sent), "{sent} statements in 2.5 s");
+}
+
+async fn pages_of_other_origins_are_refused(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.cors_origin = vec!["https://dash.example".to_owned()];
+    })
+    .await;
+    let own = app.url("");
+    for origin in [own.as_str(), "https://dash.example"] {
+        let mut client = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await.unwrap();
+        client.init(json!({})).await;
+    }
+    let port = format!("{own}0");
+    for origin in
+        ["https://evil.example", "null", "http://localhost", &port, "https://dash.example.evil"]
+    {
+        let refused = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await;
+        let Err(Error::Http(answer)) = refused else { panic!("{origin} is taken") };
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN.as_u16());
+        let body: Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
+        assert_eq!(body["errors"][0]["extensions"]["code"], "CSRF_PREVENTED");
+    }
+    // Whoever points a name of their own at loopback has the right origin, and the wrong name.
+    let evil = [PROTOCOL, ("Origin", "http://evil.example")];
+    let mut request = "ws://evil.example/graphql/ws".into_client_request().unwrap();
+    for (name, value) in evil {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let stream = TcpStream::connect(own.replace("http://", "")).await.unwrap();
+    let refused = client_async(request, stream).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 421));
+}
+
+async fn a_cookie_needs_an_origin(database: TestDatabase) {
+    let app = guarded(&database).await;
+    let cookie = sign_in(&app).await;
+    let own = app.url("");
+    let open = |headers: Vec<(&'static str, String)>| {
+        let app = &app;
+        async move {
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Client::try_open(app, &[&headers[..], &[PROTOCOL]].concat()).await
+        }
+    };
+    let mut client = open(vec![("Cookie", cookie.clone()), ("Origin", own.clone())]).await.unwrap();
+    client.init(json!({})).await;
+    client.subscribe("1", "{ viewer { name } }").await;
+    assert_eq!(client.told("1", "next").await["data"]["viewer"]["name"], "reader");
+    for headers in [
+        vec![("Cookie", cookie.clone())],
+        vec![("Cookie", cookie.clone()), ("Origin", "https://evil.example".to_owned())],
+    ] {
+        assert!(matches!(open(headers).await, Err(Error::Http(answer)) if answer.status() == 403));
+    }
+    // Beside a token it does not count.
+    let bearer = ("Authorization", format!("Bearer {READER}"));
+    open(vec![("Cookie", cookie), bearer]).await.unwrap().init(json!({})).await;
+}
+
+async fn only_upgrades_are_taken(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let url = app.url("/graphql/ws");
+    let get = app.client().get(&url);
+    let answer = get.try_clone().unwrap().send().await.unwrap();
+    assert_eq!(answer.headers()["Upgrade"], "websocket");
+    assert_refused(get, 426, "BAD_REQUEST").await;
+    let second = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    assert_refused(second.get(&url), 426, "BAD_REQUEST").await;
+    let post = app.client().post(&url).json(&json!({ "query": QUERY })).send().await.unwrap();
+    assert_eq!(post.status(), 405);
+}
+
+async fn operations_count_as_requests(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_requests_per_minute = 3;
+    })
+    .await;
+    let mut client = Client::ready(&app).await;
+    for _ in 0..2 {
+        client.subscribe("1", QUERY).await;
+        assert_eq!(client.told("1", "next").await, usage());
+        client.told("1", "complete").await;
+    }
+    for query in [QUERY, FAST] {
+        client.subscribe("1", query).await;
+        let errors = client.told("1", "error").await;
+        assert_eq!(errors[0]["extensions"]["code"], "RATE_LIMITED");
+        assert!((1..=20).contains(&errors[0]["extensions"]["retryAfterSeconds"].as_u64().unwrap()));
+    }
+    let refused = Client::try_open(&app, &[PROTOCOL]).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 429));
+}
+
+async fn subscriptions_may_be_so_many(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_subscriptions = 2;
+        config.server.max_concurrent_requests = 1;
+    })
+    .await;
+    let (mut first, mut second) = (Client::ready(&app).await, Client::ready(&app).await);
+    first.subscribe("1", SLOW).await;
+    assert_eq!(first.told("1", "next").await, usage());
+    second.subscribe("1", SLOW).await;
+    assert_eq!(second.told("1", "next").await, usage());
+    assert_eq!(first.refused("2", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+    // Nor do they take the room of queries.
+    first.subscribe("2", QUERY).await;
+    assert_eq!(first.told("2", "next").await, usage());
+    first.told("2", "complete").await;
+    // A place is free when its subscription was completed, or its connection closed.
+    second.send(json!({ "id": "1", "type": "complete" })).await;
+    begin_soon(&mut first, "2").await;
+    drop(second);
+    assert_eq!(first.refused("3", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+    drop(first);
+    let mut third = Client::ready(&app).await;
+    begin_soon(&mut third, "1").await;
+    begin_soon(&mut third, "2").await;
+}
+
+/// The place of a subscription that ended is free as soon as the server knows.
+async fn begin_soon(client: &mut Client, id: &str) {
+    loop {
+        client.subscribe(id, SLOW).await;
+        let message = client.next().await;
+        if message["type"] == "next" {
+            return;
+        }
+        assert_eq!(message["payload"][0]["extensions"]["code"], "TOO_MANY_SUBSCRIPTIONS");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn limits_of_documents_hold(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.graphql.max_complexity = 5000;
+        config.graphql.max_root_fields = 2;
+        config.server.max_subscriptions = 0;
+    })
+    .await;
+    let mut client = Client::ready(&app).await;
+    let windows = "{ lastMinute { total } lastHour { total } last8Hours { total } }";
+    for (query, code) in [
+        (format!("{{ usageStats {windows} }}"), "COST_EXCEEDED"),
+        ("{ a: __typename b: __typename c: __typename }".to_owned(), "TOO_MANY_ROOT_FIELDS"),
+        (SLOW.to_owned(), "TOO_MANY_SUBSCRIPTIONS"),
+    ] {
+        assert_eq!(client.refused("1", &query).await, code);
+    }
+    let app =
+        TestApp::start_with(&database, |config| config.server.max_subscriptions_in_all = 0).await;
+    let mut client = Client::ready(&app).await;
+    assert_eq!(client.refused("1", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+}
+
+async fn persisted_documents_run(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    let mut payload = json!({
+        "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash(SLOW) } },
+    });
+    let subscribe =
+        |id: &str, payload: &Value| json!({ "id": id, "type": "subscribe", "payload": payload });
+    client.send(subscribe("1", &payload)).await;
+    let errors = client.told("1", "error").await;
+    assert_eq!(errors[0]["message"], "PersistedQueryNotFound");
+    payload["query"] = json!(SLOW);
+    client.send(subscribe("1", &payload)).await;
+    assert_eq!(client.told("1", "next").await, usage());
+    // The clients of the protocol must send a text, if an empty one.
+    payload["query"] = json!("");
+    client.send(subscribe("2", &payload)).await;
+    assert_eq!(client.told("2", "next").await, usage());
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join("documents.json");
+    std::fs::write(&manifest, json!({ "slow": SLOW }).to_string()).unwrap();
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.trusted_documents = Some(manifest);
+    })
+    .await;
+    let mut client = Client::ready(&app).await;
+    assert_eq!(client.refused("1", FAST).await, "DOCUMENT_NOT_TRUSTED");
+    client.send(subscribe("1", &json!({ "documentId": "slow" }))).await;
+    assert_eq!(client.told("1", "next").await, usage());
+}
+
+async fn connections_are_bounded(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
+    let mut open = vec![Client::ready(&app).await, Client::ready(&app).await];
+    let healthy = async |limit: u64| {
+        let get = app.client().get(app.url("/healthz")).timeout(Duration::from_millis(limit));
+        get.send().await.is_ok()
+    };
+    assert!(!healthy(400).await, "a third connection is served");
+    open[0].subscribe("1", QUERY).await;
+    assert_eq!(open[0].told("1", "next").await, usage());
+    open.pop();
+    assert!(healthy(20_000).await);
+}
+
+/// What one event answers, many times larger than it was asked for.
+fn large() -> String {
+    let fields: String = (0..30).map(|number| format!(" a{number}: __typename")).collect();
+    format!("subscription {{ usageStats(every: \"PT0.5S\") {{ asOf{fields} }} }}")
+}
+
+async fn a_client_that_reads_nothing_is_cut(database: TestDatabase) {
+    let app = impatient(&database).await;
+    let mut client = Client::ready(&app).await;
+    // More answers than the buffers of both ends take, until the server takes no more.
+    let sdl = "{ __schema { types { name description fields { name description } } } }";
+    let payload = json!({ "query": sdl });
+    let sending = async {
+        for id in 0_u64.. {
+            let id = id.to_string();
+            let message = json!({ "id": id, "type": "subscribe", "payload": payload });
+            if client.socket.send(Message::Text(message.to_string().into())).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), sending).await.expect("is cut");
+}
+
+async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    // Small answers fit the buffers: so many that they do not.
+    let sdl = "{ __schema { types { name description fields { name description } } } }";
+    for id in 0..200 {
+        client.subscribe(&format!("large {id}"), sdl).await;
+    }
+    client.subscribe("1", &large()).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let made = app.sent();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(app.sent(), made, "nothing is made for it");
+}
+
+async fn a_client_that_is_gone_is_noticed(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.client_timeout_seconds = 1;
+        config.server.max_subscriptions = 1;
+    })
+    .await;
+    let mut client = Client::ready(&app).await;
+    client.subscribe("1", SLOW).await;
+    client.told("1", "next").await;
+    let id = client.request_id();
+    // It takes what comes, and answers nothing, as the kernel of a machine that hangs does.
+    let stream = client.socket.get_mut();
+    let reading = async {
+        let mut bytes = [0; 1024];
+        while !matches!(stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("is cut");
+    let told = line(&id, |line| line["close_code"].is_null()).await;
+    assert_eq!(told["gone"], true, "{told}");
+    begin_soon(&mut Client::ready(&app).await, "1").await;
+}
+
+/// The line of a request or an operation, once it is there.
+async fn line(id: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let lines = logs::of_request(id);
+        if let Some(line) =
+            lines.into_iter().find(|line| line["message"] == "request" && is_it(line))
+        {
+            return line;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn connections_and_operations_are_logged(database: TestDatabase) {
+    let app = guarded(&database).await;
+    logs::never_log(READER);
+    let scrape = async || {
+        let request = app.client().get(app.url("/metrics")).bearer_auth(OTHER);
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
+    let id = client.request_id();
+    client.subscribe("1", SLOW).await;
+    client.told("1", "next").await;
+    client.subscribe("2", "query Asked { usageStats { asOf } }").await;
+    client.told("2", "next").await;
+    client.told("2", "complete").await;
+    assert_eq!(client.refused("3", "{ nothing }").await, "GRAPHQL_VALIDATION_FAILED");
+    client.subscribe("4", SLOW).await;
+    client.told("4", "next").await;
+    let text = scrape().await;
+    for line in ["callscope_subscriptions 2", "callscope_subscription_events_total 2"] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let operations =
+        "callscope_graphql_requests_total{operation=\"Asked\",kind=\"query\",code=\"OK\"} 1";
+    assert!(text.contains(operations), "{text}");
+    client.send(json!({ "id": "1", "type": "complete" })).await;
+    line(&format!("{id}.1"), |_| true).await;
+    client.socket.close(None).await.unwrap();
+    for (number, fields) in [
+        (1, json!({ "operation": "Slow", "kind": "subscription" })),
+        (2, json!({ "operation": "Asked", "kind": "query" })),
+        (3, json!({ "kind": "query", "codes": "GRAPHQL_VALIDATION_FAILED" })),
+        (4, json!({ "operation": "Slow", "kind": "subscription", "gone": true })),
+    ] {
+        let told = line(&format!("{id}.{number}"), |_| true).await;
+        for (field, value) in fields.as_object().unwrap() {
+            assert_eq!(&told[field], value, "{field} of {told}");
+        }
+        assert_eq!((&told["path"], &told["caller"]), (&json!("/graphql/ws"), &json!("reader")));
+        assert_eq!(told.get("gone").is_some(), number == 4, "{told}");
+    }
+    let told = line(&id, |_| true).await;
+    assert_eq!((&told["status"], &told["close_code"]), (&json!(101), &json!(1005)), "{told}");
+    assert_eq!(told.get("gone"), None);
+    // One that is just not there any more.
+    let gone = Client::ready_as(&app, json!({ "token": READER })).await;
+    let id = gone.request_id();
+    drop(gone);
+    let told = line(&id, |_| true).await;
+    assert_eq!((&told["gone"], told.get("close_code")), (&json!(true), None), "{told}");
+    let mut refused = Client::open(&app).await;
+    let id = refused.request_id();
+    refused.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(refused.closed().await.0, 4403);
+    assert_eq!(line(&id, |_| true).await["close_code"], 4403);
+}

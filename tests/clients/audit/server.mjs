@@ -1,0 +1,81 @@
+// A server of our own on a free port of 127.0.0.1, with two tokens, which can be stopped, killed and
+// started again.
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+export const READER = 'reader-0123456789abcdef';
+const SCRAPER = 'scraper-0123456789abcdef';
+
+export class Server {
+  static async start(binary) {
+    const server = new Server();
+    server.binary = resolve(binary);
+    server.folder = await mkdtemp(join(tmpdir(), 'callscope-clients.'));
+    server.port = await freePort();
+    await server.start();
+    return server;
+  }
+
+  get address() {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  async start() {
+    const database = `sqlite://${join(this.folder, 'calls.db')}`;
+    this.process = spawn(
+      this.binary,
+      ['serve', '--listen', this.address, '--database-url', database, '--client-timeout-seconds', '2'],
+      {
+        cwd: this.folder,
+        env: { CALLSCOPE_TOKENS: `reader:READ:${READER} scraper:METRICS:${SCRAPER}` },
+        stdio: 'ignore',
+      },
+    );
+    this.ended = new Promise((done) => this.process.once('exit', done));
+    for (let tries = 0; ; tries++) {
+      const answer = await fetch(`http://${this.address}/healthz`).catch(() => undefined);
+      if (answer?.ok) {
+        return;
+      }
+      if (tries > 600 || this.process.exitCode !== null) {
+        throw new Error('the server does not start');
+      }
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+
+  async stop(signal = 'SIGTERM') {
+    this.process.kill(signal);
+    await this.ended;
+  }
+
+  async end() {
+    await this.stop('SIGKILL');
+    await rm(this.folder, { recursive: true });
+  }
+
+  // The open subscriptions, once they are so many.
+  async subscriptions(count) {
+    for (let tries = 0; tries < 200; tries++) {
+      const headers = { Authorization: `Bearer ${SCRAPER}` };
+      const answer = await fetch(`http://${this.address}/metrics`, { headers });
+      const [, open] = /^callscope_subscriptions (\d+)$/m.exec(await answer.text());
+      if (Number(open) === count) {
+        return;
+      }
+      await new Promise((done) => setTimeout(done, 25));
+    }
+    throw new Error(`there are not ${count} subscriptions`);
+  }
+}
+
+async function freePort() {
+  const listener = createServer();
+  await new Promise((done) => listener.listen(0, '127.0.0.1', done));
+  const { port } = listener.address();
+  await new Promise((done) => listener.close(done));
+  return port;
+}

@@ -1,0 +1,113 @@
+//! The server and the database are killed while calls are recorded, again and again: whatever was
+//! acknowledged is there exactly once, nothing is there by half, and a retry with the same idempotency
+//! key, to another server, records what was missing and nothing twice.
+//!
+//! `CALLSCOPE_TEST_CRASHES` says how often each of them is killed (`scripts/crash` asks for many).
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod crash {
+    pub mod ledger;
+    pub mod process;
+    pub mod producer;
+}
+#[path = "outages/server.rs"]
+#[expect(dead_code, reason = "outages need more of it")]
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crash::ledger::{Ledger, Stored};
+use crash::process::Process;
+use crash::producer::produce;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rand::RngExt;
+use server::{Kind, Server};
+
+/// Producers at a time, of which each waits for its answer.
+const PRODUCERS: usize = 12;
+const CRASHES: usize = 3;
+/// Between a start and its end; long enough that thousands are acknowledged over some crashes.
+const LIFE: std::ops::Range<u64> = 20..700;
+
+fn main() {
+    let trial = |name: &str, victim: Victim, kind: Option<Kind>| {
+        Trial::ignorable_test(name, move || match kind.map(Server::start).transpose() {
+            Ok(server) => run(victim, server),
+            Err(lack) => Ok(Completion::ignored_with(lack)),
+        })
+    };
+    let trials = vec![
+        trial("a_killed_server_loses_nothing_in_sqlite", Victim::Callscope, None),
+        trial("a_killed_server_loses_nothing_in_postgres", Victim::Callscope, Some(Kind::Postgres)),
+        trial("a_killed_server_loses_nothing_in_mariadb", Victim::Callscope, Some(Kind::MariaDb)),
+        trial("a_killed_postgres_loses_nothing", Victim::Database, Some(Kind::Postgres)),
+        trial("a_killed_mariadb_loses_nothing", Victim::Database, Some(Kind::MariaDb)),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Victim {
+    Callscope,
+    Database,
+}
+
+fn run(victim: Victim, server: Option<Server>) -> Result<Completion, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(crashes(victim, server));
+    Ok(Completion::Completed)
+}
+
+async fn crashes(victim: Victim, mut server: Option<Server>) {
+    let crashes = std::env::var("CALLSCOPE_TEST_CRASHES").map_or(CRASHES, |n| n.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let url = match &server {
+        Some(server) => server.url(),
+        None => format!("sqlite://{}", folder.path().join("calls.db").display()),
+    };
+    let ledger = Arc::new(Ledger::default());
+    for crash in 0..crashes {
+        // Two of them, as behind a balancer: a retry may reach the other.
+        let processes = [Process::start(&url), Process::start(&url)];
+        let stop = Arc::new(AtomicBool::new(false));
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|number| {
+                let name = format!("{crash}-{number}");
+                let address = processes[number % 2].address.clone();
+                tokio::spawn(produce(name, address, ledger.clone(), stop.clone()))
+            })
+            .collect();
+        let acknowledged = ledger.acknowledged();
+        // Not before something is going on.
+        while ledger.acknowledged() < acknowledged + 10 * PRODUCERS {
+            tokio::task::yield_now().await;
+        }
+        let life = rand::rng().random_range(LIFE);
+        tokio::time::sleep(Duration::from_millis(life)).await;
+        match (victim, &mut server) {
+            (Victim::Database, Some(server)) => tokio::task::block_in_place(|| server.kill()),
+            _ => drop(processes.map(Process::kill)),
+        }
+        stop.store(true, Ordering::Relaxed);
+        for producer in producers {
+            producer.await.expect("a producer");
+        }
+        if let Some(server) = &server {
+            tokio::task::block_in_place(|| server.start_again());
+        }
+        // Neither of those that were asked first.
+        let process = Process::start(&url);
+        ledger.retry(&process.address).await;
+        process.kill();
+        ledger.check(&Stored::read(&url).await);
+    }
+    println!("{crashes} crashes: {}", ledger.summary());
+}

@@ -1,0 +1,158 @@
+//! A file that gemini-balance made is followed while another process writes into it, as gemini-balance
+//! does. Ignored without the file and without python3.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+const REAL: &str = "../shared/data/gemini_balance_real.sqlite";
+
+/// Writes as gemini-balance does: each row in a transaction of its own, the error log of a failed call
+/// before the call. After that it deletes the last call, whose id the next one takes.
+const GATEWAY: &str = r#"
+import sqlite3, sys
+connection = sqlite3.connect("calls.db", isolation_level=None, timeout=30)
+CALL = "INSERT INTO t_request_log (request_time, model_name, api_key, is_success, status_code, latency_ms) VALUES (?, ?, 'AIza-of-the-gateway-0001', ?, ?, 17)"
+ERROR = "INSERT INTO t_error_logs (gemini_key, model_name, error_type, error_log, error_code, request_msg, request_time) VALUES ('AIza-of-the-gateway-0001', ?, 'gemini-chat', 'quota', 429, 'null', ?)"
+for line in sys.stdin:
+    number = int(line)
+    time, model = f"2026-03-01 12:00:{number % 60:02}.{number:06}", f"live {number}"
+    if number % 3 == 0:
+        connection.execute(ERROR, (model, time))
+        connection.execute(CALL, (time, model, 0, 429))
+    else:
+        connection.execute(CALL, (time, model, 1, 200))
+    if number % 5 == 0:
+        connection.execute("DELETE FROM t_request_log WHERE id = (SELECT max(id) FROM t_request_log)")
+        connection.execute(CALL, (time, f"again {number}", 1, 200))
+    print(number, flush=True)
+"#;
+
+/// Ended with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(folder: &Path) -> (Process, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let child = Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--database-url", "sqlite://calls.db"])
+        .current_dir(folder)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Process(child);
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(began.elapsed() < SOON, "did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (process, port)
+}
+
+/// The results of a subscription, as they come.
+struct Events(BufReader<TcpStream>);
+
+impl Events {
+    fn follow(port: u16, query: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let body = json!({ "query": query }).to_string();
+        let request = format!(
+            "POST /graphql/stream HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Accept: text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut events = Self(BufReader::new(stream));
+        assert_eq!(events.line(), "HTTP/1.1 200 OK");
+        while !events.line().is_empty() {}
+        events
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
+        line.trim_end().to_owned()
+    }
+
+    /// Whatever stands between two lines of data is the protocol's.
+    fn next(&mut self) -> Value {
+        loop {
+            if let Some(data) = self.line().strip_prefix("data: ") {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_gemini_balance_that_grows_is_followed() {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
+    let python = Command::new("python3").args(["-c", "import sqlite3"]).status();
+    if !real.exists() || !python.is_ok_and(|status| status.success()) {
+        println!("ignored: needs {REAL} and python3 with sqlite3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Its bytes alone: the file itself may be read-only.
+    std::fs::write(folder.path().join("calls.db"), std::fs::read(real).unwrap()).unwrap();
+    let (_server, port) = serve(folder.path());
+    let query = "subscription { callRecorded { model statusCode errorLog { message model } } }";
+    let mut calls = Events::follow(port, query);
+    let mut errors = Events::follow(port, "subscription { errorRecorded { model errorCode } }");
+    let gateway = Command::new("python3")
+        .args(["-c", GATEWAY])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut gateway = Process(gateway);
+    let mut ask = gateway.0.stdin.take().unwrap();
+    let mut told = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
+    let mut slowest = Duration::ZERO;
+    for number in 1..=30 {
+        writeln!(ask, "{number}").unwrap();
+        assert_eq!(told.next().unwrap().unwrap(), number.to_string());
+        let stored = Instant::now();
+        let failed = number % 3 == 0;
+        let model = format!("live {number}");
+        let expected = json!({
+            "model": &model,
+            "statusCode": if failed { 429 } else { 200 },
+            "errorLog": failed.then(|| json!({ "message": "quota", "model": &model })),
+        });
+        let mut event = calls.next();
+        if number % 5 == 0 {
+            // The call that was deleted again may have been seen before that, or not.
+            if event["data"]["callRecorded"] == expected {
+                event = calls.next();
+            }
+            assert_eq!(event["data"]["callRecorded"]["model"], format!("again {number}"));
+        } else {
+            assert_eq!(event["data"]["callRecorded"], expected, "{event}");
+        }
+        slowest = slowest.max(stored.elapsed());
+        if failed {
+            let expected = json!({ "model": model, "errorCode": 429 });
+            assert_eq!(errors.next()["data"]["errorRecorded"], expected);
+        }
+    }
+    println!("30 calls of another process, each told within {slowest:?} of its commit");
+}
