@@ -1,5 +1,5 @@
 // A value that components follow.
-import { useEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 
 export interface Store<T> {
   get: () => T;
@@ -26,12 +26,12 @@ export function store<T>(first: T): Store<T> {
 
 export function useStore<T>(of: Store<T>): T {
   const [, redraw] = useState({});
-  useEffect(() => {
-    const seen = of.get();
+  const drawn = of.get();
+  useLayoutEffect(() => {
     const unfollow = of.follow(() => redraw({}));
     // What was set between drawing and following.
-    if (!Object.is(seen, of.get())) redraw({});
+    if (!Object.is(drawn, of.get())) redraw({});
     return unfollow;
   }, [of]);
-  return of.get();
+  return drawn;
 }
