@@ -14,7 +14,7 @@ test('pictures', async ({ browser, demo }) => {
   await page.emulateMedia({ colorScheme: 'dark' });
   await open(page, demo, '/calls?status=failure');
   await page.keyboard.press('p');
-  await page.locator('tbody tr', { hasText: '403' }).first().click();
+  await page.locator('tbody tr', { hasText: 'suspended' }).first().locator('a').click();
   await expect(page.locator('.words')).toBeVisible();
   await settled(page);
   await page.screenshot({ path: picture('calls-dark') });
