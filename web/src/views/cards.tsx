@@ -63,7 +63,7 @@ function Change({ name, now, before }: { name: Name; now: number; before: number
   return (
     <span class="change" title={told}>
       <span aria-hidden="true">
-        {change > 0 ? '▲' : change < 0 ? '▼' : '='} {shown.replace(/^[+-−]/, '')}
+        {change > 0 ? '▲' : change < 0 ? '▼' : '='} {shown.replace(/^[+\-−]/, '')}
       </span>
       <span class="visually-hidden">{told}</span>
     </span>
