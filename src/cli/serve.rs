@@ -59,6 +59,7 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         database = app.services().db.dialect().name(),
         graphql = %format_args!("http://{address}/graphql"),
+        page = %format_args!("http://{address}/"),
         // A server with tokens has none yet.
         graphiql = app.tokens().is_open().then(|| format!("http://{address}/graphiql")),
         "serving",

@@ -2,6 +2,7 @@
 
 mod address;
 pub mod admission;
+mod assets;
 mod beginning;
 pub mod callers;
 mod compress;

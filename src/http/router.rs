@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tokio::sync::watch;
@@ -22,7 +21,8 @@ use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
 use super::{
-    compress, cors, graphql, health, ingest, metrics, page, problem, session, socket, stream,
+    assets, compress, cors, graphql, health, ingest, metrics, page, problem, session, socket,
+    stream,
 };
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
@@ -111,13 +111,15 @@ pub fn router(state: AppState) -> Router {
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
         .route("/schema.graphql", get(page::schema).layer(limit_rate.clone()))
-        .route("/", get(async || Redirect::temporary("/graphiql")))
         .layer(DefaultBodyLimit::max(state.read.body_bytes))
         .layer(compress::layer())
         .route("/graphql/ws", get(socket::get).layer(limit_rate))
         .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
         .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach));
+    // The page is the same for everybody, also for whoever has to sign in first.
+    let page = assets::routes().layer(from_fn_with_state(state.hosts.clone(), hosts::check));
+    let routes = page.merge(routes);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {
         Some(cors) => routes.layer(cors),

@@ -158,7 +158,7 @@ async fn loopback_goes_by_its_names_alone(database: TestDatabase) {
     {
         assert_refused(send(host), 421, "HOST_NOT_ALLOWED").await;
         let get = |path: &str| answer(app.client().get(app.url(path)).header("Host", host));
-        for path in ["/", "/graphiql", "/schema.graphql", "/nothing"] {
+        for path in ["/", "/calls", "/graphiql", "/schema.graphql", "/nothing"] {
             assert_eq!(get(path).await.0, 421, "{path}");
         }
         assert_eq!(get("/healthz").await.0, 200);

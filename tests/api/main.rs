@@ -39,6 +39,7 @@ mod metrics;
 mod migration;
 mod nodes;
 mod otlp;
+mod page;
 mod pagination;
 mod persisted;
 mod plans;
@@ -85,6 +86,7 @@ fn main() {
         metrics::tests(),
         migration::tests(),
         nodes::tests(),
+        page::tests(),
         otlp::tests(),
         pagination::tests(),
         persisted::tests(),

@@ -1,0 +1,71 @@
+// Compresses what `vite build` made into `dist/`, which is committed, and lists it for the server.
+// With --check it compares the two instead, decompressed: brotli's own bytes differ from version to
+// version of Node.
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { brotliCompressSync, brotliDecompressSync, constants } from 'node:zlib';
+
+const root = join(import.meta.dirname, '..');
+const build = join(root, 'build');
+const dist = join(root, 'dist');
+
+const filesIn = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .sort();
+
+const LIST = 'files.in';
+
+/** One line for each file: its path, its hash, its bytes. Rust includes it as an array. */
+function list(files) {
+  const lines = files.map((file) => {
+    const hash = createHash('sha256').update(readFileSync(join(build, file))).digest('hex');
+    return `    ("${file}", "${hash.slice(0, 16)}", include_bytes!("${file}.br")),\n`;
+  });
+  return `[\n${lines.join('')}]\n`;
+}
+
+function compress(bytes) {
+  return brotliCompressSync(bytes, {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY,
+      [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length,
+    },
+  });
+}
+
+function write(files) {
+  rmSync(dist, { recursive: true, force: true });
+  let total = 0;
+  for (const file of files) {
+    const bytes = compress(readFileSync(join(build, file)));
+    const target = join(dist, `${file}.br`);
+    mkdirSync(dirname(target), { recursive: true });
+    writeFileSync(target, bytes);
+    total += bytes.length;
+  }
+  writeFileSync(join(dist, LIST), list(files));
+  console.log(`dist: ${files.length} files, ${total} bytes`);
+}
+
+function check(files) {
+  const committed = filesIn(dist);
+  const expected = [...files.map((file) => `${file}.br`), LIST].sort();
+  const differs = (file) =>
+    !readFileSync(join(build, file)).equals(brotliDecompressSync(readFileSync(join(dist, `${file}.br`))));
+  const stale =
+    committed.join() !== expected.join() ||
+    readFileSync(join(dist, LIST), 'utf8') !== list(files) ||
+    files.some(differs);
+  if (stale) {
+    console.error('web/dist is not what web/src builds: scripts/web');
+    process.exit(1);
+  }
+  console.log(`dist: ${files.length} files, as built`);
+}
+
+const files = filesIn(build);
+if (process.argv.includes('--check')) check(files);
+else write(files);

@@ -1,0 +1,67 @@
+// Which view an address means, for those who may see one.
+import type { JSX } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { useSpeech } from './i18n';
+import { linkTo, usePlace } from './state/router';
+import { start, useSession } from './state/session';
+import { Shell } from './ui/shell';
+import { Empty, Failure } from './ui/state';
+import { Calls } from './views/calls';
+import { Errors } from './views/errors';
+import { KeyView } from './views/key';
+import { Keys } from './views/keys';
+import { Overview } from './views/overview';
+import { SignIn } from './views/sign-in';
+
+const TRY_AGAIN_MS = 3000;
+
+export function App(): JSX.Element {
+  const session = useSession();
+  const { text } = useSpeech();
+  const failed = session.state === 'failed';
+  useEffect(() => {
+    if (!failed) return undefined;
+    const timer = setInterval(() => void start(), TRY_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, [failed]);
+  switch (session.state) {
+    case 'starting':
+      return <main class="alone" aria-busy="true" aria-label={text.state.starting} />;
+    case 'failed':
+      return (
+        <main class="alone">
+          <h1 class="visually-hidden">{text.app.name}</h1>
+          <Failure error={session.error} retry={() => void start()} />
+        </main>
+      );
+    case 'outside':
+      return <SignIn expired={session.expired} />;
+    case 'inside':
+      return (
+        <Shell boot={session.boot} hasSession={session.hasSession}>
+          <View />
+        </Shell>
+      );
+  }
+}
+
+function View(): JSX.Element {
+  const { text } = useSpeech();
+  const { path } = usePlace();
+  const [, name = '', id] = path.split('/');
+  const title = { '': text.app.overview, calls: text.app.calls, keys: text.app.keys, errors: text.app.errors }[name];
+  useEffect(() => {
+    document.title = title ? `${title} · ${text.app.name}` : text.app.name;
+  }, [title, text]);
+  if (name === '') return <Overview />;
+  if (name === 'calls' && id === undefined) return <Calls />;
+  if (name === 'errors' && id === undefined) return <Errors />;
+  if (name === 'keys') return id ? <KeyView key={id} id={decodeURIComponent(id)} /> : <Keys />;
+  return (
+    <Empty icon="search" title={text.app.notFound}>
+      <a data-inner class="button" href={linkTo('/')}>
+        {text.app.toOverview}
+      </a>
+    </Empty>
+  );
+}

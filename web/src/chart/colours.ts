@@ -1,0 +1,64 @@
+// The colours of the style sheet as a canvas needs them: resolved for light or dark.
+
+export interface Colours {
+  good: string;
+  bad: string;
+  badFill: CanvasPattern | string;
+  ink: string;
+  line: string;
+  series: [string, string, string];
+}
+
+let probe: HTMLSpanElement | undefined;
+
+function resolve(name: string): string {
+  probe ??= document.body.appendChild(document.createElement('span'));
+  probe.hidden = true;
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
+
+/** Stripes, so that a failure is told from a success without colour. */
+function hatch(base: string, stripe: string): CanvasPattern | string {
+  const ratio = Math.max(1, Math.round(devicePixelRatio));
+  const size = 6 * ratio;
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = size;
+  const context = canvas.getContext('2d');
+  if (!context) return base;
+  context.fillStyle = base;
+  context.fillRect(0, 0, size, size);
+  context.strokeStyle = stripe;
+  context.lineWidth = 1.6 * ratio;
+  context.beginPath();
+  for (const shift of [-size, 0, size]) {
+    context.moveTo(shift - 1, size + 1);
+    context.lineTo(shift + size + 1, -1);
+  }
+  context.stroke();
+  return context.createPattern(canvas, 'repeat') ?? base;
+}
+
+export function colours(): Colours {
+  const bad = resolve('bad-fill');
+  return {
+    good: resolve('good-fill'),
+    bad,
+    badFill: hatch(bad, resolve('bad-stripe')),
+    ink: resolve('ink-3'),
+    line: resolve('line'),
+    series: [resolve('series-1'), resolve('series-2'), resolve('series-3')],
+  };
+}
+
+/** Calls back when the colours change: by the system, or by hand. */
+export function onColours(changed: () => void): () => void {
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  dark.addEventListener('change', changed);
+  const observer = new MutationObserver(changed);
+  observer.observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme'] });
+  return () => {
+    dark.removeEventListener('change', changed);
+    observer.disconnect();
+  };
+}

@@ -1,0 +1,223 @@
+// uPlot within Preact: made once for a kind of chart, fed with data, sized by its box. Over it lies what
+// pointers and keys do: a tooltip, dragging to zoom, clicking and Enter to open a bucket.
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+import { colours, onColours, type Colours } from './colours';
+
+export interface Bucket {
+  start: string;
+  end: string;
+}
+
+export interface PlotProps<B extends Bucket> {
+  label: string;
+  hint: string;
+  buckets: B[];
+  data: uPlot.AlignedData;
+  /** Where the axis of time begins, in seconds. */
+  since: number;
+  /** The series and the axis of the values; called again when the colours change. */
+  series: (colours: Colours) => uPlot.Series[];
+  axisValue: (value: number) => string;
+  axisTime: (ms: number, spanMs: number) => string;
+  tooltip: (bucket: B) => ComponentChildren;
+  /** The tooltip in words. */
+  spoken: (bucket: B) => string;
+  onZoom: (since: string, until: string) => void;
+  onOpen: (bucket: B) => void;
+  height: number;
+}
+
+const DRAG_PX = 6;
+
+export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const latest = useRef(props);
+  latest.current = props;
+  const [hovered, setHovered] = useState<{ index: number; left: number } | undefined>();
+  const [spoken, setSpoken] = useState('');
+  const [look, setLook] = useState(0);
+  useEffect(() => onColours(() => setLook((count) => count + 1)), []);
+
+  const indexAt = (u: uPlot, left: number): number => {
+    const at = u.posToVal(left, 'x') * 1000;
+    // The first may be drawn from before it begins.
+    return latest.current.buckets.findIndex((bucket) => at < Date.parse(bucket.end));
+  };
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const shades = colours();
+    const options = optionsOf(latest, shades, element.clientWidth, {
+      hover(u, left) {
+        const index = left < 0 ? -1 : indexAt(u, left);
+        setHovered(index < 0 ? undefined : { index, left });
+      },
+      select(u, left, width) {
+        const { buckets, onZoom } = latest.current;
+        const first = buckets[Math.max(0, indexAt(u, left))];
+        const lastIndex = indexAt(u, left + width);
+        const last = buckets[lastIndex < 0 ? buckets.length - 1 : lastIndex];
+        if (first && last) onZoom(first.start, last.end);
+      },
+      click(u, left) {
+        const bucket = latest.current.buckets[indexAt(u, left)];
+        if (bucket) latest.current.onOpen(bucket);
+      },
+    });
+    const made = new uPlot(options, latest.current.data, element);
+    plot.current = made;
+    const observer = new ResizeObserver(() => {
+      if (element.clientWidth > 0) made.setSize({ width: element.clientWidth, height: latest.current.height });
+    });
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = undefined;
+    };
+  }, [look, props.height]);
+
+  useLayoutEffect(() => {
+    plot.current?.setData(props.data);
+  }, [props.data]);
+
+  // A language changes the axes and not the data.
+  useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
+
+  const show = (index: number): void => {
+    const u = plot.current;
+    const bucket = props.buckets[index];
+    if (!u || !bucket) return;
+    const middle = (Date.parse(bucket.start) + Date.parse(bucket.end)) / 2000;
+    u.setCursor({ left: u.valToPos(middle, 'x'), top: 10 });
+    setSpoken(props.spoken(bucket));
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const index = hovered?.index ?? -1;
+    const last = props.buckets.length - 1;
+    if (event.key === 'ArrowRight') show(Math.min(index + 1, last));
+    else if (event.key === 'ArrowLeft') show(index < 0 ? last : Math.max(0, index - 1));
+    else if (event.key === 'Home') show(0);
+    else if (event.key === 'End') show(last);
+    else if (event.key === 'Enter' && props.buckets[index]) props.onOpen(props.buckets[index]);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const bucket = hovered && props.buckets[hovered.index];
+
+  return (
+    <div
+      class="plot"
+      role="application"
+      aria-label={props.label}
+      aria-description={props.hint}
+      tabIndex={0}
+      onKeyDown={onKeyDown}
+      onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+    >
+      <div class="plot-box" ref={box} style={{ height: `${props.height}px` }} />
+      {bucket && (
+        <Tooltip left={hovered.left + (plot.current?.over.offsetLeft ?? 0)} width={box.current?.clientWidth ?? 0}>
+          {props.tooltip(bucket)}
+        </Tooltip>
+      )}
+      <span class="visually-hidden" aria-live="polite">
+        {spoken}
+      </span>
+    </div>
+  );
+}
+
+function Tooltip(props: { left: number; width: number; children: ComponentChildren }): JSX.Element {
+  const onLeft = props.left > props.width / 2;
+  const style = onLeft ? { right: `${props.width - props.left + 14}px` } : { left: `${props.left + 14}px` };
+  return (
+    <div class="tooltip" style={style}>
+      {props.children}
+    </div>
+  );
+}
+
+interface Hooks {
+  hover: (u: uPlot, left: number) => void;
+  select: (u: uPlot, left: number, width: number) => void;
+  click: (u: uPlot, left: number) => void;
+}
+
+function optionsOf<B extends Bucket>(
+  latest: { current: PlotProps<B> },
+  shades: Colours,
+  width: number,
+  hooks: Hooks,
+): uPlot.Options {
+  const { height, series } = latest.current;
+  const font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  const axis: uPlot.Axis = {
+    stroke: shades.ink,
+    font,
+    grid: { stroke: shades.line, width: 1 },
+    ticks: { show: false },
+    border: { show: false },
+  };
+  const ends = (): [number, number] => {
+    const { buckets } = latest.current;
+    return [latest.current.since, Date.parse(buckets.at(-1)?.end ?? '') / 1000];
+  };
+  return {
+    width: Math.max(width, 100),
+    height,
+    padding: [12, 12, 0, 0],
+    legend: { show: false },
+    scales: {
+      x: { time: true, range: () => ends() },
+      y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.08 : 1] },
+    },
+    axes: [
+      {
+        ...axis,
+        grid: { show: false },
+        size: 28,
+        gap: 6,
+        space: 72,
+        values: (_u, values) => {
+          const [since, until] = ends();
+          return values.map((value) => latest.current.axisTime(value * 1000, (until - since) * 1000));
+        },
+      },
+      { ...axis, size: 54, gap: 6, space: 36, values: (_u, values) => values.map((value) => latest.current.axisValue(value)) },
+    ],
+    series: [{}, ...series(shades)],
+    cursor: {
+      y: false,
+      points: { show: false },
+      drag: { x: true, y: false, setScale: false, dist: DRAG_PX },
+      sync: { key: 'range', setSeries: false },
+    },
+    hooks: {
+      setCursor: [(u) => hooks.hover(u, u.cursor.left ?? -1)],
+      setSelect: [
+        (u) => {
+          const { left, width: size } = u.select;
+          if (size < DRAG_PX) return;
+          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          hooks.select(u, left, size);
+        },
+      ],
+      ready: [
+        (u) => {
+          let from = 0;
+          u.over.addEventListener('mousedown', (event) => (from = event.clientX));
+          u.over.addEventListener('click', (event) => {
+            if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX);
+          });
+        },
+      ],
+    },
+  };
+}

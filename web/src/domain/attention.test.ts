@@ -1,0 +1,93 @@
+import { expect, it } from 'vitest';
+import type { AttentionQuery } from '../api/gen/graphql';
+import { attentionOf } from './attention';
+
+const NOW = Date.parse('2026-11-23T08:00:00Z');
+
+interface Key {
+  /** Calls by code, of the day and of the last hour; 200 succeeds. */
+  day: Record<number, number>;
+  hour?: Record<number, number>;
+  words?: [number, string][];
+  p95?: number;
+  lastSeenAt?: string;
+}
+
+/** What the API would say of these keys. */
+function answer(keys: Record<string, Key>): AttentionQuery {
+  const entries = Object.entries(keys);
+  const sum = (codes: Record<number, number>, failed: boolean): number =>
+    Object.entries(codes).reduce((all, [code, count]) => all + (!failed || code !== '200' ? count : 0), 0);
+  const groups = (window: 'day' | 'hour') =>
+    entries
+      .filter(([, key]) => sum(key[window] ?? {}, false) > 0)
+      .map(([id, key]) => ({
+        apiKey: { id, masked: id },
+        counts: { total: sum(key[window] ?? {}, false), failure: sum(key[window] ?? {}, true) },
+        latency: { p95: key.p95 ?? 1000 },
+      }));
+  const failures = (window: 'day' | 'hour') =>
+    entries.flatMap(([id, key]) =>
+      Object.entries(key[window] ?? {})
+        .filter(([code]) => code !== '200')
+        .map(([code, total]) => ({ apiKey: { id }, statusCode: code === '0' ? null : Number(code), counts: { total } })),
+    );
+  return {
+    day: groups('day'),
+    hour: groups('hour'),
+    dayFailures: failures('day'),
+    hourFailures: failures('hour'),
+    words: entries.flatMap(([id, { words = [] }]) =>
+      words.map(([errorCode, message], index) => ({ apiKey: { id }, errorCode, count: 9 - index, lastSeenAt: '', latest: { id: 'e', message } })),
+    ),
+    apiKeys: {
+      nodes: entries.map(([id, key]) => ({ id, masked: id, firstSeenAt: null, lastSeenAt: key.lastSeenAt ?? '2026-11-23T07:59:00Z' })),
+      pageInfo: { hasNextPage: false },
+      totalCount: entries.length,
+    },
+  };
+}
+
+const well: Key = { day: { 200: 190, 429: 4, 503: 6 }, hour: { 200: 20 } };
+const pool = { a: well, b: well, c: well, d: well, e: well };
+const reasons = (keys: Record<string, Key>): Record<string, string> =>
+  Object.fromEntries(attentionOf(answer({ ...pool, ...keys }), NOW).keys.map(({ id, reason }) => [id, reason]));
+
+it('leaves alone what is well', () => {
+  expect(reasons({})).toEqual({});
+  expect(reasons({ quiet: { day: { 200: 1, 500: 1 } } })).toEqual({});
+});
+
+it('tells the dead from those with bad requests', () => {
+  const suspended: Key = { day: { 200: 100, 403: 40 }, hour: { 403: 10 }, words: [[403, 'suspended']] };
+  expect(reasons({ suspended })).toEqual({ suspended: 'dead' });
+  expect(attentionOf(answer({ ...pool, suspended }), NOW).keys[0]).toMatchObject({ affected: 40, total: 140, word: { message: 'suspended' } });
+  expect(reasons({ invalid: { day: { 400: 5 }, words: [[400, 'API_KEY_INVALID']] } })).toEqual({ invalid: 'dead' });
+  expect(reasons({ asking: { day: { 400: 5, 200: 3 }, words: [[400, 'contents is not specified']] } })).toEqual({});
+  // It has been replaced since, or was never refused for good.
+  expect(reasons({ back: { day: { 200: 100, 403: 40 }, hour: { 200: 10 } } })).toEqual({});
+  expect(reasons({ once: { day: { 403: 2 } } })).toEqual({});
+});
+
+it('tells the throttled from a pool that is throttled', () => {
+  expect(reasons({ one: { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } } })).toEqual({ one: 'throttled' });
+  const storm: Key = { day: { 200: 150, 429: 40 }, hour: { 200: 12, 429: 8 } };
+  const all = { a: storm, b: storm, c: storm, d: storm, e: storm };
+  const { keys, poolThrottled } = attentionOf(answer(all), NOW);
+  expect(keys).toEqual([]);
+  expect(poolThrottled).toBeCloseTo(0.4);
+});
+
+it('finds what fails, what is slow and what is silent', () => {
+  expect(reasons({ x: { day: { 200: 60, 500: 40 }, hour: { 200: 5, 500: 5 } } })).toEqual({ x: 'failing' });
+  expect(reasons({ x: { day: { 200: 60, 0: 40 } } })).toEqual({ x: 'failing' });
+  expect(reasons({ x: { ...well, p95: 3001 } })).toEqual({ x: 'slow' });
+  expect(reasons({ x: { ...well, p95: 2999 } })).toEqual({});
+  expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-21T08:00:00Z' } })).toEqual({ x: 'silent' });
+  expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-01T08:00:00Z' } })).toEqual({});
+});
+
+it('names the worst first', () => {
+  const keys = { slow: { ...well, p95: 9000 }, dead: { day: { 403: 9 } }, worse: { day: { 403: 90 } } };
+  expect(Object.keys(reasons(keys))).toEqual(['worse', 'dead', 'slow']);
+});

@@ -1,0 +1,29 @@
+// Rows as files: CSV by RFC 4180, NDJSON.
+
+type Value = string | number | null | undefined;
+export type Row = Record<string, Value>;
+export type FileKind = 'csv' | 'ndjson';
+
+export const MEDIA_TYPES: Record<FileKind, string> = {
+  csv: 'text/csv;charset=utf-8',
+  ndjson: 'application/x-ndjson;charset=utf-8',
+};
+
+/** A spreadsheet must not take a stored text for a formula. */
+const isFormula = (text: string): boolean => /^[=+\-@\t\r]/.test(text);
+
+function cell(value: Value): string {
+  if (value == null) return '';
+  if (typeof value === 'number') return String(value);
+  const text = isFormula(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** The head of a file whose rows have these columns. */
+export const headOf = (kind: FileKind, columns: readonly string[]): string =>
+  kind === 'csv' ? `${columns.join(',')}\r\n` : '';
+
+export function lineOf(kind: FileKind, columns: readonly string[], row: Row): string {
+  if (kind === 'csv') return `${columns.map((column) => cell(row[column])).join(',')}\r\n`;
+  return `${JSON.stringify(Object.fromEntries(columns.map((column) => [column, row[column] ?? null])))}\n`;
+}

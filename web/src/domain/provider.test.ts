@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest';
+import { firstLine, said, saysKeyIsInvalid } from './provider';
+
+const GEMINI = JSON.stringify({
+  error: { code: 400, message: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', details: [{ '@type': 'x' }, { reason: 'API_KEY_INVALID' }] },
+});
+const OPENAI = `OpenAI API error: Error code: 403 - {'error': {'code': 403, 'message': "Permission denied: Consumer 'api_key' has been suspended.", 'status': 'PERMISSION_DENIED', 'details': [{'reason': 'CONSUMER_SUSPENDED'}]}}`;
+
+it('finds the sentence in JSON', () => {
+  expect(said(GEMINI)).toMatchObject({ text: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', reason: 'API_KEY_INVALID' });
+  expect(said(`[${GEMINI}]`).reason).toBe('API_KEY_INVALID');
+  expect(said('{"error":"quota"}').text).toBe('quota');
+  expect(said('{"error":{"message":"m","type":"t","code":"c"}}')).toMatchObject({ text: 'm', status: 't', reason: 'c' });
+});
+
+it("finds it in Python's notation", () => {
+  expect(said(OPENAI)).toMatchObject({ text: "Permission denied: Consumer 'api_key' has been suspended.", status: 'PERMISSION_DENIED', reason: 'CONSUMER_SUSPENDED' });
+  expect(said(`{'message': 'it\\'s\\nover'}`).text).toBe("it's\nover");
+});
+
+it('leaves other texts as they are', () => {
+  for (const text of ['', 'Generic error: timed out', '<b>no</b>', '{"a":', '17', 'null', '[]']) expect(said(text).text).toBe(text);
+  expect(said(null).text).toBe('');
+  expect(firstLine('one\ntwo')).toBe('one');
+});
+
+it('tells a bad key from a bad request', () => {
+  expect(saysKeyIsInvalid(GEMINI)).toBe(true);
+  expect(saysKeyIsInvalid('API key expired. Please renew the API key.')).toBe(true);
+  expect(saysKeyIsInvalid('* GenerateContentRequest.contents: contents is not specified')).toBe(false);
+});

@@ -1,0 +1,70 @@
+// The provider's own words: what an error log's text says, whichever shape it has. Gemini's errors are
+// JSON; clients of OpenAI's wrap them into Python's notation; others are plain texts.
+
+export interface Said {
+  /** The sentence for people. */
+  text: string;
+  /** The provider's name for the fault: `RESOURCE_EXHAUSTED`. */
+  status: string | undefined;
+  /** What exactly: `API_KEY_INVALID`, `CONSUMER_SUSPENDED`. */
+  reason: string | undefined;
+  /** The whole, indented where it is JSON. */
+  pretty: string;
+}
+
+type Value = Record<string, unknown>;
+
+const isObject = (value: unknown): value is Value => typeof value === 'object' && value !== null && !Array.isArray(value);
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value ? value : undefined);
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The field of a text in Python's notation: `'message': "…"`. */
+function field(text: string, name: string): string | undefined {
+  const found = new RegExp(`'${name}':\\s*(?:'((?:[^'\\\\]|\\\\.)*)'|"((?:[^"\\\\]|\\\\.)*)")`).exec(text);
+  const value = found?.[1] ?? found?.[2];
+  return value?.replaceAll('\\n', '\n').replaceAll(/\\(.)/g, '$1');
+}
+
+function reasonOf(details: unknown): string | undefined {
+  if (!Array.isArray(details)) return undefined;
+  return details.map((detail: unknown) => (isObject(detail) ? textOf(detail['reason']) : undefined)).find(Boolean);
+}
+
+export function said(message: string | null | undefined): Said {
+  const raw = message?.trim() ?? '';
+  const json = parse(raw);
+  const body = Array.isArray(json) ? (json[0] as unknown) : json;
+  if (isObject(body)) {
+    const error = isObject(body['error']) ? body['error'] : body;
+    const text = textOf(error['message']) ?? textOf(body['error']) ?? raw;
+    return {
+      text: text.trim(),
+      status: textOf(error['status']) ?? textOf(error['type']),
+      reason: reasonOf(error['details']) ?? textOf(error['code']),
+      pretty: JSON.stringify(json, null, 2),
+    };
+  }
+  return {
+    text: field(raw, 'message') ?? raw,
+    status: field(raw, 'status'),
+    reason: field(raw, 'reason'),
+    pretty: raw,
+  };
+}
+
+/** The first line, for lists. */
+export function firstLine(message: string | null | undefined): string {
+  return said(message).text.split('\n', 1)[0]?.trim() ?? '';
+}
+
+/** Whether a 400 is about the key and not about the request. */
+export function saysKeyIsInvalid(message: string | null | undefined): boolean {
+  return /API_KEY_INVALID|API_KEY_EXPIRED|api key (not valid|not found|expired)|invalid.{0,3}api.{0,3}key/i.test(message ?? '');
+}

@@ -1,0 +1,177 @@
+// A list that is loaded page by page as it is scrolled, and that newer rows come in front of.
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { ApiError } from '../api/client';
+import { prefs } from './prefs';
+
+export interface Page<R> {
+  rows: R[];
+  next: string | undefined;
+  /** How many there are in all; told with the first page. */
+  total: number | undefined;
+}
+
+export interface Listed<R> {
+  rows: R[] | undefined;
+  total: number | undefined;
+  /** Rows that came while older ones were being read; `showFresh` puts them in front. */
+  fresh: number;
+  error: ApiError | undefined;
+  stale: boolean;
+  loadingMore: boolean;
+  atEnd: boolean;
+  loadMore: () => void;
+  showFresh: () => void;
+  push: (rows: R[]) => void;
+  reload: () => void;
+}
+
+export interface Source<R> {
+  /** What makes it another list. */
+  key: string;
+  load: (after: string | undefined, signal: AbortSignal) => Promise<Page<R>>;
+  id: (row: R) => string;
+  /** Asks so often for newer rows, of lists that begin with the newest. */
+  everyMs: number | undefined;
+  /** Whether newer rows may be shown at once. */
+  atTop: () => boolean;
+}
+
+interface State<R> {
+  of: string;
+  rows: R[];
+  fresh: R[];
+  next: string | undefined;
+  total: number | undefined;
+}
+
+/** A tail that is open for days must not grow for ever. */
+const MOST_LIVE = 5000;
+
+const asError = (cause: unknown): ApiError =>
+  cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause));
+
+/** `newer` in front of `rows`, without those that are there already. */
+function inFront<R>(newer: R[], rows: R[], id: (row: R) => string): R[] {
+  const known = new Set(rows.map(id));
+  const unknown = newer.filter((row) => !known.has(id(row)));
+  return unknown.length > 0 ? [...unknown, ...rows] : rows;
+}
+
+export function usePages<R>(source: Source<R>): Listed<R> {
+  const [state, setState] = useState<State<R>>();
+  const [error, setError] = useState<ApiError>();
+  const [loadingMore, setLoadingMore] = useState(false);
+  const [again, setAgain] = useState(0);
+  const latest = useRef({ source, state });
+  latest.current = { source, state };
+  const abort = useRef(new AbortController());
+
+  const push = useCallback((rows: R[]) => {
+    const { id, atTop } = latest.current.source;
+    setState((before) => {
+      if (!before) return before;
+      const fresh = inFront(inFront(rows, before.fresh, id).filter((row) => !before.rows.some((one) => id(one) === id(row))), [], id);
+      if (fresh.length === 0) return before;
+      if (!atTop()) return { ...before, fresh };
+      return cut({ ...before, rows: [...fresh, ...before.rows], fresh: [] });
+    });
+  }, []);
+
+  useEffect(() => {
+    const signal = (abort.current = new AbortController()).signal;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const first = async (): Promise<void> => {
+      try {
+        const page = await latest.current.source.load(undefined, signal);
+        setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
+        setError(undefined);
+      } catch (cause) {
+        if (signal.aborted) return;
+        setError(asError(cause));
+      }
+      later();
+    };
+    const later = (): void => {
+      const every = latest.current.source.everyMs;
+      if (every !== undefined && !signal.aborted) timer = setTimeout(() => void newer(), every);
+    };
+    const newer = async (): Promise<void> => {
+      if (prefs.get().live && !document.hidden) {
+        try {
+          const page = await latest.current.source.load(undefined, signal);
+          const { state: shown, source: now } = latest.current;
+          const known = new Set([...(shown?.rows ?? []), ...(shown?.fresh ?? [])].map(now.id));
+          // Where none of the page is known, rows between it and the list are missing.
+          if (shown?.of !== source.key || (page.rows.length > 0 && !page.rows.some((row) => known.has(now.id(row))))) {
+            if (now.atTop() || shown?.rows.length === 0) {
+              setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
+            }
+          } else {
+            push(page.rows);
+            setState((before) => before && { ...before, total: page.total });
+          }
+          setError(undefined);
+        } catch (cause) {
+          if (signal.aborted) return;
+          // What is shown goes on to be; the banner tells of a server that is away.
+          if (asError(cause).code !== 'OFFLINE') setError(asError(cause));
+        }
+      }
+      later();
+    };
+    void first();
+    return () => {
+      abort.current.abort();
+      clearTimeout(timer);
+    };
+  }, [source.key, again, push]);
+
+  const loadMore = useCallback(() => {
+    const { state: shown, source: from } = latest.current;
+    if (!shown?.next || shown.of !== from.key || loadingNow.current) return;
+    const signal = abort.current.signal;
+    loadingNow.current = true;
+    setLoadingMore(true);
+    from
+      .load(shown.next, signal)
+      .then((page) =>
+        setState((before) => {
+          if (before?.of !== shown.of) return before;
+          const known = new Set(before.rows.map(from.id));
+          return { ...before, rows: [...before.rows, ...page.rows.filter((row) => !known.has(from.id(row)))], next: page.next };
+        }),
+      )
+      .catch((cause: unknown) => {
+        if (!signal.aborted) setError(asError(cause));
+      })
+      .finally(() => {
+        loadingNow.current = false;
+        setLoadingMore(false);
+      });
+  }, []);
+  const loadingNow = useRef(false);
+
+  const showFresh = useCallback(
+    () => setState((before) => before && cut({ ...before, rows: [...before.fresh, ...before.rows], fresh: [] })),
+    [],
+  );
+
+  return {
+    rows: state?.rows,
+    total: state?.total,
+    fresh: state?.fresh.length ?? 0,
+    error,
+    stale: state !== undefined && state.of !== source.key,
+    loadingMore,
+    atEnd: state !== undefined && state.next === undefined,
+    loadMore,
+    showFresh,
+    push,
+    reload: useCallback(() => setAgain((count) => count + 1), []),
+  };
+}
+
+/** What falls off the end is not loaded again: the list then ends where it was cut. */
+function cut<R>(state: State<R>): State<R> {
+  return state.rows.length > MOST_LIVE ? { ...state, rows: state.rows.slice(0, MOST_LIVE), next: undefined } : state;
+}

@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { intervalsOf, monthBefore, partsOf, rangeArguments, rangeEnds, rangeOf, rangeParams } from './range';
+
+const NOW = Date.parse('2026-11-23T08:00:00Z');
+const of = (query: string) => rangeOf(new URLSearchParams(query));
+
+describe('ranges', () => {
+  it('are read from an address and written back', () => {
+    expect(of('')).toEqual({ preset: '24h' });
+    expect(of('range=7d')).toEqual({ preset: '7d' });
+    const span = { since: '2026-11-22T00:00:00.000Z', until: '2026-11-22T01:00:00.000Z' };
+    expect(of('since=2026-11-22T08:00:00%2B08:00&until=2026-11-22T01:00:00Z&range=1h')).toEqual(span);
+    expect(rangeParams(span)).toEqual({ range: undefined, ...span });
+    expect(rangeParams({ preset: '24h' }).range).toBeUndefined();
+    expect(rangeParams({ preset: '1h' }).range).toBe('1h');
+  });
+
+  it('are the usual one where the address is nothing', () => {
+    for (const query of ['range=2y', 'since=x&until=y', 'since=2026-11-22T01:00:00Z', 'since=2026-11-22T02:00:00Z&until=2026-11-22T01:00:00Z']) {
+      expect(of(query), query).toEqual({ preset: '24h' });
+    }
+  });
+
+  it('give one of the two arguments', () => {
+    expect(rangeArguments({ preset: 'month' })).toEqual({ period: 'CURRENT_MONTH' });
+    expect(rangeArguments(of('since=2026-11-22T00:00:00Z&until=2026-11-22T01:00:00Z'))).toEqual({
+      between: { since: '2026-11-22T00:00:00.000Z', until: '2026-11-22T01:00:00.000Z' },
+    });
+  });
+
+  it('are cut without a gap', () => {
+    const parts = partsOf({ preset: '24h' }, NOW, 12);
+    expect(parts).toHaveLength(12);
+    expect(parts[0]?.since).toBe('2026-11-22T08:00:00.000Z');
+    expect(parts.at(-1)?.until).toBe('2026-11-23T08:00:00.000Z');
+    parts.slice(1).forEach((part, index) => expect(part.since).toBe(parts[index]?.until));
+  });
+
+  it('have intervals that give a readable chart', () => {
+    for (const preset of ['1h', '8h', '24h', '7d', '30d'] as const) {
+      const [since, until] = rangeEnds({ preset }, NOW);
+      const intervals = intervalsOf({ preset }, NOW);
+      expect(intervals.length).toBeGreaterThan(2);
+      for (const seconds of intervals) expect((until - since) / 1000 / seconds).toBeLessThanOrEqual(400);
+    }
+  });
+
+  it('compare a month with as much of the one before', () => {
+    expect(monthBefore(new Date(2026, 2, 31, 10)).getTime()).toBe(new Date(2026, 1, 28, 10).getTime());
+    expect(monthBefore(new Date(2026, 0, 15)).getTime()).toBe(new Date(2025, 11, 15).getTime());
+  });
+});

@@ -1,0 +1,90 @@
+// The span of time that a view is about, as the address tells it and as the API takes it.
+import type { Period } from '../api/gen/graphql';
+
+export const PRESETS = ['1h', '8h', '24h', '7d', '30d', 'month'] as const;
+export type Preset = (typeof PRESETS)[number];
+export type Range = { preset: Preset } | { since: string; until: string };
+
+const PERIODS: Record<Preset, Period> = {
+  '1h': 'LAST_HOUR',
+  '8h': 'LAST_8_HOURS',
+  '24h': 'LAST_24_HOURS',
+  '7d': 'LAST_7_DAYS',
+  '30d': 'LAST_30_DAYS',
+  month: 'CURRENT_MONTH',
+};
+
+const HOUR_MS = 3_600_000;
+const LENGTHS: Record<Exclude<Preset, 'month'>, number> = {
+  '1h': HOUR_MS,
+  '8h': 8 * HOUR_MS,
+  '24h': 24 * HOUR_MS,
+  '7d': 7 * 24 * HOUR_MS,
+  '30d': 30 * 24 * HOUR_MS,
+};
+
+export const isPreset = (text: string | null): text is Preset => PRESETS.some((preset) => preset === text);
+
+function instant(text: string | null): string | undefined {
+  const ms = text === null ? NaN : Date.parse(text);
+  return Number.isNaN(ms) ? undefined : new Date(ms).toISOString();
+}
+
+/** Reads the address; what it does not tell, or tells wrongly, is `fallback`. */
+export function rangeOf(params: URLSearchParams, fallback: Preset = '24h'): Range {
+  const since = instant(params.get('since'));
+  const until = instant(params.get('until'));
+  if (since && until && since < until) return { since, until };
+  const preset = params.get('range');
+  return { preset: isPreset(preset) ? preset : fallback };
+}
+
+/** How the address tells a range; the fallback needs no telling. */
+export function rangeParams(range: Range, fallback: Preset = '24h'): Record<string, string | undefined> {
+  if ('preset' in range) {
+    return { range: range.preset === fallback ? undefined : range.preset, since: undefined, until: undefined };
+  }
+  return { range: undefined, since: range.since, until: range.until };
+}
+
+/** The arguments `period` and `between`, of which one is given. */
+export function rangeArguments(range: Range): { period?: Period; between?: { since: string; until: string } } {
+  if ('preset' in range) return { period: PERIODS[range.preset] };
+  return { between: { since: range.since, until: range.until } };
+}
+
+/** Both ends in milliseconds, where `now` ends a preset. */
+export function rangeEnds(range: Range, now: number): [number, number] {
+  if (!('preset' in range)) return [Date.parse(range.since), Date.parse(range.until)];
+  if (range.preset !== 'month') return [now - LENGTHS[range.preset], now];
+  const date = new Date(now);
+  return [new Date(date.getFullYear(), date.getMonth(), 1).getTime(), now];
+}
+
+/** A range cut into `count` parts of the same length. */
+export function partsOf(range: Range, now: number, count: number): { since: string; until: string }[] {
+  const [since, until] = rangeEnds(range, now);
+  const edge = (index: number): string => new Date(since + ((until - since) * index) / count).toISOString();
+  return Array.from({ length: count }, (_, index) => ({ since: edge(index), until: edge(index + 1) }));
+}
+
+/** The same moment of the month before; its last day where the month is shorter. */
+export function monthBefore(now: Date): Date {
+  const before = new Date(now);
+  before.setDate(1);
+  before.setMonth(before.getMonth() - 1);
+  const days = new Date(before.getFullYear(), before.getMonth() + 1, 0).getDate();
+  before.setDate(Math.min(now.getDate(), days));
+  return before;
+}
+
+const INTERVALS = [1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];
+
+/** Lengths of a bucket, in seconds, that give between 12 and 400 of them. */
+export function intervalsOf(range: Range, now: number): number[] {
+  const [since, until] = rangeEnds(range, now);
+  const seconds = (until - since) / 1000;
+  return INTERVALS.filter((interval) => seconds / interval >= 6 && seconds / interval <= 400);
+}
+
+export const isoDuration = (seconds: number): string => `PT${seconds}S`;

@@ -1,0 +1,109 @@
+// Downloads all that a list has, page by page, and lets it be stopped.
+import type { JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { headOf, lineOf, MEDIA_TYPES, type FileKind, type Row } from '../domain/export';
+import { useSpeech } from '../i18n';
+import type { Page } from '../state/pages';
+import { Icon } from './icon';
+
+export interface DownloadProps {
+  name: string;
+  columns: readonly string[];
+  total: number | undefined;
+  load: (after: string | undefined, signal: AbortSignal) => Promise<Page<Row>>;
+}
+
+export function Download(props: DownloadProps): JSX.Element {
+  const { text, format } = useSpeech();
+  const [open, setOpen] = useState(false);
+  const [done, setDone] = useState<number>();
+  const [failed, setFailed] = useState(false);
+  const abort = useRef<AbortController | undefined>(undefined);
+  const root = useRef<HTMLDivElement>(null);
+  useEffect(() => () => abort.current?.abort(), []);
+  useEffect(() => {
+    if (!open) return undefined;
+    const leave = (event: Event): void => {
+      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
+    };
+    addEventListener('pointerdown', leave);
+    return () => removeEventListener('pointerdown', leave);
+  }, [open]);
+
+  const run = async (kind: FileKind): Promise<void> => {
+    setOpen(false);
+    setFailed(false);
+    setDone(0);
+    const { signal } = (abort.current = new AbortController());
+    try {
+      save(`${props.name}.${kind}`, await collect(props, kind, signal, setDone), kind);
+    } catch {
+      setFailed(!signal.aborted);
+    }
+    setDone(undefined);
+  };
+
+  if (done !== undefined) {
+    return (
+      <span class="inline" role="status">
+        {text.download.running(format.count(done), props.total === undefined ? '?' : format.count(props.total))}
+        <button type="button" class="button small" onClick={() => abort.current?.abort()}>
+          {text.download.cancel}
+        </button>
+      </span>
+    );
+  }
+  return (
+    <div class="choose" ref={root}>
+      {failed && (
+        <span class="bad" role="alert">
+          {text.download.failed}
+        </span>
+      )}
+      <button type="button" class="button small" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <Icon name="download" />
+        {text.download.label}
+      </button>
+      {open && (
+        <div class="popover right narrow" role="group" aria-label={text.download.label}>
+          <p class="quiet">{text.download.hint}</p>
+          {(['csv', 'ndjson'] as const).map((kind) => (
+            <button key={kind} type="button" class="button small" onClick={() => void run(kind)}>
+              {text.download[kind]}
+            </button>
+          ))}
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** The parts of the file. A browser keeps large ones on disk. */
+async function collect(
+  { columns, load }: DownloadProps,
+  kind: FileKind,
+  signal: AbortSignal,
+  tell: (done: number) => void,
+): Promise<Blob[]> {
+  const parts = [new Blob([headOf(kind, columns)])];
+  let after: string | undefined;
+  let done = 0;
+  do {
+    const page = await load(after, signal);
+    parts.push(new Blob([page.rows.map((row) => lineOf(kind, columns, row)).join('')]));
+    done += page.rows.length;
+    tell(done);
+    after = page.next;
+  } while (after !== undefined);
+  return parts;
+}
+
+function save(name: string, parts: Blob[], kind: FileKind): void {
+  const url = URL.createObjectURL(new Blob(parts, { type: MEDIA_TYPES[kind] }));
+  const link = document.createElement('a');
+  link.href = url;
+  link.download = name;
+  link.click();
+  // The browser has begun to read it by then.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

@@ -1,0 +1,31 @@
+// The side panel with the details of a row; below the list on narrow screens it covers it.
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useId, useRef } from 'preact/hooks';
+import { useSpeech } from '../i18n';
+import { useShortcuts } from '../state/shortcuts';
+import { Icon } from './icon';
+
+export function Drawer(props: { title: string; onClose: () => void; children: ComponentChildren }): JSX.Element {
+  const { text } = useSpeech();
+  const id = useId();
+  const element = useRef<HTMLElement>(null);
+  useShortcuts({ Escape: props.onClose });
+  useEffect(() => {
+    const opener = document.activeElement;
+    element.current?.focus({ preventScroll: true });
+    return () => {
+      if (opener instanceof HTMLElement && opener.isConnected) opener.focus({ preventScroll: true });
+    };
+  }, []);
+  return (
+    <aside class="drawer" aria-labelledby={id} tabIndex={-1} ref={element}>
+      <header class="drawer-head">
+        <h2 id={id}>{props.title}</h2>
+        <button type="button" class="button bare" onClick={props.onClose} aria-label={text.detail.close}>
+          <Icon name="close" />
+        </button>
+      </header>
+      <div class="drawer-body">{props.children}</div>
+    </aside>
+  );
+}

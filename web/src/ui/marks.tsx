@@ -1,0 +1,61 @@
+// Success, failure and the reasons of attention: always a shape and a word beside the colour.
+import type { JSX } from 'preact';
+import type { CallStatus } from '../api/gen/graphql';
+import type { Reason } from '../domain/attention';
+import { useSpeech } from '../i18n';
+import { Icon } from './icon';
+
+export function StatusMark({ status, code }: { status: CallStatus; code: number | null | undefined }): JSX.Element {
+  const { text } = useSpeech();
+  const good = status === 'SUCCESS';
+  return (
+    <span class={`mark ${good ? 'good' : code === 429 ? 'warned' : 'bad'}`}>
+      <Icon name={good ? 'check' : code === 429 ? 'throttled' : 'cross'} />
+      <span class="visually-hidden">{good ? text.counts.succeeded : text.counts.failed} </span>
+      {code ?? text.counts.noCode}
+    </span>
+  );
+}
+
+export function CodeMark({ code }: { code: number | null | undefined }): JSX.Element {
+  const { text } = useSpeech();
+  if (code == null) return <span class="mark bad">{text.errors.noCode}</span>;
+  return <span class={`mark ${code === 429 ? 'warned' : 'bad'}`}>{code}</span>;
+}
+
+export function ReasonTag({ reason }: { reason: Reason | undefined }): JSX.Element {
+  const { text } = useSpeech();
+  if (!reason) {
+    return (
+      <span class="tag tag-well">
+        <Icon name="well" />
+        {text.keys.well}
+      </span>
+    );
+  }
+  return (
+    <span class={`tag tag-${reason}`} title={text.attention.meaning[reason]}>
+      <Icon name={reason} />
+      {text.attention.reasons[reason]}
+    </span>
+  );
+}
+
+/** How much of a whole failed: the failed part is hatched. */
+export function Meter({ success, failure }: { success: number; failure: number }): JSX.Element {
+  const total = success + failure;
+  const width = total ? (failure / total) * 100 : 0;
+  // A part that exists is seen, however small it is.
+  const shown = failure ? Math.max(width, 1.5) : 0;
+  return (
+    <span class="meter" data-empty={total === 0 || undefined} aria-hidden="true">
+      <span class="meter-bad" style={{ width: `${shown}%` }} />
+    </span>
+  );
+}
+
+export function Key({ masked }: { masked: string | undefined }): JSX.Element {
+  const { text } = useSpeech();
+  if (!masked) return <span class="quiet">{text.counts.noKey}</span>;
+  return <span class="mono key">{masked.replace('...', '…')}</span>;
+}

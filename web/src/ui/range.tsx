@@ -1,0 +1,97 @@
+// The span of time: presets, or two instants in the viewer's zone.
+import type { JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { useSpeech } from '../i18n';
+import { timeZone, zoneOffset } from '../i18n/format';
+import { PRESETS, rangeEnds, rangeParams, type Preset, type Range } from '../state/range';
+import { setParams } from '../state/router';
+import { serverNow } from '../state/session';
+import { useShortcuts } from '../state/shortcuts';
+import { Icon } from './icon';
+
+/** An instant as `datetime-local` has it: the wall clock of the viewer. */
+function wall(ms: number): string {
+  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+export function setRange(range: Range, fallback: Preset = '24h'): void {
+  setParams(rangeParams(range, fallback));
+}
+
+export function RangePicker({ range, fallback = '24h' }: { range: Range; fallback?: Preset }): JSX.Element {
+  const { text, format } = useSpeech();
+  const [open, setOpen] = useState(false);
+  const root = useRef<HTMLDivElement>(null);
+  const custom = !('preset' in range);
+  useShortcuts(
+    Object.fromEntries(PRESETS.map((preset, index) => [String(index + 1), () => setRange({ preset }, fallback)])),
+  );
+  useEffect(() => {
+    if (!open) return undefined;
+    const leave = (event: Event): void => {
+      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
+    };
+    addEventListener('pointerdown', leave);
+    return () => removeEventListener('pointerdown', leave);
+  }, [open]);
+  return (
+    <div class="range" role="group" aria-label={text.range.label} ref={root}>
+      <div class="segments">
+        {PRESETS.map((preset) => (
+          <button
+            key={preset}
+            type="button"
+            class="segment"
+            aria-pressed={!custom && range.preset === preset}
+            onClick={() => setRange({ preset }, fallback)}
+          >
+            {text.range.presets[preset]}
+          </button>
+        ))}
+        <button type="button" class="segment" aria-pressed={custom} aria-expanded={open} onClick={() => setOpen(!open)}>
+          {custom ? format.between(range.since, range.until) : text.range.custom}
+          <Icon name="chevron" />
+        </button>
+      </div>
+      {custom && (
+        <button type="button" class="button bare" aria-label={text.range.clear} title={text.range.clear} onClick={() => setRange({ preset: fallback }, fallback)}>
+          <Icon name="zoomOut" />
+        </button>
+      )}
+      {open && <CustomRange range={range} onDone={() => setOpen(false)} />}
+    </div>
+  );
+}
+
+function CustomRange({ range, onDone }: { range: Range; onDone: () => void }): JSX.Element {
+  const { text } = useSpeech();
+  const [from, to] = rangeEnds(range, serverNow());
+  const [since, setSince] = useState(wall(from));
+  const [until, setUntil] = useState(wall(to));
+  const wrong = !since || !until || since >= until;
+  useShortcuts({ Escape: onDone });
+  return (
+    <form
+      class="popover right"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (wrong) return;
+        setRange({ since: new Date(since).toISOString(), until: new Date(until).toISOString() });
+        onDone();
+      }}
+    >
+      <label class="stacked">
+        {text.range.since}
+        <input class="input" type="datetime-local" step="1" value={since} onInput={(event) => setSince(event.currentTarget.value)} />
+      </label>
+      <label class="stacked">
+        {text.range.until}
+        <input class="input" type="datetime-local" step="1" value={until} onInput={(event) => setUntil(event.currentTarget.value)} />
+      </label>
+      <p class="quiet">{wrong ? text.range.badOrder : text.app.zone(timeZone, zoneOffset(Date.parse(since)))}</p>
+      <button type="submit" class="button primary" disabled={wrong}>
+        {text.range.apply}
+      </button>
+    </form>
+  );
+}

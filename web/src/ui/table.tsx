@@ -1,0 +1,157 @@
+// A table of many rows, of which only those that are seen are in the document. Rows are as high as
+// each other, so that what is above and below is an empty row of the right height.
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { go } from '../state/router';
+import { useShortcuts } from '../state/shortcuts';
+import { Icon } from './icon';
+
+export interface Column<R> {
+  id: string;
+  head: ComponentChildren;
+  cell: (row: R) => ComponentChildren;
+  /** Numbers stand on the right. */
+  numeric?: boolean;
+  /** Sorts the table by it. */
+  sort?: 'ascending' | 'descending' | 'none';
+  onSort?: () => void;
+}
+
+export interface TableProps<R> {
+  caption: string;
+  columns: Column<R>[];
+  rows: R[];
+  rowKey: (row: R) => string;
+  href: (row: R) => string;
+  /** The row whose details are open. */
+  opened?: string | undefined;
+  rowHeight?: number;
+  /** All there are, where that is known. */
+  total?: number | undefined;
+  onNearEnd?: () => void;
+  onScrolled?: (top: number) => void;
+  foot?: ComponentChildren;
+  class?: string;
+}
+
+/** Rows beyond the edges, so that scrolling finds them ready. */
+const SPARE = 12;
+const NEAR_END_PX = 1200;
+
+export function Table<R>(props: TableProps<R>): JSX.Element {
+  const { rows, rowHeight = 40 } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const [seen, setSeen] = useState({ top: 0, height: 900 });
+  const [current, setCurrent] = useState<string>();
+  const focusNext = useRef(false);
+
+  const look = (): void => {
+    const element = box.current;
+    if (!element) return;
+    // In steps of some rows: not every pixel draws anew.
+    const step = rowHeight * 4;
+    const top = Math.floor(element.scrollTop / step) * step;
+    setSeen((before) => (before.top === top && before.height === element.clientHeight ? before : { top, height: element.clientHeight }));
+    props.onScrolled?.(element.scrollTop);
+    if (element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX) props.onNearEnd?.();
+  };
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const observer = new ResizeObserver(look);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  useEffect(look, [rows.length]);
+
+  const from = Math.max(0, Math.floor(seen.top / rowHeight) - SPARE);
+  const to = Math.min(rows.length, Math.ceil((seen.top + seen.height) / rowHeight) + SPARE + 4);
+  const at = rows.findIndex((row) => props.rowKey(row) === (current ?? props.opened));
+
+  const move = (by: number): void => {
+    const index = Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + by));
+    const row = rows[index];
+    const element = box.current;
+    if (!row || !element) return;
+    setCurrent(props.rowKey(row));
+    focusNext.current = true;
+    const top = index * rowHeight;
+    const room = element.clientHeight - 2 * rowHeight;
+    if (top < element.scrollTop) element.scrollTop = top;
+    else if (top > element.scrollTop + room) element.scrollTop = top - room;
+  };
+  useShortcuts({ j: () => move(1), k: () => move(-1), ...(at >= 0 && { Enter: () => open(rows[at]) }) });
+  const open = (row: R | undefined): void => {
+    if (row) go(props.href(row));
+  };
+  useEffect(() => {
+    if (!focusNext.current) return;
+    const link = box.current?.querySelector<HTMLElement>('tr[data-current] a[data-inner]');
+    if (link) {
+      focusNext.current = false;
+      link.focus({ preventScroll: true });
+    }
+  });
+
+  const { columns } = props;
+  return (
+    <div class={`table-box ${props.class ?? ''}`} ref={box} onScroll={look} tabIndex={-1}>
+      <table class="table" aria-rowcount={props.total ?? rows.length}>
+        <caption class="visually-hidden">{props.caption}</caption>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th key={column.id} scope="col" class={`col-${column.id} ${column.numeric ? 'num' : ''}`} aria-sort={column.sort}>
+                {column.onSort ? (
+                  <button type="button" class="sort" onClick={column.onSort}>
+                    {column.head}
+                    {column.sort !== 'none' && <Icon name={column.sort === 'ascending' ? 'up' : 'down'} />}
+                  </button>
+                ) : (
+                  column.head
+                )}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {from > 0 && <Spacer height={from * rowHeight} />}
+          {rows.slice(from, to).map((row, offset) => {
+            const key = props.rowKey(row);
+            return (
+              <tr
+                key={key}
+                aria-rowindex={from + offset + 2}
+                data-current={key === current || undefined}
+                data-opened={key === props.opened || undefined}
+                onClick={(event) => {
+                  if (event.target instanceof Element && event.target.closest('a,button,input,label')) return;
+                  if (getSelection()?.toString()) return;
+                  setCurrent(key);
+                  open(row);
+                }}
+              >
+                {columns.map((column) => (
+                  <td key={column.id} class={`col-${column.id} ${column.numeric ? 'num' : ''}`}>
+                    {column.cell(row)}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+          {to < rows.length && <Spacer height={(rows.length - to) * rowHeight} />}
+        </tbody>
+      </table>
+      {props.foot}
+    </div>
+  );
+}
+
+/** One cell: more would make columns of those that narrow screens do without. */
+function Spacer({ height }: { height: number }): JSX.Element {
+  return (
+    <tr class="spacer" aria-hidden="true">
+      <td style={{ height: `${height}px` }} />
+    </tr>
+  );
+}

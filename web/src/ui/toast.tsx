@@ -1,0 +1,22 @@
+// A sentence that is shown for a while, and read aloud.
+import type { JSX } from 'preact';
+import { store, useStore } from '../state/store';
+
+const message = store('');
+let timer: ReturnType<typeof setTimeout> | undefined;
+const SHOWN_MS = 5000;
+
+export function tell(text: string): void {
+  clearTimeout(timer);
+  message.set(text);
+  timer = setTimeout(() => message.set(''), SHOWN_MS);
+}
+
+export function Toast(): JSX.Element {
+  const text = useStore(message);
+  return (
+    <div role="status" class={text ? 'toast' : ''}>
+      {text}
+    </div>
+  );
+}

@@ -1,0 +1,88 @@
+// The keys that need attention, each with the reason and the provider's own words.
+import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
+import { AttentionDocument } from '../api/gen/graphql';
+import { attentionOf, type Ailing, type Attention } from '../domain/attention';
+import { firstLine } from '../domain/provider';
+import { useSpeech, type Speech } from '../i18n';
+import { useQuery, type Answer } from '../state/query';
+import { linkTo } from '../state/router';
+import { pageLimit, serverNow } from '../state/session';
+import { Key, ReasonTag } from '../ui/marks';
+import { Panel } from '../ui/panel';
+import { Empty, Shown } from '../ui/state';
+
+const RENEW_MS = 30_000;
+const DAY_MS = 86_400_000;
+/** Of more, the list of keys tells. */
+const SHOWN = 6;
+
+export function useAttention(): Answer<Attention> {
+  const answer = useQuery(AttentionDocument, {
+    key: 'attention',
+    variables: () => ({ since: new Date(serverNow() - DAY_MS).toISOString(), first: pageLimit(1000) }),
+    everyMs: RENEW_MS,
+  });
+  const data = useMemo(() => answer.data && attentionOf(answer.data, serverNow()), [answer.data]);
+  return { ...answer, data };
+}
+
+/** What is wrong with a key, in words. */
+export function why({ text, format }: Speech, key: Ailing): string {
+  const window = text.attention.windows[key.window];
+  if (key.reason === 'slow') return text.attention.slow(format.latency(key.p95 ?? 0));
+  if (key.reason === 'silent') return text.attention.silent(key.lastSeenAt ? format.ago(key.lastSeenAt, serverNow()) : '–');
+  return text.attention[key.reason](format.count(key.affected), format.count(key.total), window);
+}
+
+export function AttentionPanel({ answer }: { answer: Answer<Attention> }): JSX.Element {
+  const speech = useSpeech();
+  const { text, format } = speech;
+  return (
+    <Panel
+      title={text.attention.title}
+      class="attention"
+      actions={
+        <a data-inner class="button small" href={linkTo('/keys')}>
+          {text.attention.all}
+        </a>
+      }
+    >
+      <Shown answer={answer}>
+        {({ keys, pool, poolThrottled }) => (
+          <>
+            {poolThrottled !== undefined && <p class="notice">{text.attention.pool(format.percent(poolThrottled))}</p>}
+            {keys.length === 0 ? (
+              <Empty icon="well" title={text.attention.none}>
+                <p>{text.attention.noneHint(pool, format.count(pool))}</p>
+              </Empty>
+            ) : (
+              <ul class="ailing" id="attention">
+                {keys.slice(0, SHOWN).map((key) => (
+                  <li key={key.id}>
+                    <a data-inner class="ailing-row" href={linkTo(`/keys/${key.id}`)}>
+                      <ReasonTag reason={key.reason} />
+                      <Key masked={key.masked} />
+                      <span class="ailing-why">{why(speech, key)}</span>
+                      {key.word && (
+                        <q class="ailing-word" title={text.attention.said}>
+                          {key.word.code != null && <b class="mono">{key.word.code} </b>}
+                          {firstLine(key.word.message)}
+                        </q>
+                      )}
+                    </a>
+                  </li>
+                ))}
+              </ul>
+            )}
+            {keys.length > SHOWN && (
+              <a data-inner class="more" href={linkTo('/keys', { state: 'attention' })}>
+                {text.attention.more(format.count(keys.length - SHOWN))}
+              </a>
+            )}
+          </>
+        )}
+      </Shown>
+    </Panel>
+  );
+}

@@ -1,0 +1,101 @@
+// Calls by status code and by model.
+import type { JSX } from 'preact';
+import type { RangeQuery } from '../api/gen/graphql';
+import { useSpeech } from '../i18n';
+import type { Params } from '../state/router';
+import { Meter, StatusMark } from '../ui/marks';
+import { Empty } from '../ui/state';
+
+export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Params) => string }): JSX.Element {
+  const { text, format } = useSpeech();
+  const { groups } = props;
+  const all = groups.reduce((sum, { counts }) => sum + counts.total, 0);
+  const most = Math.max(...groups.map(({ counts }) => counts.total), 1);
+  if (groups.length === 0) return <Empty icon="calls" title={text.state.noCalls} />;
+  return (
+    <ul class="bars">
+      {groups.map(({ statusCode, counts }) => {
+        const good = counts.failure === 0;
+        return (
+          <li key={statusCode ?? 'none'}>
+            {/* The API has no filter for calls without a code: they are among the failures. */}
+            <a data-inner class="bar-row" href={props.link(statusCode == null ? { status: 'failure' } : { code: String(statusCode) })}>
+              <StatusMark status={good ? 'SUCCESS' : 'FAILURE'} code={statusCode} />
+              <span class="bar-track" aria-hidden="true">
+                <span class={good ? 'bar-good' : 'bar-bad'} style={{ width: `${Math.max((counts.total / most) * 100, 0.8)}%` }} />
+              </span>
+              <span class="num">{format.count(counts.total)}</span>
+              <span class="num quiet">{format.percent(counts.total / all)}</span>
+            </a>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+export function Models(props: {
+  groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts' | 'latency'>[];
+  link: (model: string) => string;
+}): JSX.Element {
+  const { text, format } = useSpeech();
+  const { groups } = props;
+  const most = Math.max(...groups.map(({ counts }) => counts.total), 1);
+  if (groups.length === 0) return <Empty icon="calls" title={text.state.noCalls} />;
+  return (
+    <div class="table-box fit">
+      <table class="table plain">
+        <thead>
+          <tr>
+            <th scope="col" class="col-name">
+              {text.overview.model}
+            </th>
+            <th scope="col" class="col-bar">
+              <span class="visually-hidden">{text.overview.share}</span>
+            </th>
+            <th scope="col" class="num">
+              {text.counts.calls}
+            </th>
+            <th scope="col" class="num">
+              {text.counts.failed}
+            </th>
+            <th scope="col" class="num">
+              {text.counts.rate}
+            </th>
+            <th scope="col" class="num col-wide">
+              p50
+            </th>
+            <th scope="col" class="num">
+              p95
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {groups.map(({ model, counts, latency }) => (
+            <tr key={model ?? ''}>
+              <th scope="row" class="col-name">
+                {model == null ? (
+                  <span class="quiet">{text.counts.noModel}</span>
+                ) : (
+                  <a data-inner class="clip" href={props.link(model)}>
+                    {model}
+                  </a>
+                )}
+              </th>
+              <td class="col-bar">
+                <span class="scaled" style={{ width: `${Math.max((counts.total / most) * 100, 1)}%` }}>
+                  <Meter success={counts.success} failure={counts.failure} />
+                </span>
+              </td>
+              <td class="num">{format.count(counts.total)}</td>
+              <td class="num">{format.count(counts.failure)}</td>
+              <td class="num">{counts.successRate == null ? '–' : format.percent(counts.successRate)}</td>
+              <td class="num col-wide">{latency.p50 == null ? '–' : format.latency(latency.p50)}</td>
+              <td class="num">{latency.p95 == null ? '–' : format.latency(latency.p95)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

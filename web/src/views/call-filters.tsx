@@ -1,0 +1,95 @@
+// The filters of the calls, each of what the range has.
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { CallFacetsDocument } from '../api/gen/graphql';
+import { useSpeech } from '../i18n';
+import { timeZone } from '../i18n/format';
+import { callFilter, SORTS, type CallsAsked } from '../state/call-filter';
+import { useQuery } from '../state/query';
+import { rangeArguments, type Range } from '../state/range';
+import { setParams } from '../state/router';
+import { pageLimit } from '../state/session';
+import { Choose } from '../ui/choose';
+import { Filters } from '../ui/filters';
+
+export function CallFilters(props: { range: Range; asked: CallsAsked; children: ComponentChildren }): JSX.Element {
+  const { text } = useSpeech();
+  const { range, asked } = props;
+  const facets = useQuery(CallFacetsDocument, {
+    key: JSON.stringify(range),
+    variables: () => ({ ...rangeArguments(range), timeZone, first: pageLimit(1000) }),
+  }).data;
+  return (
+    <Filters active={Object.keys(callFilter(asked)).length} end={props.children}>
+      <div class="segments" role="group" aria-label={text.calls.status}>
+        {([undefined, 'success', 'failure'] as const).map((status) => (
+          <button key={status ?? 'all'} type="button" class="segment" aria-pressed={asked.status === status} onClick={() => setParams({ status })}>
+            {status === undefined ? text.calls.all : status === 'success' ? text.counts.succeeded : text.counts.failed}
+          </button>
+        ))}
+      </div>
+      <Choose
+        label={text.calls.code}
+        any={text.calls.all}
+        options={(facets?.codes ?? []).flatMap(({ statusCode, counts }) =>
+          statusCode == null ? [] : [{ value: String(statusCode), label: String(statusCode), count: counts.total }],
+        )}
+        chosen={asked.codes}
+        onChange={(code) => setParams({ code })}
+      />
+      <Choose
+        label={text.calls.model}
+        any={text.calls.all}
+        options={(facets?.models ?? []).flatMap(({ model, counts }) =>
+          model == null ? [] : [{ value: model, label: model, count: counts.total }],
+        )}
+        chosen={asked.models}
+        onChange={(model) => setParams({ model })}
+      />
+      <Choose
+        label={text.calls.key}
+        any={text.calls.all}
+        options={(facets?.keys ?? []).flatMap(({ apiKey, counts }) =>
+          apiKey ? [{ value: apiKey.id, label: apiKey.masked, count: counts.total }] : [],
+        )}
+        chosen={asked.keys}
+        onChange={(key) => setParams({ key })}
+      />
+      <NumberFilter label={text.calls.min} name="min" value={asked.min} search />
+      <NumberFilter label={text.calls.max} name="max" value={asked.max} />
+      <label class="inline">
+        <span class="visually-hidden">{text.calls.order}</span>
+        <select class="input" value={asked.sort} onChange={(event) => setParams({ sort: event.currentTarget.value === 'newest' ? undefined : event.currentTarget.value })}>
+          {SORTS.map((sort) => (
+            <option key={sort} value={sort}>
+              {text.calls.orders[sort]}
+            </option>
+          ))}
+        </select>
+      </label>
+    </Filters>
+  );
+}
+
+/** Filters when it is left or confirmed, not at each digit. */
+function NumberFilter(props: { label: string; name: string; value: number | undefined; search?: boolean }): JSX.Element {
+  const shown = props.value === undefined ? '' : String(props.value);
+  const [typed, setTyped] = useState(shown);
+  useEffect(() => setTyped(shown), [shown]);
+  const apply = (): void => setParams({ [props.name]: /^\d{1,9}$/.test(typed.trim()) ? typed.trim() : undefined });
+  return (
+    <input
+      class="input"
+      inputMode="numeric"
+      data-search={props.search || undefined}
+      placeholder={props.label}
+      aria-label={props.label}
+      value={typed}
+      onInput={(event) => setTyped(event.currentTarget.value)}
+      onBlur={apply}
+      onKeyDown={(event) => {
+        if (event.key === 'Enter') apply();
+      }}
+    />
+  );
+}

@@ -1,0 +1,198 @@
+// The calls one by one: filtered, paged over millions, live, each with its details.
+import type { JSX } from 'preact';
+import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
+import { graphiqlLink } from '../api/ask';
+import { send } from '../api/client';
+import { CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
+import { CALL_RECORDED } from '../api/tail';
+import { firstLine } from '../domain/provider';
+import { useSpeech, type Speech } from '../i18n';
+import { timeZone } from '../i18n/format';
+import { callFilter, callsAsked, CALL_PARAMS, orderOf } from '../state/call-filter';
+import { updatedAt, useTail } from '../state/live';
+import { usePages, type Page } from '../state/pages';
+import { rangeArguments, rangeOf } from '../state/range';
+import { address, changed, setParams, usePlace } from '../state/router';
+import { pageLimit } from '../state/session';
+import { Download } from '../ui/download';
+import { Icon } from '../ui/icon';
+import { Key, StatusMark } from '../ui/marks';
+import { RangePicker } from '../ui/range';
+import { Empty, Failure, Skeleton } from '../ui/state';
+import { Table, type Column } from '../ui/table';
+import { Top } from '../ui/top';
+import { CallDetail } from './call-detail';
+import { CallFilters } from './call-filters';
+
+const PAGE = 100;
+const DOWNLOAD_PAGE = 1000;
+/** Where rows come by themselves, it is for their number alone. */
+const RENEW_MS = HAS_TAIL ? 15_000 : 4000;
+
+const FILE_COLUMNS = ['timestamp', 'status', 'statusCode', 'model', 'key', 'latencyMs', 'errorType', 'message', 'id'] as const;
+
+export function Calls(): JSX.Element {
+  const speech = useSpeech();
+  const { text, format } = speech;
+  const { path, params } = usePlace();
+  const range = rangeOf(params);
+  const asked = callsAsked(params);
+  const opened = params.get('call') ?? undefined;
+  const variables = (first: number, after?: string): CallsQueryVariables => ({
+    ...rangeArguments(range),
+    timeZone,
+    filter: callFilter(asked),
+    orderBy: orderOf(asked),
+    first,
+    after: after ?? null,
+    count: after === undefined,
+  });
+  const top = useRef(0);
+  const [scrolls, setScrolls] = useState(0);
+  const isTail = asked.sort === 'newest' && 'preset' in range;
+  const list = usePages<CallRowFragment>({
+    key: JSON.stringify([range, asked]),
+    load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
+    id: (row) => row.id,
+    everyMs: isTail ? RENEW_MS : undefined,
+    atTop: useCallback(() => top.current < 40, []),
+  });
+  useTail(
+    HAS_TAIL && isTail ? CALL_RECORDED : undefined,
+    { filter: callFilter(asked) },
+    (data) => data.callRecorded,
+    list,
+  );
+  const slowest = useMemo(() => Math.max(1000, ...(list.rows ?? []).map(({ latencyMs }) => latencyMs ?? 0)), [list.rows]);
+  const columns = columnsOf(speech, params, slowest);
+  const filtered = CALL_PARAMS.some((name) => params.has(name));
+  const close = (): void => setParams({ call: undefined });
+  const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
+    const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
+    return { ...page, rows: page.rows.map(fileRow) };
+  };
+
+  return (
+    <>
+      <Top title={text.app.calls}>
+        <RangePicker range={range} />
+      </Top>
+      <CallFilters range={range} asked={asked}>
+        {list.total !== undefined && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
+        <a class="button small" href={graphiqlLink(CallsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
+          <Icon name="graphiql" />
+        </a>
+        <Download name="calls" columns={FILE_COLUMNS} total={list.total} load={download} />
+      </CallFilters>
+      <div class="split">
+        <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
+          {list.error && (list.rows === undefined || list.stale) ? (
+            <Failure error={list.error} retry={list.reload} />
+          ) : list.rows === undefined ? (
+            <Skeleton rows={16} />
+          ) : list.rows.length === 0 ? (
+            <Empty icon="calls" title={filtered ? text.state.noMatches : text.state.noCalls}>
+              <p>{'preset' in range ? text.state.noCallsIn(text.range.long[range.preset]) : format.between(range.since, range.until)}</p>
+              {filtered && (
+                <button type="button" class="button" onClick={() => setParams(Object.fromEntries(CALL_PARAMS.map((name) => [name, undefined])))}>
+                  {text.state.clearFilters}
+                </button>
+              )}
+            </Empty>
+          ) : (
+            <Table
+              // Another list begins at its top, and so does one whose new rows are asked for.
+              key={`${JSON.stringify([range, asked])}${scrolls}`}
+              caption={text.calls.table}
+              columns={columns}
+              rows={list.rows}
+              rowKey={(row) => row.id}
+              href={(row) => address(path, changed(params, { call: row.id }))}
+              opened={opened}
+              total={list.total}
+              onNearEnd={list.loadMore}
+              onScrolled={(at) => (top.current = at)}
+              foot={<p class="table-foot">{list.atEnd ? text.calls.end : text.calls.loadingMore}</p>}
+            />
+          )}
+          {list.fresh > 0 && (
+            <button
+              type="button"
+              class="button primary pill"
+              onClick={() => {
+                list.showFresh();
+                top.current = 0;
+                setScrolls(scrolls + 1);
+              }}
+            >
+              <Icon name="up" />
+              {text.calls.fresh(list.fresh, format.count(list.fresh))}
+            </button>
+          )}
+        </div>
+        {opened && <CallDetail key="detail" id={opened} onClose={close} />}
+      </div>
+    </>
+  );
+}
+
+async function load(
+  variables: CallsQueryVariables,
+  signal: AbortSignal,
+): Promise<Page<CallRowFragment>> {
+  const { callDetails } = await send(CallsDocument, variables, signal);
+  updatedAt.set(Date.now());
+  const { hasNextPage, endCursor } = callDetails.pageInfo;
+  return {
+    rows: callDetails.nodes,
+    next: hasNextPage ? (endCursor ?? undefined) : undefined,
+    total: callDetails.totalCount,
+  };
+}
+
+function fileRow(row: CallRowFragment): Record<string, string | number | null | undefined> {
+  const { id, timestamp, status, statusCode, model, latencyMs, apiKey, errorLog } = row;
+  return { id, timestamp, status, statusCode, model, latencyMs, key: apiKey?.masked, errorType: errorLog?.errorType, message: errorLog?.message };
+}
+
+function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: number): Column<CallRowFragment>[] {
+  return [
+    {
+      id: 'time',
+      head: text.calls.time,
+      cell: (row) => (
+        <a data-inner href={address('/calls', changed(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
+          <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
+        </a>
+      ),
+    },
+    { id: 'status', head: text.calls.status, cell: (row) => <StatusMark status={row.status} code={row.statusCode} /> },
+    {
+      id: 'model',
+      head: text.calls.model,
+      cell: (row) => row.model ?? <span class="quiet">{text.counts.noModel}</span>,
+    },
+    { id: 'key', head: text.calls.key, cell: (row) => <Key masked={row.apiKey?.masked} /> },
+    {
+      id: 'latency',
+      head: text.calls.latency,
+      numeric: true,
+      cell: ({ latencyMs }) =>
+        latencyMs == null ? (
+          '–'
+        ) : (
+          <span class="latency">
+            <span class="latency-track">
+              <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
+            </span>
+            {format.latency(latencyMs)}
+          </span>
+        ),
+    },
+    {
+      id: 'said',
+      head: text.calls.said,
+      cell: ({ errorLog }) => (errorLog ? <span title={firstLine(errorLog.message)}>{firstLine(errorLog.message)}</span> : ''),
+    },
+  ];
+}

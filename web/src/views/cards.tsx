@@ -1,0 +1,87 @@
+// Five windows that end now, each against the one before it.
+import type { JSX } from 'preact';
+import type { CountsFragment, UsageQuery } from '../api/gen/graphql';
+import { useSpeech } from '../i18n';
+import { linkTo } from '../state/router';
+import { Meter } from '../ui/marks';
+
+type Counts = Pick<CountsFragment, 'total' | 'success' | 'failure'>;
+type Name = 'minute' | 'hour' | 'hours8' | 'hours24' | 'month';
+
+/** What both windows have, without what the later one has. */
+const without = (both: Counts, later: Counts): Counts => ({
+  total: both.total - later.total,
+  success: both.success - later.success,
+  failure: both.failure - later.failure,
+});
+
+export function Cards({ stats }: { stats: UsageQuery }): JSX.Element {
+  const { usageStats: now, before } = stats;
+  return (
+    <div class="cards">
+      <Card name="minute" now={now.lastMinute} before={without(now.twoMinutes, now.lastMinute)} range="1h" />
+      <Card name="hour" now={now.lastHour} before={without(now.twoHours, now.lastHour)} range="1h" />
+      <Card name="hours8" now={now.last8Hours} before={without(now.sixteenHours, now.last8Hours)} range="8h" />
+      <Card name="hours24" now={now.last24Hours} before={without(now.twoDays, now.last24Hours)} range="24h" />
+      <Card name="month" now={now.currentMonth} before={before.currentMonth} range="month" />
+    </div>
+  );
+}
+
+function Card(props: { name: Name; now: Counts; before: Counts; range: string }): JSX.Element {
+  const { text, format } = useSpeech();
+  const { name, now, before } = props;
+  const rate = now.total ? now.success / now.total : undefined;
+  const rateBefore = before.total ? before.success / before.total : undefined;
+  return (
+    <a class="card" data-inner href={linkTo('/calls', { range: props.range, since: undefined, until: undefined })}>
+      <span class="card-head">
+        <span class="card-label">{text.overview.windows[name]}</span>
+        <Points name={name} now={rate} before={rateBefore} />
+      </span>
+      <span class="card-main">
+        <span class="card-total">{format.count(now.total)}</span>
+        <Change name={name} now={now.total} before={before.total} />
+      </span>
+      <Meter success={now.success} failure={now.failure} />
+      <span class="card-foot">
+        <span>{rate === undefined ? '–' : `${format.percent(rate)} ${text.counts.success}`}</span>
+        <span class={now.failure ? 'card-failed' : 'quiet'}>{text.counts.failedOf(now.failure, format.count(now.failure))}</span>
+      </span>
+    </a>
+  );
+}
+
+/** More or fewer calls is neither good nor bad. */
+function Change({ name, now, before }: { name: Name; now: number; before: number }): JSX.Element | null {
+  const { text, format } = useSpeech();
+  if (!before) return <span class="change" title={text.overview.nothingBefore} />;
+  const change = (now - before) / before;
+  // Ten times as many are no percentage any more.
+  const shown = change > 9 ? `×${format.compact(now / before)}` : format.change(change);
+  const told = text.overview.against(shown, text.overview.before[name]);
+  return (
+    <span class="change" title={told}>
+      <span aria-hidden="true">
+        {change > 0 ? '▲' : change < 0 ? '▼' : '='} {shown.replace(/^[+\-−]/, '')}
+      </span>
+      <span class="visually-hidden">{told}</span>
+    </span>
+  );
+}
+
+/** A rate that falls is bad news. */
+function Points(props: { name: Name; now: number | undefined; before: number | undefined }): JSX.Element | null {
+  const { text } = useSpeech();
+  if (props.now === undefined || props.before === undefined) return null;
+  const points = (props.now - props.before) * 100;
+  if (Math.abs(points) < 0.1) return null;
+  const shown = `${points > 0 ? '+' : '−'}${Math.abs(points).toFixed(1)}`;
+  const told = text.overview.rateAgainst(shown, text.overview.before[props.name]);
+  return (
+    <span class={`points ${points > 0 ? 'good' : 'bad'}`} title={told}>
+      <span aria-hidden="true">{text.overview.points(shown)}</span>
+      <span class="visually-hidden">{told}</span>
+    </span>
+  );
+}

@@ -1,0 +1,82 @@
+// One error log.
+import type { JSX } from 'preact';
+import { graphiqlLink } from '../api/ask';
+import { ErrorByIdDocument, type ErrorDetailFragment } from '../api/gen/graphql';
+import { useSpeech } from '../i18n';
+import { useQuery } from '../state/query';
+import { linkTo } from '../state/router';
+import { may } from '../state/session';
+import { Drawer } from '../ui/drawer';
+import { Icon } from '../ui/icon';
+import { Key } from '../ui/marks';
+import { Shown } from '../ui/state';
+import { Words } from './words';
+
+export function ErrorDetail({ id, onClose }: { id: string; onClose: () => void }): JSX.Element {
+  const { text } = useSpeech();
+  const variables = { id, requests: may('READ_REQUESTS') };
+  const answer = useQuery(ErrorByIdDocument, { key: id, variables: () => variables });
+  return (
+    <Drawer title={text.detail.error} onClose={onClose}>
+      <Shown answer={answer}>
+        {({ node }) =>
+          node?.__typename === 'ErrorLog' ? (
+            <>
+              <Facts error={node} />
+              <Words error={node} />
+              <div class="buttons">
+                <a class="button small" href={graphiqlLink(ErrorByIdDocument, variables)}>
+                  <Icon name="external" />
+                  {text.detail.graphiql}
+                </a>
+              </div>
+            </>
+          ) : (
+            <p class="quiet">{text.detail.gone}</p>
+          )
+        }
+      </Shown>
+    </Drawer>
+  );
+}
+
+function Facts({ error }: { error: ErrorDetailFragment }): JSX.Element {
+  const { text, format } = useSpeech();
+  const at = Date.parse(error.timestamp);
+  return (
+    <dl class="facts">
+      <dt>{text.calls.time}</dt>
+      <dd>{format.fullTime(error.timestamp)}</dd>
+      <dt>{text.errors.type}</dt>
+      <dd>{error.errorType ?? <span class="quiet">{text.errors.noType}</span>}</dd>
+      <dt>{text.calls.model}</dt>
+      <dd>{error.model ?? <span class="quiet">{text.counts.noModel}</span>}</dd>
+      <dt>{text.calls.key}</dt>
+      <dd>
+        {error.apiKey ? (
+          <>
+            <a data-inner href={linkTo(`/keys/${error.apiKey.id}`)}>
+              <Key masked={error.apiKey.masked} />
+            </a>
+            {' · '}
+            <a
+              data-inner
+              href={linkTo('/calls', {
+                key: error.apiKey.id,
+                range: undefined,
+                since: new Date(at - 300_000).toISOString(),
+                until: new Date(at + 60_000).toISOString(),
+              })}
+            >
+              {text.detail.neighbours}
+            </a>
+          </>
+        ) : (
+          <Key masked={undefined} />
+        )}
+      </dd>
+      <dt>{text.detail.id}</dt>
+      <dd class="mono">{error.databaseId}</dd>
+    </dl>
+  );
+}

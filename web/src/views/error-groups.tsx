@@ -1,0 +1,134 @@
+// What goes wrong most, since when, and what it last said; and what there is to filter by.
+import type { JSX } from 'preact';
+import type { ErrorGroupsQuery } from '../api/gen/graphql';
+import { firstLine } from '../domain/provider';
+import { useSpeech } from '../i18n';
+import { setParams } from '../state/router';
+import { serverNow } from '../state/session';
+import type { ErrorsAsked } from '../state/error-filter';
+import { Choose } from '../ui/choose';
+import { CodeMark } from '../ui/marks';
+
+type Group = ErrorGroupsQuery['groups'][number];
+
+export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked }): JSX.Element {
+  const { text, format } = useSpeech();
+  const now = serverNow();
+  return (
+    <section class="groups" aria-label={text.errors.groups} tabIndex={0}>
+      <table class="table">
+        <caption class="visually-hidden">{text.errors.groups}</caption>
+        <thead>
+          <tr>
+            <th scope="col" class="col-group">
+              {text.errors.type}
+            </th>
+            <th scope="col" class="col-code">
+              {text.errors.code}
+            </th>
+            <th scope="col" class="num col-count">
+              {text.errors.count}
+            </th>
+            <th scope="col" class="col-seen col-first-seen">
+              {text.errors.first}
+            </th>
+            <th scope="col" class="col-seen">
+              {text.errors.last}
+            </th>
+            <th scope="col" class="col-said">
+              {text.errors.latest}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {groups.map((group) => {
+            const { errorType, errorCode } = group;
+            const chosen =
+              asked.types.includes(errorType ?? '') &&
+              (errorCode == null ? asked.codes.length === 0 : asked.codes.includes(String(errorCode)));
+            const choose = (): void =>
+              setParams(
+                chosen
+                  ? { type: undefined, code: undefined }
+                  : { type: errorType ?? undefined, code: errorCode == null ? undefined : String(errorCode) },
+              );
+            return (
+              <tr key={`${errorType ?? ''} ${errorCode ?? ''}`} data-opened={chosen || undefined} onClick={choose}>
+                <td class="col-group">
+                  <button
+                    type="button"
+                    class="text-button"
+                    aria-pressed={chosen}
+                    onClick={(event) => {
+                      event.stopPropagation();
+                      choose();
+                    }}
+                  >
+                    {errorType ?? text.errors.noType}
+                  </button>
+                </td>
+                <td class="col-code">
+                  <CodeMark code={errorCode} />
+                </td>
+                <td class="num col-count">{format.count(group.count)}</td>
+                <td class="col-seen col-first-seen">
+                  <time dateTime={group.firstSeenAt} title={format.fullTime(group.firstSeenAt)}>
+                    {format.ago(group.firstSeenAt, now)}
+                  </time>
+                </td>
+                <td class="col-seen">
+                  <time dateTime={group.lastSeenAt} title={format.fullTime(group.lastSeenAt)}>
+                    {format.ago(group.lastSeenAt, now)}
+                  </time>
+                </td>
+                <td class="col-said" title={firstLine(group.latest.message)}>
+                  {firstLine(group.latest.message)}
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+export function ErrorChoices({ facets, asked }: { facets: ErrorGroupsQuery | undefined; asked: ErrorsAsked }): JSX.Element {
+  const { text } = useSpeech();
+  return (
+    <>
+      <Choose
+        label={text.errors.type}
+        any={text.calls.all}
+        options={(facets?.types ?? []).flatMap(({ errorType, count }) =>
+          errorType == null ? [] : [{ value: errorType, label: errorType, count }],
+        )}
+        chosen={asked.types}
+        onChange={(type) => setParams({ type })}
+      />
+      <Choose
+        label={text.errors.code}
+        any={text.calls.all}
+        options={(facets?.codes ?? []).flatMap(({ errorCode, count }) =>
+          errorCode == null ? [] : [{ value: String(errorCode), label: String(errorCode), count }],
+        )}
+        chosen={asked.codes}
+        onChange={(code) => setParams({ code })}
+      />
+      <Choose
+        label={text.calls.model}
+        any={text.calls.all}
+        options={(facets?.models ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
+        chosen={asked.models}
+        onChange={(model) => setParams({ model })}
+      />
+      <Choose
+        label={text.calls.key}
+        any={text.calls.all}
+        options={(facets?.keys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
+        chosen={asked.keys}
+        onChange={(key) => setParams({ key })}
+      />
+    </>
+  );
+}

@@ -1,0 +1,241 @@
+// The error logs: what goes wrong in groups, then one by one; searched, selected across pages, deleted.
+import type { JSX } from 'preact';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { graphiqlLink } from '../api/ask';
+import { send } from '../api/client';
+import { ErrorGroupsDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
+import { ERROR_RECORDED } from '../api/tail';
+import { firstLine } from '../domain/provider';
+import { useSpeech, type Speech } from '../i18n';
+import { errorFilter, errorsAsked, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
+import { updatedAt, useTail } from '../state/live';
+import { usePages, type Page } from '../state/pages';
+import { useQuery } from '../state/query';
+import { rangeOf } from '../state/range';
+import { address, changed, setParams, usePlace } from '../state/router';
+import { may, pageLimit, serverNow } from '../state/session';
+import { useShortcuts } from '../state/shortcuts';
+import { Download } from '../ui/download';
+import { Filters } from '../ui/filters';
+import { Icon } from '../ui/icon';
+import { CodeMark, Key } from '../ui/marks';
+import { RangePicker } from '../ui/range';
+import { Search } from '../ui/search';
+import { Empty, Failure, Skeleton } from '../ui/state';
+import { Table, type Column } from '../ui/table';
+import { Top } from '../ui/top';
+import { DeleteErrors, NOTHING, type Selection } from './error-delete';
+import { ErrorDetail } from './error-detail';
+import { ErrorChoices, Groups } from './error-groups';
+
+const PAGE = 100;
+const DOWNLOAD_PAGE = 1000;
+/** Where rows come by themselves, it is for their number alone. */
+const RENEW_MS = HAS_TAIL ? 15_000 : 5000;
+const GROUPS_RENEW_MS = 30_000;
+const SEARCH_DELAY_MS = 250;
+
+const FILE_COLUMNS = ['timestamp', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
+
+export function Errors(): JSX.Element {
+  const speech = useSpeech();
+  const { text, format } = speech;
+  const { path, params } = usePlace();
+  const range = rangeOf(params);
+  const asked = errorsAsked(params);
+  const question = JSON.stringify([range, asked]);
+  const opened = params.get('error') ?? undefined;
+  const filter = errorFilter(asked, range, serverNow());
+  const variables = (first: number, after?: string): ErrorsQueryVariables => ({
+    filter: errorFilter(asked, range, serverNow()),
+    orderBy: asked.oldestFirst ? 'OLDEST_FIRST' : 'NEWEST_FIRST',
+    first,
+    after: after ?? null,
+    count: after === undefined,
+  });
+  const top = useRef(0);
+  const isTail = 'preset' in range && !asked.oldestFirst;
+  const list = usePages<ErrorRowFragment>({
+    key: question,
+    load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
+    id: (row) => row.id,
+    everyMs: isTail ? RENEW_MS : undefined,
+    atTop: useCallback(() => top.current < 40, []),
+  });
+  // Without the span: its start moves on, and what comes is within it.
+  const kinds = kindsFilter(asked);
+  useTail(
+    HAS_TAIL && isTail ? ERROR_RECORDED : undefined,
+    { filter: kinds },
+    (data) => data.errorRecorded,
+    list,
+  );
+  const groups = useQuery(ErrorGroupsDocument, {
+    key: question,
+    variables: () => ({
+      // All groups are seen, also those that are not chosen.
+      filter: errorFilter({ ...asked, types: [], codes: [] }, range, serverNow()),
+      facets: spanFilter(range, serverNow()),
+      first: pageLimit(1000),
+    }),
+    everyMs: GROUPS_RENEW_MS,
+  });
+  const [selection, setSelection] = useState<Selection>(NOTHING);
+  useEffect(() => setSelection(NOTHING), [question]);
+  useShortcuts(selection !== NOTHING ? { Escape: () => setSelection(NOTHING) } : {});
+  const filtered = ERROR_PARAMS.some((name) => params.has(name));
+  const rows = list.rows ?? [];
+  const columns = columnsOf(speech, params, selection, setSelection, rows);
+  const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
+    const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
+    return { ...page, rows: page.rows.map(({ apiKey, ...row }) => ({ ...row, key: apiKey?.masked })) };
+  };
+
+  return (
+    <>
+      <Top title={text.app.errors}>
+        <RangePicker range={range} />
+      </Top>
+      <Filters
+        active={ERROR_PARAMS.filter((name) => params.has(name)).length}
+        end={
+          <>
+            {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
+            <a class="button small" href={graphiqlLink(ErrorsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
+              <Icon name="graphiql" />
+            </a>
+            <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
+          </>
+        }
+      >
+        <Search value={asked.contains} label={text.errors.search} delayMs={SEARCH_DELAY_MS} />
+        <Search value={asked.keyContains} label={text.errors.key} name="keytext" delayMs={SEARCH_DELAY_MS} />
+        <ErrorChoices facets={groups.data} asked={asked} />
+        <label class="inline">
+          <span class="visually-hidden">{text.calls.order}</span>
+          <select class="input" value={asked.oldestFirst ? 'oldest' : ''} onChange={(event) => setParams({ sort: event.currentTarget.value })}>
+            <option value="">{text.calls.orders.newest}</option>
+            <option value="oldest">{text.calls.orders.oldest}</option>
+          </select>
+        </label>
+      </Filters>
+      {selection !== NOTHING && (
+        <DeleteErrors
+          selection={selection}
+          filter={filter}
+          total={list.total}
+          onChange={setSelection}
+          onDeleted={() => {
+            setSelection(NOTHING);
+            setParams({ error: undefined }, true);
+            list.reload();
+            groups.reload();
+          }}
+        />
+      )}
+      <div class="split">
+        <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
+          {groups.data && groups.data.groups.length > 0 && <Groups groups={groups.data.groups} asked={asked} />}
+          {list.error && (list.rows === undefined || list.stale) ? (
+            <Failure error={list.error} retry={list.reload} />
+          ) : list.rows === undefined ? (
+            <Skeleton rows={12} />
+          ) : list.rows.length === 0 ? (
+            <Empty icon="well" title={filtered ? text.state.noMatches : text.errors.none}>
+              <p>{'preset' in range ? text.errors.noneHint(text.range.long[range.preset]) : format.between(range.since, range.until)}</p>
+              {filtered && (
+                <button type="button" class="button" onClick={() => setParams(Object.fromEntries(ERROR_PARAMS.map((name) => [name, undefined])))}>
+                  {text.state.clearFilters}
+                </button>
+              )}
+            </Empty>
+          ) : (
+            <Table
+              key={question}
+              caption={text.errors.rows}
+              columns={columns}
+              rows={rows}
+              rowKey={(row) => row.id}
+              href={(row) => address(path, changed(params, { error: row.id }))}
+              opened={opened}
+              total={list.total}
+              onNearEnd={list.loadMore}
+              onScrolled={(at) => (top.current = at)}
+              foot={<p class="table-foot">{list.atEnd ? text.calls.end : text.calls.loadingMore}</p>}
+            />
+          )}
+          {list.fresh > 0 && (
+            <button type="button" class="button primary pill" onClick={list.showFresh}>
+              <Icon name="up" />
+              {text.errors.total(list.fresh, `+${format.count(list.fresh)}`)}
+            </button>
+          )}
+        </div>
+        {opened && <ErrorDetail key="detail" id={opened} onClose={() => setParams({ error: undefined })} />}
+      </div>
+    </>
+  );
+}
+
+async function load(variables: ErrorsQueryVariables, signal: AbortSignal): Promise<Page<ErrorRowFragment>> {
+  const { errorLogs } = await send(ErrorsDocument, variables, signal);
+  updatedAt.set(Date.now());
+  const { hasNextPage, endCursor } = errorLogs.pageInfo;
+  return { rows: errorLogs.nodes, next: hasNextPage ? (endCursor ?? undefined) : undefined, total: errorLogs.totalCount };
+}
+
+function columnsOf(
+  { text, format }: Speech,
+  params: URLSearchParams,
+  selection: Selection,
+  select: (selection: Selection) => void,
+  rows: ErrorRowFragment[],
+): Column<ErrorRowFragment>[] {
+  const pick: Column<ErrorRowFragment> = {
+    id: 'pick',
+    head: (
+      <label>
+        <span class="visually-hidden">{text.errors.selectAll}</span>
+        <input
+          type="checkbox"
+          checked={selection.all || (rows.length > 0 && rows.every((row) => selection.ids.has(row.id)))}
+          onChange={(event) => select(event.currentTarget.checked ? { all: false, ids: new Set(rows.map((row) => row.id)) } : NOTHING)}
+        />
+      </label>
+    ),
+    cell: (row) => (
+      <label>
+        <span class="visually-hidden">
+          {text.errors.select} {format.time(row.timestamp)}
+        </span>
+        <input
+          type="checkbox"
+          checked={selection.all || selection.ids.has(row.id)}
+          onChange={() => {
+            // To leave one out of all is to have chosen those that are loaded.
+            const ids = new Set(selection.all ? rows.map((one) => one.id) : selection.ids);
+            if (!ids.delete(row.id)) ids.add(row.id);
+            select(ids.size > 0 ? { all: false, ids } : NOTHING);
+          }}
+        />
+      </label>
+    ),
+  };
+  return [
+    ...(may('DELETE') ? [pick] : []),
+    {
+      id: 'time',
+      head: text.calls.time,
+      cell: (row) => (
+        <a data-inner href={address('/errors', changed(params, { error: row.id }))}>
+          <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
+        </a>
+      ),
+    },
+    { id: 'code', head: text.errors.code, cell: (row) => <CodeMark code={row.errorCode} /> },
+    { id: 'type', head: text.errors.type, cell: (row) => row.errorType ?? <span class="quiet">{text.errors.noType}</span> },
+    { id: 'model', head: text.calls.model, cell: (row) => row.model ?? <span class="quiet">{text.counts.noModel}</span> },
+    { id: 'key', head: text.calls.key, cell: (row) => <Key masked={row.apiKey?.masked} /> },
+    { id: 'said', head: text.calls.said, cell: (row) => <span title={firstLine(row.message)}>{firstLine(row.message)}</span> },
+  ];
+}

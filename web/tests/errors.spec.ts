@@ -1,0 +1,118 @@
+import { expect, open, recordErrors, settled, test, type Server } from './servers';
+
+interface Count {
+  errorLogs: { totalCount: number };
+}
+
+const total = async (server: Server, filter: Record<string, unknown>): Promise<number> =>
+  (await server.ask<Count>('query E($filter: ErrorLogFilter) { errorLogs(filter: $filter, first: 1) { totalCount } }', { filter })).errorLogs.totalCount;
+
+const logs = (type: string, count: number): Record<string, unknown>[] =>
+  Array.from({ length: count }, (_, index) => ({ errorType: type, errorCode: 500, model: 'made-up', message: `fault ${index}`, key: 'a-key-of-errors' }));
+
+test('tells what goes wrong in groups, and filters by one', async ({ page, demo }) => {
+  await open(page, demo, '/errors');
+  const groups = page.getByRole('region', { name: 'What goes wrong' });
+  const first = groups.locator('tbody tr').first();
+  await expect(first).toContainText('429');
+  await expect(first).toContainText('You exceeded your current quota');
+  await expect(first.locator('time')).toHaveCount(2);
+  const type = (await first.getByRole('button').textContent()) ?? '';
+  await first.getByRole('button').click();
+  await expect(page).toHaveURL(new RegExp(`type=${type}&code=429`));
+  await settled(page);
+  const types = await page.locator('.listing > .table-box tbody .col-type').allTextContents();
+  expect(new Set(types)).toEqual(new Set([type]));
+  await groups.getByRole('button', { pressed: true }).click();
+  await expect(page).toHaveURL(`${demo.url}/errors`);
+});
+
+test('each filter leaves what the API counts', async ({ page, demo }) => {
+  const since = new Date(Date.now() - 24 * 3_600_000).toISOString();
+  const cases: [string, Record<string, unknown>][] = [
+    ['type=openai-chat-stream', { errorTypes: ['openai-chat-stream'] }],
+    ['code=403', { errorCodes: [403] }],
+    ['model=gemini-2.5-pro', { models: ['gemini-2.5-pro'] }],
+    ['q=suspended', { contains: 'suspended' }],
+    ['q=gemini-chat', { contains: 'gemini-chat' }],
+    ['keytext=FakeSyDEMO01', { keyContains: 'FakeSyDEMO01' }],
+  ];
+  const all = await total(demo, { since });
+  for (const [params, filter] of cases) {
+    await open(page, demo, `/errors?${params}`);
+    const expected = await total(demo, { ...filter, since });
+    expect(expected, params).toBeGreaterThan(0);
+    expect(expected, params).toBeLessThan(all);
+    await expect
+      .poll(async () => Math.abs(Number(((await page.locator('.filters-end > span').first().textContent()) ?? '').replaceAll(/\D/g, '')) - expected), params)
+      .toBeLessThan(40);
+  }
+  await page.getByLabel('Search type and message').fill('overloaded');
+  await expect(page).toHaveURL(/q=overloaded/);
+  await settled(page);
+  await expect(page.locator('.listing > .table-box tbody .col-said').first()).toContainText('overloaded');
+});
+
+test('a row opens with the request that failed', async ({ page, demo }) => {
+  const { errorLogs } = await demo.ask<{ errorLogs: { nodes: { id: string; request: unknown }[] } }>('{ errorLogs(first: 200) { nodes { id request } } }');
+  const kept = errorLogs.nodes.find((node) => node.request !== null);
+  if (!kept) throw new Error('the demo keeps some requests');
+  await open(page, demo, `/errors?error=${kept.id}`);
+  const panel = page.getByRole('complementary', { name: 'Error log' });
+  await expect(panel.getByText('The request that failed')).toBeVisible();
+  await expect(panel.locator('.code').last()).toContainText(/"(messages|contents|input|content)"/);
+  await page.keyboard.press('Escape');
+  await expect(panel).toHaveCount(0);
+});
+
+test('selected rows are deleted after a question', async ({ page, demo }) => {
+  await recordErrors(demo, logs('to-pick', 3));
+  await open(page, demo, '/errors?type=to-pick');
+  const boxes = page.locator('.listing > .table-box tbody input[type=checkbox]');
+  await boxes.nth(0).check();
+  await boxes.nth(2).check();
+  await expect(page.getByText('2 selected')).toBeVisible();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Delete 2 error logs?' });
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  expect(await total(demo, { errorTypes: ['to-pick'] })).toBe(3);
+  await page.getByRole('button', { name: 'Delete' }).click();
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await expect(page.getByText('2 error logs deleted')).toBeVisible();
+  await expect(boxes).toHaveCount(1);
+  expect(await total(demo, { errorTypes: ['to-pick'] })).toBe(1);
+});
+
+test('all that match are deleted, beyond the page, and nothing else', async ({ page, demo }) => {
+  await recordErrors(demo, logs('to-empty', 250));
+  await recordErrors(demo, logs('to-stay', 2));
+  await open(page, demo, '/errors?type=to-empty');
+  await page.getByLabel('Select all that are loaded').check();
+  await expect(page.getByText('100 selected')).toBeVisible();
+  await page.getByRole('button', { name: 'Select all 250 that match' }).click();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog', { name: 'Delete 250 error logs?' }).getByRole('button', { name: 'Delete' }).click();
+  await expect(page.getByText('250 error logs deleted')).toBeVisible();
+  await expect(page.getByText('Nothing matches these filters')).toBeVisible();
+  expect(await total(demo, { errorTypes: ['to-empty'] })).toBe(0);
+  expect(await total(demo, { errorTypes: ['to-stay'] })).toBe(2);
+});
+
+test('a deletion that fails is told, and can be tried again', async ({ page, demo }) => {
+  await recordErrors(demo, logs('to-fail', 2));
+  await open(page, demo, '/errors?type=to-fail');
+  await page.getByLabel('Select all that are loaded').check();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  let broken = true;
+  await page.route('**/graphql', (route) =>
+    broken && route.request().postData()?.includes('deleteErrorLogs')
+      ? route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'SERVER_BUSY' } }] } })
+      : route.continue(),
+  );
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await expect(dialog.getByRole('alert')).toHaveText('The server answers as many requests as it can.');
+  broken = false;
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await expect(page.getByText('2 error logs deleted')).toBeVisible();
+});

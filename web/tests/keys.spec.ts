@@ -1,0 +1,81 @@
+import { expect, open, settled, test } from './servers';
+
+const numbers = (texts: string[]): number[] => texts.map((text) => Number(text.replaceAll(/[^\d.]/g, '')));
+
+test('lists every key, masked, with what it needs', async ({ page, demo }) => {
+  await open(page, demo, '/keys');
+  await expect(page.locator('.filters-end')).toContainText(/5\d keys/);
+  const first = page.locator('tbody tr').first();
+  await expect(first.locator('.tag')).toHaveText('Dead');
+  await expect(first.getByRole('img', { name: /\d+ calls, \d+ failed/ })).toBeVisible();
+  await expect(first.locator('.col-models')).toContainText('gemini-');
+  // The demo's keys begin so, and are 39 characters long.
+  expect(await page.content()).not.toMatch(/FakeSyDEMO/);
+});
+
+test('sorts by each of its columns, both ways', async ({ page, demo }) => {
+  await open(page, demo, '/keys');
+  for (const [name, column] of [['Calls', 'calls'], ['Failed', 'failures']] as const) {
+    await page.getByRole('columnheader', { name }).getByRole('button').click();
+    await expect(page).toHaveURL(new RegExp(`sort=${column}`));
+    const down = numbers(await page.locator(`tbody .col-${column}`).allTextContents());
+    expect(down).toEqual(down.toSorted((a, b) => b - a));
+    await page.getByRole('columnheader', { name }).getByRole('button').click();
+    await expect(page.getByRole('columnheader', { name })).toHaveAttribute('aria-sort', 'ascending');
+    const up = numbers(await page.locator(`tbody .col-${column}`).allTextContents());
+    expect(up).toEqual(up.toSorted((a, b) => a - b));
+  }
+  await page.getByRole('columnheader', { name: 'Success' }).getByRole('button').click();
+  await expect(page.locator('tbody tr').first().locator('.col-rate')).toHaveText('0%');
+  for (const name of ['p95', 'Last seen', 'State']) {
+    await page.getByRole('columnheader', { name }).getByRole('button').click();
+    await expect(page.getByRole('columnheader', { name })).toHaveAttribute('aria-sort', 'descending');
+  }
+});
+
+test('is filtered by state and by a part of the key', async ({ page, demo }) => {
+  await open(page, demo, '/keys');
+  await page.getByLabel('State').selectOption('dead');
+  await expect(page).toHaveURL(/state=dead/);
+  await expect(page.locator('.filters-end')).toHaveText('1 key');
+  const name = (await page.locator('tbody .key').first().textContent()) ?? '';
+  await page.getByLabel('State').selectOption('');
+  await page.keyboard.press('Escape');
+  await page.getByLabel('Search keys').fill(name.slice(-4));
+  await expect(page).toHaveURL(/q=/);
+  await expect(page.locator('tbody .key').first()).toHaveText(name);
+  await page.getByLabel('Search keys').fill('nothing has this');
+  await expect(page.getByText('Nothing matches these filters')).toBeVisible();
+});
+
+test('a key has a page of its own, and is shown in full on demand', async ({ page, demo, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await open(page, demo, '/keys?state=dead');
+  await page.locator('tbody a').first().click();
+  await settled(page);
+  await expect(page.locator('.reasoning')).toContainText('Dead');
+  await expect(page.locator('.stat', { hasText: 'Success rate' })).toContainText('0%');
+  await expect(page.locator('.latest li')).toHaveCount(8);
+  const secrets: string[] = [];
+  page.on('request', (request) => {
+    if (request.postData()?.includes('secret')) secrets.push(request.url());
+  });
+  await expect(page.locator('.key-name')).toHaveText(/^Fake….{4}$/);
+  await page.getByRole('button', { name: 'Reveal' }).click();
+  await expect(page.locator('.key-name')).toHaveText(/^FakeSyDEMO.{29}$/);
+  const key = await page.locator('.key-name').textContent();
+  await page.getByRole('button', { name: 'Copy key' }).click();
+  await expect(page.getByText('Copied')).toBeVisible();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(key);
+  await page.getByRole('button', { name: 'Hide' }).click();
+  await expect(page.locator('.key-name')).toHaveText(/^Fake….{4}$/);
+  // What is on the screen already is not asked for again.
+  expect(secrets).toHaveLength(1);
+  await page.getByRole('link', { name: 'Its calls' }).click();
+  await expect(page).toHaveURL(/\/calls\?key=key_/);
+});
+
+test('a key that nobody knows', async ({ page, demo }) => {
+  await open(page, demo, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA');
+  await expect(page.getByText('There is no key with this id.')).toBeVisible();
+});

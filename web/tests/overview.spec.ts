@@ -1,0 +1,153 @@
+import { expect, open, recordCalls, settled, test } from './servers';
+
+interface Usage {
+  usageStats: { last24Hours: { total: number }; lastHour: { total: number } };
+}
+
+const card = '.card:has-text("Last hour") .card-total';
+const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
+
+test('says first how the pool is, and which keys need attention', async ({ page, demo }) => {
+  const before = await demo.ask<Usage>('{ usageStats { last24Hours { total } lastHour { total } } }');
+  await open(page, demo, '/');
+  const sentence = page.locator('.sentence');
+  await expect(sentence).toHaveText(/^\d+(\.\d+)?% of [\d,]+ calls succeeded in the last 24 hours; \d+ keys? needs? attention$/);
+  const told = number((/of ([\d,]+) calls/.exec((await sentence.textContent()) ?? '') ?? [])[1] ?? '');
+  // Calls arrive and others leave the window meanwhile.
+  expect(Math.abs(told - before.usageStats.last24Hours.total)).toBeLessThan(200);
+
+  const dead = page.locator('.ailing-row', { hasText: 'Dead' });
+  await expect(dead).toHaveCount(1);
+  await expect(dead).toContainText(/\d+ of \d+ calls refused/);
+  await expect(dead.locator('q')).toHaveText("403 Permission denied: Consumer 'api_key' has been suspended.");
+  const throttled = page.locator('.ailing-row', { hasText: 'Throttled' }).first();
+  await expect(throttled).toContainText(/calls throttled/);
+  await expect(throttled.locator('q')).toContainText('429 You exceeded your current quota');
+  await dead.click();
+  await expect(page).toHaveURL(/\/keys\/key_/);
+  await expect(page.locator('.reasoning')).toContainText('The provider refuses the key itself');
+});
+
+test('shows five windows against those before', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  await expect(page.locator('.card-label')).toHaveText(['Last minute', 'Last hour', 'Last 8 hours', 'Last 24 hours', 'This month']);
+  await expect(page.locator('.card', { hasText: 'Last 24 hours' })).toContainText(/calls against the 24 hours before/);
+  const all = await demo.ask<{ usageStats: { currentMonth: { total: number } } }>('{ usageStats(timeZone: "Europe/Berlin") { currentMonth { total } } }');
+  const shown = number(await page.locator('.card:has-text("This month") .card-total').textContent());
+  expect(Math.abs(shown - all.usageStats.currentMonth.total)).toBeLessThan(100);
+});
+
+test('follows the server, and pauses', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  await expect(page.locator('.live')).toHaveText('Live');
+  const calls = (count: number): Record<string, unknown>[] => Array.from({ length: count }, () => ({ model: 'live', statusCode: 200, latencyMs: 5 }));
+  const before = number(await page.locator(card).textContent());
+  await recordCalls(demo, calls(500));
+  await expect.poll(async () => number(await page.locator(card).textContent())).toBeGreaterThanOrEqual(before + 400);
+
+  await page.keyboard.press('p');
+  await expect(page.locator('.live')).toHaveText('Paused');
+  const paused = await page.locator(card).textContent();
+  const asked: string[] = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await recordCalls(demo, calls(500));
+  // What would have told of them is the stream, which events come on every two seconds; the server's
+  // own clock has moved on by more than that once it has answered for four different seconds.
+  const seconds = new Set<string>();
+  await expect
+    .poll(async () => seconds.add((await demo.ask<{ serverInfo: { now: string } }>('{ serverInfo { now } }')).serverInfo.now.slice(0, 19)).size)
+    .toBeGreaterThan(4);
+  expect(await page.locator(card).textContent()).toBe(paused);
+  expect(asked).toEqual([]);
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await expect.poll(async () => number(await page.locator(card).textContent())).toBeGreaterThan(number(paused) + 400);
+});
+
+test('zooms by dragging, and back by the history', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  const plot = page.locator('.plot .u-over').first();
+  const box = await plot.boundingBox();
+  if (!box) throw new Error('no chart');
+  await page.mouse.move(box.x + box.width * 0.3, box.y + 60);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
+  await page.mouse.up();
+  await expect(page).toHaveURL(/since=.+&until=.+/);
+  const zoomed = new URL(page.url()).searchParams;
+  const hours = (Date.parse(zoomed.get('until') ?? '') - Date.parse(zoomed.get('since') ?? '')) / 3_600_000;
+  expect(hours).toBeGreaterThan(4);
+  expect(hours).toBeLessThan(6);
+  await settled(page);
+  // A link to a span leads anybody to the same view.
+  await page.reload();
+  await settled(page);
+  await expect(page.getByRole('button', { name: 'Back to 24 hours' })).toBeVisible();
+  await page.goBack();
+  await expect(page).toHaveURL(`${demo.url}/`);
+  await expect(page.getByRole('button', { name: '24 h', exact: true })).toHaveAttribute('aria-pressed', 'true');
+});
+
+test('leads from a bar to its calls', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  const plot = page.locator('.plot .u-over').first();
+  const box = await plot.boundingBox();
+  if (!box) throw new Error('no chart');
+  await page.mouse.move(box.x + box.width * 0.7, box.y + box.height - 10);
+  const tooltip = page.locator('.tooltip').first();
+  await expect(tooltip).toBeVisible();
+  const counts = (await tooltip.locator('dd').allTextContents()).slice(0, 2).map(number);
+  await page.mouse.click(box.x + box.width * 0.7, box.y + box.height - 10);
+  await expect(page).toHaveURL(/\/calls\?since=.+&until=.+/);
+  await settled(page);
+  const total = (counts[0] ?? 0) + (counts[1] ?? 0);
+  await expect(page.locator('.filters-end')).toContainText(`${total} call`);
+});
+
+test('charts can be walked and read without a pointer', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  const plot = page.getByRole('application', { name: 'Calls over time' });
+  await plot.focus();
+  await page.keyboard.press('End');
+  await page.keyboard.press('ArrowLeft');
+  await expect(plot.locator('[aria-live]')).toHaveText(/\d+ calls?, \d+ failed$/);
+  await page.keyboard.press('Enter');
+  await expect(page).toHaveURL(/\/calls\?since=/);
+  await page.goBack();
+  await page.getByRole('button', { name: 'As a table' }).first().click();
+  await expect(page.getByRole('region', { name: 'As a table' }).getByRole('row')).not.toHaveCount(0);
+});
+
+test('range and interval stand in the address', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  for (const [name, param] of [['1 h', '1h'], ['8 h', '8h'], ['7 d', '7d'], ['30 d', '30d'], ['Month', 'month']] as const) {
+    await page.getByRole('button', { name, exact: true }).click();
+    await expect(page).toHaveURL(new RegExp(`range=${param}`));
+  }
+  await page.getByRole('button', { name: '8 h', exact: true }).click();
+  const asked = page.waitForRequest((request) => request.postData()?.includes('"interval":"PT1800S"') ?? false);
+  await page.getByLabel('Interval').selectOption({ label: '30m' });
+  await asked;
+  await expect(page).toHaveURL(/interval=1800/);
+});
+
+test('status codes and models lead to their calls', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  await page.locator('.bar-row', { hasText: '403' }).click();
+  await expect(page).toHaveURL(/\/calls\?code=403/);
+  await settled(page);
+  await expect(page.locator('tbody .col-status').first()).toContainText('403');
+  await page.goBack();
+  await page.getByRole('link', { name: 'gemini-2.5-pro', exact: true }).click();
+  await expect(page).toHaveURL(/\/calls\?model=gemini-2.5-pro/);
+});
+
+test('an empty database is told of as such', async ({ page, empty }) => {
+  await open(page, empty, '/');
+  await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
+  await expect(page.getByText('callscope import --help')).toBeVisible();
+  await expect(page.getByText('All keys are well')).toBeVisible();
+  for (const path of ['/calls', '/keys', '/errors']) {
+    await open(page, empty, path);
+    await expect(page.locator('.empty')).toBeVisible();
+  }
+});

@@ -1,0 +1,162 @@
+// What holds for every view: access for all, languages, colours, sizes, weight, strange texts.
+import AxeBuilder from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+import { expect, open, recordCalls, settled, test } from './servers';
+
+const VIEWS = ['/', '/calls?status=failure', '/keys', '/errors'];
+
+async function isAccessible(page: Page, what: string): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const told = violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(' | ')}`);
+  expect(told, what).toEqual([]);
+}
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`axe finds nothing, ${colorScheme}`, async ({ page, demo }) => {
+    test.setTimeout(120_000);
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    for (const path of VIEWS) {
+      await open(page, demo, path);
+      await isAccessible(page, path);
+    }
+    await open(page, demo, '/calls?code=403');
+    await page.locator('tbody a').first().click();
+    await expect(page.locator('.drawer .words')).toBeVisible();
+    await settled(page);
+    await isAccessible(page, 'a call');
+    await open(page, demo, '/keys?state=dead');
+    await page.locator('tbody a').first().click();
+    await settled(page);
+    await isAccessible(page, 'a key');
+    await page.keyboard.press('?');
+    await isAccessible(page, 'the shortcuts');
+  });
+}
+
+test('axe finds nothing on the form', async ({ page, guarded }) => {
+  await page.goto(guarded.url);
+  await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
+  await isAccessible(page, 'sign in');
+});
+
+test('speaks Chinese to those who read it, and changes by a switch', async ({ browser, demo }) => {
+  const page = await browser.newPage({ locale: 'zh-CN', timezoneId: 'Asia/Shanghai' });
+  await open(page, demo, '/');
+  await expect(page.locator('html')).toHaveAttribute('lang', 'zh-Hans');
+  await expect(page.locator('.sentence')).toContainText('的调用成功');
+  await expect(page.locator('.settings-note')).toContainText('Asia/Shanghai (UTC+8)');
+  await expect(page.locator('.ailing')).toContainText('失效');
+  await page.getByRole('button', { name: 'Switch to English' }).click();
+  await expect(page.locator('h1')).toHaveText('Overview');
+  await page.reload();
+  await settled(page);
+  await expect(page.locator('h1')).toHaveText('Overview');
+  await page.getByRole('button', { name: '切换到中文' }).click();
+  await expect(page.locator('h1')).toHaveText('总览');
+  await page.close();
+});
+
+test('is dark by the system and by hand', async ({ page, demo }) => {
+  const ground = (): Promise<string> => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.emulateMedia({ colorScheme: 'light' });
+  await open(page, demo, '/keys');
+  const light = await ground();
+  await page.emulateMedia({ colorScheme: 'dark' });
+  const dark = await ground();
+  expect(dark).not.toBe(light);
+  await page.getByRole('button', { name: /Colours: As the system/ }).click();
+  expect(await ground()).toBe(light);
+  await page.reload();
+  await settled(page);
+  expect(await ground()).toBe(light);
+  await page.getByRole('button', { name: /Colours: Light/ }).click();
+  await page.emulateMedia({ colorScheme: 'light' });
+  expect(await ground()).toBe(dark);
+});
+
+for (const width of [360, 768, 2560]) {
+  test(`nothing sticks out at ${width} pixels`, async ({ page, demo }) => {
+    await page.setViewportSize({ width, height: 800 });
+    for (const path of [...VIEWS, '/calls?code=403&min=1']) {
+      await open(page, demo, path);
+      const sizes = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      expect(sizes[0], path).toBeLessThanOrEqual(sizes[1] ?? 0);
+      const scrolls = await page.locator('.scroll').evaluateAll((all) => all.every((one) => one.scrollWidth <= one.clientWidth));
+      expect(scrolls, path).toBe(true);
+    }
+  });
+}
+
+test('the phone has filters and details', async ({ page, demo }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await open(page, demo, '/calls');
+  await page.getByRole('button', { name: 'Filters' }).click();
+  await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
+  await settled(page);
+  await page.locator('tbody tr').first().click();
+  const box = await page.locator('.drawer').boundingBox();
+  expect(box?.width).toBe(390);
+  await page.locator('.drawer').getByRole('button', { name: 'Close' }).click();
+  await expect(page.locator('.drawer')).toHaveCount(0);
+});
+
+test('the first view is light', async ({ page, demo }) => {
+  const client = await page.context().newCDPSession(page);
+  await client.send('Network.enable');
+  let bytes = 0;
+  client.on('Network.loadingFinished', ({ encodedDataLength }) => (bytes += encodedDataLength));
+  await open(page, demo, '/');
+  test.info().annotations.push({ type: 'transferred', description: `${bytes} bytes` });
+  expect(bytes).toBeGreaterThan(20_000);
+  expect(bytes).toBeLessThan(150_000);
+});
+
+test('asks few questions, and no more than it is allowed', async ({ page, demo }) => {
+  const costs: string[] = [];
+  await page.route('**/graphql', async (route) => {
+    const body = route.request().postDataJSON() as { query: string; extensions?: unknown };
+    const response = await route.fetch({ postData: JSON.stringify({ ...body, extensions: { cost: true } }) });
+    const answer = (await response.json()) as { extensions?: { cost: { requested: number; maximum: number } } };
+    const { requested = Infinity, maximum = 0 } = answer.extensions?.cost ?? {};
+    expect(requested, body.query.slice(0, 60)).toBeLessThanOrEqual(maximum);
+    costs.push(`${/(?:query|mutation) (\w+)/.exec(body.query)?.[1]} ${requested}`);
+    await route.fulfill({ response });
+  });
+  for (const path of [...VIEWS, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA']) {
+    costs.length = 0;
+    await open(page, demo, path);
+    await page.keyboard.press('p');
+    test.info().annotations.push({ type: path, description: costs.join(', ') });
+    // What the server is, and the view.
+    expect(costs.length, `${path}: ${costs.join(', ')}`).toBeLessThanOrEqual(5);
+  }
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+});
+
+test('texts of the database are texts', async ({ page, demo }) => {
+  const model = '<script>window.hacked = true</script>';
+  const image = '<img src=x onerror="window.hacked = true">';
+  await recordCalls(demo, [
+    { model, key: image, statusCode: 500, latencyMs: 1, error: { errorType: '<b>type</b>', message: image, request: { text: image } } },
+  ]);
+  const policy: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') policy.push(message.text());
+  });
+  await open(page, demo, `/calls?model=${encodeURIComponent(model)}`);
+  await expect(page.locator('tbody .col-model').first()).toHaveText(model);
+  await page.locator('tbody a').first().click();
+  await expect(page.locator('.words')).toHaveText(image);
+  await open(page, demo, '/errors?q=onerror');
+  await expect(page.locator('.listing > .table-box tbody .col-type').first()).toHaveText('<b>type</b>');
+  await open(page, demo, '/?range=1h');
+  await expect(page.getByRole('link', { name: model })).toBeVisible();
+  expect(await page.evaluate(() => 'hacked' in window)).toBe(false);
+  expect(policy).toEqual([]);
+});
+
+test('an address that is nothing leads back', async ({ page, demo }) => {
+  await open(page, demo, '/calls?since=yesterday&status=maybe&code=x&min=-1&sort=up');
+  await expect(page.getByRole('button', { name: '24 h', exact: true })).toHaveAttribute('aria-pressed', 'true');
+  await expect(page.locator('tbody tr')).not.toHaveCount(0);
+});

@@ -1,0 +1,153 @@
+// Real servers for the tests: the binary, on a free port, over a database of its own.
+import { test as base, type Page } from '@playwright/test';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..', '..');
+const binary = process.env.CALLSCOPE_BIN ?? join(root, 'target', 'debug', 'callscope');
+/** What a real gateway wrote; it is not part of the repository. */
+export const REAL = process.env.CALLSCOPE_REAL_DATA ?? join(root, '..', 'shared', 'data', 'gemini_balance_real.sqlite');
+export const hasReal = existsSync(REAL);
+
+export const ADMIN = 'a'.repeat(48);
+export const READER = 'b'.repeat(48);
+export const PROBE = 'c'.repeat(48);
+
+export interface Server {
+  url: string;
+  /** Sends an operation with all rights. */
+  ask: <T>(query: string, variables?: unknown) => Promise<T>;
+  stop: () => Promise<void>;
+  restart: () => Promise<void>;
+}
+
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      probe.close(() => (address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port'))));
+    });
+  });
+}
+
+async function start(command: string, folder: string, args: string[], token?: string): Promise<Server> {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  let child: ChildProcess;
+  const launch = async (): Promise<void> => {
+    const log: string[] = [];
+    child = spawn(
+      binary,
+      [command, '--listen', `127.0.0.1:${port}`, '--database-url', `sqlite://${join(folder, 'calls.db')}`, ...args],
+      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    await new Promise<void>((resolve, reject) => {
+      const read = (bytes: Buffer): void => {
+        log.push(bytes.toString());
+        if (log.join('').includes('"serving"')) resolve();
+      };
+      child.stdout?.on('data', read);
+      child.stderr?.on('data', read);
+      child.once('error', reject);
+      child.once('exit', (code) => reject(new Error(`callscope ${command} ended with ${code}: ${log.join('')}`)));
+    });
+  };
+  await launch();
+  return {
+    url,
+    async ask<T>(query: string, variables?: unknown): Promise<T> {
+      const response = await fetch(`${url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+        body: JSON.stringify({ query, variables }),
+      });
+      const body = (await response.json()) as { data: T; errors?: unknown };
+      if (body.errors) throw new Error(JSON.stringify(body.errors));
+      return body.data;
+    },
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.kill('SIGTERM');
+      await ended;
+    },
+    restart: launch,
+  };
+}
+
+const temporary = (): string => mkdtempSync(join(tmpdir(), 'callscope-web-'));
+
+async function served(
+  use: (server: Server) => Promise<void>,
+  launch: (folder: string) => Promise<Server>,
+): Promise<void> {
+  const folder = temporary();
+  const server = await launch(folder);
+  await use(server);
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+export const test = base.extend<
+  { outside: string[] },
+  { demo: Server; guarded: Server; empty: Server; real: Server }
+>({
+  /** Requests of the page that left the server; there are none after any test. */
+  outside: [
+    async ({ page }, use) => {
+      const outside: string[] = [];
+      page.on('request', (request) => {
+        const { protocol, hostname } = new URL(request.url());
+        if (!['data:', 'blob:'].includes(protocol) && hostname !== '127.0.0.1') outside.push(request.url());
+      });
+      await use(outside);
+      base.expect(outside).toEqual([]);
+    },
+    { auto: true },
+  ],
+  demo: [({}, use) => served(use, (folder) => start('demo', folder, [])), { scope: 'worker', timeout: 120_000 }],
+  guarded: [
+    ({}, use) =>
+      served(use, (folder) =>
+        start('serve', folder, ['--tokens', `admin:ALL:${ADMIN} reader:READ:${READER} probe:METRICS:${PROBE}`], ADMIN),
+      ),
+    { scope: 'worker' },
+  ],
+  empty: [({}, use) => served(use, (folder) => start('serve', folder, [])), { scope: 'worker' }],
+  real: [
+    ({}, use) =>
+      served(use, (folder) => {
+        copyFileSync(REAL, join(folder, 'calls.db'));
+        return start('serve', folder, []);
+      }),
+    { scope: 'worker' },
+  ],
+});
+
+export const expect = base.expect;
+
+/** Opens a view and waits until all of it is there. */
+export async function open(page: Page, server: Server, path: string): Promise<void> {
+  await page.goto(server.url + path);
+  await settled(page);
+}
+
+export async function settled(page: Page): Promise<void> {
+  await expect(page.getByRole('main')).toBeVisible();
+  await expect(page.locator('.skeleton')).toHaveCount(0);
+  await expect(page.locator('[aria-busy=true]')).toHaveCount(0);
+}
+
+/** Rows that a test knows, of a model that nobody else calls. */
+export function recordCalls(server: Server, calls: Record<string, unknown>[]): Promise<{ recordCalls: { calls: { id: string }[] } }> {
+  return server.ask('mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }', { calls });
+}
+
+export function recordErrors(server: Server, errors: Record<string, unknown>[]): Promise<unknown> {
+  return server.ask('mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }', { errors });
+}
