@@ -157,7 +157,7 @@ pub(super) enum Ending {
     /// The server stops.
     Stopping,
     /// The caller may not ask any more.
-    Unauthenticated(Response),
+    Unauthenticated(Box<Response>),
     /// By a fault of ours.
     Failed(Problem),
 }
@@ -234,7 +234,7 @@ impl Following {
     fn unauthenticated(&self, ended: &Error) -> Event {
         let response = failed(ended);
         self.followed.end.add_codes(&response);
-        self.end(Ending::Unauthenticated(response))
+        self.end(Ending::Unauthenticated(Box::new(response)))
     }
 
     fn end(&self, why: Ending) -> Event {
