@@ -93,7 +93,8 @@ impl Operation {
                 self.stage = Stage::Followed(following);
                 Told::Next(json)
             }
-            Event::End(Ending::Stopping) => Told::Complete,
+            // The connection ends: a client that were told of an end would not begin anew elsewhere.
+            Event::End(Ending::Stopping) => std::future::pending().await,
             Event::End(Ending::Unauthenticated(response)) => {
                 Told::Unauthenticated(json!(response.errors))
             }
