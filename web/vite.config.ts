@@ -10,6 +10,8 @@ const schema = readFileSync(new URL('../schema.graphql', import.meta.url), 'utf8
 export default defineConfig({
   define: { HAS_TAIL: String(/^\tcallRecorded\(/m.test(schema) && /^\terrorRecorded\(/m.test(schema)) },
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+  // GraphiQL takes the same parser by two names.
+  resolve: { alias: { 'prettier/parser-graphql': 'prettier/plugins/graphql' } },
   build: {
     outDir: 'build',
     target: 'es2022',
@@ -17,12 +19,15 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      // The second entry will be graphiql.html.
-      input: ['index.html'],
+      input: ['index.html', 'graphiql.html'],
+      // Libraries of React tell servers which files are for browsers; all are, here.
+      onLog: (level, log, handle) => {
+        if (log.code !== 'MODULE_LEVEL_DIRECTIVE') handle(level, log);
+      },
     },
   },
   server: {
-    proxy: Object.fromEntries(['/graphql', '/session', '/graphiql'].map((path) => [path, server])),
+    proxy: Object.fromEntries(['/graphql', '/session'].map((path) => [path, { target: server, ws: true }])),
   },
   test: { include: ['src/**/*.test.ts'] },
 });

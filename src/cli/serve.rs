@@ -60,8 +60,7 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         database = app.services().db.dialect().name(),
         graphql = %format_args!("http://{address}/graphql"),
         page = %format_args!("http://{address}/"),
-        // A server with tokens has none yet.
-        graphiql = app.tokens().is_open().then(|| format!("http://{address}/graphiql")),
+        graphiql = %format_args!("http://{address}/graphiql"),
         "serving",
     );
     let everybody = app.tokens().anonymous_scopes();

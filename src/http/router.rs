@@ -105,7 +105,6 @@ pub fn router(state: AppState) -> Router {
         .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
         .route("/ingest/errors", post(ingest::errors).layer(limit_rate.clone()))
         .route("/v1/traces", post(ingest::traces))
-        .route("/graphiql", get(page::graphiql))
         .route(
             "/session",
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
@@ -118,7 +117,8 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(metrics::get).layer(Extension(recent)))
         .layer(from_fn_with_state(state.clone(), context::attach));
     // The page is the same for everybody, also for whoever has to sign in first.
-    let page = assets::routes().layer(from_fn_with_state(state.hosts.clone(), hosts::check));
+    let page = assets::routes().route("/graphiql", get(page::graphiql));
+    let page = page.layer(from_fn_with_state(state.hosts.clone(), hosts::check));
     let routes = page.merge(routes);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {

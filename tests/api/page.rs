@@ -12,6 +12,7 @@ tests! {
     brotli_is_for_those_who_take_it.only(&[Kind::Sqlite]),
     what_a_browser_has_is_not_sent_again.only(&[Kind::Sqlite]),
     the_page_may_do_nothing_elsewhere.only(&[Kind::Sqlite]),
+    graphiql_is_part_of_the_server.only(&[Kind::Sqlite]),
     whoever_must_sign_in_gets_the_page.only(&[Kind::Sqlite]),
 }
 
@@ -27,11 +28,15 @@ fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// The addresses of the script and the style of the page.
-async fn files(app: &TestApp) -> Vec<String> {
-    let page = get(app, "/", &[]).await.text().await.unwrap();
+/// The addresses of the script and the style of a page.
+async fn files_of(app: &TestApp, path: &str) -> Vec<String> {
+    let page = get(app, path, &[]).await.text().await.unwrap();
     let parts = page.split('"').filter(|part| part.starts_with("/assets/"));
     parts.map(str::to_owned).collect()
+}
+
+async fn files(app: &TestApp) -> Vec<String> {
+    files_of(app, "/").await
 }
 
 async fn the_page_is_served_at_its_addresses(database: TestDatabase) {
@@ -125,6 +130,44 @@ async fn the_page_may_do_nothing_elsewhere(database: TestDatabase) {
         assert_eq!(value(headers, "x-content-type-options"), Some("nosniff"));
         assert_eq!(value(headers, "referrer-policy"), Some("no-referrer"));
     }
+}
+
+async fn graphiql_is_part_of_the_server(database: TestDatabase) {
+    let tokens = ["--tokens", "reader:READ:reader-token-0123456789"];
+    let app = TestApp::start_with(&database, |config| config.access = settings(&tokens)).await;
+    let response = get(&app, "/graphiql", &[]).await;
+    assert_eq!(response.status(), 200);
+    let headers = response.headers();
+    assert_eq!(value(headers, "content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(value(headers, "cache-control"), Some("no-cache"));
+    let policy = value(headers, "content-security-policy").unwrap();
+    // Styles alone may stand within: the editor makes them. Everything comes from here.
+    let rules: Vec<&str> = policy.split("; ").collect();
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "worker-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(rules.contains(&rule), "{rule}: {policy}");
+    }
+    assert!(!policy.contains("http") && !policy.contains('*'), "{policy}");
+    let files = files_of(&app, "/graphiql").await;
+    for end in [".js", ".css"] {
+        assert!(files.iter().any(|file| file.ends_with(end)), "{files:?}");
+    }
+    for file in files {
+        let response = get(&app, &file, &[]).await;
+        assert_eq!(response.status(), 200, "{file}");
+        // What may be laxer is the page of GraphiQL, and nothing of the other.
+        let policy = value(response.headers(), "content-security-policy").unwrap();
+        assert!(!policy.contains("unsafe"), "{file}: {policy}");
+    }
+    assert_eq!(get(&app, "/graphiql.html", &[]).await.status(), 404);
 }
 
 async fn whoever_must_sign_in_gets_the_page(database: TestDatabase) {

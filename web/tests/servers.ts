@@ -44,7 +44,8 @@ async function start(command: string, folder: string, args: string[], token?: st
     child = spawn(
       binary,
       [command, '--listen', `127.0.0.1:${port}`, '--database-url', `sqlite://${join(folder, 'calls.db')}`, ...args],
-      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
+      // A server refuses settings that it does not know, and these are of the tests.
+      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, CALLSCOPE_BIN: undefined, CALLSCOPE_REAL_DATA: undefined } },
     );
     await new Promise<void>((resolve, reject) => {
       const read = (bytes: Buffer): void => {

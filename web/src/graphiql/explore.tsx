@@ -1,0 +1,68 @@
+/** @jsxImportSource react */
+// GraphiQL as it stands at `/graphiql`.
+import { explorerPlugin } from '@graphiql/plugin-explorer';
+import { ToolbarButton } from '@graphiql/react';
+import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
+import { useRef, useState, type ReactElement } from 'react';
+import { EXAMPLES } from './examples';
+import { createFetcher, type Transport } from './fetcher';
+import type { Link } from './link';
+import { withoutHeaders } from './storage';
+
+const PLUGINS = [explorerPlugin({ showAttribution: false }), HISTORY_PLUGIN];
+const STORAGE = withoutHeaders(localStorage);
+const TRANSPORT = 'callscope.graphiql-transport';
+
+export function Explore({ link }: { link?: Link }): ReactElement {
+  const [transport, setTransport] = useState<Transport>(localStorage.getItem(TRANSPORT) === 'sse' ? 'sse' : 'websocket');
+  const [isKnown, setKnown] = useState(true);
+  // A new fetcher would ask for the schema again.
+  const current = useRef(transport);
+  const [fetcher] = useState(() => createFetcher(() => current.current, setKnown));
+  const change = (): void => {
+    current.current = transport === 'sse' ? 'websocket' : 'sse';
+    localStorage.setItem(TRANSPORT, current.current);
+    setTransport(current.current);
+  };
+  return (
+    <>
+      {!isKnown && (
+        <p role="alert" className="unknown">
+          This server answers those who it knows. <a href="/">Sign in</a> and come back, or type{' '}
+          <code>{'{"Authorization": "Bearer …"}'}</code> as headers and fetch the schema again.
+        </p>
+      )}
+      <GraphiQL
+        fetcher={fetcher}
+        plugins={PLUGINS}
+        storage={STORAGE}
+        shouldPersistHeaders={false}
+        defaultEditorToolsVisibility
+        defaultQuery=""
+        defaultTabs={[...(link ? [link] : []), ...EXAMPLES.map((query) => ({ query }))]}
+        {...(link && { initialQuery: link.query, initialVariables: link.variables })}
+      >
+        <GraphiQL.Logo>
+          <a className="graphiql-logo-link" href="/">
+            Callscope
+          </a>
+        </GraphiQL.Logo>
+        <GraphiQL.Toolbar>
+          {({ prettify, merge, copy }) => (
+            <>
+              {prettify}
+              {merge}
+              {copy}
+              <ToolbarButton
+                label={transport === 'sse' ? 'Subscriptions come by SSE: change to WebSocket' : 'Subscriptions come by WebSocket: change to SSE'}
+                onClick={change}
+              >
+                <span className="transport">{transport === 'sse' ? 'SSE' : 'WS'}</span>
+              </ToolbarButton>
+            </>
+          )}
+        </GraphiQL.Toolbar>
+      </GraphiQL>
+    </>
+  );
+}
