@@ -1,8 +1,9 @@
 //! What the servers of all tests log, kept in memory: a test reads the lines of a request, and at the
 //! end of the run none may hold a key, a prompt or another secret that a test used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use aho_corasick::AhoCorasick;
@@ -19,8 +20,17 @@ const MIN_LENGTH: usize = 8;
 /// Never logged, whoever used it: the beginnings of keys, real ones and made-up ones.
 const PATTERNS: [&str; 3] = ["AIza", "FakeSy", "Bearer "];
 
-/// The lines, as JSON, in the order in which they came.
-static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+/// Stands before the id of a request.
+const REQUEST_ID: &[u8] = b"\"request_id\":\"";
+
+/// The lines, as JSON, in the order in which they came, and where those of each request stand: tests
+/// look for them again and again.
+struct Log {
+    lines: Vec<u8>,
+    of_requests: BTreeMap<String, Vec<Range<usize>>>,
+}
+
+static LOG: Mutex<Log> = Mutex::new(Log { lines: Vec::new(), of_requests: BTreeMap::new() });
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Starts to keep the log of this process.
@@ -38,7 +48,16 @@ struct Keeper;
 
 impl io::Write for Keeper {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        // An event is written at once.
+        let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = log.lines.len()..log.lines.len() + bytes.len();
+        log.lines.extend_from_slice(bytes);
+        let id = bytes.windows(REQUEST_ID.len()).position(|part| part == REQUEST_ID);
+        if let Some(id) = id.map(|at| &bytes[at + REQUEST_ID.len()..]) {
+            let id = id.split(|byte| *byte == b'"').next().unwrap_or_default();
+            let id = String::from_utf8_lossy(id).into_owned();
+            log.of_requests.entry(id).or_default().push(line);
+        }
         Ok(bytes.len())
     }
 
@@ -57,10 +76,9 @@ impl MakeWriter<'_> for Keeper {
 
 /// The lines in which a request id stands.
 pub fn of_request(id: &str) -> Vec<Value> {
-    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let lines =
-        lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-    lines.filter(|line: &Value| line["request_id"] == id).collect()
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = log.of_requests.get(id).into_iter().flatten();
+    lines.filter_map(|line| serde_json::from_slice(&log.lines[line.clone()]).ok()).collect()
 }
 
 /// Must not be logged by anyone, in this run: a key, a token, what was sent or said. The texts of
@@ -90,7 +108,7 @@ fn texts_of(json: &Value, found: &mut Vec<String>) {
 /// secrets there were.
 pub fn leaks() -> (Vec<String>, usize, usize) {
     let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let written = |text: &str| {
         // As it stands in a line of JSON, without the quotes.
         let json = Value::from(text).to_string();
@@ -100,7 +118,7 @@ pub fn leaks() -> (Vec<String>, usize, usize) {
     let forms: BTreeSet<String> = plain.flat_map(|text| [written(&text), text]).collect();
     let forms: Vec<String> = forms.into_iter().collect();
     let search = AhoCorasick::new(&forms).expect("texts to search for");
-    let all = || lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let all = || log.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let leaks = all().filter_map(|line| {
         let found = search.find(line)?;
         let form = &forms[found.pattern().as_usize()];
