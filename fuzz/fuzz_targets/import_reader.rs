@@ -35,7 +35,9 @@ fuzz_target!(|data: &[u8]| {
                 validate::call(call).expect("a valid call");
             }
             for error in &chunk.errors {
-                validate::error(error, Dialect::MySql).expect("a valid error log");
+                validate::error(&error.record, Dialect::MySql).expect("a valid error log");
+                let request = error.request_text.as_deref().unwrap_or_default();
+                validate::request_text(request, Dialect::MySql).expect("a request to keep");
             }
             assert!(chunk.times().is_some() || chunk.calls.is_empty() && chunk.errors.is_empty());
             let bad: Vec<_> =
