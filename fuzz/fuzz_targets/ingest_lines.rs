@@ -24,8 +24,7 @@ fn read(parts: &[&[u8]], kind: Kind) -> Vec<Found> {
         let is_last = part.is_empty() && parts.len() == 0;
         let line = if is_last { lines.last() } else { lines.next(&mut part) };
         if let Some(line) = line {
-            let row =
-                line.text.map(|text| row::parse(text, kind, zone, DateTime::UNIX_EPOCH).1);
+            let row = line.text.map(|text| row::parse(text, kind, zone, DateTime::UNIX_EPOCH).1);
             found.push((line.number, line.text.map(<[u8]>::to_vec), row));
         } else if let Some(next) = parts.next() {
             part = next;
