@@ -1,6 +1,5 @@
 //! One connection: its beginning, its operations and its end. One task reads, answers and writes, in
-//! turn: while the client does not take what is written nothing is produced for it, and a write that
-//! waits for too long ends the connection (`super::super::stall`).
+//! turn: while the client takes nothing nothing is produced, and a write that waits too long ends it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

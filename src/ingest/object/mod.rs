@@ -1,6 +1,7 @@
 //! One row as a JSON object: its fields are read straight into their places, without a map between.
 //! Reasons name a field and never repeat its value.
 
+mod names;
 mod value;
 
 use std::borrow::Cow;
@@ -11,24 +12,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+pub use self::names::Names;
+use self::names::{Form, Place, SKIPPED};
 use self::value::{Scalar, ValueOf};
 use super::call_error::CallError;
 use super::source::Kind;
-use super::source::row::{Field, Fields, REQUEST, Record, parse_instant, whole};
-use crate::domain::excerpt::excerpt;
-use crate::domain::record::UNPARSED_REQUEST;
+use super::source::row::{Field, Fields, Record, parse_instant, whole};
 use crate::store::zone::StorageZone;
-
-/// How the fields of an object are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
-    /// As the columns of the tables.
-    Columns,
-    /// Thus, or as the inputs of the GraphQL mutations, whose values are taken as strictly as there.
-    Both,
-    /// As the `error` of a call.
-    OfError,
-}
 
 /// What a row's object holds.
 #[derive(Debug, Default)]
@@ -40,42 +30,6 @@ pub struct Object<'a> {
     key_may_be_id: bool,
     fault: Option<String>,
 }
-
-/// What a field may hold.
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    /// What a column may hold.
-    Column,
-    /// Neither needed nor kept.
-    Skipped,
-    Instant,
-    Text,
-    Whole,
-    Json,
-    Error,
-}
-
-/// The places of a row's fields are those of its columns; what is not kept has none.
-const SKIPPED: usize = 7;
-
-const CALL_NAMES: [(&str, usize, Form); 6] = [
-    ("timestamp", 0, Form::Instant),
-    ("model", 1, Form::Text),
-    ("key", 2, Form::Text),
-    ("statusCode", 4, Form::Whole),
-    ("latencyMs", 5, Form::Whole),
-    ("error", 6, Form::Error),
-];
-
-const ERROR_NAMES: [(&str, usize, Form); 7] = [
-    ("errorType", 3, Form::Text),
-    ("message", 4, Form::Text),
-    ("errorCode", 5, Form::Whole),
-    ("request", 6, Form::Json),
-    ("timestamp", 0, Form::Instant),
-    ("model", 1, Form::Text),
-    ("key", 2, Form::Text),
-];
 
 impl<'a> Object<'a> {
     /// Reads a line of a row of this kind.
@@ -192,36 +146,6 @@ struct Reader {
     names: Names,
 }
 
-/// The place of a field, what it may hold, and its name for a fault.
-type Place = (usize, Form, &'static str);
-
-impl Reader {
-    fn place(self, name: &str) -> Result<Place, String> {
-        let inputs: &[_] = match (self.names, self.kind) {
-            (Names::Columns, _) => &[],
-            (Names::Both, Kind::Calls) => &CALL_NAMES,
-            (Names::Both, Kind::Errors) => &ERROR_NAMES,
-            (Names::OfError, _) => &ERROR_NAMES[..4],
-        };
-        if let Some((name, place, form)) = inputs.iter().find(|(known, ..)| *known == name) {
-            return Ok((*place, *form, name));
-        }
-        let unknown = |own: &str| format!("unknown field `{}`; {own}", excerpt(name));
-        let listed = || inputs.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
-        match (self.names, self.kind.column(name)) {
-            (Names::OfError, _) => Err(unknown(&format!("it has {}", listed()))),
-            (_, Some((REQUEST, name))) => Ok((REQUEST, Form::Json, name)),
-            (_, Some((place, name))) => Ok((place, Form::Column, name)),
-            (_, None) if name == "id" => Ok((SKIPPED, Form::Skipped, "id")),
-            (Names::Columns, None) if self.kind == Kind::Errors && name == UNPARSED_REQUEST => {
-                Ok((REQUEST, Form::Column, UNPARSED_REQUEST))
-            }
-            (Names::Columns, None) => Err(self.kind.unknown(&excerpt(name))),
-            (Names::Both, None) => Err(unknown(&format!("{} have {}", self.kind.name(), listed()))),
-        }
-    }
-}
-
 impl<'de> DeserializeSeed<'de> for Reader {
     type Value = Object<'de>;
 
@@ -298,7 +222,8 @@ impl Visitor<'_> for NameOf {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.place(name))
+        let Reader { kind, names } = self.0;
+        Ok(names.place(kind, name))
     }
 }
 
