@@ -1,7 +1,7 @@
 // Real servers for the tests: the binary, on a free port, over a database of its own.
 import { test as base, type Page } from '@playwright/test';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -96,7 +96,7 @@ async function served(
 
 export const test = base.extend<
   { outside: string[] },
-  { demo: Server; guarded: Server; empty: Server; real: Server }
+  { demo: Server; guarded: Server; trusting: Server; empty: Server; real: Server }
 >({
   /** Requests of the page that left the server; there are none after any test. */
   outside: [
@@ -117,6 +117,15 @@ export const test = base.extend<
       served(use, (folder) =>
         start('serve', folder, ['--tokens', `admin:ALL:${ADMIN} reader:READ:${READER} probe:METRICS:${PROBE}`], ADMIN),
       ),
+    { scope: 'worker' },
+  ],
+  trusting: [
+    ({}, use) =>
+      served(use, (folder) => {
+        const manifest = join(folder, 'persisted-documents.json');
+        writeFileSync(manifest, JSON.stringify({ calls: RECORD_CALLS, errors: RECORD_ERRORS }));
+        return start('serve', folder, ['--trusted-documents', manifest, '--tokens', `admin:ALL:${ADMIN}`], ADMIN);
+      }),
     { scope: 'worker' },
   ],
   empty: [({}, use) => served(use, (folder) => start('serve', folder, [])), { scope: 'worker' }],
@@ -144,11 +153,14 @@ export async function settled(page: Page): Promise<void> {
   await expect(page.locator('[aria-busy=true]')).toHaveCount(0);
 }
 
+const RECORD_CALLS = 'mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }';
+const RECORD_ERRORS = 'mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }';
+
 /** Rows that a test knows, of a model that nobody else calls. */
 export function recordCalls(server: Server, calls: Record<string, unknown>[]): Promise<{ recordCalls: { calls: { id: string }[] } }> {
-  return server.ask('mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }', { calls });
+  return server.ask(RECORD_CALLS, { calls });
 }
 
 export function recordErrors(server: Server, errors: Record<string, unknown>[]): Promise<unknown> {
-  return server.ask('mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }', { errors });
+  return server.ask(RECORD_ERRORS, { errors });
 }
