@@ -1,4 +1,4 @@
-import { expect, open, settled, test } from './servers';
+import { expect, milliseconds, open, settled, test } from './servers';
 
 const numbers = (texts: string[]): number[] => texts.map((text) => Number(text.replaceAll(/[^\d.]/g, '')));
 
@@ -27,10 +27,18 @@ test('sorts by each of its columns, both ways', async ({ page, demo }) => {
   }
   await page.getByRole('columnheader', { name: 'Success' }).getByRole('button').click();
   await expect(page.locator('tbody tr').first().locator('.col-rate')).toHaveText('0%');
-  for (const name of ['p95', 'Last seen', 'State']) {
-    await page.getByRole('columnheader', { name }).getByRole('button').click();
-    await expect(page.getByRole('columnheader', { name })).toHaveAttribute('aria-sort', 'descending');
-  }
+  // Nothing comes in between from now on.
+  await page.keyboard.press('p');
+  await page.getByRole('columnheader', { name: 'p95' }).getByRole('button').click();
+  const slow = (await page.locator('tbody .col-p95').allTextContents()).map(milliseconds);
+  expect(slow).toEqual(slow.toSorted((a, b) => b - a));
+  await page.getByRole('columnheader', { name: 'Last seen' }).getByRole('button').click();
+  await expect(page.getByRole('columnheader', { name: 'Last seen' })).toHaveAttribute('aria-sort', 'descending');
+  const seen = await page.locator('tbody time').evaluateAll((all) => all.map((one) => Date.parse(one.getAttribute('datetime') ?? '')));
+  expect(seen.length).toBeGreaterThan(10);
+  expect(seen).toEqual(seen.toSorted((a, b) => b - a));
+  await page.getByRole('columnheader', { name: 'State' }).getByRole('button').click();
+  await expect(page.locator('tbody .tag').first()).toHaveText('Dead');
 });
 
 test('is filtered by state and by a part of the key', async ({ page, demo }) => {
@@ -71,6 +79,8 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   await expect(page.locator('.key-name')).toHaveText(/^Fake….{4}$/);
   // What is on the screen already is not asked for again.
   expect(secrets).toHaveLength(1);
+  const id = new URL(page.url()).pathname.replace('/keys/', '');
+  expect(demo.tell('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);
   await page.getByRole('link', { name: 'Its calls' }).click();
   await expect(page).toHaveURL(/\/calls\?key=key_/);
 });

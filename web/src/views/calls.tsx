@@ -19,6 +19,7 @@ import { Key, StatusMark } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
+import { TimeHead } from '../ui/zone';
 import { Top } from '../ui/top';
 import { CallDetail } from './call-detail';
 import { CallFilters } from './call-filters';
@@ -156,7 +157,7 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
   return [
     {
       id: 'time',
-      head: text.calls.time,
+      head: <TimeHead />,
       cell: (row) => (
         <a data-inner href={address('/calls', changed(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
@@ -182,7 +183,7 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
             <span class="latency-track">
               <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
             </span>
-            {format.latency(latencyMs)}
+            <span class="latency-value">{format.latency(latencyMs)}</span>
           </span>
         ),
     },

@@ -22,6 +22,7 @@ import { RangePicker } from '../ui/range';
 import { Search } from '../ui/search';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
+import { TimeHead } from '../ui/zone';
 import { Top } from '../ui/top';
 import { DeleteErrors, NOTHING, type Selection } from './error-delete';
 import { ErrorDetail } from './error-detail';
@@ -222,7 +223,7 @@ function columnsOf(
     ...(may('DELETE') ? [pick] : []),
     {
       id: 'time',
-      head: text.calls.time,
+      head: <TimeHead />,
       cell: (row) => (
         <a data-inner href={address('/errors', changed(params, { error: row.id }))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
