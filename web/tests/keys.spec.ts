@@ -85,6 +85,24 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   await expect(page).toHaveURL(/\/calls\?key=key_/);
 });
 
+test('no key is called well before that is known', async ({ page, demo }) => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Attention(')) return route.continue();
+    await held;
+    return route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'TIMEOUT' } }] } });
+  });
+  const table = page.waitForResponse((response) => response.request().postData()?.includes('query KeyTable(') ?? false);
+  await page.goto(`${demo.url}/keys`);
+  await table;
+  await expect(page.locator('.listing .skeleton')).toBeVisible();
+  release();
+  await expect(page.locator('tbody tr[aria-rowindex]')).not.toHaveCount(0);
+  await expect(page.locator('tbody .col-state').first()).toHaveText('–');
+  await expect(page.locator('tbody .tag')).toHaveCount(0);
+});
+
 test('a key that nobody knows', async ({ page, demo }) => {
   await open(page, demo, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA');
   await expect(page.getByText('There is no key with this id.')).toBeVisible();

@@ -8,11 +8,13 @@ export interface Timed {
 /** The server writes as many digits of a second as there are; a text without any is not later than one with. */
 const precise = (timestamp: string): string => timestamp.replace('Z', '').replace(/T[\d:]+$/, '$&.').padEnd(26, '0');
 
-/** The latest first. */
-export function byTime(a: Timed, b: Timed): number {
-  const [one, other] = [precise(a.timestamp), precise(b.timestamp)];
+/** Orders moments. */
+export function laterFirst(a: string, b: string): number {
+  const [one, other] = [precise(a), precise(b)];
   return one === other ? 0 : one < other ? 1 : -1;
 }
+
+export const byTime = (a: Timed, b: Timed): number => laterFirst(a.timestamp, b.timestamp);
 
 /** Both together, the latest first and each once. Rows come as they are stored, which is not always in this order. */
 export function merged<R extends Timed>(newer: R[], rows: R[]): R[] {
