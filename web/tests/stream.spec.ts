@@ -31,6 +31,40 @@ test('calls come by the stream', async ({ page, demo }) => {
   expect(answered).toEqual([]);
 });
 
+test('a call that comes before the list is in it', async ({ page, demo }) => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let answers = 0;
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Calls(')) return route.continue();
+    // The list as it was, later; a second one never.
+    const response = await route.fetch();
+    answers += 1;
+    if (answers > 1) return undefined;
+    await held;
+    return route.fulfill({ response });
+  });
+  const client = await page.context().newCDPSession(page);
+  await client.send('Network.enable');
+  const streams = new Set<string>();
+  let came = 0;
+  client.on('Network.requestWillBeSent', ({ requestId, request }) => {
+    if (request.url.endsWith('/graphql/stream')) streams.add(requestId);
+  });
+  client.on('Network.dataReceived', ({ requestId, dataLength }) => {
+    if (streams.has(requestId)) came += dataLength;
+  });
+  await page.goto(`${demo.url}/calls?model=early`);
+  await expect(page.locator('.live')).toHaveText('Live');
+  await expect.poll(() => answers).toBe(1);
+  const before = came;
+  await recordCalls(demo, [{ model: 'early', statusCode: 207, latencyMs: 5 }]);
+  await expect.poll(() => came).toBeGreaterThan(before + 100);
+  release();
+  await expect(rows(page).locator('.col-status')).toHaveText([/207/]);
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+});
+
 test('a call of earlier stands where it belongs, and one of long ago nowhere', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=earlier');
   await expect(page.locator('.live')).toHaveText('Live');

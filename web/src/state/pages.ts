@@ -73,20 +73,26 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
   latest.current = { source, state };
   const abort = useRef(new AbortController());
 
+  /** Rows that came before the list that they belong to. */
+  const early = useRef<R[]>([]);
+
   const push = useCallback((rows: R[]) => {
-    const { since, atTop } = latest.current.source;
+    const { key, since, atTop } = latest.current.source;
     const start = since();
     const within = rows.filter((row) => Date.parse(row.timestamp) >= start);
-    setState((before) => before && joined(before, within, atTop()));
+    if (latest.current.state?.of === key) setState((before) => before && joined(before, within, atTop()));
+    else early.current.push(...within);
   }, []);
 
   useEffect(() => {
     const signal = (abort.current = new AbortController()).signal;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    early.current = [];
     const first = async (): Promise<void> => {
       try {
         const page = await latest.current.source.load(undefined, signal);
-        setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
+        const list = { of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total };
+        setState(joined(list, early.current.splice(0), true));
         setError(undefined);
       } catch (cause) {
         if (signal.aborted) return;
