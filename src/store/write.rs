@@ -131,20 +131,19 @@ async fn fill(
     now: DateTime<Utc>,
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
-    // In one order, so that two servers do not wait for each other.
     let mut claims: Vec<(&Claim, usize)> = batches
         .iter()
         .enumerate()
         .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
         .collect();
     claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
-    for (claim, index) in &claims {
-        if let Some(earlier) = idempotency::claim(transaction.inner(), claim, now).await? {
-            outcomes[*index] = Some(match earlier.content == claim.content {
-                true => Outcome::Duplicate(earlier.recorded),
-                false => Outcome::Conflict,
-            });
-        }
+    let (claims, places): (Vec<&Claim>, Vec<usize>) = claims.into_iter().unzip();
+    let earlier = idempotency::claim(transaction.inner(), &claims, now).await?;
+    for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
+        outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
+            true => Outcome::Duplicate(earlier.recorded),
+            false => Outcome::Conflict,
+        });
     }
     let new: Vec<usize> = (0..batches.len()).filter(|index| outcomes[*index].is_none()).collect();
     let calls: Vec<&CallRecord> = new.iter().flat_map(|index| &batches[*index].calls).collect();
@@ -152,15 +151,20 @@ async fn fill(
     let mut call_ids = insert_calls(db, transaction.inner(), &calls, Ids::Read).await?.into_iter();
     let mut error_ids =
         insert_errors(db, transaction.inner(), &errors, Ids::Read).await?.into_iter();
-    for index in new {
-        let batch = &batches[index];
-        let recorded = Recorded {
-            call_ids: call_ids.by_ref().take(batch.calls.len()).collect(),
-            error_ids: error_ids.by_ref().take(batch.errors.len()).collect(),
-        };
-        if let Some(claim) = &batch.claim {
-            idempotency::fulfil(transaction.inner(), claim, &recorded).await?;
-        }
+    let recorded: Vec<(usize, Recorded)> = new
+        .into_iter()
+        .map(|index| {
+            let call_ids = call_ids.by_ref().take(batches[index].calls.len()).collect();
+            let error_ids = error_ids.by_ref().take(batches[index].errors.len()).collect();
+            (index, Recorded { call_ids, error_ids })
+        })
+        .collect();
+    let fulfilled: Vec<(&Claim, &Recorded)> = recorded
+        .iter()
+        .filter_map(|(index, recorded)| Some((batches[*index].claim.as_ref()?, recorded)))
+        .collect();
+    idempotency::fulfil(transaction.inner(), &fulfilled).await?;
+    for (index, recorded) in recorded {
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
     Ok(outcomes.into_iter().flatten().collect())

@@ -21,6 +21,7 @@ tests! {
     a_key_stands_for_one_content_and_one_caller,
     a_retry_from_another_server_records_nothing,
     of_many_tries_at_once_one_records,
+    keys_that_come_together_are_told_apart,
     calls_that_come_together_are_all_recorded,
     an_old_key_is_forgotten,
     recording_needs_its_scope,
@@ -220,6 +221,46 @@ async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     let distinct: HashSet<String> = payloads.iter().map(|p| p["calls"].to_string()).collect();
     assert_eq!(distinct.len(), 2);
     assert_eq!(count(&database, "t_request_log").await, 4);
+}
+
+async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // A batch without calls is known by its key as well.
+    let calls = |number: usize| match number % 5 {
+        0 => json!([]),
+        _ => json!([{ "model": format!("m{number}") }, { "model": "n" }]),
+    };
+    let send = async |number: usize, calls: Value| {
+        record(&app, calls, Some(&format!("k{number}"))).await
+    };
+    let old = (0..60).step_by(3).map(|number| send(number, calls(number)));
+    let first = futures_util::future::join_all(old).await;
+    // Of those that come again, some say something else.
+    let all = (0..60).map(|number| {
+        let other = number % 6 == 3;
+        send(number, if other { json!([{ "model": "other" }]) } else { calls(number) })
+    });
+    let answers = futures_util::future::join_all(all).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number % 6, answer) {
+            (0, answer) => {
+                let mut expected = first[number / 3].clone().unwrap();
+                expected["duplicate"] = json!(true);
+                assert_eq!(answer, Ok(expected), "k{number}");
+            }
+            (3, answer) => {
+                let error = answer.unwrap_err();
+                assert_eq!(error["extensions"]["argument"], "idempotencyKey", "k{number}");
+            }
+            (_, answer) => {
+                let answer = answer.unwrap();
+                assert_eq!(answer["duplicate"], false, "k{number}");
+                assert_eq!(answer["recorded"], json!(calls(number).as_array().unwrap().len()));
+            }
+        }
+    }
+    // 48 batches have two calls, 12 have none.
+    assert_eq!(count(&database, "t_request_log").await, 96);
 }
 
 async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
