@@ -25,6 +25,14 @@ pub struct Claim {
     pub content: String,
 }
 
+/// The moment at which keys are claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: DateTime<Utc>,
+    /// Keys that were used before this are forgotten, whether their rows were removed yet or not.
+    pub remember_since: DateTime<Utc>,
+}
+
 /// What was recorded under a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
@@ -42,7 +50,7 @@ pub(super) struct Earlier {
 pub(super) async fn claim(
     transaction: &DatabaseTransaction,
     claim: &Claim,
-    now: DateTime<Utc>,
+    Moment { now, remember_since }: Moment,
 ) -> Result<Option<Earlier>> {
     let backend = transaction.get_database_backend();
     // MySQL counts a row that it leaves as it was, unless it ignores the conflict.
@@ -56,6 +64,20 @@ pub(super) async fn claim(
     let values = [claim.digest.clone().into(), claim.content.clone().into(), time_text(now).into()];
     let insert = Statement::from_sql_and_values(backend, sql, values);
     if transaction.execute_raw(insert).await?.rows_affected() > 0 {
+        return Ok(None);
+    }
+    let anew = Query::update()
+        .table(TABLE)
+        .values([
+            ("content", claim.content.as_str().into()),
+            ("call_ids", "".into()),
+            ("error_ids", "".into()),
+            ("at", time_text(now).into()),
+        ])
+        .and_where(Expr::col("digest").eq(&claim.digest))
+        .and_where(Expr::col("at").lt(time_text(remember_since)))
+        .take();
+    if transaction.execute(&anew).await?.rows_affected() > 0 {
         return Ok(None);
     }
     let mut select = Query::select();
