@@ -11,6 +11,7 @@ tests! {
     an_empty_filter_is_all_of_them,
     many_go_in_batches,
     old_rows_are_pruned,
+    the_room_that_is_freed_is_told,
     what_time_did_not_suffice_for_is_told.only(&[Kind::Postgres, Kind::MariaDb]),
     deleting_needs_its_scope,
     deletions_are_in_the_audit_log,
@@ -113,6 +114,26 @@ async fn old_rows_are_pruned(database: TestDatabase) {
     for args in ["callsOlderThan: null", "callsOlderThan: \"P3000000D\""] {
         let refused = prune(args).await;
         assert_eq!(refused["errors"][0]["extensions"]["argument"], "callsOlderThan", "{refused}");
+    }
+}
+
+async fn the_room_that_is_freed_is_told(database: TestDatabase) {
+    let row = ErrorRow::at("2026-02-01T00:00:00Z").log("x".repeat(4000));
+    database.insert(&vec![row; 500]).await;
+    let app = TestApp::start(&database).await;
+    let query = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs freedBytes } }";
+    let pruned = app.data(query).await["pruneLogs"].clone();
+    assert_eq!(pruned["deletedErrorLogs"], 500);
+    let freed = pruned["freedBytes"].as_u64().unwrap();
+    match database.kind() {
+        // A page each, at least.
+        Kind::Sqlite => assert!((500 * 4096..800 * 4096).contains(&freed), "{freed}"),
+        // They keep the room for new rows.
+        Kind::Postgres | Kind::MariaDb => assert_eq!(freed, 0),
+    }
+    let storage = app.data("{ serverInfo { storage { freeBytes } } }").await;
+    if database.kind() == Kind::Sqlite {
+        assert_eq!(storage["serverInfo"]["storage"]["freeBytes"], 0, "{storage}");
     }
 }
 
