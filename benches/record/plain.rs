@@ -113,11 +113,7 @@ pub async fn insert_many(target: &Target, rows: u64) -> anyhow::Result<f64> {
 }
 
 /// Inserts so many calls a statement, each statement a transaction, for as long as `goes_on` says so.
-async fn insert(
-    target: &Target,
-    rows: u64,
-    goes_on: impl Fn(u64) -> bool,
-) -> anyhow::Result<f64> {
+async fn insert(target: &Target, rows: u64, goes_on: impl Fn(u64) -> bool) -> anyhow::Result<f64> {
     let database = target.create().await?;
     let connection = database.connect().await?;
     let backend = connection.get_database_backend();

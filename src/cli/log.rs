@@ -23,7 +23,10 @@ impl Drop for Log {
     fn drop(&mut self) {
         let lost = self.lost.dropped_lines();
         if lost > 0 {
-            tracing::warn!(lost, "lines of the log were lost: they came faster than they were read");
+            tracing::warn!(
+                lost,
+                "lines of the log were lost: they came faster than they were read"
+            );
         }
     }
 }

@@ -15,6 +15,7 @@ mod following;
 mod graphql;
 mod health;
 pub mod hosts;
+mod idempotency;
 mod ingest;
 mod kept;
 mod lease;

@@ -34,7 +34,8 @@ impl Operation {
 /// What would run. What cannot be parsed counts as a query, and is refused as such later.
 pub(super) fn kind(parser: &Parser, request: &mut Request) -> OperationType {
     let wanted = request.operation_name.clone();
-    parser.parse(request)
+    parser
+        .parse(request)
         .map_or(OperationType::Query, |document| Operation::of(document, wanted.as_deref()).kind)
 }
 

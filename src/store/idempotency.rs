@@ -32,6 +32,14 @@ pub struct Claim {
     pub content: String,
 }
 
+/// The moment at which keys are claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: DateTime<Utc>,
+    /// Keys that were used before this are forgotten, whether their rows were removed yet or not.
+    pub remember_since: DateTime<Utc>,
+}
+
 /// What was recorded under a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
@@ -50,7 +58,7 @@ pub(super) struct Earlier {
 pub(super) async fn claim(
     transaction: &DatabaseTransaction,
     claims: &[&Claim],
-    now: DateTime<Utc>,
+    Moment { now, remember_since }: Moment,
 ) -> Result<Vec<Option<Earlier>>> {
     let mut found = Vec::with_capacity(claims.len());
     for claims in chunks(claims, FEW_CLAIMS, CLAIMS_PER_STATEMENT) {
@@ -59,6 +67,12 @@ pub(super) async fn claim(
         if insert(transaction, claims, &mark, now).await? == claims.len() as u64 {
             found.extend(claims.iter().map(|_| None));
             continue;
+        }
+        let of_these = Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str()));
+        let is_old = Expr::col("at").lt(time_text(remember_since));
+        let forget = Query::delete().from_table(TABLE).and_where(of_these).and_where(is_old).take();
+        if transaction.execute(&forget).await?.rows_affected() > 0 {
+            insert(transaction, claims, &mark, now).await?;
         }
         let mut known = read(transaction, claims, &mark).await?;
         found.extend(claims.iter().map(|claim| known.remove(&claim.digest)));

@@ -1,10 +1,8 @@
 //! What is recorded together, as one transaction.
 
-use chrono::{DateTime, Utc};
-
 use super::connections::WriteTransaction;
 use super::database::Database;
-use super::idempotency::{self, Claim, Recorded};
+use super::idempotency::{self, Claim, Moment, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
 use super::stored_error::StoredError;
@@ -69,14 +67,14 @@ impl Fault {
 pub async fn insert_batches(
     db: &Database,
     batches: &[Batch],
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
     let outcomes = match one_statement(batches) {
         Some(calls) => fill_alone(db, batches, &calls).await?,
         None => {
             let transaction = db.begin().await.map_err(Fault::Refused)?;
-            let outcomes = fill(db, &transaction, batches, now).await.map_err(Fault::Refused)?;
+            let outcomes = fill(db, &transaction, batches, moment).await.map_err(Fault::Refused)?;
             transaction.commit().await.map_err(Fault::Unsure)?;
             outcomes
         }
@@ -128,7 +126,7 @@ async fn fill(
     db: &Database,
     transaction: &WriteTransaction,
     batches: &[Batch],
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
     let mut claims: Vec<(&Claim, usize)> = batches
@@ -138,7 +136,7 @@ async fn fill(
         .collect();
     claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
     let (claims, places): (Vec<&Claim>, Vec<usize>) = claims.into_iter().unzip();
-    let earlier = idempotency::claim(transaction.inner(), &claims, now).await?;
+    let earlier = idempotency::claim(transaction.inner(), &claims, moment).await?;
     for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
         outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
             true => Outcome::Duplicate(earlier.recorded),
