@@ -51,6 +51,8 @@ pub struct Recorded {
 pub(super) struct Earlier {
     pub content: String,
     pub recorded: Recorded,
+    /// When, as a text that is compared as such.
+    at: String,
 }
 
 /// Claims keys, each another one, and tells for each what it stands for where somebody claimed it
@@ -68,13 +70,19 @@ pub(super) async fn claim(
             found.extend(claims.iter().map(|_| None));
             continue;
         }
-        let of_these = Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str()));
-        let is_old = Expr::col("at").lt(time_text(remember_since));
-        let forget = Query::delete().from_table(TABLE).and_where(of_these).and_where(is_old).take();
-        if transaction.execute(&forget).await?.rows_affected() > 0 {
-            insert(transaction, claims, &mark, now).await?;
-        }
         let mut known = read(transaction, claims, &mark).await?;
+        let is_old = |digest: &str| {
+            let earlier = known.get(digest);
+            earlier.is_some_and(|earlier| earlier.at < time_text(remember_since))
+        };
+        let old: Vec<&Claim> =
+            claims.iter().filter(|claim| is_old(&claim.digest)).copied().collect();
+        if !old.is_empty() {
+            // Only now: on MySQL, two servers that both read a row wait for each other to delete it.
+            forget_these(transaction, &old).await?;
+            insert(transaction, &old, &mark, now).await?;
+            old.iter().for_each(|claim| drop(known.remove(&claim.digest)));
+        }
         found.extend(claims.iter().map(|claim| known.remove(&claim.digest)));
     }
     Ok(found)
@@ -106,6 +114,12 @@ async fn insert(
     Ok(transaction.execute_raw(insert).await?.rows_affected())
 }
 
+async fn forget_these(transaction: &DatabaseTransaction, claims: &[&Claim]) -> Result<()> {
+    let these = Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str()));
+    transaction.execute(&Query::delete().from_table(TABLE).and_where(these).take()).await?;
+    Ok(())
+}
+
 /// What keys stand for, by their digests, but for those that were claimed with this mark.
 async fn read(
     transaction: &DatabaseTransaction,
@@ -114,7 +128,7 @@ async fn read(
 ) -> Result<HashMap<String, Earlier>> {
     let mut select = Query::select();
     select
-        .columns(["digest", "content", "call_ids", "error_ids"])
+        .columns(["digest", "content", "call_ids", "error_ids", "at"])
         .from(TABLE)
         .and_where(Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str())));
     // MySQL's transactions read as of their begin, which may lie before the other's commit; a
@@ -127,7 +141,7 @@ async fn read(
         if call_ids != mark {
             let recorded =
                 Recorded { call_ids: read_ids(&call_ids), error_ids: read_ids(&error_ids) };
-            known.insert(text(0)?, Earlier { content: text(1)?, recorded });
+            known.insert(text(0)?, Earlier { content: text(1)?, recorded, at: text(4)? });
         }
     }
     Ok(known)
