@@ -21,6 +21,7 @@ use crate::http::admission::Admission;
 use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
+use crate::http::parser::Parser;
 use crate::http::read::ReadLimits;
 use crate::http::router::{AppParts, AppState, router};
 use crate::http::server::{self, ConnectionLimits};
@@ -124,7 +125,7 @@ impl App {
         let retention = retention.start(stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
-            limits: Limits::new(&self.config.graphql, &sdl)?,
+            parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
             admission: Admission::new(&self.config.server).into(),
             subscriptions: Subscriptions::new(
                 &self.config.server,

@@ -126,7 +126,7 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
     let mut gateway = Process(gateway);
     let mut ask = gateway.0.stdin.take().unwrap();
     let mut told = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
-    let mut slowest = Duration::ZERO;
+    let mut waits = vec![];
     for number in 1..=30 {
         writeln!(ask, "{number}").unwrap();
         assert_eq!(told.next().unwrap().unwrap(), number.to_string());
@@ -148,11 +148,15 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
         } else {
             assert_eq!(event["data"]["callRecorded"], expected, "{event}");
         }
-        slowest = slowest.max(stored.elapsed());
+        waits.push(stored.elapsed());
         if failed {
             let expected = json!({ "model": model, "errorCode": 429 });
             assert_eq!(errors.next()["data"]["errorRecorded"], expected);
         }
     }
-    println!("30 calls of another process, each told within {slowest:?} of its commit");
+    waits.sort();
+    let (usual, slowest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
+    println!("30 calls of another process, told {usual:?} after their commit, {slowest:?} at most");
+    // The slowest may have waited for its processor, on a machine with other work.
+    assert!(usual < Duration::from_secs(1), "{waits:?}");
 }

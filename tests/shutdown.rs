@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 16;
 const SOON: Duration = Duration::from_secs(60);
 
-fn serve(folder: &std::path::Path) -> (Child, u16) {
+fn serve(folder: &std::path::Path, log: Stdio) -> (Child, u16) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -19,7 +19,7 @@ fn serve(folder: &std::path::Path) -> (Child, u16) {
         .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
         .args(["--database-url", "sqlite://calls.db"])
         .current_dir(folder)
-        .stderr(Stdio::null())
+        .stderr(log)
         .spawn()
         .unwrap();
     let began = Instant::now();
@@ -91,26 +91,43 @@ fn is_whole(answer: &[u8]) -> bool {
     length.is_some_and(|length| body.len() >= length.trim().parse::<usize>().unwrap())
 }
 
-#[test]
-fn sigterm_under_load_loses_no_answer() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut child, port) = serve(folder.path());
+/// So many clients ask, until so many requests are answered; then the server is told to stop.
+fn ask_and_stop(child: &Child, port: u16, clients: usize, requests: usize) -> Vec<End> {
     let answered = AtomicUsize::new(0);
     let ends = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| ask(port, &answered))).collect();
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(|| ask(port, &answered))).collect();
         let began = Instant::now();
-        while answered.load(Ordering::Relaxed) < 20 * CLIENTS {
-            assert!(began.elapsed() < SOON, "no answers");
+        while answered.load(Ordering::Relaxed) < requests {
+            assert!(began.elapsed() < SOON, "no answers after {answered:?}");
             std::thread::yield_now();
         }
         let stopped = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
         assert!(stopped.unwrap().success());
-        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
+    println!("{answered:?} answers, ends: {ends:?}");
+    ends
+}
+
+#[test]
+fn sigterm_under_load_loses_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, port) = serve(folder.path(), Stdio::null());
+    let ends = ask_and_stop(&child, port, CLIENTS, 20 * CLIENTS);
     // A client that is served at the moment is told not to send more. One whose next request and
     // the end of its connection cross each other on the way finds it closed, and may ask elsewhere.
     assert_eq!(ends.len(), CLIENTS);
-    println!("{answered:?} answers, ends: {ends:?}");
     assert!(child.wait().unwrap().success());
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut child, port) = serve(folder.path(), Stdio::piped());
+    // A pipe holds 64 KB, and each request is a line of 200 bytes or more.
+    ask_and_stop(&child, port, 2, 1000);
+    let log = child.stderr.take();
+    assert!(child.wait().unwrap().success());
+    drop(log);
 }

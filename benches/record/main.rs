@@ -38,9 +38,23 @@ struct Args {
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
 
+    /// Only this part
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Part {
+    /// One call a request
+    Calls,
+    /// Many rows a request
+    Streams,
+    /// Reads beside those who record
+    Reads,
 }
 
 #[tokio::main]
@@ -51,12 +65,20 @@ async fn main() -> anyhow::Result<()> {
         println!("record: run it with cargo bench");
         return Ok(());
     }
+    let wants = |part| args.part.is_none_or(|wanted| wanted == part);
     for target in Target::all()? {
         println!("\n{}:\n", target.name);
-        writes(&target, &args).await?;
-        streams(&target, &args).await?;
+        if wants(Part::Calls) {
+            writes(&target, &args).await?;
+        }
+        if wants(Part::Streams) {
+            streams(&target, &args).await?;
+        }
     }
-    reads(&args).await
+    if wants(Part::Reads) {
+        reads(&args).await?;
+    }
+    Ok(())
 }
 
 /// One call a request, against a program that commits each call by itself.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use callscope::config::DatabaseConfig;
 use callscope::store::connect;
+use chrono::{DateTime, TimeDelta};
 use sea_orm::sqlx::sqlite::SqliteSynchronous;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, Statement};
 use tempfile::TempDir;
@@ -102,54 +103,51 @@ const INSERT: &str = "INSERT INTO t_request_log \
 
 /// As a gateway does it that keeps what it says: each call and its commit; calls a second.
 pub async fn commit_each(target: &Target, time: Duration) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    insert(target, 1, |_| began.elapsed() < time).await
+}
+
+/// As a program does it that only imports, a thousand rows a statement and commit; rows a second.
+pub async fn insert_many(target: &Target, rows: u64) -> anyhow::Result<f64> {
+    insert(target, 1000, |inserted| inserted < rows).await
+}
+
+/// Inserts so many calls a statement, each statement a transaction, for as long as `goes_on` says so.
+async fn insert(target: &Target, rows: u64, goes_on: impl Fn(u64) -> bool) -> anyhow::Result<f64> {
     let database = target.create().await?;
     let connection = database.connect().await?;
     let backend = connection.get_database_backend();
-    let marks = match target.name {
-        "PostgreSQL" => "(CAST($1 AS TIMESTAMP), $2, $3, $4, $5, $6)",
-        _ => "(?, ?, ?, ?, ?, ?)",
+    let marks = |row: u64| match target.name {
+        "PostgreSQL" => {
+            let mark = |column: u64| 6 * row + column;
+            format!(
+                "(CAST(${} AS TIMESTAMP), ${}, ${}, ${}, ${}, ${})",
+                mark(1),
+                mark(2),
+                mark(3),
+                mark(4),
+                mark(5),
+                mark(6)
+            )
+        }
+        _ => "(?, ?, ?, ?, ?, ?)".to_owned(),
     };
-    let insert = format!("{INSERT}{marks}");
-    let (began, mut calls) = (Instant::now(), 0_u64);
-    while began.elapsed() < time {
-        let values = [
-            format!("2026-03-17 00:00:00.{:06}", calls % 1_000_000).into(),
-            "gemini-2.5-flash".into(),
-            data::key(calls % 50).into(),
-            true.into(),
-            200_i32.into(),
-            900_i32.into(),
-        ];
-        let call = Statement::from_sql_and_values(backend, &insert, values);
-        connection.execute_raw(call).await?;
-        calls += 1;
+    let insert = INSERT.to_owned() + &(0..rows).map(marks).collect::<Vec<_>>().join(", ");
+    let start = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+    let (began, mut calls) = (Instant::now(), 0);
+    while goes_on(calls) {
+        let values = (calls..calls + rows).flat_map(|call| {
+            let at = start + TimeDelta::milliseconds(i64::try_from(call).unwrap_or_default());
+            let at = at.format("%F %T%.6f").to_string();
+            let key = data::key(call % 50);
+            let (is_success, status, latency) = (true.into(), 200_i32.into(), 900_i32.into());
+            [at.into(), "gemini-2.5-flash".into(), key.into(), is_success, status, latency]
+        });
+        let insert = Statement::from_sql_and_values(backend, &insert, values.collect::<Vec<_>>());
+        connection.execute_raw(insert).await?;
+        calls += rows;
     }
     let rate = calls as f64 / began.elapsed().as_secs_f64();
-    connection.close().await?;
-    database.drop().await?;
-    Ok(rate)
-}
-
-/// Texts of a thousand rows; rows a second.
-pub async fn insert_many(target: &Target, rows: u64) -> anyhow::Result<f64> {
-    let database = target.create().await?;
-    let connection = database.connect().await?;
-    let truth = if target.name == "PostgreSQL" { "TRUE" } else { "1" };
-    let values: Vec<String> = (0..1000)
-        .map(|row| {
-            let key = data::key(row % 50);
-            format!(
-                "('2026-03-17 00:00:00.{:06}', 'gemini-2.5-flash', '{key}', {truth}, 200, 900)",
-                row * 1000
-            )
-        })
-        .collect();
-    let insert = format!("{INSERT}{}", values.join(", "));
-    let began = Instant::now();
-    for _ in 0..rows.div_ceil(1000) {
-        connection.execute_unprepared(&insert).await?;
-    }
-    let rate = rows as f64 / began.elapsed().as_secs_f64();
     connection.close().await?;
     database.drop().await?;
     Ok(rate)

@@ -228,13 +228,18 @@ impl TokenDirectory {
         all.fold(None, |found, known| if is_it(known) { Some(known) } else { found }).cloned()
     }
 
-    /// Reads the table again unless that was done lately, or is being done. While the database is
-    /// out of reach, what was read of it before goes on to hold.
+    /// Reads the table again unless that was done lately.
     async fn read_if_older(&self, db: &Database, age: TimeDelta, now: DateTime<Utc>) {
-        let read_at = || self.stored.read().unwrap_or_else(PoisonError::into_inner).read_at;
-        if (now - read_at()).abs() < age {
-            return;
+        let read_at = self.stored.read().unwrap_or_else(PoisonError::into_inner).read_at;
+        if (now - read_at).abs() >= age {
+            // Seldom: on its own in memory, so that each request does not carry the room for it.
+            Box::pin(self.read_again(db, now)).await;
         }
+    }
+
+    /// Reads the table, unless that is being done. While the database is out of reach, what was read
+    /// of it before goes on to hold.
+    async fn read_again(&self, db: &Database, now: DateTime<Utc>) {
         let Ok(_alone) = self.reading.try_lock() else { return };
         let patient = tokio::time::timeout(PATIENCE, read(db, now));
         match patient.await.unwrap_or(Err(Error::Timeout)) {

@@ -1,14 +1,44 @@
-//! Starts the log, on standard error: text for people, JSON for machines.
+//! Starts the log, on standard error: text for people, JSON for machines. Lines are written by a thread
+//! of their own, all that wait at once: no request waits for who reads them, be it nobody.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
-pub fn start(config: &LogConfig) -> anyhow::Result<()> {
+/// Lines that may wait to be written; where more come, they are lost.
+const MAX_WAITING: usize = 16 * 1024;
+/// Written at once.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// The log; what waits is written when it is dropped.
+pub struct Log {
+    lost: ErrorCounter,
+    _writing: WorkerGuard,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let lost = self.lost.dropped_lines();
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "lines of the log were lost: they came faster than they were read"
+            );
+        }
+    }
+}
+
+pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
     let filter = EnvFilter::builder().parse(&config.log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, writing) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_WAITING)
+        .thread_name("log")
+        .finish(BufWriter::with_capacity(BUFFER_BYTES, std::io::stderr()));
+    let lost = writer.error_counter();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let on_terminal = std::io::stderr().is_terminal();
     let json = match config.log_format {
         LogFormat::Auto => !on_terminal,
@@ -22,7 +52,7 @@ pub fn start(config: &LogConfig) -> anyhow::Result<()> {
     };
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
     log_panics();
-    Ok(())
+    Ok(Log { lost, _writing: writing })
 }
 
 /// A panic is a line like any other, without a text that may hold data.

@@ -100,10 +100,13 @@ pub fn run(
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    if let Err(error) = log::start(&cli.log) {
-        eprintln!("callscope: {error}");
-        return ExitCode::from(2);
-    }
+    let log = match log::start(&cli.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("callscope: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Import(args) => import::run(args),
@@ -119,6 +122,8 @@ pub fn run(
         Command::Audit(args) => audit::run(args),
         Command::Demo(args) => demo::run(args),
     };
+    // Before what follows on standard error.
+    drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,6 +14,7 @@ pub mod limit;
 pub mod loader;
 pub mod mutation;
 pub mod query;
+pub mod request_key;
 pub mod rows;
 pub mod scalar;
 pub mod schema;

@@ -45,7 +45,7 @@ pub(super) async fn begin(
     // Of the media types the one whose status tells that something is wrong.
     let mut prepared = state.documents.prepare(asked, MediaType::GraphqlResponse)?;
     let deadline = Instant::now() + state.timeout;
-    match operation::kind(&state.limits, &mut prepared.request) {
+    match operation::kind(&state.parser, &mut prepared.request) {
         OperationType::Subscription => follow(state, context, prepared, deadline, end).await,
         OperationType::Mutation if by_get => Err(Problem::only_by_post()),
         _ => {
@@ -91,7 +91,7 @@ async fn find_source(
     outcome: &mut Outcome,
 ) -> Result<(Source, Template), Response> {
     let refuse = |error: ServerError, code| Response::from_errors(vec![with_code(error, code)]);
-    operation::prepare(&state.limits, &mut request, outcome)
+    operation::prepare(&state.parser, &mut request, outcome)
         .map_err(|error| refuse(error, "GRAPHQL_PARSE_FAILED"))?;
     if let Some((marks, name)) = RequestMarks::current().zip(outcome.operation.as_ref()) {
         marks.set_operation(name);

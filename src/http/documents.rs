@@ -73,6 +73,9 @@ impl Documents {
         let mut request = Request::new(text).variables(asked.variables);
         request.operation_name = asked.operation_name;
         request.extensions = asked.extensions;
+        if let Some(key) = asked.idempotency_key {
+            request = request.data(key);
+        }
         Ok(Prepared { request, keep })
     }
 

@@ -38,7 +38,7 @@ pub(super) async fn get(
     let asked = read::from_url(request.uri())?;
     let _room = state.admission.enter()?;
     let mut prepared = state.documents.prepare(asked, media_type)?;
-    if operation::kind(&state.limits, &mut prepared.request) != OperationType::Query {
+    if operation::kind(&state.parser, &mut prepared.request) != OperationType::Query {
         return Err(Problem::only_by_post());
     }
     Ok(answer(&state, &context, prepared, media_type).await)
@@ -160,7 +160,7 @@ pub(super) async fn run(
     let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
     // The name of the field that shows keys in full; no alias hides it.
     let secretive = request.query.contains("secret");
-    let mut response = match operation::prepare(&state.limits, &mut request, &mut outcome) {
+    let mut response = match operation::prepare(&state.parser, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) if outcome.kind == "subscription" => {
             let message = "subscriptions are followed at /graphql/stream or /graphql/ws";
@@ -192,7 +192,7 @@ pub(super) async fn run(
         }
     };
     if let Some(cost) = outcome.cost.filter(|_| tells_cost) {
-        let told = value!({ "requested": cost, "maximum": state.limits.max_cost() });
+        let told = value!({ "requested": cost, "maximum": state.parser.limits().max_cost() });
         response.extensions.insert("cost".to_owned(), told);
     }
     outcome.add_codes(&response);

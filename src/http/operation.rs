@@ -3,8 +3,8 @@
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{Request, ServerError};
 
+use super::parser::Parser;
 use super::respond::Outcome;
-use crate::graphql::limit::Limits;
 
 /// Longer names are cut where they are told.
 const MAX_NAME_LENGTH: usize = 64;
@@ -32,21 +32,22 @@ impl Operation {
 }
 
 /// What would run. What cannot be parsed counts as a query, and is refused as such later.
-pub(super) fn kind(limits: &Limits, request: &mut Request) -> OperationType {
+pub(super) fn kind(parser: &Parser, request: &mut Request) -> OperationType {
     let wanted = request.operation_name.clone();
-    parse(limits, request)
+    parser
+        .parse(request)
         .map_or(OperationType::Query, |document| Operation::of(document, wanted.as_deref()).kind)
 }
 
 /// Parses the document, tells what would run, and refuses what exceeds a limit.
 pub(super) fn prepare(
-    limits: &Limits,
+    parser: &Parser,
     request: &mut Request,
     outcome: &mut Outcome,
 ) -> Result<(), ServerError> {
     let wanted = request.operation_name.clone();
     let variables = std::mem::take(&mut request.variables);
-    let document = parse(limits, request)?;
+    let document = parser.parse(request)?;
     let operation = Operation::of(document, wanted.as_deref());
     outcome.operation = operation.name;
     outcome.kind = match operation.kind {
@@ -54,17 +55,8 @@ pub(super) fn prepare(
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    let measured = limits.measure(document, wanted.as_deref(), &variables);
+    let measured = parser.limits().measure(document, wanted.as_deref(), &variables);
     request.variables = variables;
     outcome.cost = measured?;
-    outcome.cost.map_or(Ok(()), |cost| limits.check_cost(cost))
-}
-
-/// Parses the document, which is kept in the request.
-fn parse<'a>(
-    limits: &Limits,
-    request: &'a mut Request,
-) -> Result<&'a ExecutableDocument, ServerError> {
-    limits.check_text(&request.query)?;
-    request.parsed_query()
+    outcome.cost.map_or(Ok(()), |cost| parser.limits().check_cost(cost))
 }

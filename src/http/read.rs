@@ -16,9 +16,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
+use super::idempotency::idempotency_key;
 use super::negotiate::is_json;
 use super::problem::Problem;
 use crate::domain::json::{MAX_VALUES, count_values};
+use crate::graphql::request_key::RequestKey;
 
 /// How much is read.
 #[derive(Clone, Debug)]
@@ -44,6 +46,9 @@ pub(super) struct Asked {
     pub variables: Variables,
     #[serde(default)]
     pub extensions: Extensions,
+    /// Under which its mutations record, where they do not say otherwise.
+    #[serde(skip)]
+    pub idempotency_key: Option<RequestKey>,
 }
 
 /// What a body asks for.
@@ -60,15 +65,22 @@ pub(super) async fn from_body(
         let message = "the body must have the Content-Type application/json, in UTF-8";
         return Err(Problem::unsupported(message));
     }
+    let key = idempotency_key(request.headers())?;
     let body = bytes(request.into_body(), &limits).await?;
     if count_values(&body) > MAX_VALUES {
         let message = "the JSON of the body has too many values";
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
     }
+    let of_request = |index: usize| key.as_ref().map(|key| RequestKey::new(key, index));
     if body.trim_ascii_start().starts_with(b"[") {
-        batch(&body, limits.batch)
+        let mut batch = batch(&body, limits.batch)?;
+        for (index, asked) in batch.iter_mut().enumerate() {
+            asked.idempotency_key = of_request(index);
+        }
+        Ok(Body::Batch(batch))
     } else {
-        let asked = serde_json::from_slice(&body).map_err(|_| Problem::malformed())?;
+        let mut asked: Asked = serde_json::from_slice(&body).map_err(|_| Problem::malformed())?;
+        asked.idempotency_key = of_request(0);
         Ok(Body::One(Box::new(asked)))
     }
 }
@@ -104,7 +116,7 @@ pub(super) async fn bytes(
     })
 }
 
-fn batch(body: &[u8], limit: usize) -> Result<Body, Problem> {
+fn batch(body: &[u8], limit: usize) -> Result<Vec<Asked>, Problem> {
     let refuse =
         |message: String| Problem::new(StatusCode::BAD_REQUEST, "BATCH_TOO_LARGE", message);
     if limit < 2 {
@@ -117,7 +129,7 @@ fn batch(body: &[u8], limit: usize) -> Result<Body, Problem> {
         length if length > limit => {
             Err(refuse(format!("a batch of {length} requests; this server takes up to {limit}")))
         }
-        _ => Ok(Body::Batch(batch)),
+        _ => Ok(batch),
     }
 }
 
@@ -144,6 +156,8 @@ pub(super) fn from_url(uri: &Uri) -> Result<Asked, Problem> {
         operation_name: found.operation_name.filter(|name| !name.is_empty()),
         variables: object(found.variables)?,
         extensions: object(found.extensions)?,
+        // What comes by a URL records nothing.
+        idempotency_key: None,
     })
 }
 

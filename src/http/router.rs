@@ -17,6 +17,7 @@ use super::callers::Callers;
 use super::context::{self, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
+use super::parser::Parser;
 use super::read::ReadLimits;
 use super::request_log::{self, RequestLog};
 use super::subscriptions::Subscriptions;
@@ -26,7 +27,6 @@ use super::{
 };
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
-use crate::graphql::limit::Limits;
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
 use crate::ingest::intake::Intake;
@@ -52,7 +52,7 @@ impl Deref for AppState {
 /// The parts of [`AppState`].
 pub struct AppParts {
     pub schema: CallscopeSchema,
-    pub limits: Limits,
+    pub parser: Parser,
     pub admission: Arc<Admission>,
     pub subscriptions: Arc<Subscriptions>,
     pub callers: Arc<Callers>,
@@ -94,12 +94,15 @@ impl AppState {
     }
 }
 
-/// The layers run from the last one here to the first.
+/// Of layers that stand in one tuple the first runs first. They are few tuples: each is a box that
+/// every request goes through.
 pub fn router(state: AppState) -> Router {
     let log = RequestLog::new(state.services.observer.clone());
     let recent = Arc::new(metrics::RecentCalls::default());
     let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
-    let routes = Router::new()
+    let check_host = from_fn_with_state(state.hosts.clone(), hosts::check);
+    let attach = from_fn_with_state(state.clone(), context::attach);
+    let api = Router::new()
         .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
         .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
         .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
@@ -110,16 +113,20 @@ pub fn router(state: AppState) -> Router {
             get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
         )
         .route("/schema.graphql", get(page::schema).layer(limit_rate.clone()))
-        .layer(DefaultBodyLimit::max(state.read.body_bytes))
-        .layer(compress::layer())
+        .layer((
+            attach.clone(),
+            check_host.clone(),
+            compress::layer(),
+            DefaultBodyLimit::max(state.read.body_bytes),
+        ));
+    let socket = Router::new()
         .route("/graphql/ws", get(socket::get).layer(limit_rate))
-        .layer(from_fn_with_state(state.hosts.clone(), hosts::check))
-        .route("/metrics", get(metrics::get).layer(Extension(recent)))
-        .layer(from_fn_with_state(state.clone(), context::attach));
+        .layer((attach.clone(), check_host.clone()));
+    let metrics =
+        Router::new().route("/metrics", get(metrics::get)).layer((attach, Extension(recent)));
     // The page is the same for everybody, also for whoever has to sign in first.
-    let page = assets::routes().route("/graphiql", get(page::graphiql));
-    let page = page.layer(from_fn_with_state(state.hosts.clone(), hosts::check));
-    let routes = page.merge(routes);
+    let page = assets::routes().route("/graphiql", get(page::graphiql)).layer(check_host);
+    let routes = page.merge(api).merge(socket).merge(metrics);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {
         Some(cors) => routes.layer(cors),
@@ -129,7 +136,9 @@ pub fn router(state: AppState) -> Router {
         // Those who ask whether the server is well know it by its address, and bring no token.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn_with_state(log, request_log::record))
+        .layer((
+            from_fn_with_state(log, request_log::record),
+            CatchPanicLayer::custom(problem::panicked),
+        ))
         .with_state(state)
 }

@@ -15,7 +15,7 @@ use super::validate;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::Database;
-use crate::store::idempotency::{self, Recorded};
+use crate::store::idempotency::{self, Moment, Recorded};
 use crate::store::write::{self, Batch, Fault, Outcome};
 
 /// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
@@ -55,8 +55,19 @@ pub struct Receipt {
 impl Recorder {
     /// Starts the task that writes, and forgets idempotency keys older than `remember`.
     pub fn start(db: Arc<Database>, clock: Clock, remember: TimeDelta) -> Self {
+        Self::start_with(db, clock, remember, FORGET_EVERY)
+    }
+
+    /// The same for a test, which waits for no minute to see keys removed.
+    pub fn start_with(
+        db: Arc<Database>,
+        clock: Clock,
+        remember: TimeDelta,
+        forget_every: Duration,
+    ) -> Self {
         let (queue, waiting) = unbounded_channel();
-        tokio::spawn(write_groups(db.clone(), clock, waiting, remember));
+        let memory = Memory { clock, remember };
+        tokio::spawn(write_groups(db.clone(), memory, waiting, forget_every));
         Self { db, queue, room: Arc::new(Semaphore::new(MAX_WAITING_KIB)) }
     }
 
@@ -115,14 +126,27 @@ fn json_weight(json: &serde_json::Value) -> usize {
     }
 }
 
+/// How long idempotency keys are remembered.
+struct Memory {
+    clock: Clock,
+    remember: TimeDelta,
+}
+
+impl Memory {
+    fn moment(&self) -> Moment {
+        let now = self.clock.now();
+        Moment { now, remember_since: now - self.remember }
+    }
+}
+
 async fn write_groups(
     db: Arc<Database>,
-    clock: Clock,
+    memory: Memory,
     mut waiting: UnboundedReceiver<Submission>,
-    remember: TimeDelta,
+    forget_every: Duration,
 ) {
     let mut postponed = VecDeque::new();
-    let mut forgetting = interval_at(Instant::now() + FORGET_EVERY, FORGET_EVERY);
+    let mut forgetting = interval_at(Instant::now() + forget_every, forget_every);
     forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let first = match postponed.pop_front() {
@@ -131,7 +155,7 @@ async fn write_groups(
                 biased;
                 // First, since there may always be something to write.
                 _ = forgetting.tick() => {
-                    forget(&db, clock.now() - remember).await;
+                    forget(&db, memory.moment().remember_since).await;
                     continue;
                 }
                 submission = waiting.recv() => submission,
@@ -139,7 +163,7 @@ async fn write_groups(
         };
         let Some(first) = first else { return };
         let group = gather(first, &mut postponed, &mut waiting);
-        write_group(&db, &clock, group).await;
+        write_group(&db, &memory, group).await;
     }
 }
 
@@ -187,16 +211,16 @@ fn gather(
     group
 }
 
-async fn write_group(db: &Database, clock: &Clock, group: Vec<Submission>) {
+async fn write_group(db: &Database, memory: &Memory, group: Vec<Submission>) {
     let (batches, replies): (Vec<_>, Vec<_>) = group
         .into_iter()
         .map(|submission| (submission.batch, (submission.reply, submission._room)))
         .unzip();
-    let outcomes = match write::insert_batches(db, &batches, clock.now()).await {
+    let outcomes = match write::insert_batches(db, &batches, memory.moment()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         // One that the database refuses must not take the others with it.
         Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
-            write_each(db, clock, &batches).await
+            write_each(db, memory, &batches).await
         }
         Err(fault) => {
             let error = fault.into_error();
@@ -210,10 +234,10 @@ async fn write_group(db: &Database, clock: &Clock, group: Vec<Submission>) {
     }
 }
 
-async fn write_each(db: &Database, clock: &Clock, batches: &[Batch]) -> Vec<Result<Outcome>> {
+async fn write_each(db: &Database, memory: &Memory, batches: &[Batch]) -> Vec<Result<Outcome>> {
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
-        let written = write::insert_batches(db, std::slice::from_ref(batch), clock.now()).await;
+        let written = write::insert_batches(db, std::slice::from_ref(batch), memory.moment()).await;
         outcomes.push(written.map_err(Fault::into_error).and_then(|mut outcomes| {
             outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
         }));

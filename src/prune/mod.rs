@@ -14,6 +14,7 @@ pub use pace::Pace;
 pub use space::{give_back, is_shrinkable, rewrite};
 
 use crate::error::Result;
+use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
 use crate::store::log_table::LogTable;
 use crate::store::{Database, delete, old};
@@ -123,10 +124,15 @@ pub async fn delete_error_logs(
     stopped: Stopped<'_>,
 ) -> Result<bool> {
     let last = delete::last_error_log(db).await?;
+    let mut meant = Ids::Below(last);
     while !stopped() {
-        let ids = delete::find_error_logs(db, scope, last, pace.batch()).await?;
+        let ids = delete::find_error_logs(db, scope, meant, pace.batch()).await?;
         if ids.is_empty() {
-            return Ok(true);
+            match meant {
+                Ids::Below(_) => meant = Ids::Only(last),
+                Ids::Only(_) => return Ok(true),
+            }
+            continue;
         }
         let began = Instant::now();
         tally.add(LogTable::ErrorLogs, old::delete(db, LogTable::ErrorLogs, &ids).await?);

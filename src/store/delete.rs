@@ -1,5 +1,6 @@
 //! Deletions of error logs, in batches of their own transaction each: a large one never holds the
-//! database up, and one that is stopped has deleted what it counted. Rows that arrive meanwhile stay.
+//! database up, and one that is stopped has deleted what it counted. Rows that arrive meanwhile stay:
+//! they have higher ids than the last row, which therefore goes last, since SQLite would give its id again.
 
 use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -29,19 +30,30 @@ pub async fn last_error_log(db: &Database) -> Result<i64> {
     last_id(db, LogTable::ErrorLogs.name()).await
 }
 
-/// Some error logs that match `scope` and are no newer than the id `last`.
+/// Which ids are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    Below(i64),
+    Only(i64),
+}
+
+/// Some error logs that match `scope`, of those that `ids` means.
 pub async fn find_error_logs(
     db: &Database,
     scope: &ErrorScope,
-    last: i64,
+    ids: Ids,
     limit: u32,
 ) -> Result<Vec<i64>> {
+    let id = Expr::col(Column::Id);
     let mut select = Query::select();
     let width = columns(&mut select, [db.dialect().integer(Column::Id)]);
     select
         .from(Entity)
         .cond_where(scope.condition_at_any_time(db))
-        .and_where(Expr::col(Column::Id).lte(last))
+        .and_where(match ids {
+            Ids::Below(last) => id.lt(last),
+            Ids::Only(last) => id.eq(last),
+        })
         .limit(limit.into());
     let rows = db.fetch::<(i64,)>("delete_find", &select, width).await?;
     Ok(rows.into_iter().map(|row| row.0).collect())

@@ -128,7 +128,7 @@ fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
 
 /// The parts of `rows`, at most `most` (a power of two) long: of few different lengths, so that each
 /// statement is prepared once. So `few` rows are one part, whatever their number.
-fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterator<Item = &[T]> {
+pub(super) fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = match rows.len() {
             0 => return None,

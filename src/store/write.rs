@@ -1,10 +1,8 @@
 //! What is recorded together, as one transaction.
 
-use chrono::{DateTime, Utc};
-
 use super::connections::WriteTransaction;
 use super::database::Database;
-use super::idempotency::{self, Claim, Recorded};
+use super::idempotency::{self, Claim, Moment, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
 use super::stored_error::StoredError;
@@ -69,14 +67,14 @@ impl Fault {
 pub async fn insert_batches(
     db: &Database,
     batches: &[Batch],
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
     let outcomes = match one_statement(batches) {
         Some(calls) => fill_alone(db, batches, &calls).await?,
         None => {
             let transaction = db.begin().await.map_err(Fault::Refused)?;
-            let outcomes = fill(db, &transaction, batches, now).await.map_err(Fault::Refused)?;
+            let outcomes = fill(db, &transaction, batches, moment).await.map_err(Fault::Refused)?;
             transaction.commit().await.map_err(Fault::Unsure)?;
             outcomes
         }
@@ -128,23 +126,22 @@ async fn fill(
     db: &Database,
     transaction: &WriteTransaction,
     batches: &[Batch],
-    now: DateTime<Utc>,
+    moment: Moment,
 ) -> Result<Vec<Outcome>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
-    // In one order, so that two servers do not wait for each other.
     let mut claims: Vec<(&Claim, usize)> = batches
         .iter()
         .enumerate()
         .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
         .collect();
     claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
-    for (claim, index) in &claims {
-        if let Some(earlier) = idempotency::claim(transaction.inner(), claim, now).await? {
-            outcomes[*index] = Some(match earlier.content == claim.content {
-                true => Outcome::Duplicate(earlier.recorded),
-                false => Outcome::Conflict,
-            });
-        }
+    let (claims, places): (Vec<&Claim>, Vec<usize>) = claims.into_iter().unzip();
+    let earlier = idempotency::claim(transaction.inner(), &claims, moment).await?;
+    for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
+        outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
+            true => Outcome::Duplicate(earlier.recorded),
+            false => Outcome::Conflict,
+        });
     }
     let new: Vec<usize> = (0..batches.len()).filter(|index| outcomes[*index].is_none()).collect();
     let calls: Vec<&CallRecord> = new.iter().flat_map(|index| &batches[*index].calls).collect();
@@ -152,15 +149,20 @@ async fn fill(
     let mut call_ids = insert_calls(db, transaction.inner(), &calls, Ids::Read).await?.into_iter();
     let mut error_ids =
         insert_errors(db, transaction.inner(), &errors, Ids::Read).await?.into_iter();
-    for index in new {
-        let batch = &batches[index];
-        let recorded = Recorded {
-            call_ids: call_ids.by_ref().take(batch.calls.len()).collect(),
-            error_ids: error_ids.by_ref().take(batch.errors.len()).collect(),
-        };
-        if let Some(claim) = &batch.claim {
-            idempotency::fulfil(transaction.inner(), claim, &recorded).await?;
-        }
+    let recorded: Vec<(usize, Recorded)> = new
+        .into_iter()
+        .map(|index| {
+            let call_ids = call_ids.by_ref().take(batches[index].calls.len()).collect();
+            let error_ids = error_ids.by_ref().take(batches[index].errors.len()).collect();
+            (index, Recorded { call_ids, error_ids })
+        })
+        .collect();
+    let fulfilled: Vec<(&Claim, &Recorded)> = recorded
+        .iter()
+        .filter_map(|(index, recorded)| Some((batches[*index].claim.as_ref()?, recorded)))
+        .collect();
+    idempotency::fulfil(transaction.inner(), &fulfilled).await?;
+    for (index, recorded) in recorded {
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
     Ok(outcomes.into_iter().flatten().collect())

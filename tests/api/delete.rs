@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, settings};
+use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, gateway, settings};
 use crate::tests;
 
 tests! {
@@ -10,7 +10,10 @@ tests! {
     error_logs_go_by_a_filter,
     an_empty_filter_is_all_of_them,
     many_go_in_batches,
+    what_arrives_meanwhile_stays.only(&[Kind::Sqlite]).empty(),
+    what_is_told_is_what_was_deleted.only(&[Kind::Sqlite]),
     old_rows_are_pruned,
+    the_room_that_is_freed_is_told,
     what_time_did_not_suffice_for_is_told.only(&[Kind::Postgres, Kind::MariaDb]),
     deleting_needs_its_scope,
     deletions_are_in_the_audit_log,
@@ -94,6 +97,46 @@ async fn many_go_in_batches(database: TestDatabase) {
     assert_eq!(ids(&database, "t_error_logs").await.len(), 1172);
 }
 
+/// In a gateway's table, which gives the ids of its last rows again once these are gone.
+async fn what_arrives_meanwhile_stays(database: TestDatabase) {
+    database.execute(gateway::ddl(database.kind())).await;
+    let at = |code: i32| ErrorRow::at("2026-03-01T10:00:00Z").code(code);
+    database.insert(&vec![at(1); 700]).await;
+    // For each that goes, one that matches as well.
+    database
+        .execute(
+            "CREATE TRIGGER arrives AFTER DELETE ON t_error_logs WHEN OLD.error_log <> 'new' BEGIN
+             INSERT INTO t_error_logs (error_code, error_log, request_time)
+             VALUES (1, 'new', '2026-03-01 11:00:00.000000'); END",
+        )
+        .await;
+    let app = TestApp::start(&database).await;
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { errorCodes: [1] })").await, 700);
+    let new = "SELECT COUNT(*) FROM t_error_logs WHERE error_log = 'new'";
+    assert_eq!(database.value(new).await, 700);
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 700);
+}
+
+/// Others delete as well: what they were faster with does not count.
+async fn what_is_told_is_what_was_deleted(database: TestDatabase) {
+    let at = "2026-02-01T10:00:00Z";
+    database.insert(&vec![ErrorRow::at(at); 300]).await;
+    database.insert(&vec![CallRow::at(at); 300]).await;
+    for table in ["t_error_logs", "t_request_log"] {
+        let faster = format!(
+            "CREATE TRIGGER faster_{table} BEFORE DELETE ON {table} WHEN OLD.id % 3 = 0 BEGIN
+             SELECT RAISE(IGNORE); END"
+        );
+        database.execute(&faster).await;
+    }
+    let app = TestApp::start(&database).await;
+    assert_eq!(deleted(&app, "deleteErrorLogs(ids: [\"error_3\", \"error_4\"])").await, 1);
+    let query = "mutation { pruneLogs(callsOlderThan: \"P1D\", errorsOlderThan: \"P1D\") {
+        deletedCalls deletedErrorLogs } }";
+    let expected = json!({ "deletedCalls": 200, "deletedErrorLogs": 199 });
+    assert_eq!(app.data(query).await["pruneLogs"], expected);
+}
+
 async fn old_rows_are_pruned(database: TestDatabase) {
     let times = ["2026-02-01T00:00:00Z", "2026-02-28T11:59:59.999999Z", "2026-02-28T12:00:00Z"];
     database.insert(&times.map(CallRow::at)).await;
@@ -113,6 +156,26 @@ async fn old_rows_are_pruned(database: TestDatabase) {
     for args in ["callsOlderThan: null", "callsOlderThan: \"P3000000D\""] {
         let refused = prune(args).await;
         assert_eq!(refused["errors"][0]["extensions"]["argument"], "callsOlderThan", "{refused}");
+    }
+}
+
+async fn the_room_that_is_freed_is_told(database: TestDatabase) {
+    let row = ErrorRow::at("2026-02-01T00:00:00Z").log("x".repeat(4000));
+    database.insert(&vec![row; 500]).await;
+    let app = TestApp::start(&database).await;
+    let query = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs freedBytes } }";
+    let pruned = app.data(query).await["pruneLogs"].clone();
+    assert_eq!(pruned["deletedErrorLogs"], 500);
+    let freed = pruned["freedBytes"].as_u64().unwrap();
+    match database.kind() {
+        // A page each, at least.
+        Kind::Sqlite => assert!((500 * 4096..800 * 4096).contains(&freed), "{freed}"),
+        // They keep the room for new rows.
+        Kind::Postgres | Kind::MariaDb => assert_eq!(freed, 0),
+    }
+    let storage = app.data("{ serverInfo { storage { freeBytes } } }").await;
+    if database.kind() == Kind::Sqlite {
+        assert_eq!(storage["serverInfo"]["storage"]["freeBytes"], 0, "{storage}");
     }
 }
 

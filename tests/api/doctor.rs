@@ -179,8 +179,8 @@ async fn the_secret_of_ids_is_looked_for(database: TestDatabase) {
 }
 
 async fn too_many_connections_are_told(database: TestDatabase) {
-    let config = DatabaseConfig { database_connections: 100_000, ..database.config() };
-    let told = ["up to 100000", "--database-connections"];
+    let config = DatabaseConfig { database_connections: 5_000, ..database.config() };
+    let told = ["up to 5000", "--database-connections"];
     assert_found(&visit(&config).await, "connections", Level::Bad, &told);
     assert_found(&visit(&database.config()).await, "connections", Level::Good, &["up to 2"]);
 }

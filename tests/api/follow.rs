@@ -11,6 +11,7 @@ use crate::tests;
 tests! {
     what_is_recorded_here_is_told_at_once,
     what_others_write_is_told_in_order,
+    what_others_write_is_told_within_a_second,
     a_subscription_begins_with_the_present,
     transactions_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
     the_first_rows_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
@@ -137,6 +138,23 @@ async fn what_others_write_is_told_in_order(database: TestDatabase) {
     // What no list shows is not told either.
     database.insert(&[CallRow::at_stored(NULL).model("timeless"), call("timely")]).await;
     assert_eq!(models(&mut first, 1).await, ["timely"]);
+}
+
+/// Also after nothing came for a while, when the table is looked at least often. Half of them, since a
+/// test may have to wait for its processor.
+async fn what_others_write_is_told_within_a_second(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut events = Events::follow(&app, CALLS).await;
+    let mut waits = vec![];
+    for number in 0..5 {
+        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+        insert(&database, &[&number.to_string()]).await;
+        let stored = std::time::Instant::now();
+        assert_eq!(models(&mut events, 1).await, [number.to_string()]);
+        waits.push(stored.elapsed());
+    }
+    waits.sort();
+    assert!(waits[2] < std::time::Duration::from_secs(1), "{waits:?}");
 }
 
 async fn a_subscription_begins_with_the_present(database: TestDatabase) {

@@ -18,6 +18,7 @@ use crate::tests;
 tests! {
     spans_of_calls_are_recorded,
     other_spans_are_left_out.only(&[Kind::Sqlite]),
+    a_call_that_is_told_twice_is_one.only(&[Kind::Sqlite]),
     an_export_that_is_sent_again_records_nothing,
     what_cannot_be_kept_is_told,
     the_key_comes_by_a_configured_attribute,
@@ -137,6 +138,61 @@ async fn other_spans_are_left_out(database: TestDatabase) {
     let older = span(4, vec![("gen_ai.system", json!("openai")), ("http.status_code", json!(404))]);
     send(by_json(&app, &export(&[older], vec![]))).await;
     assert_eq!(database.value("SELECT status_code FROM t_request_log").await, 404);
+}
+
+/// `span` within the span `parent`.
+fn within(parent: u64, mut span: Value) -> Value {
+    span["parentSpanId"] = json!(format!("{parent:016x}"));
+    span
+}
+
+/// By a framework, and by the client library that it uses.
+async fn a_call_that_is_told_twice_is_one(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let status = |code: u32| vec![("http.response.status_code", json!(code))];
+    let key = |key: &str| vec![("callscope.key", json!(key))];
+    let embeddings = vec![("gen_ai.operation.name", json!("embeddings"))];
+    let server = {
+        let mut span = within(20, span(21, vec![]));
+        span["kind"] = json!(2);
+        span
+    };
+    let of_another_trace = {
+        let mut span = within(1, chat(1, status(209)));
+        span["traceId"] = json!("1af7651916cd43dd8448eb211c80319c");
+        span
+    };
+    let spans = [
+        // Tried twice within spans of two frameworks, with a span that is no call between; children end
+        // first.
+        within(3, chat(4, [status(429), key("key-of-its-own")].concat())),
+        within(3, chat(5, status(200))),
+        within(2, span(3, vec![("http.request.method", json!("POST"))])),
+        within(1, chat(2, key("key-of-the-framework"))),
+        chat(1, [status(500), key("key-from-further-out")].concat()),
+        // What embeds for an answer is a call of its own.
+        within(10, span(11, [embeddings, status(201)].concat())),
+        chat(10, status(202)),
+        // So is what a gateway calls that is called.
+        within(21, chat(22, status(203))),
+        server,
+        chat(20, status(204)),
+        // Nobody is within itself, in whatever circle.
+        within(30, chat(30, status(205))),
+        of_another_trace,
+        within(0, chat(40, status(206))),
+    ];
+    assert_eq!(send(by_json(&app, &export(&spans, vec![]))).await, (200, json!({})));
+    let calls = database
+        .query("SELECT status_code, api_key FROM t_request_log ORDER BY status_code, id")
+        .await;
+    let key_of = |code: u32| match code {
+        200 => json!("key-of-the-framework"),
+        429 => json!("key-of-its-own"),
+        _ => Value::Null,
+    };
+    let codes = [200, 201, 202, 203, 204, 205, 206, 209, 429];
+    assert_eq!(calls, codes.map(|code| vec![json!(code), key_of(code)]));
 }
 
 async fn an_export_that_is_sent_again_records_nothing(database: TestDatabase) {

@@ -12,6 +12,7 @@ use crate::tests;
 tests! {
     a_dry_run_counts_what_the_command_then_deletes,
     it_says_what_is_missing.only(&[Kind::Sqlite]),
+    it_tells_how_far_it_is.only(&[Kind::Sqlite]),
     ctrl_c_ends_it_after_the_batch_at_hand.only(&[Kind::Sqlite]),
     a_file_of_ours_becomes_smaller.only(&[Kind::Sqlite]),
     a_file_of_a_gateway_becomes_smaller_by_a_rewrite.empty(),
@@ -112,6 +113,25 @@ async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+}
+
+/// On a terminal, which `script` pretends to be.
+async fn it_tells_how_far_it_is(database: TestDatabase) {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+        INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
+        SELECT '2001-01-01 00:00:00.000000', 'k', 1, i FROM n";
+    database.execute(many).await;
+    let prune = format!(
+        "{} prune --database-url {} --calls-older-than 90d",
+        env!("CARGO_BIN_EXE_callscope"),
+        database.url()
+    );
+    let script = Command::new("script").args(["-qec", &prune, "/dev/null"]).output();
+    let Ok(output) = script else { return println!("ignored: needs script, of util-linux") };
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("deleting old rows") && told.contains("/50,000 rows"), "{told}");
+    assert!(told.contains("deleted 50000 calls and 0 error logs"), "{told}");
 }
 
 /// 500 error logs of 4 KB from long ago, and one of today.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use callscope::config::Secret;
+use callscope::ingest::recorder::Recorder;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
@@ -20,9 +21,14 @@ tests! {
     a_retry_records_nothing_and_answers_as_the_first_time,
     a_key_stands_for_one_content_and_one_caller,
     a_retry_from_another_server_records_nothing,
+    a_retry_of_error_logs_records_nothing,
+    the_header_of_a_request_is_a_key_as_well,
     of_many_tries_at_once_one_records,
+    keys_that_come_together_are_told_apart,
     calls_that_come_together_are_all_recorded,
+    what_the_database_refuses_takes_nothing_else_with_it,
     an_old_key_is_forgotten,
+    old_keys_are_forgotten_after_the_configured_time,
     recording_needs_its_scope,
     a_mutation_comes_by_json_and_post_alone,
     a_read_only_database_takes_nothing,
@@ -206,6 +212,71 @@ async fn a_retry_from_another_server_records_nothing(database: TestDatabase) {
     assert_eq!(first["calls"], second["calls"]);
 }
 
+async fn a_retry_of_error_logs_records_nothing(database: TestDatabase) {
+    let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let query = "mutation R($message: String!) { recordErrors(input: {
+        errors: [{ message: $message, errorCode: 429 }, { message: \"second\" }], idempotencyKey: \"k\" }) {
+        recorded duplicate errorLogs { id message errorCode } } }";
+    let mut first = one.graphql_with(query, json!({ "message": "first" })).await;
+    assert_eq!(first["data"]["recordErrors"]["duplicate"], false, "{first}");
+    let second = other.graphql_with(query, json!({ "message": "first" })).await;
+    first["data"]["recordErrors"]["duplicate"] = json!(true);
+    assert_eq!(second, first);
+    let refused = other.graphql_with(query, json!({ "message": "another" })).await;
+    assert_eq!(refused["errors"][0]["extensions"]["argument"], "idempotencyKey", "{refused}");
+    // Of calls it is another key.
+    let calls = record(&one, json!([{}]), Some("k")).await.unwrap();
+    assert_eq!(calls["duplicate"], false);
+    assert_eq!(count(&database, "t_error_logs").await, 2);
+}
+
+async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
+    let (one, other) = (
+        TestApp::start(&database).await,
+        TestApp::start_with(&database, |config| config.server.http.max_batch = 3).await,
+    );
+    let send = async |app: &TestApp, path: &str, key: &str, body: &Value| {
+        let request = app.client().post(app.url(path)).json(body).header("Idempotency-Key", key);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let query = |model: &str| {
+        json!({ "query": format!("mutation {{
+            recordCalls(input: {{ calls: [{{ model: \"{model}\" }}] }}) {{ duplicate calls {{ id }} }}
+            more: recordCalls(input: {{ calls: [{{ model: \"more\" }}] }}) {{ duplicate }}
+            recordErrors(input: {{ errors: [{{}}] }}) {{ duplicate }}
+            own: recordCalls(input: {{ calls: [{{}}], idempotencyKey: \"own {model}\" }}) {{ duplicate }}
+        }}") })
+    };
+    let (status, first) = send(&one, "/graphql", "k", &query("m")).await;
+    assert!(status == 200 && first.matches("\"duplicate\":false").count() == 4, "{first}");
+    let (_, second) = send(&other, "/graphql", "k", &query("m")).await;
+    assert_eq!(second, first.replace("false", "true"), "answered as the first time");
+    // By server-sent events it is the same request.
+    let (_, third) = send(&one, "/graphql/stream", "k", &query("m")).await;
+    assert_eq!(third.matches("\"duplicate\":true").count(), 4, "{third}");
+    assert_eq!(count(&database, "t_request_log").await, 3);
+    assert_eq!(count(&database, "t_error_logs").await, 1);
+    let (_, refused) = send(&one, "/graphql", "k", &query("n")).await;
+    assert!(
+        refused.contains("this idempotency key was used to record something else"),
+        "{refused}"
+    );
+    // Each request of a batch records its own.
+    let before = count(&database, "t_request_log").await;
+    let plain =
+        json!({ "query": "mutation { recordCalls(input: { calls: [{}] }) { duplicate } }" });
+    for duplicate in ["false", "true"] {
+        let (_, told) = send(&other, "/graphql", "batch", &json!([plain, plain, plain])).await;
+        assert_eq!(told.matches(&format!("\"duplicate\":{duplicate}")).count(), 3, "{told}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, before + 3);
+    for bad in ["", &"x".repeat(256)] {
+        let (status, told) = send(&one, "/graphql", bad, &plain).await;
+        assert!(status == 400 && told.contains("BAD_USER_INPUT"), "{status} {told}");
+    }
+}
+
 async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let calls = json!([{ "key": "a" }, { "key": "b" }]);
@@ -220,6 +291,45 @@ async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     let distinct: HashSet<String> = payloads.iter().map(|p| p["calls"].to_string()).collect();
     assert_eq!(distinct.len(), 2);
     assert_eq!(count(&database, "t_request_log").await, 4);
+}
+
+async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // A batch without calls is known by its key as well.
+    let calls = |number: usize| match number % 5 {
+        0 => json!([]),
+        _ => json!([{ "model": format!("m{number}") }, { "model": "n" }]),
+    };
+    let send =
+        async |number: usize, calls: Value| record(&app, calls, Some(&format!("k{number}"))).await;
+    let old = (0..60).step_by(3).map(|number| send(number, calls(number)));
+    let first = futures_util::future::join_all(old).await;
+    // Of those that come again, some say something else.
+    let all = (0..60).map(|number| {
+        let other = number % 6 == 3;
+        send(number, if other { json!([{ "model": "other" }]) } else { calls(number) })
+    });
+    let answers = futures_util::future::join_all(all).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        match (number % 6, answer) {
+            (0, answer) => {
+                let mut expected = first[number / 3].clone().unwrap();
+                expected["duplicate"] = json!(true);
+                assert_eq!(answer, Ok(expected), "k{number}");
+            }
+            (3, answer) => {
+                let error = answer.unwrap_err();
+                assert_eq!(error["extensions"]["argument"], "idempotencyKey", "k{number}");
+            }
+            (_, answer) => {
+                let answer = answer.unwrap();
+                assert_eq!(answer["duplicate"], false, "k{number}");
+                assert_eq!(answer["recorded"], json!(calls(number).as_array().unwrap().len()));
+            }
+        }
+    }
+    // 48 batches have two calls, 12 have none.
+    assert_eq!(count(&database, "t_request_log").await, 96);
 }
 
 async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
@@ -256,6 +366,44 @@ async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
     assert_eq!(count(&database, "t_error_logs").await, 30);
 }
 
+/// Some of a group cannot be stored: of these nothing is, of the others everything.
+async fn what_the_database_refuses_takes_nothing_else_with_it(database: TestDatabase) {
+    for statement in match database.kind() {
+        Kind::Sqlite => &["CREATE TRIGGER refuse BEFORE INSERT ON t_error_logs
+            WHEN NEW.model_name = 'refused' BEGIN SELECT RAISE(ABORT, 'no'); END"][..],
+        Kind::Postgres => &[
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN IF NEW.model_name = ''refused'' THEN RAISE ''no''; END IF; RETURN NEW; END'",
+            "CREATE TRIGGER refuse BEFORE INSERT ON t_error_logs
+            FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ],
+        Kind::MariaDb => &["CREATE TRIGGER refuse BEFORE INSERT ON t_error_logs FOR EACH ROW
+            IF NEW.model_name = 'refused' THEN SIGNAL SQLSTATE '45000'; END IF"],
+    } {
+        database.execute(statement).await;
+    }
+    let app = TestApp::start(&database).await;
+    let sent = (0..60).map(|number| {
+        let app = &app;
+        async move {
+            let model = if number % 10 == 0 { "refused" } else { "kept" };
+            let error = (number % 2 == 0).then(|| json!({ "message": "m" }));
+            let call = json!({ "model": model, "statusCode": 500, "error": error });
+            let key = (number % 3 == 0).then(|| format!("key {number}"));
+            (number, record(app, json!([{ "model": model }, call]), key.as_deref()).await)
+        }
+    });
+    for (number, answer) in futures_util::future::join_all(sent).await {
+        assert_eq!(answer.is_err(), number % 10 == 0, "{number}: {answer:?}");
+    }
+    assert_eq!(count(&database, "t_request_log").await, 54 * 2);
+    assert_eq!(count(&database, "t_error_logs").await, 24);
+    let refused = "SELECT COUNT(*) FROM t_request_log WHERE model_name = 'refused'";
+    assert_eq!(database.value(refused).await, 0);
+    // Nor is a key taken by what was not stored.
+    assert_eq!(count(&database, "callscope_idempotency").await, 18);
+}
+
 async fn an_old_key_is_forgotten(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     record(&app, json!([{}]), Some("old")).await.unwrap();
@@ -267,6 +415,35 @@ async fn an_old_key_is_forgotten(database: TestDatabase) {
     assert_eq!((forget().await.unwrap(), forget().await.unwrap()), (1, 0));
     assert_eq!(record(&app, json!([{}]), Some("young")).await.unwrap()["duplicate"], true);
     assert_eq!(record(&app, json!([{}]), Some("old")).await.unwrap()["duplicate"], false);
+}
+
+async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.record = settings(&["--idempotency-hours", "2"]);
+    })
+    .await;
+    let duplicate = async |key: &str, model: &str| {
+        let payload = record(&app, json!([{ "model": model }]), Some(key)).await.unwrap();
+        assert_eq!(payload["calls"][0]["model"], model);
+        payload["duplicate"] == true
+    };
+    assert!(!duplicate("old", "m").await);
+    app.clock.advance(chrono::TimeDelta::minutes(90));
+    assert!(duplicate("old", "m").await && !duplicate("young", "m").await);
+    app.clock.advance(chrono::TimeDelta::minutes(40));
+    // To the minute, and for whatever it stands then.
+    assert!(!duplicate("old", "n").await && duplicate("old", "n").await);
+    assert!(duplicate("young", "m").await);
+    // Nor do their rows stay.
+    app.clock.advance(chrono::TimeDelta::minutes(100));
+    let soon = std::time::Duration::from_millis(10);
+    let db = app.services().db.clone();
+    let hours = chrono::TimeDelta::hours(2);
+    let _forgets = Recorder::start_with(db, app.clock.clone(), hours, soon);
+    while count(&database, "callscope_idempotency").await > 1 {
+        tokio::time::sleep(soon).await;
+    }
+    assert!(duplicate("old", "n").await);
 }
 
 async fn recording_needs_its_scope(database: TestDatabase) {

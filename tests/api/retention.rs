@@ -16,6 +16,8 @@ tests! {
     tables_of_a_gateway_need_one_more_word.empty(),
     nothing_is_kept_short_in_a_read_only_database,
     one_server_at_a_time_has_the_lease,
+    nothing_is_deleted_while_another_server_has_the_lease,
+    a_server_that_stops_stops_deleting.only(&[Kind::Sqlite]),
     what_room_is_freed_is_given_back.only(&[Kind::Sqlite]),
 }
 
@@ -132,6 +134,53 @@ async fn one_server_at_a_time_has_the_lease(database: TestDatabase) {
     assert!(!take("one", 18).await, "it is the other's now");
     lease::give_back(app.db(), "work", "other").await.unwrap();
     assert!(take("one", 18).await);
+}
+
+async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-01-01T00:00:00Z")]).await;
+    let other = TestApp::start(&database).await;
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let until = now + TimeDelta::minutes(10);
+    assert!(lease::take(other.db(), "retention_lease", "other", (now, until)).await.unwrap());
+    let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
+    let app = app.await;
+    let ran = format!("callscope_retention_last_run_timestamp_seconds {}\n", now.timestamp());
+    wait_for(true, async || {
+        let sent = app.client().get(app.url("/metrics")).send().await.unwrap();
+        sent.text().await.unwrap().contains(&ran)
+    })
+    .await;
+    assert_eq!(ids(&database, "t_request_log").await.len(), 1);
+    lease::give_back(other.db(), "retention_lease", "other").await.unwrap();
+    wait_for(0, async || ids(&database, "t_request_log").await.len()).await;
+    // And it gives the lease back.
+    wait_for(true, async || {
+        let until = now + TimeDelta::minutes(1);
+        lease::take(other.db(), "retention_lease", "other", (now, until)).await.unwrap()
+    })
+    .await;
+}
+
+async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+        INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
+        SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
+        FROM n";
+    database.execute(many).await;
+    let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
+    let app = app.await;
+    let count =
+        async || database.value("SELECT COUNT(*) FROM t_request_log").await.as_i64().unwrap();
+    while count().await == 200_000 {
+        tokio::task::yield_now().await;
+    }
+    app.shutdown().await;
+    let left = count().await;
+    assert!(left > 0, "stopped too late to show anything");
+    let oldest = "SELECT MIN(id) FROM t_request_log";
+    assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    let lease = "SELECT value FROM callscope_settings WHERE name = 'retention_lease'";
+    assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"), "the next may");
 }
 
 async fn what_room_is_freed_is_given_back(database: TestDatabase) {

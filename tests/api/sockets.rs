@@ -53,6 +53,7 @@ tests! {
     connections_are_bounded.only(&[Kind::Sqlite]),
     a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
     nothing_is_asked_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
+    a_slow_client_is_told_what_it_missed.only(&[Kind::Sqlite]),
     a_client_that_is_gone_is_noticed.only(&[Kind::Sqlite]),
     connections_and_operations_are_logged.only(&[Kind::Sqlite]),
 }
@@ -853,6 +854,56 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
     let made = app.sent();
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(app.sent(), made, "nothing is made for it");
+}
+
+async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
+    const ROWS: i64 = 3000;
+    let app = TestApp::start_with(&database, |config| config.server.follow_rows = 64).await;
+    // Events of 4 KB, so that all of them are more than the buffers of both ends take.
+    let fields: String = (0..40).map(|number| format!(" a{number}: model")).collect();
+    let query = format!("subscription {{ callRecorded {{ latencyMs{fields} }} }}");
+    let row = |number: i64| {
+        let row = CallRow::at("2026-03-01T11:59:00Z").model("m".repeat(100));
+        row.latency(i32::try_from(number).unwrap())
+    };
+    let told = |payload: &Value| payload["data"]["callRecorded"]["latencyMs"].as_i64();
+    let (mut slow, mut quick) = (Client::ready(&app).await, Client::ready(&app).await);
+    for client in [&mut slow, &mut quick] {
+        client.subscribe("s", &query).await;
+        // It has begun once it tells of a row.
+        let soon = Duration::from_millis(200);
+        while tokio::time::timeout(soon, client.next()).await.is_err() {
+            database.insert(&[row(0)]).await;
+        }
+    }
+    for first in (1..=ROWS).step_by(40) {
+        let last = (first + 39).min(ROWS);
+        database.insert(&(first..=last).map(row).collect::<Vec<_>>()).await;
+        loop {
+            let payload = quick.told("s", "next").await;
+            let number = told(&payload).unwrap_or_else(|| panic!("is held up: {payload}"));
+            if number == last {
+                break;
+            }
+        }
+    }
+    let mut last = 0;
+    let missed = loop {
+        let payload = slow.told("s", "next").await;
+        match told(&payload) {
+            Some(0) => {}
+            Some(number) => {
+                assert_eq!(number, last + 1);
+                last = number;
+            }
+            None => break payload,
+        }
+    };
+    let extensions = json!({ "code": "EVENTS_MISSED", "missed": ROWS - last });
+    assert_eq!(missed["errors"][0]["extensions"], extensions, "{missed}");
+    assert_eq!(missed["data"], Value::Null);
+    database.insert(&[row(7)]).await;
+    assert_eq!(told(&slow.told("s", "next").await), Some(7), "it goes on");
 }
 
 async fn a_client_that_is_gone_is_noticed(database: TestDatabase) {

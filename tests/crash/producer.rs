@@ -16,15 +16,18 @@ pub struct Batch {
     pub failed: bool,
     /// Whether it has an idempotency key, by which it can be sent again.
     pub keyed: bool,
+    /// Whether it is sent as a stream of lines, of which a key makes one batch.
+    pub streamed: bool,
 }
 
 impl Batch {
     fn new(producer: &str, number: usize) -> Self {
         Self {
             name: format!("{producer}-{number}"),
-            calls: [1, 1, 3, 40][number % 4],
+            calls: [1, 1, 3, 40, 1][number % 5],
             failed: number.is_multiple_of(3),
             keyed: number.is_multiple_of(2),
+            streamed: number.is_multiple_of(4),
         }
     }
 
@@ -33,17 +36,17 @@ impl Batch {
         (0..self.calls).map(|index| format!("{}.{index}", self.name))
     }
 
-    fn body(&self) -> Value {
+    fn calls(&self) -> Vec<Value> {
         let error = json!({ "errorType": "crash", "message": self.name });
-        let calls: Vec<Value> = self
-            .models()
-            .map(|model| match self.failed {
-                true => {
-                    json!({ "key": "a key", "model": model, "statusCode": 429, "error": error })
-                }
-                false => json!({ "key": "a key", "model": model, "statusCode": 200 }),
-            })
-            .collect();
+        let call = |model| match self.failed {
+            true => json!({ "key": "a key", "model": model, "statusCode": 429, "error": error }),
+            false => json!({ "key": "a key", "model": model, "statusCode": 200 }),
+        };
+        self.models().map(call).collect()
+    }
+
+    fn body(&self) -> Value {
+        let calls = self.calls();
         let key = self.keyed.then(|| self.name.clone());
         json!({
             "query": "mutation($input: RecordCallsInput!) { recordCalls(input: $input) { recorded duplicate } }",
@@ -53,6 +56,9 @@ impl Batch {
 
     /// Whether it was acknowledged; the answer is what it must be, or there is none, or an error.
     pub async fn send(&self, http: &reqwest::Client, address: &str) -> Acknowledgement {
+        if self.streamed {
+            return self.stream(http, address).await;
+        }
         let sent = http.post(format!("http://{address}/graphql")).json(&self.body()).send().await;
         let answer: Value = match sent {
             Ok(answer) => match answer.json().await {
@@ -73,6 +79,27 @@ impl Batch {
             Some(true) => Acknowledgement::Duplicate,
             Some(false) => Acknowledgement::Recorded,
             None => panic!("{answer}"),
+        }
+    }
+
+    async fn stream(&self, http: &reqwest::Client, address: &str) -> Acknowledgement {
+        let lines: String = self.calls().iter().map(|call| format!("{call}\n")).collect();
+        let request = http.post(format!("http://{address}/ingest/calls")).body(lines);
+        let request = request.header("Content-Type", "application/x-ndjson");
+        let Ok(sent) = request.header("Idempotency-Key", &self.name).send().await else {
+            return Acknowledgement::None;
+        };
+        let status = sent.status();
+        let Ok(report) = sent.json::<Value>().await else { return Acknowledgement::None };
+        if status != 200 {
+            assert!(status == 503 || status == 408, "{status} {report}");
+            return Acknowledgement::None;
+        }
+        let count = |name: &str| report[name].as_u64().map(|count| count as usize);
+        match (count("recorded"), count("duplicates")) {
+            (Some(recorded), Some(0)) if recorded == self.calls => Acknowledgement::Recorded,
+            (Some(0), Some(duplicates)) if duplicates == self.calls => Acknowledgement::Duplicate,
+            _ => panic!("{report}"),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, raw_sql};
@@ -37,6 +39,8 @@ pub struct Server {
     pub kind: Kind,
     folder: TempDir,
     port: u16,
+    /// Each waits for a process to end.
+    ends: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -55,7 +59,8 @@ impl Server {
         own(folder.path(), kind);
         // Free a moment ago; nobody else is given it so soon.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let server = Self { kind, folder, port: port.expect("a port").port() };
+        let port = port.expect("a port").port();
+        let server = Self { kind, folder, port, ends: Mutex::default() };
         let data = server.data();
         match kind {
             Kind::Postgres => server.run(
@@ -163,7 +168,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = command.spawn().expect("starts");
         // Else it stays a zombie, which still seems to run.
-        std::thread::spawn(move || child.wait());
+        let end = std::thread::spawn(move || drop(child.wait()));
+        self.ends.lock().expect("a list").push(end);
         let began = Instant::now();
         while !self.is_running() && began.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(20));
@@ -292,8 +298,10 @@ impl Server {
     fn command(&self, program: &str) -> Command {
         let path = find(program).expect("found before");
         let mut command = if is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", self.kind.user(), "--"]).arg(path);
+            // Not runuser, which stays between, and stops for good with a server that is frozen.
+            let mut command = Command::new("setpriv");
+            let user = self.kind.user();
+            command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]).arg(path);
             command
         } else {
             Command::new(path)
@@ -311,6 +319,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal_all("KILL");
+        let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
+        let began = Instant::now();
+        while !ends.iter().all(JoinHandle::is_finished) && !std::thread::panicking() {
+            let waited = began.elapsed();
+            assert!(waited < Duration::from_secs(30), "a process is left behind: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use async_graphql::{Context, Object};
 use crate::domain::access::AccessScope;
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::graphql::error::{Failure, Result};
+use crate::graphql::request_key::RequestKey;
 use crate::graphql::scope::{Scope, scope};
 use crate::graphql::types::record::{
     CallErrorInput, CallInput, ErrorLogInput, RecordCallsInput, RecordCallsPayload,
@@ -30,7 +31,7 @@ impl RecordMutation {
     ) -> Result<RecordCallsPayload> {
         let scope = recording(ctx, input.calls.len())?;
         let mut batch = Batch::default();
-        let mut key = keyed(input.idempotency_key)?;
+        let mut key = keyed(ctx, input.idempotency_key)?;
         for call in input.calls.into_iter().enumerate() {
             let content = key.as_mut().map(|(_, content)| content);
             add_call(scope, &mut batch, content, call).await?;
@@ -50,7 +51,7 @@ impl RecordMutation {
     ) -> Result<RecordErrorsPayload> {
         let scope = recording(ctx, input.errors.len())?;
         let mut batch = Batch::default();
-        let mut key = keyed(input.idempotency_key)?;
+        let mut key = keyed(ctx, input.idempotency_key)?;
         for error in input.errors {
             let timed = error.timestamp.is_some();
             let error = error_record(scope, error).await?;
@@ -140,9 +141,15 @@ async fn record(
     Ok(scope.services.recorder.record(batch).await?)
 }
 
-/// The key, and what it will stand for.
-fn keyed(key: Option<String>) -> Result<Option<(String, Content)>> {
-    let Some(key) = key else { return Ok(None) };
-    check_key(&key)?;
-    Ok(Some((key, Content::default())))
+/// The key of the field or of the request, and what it will stand for.
+fn keyed(ctx: &Context<'_>, key: Option<String>) -> Result<Option<(String, Content)>> {
+    if let Some(key) = &key {
+        check_key(key)?;
+    }
+    let of_request = || {
+        let field = ctx.field();
+        let name = field.alias().unwrap_or_else(|| field.name());
+        ctx.data_opt::<RequestKey>().map(|key| key.of_field(name))
+    };
+    Ok(key.or_else(of_request).map(|key| (key, Content::default())))
 }

@@ -17,7 +17,8 @@ pub struct RecordCallsInput {
     pub calls: Vec<CallInput>,
     /// A text of your choice, 1 to 255 characters, that is new for each batch. Sent again, it records
     /// nothing and answers as the first time, also after a crash or from another server; with other
-    /// calls it is an error.
+    /// calls it is an error. By default that of the HTTP header `Idempotency-Key`, for each field of
+    /// its own.
     pub idempotency_key: Option<String>,
 }
 
@@ -58,7 +59,8 @@ pub struct RecordErrorsInput {
     pub errors: Vec<ErrorLogInput>,
     /// A text of your choice, 1 to 255 characters, that is new for each batch. Sent again, it records
     /// nothing and answers as the first time, also after a crash or from another server; with other
-    /// error logs it is an error.
+    /// error logs it is an error. By default that of the HTTP header `Idempotency-Key`, for each field of
+    /// its own.
     pub idempotency_key: Option<String>,
 }
 

@@ -20,11 +20,11 @@ use tokio::time::timeout;
 
 use self::unpack::Encoding;
 use super::context::RequestContext;
+use super::idempotency::idempotency_key;
 use super::negotiate::is_utf8_of;
 use super::problem::Problem;
 use super::router::AppState;
 use crate::domain::access::AccessScope;
-use crate::ingest::claim::check_key;
 use crate::ingest::intake::{Order, Report};
 use crate::ingest::source::Kind;
 
@@ -102,16 +102,6 @@ fn may_record(context: &RequestContext) -> Result<(), Problem> {
             Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
         }
     })
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all("Idempotency-Key").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let bad = |message: String| Problem::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message);
-    let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| values.next().is_none());
-    let text = text.ok_or_else(|| bad("one Idempotency-Key, in UTF-8, is taken".into()))?;
-    check_key(text).map_err(|error| bad(error.to_string()))?;
-    Ok(Some(text.to_owned()))
 }
 
 /// 422 where there were rows and none could be kept: a client that looks at no more than the status

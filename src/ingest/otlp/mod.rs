@@ -1,7 +1,9 @@
 //! Spans of OpenTelemetry as calls: those by which a client of a model tells, in the semantic
-//! conventions for GenAI, what it asked. All other spans are left out.
+//! conventions for GenAI, what it asked. All other spans are left out, and of those that lie within each
+//! other all but the innermost.
 
 mod attributes;
+mod nesting;
 mod span;
 
 use std::collections::BTreeSet;
@@ -10,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use tokio::sync::OnceCell;
 
 use self::attributes::Attributes;
+use self::nesting::Nesting;
 use self::span::SpanCall;
 use super::claim::{Content, claim, digest};
 use super::intake::Intake;
@@ -87,16 +90,16 @@ fn calls(
     key_attribute: &str,
     taken: &mut Taken,
 ) -> Vec<SpanCall> {
+    let nesting = Nesting::of(&export, key_attribute);
     let mut calls = Vec::new();
-    for resource in export.resource_spans {
-        let shared = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
-        let shared_key = Attributes(&shared).text(key_attribute);
-        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            if !span::is_call(&span) {
+    for resource in &export.resource_spans {
+        let shared = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
+        for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            if !span::is_call(span) || nesting.is_around_a_call(span) {
                 continue;
             }
-            let key = Attributes(&span.attributes).text(key_attribute);
-            match SpanCall::of(&span, key.or_else(|| shared_key.clone())) {
+            let key = nesting.key(span).or_else(|| Attributes(shared).text(key_attribute));
+            match SpanCall::of(span, key) {
                 Ok(call) => calls.push(call),
                 Err(reason) => taken.reject(reason.to_owned()),
             }

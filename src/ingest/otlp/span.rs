@@ -30,6 +30,14 @@ pub(super) struct SpanCall {
     pub error: Option<CallError>,
 }
 
+/// Whether two calls may be one that was told twice: a model that answers is not one that embeds.
+pub(super) fn are_of_a_kind(one: &Span, other: &Span) -> bool {
+    let embeds = |span: &Span| {
+        Attributes(&span.attributes).str("gen_ai.operation.name") == Some("embeddings")
+    };
+    embeds(one) == embeds(other)
+}
+
 /// Whether a span tells of a call to a model, from the side of who calls. A gateway that traces how it
 /// is called itself would otherwise count each call twice.
 pub(super) fn is_call(span: &Span) -> bool {
