@@ -1,6 +1,6 @@
 // What the stream alone brings, and what comes where no stream gets through.
 import type { Page } from '@playwright/test';
-import { expect, open, recordCalls, recordErrors, test } from './servers';
+import { expect, open, recordCalls, recordErrors, settled, test } from './servers';
 
 /** From now on no question is answered, so that nothing but a stream that is open can bring anything. */
 async function answerNothing(page: Page): Promise<string[]> {
@@ -81,6 +81,38 @@ test('a call of earlier stands where it belongs, and one of long ago nowhere', a
   await recordCalls(demo, [call(202, 30)]);
   await expect(rows(page).locator('.col-status')).toHaveText([/201/, /202/, /204/]);
   expect(answered).toEqual([]);
+});
+
+test('what came for one list is not taken for another', async ({ page, demo }) => {
+  const call = { id: 'call_0', timestamp: new Date().toISOString(), apiKey: null, model: 'ghost', status: 'SUCCESS', statusCode: 200, latencyMs: 1, errorLog: null };
+  const event = `event: next\ndata: ${JSON.stringify({ data: { callRecorded: call } })}\n\n`;
+  await page.route('**/graphql/stream', (route) => route.fulfill({ status: 200, contentType: 'text/event-stream', body: event }));
+  const day = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10);
+  const span = `/calls?since=${day}T00:00:00.000Z&until=${day}T12:00:00.000Z`;
+  await page.addInitScript((elsewhere) => {
+    const ask = globalThis.fetch;
+    globalThis.fetch = async (...args) => {
+      const answer = await ask(...args);
+      // While the row is gathered, which takes 200 ms, the view becomes another, which nothing is added to.
+      if (args[0] === '/graphql/stream') {
+        setTimeout(() => {
+          history.pushState(null, '', elsewhere);
+          dispatchEvent(new PopStateEvent('popstate'));
+        }, 50);
+      }
+      return answer;
+    };
+  }, span);
+  // Its list comes after the time of gathering.
+  await page.route('**/graphql', async (route) => {
+    if (route.request().postData()?.includes(`"since":"${day}`)) await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 400)));
+    await route.continue();
+  });
+  await page.goto(`${demo.url}/calls`);
+  await expect(page).toHaveURL(demo.url + span);
+  await settled(page);
+  await expect(rows(page).first()).toBeVisible();
+  await expect(rows(page).filter({ hasText: 'ghost' })).toHaveCount(0);
 });
 
 test('error logs come by the stream', async ({ page, demo }) => {

@@ -59,7 +59,7 @@ async function read<T>(followed: Followed<T>, signal: AbortSignal, heard: () => 
   let text = '';
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done || signal.aborted) return;
     heard();
     const { messages, rest } = split(text + value);
     text = rest;
