@@ -1,8 +1,8 @@
 //! Clients that cost little beside the server, on a thread of their own: requests are written to the
 //! socket as they are, and of answers only the length and the status are read.
 
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
