@@ -85,6 +85,17 @@ it('finds the throttled at night, when an hour has few calls', () => {
   expect(reasons({ quiet: { ...quiet, hour: { 200: 8 } } })).toEqual({});
 });
 
+it('tells of the keys of a small pool', () => {
+  const one = (key: Key, others: Record<string, Key> = {}): unknown =>
+    attentionOf(answer({ key, ...others }), NOW).keys.map(({ id, reason }) => [id, reason]);
+  const throttled: Key = { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } };
+  const failing: Key = { day: { 200: 70, 500: 50 }, hour: { 200: 4, 500: 8 } };
+  expect(one(throttled)).toEqual([['key', 'throttled']]);
+  expect(one(failing)).toEqual([['key', 'failing']]);
+  expect(one(throttled, { well })).toEqual([['key', 'throttled']]);
+  expect(one(well, { other: well })).toEqual([]);
+});
+
 it('tells the throttled from a pool that is throttled', () => {
   expect(reasons({ one: { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } } })).toEqual({ one: 'throttled' });
   const storm: Key = { day: { 200: 150, 429: 40 }, hour: { 200: 12, 429: 8 } };

@@ -84,9 +84,10 @@ interface Window {
 type Groups = AttentionQuery['day'] | AttentionQuery['hour'];
 type Windows<T> = Record<WindowName, T>;
 
+/** Of two the smaller, so that of two keys the one that fails stands out. */
 function middle(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
 }
 
 function windowsOf(
@@ -178,6 +179,8 @@ interface Typical {
 
 function typicalOf(windows: Map<string, Window>, least: number): Typical {
   const busy = [...windows.values()].filter((window) => window.total >= least);
+  // A key that is alone is compared with nobody.
+  if (busy.length < 2) return { throttled: 0, other: 0 };
   return {
     throttled: middle(busy.map((window) => share(window.throttled, window))),
     other: middle(busy.map((window) => share(window.failed - window.throttled, window))),
