@@ -3,7 +3,9 @@
 //! gathers, so that a single caller waits for nobody. An answer goes out after the commit.
 
 use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -74,29 +76,44 @@ impl Recorder {
     /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.
     pub async fn record(&self, batch: Batch) -> Result<Receipt> {
         let room = self.room.clone().try_acquire_many_owned(kib(&batch));
-        self.record_in(batch, room.map_err(|_| Error::Busy)?).await
+        self.submit(batch, room.map_err(|_| Error::Busy)?)?.await
     }
 
-    /// The same for a caller who bounds what waits by himself: his room is given back as soon as it is
-    /// known what became of the batch.
-    pub async fn record_in(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<Receipt> {
+    /// Puts a batch in line for a caller who bounds what waits by himself: his room is given back as soon
+    /// as it is known what became of the batch. It is recorded though nobody waits for that.
+    pub fn submit(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<Submitted> {
         // Before anything is queued: a read-only database never takes it.
         self.db.check_writable()?;
         validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
         let kib = kib(&batch);
         let (reply, answer) = oneshot::channel();
         let submission = Submission { batch, reply, kib, _room: room };
-        let stopped = || Error::internal("the recorder has stopped");
         self.queue.send(submission).map_err(|_| stopped())?;
-        match answer.await.map_err(|_| stopped())?? {
+        Ok(Submitted(answer))
+    }
+}
+
+/// A batch in line; ends once it is committed, or is known not to be.
+pub struct Submitted(oneshot::Receiver<Result<Outcome>>);
+
+impl Future for Submitted {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        let answer = Pin::new(&mut self.0).poll(context);
+        answer.map(|answer| match answer.map_err(|_| stopped())?? {
             Outcome::Recorded(recorded) => Ok(Receipt { recorded, duplicate: false }),
             Outcome::Duplicate(recorded) => Ok(Receipt { recorded, duplicate: true }),
             Outcome::Conflict => Err(Error::bad_input(
                 "idempotencyKey",
                 "this idempotency key was used to record something else",
             )),
-        }
+        })
     }
+}
+
+fn stopped() -> Error {
+    Error::internal("the recorder has stopped")
 }
 
 /// About how many KiB a batch holds while it waits.

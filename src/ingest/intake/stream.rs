@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::chunk::Chunk;
@@ -17,7 +16,7 @@ use super::{Intake, Order};
 use crate::domain::key_id::is_key_id;
 use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
-use crate::ingest::recorder::Receipt;
+use crate::ingest::recorder::{Receipt, Submitted};
 use crate::ingest::source::Kind;
 
 /// What came is recorded after this time though its chunk is not full. Not so under a key, whose
@@ -90,7 +89,7 @@ struct Taking<'a> {
 /// A chunk that is being recorded. It goes on where nobody waits any more: what is recorded under a
 /// key is known by it.
 struct Writing {
-    task: JoinHandle<Result<Receipt>>,
+    submitted: Submitted,
     report: Report,
     kept: u64,
 }
@@ -202,10 +201,9 @@ impl Taking<'_> {
             };
             batch.claim = Some(claim(&self.order.caller, &what, key, content));
         }
-        let recorder = self.intake.recorder.clone();
         let room = room.ok_or_else(|| Error::internal("a chunk of rows without room"))?;
-        let task = tokio::spawn(async move { recorder.record_in(batch, room).await });
-        self.writing = Some(Writing { task, report, kept });
+        let submitted = self.intake.recorder.submit(batch, room)?;
+        self.writing = Some(Writing { submitted, report, kept });
         Ok(())
     }
 
@@ -234,10 +232,9 @@ impl Taking<'_> {
 /// What became of the chunk that is being recorded; never ends where there is none.
 async fn recorded(writing: &mut Option<Writing>) -> (Result<Receipt>, Writing) {
     let receipt = match writing {
-        Some(writing) => (&mut writing.task).await,
+        Some(writing) => (&mut writing.submitted).await,
         None => pending().await,
     };
-    let receipt = receipt.map_err(Error::internal).flatten();
     match writing.take() {
         Some(writing) => (receipt, writing),
         None => pending().await,
