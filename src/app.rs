@@ -101,6 +101,11 @@ impl App {
         &self.services
     }
 
+    /// Whether there is a GraphiQL, of which nothing would run beside trusted documents.
+    pub fn has_graphiql(&self) -> bool {
+        !self.documents.are_trusted_alone()
+    }
+
     pub fn tokens(&self) -> &TokenDirectory {
         &self.tokens
     }

@@ -1,14 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 
 // Where `callscope demo` listens while the page is being developed.
 const server = process.env.CALLSCOPE_URL ?? 'http://127.0.0.1:8000';
 
-// The page and its server are of one build: what the schema has, the server answers.
-const schema = readFileSync(new URL('../schema.graphql', import.meta.url), 'utf8');
-
 export default defineConfig({
-  define: { HAS_TAIL: String(/^\tcallRecorded\(/m.test(schema) && /^\terrorRecorded\(/m.test(schema)) },
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   // GraphiQL takes the same parser by two names.
   resolve: { alias: { 'prettier/parser-graphql': 'prettier/plugins/graphql' } },

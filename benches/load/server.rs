@@ -7,6 +7,9 @@ use anyhow::Context;
 
 use crate::MAX_PAGE_SIZE;
 
+/// Of the log that is read at once.
+const LOG_BYTES: usize = 64 << 10;
+
 pub struct Server {
     child: Child,
     pub url: String,
@@ -27,20 +30,22 @@ impl Server {
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("callscope does not start")?;
         let log = child.stderr.take().context("no log")?;
-        let mut lines = BufReader::new(log).lines();
+        let mut log = BufReader::with_capacity(LOG_BYTES, log);
+        let mut line = String::new();
         loop {
-            let Some(line) = lines.next().transpose()? else {
+            line.clear();
+            if log.read_line(&mut line)? == 0 {
                 anyhow::bail!("callscope stopped: {}", child.wait()?);
-            };
+            }
             let address =
                 line.split_once("http://").and_then(|(_, rest)| rest.split_once("/graphql"));
             if let Some((address, _)) = address {
                 let url = format!("http://{address}");
                 // Read to its end, so that the server never waits for its log.
-                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
                 return Ok(Self { child, url });
             }
-            eprintln!("{line}");
+            eprint!("{line}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Clients that cost little beside the server, on a thread of their own: requests are written to the
 //! socket as they are, and of answers only the length and the status are read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::data;
 use crate::server::Server;
+
+const DIFFERENT_CALLS: u64 = 1000;
 
 /// What is sent, and what its answer must hold.
 #[derive(Clone)]
@@ -47,7 +49,7 @@ impl Request {
         Self {
             path: "/ingest/calls",
             content_type: "application/x-ndjson",
-            body: |number, _| call(number) + "\n",
+            body: |number, _| call(number).to_owned() + "\n",
             ..Self::mutation()
         }
     }
@@ -88,14 +90,20 @@ impl Request {
     }
 }
 
-/// A call as producers write it.
-fn call(number: u64) -> String {
-    let key = data::key(number % 50);
-    let (status, latency) =
-        if number.is_multiple_of(17) { (429, 180) } else { (200, 900 + number % 700) };
-    format!(
-        r#"{{"key":"{key}","model":"gemini-2.5-flash","statusCode":{status},"latencyMs":{latency}}}"#
-    )
+/// A call as producers write it. They are written beforehand: clients are to cost little.
+fn call(number: u64) -> &'static str {
+    static CALLS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let call = |number: u64| {
+            let key = data::key(number % 50);
+            let (status, latency) =
+                if number.is_multiple_of(17) { (429, 180) } else { (200, 900 + number % 700) };
+            format!(
+                r#"{{"key":"{key}","model":"gemini-2.5-flash","statusCode":{status},"latencyMs":{latency}}}"#
+            )
+        };
+        (0..DIFFERENT_CALLS).map(call).collect()
+    });
+    &CALLS[(number % DIFFERENT_CALLS) as usize]
 }
 
 /// Clients at work.
@@ -251,7 +259,7 @@ pub async fn stream(server: &Server, rows: u64, clients: u64) -> anyhow::Result<
     let address = address(server)?;
     // The texts are made before: only what the server does is of interest.
     let block: Arc<Vec<u8>> =
-        Arc::new((0..1000).map(|n| call(n) + "\n").collect::<String>().into());
+        Arc::new((0..1000).map(|n| call(n).to_owned() + "\n").collect::<String>().into());
     anyhow::ensure!(rows.is_multiple_of(1000 * clients), "rows come in thousands a client");
     let began = Instant::now();
     let thread = std::thread::spawn(move || {

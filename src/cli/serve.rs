@@ -55,12 +55,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
 /// Tells where the server can be reached.
 pub fn announce(app: &App) -> anyhow::Result<()> {
     let address = app.address()?;
+    let graphiql = app.has_graphiql().then(|| format!("http://{address}/graphiql"));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         database = app.services().db.dialect().name(),
         graphql = %format_args!("http://{address}/graphql"),
         page = %format_args!("http://{address}/"),
-        graphiql = %format_args!("http://{address}/graphiql"),
+        graphiql,
         "serving",
     );
     let everybody = app.tokens().anonymous_scopes();

@@ -70,8 +70,8 @@ pub struct HttpConfig {
     )]
     pub persisted_queries: u32,
 
-    /// The manifest of the only documents that may run, as graphql-codegen, relay-compiler or Apollo
-    /// write it
+    /// The manifest of the only documents that may run beside those of the page, as graphql-codegen,
+    /// relay-compiler or Apollo write it
     #[arg(long, env = "CALLSCOPE_TRUSTED_DOCUMENTS", value_name = "FILE")]
     pub trusted_documents: Option<PathBuf>,
 }

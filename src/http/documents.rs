@@ -50,7 +50,7 @@ impl Documents {
     }
 
     /// Whether only the documents of a manifest run.
-    pub(super) fn are_trusted_alone(&self) -> bool {
+    pub fn are_trusted_alone(&self) -> bool {
         matches!(self.0, Source::Manifest(_))
     }
 

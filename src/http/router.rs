@@ -126,7 +126,8 @@ pub fn router(state: AppState) -> Router {
         Router::new().route("/metrics", get(metrics::get)).layer((attach, Extension(recent)));
     // The page is the same for everybody, also for whoever has to sign in first.
     let page = assets::routes().route("/graphiql", get(page::graphiql)).layer(check_host);
-    let routes = page.merge(api).merge(socket).merge(metrics);
+    // What has no route goes the way of the last of them.
+    let routes = metrics.merge(page).merge(socket).merge(api);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {
         Some(cors) => routes.layer(cors),

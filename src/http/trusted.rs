@@ -1,6 +1,6 @@
 //! The manifest of trusted documents, as the tools of clients write it: graphql-codegen's
 //! `persisted-documents.json` and relay-compiler's file (`{id: text}`), or Apollo's
-//! `apollo-persisted-query-manifest`.
+//! `apollo-persisted-query-manifest`. The documents of the page are trusted beside it (docs/adr/0012).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -41,9 +41,13 @@ enum Manifest {
     Plain(BTreeMap<String, String>),
 }
 
+/// What the page asks, to the letter; `scripts/web` makes the list together with the files.
+const OF_THE_PAGE: &[&str] = &include!("../../web/dist/documents.in");
+
 /// The documents that may run.
 #[derive(Debug, Default)]
 pub(super) struct Trusted {
+    /// Those of the manifest.
     by_id: HashMap<String, Arc<str>>,
     /// By the SHA-256 of the text, in lower-case hexadecimal.
     by_hash: HashMap<String, Arc<str>>,
@@ -68,15 +72,21 @@ impl Trusted {
             return Err(ManifestError::Empty { file: file.into() });
         }
         let mut trusted = Self::default();
+        for text in OF_THE_PAGE {
+            trusted.add(text);
+        }
         for (id, text) in operations {
-            let text: Arc<str> = text.into();
-            trusted.by_hash.insert(sha256_hex(&text), Arc::clone(&text));
+            let text = trusted.add(&text);
             trusted.by_id.insert(id, text);
         }
         Ok(trusted)
     }
 
-    /// The ids and texts, in order.
+    fn add(&mut self, text: &str) -> Arc<str> {
+        Arc::clone(self.by_hash.entry(sha256_hex(text)).or_insert_with(|| text.into()))
+    }
+
+    /// The ids and texts of the manifest, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let documents: BTreeMap<&str, &str> =
             self.by_id.iter().map(|(id, text)| (id.as_str(), text.as_ref())).collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use callscope::app::App;
+use callscope::graphql::check::Checker;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,7 @@ tests! {
     few_documents_are_kept.only(&[Kind::Sqlite]),
     nothing_is_kept_where_it_is_turned_off.only(&[Kind::Sqlite]),
     only_trusted_documents_run.only(&[Kind::Sqlite]),
+    the_documents_of_the_page_are_trusted.only(&[Kind::Sqlite]),
     the_manifests_of_three_tools_are_read.only(&[Kind::Sqlite]),
     a_manifest_that_does_not_fit_is_refused.only(&[Kind::Sqlite]),
 }
@@ -166,6 +168,34 @@ async fn only_trusted_documents_run(database: TestDatabase) {
     // GraphiQL could not even ask for the schema.
     let (status, _, body) = answer(app.client().get(app.url("/graphiql"))).await;
     assert!(status == 404 && body.as_str().unwrap().contains("trusted documents"), "{body}");
+}
+
+/// What the page sends; `web/tests/trusted.spec.ts` goes through its views.
+const OF_THE_PAGE: &[&str] = &include!("../../web/dist/documents.in");
+
+async fn the_documents_of_the_page_are_trusted(database: TestDatabase) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = manifest(folder.path(), &json!({ "stats-1": QUERY }));
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.trusted_documents = Some(file);
+    })
+    .await;
+    let checker = Checker::new(&TestApp::config(&database).graphql).unwrap();
+    assert!(OF_THE_PAGE.len() > 10, "{}", OF_THE_PAGE.len());
+    for text in OF_THE_PAGE {
+        assert_eq!(checker.check(text).await, Ok(()), "{text}");
+        // Most need variables, and two are followed: what matters is that they get that far.
+        let (_, _, body) = answer(post(&app).json(&json!({ "query": text }))).await;
+        assert_ne!(body["errors"][0]["extensions"]["code"], "DOCUMENT_NOT_TRUSTED", "{text}");
+        let changed = json!({ "query": format!("{text} ") });
+        assert_refused(post(&app).json(&changed), 403, "DOCUMENT_NOT_TRUSTED").await;
+    }
+    let boot = OF_THE_PAGE.iter().find(|text| text.contains("query Boot")).unwrap();
+    let (_, _, body) = answer(post(&app).json(&json!({ "query": boot }))).await;
+    assert_eq!(body["data"]["serverInfo"]["limits"]["trustedDocumentsOnly"], true, "{body}");
+    let open = TestApp::start(&database).await;
+    let (_, _, body) = answer(post(&open).json(&json!({ "query": boot }))).await;
+    assert_eq!(body["data"]["serverInfo"]["limits"]["trustedDocumentsOnly"], false, "{body}");
 }
 
 async fn the_manifests_of_three_tools_are_read(database: TestDatabase) {

@@ -1,10 +1,12 @@
-// Compresses what `vite build` made into `dist/`, which is committed, and lists it for the server.
+// Compresses what `vite build` made into `dist/`, which is committed, and lists it for the server, as it
+// does the documents that the page sends: a server of trusted documents runs these besides.
 // With --check it compares the two instead, decompressed: brotli's own bytes differ from version to
 // version of Node.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { brotliCompressSync, brotliDecompressSync, constants } from 'node:zlib';
+import { runnerImport } from 'vite';
 
 const root = join(import.meta.dirname, '..');
 const build = join(root, 'build');
@@ -17,6 +19,7 @@ const filesIn = (folder) =>
     .sort();
 
 const LIST = 'files.in';
+const DOCUMENTS = 'documents.in';
 
 /** One line for each file: its path, its hash, its bytes. Rust includes it as an array. */
 function list(files) {
@@ -25,6 +28,16 @@ function list(files) {
     return `    ("${file}", "${hash.slice(0, 16)}", include_bytes!("${file}.br")),\n`;
   });
   return `[\n${lines.join('')}]\n`;
+}
+
+/** The texts to the letter, as an array for Rust. No name or text of GraphQL has what would end one. */
+async function documents() {
+  const { module } = await runnerImport(join(root, 'src', 'api', 'gen', 'graphql.ts'));
+  const texts = Object.keys(module)
+    .filter((name) => name.endsWith('Document'))
+    .sort()
+    .map((name) => `    r#"${module[name]}"#,\n`);
+  return `[\n${texts.join('')}]\n`;
 }
 
 function compress(bytes) {
@@ -36,7 +49,7 @@ function compress(bytes) {
   });
 }
 
-function write(files) {
+async function write(files) {
   rmSync(dist, { recursive: true, force: true });
   let total = 0;
   for (const file of files) {
@@ -47,17 +60,20 @@ function write(files) {
     total += bytes.length;
   }
   writeFileSync(join(dist, LIST), list(files));
+  writeFileSync(join(dist, DOCUMENTS), await documents());
   console.log(`dist: ${files.length} files, ${total} bytes`);
 }
 
-function check(files) {
+async function check(files) {
   const committed = filesIn(dist);
-  const expected = [...files.map((file) => `${file}.br`), LIST].sort();
+  const expected = [...files.map((file) => `${file}.br`), LIST, DOCUMENTS].sort();
   const differs = (file) =>
     !readFileSync(join(build, file)).equals(brotliDecompressSync(readFileSync(join(dist, `${file}.br`))));
+  const read = (file) => readFileSync(join(dist, file), 'utf8');
   const stale =
     committed.join() !== expected.join() ||
-    readFileSync(join(dist, LIST), 'utf8') !== list(files) ||
+    read(LIST) !== list(files) ||
+    read(DOCUMENTS) !== (await documents()) ||
     files.some(differs);
   if (stale) {
     console.error('web/dist is not what web/src builds: scripts/web');
@@ -67,5 +83,5 @@ function check(files) {
 }
 
 const files = filesIn(build);
-if (process.argv.includes('--check')) check(files);
-else write(files);
+if (process.argv.includes('--check')) await check(files);
+else await write(files);

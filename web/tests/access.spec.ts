@@ -58,6 +58,9 @@ test('a session that ends leads to the form and back to the same view', async ({
   await page.getByLabel('Token').fill(READER);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await settled(page);
+  // The next request is that of the click.
+  await page.keyboard.press('p');
+  await page.waitForLoadState('networkidle');
   await context.clearCookies();
   await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
   await expect(page.getByText('Your session has ended')).toBeVisible();

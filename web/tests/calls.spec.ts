@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { expect, open, recordCalls, settled, test, type Server } from './servers';
+import { expect, milliseconds, open, recordCalls, settled, test, type Server } from './servers';
 
 /** How many calls of 24 hours match, as the API counts them. */
 async function count(server: Server, filter: Record<string, unknown>): Promise<number> {
@@ -61,8 +61,14 @@ test('filters are chosen by hand, shared by the address and taken back', async (
   await expect(page.getByRole('button', { name: /Code\s*403/ })).toBeVisible();
   await page.getByLabel('Order').selectOption('slowest');
   await settled(page);
-  const times = await page.locator('tbody .col-latency').evaluateAll((cells) => cells.map((cell) => cell.textContent));
+  const times = (await page.locator('tbody .col-latency').allTextContents()).map(milliseconds);
   expect(times.length).toBeGreaterThan(1);
+  expect(times).toEqual(times.toSorted((a, b) => b - a));
+  await page.getByLabel('Order').selectOption('oldest');
+  await settled(page);
+  const moments = await page.locator('tbody time').evaluateAll((all) => all.map((one) => one.getAttribute('datetime') ?? ''));
+  expect(moments.length).toBeGreaterThan(1);
+  expect(moments).toEqual(moments.toSorted((a, b) => Date.parse(a) - Date.parse(b)));
 });
 
 test('a span of its own', async ({ page, demo }) => {
@@ -120,6 +126,7 @@ test('a row opens with what was said, its neighbours and GraphiQL', async ({ pag
   const asked = new URL(link ?? '', demo.url).searchParams;
   const answer = await demo.ask<{ node: { statusCode: number } }>(asked.get('query') ?? '', JSON.parse(asked.get('variables') ?? '{}'));
   expect(answer.node.statusCode).toBe(403);
+  await expect(panel.getByRole('link', { name: /^Open in GraphiQL$/ })).toHaveAttribute('href', /^\/graphiql\?query=query/);
   const url = page.url();
   await panel.locator('.neighbours a:not([aria-current])').first().click();
   await expect(page).not.toHaveURL(url);
@@ -185,6 +192,21 @@ test('downloads all that match', async ({ page, demo }) => {
       expect(rows.some((row) => row.message === '=1+1, "quoted"\nand a line')).toBe(true);
     }
   }
+});
+
+test('what is on its way is told', async ({ page, demo }) => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route) => {
+    if (route.request().postData()?.includes('query Calls(')) await held;
+    await route.continue();
+  });
+  await page.goto(`${demo.url}/calls`);
+  await expect(page.locator('.listing .skeleton')).toBeVisible();
+  await expect(page.locator('.listing')).toHaveAttribute('aria-busy', 'true');
+  release();
+  await expect(page.locator('tbody tr')).not.toHaveCount(0);
+  await expect(page.locator('.listing')).toHaveAttribute('aria-busy', 'false');
 });
 
 test('what cannot be had is told, and tried again', async ({ page, demo }) => {

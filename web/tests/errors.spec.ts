@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { expect, open, recordErrors, settled, test, type Server } from './servers';
 
 interface Count {
@@ -51,6 +52,30 @@ test('each filter leaves what the API counts', async ({ page, demo }) => {
   await expect(page).toHaveURL(/q=overloaded/);
   await settled(page);
   await expect(page.locator('.listing > .table-box tbody .col-said').first()).toContainText('overloaded');
+});
+
+test('is filtered by hand, ordered and downloaded', async ({ page, demo }) => {
+  await recordErrors(demo, [...logs('by-hand', 3), { errorType: 'by-hand', errorCode: 418, model: 'made-up', message: 'the fourth', key: 'a-key-of-errors' }]);
+  await open(page, demo, '/errors?type=by-hand');
+  await expect(page.locator('.filters-end')).toContainText('4 error logs');
+  await page.getByLabel('Order').selectOption('oldest');
+  await settled(page);
+  const said = page.locator('.listing > .table-box tbody .col-said');
+  await expect(said).toHaveText(['fault 0', 'fault 1', 'fault 2', 'the fourth']);
+  await page.getByRole('button', { name: /^Code/ }).click();
+  await page.getByRole('group', { name: 'Code' }).getByRole('checkbox', { name: /^500/ }).check();
+  await page.keyboard.press('Escape');
+  await expect(page).toHaveURL(/code=500/);
+  await expect(said).toHaveText(['fault 0', 'fault 1', 'fault 2']);
+  await page.getByRole('button', { name: 'Download' }).click();
+  const waiting = page.waitForEvent('download');
+  await page.getByRole('button', { name: 'NDJSON', exact: true }).click();
+  const file = await waiting;
+  expect(file.suggestedFilename()).toBe('errors.ndjson');
+  const rows = readFileSync(await file.path(), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as { message: string });
+  expect(rows.map(({ message }) => message)).toEqual(['fault 0', 'fault 1', 'fault 2']);
+  await page.getByLabel('Key contains').fill('nobody has this');
+  await expect(page.getByText('Nothing matches these filters')).toBeVisible();
 });
 
 test('a row opens with the request that failed', async ({ page, demo }) => {

@@ -1,4 +1,4 @@
-import { expect, open, settled, test } from './servers';
+import { expect, milliseconds, open, settled, test } from './servers';
 
 const numbers = (texts: string[]): number[] => texts.map((text) => Number(text.replaceAll(/[^\d.]/g, '')));
 
@@ -27,10 +27,18 @@ test('sorts by each of its columns, both ways', async ({ page, demo }) => {
   }
   await page.getByRole('columnheader', { name: 'Success' }).getByRole('button').click();
   await expect(page.locator('tbody tr').first().locator('.col-rate')).toHaveText('0%');
-  for (const name of ['p95', 'Last seen', 'State']) {
-    await page.getByRole('columnheader', { name }).getByRole('button').click();
-    await expect(page.getByRole('columnheader', { name })).toHaveAttribute('aria-sort', 'descending');
-  }
+  // Nothing comes in between from now on.
+  await page.keyboard.press('p');
+  await page.getByRole('columnheader', { name: 'p95' }).getByRole('button').click();
+  const slow = (await page.locator('tbody .col-p95').allTextContents()).map(milliseconds);
+  expect(slow).toEqual(slow.toSorted((a, b) => b - a));
+  await page.getByRole('columnheader', { name: 'Last seen' }).getByRole('button').click();
+  await expect(page.getByRole('columnheader', { name: 'Last seen' })).toHaveAttribute('aria-sort', 'descending');
+  const seen = await page.locator('tbody time').evaluateAll((all) => all.map((one) => Date.parse(one.getAttribute('datetime') ?? '')));
+  expect(seen.length).toBeGreaterThan(10);
+  expect(seen).toEqual(seen.toSorted((a, b) => b - a));
+  await page.getByRole('columnheader', { name: 'State' }).getByRole('button').click();
+  await expect(page.locator('tbody .tag').first()).toHaveText('Dead');
 });
 
 test('is filtered by state and by a part of the key', async ({ page, demo }) => {
@@ -71,8 +79,28 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   await expect(page.locator('.key-name')).toHaveText(/^Fake….{4}$/);
   // What is on the screen already is not asked for again.
   expect(secrets).toHaveLength(1);
+  const id = new URL(page.url()).pathname.replace('/keys/', '');
+  expect(demo.tell('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);
   await page.getByRole('link', { name: 'Its calls' }).click();
   await expect(page).toHaveURL(/\/calls\?key=key_/);
+});
+
+test('no key is called well before that is known', async ({ page, demo }) => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Attention(')) return route.continue();
+    await held;
+    return route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'TIMEOUT' } }] } });
+  });
+  const table = page.waitForResponse((response) => response.request().postData()?.includes('query KeyTable(') ?? false);
+  await page.goto(`${demo.url}/keys`);
+  await table;
+  await expect(page.locator('.listing .skeleton')).toBeVisible();
+  release();
+  await expect(page.locator('tbody tr[aria-rowindex]')).not.toHaveCount(0);
+  await expect(page.locator('tbody .col-state').first()).toHaveText('–');
+  await expect(page.locator('tbody .tag')).toHaveCount(0);
 });
 
 test('a key that nobody knows', async ({ page, demo }) => {

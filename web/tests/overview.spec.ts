@@ -115,6 +115,8 @@ test('charts can be walked and read without a pointer', async ({ page, demo }) =
   await page.goBack();
   await page.getByRole('button', { name: 'As a table' }).first().click();
   await expect(page.getByRole('region', { name: 'As a table' }).getByRole('row')).not.toHaveCount(0);
+  await page.getByRole('button', { name: 'As a table' }).nth(1).click();
+  await expect(page.getByRole('region', { name: 'As a table' }).nth(1).getByRole('columnheader')).toHaveText(['Start', 'p50', 'p95', 'p99']);
 });
 
 test('range and interval stand in the address', async ({ page, demo }) => {

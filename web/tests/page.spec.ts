@@ -40,12 +40,18 @@ test('axe finds nothing on the form', async ({ page, guarded }) => {
 });
 
 test('speaks Chinese to those who read it, and changes by a switch', async ({ browser, demo }) => {
-  const page = await browser.newPage({ locale: 'zh-CN', timezoneId: 'Asia/Shanghai' });
+  const context = await browser.newContext({ locale: 'zh-CN', timezoneId: 'Asia/Shanghai' });
+  const page = await context.newPage();
   await open(page, demo, '/');
   await expect(page.locator('html')).toHaveAttribute('lang', 'zh-Hans');
   await expect(page.locator('.sentence')).toContainText('的调用成功');
   await expect(page.locator('.settings-note')).toContainText('Asia/Shanghai (UTC+8)');
   await expect(page.locator('.ailing')).toContainText('失效');
+  for (const [path, title] of [['/calls', '调用'], ['/keys', '密钥'], ['/errors', '错误'], ['/', '总览']] as const) {
+    await open(page, demo, path);
+    await expect(page.locator('h1')).toHaveText(title);
+  }
+  await isAccessible(page, 'the overview in Chinese');
   await page.getByRole('button', { name: 'Switch to English' }).click();
   await expect(page.locator('h1')).toHaveText('Overview');
   await page.reload();
@@ -53,7 +59,7 @@ test('speaks Chinese to those who read it, and changes by a switch', async ({ br
   await expect(page.locator('h1')).toHaveText('Overview');
   await page.getByRole('button', { name: '切换到中文' }).click();
   await expect(page.locator('h1')).toHaveText('总览');
-  await page.close();
+  await context.close();
 });
 
 test('is dark by the system and by hand', async ({ page, demo }) => {
@@ -86,6 +92,26 @@ for (const width of [360, 768, 2560]) {
     }
   });
 }
+
+test('moves nothing for those who would rather not', async ({ page, demo }) => {
+  const lasts = (): Promise<number> => page.locator('.live .dot').evaluate((dot) => parseFloat(getComputedStyle(dot).animationDuration));
+  await open(page, demo, '/');
+  expect(await lasts()).toBeGreaterThan(0.5);
+  await page.emulateMedia({ reducedMotion: 'reduce' });
+  expect(await lasts()).toBeLessThan(0.01);
+});
+
+test('the phone tells which key is dead, and in which zone its times are', async ({ page, demo }) => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await open(page, demo, '/keys');
+  const first = page.locator('tbody tr').first();
+  await expect(first.locator('.col-key')).toBeInViewport({ ratio: 1 });
+  await expect(first.locator('.col-key')).toHaveText(/^Fake….{4}$/);
+  await expect(first.locator('.col-state')).toHaveText('Dead');
+  await expect(first.locator('.col-rate')).toBeInViewport({ ratio: 1 });
+  await open(page, demo, '/calls');
+  await expect(page.getByRole('columnheader', { name: 'Time' }).getByText('UTC+1')).toBeInViewport();
+});
 
 test('the phone has filters and details', async ({ page, demo }) => {
   await page.setViewportSize({ width: 390, height: 844 });

@@ -1,7 +1,7 @@
 // Real servers for the tests: the binary, on a free port, over a database of its own.
 import { test as base, type Page } from '@playwright/test';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,12 +12,17 @@ const binary = process.env.CALLSCOPE_BIN ?? join(root, 'target', 'debug', 'calls
 export const REAL = process.env.CALLSCOPE_REAL_DATA ?? join(root, '..', 'shared', 'data', 'gemini_balance_real.sqlite');
 export const hasReal = existsSync(REAL);
 
+// A server refuses settings that it does not know, and these are of the tests.
+const env = { ...process.env, CALLSCOPE_BIN: undefined, CALLSCOPE_REAL_DATA: undefined };
+
 export const ADMIN = 'a'.repeat(48);
 export const READER = 'b'.repeat(48);
 export const PROBE = 'c'.repeat(48);
 
 export interface Server {
   url: string;
+  /** What another command of the binary says about its database. */
+  tell: (command: string) => string;
   /** Sends an operation with all rights. */
   ask: <T>(query: string, variables?: unknown) => Promise<T>;
   stop: () => Promise<void>;
@@ -44,8 +49,7 @@ async function start(command: string, folder: string, args: string[], token?: st
     child = spawn(
       binary,
       [command, '--listen', `127.0.0.1:${port}`, '--database-url', `sqlite://${join(folder, 'calls.db')}`, ...args],
-      // A server refuses settings that it does not know, and these are of the tests.
-      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, CALLSCOPE_BIN: undefined, CALLSCOPE_REAL_DATA: undefined } },
+      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env },
     );
     await new Promise<void>((resolve, reject) => {
       const read = (bytes: Buffer): void => {
@@ -61,6 +65,7 @@ async function start(command: string, folder: string, args: string[], token?: st
   await launch();
   return {
     url,
+    tell: (command) => execFileSync(binary, [command, '--database-url', `sqlite://${join(folder, 'calls.db')}`], { encoding: 'utf8', env }),
     async ask<T>(query: string, variables?: unknown): Promise<T> {
       const response = await fetch(`${url}/graphql`, {
         method: 'POST',
@@ -96,7 +101,7 @@ async function served(
 
 export const test = base.extend<
   { outside: string[] },
-  { demo: Server; guarded: Server; empty: Server; real: Server }
+  { demo: Server; guarded: Server; trusting: Server; empty: Server; real: Server }
 >({
   /** Requests of the page that left the server; there are none after any test. */
   outside: [
@@ -119,6 +124,15 @@ export const test = base.extend<
       ),
     { scope: 'worker' },
   ],
+  trusting: [
+    ({}, use) =>
+      served(use, (folder) => {
+        const manifest = join(folder, 'persisted-documents.json');
+        writeFileSync(manifest, JSON.stringify({ calls: RECORD_CALLS, errors: RECORD_ERRORS }));
+        return start('serve', folder, ['--trusted-documents', manifest, '--tokens', `admin:ALL:${ADMIN}`], ADMIN);
+      }),
+    { scope: 'worker' },
+  ],
   empty: [({}, use) => served(use, (folder) => start('serve', folder, [])), { scope: 'worker' }],
   real: [
     ({}, use) =>
@@ -132,6 +146,12 @@ export const test = base.extend<
 
 export const expect = base.expect;
 
+/** A latency as the page writes it. */
+export function milliseconds(text: string): number {
+  const [, number = '', unit = ''] = /^([\d.]+)(ms|s|m|h)$/.exec(text.trim()) ?? [];
+  return Number(number) * ({ ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? NaN);
+}
+
 /** Opens a view and waits until all of it is there. */
 export async function open(page: Page, server: Server, path: string): Promise<void> {
   await page.goto(server.url + path);
@@ -144,11 +164,14 @@ export async function settled(page: Page): Promise<void> {
   await expect(page.locator('[aria-busy=true]')).toHaveCount(0);
 }
 
+const RECORD_CALLS = 'mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }';
+const RECORD_ERRORS = 'mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }';
+
 /** Rows that a test knows, of a model that nobody else calls. */
 export function recordCalls(server: Server, calls: Record<string, unknown>[]): Promise<{ recordCalls: { calls: { id: string }[] } }> {
-  return server.ask('mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }', { calls });
+  return server.ask(RECORD_CALLS, { calls });
 }
 
 export function recordErrors(server: Server, errors: Record<string, unknown>[]): Promise<unknown> {
-  return server.ask('mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }', { errors });
+  return server.ask(RECORD_ERRORS, { errors });
 }

@@ -89,6 +89,9 @@ pub struct ServerLimits {
     max_record_batch: i32,
     /// Whether the schema can be asked for (`INTROSPECTION_DISABLED`).
     introspection: bool,
+    /// Whether nothing runs but the documents of a manifest and those of the page
+    /// (`DOCUMENT_NOT_TRUSTED`); there is no GraphiQL then.
+    trusted_documents_only: bool,
 }
 
 impl ServerLimits {
@@ -116,6 +119,7 @@ impl ServerLimits {
             max_subscriptions: int(server.max_subscriptions),
             max_record_batch: int(config.max_record_batch),
             introspection: config.introspection,
+            trusted_documents_only: server.http.trusted_documents.is_some(),
         }
     }
 }

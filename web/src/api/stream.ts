@@ -53,11 +53,13 @@ async function read<T>(followed: Followed<T>, signal: AbortSignal, heard: () => 
     const body: unknown = await response.json().catch(() => undefined);
     throw refusal(response, body as Parameters<typeof refusal>[1]);
   }
+  // A stream of rows may have nothing to tell for hours.
+  followed.onState('open');
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done || signal.aborted) return;
     heard();
     const { messages, rest } = split(text + value);
     text = rest;
@@ -66,7 +68,6 @@ async function read<T>(followed: Followed<T>, signal: AbortSignal, heard: () => 
       if (event !== 'next') continue;
       const result = JSON.parse(data) as { data?: T; errors?: { message: string; extensions?: { code?: string } }[] };
       if (result.data) {
-        followed.onState('open');
         followed.onData(result.data);
       } else {
         const first = result.errors?.[0];

@@ -7,6 +7,7 @@ import { useSpeech } from '../i18n';
 import { setRange } from '../ui/range';
 import { go, linkTo } from '../state/router';
 import { Icon } from '../ui/icon';
+import { Zone } from '../ui/zone';
 import { Plot } from './plot';
 
 export type SeriesBucket = RangeQuery['callSeries'][number];
@@ -187,6 +188,7 @@ function Charted(props: {
     <div class="charted">
       <div class="legend">
         {props.legend}
+        <Zone />
         <button type="button" class="button bare" aria-pressed={asTable} title={asTable ? text.overview.asChart : text.overview.asTable} aria-label={text.overview.asTable} onClick={() => setAsTable(!asTable)}>
           <Icon name="table" />
         </button>

@@ -1,12 +1,13 @@
 import { expect, it } from 'vitest';
 import type { AttentionQuery } from '../api/gen/graphql';
-import { attentionOf } from './attention';
+import { attentionOf, type WindowName } from './attention';
 
 const NOW = Date.parse('2026-11-23T08:00:00Z');
 
 interface Key {
-  /** Calls by code, of the day and of the last hour; 200 succeeds. */
+  /** Calls by code, of the day, of six hours and of the last; 200 succeeds. */
   day: Record<number, number>;
+  lately?: Record<number, number>;
   hour?: Record<number, number>;
   words?: [number, string][];
   p95?: number;
@@ -18,7 +19,7 @@ function answer(keys: Record<string, Key>): AttentionQuery {
   const entries = Object.entries(keys);
   const sum = (codes: Record<number, number>, failed: boolean): number =>
     Object.entries(codes).reduce((all, [code, count]) => all + (!failed || code !== '200' ? count : 0), 0);
-  const groups = (window: 'day' | 'hour') =>
+  const groups = (window: WindowName) =>
     entries
       .filter(([, key]) => sum(key[window] ?? {}, false) > 0)
       .map(([id, key]) => ({
@@ -26,7 +27,7 @@ function answer(keys: Record<string, Key>): AttentionQuery {
         counts: { total: sum(key[window] ?? {}, false), failure: sum(key[window] ?? {}, true) },
         latency: { p95: key.p95 ?? 1000 },
       }));
-  const failures = (window: 'day' | 'hour') =>
+  const failures = (window: WindowName) =>
     entries.flatMap(([id, key]) =>
       Object.entries(key[window] ?? {})
         .filter(([code]) => code !== '200')
@@ -34,8 +35,10 @@ function answer(keys: Record<string, Key>): AttentionQuery {
     );
   return {
     day: groups('day'),
+    lately: groups('lately'),
     hour: groups('hour'),
     dayFailures: failures('day'),
+    latelyFailures: failures('lately'),
     hourFailures: failures('hour'),
     words: entries.flatMap(([id, { words = [] }]) =>
       words.map(([errorCode, message], index) => ({ apiKey: { id }, errorCode, count: 9 - index, lastSeenAt: '', latest: { id: 'e', message } })),
@@ -48,7 +51,7 @@ function answer(keys: Record<string, Key>): AttentionQuery {
   };
 }
 
-const well: Key = { day: { 200: 190, 429: 4, 503: 6 }, hour: { 200: 20 } };
+const well: Key = { day: { 200: 190, 429: 4, 503: 6 }, lately: { 200: 58, 429: 2 }, hour: { 200: 20 } };
 const pool = { a: well, b: well, c: well, d: well, e: well };
 const reasons = (keys: Record<string, Key>): Record<string, string> =>
   Object.fromEntries(attentionOf(answer({ ...pool, ...keys }), NOW).keys.map(({ id, reason }) => [id, reason]));
@@ -67,6 +70,30 @@ it('tells the dead from those with bad requests', () => {
   // It has been replaced since, or was never refused for good.
   expect(reasons({ back: { day: { 200: 100, 403: 40 }, hour: { 200: 10 } } })).toEqual({});
   expect(reasons({ once: { day: { 403: 2 } } })).toEqual({});
+});
+
+it('takes no chance for a fault', () => {
+  expect(reasons({ x: { day: { 200: 190, 500: 10 }, hour: { 200: 7, 500: 2 } } })).toEqual({});
+  expect(reasons({ x: { day: { 200: 190, 429: 10 }, hour: { 200: 6, 429: 3 } } })).toEqual({});
+  expect(reasons({ x: { day: { 200: 190, 429: 10 }, hour: { 200: 5, 429: 4 } } })).toEqual({ x: 'throttled' });
+});
+
+it('finds the throttled at night, when an hour has few calls', () => {
+  const quiet: Key = { day: { 200: 190, 429: 10 }, lately: { 200: 5, 429: 6 }, hour: { 200: 1, 429: 1 } };
+  expect(attentionOf(answer({ ...pool, quiet }), NOW).keys).toMatchObject([{ id: 'quiet', reason: 'throttled', window: 'lately', affected: 6, total: 11 }]);
+  // It was, and is well again.
+  expect(reasons({ quiet: { ...quiet, hour: { 200: 8 } } })).toEqual({});
+});
+
+it('tells of the keys of a small pool', () => {
+  const one = (key: Key, others: Record<string, Key> = {}): unknown =>
+    attentionOf(answer({ key, ...others }), NOW).keys.map(({ id, reason }) => [id, reason]);
+  const throttled: Key = { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } };
+  const failing: Key = { day: { 200: 70, 500: 50 }, hour: { 200: 4, 500: 8 } };
+  expect(one(throttled)).toEqual([['key', 'throttled']]);
+  expect(one(failing)).toEqual([['key', 'failing']]);
+  expect(one(throttled, { well })).toEqual([['key', 'throttled']]);
+  expect(one(well, { other: well })).toEqual([]);
 });
 
 it('tells the throttled from a pool that is throttled', () => {

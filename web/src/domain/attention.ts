@@ -1,5 +1,6 @@
-// Which keys need attention, and why. All of it is derived from the statistics of 24 hours and of the
-// last hour that the API computes for all keys at once; no request for a single key.
+// Which keys need attention, and why. All of it is derived from the statistics of 24 hours, of the last
+// hour and of the last six, in which keys that are seldom called show as well, that the API computes for
+// all keys at once; no request for a single key.
 //
 // - **dead**: the provider refuses the key itself (401, 403, or 400 where it says that the key is
 //   invalid). Nothing has succeeded in the last hour, or all day for keys that are seldom called.
@@ -8,7 +9,8 @@
 //   the pool's middle key. It passes by itself. Where the whole pool runs out of quota at once, as
 //   it does before the provider's day ends, no single key stands out and the pool as such is told of.
 // - **failing**: of the calls more than a fifth, and twice as many as of the middle key, fail otherwise.
-//   Neither is told of a key that the last hour shows to be well again.
+//   Neither is told of a key that the last hour shows to be well again, nor for so few failures that chance
+//   makes them: of 50 keys with nine calls each, of which one in twenty fails, three have two failures.
 // - **slow**: the 95th percentile is three times that of the middle key.
 // - **silent**: called within a week, but not in the last 24 hours, while others were.
 import type { AttentionQuery } from '../api/gen/graphql';
@@ -26,12 +28,15 @@ export interface Word {
   lastSeenAt: string;
 }
 
+/** The last hour, the last six, the last 24. */
+export type WindowName = 'hour' | 'lately' | 'day';
+
 export interface Ailing {
   id: string;
   masked: string;
   reason: Reason;
-  /** Of the window that shows it: the last hour or the last 24. */
-  window: 'hour' | 'day';
+  /** The one that shows it. */
+  window: WindowName;
   total: number;
   /** The calls that the reason is about. */
   affected: number;
@@ -58,7 +63,9 @@ export const THRESHOLDS = {
   /** How much worse than the middle key. */
   timesMiddle: 2,
   /** Calls of a window below which a share says nothing. */
-  calls: { day: 20, hour: 8 },
+  calls: { day: 20, lately: 8, hour: 8 },
+  /** Failures of a window that are no chance. */
+  failures: 4,
   /** How much slower than the middle key. */
   timesSlower: 3,
   silentAfterMs: 24 * 3_600_000,
@@ -75,10 +82,12 @@ interface Window {
 }
 
 type Groups = AttentionQuery['day'] | AttentionQuery['hour'];
+type Windows<T> = Record<WindowName, T>;
 
+/** Of two the smaller, so that of two keys the one that fails stands out. */
 function middle(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
 }
 
 function windowsOf(
@@ -99,6 +108,8 @@ function windowsOf(
   return windows;
 }
 
+const NO_CALLS: Window = { total: 0, failed: 0, refused: 0, throttled: 0 };
+
 const share = (part: number, window: Window): number => (window.total ? part / window.total : 0);
 
 export function attentionOf(data: AttentionQuery, now: number): Attention {
@@ -115,9 +126,11 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
     code === 401 || code === 403 || (code === 400 && invalid.has(id));
 
   const day = windowsOf(data.day, data.dayFailures, refuses);
+  const lately = windowsOf(data.lately, data.latelyFailures, refuses);
   const hour = windowsOf(data.hour, data.hourFailures, refuses);
   const typical = {
     day: typicalOf(day, THRESHOLDS.calls.day),
+    lately: typicalOf(lately, THRESHOLDS.calls.lately),
     hour: typicalOf(hour, THRESHOLDS.calls.hour),
   };
   const p95s = new Map(data.day.flatMap(({ apiKey, latency }) => (apiKey && latency.p95 != null ? [[apiKey.id, latency.p95] as const] : [])));
@@ -127,27 +140,26 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
 
   const keys: Ailing[] = [];
   for (const [id, { masked, lastSeenAt }] of names) {
-    const whole = day.get(id) ?? { total: 0, failed: 0, refused: 0, throttled: 0 };
-    const recent = hour.get(id) ?? { total: 0, failed: 0, refused: 0, throttled: 0 };
+    const windows = { day: day.get(id) ?? NO_CALLS, lately: lately.get(id) ?? NO_CALLS, hour: hour.get(id) ?? NO_CALLS };
+    const whole = windows.day;
     const base = { id, masked, p95: p95s.get(id) ?? null, lastSeenAt };
-    const of = (reason: Reason, window: 'hour' | 'day', affected: number, fits: (code: number | null) => boolean): void => {
-      const { total } = window === 'hour' ? recent : whole;
+    const of = (reason: Reason, window: WindowName, affected: number, fits: (code: number | null) => boolean): void => {
+      const { total } = windows[window];
       const word = words.get(id)?.filter(({ code }) => fits(code)).sort((a, b) => b.count - a.count)[0];
       keys.push({ ...base, reason, window, total, affected, word });
     };
-    if (isDead(whole, recent)) {
+    if (isDead(whole, windows.hour)) {
       of('dead', 'day', whole.refused, (code) => refuses(id, code));
       continue;
     }
-    const throttled = standsOut(whole, recent, typical, 'throttled');
+    const throttled = standsOut(windows, typical, 'throttled');
     if (throttled) {
-      of('throttled', throttled, (throttled === 'hour' ? recent : whole).throttled, (code) => code === 429);
+      of('throttled', throttled, windows[throttled].throttled, (code) => code === 429);
       continue;
     }
-    const failing = standsOut(whole, recent, typical, 'other');
+    const failing = standsOut(windows, typical, 'other');
     if (failing) {
-      const window = failing === 'hour' ? recent : whole;
-      of('failing', failing, window.failed - window.throttled, (code) => code !== 429);
+      of('failing', failing, windows[failing].failed - windows[failing].throttled, (code) => code !== 429);
     } else if (whole.total >= THRESHOLDS.calls.day && (base.p95 ?? 0) > middleP95 * THRESHOLDS.timesSlower) {
       of('slow', 'day', whole.total, () => false);
     } else if (isSilent(lastSeenAt, day.size > 0, now)) {
@@ -167,6 +179,8 @@ interface Typical {
 
 function typicalOf(windows: Map<string, Window>, least: number): Typical {
   const busy = [...windows.values()].filter((window) => window.total >= least);
+  // A key that is alone is compared with nobody.
+  if (busy.length < 2) return { throttled: 0, other: 0 };
   return {
     throttled: middle(busy.map((window) => share(window.throttled, window))),
     other: middle(busy.map((window) => share(window.failed - window.throttled, window))),
@@ -180,22 +194,16 @@ function isDead(day: Window, hour: Window): boolean {
 }
 
 /** In which window a kind of failure stands out, if in any. What the last hour shows to be over does not. */
-function standsOut(
-  day: Window,
-  hour: Window,
-  typical: { day: Typical; hour: Typical },
-  kind: keyof Typical,
-): 'hour' | 'day' | undefined {
-  const found = (['hour', 'day'] as const).filter((name) => {
-    const window = name === 'hour' ? hour : day;
-    const part = kind === 'throttled' ? window.throttled : window.failed - window.throttled;
-    const limit = Math.max(THRESHOLDS.share, typical[name][kind] * THRESHOLDS.timesMiddle);
-    return window.total >= THRESHOLDS.calls[name] && share(part, window) > limit;
-  });
-  const lately = kind === 'throttled' ? hour.throttled : hour.failed - hour.throttled;
-  const isOver = hour.total >= THRESHOLDS.calls.hour && share(lately, hour) < THRESHOLDS.share / 2;
+function standsOut(windows: Windows<Window>, typical: Windows<Typical>, kind: keyof Typical): WindowName | undefined {
+  const part = (window: Window): number => (kind === 'throttled' ? window.throttled : window.failed - window.throttled);
+  const { hour } = windows;
+  const isOver = hour.total >= THRESHOLDS.calls.hour && share(part(hour), hour) < THRESHOLDS.share / 2;
   if (isOver) return undefined;
-  return found.includes('day') ? 'day' : found[0];
+  return (['day', 'hour', 'lately'] as const).find((name) => {
+    const window = windows[name];
+    const limit = Math.max(THRESHOLDS.share, typical[name][kind] * THRESHOLDS.timesMiddle);
+    return window.total >= THRESHOLDS.calls[name] && part(window) >= THRESHOLDS.failures && share(part(window), window) > limit;
+  });
 }
 
 function isSilent(lastSeenAt: string | null, othersAreSeen: boolean, now: number): boolean {

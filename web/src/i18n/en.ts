@@ -139,7 +139,7 @@ export const en = {
       slow: 'Takes far longer than other keys.',
       silent: 'Was called within a week, but not in the last 24 hours.',
     },
-    windows: { hour: 'in the last hour', day: 'in 24 hours' },
+    windows: { hour: 'in the last hour', lately: 'in 6 hours', day: 'in 24 hours' },
     dead: (affected: string, total: string, window: string) => `${affected} of ${total} calls refused ${window}`,
     throttled: (affected: string, total: string, window: string) => `${affected} of ${total} calls throttled ${window}`,
     failing: (affected: string, total: string, window: string) => `${affected} of ${total} calls failed ${window}`,

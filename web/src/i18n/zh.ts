@@ -138,7 +138,7 @@ export const zh: Messages = {
       slow: '耗时远长于其他密钥。',
       silent: '一周内有过调用，但最近 24 小时没有。',
     },
-    windows: { hour: '最近 1 小时', day: '24 小时内' },
+    windows: { hour: '最近 1 小时', lately: '6 小时内', day: '24 小时内' },
     dead: (affected, total, window) => `${window} ${total} 次调用中 ${affected} 次被拒绝`,
     throttled: (affected, total, window) => `${window} ${total} 次调用中 ${affected} 次被限流`,
     failing: (affected, total, window) => `${window} ${total} 次调用中 ${affected} 次失败`,

@@ -1,5 +1,5 @@
 // Whether what is shown follows the server, and since when.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ApiError } from '../api/client';
 import type { TypedDocumentString } from '../api/gen/graphql';
 import { follow, type StreamState } from '../api/stream';
@@ -21,7 +21,8 @@ export function useSubscription<T, V>(
   const asked = JSON.stringify(variables);
   const latest = useRef({ onData, onError });
   latest.current = { onData, onError };
-  useEffect(() => {
+  // At once, so that nothing of the old question is taken for an answer to the new one.
+  useLayoutEffect(() => {
     if (!document || !live || !visible) {
       streamState.set(undefined);
       return undefined;
@@ -74,7 +75,16 @@ export function useTail<T, V, R>(
 ): void {
   const gathered = useRef<R[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
+  const asked = JSON.stringify(variables);
+  // What was gathered belongs to the list that it was gathered for.
+  useLayoutEffect(
+    () => () => {
+      clearTimeout(timer.current);
+      timer.current = undefined;
+      gathered.current = [];
+    },
+    [document, asked],
+  );
   const show = (): void => {
     timer.current = undefined;
     list.push(gathered.current.splice(0).reverse());

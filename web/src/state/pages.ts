@@ -1,6 +1,7 @@
 // A list that is loaded page by page as it is scrolled, and that newer rows come in front of.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
+import { byTime, merged, type Timed } from '../domain/order';
 import { prefs } from './prefs';
 
 export interface Page<R> {
@@ -10,7 +11,7 @@ export interface Page<R> {
   total: number | undefined;
 }
 
-export interface Listed<R> {
+export interface Listed<R extends Timed> {
   rows: R[] | undefined;
   total: number | undefined;
   /** Rows that came while older ones were being read; `showFresh` puts them in front. */
@@ -25,18 +26,19 @@ export interface Listed<R> {
   reload: () => void;
 }
 
-export interface Source<R> {
+export interface Source<R extends Timed> {
   /** What makes it another list. */
   key: string;
   load: (after: string | undefined, signal: AbortSignal) => Promise<Page<R>>;
-  id: (row: R) => string;
   /** Asks so often for newer rows, of lists that begin with the newest. */
   everyMs: number | undefined;
+  /** When the list begins, in milliseconds: what is stored now may be of long ago. */
+  since: () => number;
   /** Whether newer rows may be shown at once. */
   atTop: () => boolean;
 }
 
-interface State<R> {
+interface State<R extends Timed> {
   of: string;
   rows: R[];
   fresh: R[];
@@ -50,14 +52,19 @@ const MOST_LIVE = 5000;
 const asError = (cause: unknown): ApiError =>
   cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause));
 
-/** `newer` in front of `rows`, without those that are there already. */
-function inFront<R>(newer: R[], rows: R[], id: (row: R) => string): R[] {
-  const known = new Set(rows.map(id));
-  const unknown = newer.filter((row) => !known.has(id(row)));
-  return unknown.length > 0 ? [...unknown, ...rows] : rows;
+/** Puts rows that are new where they belong, or aside while somebody reads. */
+function joined<R extends Timed>(list: State<R>, rows: R[], atTop: boolean): State<R> {
+  const last = list.rows.at(-1);
+  // What belongs behind the last row comes with the next page.
+  const isHere = (row: R): boolean => list.next === undefined || last === undefined || byTime(row, last) <= 0;
+  const known = new Set(list.rows.map((row) => row.id));
+  const fresh = merged(rows.filter((row) => !known.has(row.id) && isHere(row)), list.fresh);
+  if (fresh.length === 0) return list;
+  const total = list.total === undefined ? undefined : list.total + fresh.length - list.fresh.length;
+  return atTop ? cut({ ...list, total, rows: merged(fresh, list.rows), fresh: [] }) : { ...list, total, fresh };
 }
 
-export function usePages<R>(source: Source<R>): Listed<R> {
+export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
   const [state, setState] = useState<State<R>>();
   const [error, setError] = useState<ApiError>();
   const [loadingMore, setLoadingMore] = useState(false);
@@ -66,24 +73,26 @@ export function usePages<R>(source: Source<R>): Listed<R> {
   latest.current = { source, state };
   const abort = useRef(new AbortController());
 
+  /** Rows that came before the list that they belong to. */
+  const early = useRef<R[]>([]);
+
   const push = useCallback((rows: R[]) => {
-    const { id, atTop } = latest.current.source;
-    setState((before) => {
-      if (!before) return before;
-      const fresh = inFront(inFront(rows, before.fresh, id).filter((row) => !before.rows.some((one) => id(one) === id(row))), [], id);
-      if (fresh.length === 0) return before;
-      if (!atTop()) return { ...before, fresh };
-      return cut({ ...before, rows: [...fresh, ...before.rows], fresh: [] });
-    });
+    const { key, since, atTop } = latest.current.source;
+    const start = since();
+    const within = rows.filter((row) => Date.parse(row.timestamp) >= start);
+    if (latest.current.state?.of === key) setState((before) => before && joined(before, within, atTop()));
+    else early.current.push(...within);
   }, []);
 
   useEffect(() => {
     const signal = (abort.current = new AbortController()).signal;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    early.current = [];
     const first = async (): Promise<void> => {
       try {
         const page = await latest.current.source.load(undefined, signal);
-        setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
+        const list = { of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total };
+        setState(joined(list, early.current.splice(0), true));
         setError(undefined);
       } catch (cause) {
         if (signal.aborted) return;
@@ -100,9 +109,9 @@ export function usePages<R>(source: Source<R>): Listed<R> {
         try {
           const page = await latest.current.source.load(undefined, signal);
           const { state: shown, source: now } = latest.current;
-          const known = new Set([...(shown?.rows ?? []), ...(shown?.fresh ?? [])].map(now.id));
+          const known = new Set([...(shown?.rows ?? []), ...(shown?.fresh ?? [])].map((row) => row.id));
           // Where none of the page is known, rows between it and the list are missing.
-          if (shown?.of !== source.key || (page.rows.length > 0 && !page.rows.some((row) => known.has(now.id(row))))) {
+          if (shown?.of !== source.key || (page.rows.length > 0 && !page.rows.some((row) => known.has(row.id)))) {
             if (now.atTop() || shown?.rows.length === 0) {
               setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
             }
@@ -137,8 +146,8 @@ export function usePages<R>(source: Source<R>): Listed<R> {
       .then((page) =>
         setState((before) => {
           if (before?.of !== shown.of) return before;
-          const known = new Set(before.rows.map(from.id));
-          return { ...before, rows: [...before.rows, ...page.rows.filter((row) => !known.has(from.id(row)))], next: page.next };
+          const known = new Set(before.rows.map((row) => row.id));
+          return { ...before, rows: [...before.rows, ...page.rows.filter((row) => !known.has(row.id))], next: page.next };
         }),
       )
       .catch((cause: unknown) => {
@@ -152,7 +161,7 @@ export function usePages<R>(source: Source<R>): Listed<R> {
   const loadingNow = useRef(false);
 
   const showFresh = useCallback(
-    () => setState((before) => before && cut({ ...before, rows: [...before.fresh, ...before.rows], fresh: [] })),
+    () => setState((before) => before && cut({ ...before, rows: merged(before.fresh, before.rows), fresh: [] })),
     [],
   );
 
@@ -172,6 +181,6 @@ export function usePages<R>(source: Source<R>): Listed<R> {
 }
 
 /** What falls off the end is not loaded again: the list then ends where it was cut. */
-function cut<R>(state: State<R>): State<R> {
+function cut<R extends Timed>(state: State<R>): State<R> {
   return state.rows.length > MOST_LIVE ? { ...state, rows: state.rows.slice(0, MOST_LIVE), next: undefined } : state;
 }

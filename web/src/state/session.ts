@@ -35,6 +35,12 @@ export function may(scope: AccessScope): boolean {
   return now.state === 'inside' && now.boot.viewer.scopes.includes(scope);
 }
 
+/** A server that runs trusted documents alone has no GraphiQL: it would refuse what is asked there. */
+export function hasGraphiql(): boolean {
+  const now = session.get();
+  return now.state === 'inside' && !now.boot.serverInfo.limits.trustedDocumentsOnly;
+}
+
 /** The most items that one page of a list may have. */
 export function pageLimit(wanted: number): number {
   const now = session.get();

@@ -16,6 +16,7 @@ export function Search({ value, label, name = 'q', delayMs = 0 }: { value: strin
     <input
       class="input"
       type="search"
+      name={name}
       data-search={name === 'q' || undefined}
       placeholder={label}
       aria-label={label}

@@ -6,7 +6,7 @@ import { useSpeech } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 import { setPrefs, usePrefs, type Theme } from '../state/prefs';
 import { go, linkTo, usePlace } from '../state/router';
-import { reachable, signOut } from '../state/session';
+import { hasGraphiql, reachable, signOut } from '../state/session';
 import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
 import { Help } from './help';
@@ -59,10 +59,12 @@ export function Shell(props: { boot: BootQuery; hasSession: boolean; children: C
               </a>
             );
           })}
-          <a href="/graphiql" class="nav-outside">
-            <Icon name="graphiql" />
-            <span>{text.app.graphiql}</span>
-          </a>
+          {hasGraphiql() && (
+            <a href="/graphiql" class="nav-outside">
+              <Icon name="graphiql" />
+              <span>{text.app.graphiql}</span>
+            </a>
+          )}
         </nav>
         <Settings boot={props.boot} hasSession={props.hasSession} onHelp={() => setHelp(true)} />
       </header>

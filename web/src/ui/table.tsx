@@ -96,7 +96,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   const { columns } = props;
   return (
     <div class={`table-box ${props.class ?? ''}`} ref={box} onScroll={look} tabIndex={-1}>
-      <table class="table" aria-rowcount={props.total ?? rows.length}>
+      <table class="table" aria-rowcount={(props.total ?? rows.length) + 1}>
         <caption class="visually-hidden">{props.caption}</caption>
         <thead>
           <tr>

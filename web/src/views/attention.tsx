@@ -14,13 +14,17 @@ import { Empty, Shown } from '../ui/state';
 
 const RENEW_MS = 30_000;
 const DAY_MS = 86_400_000;
+const LATELY_MS = DAY_MS / 4;
 /** Of more, the list of keys tells. */
 const SHOWN = 6;
 
 export function useAttention(): Answer<Attention> {
   const answer = useQuery(AttentionDocument, {
     key: 'attention',
-    variables: () => ({ since: new Date(serverNow() - DAY_MS).toISOString(), first: pageLimit(1000) }),
+    variables: () => {
+      const ago = (ms: number): string => new Date(serverNow() - ms).toISOString();
+      return { since: ago(DAY_MS), lately: { since: ago(LATELY_MS), until: ago(0) }, first: pageLimit(1000) };
+    },
     everyMs: RENEW_MS,
   });
   const data = useMemo(() => answer.data && attentionOf(answer.data, serverNow()), [answer.data]);

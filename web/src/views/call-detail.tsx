@@ -1,13 +1,13 @@
 // One call: what it was, what the provider said, and what else its key did around it.
 import type { JSX } from 'preact';
-import { graphiqlLink } from '../api/ask';
 import { CallDetailDocument, NeighboursDocument, type CallDetailQuery, type NeighboursQuery } from '../api/gen/graphql';
+import { byTime } from '../domain/order';
 import { useSpeech } from '../i18n';
 import { useQuery } from '../state/query';
 import { address, changed, linkTo, usePlace } from '../state/router';
 import { may } from '../state/session';
 import { Drawer } from '../ui/drawer';
-import { Icon } from '../ui/icon';
+import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key, StatusMark } from '../ui/marks';
 import { Shown } from '../ui/state';
 import { Words } from './words';
@@ -35,10 +35,7 @@ export function CallDetail({ id, onClose }: { id: string; onClose: () => void })
               )}
               {node.apiKey && <Neighbours call={node} keyId={node.apiKey.id} />}
               <div class="buttons">
-                <a class="button small" href={graphiqlLink(CallDetailDocument, variables)}>
-                  <Icon name="external" />
-                  {text.detail.graphiql}
-                </a>
+                <GraphiqlLink document={CallDetailDocument} variables={variables} />
               </div>
             </>
           ) : (
@@ -98,7 +95,7 @@ function Neighbours({ call, keyId }: { call: Call; keyId: string }): JSX.Element
   });
   const around = (data: NeighboursQuery): Neighbour[] => {
     const all = new Map([...data.later.nodes.toReversed(), ...data.earlier.nodes].map((one) => [one.id, one]));
-    return [...all.values()].sort((a, b) => b.timestamp.localeCompare(a.timestamp));
+    return [...all.values()].sort(byTime);
   };
   return (
     <div class="block">

@@ -1,33 +1,33 @@
 // The calls one by one: filtered, paged over millions, live, each with its details.
 import type { JSX } from 'preact';
 import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
-import { graphiqlLink } from '../api/ask';
 import { send } from '../api/client';
-import { CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
-import { CALL_RECORDED } from '../api/tail';
+import { CallRecordedDocument, CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
 import { useSpeech, type Speech } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { callFilter, callsAsked, CALL_PARAMS, orderOf } from '../state/call-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
-import { rangeArguments, rangeOf } from '../state/range';
+import { rangeArguments, rangeEnds, rangeOf } from '../state/range';
 import { address, changed, setParams, usePlace } from '../state/router';
-import { pageLimit } from '../state/session';
+import { pageLimit, serverNow } from '../state/session';
 import { Download } from '../ui/download';
+import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
 import { Key, StatusMark } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
+import { TimeHead } from '../ui/zone';
 import { Top } from '../ui/top';
 import { CallDetail } from './call-detail';
 import { CallFilters } from './call-filters';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-/** Where rows come by themselves, it is for their number alone. */
-const RENEW_MS = HAS_TAIL ? 15_000 : 4000;
+/** Rows come by the stream; this is for their number, and for where no stream gets through. */
+const RENEW_MS = 15_000;
 
 const FILE_COLUMNS = ['timestamp', 'status', 'statusCode', 'model', 'key', 'latencyMs', 'errorType', 'message', 'id'] as const;
 
@@ -53,12 +53,12 @@ export function Calls(): JSX.Element {
   const list = usePages<CallRowFragment>({
     key: JSON.stringify([range, asked]),
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
-    id: (row) => row.id,
+    since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
     atTop: useCallback(() => top.current < 40, []),
   });
   useTail(
-    HAS_TAIL && isTail ? CALL_RECORDED : undefined,
+    isTail ? CallRecordedDocument : undefined,
     { filter: callFilter(asked) },
     (data) => data.callRecorded,
     list,
@@ -79,9 +79,7 @@ export function Calls(): JSX.Element {
       </Top>
       <CallFilters range={range} asked={asked}>
         {list.total !== undefined && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
-        <a class="button small" href={graphiqlLink(CallsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
-          <Icon name="graphiql" />
-        </a>
+        <GraphiqlLink document={CallsDocument} variables={variables(20)} compact />
         <Download name="calls" columns={FILE_COLUMNS} total={list.total} load={download} />
       </CallFilters>
       <div class="split">
@@ -159,7 +157,7 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
   return [
     {
       id: 'time',
-      head: text.calls.time,
+      head: <TimeHead />,
       cell: (row) => (
         <a data-inner href={address('/calls', changed(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
@@ -185,7 +183,7 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
             <span class="latency-track">
               <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
             </span>
-            {format.latency(latencyMs)}
+            <span class="latency-value">{format.latency(latencyMs)}</span>
           </span>
         ),
     },

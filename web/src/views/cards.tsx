@@ -1,6 +1,7 @@
 // Five windows that end now, each against the one before it.
 import type { JSX } from 'preact';
 import type { CountsFragment, UsageQuery } from '../api/gen/graphql';
+import { comparable } from '../domain/compare';
 import { useSpeech } from '../i18n';
 import { linkTo } from '../state/router';
 import { Meter } from '../ui/marks';
@@ -32,7 +33,7 @@ function Card(props: { name: Name; now: Counts; before: Counts; range: string })
   const { text, format } = useSpeech();
   const { name, now, before } = props;
   const rate = now.total ? now.success / now.total : undefined;
-  const rateBefore = before.total ? before.success / before.total : undefined;
+  const rateBefore = comparable(now.total, before.total) ? before.success / before.total : undefined;
   return (
     <a class="card" data-inner href={linkTo('/calls', { range: props.range, since: undefined, until: undefined })}>
       <span class="card-head">
@@ -55,7 +56,7 @@ function Card(props: { name: Name; now: Counts; before: Counts; range: string })
 /** More or fewer calls is neither good nor bad. */
 function Change({ name, now, before }: { name: Name; now: number; before: number }): JSX.Element | null {
   const { text, format } = useSpeech();
-  if (!before) return <span class="change" title={text.overview.nothingBefore} />;
+  if (!comparable(now, before)) return <span class="change" title={text.overview.nothingBefore} />;
   const change = (now - before) / before;
   // Ten times as many are no percentage any more.
   const shown = change > 9 ? `×${format.compact(now / before)}` : format.change(change);

@@ -1,13 +1,12 @@
 // One error log.
 import type { JSX } from 'preact';
-import { graphiqlLink } from '../api/ask';
 import { ErrorByIdDocument, type ErrorDetailFragment } from '../api/gen/graphql';
 import { useSpeech } from '../i18n';
 import { useQuery } from '../state/query';
 import { linkTo } from '../state/router';
 import { may } from '../state/session';
 import { Drawer } from '../ui/drawer';
-import { Icon } from '../ui/icon';
+import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key } from '../ui/marks';
 import { Shown } from '../ui/state';
 import { Words } from './words';
@@ -25,10 +24,7 @@ export function ErrorDetail({ id, onClose }: { id: string; onClose: () => void }
               <Facts error={node} />
               <Words error={node} />
               <div class="buttons">
-                <a class="button small" href={graphiqlLink(ErrorByIdDocument, variables)}>
-                  <Icon name="external" />
-                  {text.detail.graphiql}
-                </a>
+                <GraphiqlLink document={ErrorByIdDocument} variables={variables} />
               </div>
             </>
           ) : (

@@ -1,28 +1,28 @@
 // The error logs: what goes wrong in groups, then one by one; searched, selected across pages, deleted.
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { graphiqlLink } from '../api/ask';
 import { send } from '../api/client';
-import { ErrorGroupsDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
-import { ERROR_RECORDED } from '../api/tail';
+import { ErrorGroupsDocument, ErrorRecordedDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
 import { useSpeech, type Speech } from '../i18n';
 import { errorFilter, errorsAsked, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
-import { rangeOf } from '../state/range';
+import { rangeEnds, rangeOf } from '../state/range';
 import { address, changed, setParams, usePlace } from '../state/router';
 import { may, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { Download } from '../ui/download';
 import { Filters } from '../ui/filters';
+import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
 import { CodeMark, Key } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Search } from '../ui/search';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
+import { TimeHead } from '../ui/zone';
 import { Top } from '../ui/top';
 import { DeleteErrors, NOTHING, type Selection } from './error-delete';
 import { ErrorDetail } from './error-detail';
@@ -30,8 +30,8 @@ import { ErrorChoices, Groups } from './error-groups';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-/** Where rows come by themselves, it is for their number alone. */
-const RENEW_MS = HAS_TAIL ? 15_000 : 5000;
+/** Rows come by the stream; this is for their number, and for where no stream gets through. */
+const RENEW_MS = 15_000;
 const GROUPS_RENEW_MS = 30_000;
 const SEARCH_DELAY_MS = 250;
 
@@ -58,14 +58,14 @@ export function Errors(): JSX.Element {
   const list = usePages<ErrorRowFragment>({
     key: question,
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
-    id: (row) => row.id,
+    since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
     atTop: useCallback(() => top.current < 40, []),
   });
   // Without the span: its start moves on, and what comes is within it.
   const kinds = kindsFilter(asked);
   useTail(
-    HAS_TAIL && isTail ? ERROR_RECORDED : undefined,
+    isTail ? ErrorRecordedDocument : undefined,
     { filter: kinds },
     (data) => data.errorRecorded,
     list,
@@ -101,9 +101,7 @@ export function Errors(): JSX.Element {
         end={
           <>
             {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
-            <a class="button small" href={graphiqlLink(ErrorsDocument, variables(20))} title={text.detail.graphiql} aria-label={text.detail.graphiql}>
-              <Icon name="graphiql" />
-            </a>
+            <GraphiqlLink document={ErrorsDocument} variables={variables(20)} compact />
             <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
           </>
         }
@@ -225,7 +223,7 @@ function columnsOf(
     ...(may('DELETE') ? [pick] : []),
     {
       id: 'time',
-      head: text.calls.time,
+      head: <TimeHead />,
       cell: (row) => (
         <a data-inner href={address('/errors', changed(params, { error: row.id }))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>

@@ -2,7 +2,6 @@
 // is allowed, one at a time, and the server enters it in the audit log.
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { graphiqlLink } from '../api/ask';
 import { ApiError, send } from '../api/client';
 import { KeyPageDocument, KeySecretDocument, type KeyPageQuery } from '../api/gen/graphql';
 import { CallsChart, LatencyChart } from '../chart/series';
@@ -16,6 +15,7 @@ import { go, linkTo, usePlace } from '../state/router';
 import { may } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { CopyButton } from '../ui/copy';
+import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
 import { CodeMark, ReasonTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
@@ -59,7 +59,9 @@ export function KeyView({ id }: { id: string }): JSX.Element {
           {({ apiKey, callSeries, byCode }) =>
             apiKey ? (
               <>
-                <Head apiKey={apiKey} graphiql={graphiqlLink(KeyPageDocument, variables)} />
+                <Head apiKey={apiKey}>
+                  <GraphiqlLink document={KeyPageDocument} variables={variables} />
+                </Head>
                 {ailing && <Reasoning ailing={ailing} />}
                 <Stats apiKey={apiKey} />
                 <div class="columns">
@@ -91,7 +93,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   );
 }
 
-function Head({ apiKey, graphiql }: { apiKey: ApiKey; graphiql: string }): JSX.Element {
+function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildren }): JSX.Element {
   const { text } = useSpeech();
   const [secret, setSecret] = useState<string>();
   const [problem, setProblem] = useState<string>();
@@ -147,10 +149,7 @@ function Head({ apiKey, graphiql }: { apiKey: ApiKey; graphiql: string }): JSX.E
           <Icon name="errors" />
           {text.keys.seeErrors}
         </a>
-        <a class="button small" href={graphiql}>
-          <Icon name="graphiql" />
-          {text.detail.graphiql}
-        </a>
+        {children}
       </span>
       {problem && (
         <p class="problem" role="alert">

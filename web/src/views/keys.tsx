@@ -9,6 +9,7 @@ import {
   type KeyTableQuery,
 } from '../api/gen/graphql';
 import { REASONS, type Ailing, type Attention, type Reason } from '../domain/attention';
+import { laterFirst } from '../domain/order';
 import { useSpeech, type Speech } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { useNow } from '../state/live';
@@ -53,7 +54,7 @@ const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
   failures: (a, b) => b.failure - a.failure,
   rate: (a, b) => (a.rate ?? 2) - (b.rate ?? 2),
   p95: (a, b) => (b.p95 ?? -1) - (a.p95 ?? -1),
-  seen: (a, b) => (b.lastSeenAt ?? '').localeCompare(a.lastSeenAt ?? ''),
+  seen: (a, b) => laterFirst(a.lastSeenAt ?? '', b.lastSeenAt ?? ''),
 };
 
 const rank = ({ ailing }: KeyRow): number => (ailing ? REASONS.indexOf(ailing.reason) : REASONS.length);
@@ -89,13 +90,15 @@ export function Keys(): JSX.Element {
     everyMs: RENEW_MS * 3,
   });
   const attention = useAttention();
+  // Without it no key is known to be well, and the rows have no order yet.
+  const isToldOf = attention.data !== undefined || attention.error !== undefined;
   const all = useMemo(
-    () => table.data && rowsOf(table.data, sparks.stale ? undefined : sparks.data, attention.data?.keys ?? [], attention.data?.seen ?? NOBODY),
-    [table.data, sparks.data, sparks.stale, attention.data],
+    () => table.data && isToldOf && rowsOf(table.data, sparks.stale ? undefined : sparks.data, attention.data?.keys ?? [], attention.data?.seen ?? NOBODY),
+    [table.data, sparks.data, sparks.stale, attention.data, isToldOf],
   );
   const rows = useMemo(() => {
     const wanted = search.trim().toLowerCase();
-    const found = (all ?? []).filter(
+    const found = (all || []).filter(
       (row) =>
         row.masked.replace('...', '…').toLowerCase().includes(wanted.replace('...', '…')) &&
         (state === undefined || (state === 'attention' ? row.ailing : row.ailing?.reason === state)),
@@ -147,7 +150,7 @@ export function Keys(): JSX.Element {
             <Table
               key={question}
               caption={text.keys.title}
-              columns={columnsOf(speech, sort, backwards, Math.max(now, serverNow()))}
+              columns={columnsOf(speech, [sort, backwards], Math.max(now, serverNow()), attention.data !== undefined)}
               rows={rows}
               rowKey={(row) => row.id}
               href={(row) => linkTo(`/keys/${row.id}`)}
@@ -219,7 +222,7 @@ function linesOf(sparks: KeySparksQuery): Map<string, SparkPart[]> {
   return lines;
 }
 
-function columnsOf(speech: Speech, sort: Sort, backwards: boolean, now: number): Column<KeyRow>[] {
+function columnsOf(speech: Speech, [sort, backwards]: [Sort, boolean], now: number, isKnown: boolean): Column<KeyRow>[] {
   const { text, format } = speech;
   const sortable = (id: Sort): Pick<Column<KeyRow>, 'sort' | 'onSort'> => ({
     sort: sort !== id ? 'none' : backwards ? 'ascending' : 'descending',
@@ -244,6 +247,8 @@ function columnsOf(speech: Speech, sort: Sort, backwards: boolean, now: number):
           <span title={why(speech, row.ailing)}>
             <ReasonTag reason={row.ailing.reason} />
           </span>
+        ) : !isKnown ? (
+          '–'
         ) : row.total ? (
           <ReasonTag reason={undefined} />
         ) : (

@@ -1,0 +1,167 @@
+// What the stream alone brings, and what comes where no stream gets through.
+import type { Page } from '@playwright/test';
+import { expect, open, recordCalls, recordErrors, settled, test } from './servers';
+
+/** From now on no question is answered, so that nothing but a stream that is open can bring anything. */
+async function answerNothing(page: Page): Promise<string[]> {
+  const answered: string[] = [];
+  await page.route('**/graphql', () => undefined);
+  page.on('response', (response) => answered.push(response.url()));
+  return answered;
+}
+
+const rows = (page: Page) => page.locator('.listing > .table-box tbody tr[aria-rowindex]');
+
+test('calls come by the stream', async ({ page, demo }) => {
+  await open(page, demo, '/calls?model=by-stream&status=failure');
+  // Nothing has come by then, and the stream is open all the same.
+  await expect(page.locator('.live')).toHaveText('Live');
+  const answered = await answerNothing(page);
+  await recordCalls(demo, [
+    { model: 'by-stream', statusCode: 200, latencyMs: 5 },
+    { model: 'not-by-stream', statusCode: 500, latencyMs: 5 },
+    { model: 'by-stream', statusCode: 503, latencyMs: 5, error: { errorType: 't', message: 'overloaded' } },
+  ]);
+  await expect(rows(page)).toHaveCount(1);
+  await expect(rows(page).first()).toContainText('503');
+  await expect(page.locator('.filters-end')).toContainText('1 call');
+  await recordCalls(demo, [{ model: 'by-stream', statusCode: 504, latencyMs: 5 }]);
+  await expect(rows(page).locator('.col-status')).toHaveText([/504/, /503/]);
+  await expect(page.locator('.filters-end')).toContainText('2 calls');
+  expect(answered).toEqual([]);
+});
+
+test('a call that comes before the list is in it', async ({ page, demo }) => {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  let answers = 0;
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Calls(')) return route.continue();
+    // The list as it was, later; a second one never.
+    const response = await route.fetch();
+    answers += 1;
+    if (answers > 1) return undefined;
+    await held;
+    return route.fulfill({ response });
+  });
+  const client = await page.context().newCDPSession(page);
+  await client.send('Network.enable');
+  const streams = new Set<string>();
+  let came = 0;
+  client.on('Network.requestWillBeSent', ({ requestId, request }) => {
+    if (request.url.endsWith('/graphql/stream')) streams.add(requestId);
+  });
+  client.on('Network.dataReceived', ({ requestId, dataLength }) => {
+    if (streams.has(requestId)) came += dataLength;
+  });
+  await page.goto(`${demo.url}/calls?model=early`);
+  await expect(page.locator('.live')).toHaveText('Live');
+  await expect.poll(() => answers).toBe(1);
+  const before = came;
+  await recordCalls(demo, [{ model: 'early', statusCode: 207, latencyMs: 5 }]);
+  await expect.poll(() => came).toBeGreaterThan(before + 100);
+  release();
+  await expect(rows(page).locator('.col-status')).toHaveText([/207/]);
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+});
+
+test('a call of earlier stands where it belongs, and one of long ago nowhere', async ({ page, demo }) => {
+  await open(page, demo, '/calls?model=earlier');
+  await expect(page.locator('.live')).toHaveText('Live');
+  const answered = await answerNothing(page);
+  const call = (statusCode: number, secondsAgo: number): Record<string, unknown> => ({
+    model: 'earlier',
+    statusCode,
+    latencyMs: 5,
+    timestamp: new Date(Date.now() - secondsAgo * 1000).toISOString(),
+  });
+  await recordCalls(demo, [call(201, 10), call(204, 60)]);
+  await expect(rows(page).locator('.col-status')).toHaveText([/201/, /204/]);
+  await recordCalls(demo, [call(205, 2 * 86_400)]);
+  await recordCalls(demo, [call(202, 30)]);
+  await expect(rows(page).locator('.col-status')).toHaveText([/201/, /202/, /204/]);
+  expect(answered).toEqual([]);
+});
+
+test('what came for one list is not taken for another', async ({ page, demo }) => {
+  const call = { id: 'call_0', timestamp: new Date().toISOString(), apiKey: null, model: 'ghost', status: 'SUCCESS', statusCode: 200, latencyMs: 1, errorLog: null };
+  const event = `event: next\ndata: ${JSON.stringify({ data: { callRecorded: call } })}\n\n`;
+  await page.route('**/graphql/stream', (route) => route.fulfill({ status: 200, contentType: 'text/event-stream', body: event }));
+  const day = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10);
+  const span = `/calls?since=${day}T00:00:00.000Z&until=${day}T12:00:00.000Z`;
+  await page.addInitScript((elsewhere) => {
+    const ask = globalThis.fetch;
+    globalThis.fetch = async (...args) => {
+      const answer = await ask(...args);
+      // While the row is gathered, which takes 200 ms, the view becomes another, which nothing is added to.
+      if (args[0] === '/graphql/stream') {
+        setTimeout(() => {
+          history.pushState(null, '', elsewhere);
+          dispatchEvent(new PopStateEvent('popstate'));
+        }, 50);
+      }
+      return answer;
+    };
+  }, span);
+  // Its list comes after the time of gathering.
+  await page.route('**/graphql', async (route) => {
+    if (route.request().postData()?.includes(`"since":"${day}`)) await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 400)));
+    await route.continue();
+  });
+  await page.goto(`${demo.url}/calls`);
+  await expect(page).toHaveURL(demo.url + span);
+  await settled(page);
+  await expect(rows(page).first()).toBeVisible();
+  await expect(rows(page).filter({ hasText: 'ghost' })).toHaveCount(0);
+});
+
+test('error logs come by the stream', async ({ page, demo }) => {
+  await open(page, demo, '/errors?type=by-stream');
+  await expect(page.locator('.live')).toHaveText('Live');
+  const answered = await answerNothing(page);
+  await recordErrors(demo, [
+    { errorType: 'by-stream', errorCode: 500, model: 'm', message: 'told by the stream', key: 'k' },
+    { errorType: 'not-by-stream', errorCode: 500, model: 'm', message: 'not to be told', key: 'k' },
+  ]);
+  await expect(rows(page)).toHaveCount(1);
+  await expect(rows(page).first()).toContainText('told by the stream');
+  expect(answered).toEqual([]);
+});
+
+test('the cards of the overview follow the stream', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  await expect(page.locator('.live')).toHaveText('Live');
+  const answered = await answerNothing(page);
+  const total = async (): Promise<number> =>
+    Number(((await page.locator('.card:has-text("Last hour") .card-total').textContent()) ?? '').replaceAll(/\D/g, ''));
+  const before = await total();
+  await recordCalls(demo, Array.from({ length: 500 }, () => ({ model: 'by-stream', statusCode: 200, latencyMs: 5 })));
+  await expect.poll(total).toBeGreaterThanOrEqual(before + 400);
+  expect(answered).toEqual([]);
+});
+
+test('where no stream gets through, rows are asked for', async ({ page, demo }) => {
+  await page.route('**/graphql/stream', (route) => route.fulfill({ status: 502, body: 'a proxy that knows no streams' }));
+  await open(page, demo, '/calls?model=by-question');
+  await expect(page.locator('.live')).toHaveText('Reconnecting');
+  await recordCalls(demo, [{ model: 'by-question', statusCode: 200, latencyMs: 5 }]);
+  await expect(rows(page)).toHaveCount(1);
+});
+
+test('a list that missed events is loaded anew', async ({ page, demo }) => {
+  // Each stream tells at once of what it could not tell, and ends; a second later the next begins.
+  let began = 0;
+  const missed = { data: null, errors: [{ message: 'rows went by', extensions: { code: 'EVENTS_MISSED' } }] };
+  await page.route('**/graphql/stream', (route) => {
+    began += 1;
+    return route.fulfill({ status: 200, contentType: 'text/event-stream', body: `event: next\ndata: ${JSON.stringify(missed)}\n\n` });
+  });
+  let lists = 0;
+  page.on('request', (request) => {
+    if (request.postData()?.includes('query Calls(')) lists += 1;
+  });
+  await open(page, demo, '/calls?model=missed');
+  await expect.poll(() => began).toBeGreaterThanOrEqual(5);
+  // Without it there would be one by now, and another every 15 seconds.
+  expect(lists).toBeGreaterThanOrEqual(4);
+});
