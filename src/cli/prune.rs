@@ -84,6 +84,7 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
     }
     ensure!(!args.database.read_only, "nothing can be deleted with --read-only");
     let db = Database::open(&args.database).await?;
+    space::spare_syncs(&db).await?;
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(stop.clone()));
     let finished = !named || delete(&db, &args, cutoffs, &stop).await?;
@@ -92,7 +93,7 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
         let freed = prune::rewrite(&db).await?;
         println!("the database is {} smaller", HumanBytes(freed));
     }
-    space::checkpoint(&db, true).await?;
+    space::checkpoint(&db, false).await?;
     db.close().await?;
     if !finished {
         bail!("stopped before the end; the same command goes on where it was");
@@ -119,7 +120,7 @@ async fn delete(
     let tally = Tally::default();
     let stopped = || stop.load(Ordering::Relaxed);
     let pruned = {
-        let work = prune::prune(db, cutoffs, Pace::brisk(), &tally, &stopped);
+        let work = prune::prune(db, cutoffs, Pace::brisk(db), &tally, &stopped);
         let mut work = std::pin::pin!(work);
         let terminal = Terminal::default();
         terminal.begin("old rows", Phase::Delete, total);
@@ -136,7 +137,7 @@ async fn delete(
     let Counts { calls, error_logs } = tally.counts();
     println!("deleted {calls} calls and {error_logs} error logs");
     let finished = pruned?;
-    let freed = prune::give_back(db, Pace::brisk(), &stopped).await?;
+    let freed = prune::give_back(db, Pace::brisk(db), &stopped).await?;
     if freed > 0 {
         println!("gave back {}", HumanBytes(freed));
     }

@@ -12,7 +12,7 @@ use super::respond::in_batch;
 
 /// The end of a stream. Without a line of data a browser would not tell of it.
 const COMPLETE: &str = "event: complete\ndata:\n\n";
-/// Keeps proxies from closing a stream on which nothing happens.
+/// Keeps proxies from closing a stream on which nothing happens, and tells a client that is gone.
 const COMMENT: &str = ":\n\n";
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
@@ -30,10 +30,14 @@ fn next_of(json: &str) -> String {
     format!("event: next\ndata: {json}\n\n")
 }
 
-/// The stream of a subscription. Where the server stops it is not complete: it just ends, so that a
-/// client connects anew.
-pub(super) fn stream(following: Following) -> impl Stream<Item = Result<String, Infallible>> {
-    let comments = interval_at(Instant::now() + COMMENT_EVERY, COMMENT_EVERY);
+/// The stream of a subscription, whose client may be silent for `patience`. Where the server stops it is
+/// not complete: it just ends, so that a client connects anew.
+pub(super) fn stream(
+    following: Following,
+    patience: Duration,
+) -> impl Stream<Item = Result<String, Infallible>> {
+    let every = COMMENT_EVERY.min(patience);
+    let comments = interval_at(Instant::now() + every, every);
     stream::unfold(Some((following, comments)), async |streaming| {
         let (mut following, mut comments) = streaming?;
         let event = tokio::select! {

@@ -75,7 +75,8 @@ async fn answer(
             answer
         }
         Begun::Following(following) => {
-            let mut answer = event_stream(Body::from_stream(events::stream(*following)));
+            let mut answer =
+                event_stream(Body::from_stream(events::stream(*following, state.client_timeout)));
             answer.extensions_mut().insert(end);
             answer
         }

@@ -138,14 +138,15 @@ impl Retention {
         let end = Instant::now() + TURN;
         let stopped = || *stopping.borrow() || Instant::now() >= end;
         let earlier = tally.counts();
-        let pruned = prune::prune(&self.db, cutoffs, Pace::unhurried(), tally, &stopped).await;
+        let pruned =
+            prune::prune(&self.db, cutoffs, Pace::unhurried(&self.db), tally, &stopped).await;
         let counts = tally.counts();
         let metrics = &self.observer.metrics;
         metrics.retention_removed(LogTable::Calls.name(), counts.calls - earlier.calls);
         metrics
             .retention_removed(LogTable::ErrorLogs.name(), counts.error_logs - earlier.error_logs);
         let finished = pruned?;
-        *freed_bytes += prune::give_back(&self.db, Pace::unhurried(), &stopped).await?;
+        *freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
         Ok(finished)
     }
 

@@ -71,8 +71,10 @@ pub async fn count(db: &Database, table: LogTable, before: DateTime<Utc>) -> Res
     if db.dialect() == Dialect::Sqlite {
         let mut select = Query::select();
         let width = columns(&mut select, [Expr::col(Column::RequestTime)]);
+        // An offset behind it makes another time of it.
+        let time = Column::RequestTime.unquoted();
         let unusual = Expr::cust_with_values(
-            format!("{} NOT GLOB ?", Column::RequestTime.unquoted()),
+            format!("({time} NOT GLOB ? OR substr({time}, 20) GLOB '*[^0-9.]*')"),
             [USUAL],
         );
         select.from(table.name()).cond_where(older(db, end)).and_where(unusual);

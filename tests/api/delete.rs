@@ -1,8 +1,11 @@
 //! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: what goes, what stays, who did it.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, gateway, settings};
+use crate::support::{
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+};
 use crate::tests;
 
 tests! {
@@ -100,21 +103,24 @@ async fn many_go_in_batches(database: TestDatabase) {
 /// In a gateway's table, which gives the ids of its last rows again once these are gone.
 async fn what_arrives_meanwhile_stays(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
-    let at = |code: i32| ErrorRow::at("2026-03-01T10:00:00Z").code(code);
-    database.insert(&vec![at(1); 700]).await;
-    // For each that goes, one that matches as well.
+    // The last row is the oldest, so that the index of the key has it first.
+    let row =
+        |n: i64| ErrorRow::at_stored(NOW.parse::<DateTime<Utc>>().unwrap() - TimeDelta::seconds(n));
+    database.insert(&(1..=700).map(|n| row(n).key("k")).collect::<Vec<_>>()).await;
+    // For each of the first rows, which go last, one that matches as well.
     database
         .execute(
-            "CREATE TRIGGER arrives AFTER DELETE ON t_error_logs WHEN OLD.error_log <> 'new' BEGIN
-             INSERT INTO t_error_logs (error_code, error_log, request_time)
-             VALUES (1, 'new', '2026-03-01 11:00:00.000000'); END",
+            "CREATE TRIGGER arrives AFTER DELETE ON t_error_logs
+             WHEN OLD.id <= 100 AND OLD.error_log <> 'new' BEGIN
+             INSERT INTO t_error_logs (gemini_key, error_log, request_time)
+             VALUES ('k', 'new', '2026-03-01 11:00:00.000000'); END",
         )
         .await;
     let app = TestApp::start(&database).await;
-    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { errorCodes: [1] })").await, 700);
+    assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"k\"] })").await, 700);
     let new = "SELECT COUNT(*) FROM t_error_logs WHERE error_log = 'new'";
-    assert_eq!(database.value(new).await, 700);
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 700);
+    assert_eq!(database.value(new).await, 100);
+    assert_eq!(ids(&database, "t_error_logs").await.len(), 100);
 }
 
 /// Others delete as well: what they were faster with does not count.

@@ -50,8 +50,10 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
     database.insert(&times.map(ErrorRow::at)).await;
     let mut stay = vec![3, 4, 5];
     if database.kind() == Kind::Sqlite {
-        // As texts they stand before the instant, and are no times.
-        for (id, text) in [(6, "1 day ago"), (7, "2026-02-xx"), (8, "")] {
+        // As texts they stand before the instant, and are no times; the last one is a later one.
+        let texts =
+            [(6, "1 day ago"), (7, "2026-02-xx"), (8, ""), (9, "2026-02-28 11:00:00-05:00")];
+        for (id, text) in texts {
             database.insert(&[CallRow::at_stored(text).id(id)]).await;
             stay.push(id.into());
         }

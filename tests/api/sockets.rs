@@ -857,7 +857,7 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
 }
 
 async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
-    const ROWS: i64 = 3000;
+    const ROWS: i64 = 1500;
     let app = TestApp::start_with(&database, |config| config.server.follow_rows = 64).await;
     // Events of 4 KB, so that all of them are more than the buffers of both ends take.
     let fields: String = (0..40).map(|number| format!(" a{number}: model")).collect();
@@ -876,8 +876,8 @@ async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
             database.insert(&[row(0)]).await;
         }
     }
-    for first in (1..=ROWS).step_by(40) {
-        let last = (first + 39).min(ROWS);
+    for first in (1..=ROWS).step_by(50) {
+        let last = (first + 49).min(ROWS);
         database.insert(&(first..=last).map(row).collect::<Vec<_>>()).await;
         loop {
             let payload = quick.told("s", "next").await;

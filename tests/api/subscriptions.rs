@@ -30,6 +30,7 @@ tests! {
     all_together_may_be_so_many.only(&[Kind::Sqlite]),
     a_stream_takes_no_room_of_requests.only(&[Kind::Sqlite]),
     nothing_is_asked_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
+    a_silent_stream_has_comments.only(&[Kind::Sqlite]),
     a_client_that_goes_away_is_told,
     shutdown_ends_streams,
     other_operations_are_answered_once.only(&[Kind::Sqlite]),
@@ -389,6 +390,20 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
         old += 1;
     }
     assert!(old <= 2, "{old}");
+}
+
+async fn a_silent_stream_has_comments(database: TestDatabase) {
+    let patience = |config: &mut callscope::app::Config| {
+        config.server.http.client_timeout_seconds = 1;
+    };
+    let app = TestApp::start_with(&database, patience).await;
+    let mut events = Events::follow(&app, SLOW).await;
+    assert_eq!(events.next().await, usage());
+    let began = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(events.response.chunk().await.unwrap().unwrap(), ":\n\n");
+    }
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
 /// The line that a request left, once it is there.
