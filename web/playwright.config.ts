@@ -22,6 +22,8 @@ export default defineConfig({
   workers: 1,
   reporter: process.env.CI ? 'line' : 'list',
   forbidOnly: Boolean(process.env.CI),
+  // A browser, a server and a busy machine: what fails once and passes then is told as flaky.
+  retries: process.env.CI ? 1 : 0,
   use: {
     viewport: { width: 1440, height: 900 },
     locale: 'en-GB',
