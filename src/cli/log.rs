@@ -1,7 +1,9 @@
 //! Starts the log, on standard error: text for people, JSON for machines. Lines are written by a thread
 //! of their own, all that wait at once: no request waits for who reads them, be it nobody.
 
-use std::io::{BufWriter, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::thread::sleep;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -12,6 +14,10 @@ use crate::config::{LogConfig, LogFormat};
 const MAX_WAITING: usize = 16 * 1024;
 /// Written at once.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// Lines gather for so long after some were written: to wake the thread for each would cost a request
+/// more than to write its line.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The log; what waits is written when it is dropped.
 pub struct Log {
@@ -36,10 +42,10 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
     let (writer, writing) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_WAITING)
         .thread_name("log")
-        .finish(BufWriter::with_capacity(BUFFER_BYTES, std::io::stderr()));
+        .finish(Gathering(BufWriter::with_capacity(BUFFER_BYTES, io::stderr())));
     let lost = writer.error_counter();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let on_terminal = std::io::stderr().is_terminal();
+    let on_terminal = io::stderr().is_terminal();
     let json = match config.log_format {
         LogFormat::Auto => !on_terminal,
         LogFormat::Text => false,
@@ -53,6 +59,21 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
     log_panics();
     Ok(Log { lost, _writing: writing })
+}
+
+/// Flushed when no line waits; then takes none for a while.
+struct Gathering<W>(W);
+
+impl<W: Write> Write for Gathering<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        sleep(GATHER);
+        Ok(())
+    }
 }
 
 /// A panic is a line like any other, without a text that may hold data.
