@@ -3,17 +3,12 @@
 
 use std::time::Instant;
 
-use axum::Extension;
-use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::context::RequestContext;
 use super::problem::Problem;
 use super::rate::{Rate, Sender};
-use super::router::AppState;
 use crate::config::ServerConfig;
 
 /// What admits requests; one for the whole server.
@@ -53,19 +48,6 @@ impl Admission {
     pub(super) fn enter_stream(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.streams.try_acquire().map_err(|_| Problem::busy())
     }
-}
-
-/// Refuses callers that come too often, before their requests are read.
-pub(super) async fn limit_rate(
-    State(state): State<AppState>,
-    Extension(context): Extension<RequestContext>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if let Err(refusal) = state.admission.count(&context) {
-        return refusal.into_response();
-    }
-    next.run(request).await
 }
 
 /// Whose share a request takes.

@@ -30,33 +30,67 @@ pub(super) struct RequestContext {
     pub proof: Option<Proof>,
 }
 
-/// Finds out who sends a request and keeps it beside it.
-pub(super) async fn attach(
-    State(state): State<AppState>,
+/// What is asked of a request before it is read, beside who sends it. All of it is one layer, since a
+/// layer costs each request more than what it does.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub state: AppState,
+    /// That it calls the server by a name of its own.
+    pub checks_host: bool,
+    /// That its sender does not come too often.
+    pub counts: bool,
+}
+
+/// Lets a request in, with what is known of it beside it.
+pub(super) async fn enter(
+    State(door): State<Door>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    if door.checks_host
+        && let Err(refusal) = door.state.hosts.check(&request)
+    {
+        return refusal.into_response();
+    }
+    let marks = request.extensions().get::<Arc<RequestMarks>>().cloned();
+    let context = match attach(&door.state, peer, request.headers(), marks).await {
+        Ok(context) => context,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if door.counts
+        && let Err(refusal) = door.state.admission.count(&context)
+    {
+        return refusal.into_response();
+    }
+    request.extensions_mut().insert(context);
+    next.run(request).await
+}
+
+/// Finds out who sends a request.
+async fn attach(
+    state: &AppState,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    marks: Option<Arc<RequestMarks>>,
+) -> Result<RequestContext, Problem> {
     let (db, now) = (&state.services.db, state.clock.now());
-    let cookie = session_cookie(request.headers());
-    let credentials = match (bearer_token(request.headers()), &cookie) {
+    let cookie = session_cookie(headers);
+    let credentials = match (bearer_token(headers), &cookie) {
         (Some(token), _) => Credentials::Token(token),
         (None, Some(session)) => Credentials::Session(session),
         (None, None) => Credentials::None,
     };
-    let (caller, proof) = match state.tokens.caller(db, credentials, now).await {
-        Ok(found) => found,
-        Err(_) => return Problem::unauthenticated().into_response(),
-    };
+    let (caller, proof) =
+        state.tokens.caller(db, credentials, now).await.map_err(|_| Problem::unauthenticated())?;
     let mut id = Arc::default();
-    if let Some(marks) = request.extensions().get::<Arc<RequestMarks>>() {
+    if let Some(marks) = marks {
         marks.set_caller(&caller.name);
         id = marks.id.clone();
     }
     let trusts_proxy = state.services.server.trust_forwarded_for;
-    let address = client_address(request.headers(), peer.ip(), trusts_proxy);
-    request.extensions_mut().insert(RequestContext { id, address, caller, proof });
-    next.run(request).await
+    let address = client_address(headers, peer.ip(), trusts_proxy);
+    Ok(RequestContext { id, address, caller, proof })
 }
 
 /// The token of `Authorization: Bearer`; an empty one where the header says anything else, since

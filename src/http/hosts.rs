@@ -29,6 +29,16 @@ impl Hosts {
         if allowed.is_empty() && !exposed { Self::Any } else { Self::Named(allowed.into()) }
     }
 
+    /// Refuses a request that came by another name.
+    pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
+        if self.take(request) {
+            return Ok(());
+        }
+        let message = "this server does not go by the name in the Host header; \
+                       `--allowed-hosts` names those that it does";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "HOST_NOT_ALLOWED", message))
+    }
+
     fn take(&self, request: &Request) -> bool {
         let Self::Named(allowed) = self else { return true };
         // HTTP/2 and absolute URLs have the name there, HTTP/1.1 in the header. Where both are
@@ -69,12 +79,10 @@ fn is_loopback(host: &str) -> bool {
 
 /// Refuses requests that came by another name.
 pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
-    if hosts.take(&request) {
-        return next.run(request).await;
+    match hosts.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
     }
-    let message = "this server does not go by the name in the Host header; `--allowed-hosts` names \
-                   those that it does";
-    Problem::new(StatusCode::MISDIRECTED_REQUEST, "HOST_NOT_ALLOWED", message).into_response()
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use axum::{Extension, Router};
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::admission::{self, Admission};
+use super::admission::Admission;
 use super::callers::Callers;
-use super::context::{self, RequestContext};
+use super::context::{self, Door, RequestContext};
 use super::documents::Documents;
 use super::hosts::{self, Hosts};
 use super::parser::Parser;
@@ -99,35 +99,31 @@ impl AppState {
 pub fn router(state: AppState) -> Router {
     let log = RequestLog::new(state.services.observer.clone());
     let recent = Arc::new(metrics::RecentCalls::default());
-    let limit_rate = from_fn_with_state(state.clone(), admission::limit_rate);
-    let check_host = from_fn_with_state(state.hosts.clone(), hosts::check);
-    let attach = from_fn_with_state(state.clone(), context::attach);
+    let door = |checks_host, counts| {
+        let door = Door { state: state.clone(), checks_host, counts };
+        from_fn_with_state(door, context::enter)
+    };
+    let reading = (compress::layer(), DefaultBodyLimit::max(state.read.body_bytes));
     let api = Router::new()
-        .route("/graphql", get(graphql::get).post(graphql::post).layer(limit_rate.clone()))
-        .route("/graphql/stream", get(stream::get).post(stream::post).layer(limit_rate.clone()))
-        .route("/ingest/calls", post(ingest::calls).layer(limit_rate.clone()))
-        .route("/ingest/errors", post(ingest::errors).layer(limit_rate.clone()))
-        .route("/v1/traces", post(ingest::traces))
-        .route(
-            "/session",
-            get(session::show).post(session::begin).delete(session::end).layer(limit_rate.clone()),
-        )
-        .route("/schema.graphql", get(page::schema).layer(limit_rate.clone()))
-        .layer((
-            attach.clone(),
-            check_host.clone(),
-            compress::layer(),
-            DefaultBodyLimit::max(state.read.body_bytes),
-        ));
-    let socket = Router::new()
-        .route("/graphql/ws", get(socket::get).layer(limit_rate))
-        .layer((attach.clone(), check_host.clone()));
-    let metrics =
-        Router::new().route("/metrics", get(metrics::get)).layer((attach, Extension(recent)));
+        .route("/graphql", get(graphql::get).post(graphql::post))
+        .route("/graphql/stream", get(stream::get).post(stream::post))
+        .route("/ingest/calls", post(ingest::calls))
+        .route("/ingest/errors", post(ingest::errors))
+        .route("/session", get(session::show).post(session::begin).delete(session::end))
+        .route("/schema.graphql", get(page::schema))
+        .layer((door(true, true), reading.clone()));
+    // It refuses in its own words those that come too often.
+    let traces =
+        Router::new().route("/v1/traces", post(ingest::traces)).layer((door(true, false), reading));
+    let socket = Router::new().route("/graphql/ws", get(socket::get)).layer(door(true, true));
+    let metrics = Router::new()
+        .route("/metrics", get(metrics::get))
+        .layer((door(false, false), Extension(recent)));
     // The page is the same for everybody, also for whoever has to sign in first.
+    let check_host = from_fn_with_state(state.hosts.clone(), hosts::check);
     let page = assets::routes().route("/graphiql", get(page::graphiql)).layer(check_host);
     // What has no route goes the way of the last of them.
-    let routes = metrics.merge(page).merge(socket).merge(api);
+    let routes = metrics.merge(page).merge(socket).merge(traces).merge(api);
     // Around those that refuse, so that a page may read why it was refused.
     let routes = match cors::layer(&state.cors_origins) {
         Some(cors) => routes.layer(cors),
