@@ -51,7 +51,8 @@ pub fn sdl() -> String {
 pub async fn execute(schema: &CallscopeSchema, asking: Asking, request: Request) -> Response {
     let batches = Batches::default();
     let scope = Scope::new(asking, batches.clone());
-    batches.run(schema.execute(request.data(scope))).await
+    // In a box: every future around it would be larger by its size, twice, and is moved with it.
+    batches.run(Box::pin(schema.execute(request.data(scope)))).await
 }
 
 /// Begins a subscription: where its events come from, or the errors of one that cannot begin.

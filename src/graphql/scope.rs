@@ -1,7 +1,7 @@
 //! What the resolvers of one request share.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_graphql::Context;
@@ -52,7 +52,7 @@ pub struct Scope {
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
     pub address: IpAddr,
-    pub loader: DataLoader<StoreLoader, HashMapCache>,
+    loader: OnceLock<DataLoader<StoreLoader, HashMapCache>>,
     began: Instant,
     batches: Batches,
     /// Whether the keys of the database were read.
@@ -61,21 +61,31 @@ pub struct Scope {
 
 impl Scope {
     pub fn new(asking: Asking, batches: Batches) -> Self {
-        let Asking { services, now, caller, address } = asking.clone();
-        let loader = StoreLoader::new(asking);
-        let loader =
-            DataLoader::with_cache(loader, batches.clone(), NoDelay, HashMapCache::default())
-                .max_batch_size(usize::MAX);
+        let Asking { services, now, caller, address } = asking;
         Self {
             services,
             now,
             caller,
             address,
-            loader,
+            loader: OnceLock::new(),
             began: Instant::now(),
             batches,
             keys_read: OnceCell::new(),
         }
+    }
+
+    /// The loader of the request, made when it is first needed.
+    pub fn loader(&self) -> &DataLoader<StoreLoader, HashMapCache> {
+        self.loader.get_or_init(|| {
+            let loader = StoreLoader::new(Asking {
+                services: self.services.clone(),
+                now: self.now,
+                caller: self.caller.clone(),
+                address: self.address,
+            });
+            DataLoader::with_cache(loader, self.batches.clone(), NoDelay, HashMapCache::default())
+                .max_batch_size(usize::MAX)
+        })
     }
 
     /// When so much of the time that a request may take is over.

@@ -1,6 +1,7 @@
 //! How an operation begins that may be followed: a subscription, which goes on, or another one, which is
 //! answered once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_graphql::parser::types::OperationType;
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::graphql::schema;
 use crate::graphql::subscription::source::Source;
 use crate::observe::RequestMarks;
+use crate::within::{Late, within};
 
 /// What came of an operation.
 pub(super) enum Begun {
@@ -99,9 +101,9 @@ async fn find_source(
     let asked =
         Template::of(&mut request).map_err(|error| refuse(error, "GRAPHQL_VALIDATION_FAILED"))?;
     let beginning = schema::subscribe(&state.schema, state.asking(context), request);
-    let begun = match tokio::time::timeout_at(deadline, beginning).await {
+    let begun = match within(deadline, pin!(beginning)).await {
         Ok(begun) => begun,
-        Err(_) => Err(failed(&Error::Timeout)),
+        Err(Late) => Err(failed(&Error::Timeout)),
     };
     let source = begun.map_err(|mut refused| {
         finish_errors(&mut refused, asked.text(), &context.id);

@@ -1,6 +1,8 @@
 //! GraphQL over HTTP: POST, and GET for queries alone. A request is read, parsed, checked, executed
 //! and answered; each of these has a file of its own.
 
+use std::pin::pin;
+
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Response, ServerError, Value, value};
 use axum::Extension;
@@ -24,6 +26,7 @@ use super::router::AppState;
 use crate::error::Error;
 use crate::graphql::schema;
 use crate::observe::{RequestMarks, TraceSpan};
+use crate::within::{Late, within};
 
 type HttpResult = Result<axum::response::Response, Problem>;
 
@@ -174,7 +177,7 @@ pub(super) async fn run(
                 state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
             let query = request.query.clone();
             let running = schema::execute(&state.schema, state.asking(context), request);
-            match tokio::time::timeout_at(deadline, span.during(running)).await {
+            match within(deadline, pin!(span.during(running))).await {
                 Ok(mut response) => {
                     finish_errors(&mut response, &query, &context.id);
                     if let Some(hash) = keep
@@ -184,7 +187,7 @@ pub(super) async fn run(
                     }
                     response
                 }
-                Err(_) => {
+                Err(Late) => {
                     without_data = StatusCode::GATEWAY_TIMEOUT;
                     failed(&Error::Timeout)
                 }

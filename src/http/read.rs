@@ -2,6 +2,7 @@
 //! one for URLs overlooks `operationName`, and the one for bodies answers 413 as text and takes
 //! batches of any length.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::idempotency::idempotency_key;
 use super::negotiate::is_json;
 use super::problem::Problem;
 use crate::domain::json::{MAX_VALUES, count_values};
 use crate::graphql::request_key::RequestKey;
+use crate::within::{Late, within};
 
 /// How much is read.
 #[derive(Clone, Debug)]
@@ -95,7 +98,7 @@ pub(super) async fn bytes(
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(Problem::too_large());
     }
-    let reading = async {
+    let reading = pin!(async {
         let (mut read, mut held) = (BytesMut::new(), Vec::new());
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Problem::malformed())?.into_data() else { continue };
@@ -109,8 +112,8 @@ pub(super) async fn bytes(
             read.extend_from_slice(&data);
         }
         Ok(read.freeze())
-    };
-    tokio::time::timeout(limits.timeout, reading).await.unwrap_or_else(|_| {
+    });
+    within(Instant::now() + limits.timeout, reading).await.unwrap_or_else(|Late| {
         let message = "the body of the request did not come in time";
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message))
     })

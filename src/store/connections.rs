@@ -2,6 +2,7 @@
 //! session of the database runs a statement and whom to stop when nobody waits for it any more.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::connect::{Access, connect_session, is_sqlite};
 use super::pool::PoolState;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
+use crate::within::{Late, within};
 
 /// How long the database may take to stop a statement, or connections to close.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -88,9 +90,10 @@ impl Connections {
     pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, DbErr> {
         let closed = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
         let wait = Duration::from_secs(self.options.config.database_wait_seconds);
-        let permit = timeout(wait, self.permits.clone().acquire_owned())
+        let permit = pin!(self.permits.clone().acquire_owned());
+        let permit = within(Instant::now() + wait, permit)
             .await
-            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
+            .map_err(|Late| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
             .map_err(|_| closed())?;
         let slot = self.free().pop_front().ok_or_else(closed)?;
         Ok(Lease { connections: self.clone(), held: Some((slot, permit)), finished: false })

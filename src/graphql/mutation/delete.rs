@@ -92,13 +92,9 @@ impl DeleteMutation {
         enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors)).await?;
         let tally = Tally::default();
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        let work = prune::delete_error_logs(
-            scope.db(),
-            &errors,
-            Pace::brisk(scope.db()),
-            &tally,
-            &stopped,
-        );
+        let pace = Pace::brisk(scope.db());
+        // In boxes, since each mutation that runs is as large as the largest there is.
+        let work = Box::pin(prune::delete_error_logs(scope.db(), &errors, pace, &tally, &stopped));
         finish(scope, &tally, work).await?;
         Ok(DeletePayload { deleted_count: count(tally.counts().error_logs) })
     }
@@ -136,11 +132,12 @@ impl DeleteMutation {
         let cutoffs = Cutoffs { calls, error_logs: errors };
         let tally = Tally::default();
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        let work = prune::prune(scope.db(), cutoffs, Pace::brisk(scope.db()), &tally, &stopped);
+        let pace = Pace::brisk(scope.db());
+        let work = Box::pin(prune::prune(scope.db(), cutoffs, pace, &tally, &stopped));
         finish(scope, &tally, work).await?;
         let counts = tally.counts();
         // What is not given back now is by the next one; the rows are deleted all the same.
-        let give_back = prune::give_back(scope.db(), Pace::brisk(scope.db()), &stopped);
+        let give_back = Box::pin(prune::give_back(scope.db(), Pace::brisk(scope.db()), &stopped));
         let freed = match timeout_at(scope.after(GIVING_UP), give_back).await {
             Ok(Ok(freed)) => Some(count(freed)),
             Ok(Err(error)) => {

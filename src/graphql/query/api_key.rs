@@ -78,7 +78,7 @@ impl ApiKeyQuery {
 }
 
 async fn all_keys(scope: &Scope) -> Result<Arc<[String]>> {
-    Ok(scope.loader.load_one(AllKeys).await?.unwrap_or_default())
+    Ok(scope.loader().load_one(AllKeys).await?.unwrap_or_default())
 }
 
 /// The key that a text means, if the database knows it.

@@ -99,7 +99,7 @@ impl ErrorLogQuery {
         let groups = error_group::groups(scope.db(), &errors, &by, limit).await?;
         let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
         let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
-        let rows: HashMap<_, _> = scope.loader.load_many(ids).await?;
+        let rows: HashMap<_, _> = scope.loader().load_many(ids).await?;
         let group = |(group, id): (_, Option<i64>)| {
             Some(ErrorGroup::new(group, ErrorLog(rows.get(&ErrorLogOf(id?))?.clone())))
         };
@@ -125,7 +125,7 @@ async fn lookup(
         code,
         window: TimeDelta::seconds(window_seconds.into()),
     };
-    Ok(scope.loader.load_one(probe).await?.map(ErrorLog))
+    Ok(scope.loader().load_one(probe).await?.map(ErrorLog))
 }
 
 /// The page that a list of error logs asks for.

@@ -47,7 +47,7 @@ impl NodeQuery {
 }
 
 async fn find(scope: &Scope, argument: &'static str, id: &str) -> Result<Option<Node>> {
-    let loader = &scope.loader;
+    let loader = scope.loader();
     Ok(match NodeId::parse(id) {
         Some(NodeId::Call(id)) => loader.load_one(CallOf(id)).await?.map(Call).map(Node::Call),
         Some(NodeId::ErrorLog(id)) => {

@@ -61,7 +61,7 @@ impl ApiKey {
         if let Err(error) = scope.require(AccessScope::RevealKeys) {
             return Some(Err(error));
         }
-        let revealed = scope.loader.load_one(SecretOf(self.key.clone())).await;
+        let revealed = scope.loader().load_one(SecretOf(self.key.clone())).await;
         revealed.map_err(Failure::from).map(|key| key.map(|key| key.to_string())).transpose()
     }
 
@@ -91,7 +91,7 @@ impl ApiKey {
     ) -> Result<CallCounts> {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
         let query = CountQuery { window, key: Some(self.key.to_string()) };
-        Ok(CallCounts(scope(ctx).loader.load_one(query).await?.unwrap_or_default()))
+        Ok(CallCounts(scope(ctx).loader().load_one(query).await?.unwrap_or_default()))
     }
 
     /// How long its calls took in a window.
@@ -110,7 +110,7 @@ impl ApiKey {
     ) -> Result<LatencyStats> {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
         let query = LatencyOf { window, key: self.key.to_string() };
-        Ok(scope(ctx).loader.load_one(query).await?.unwrap_or_default().into())
+        Ok(scope(ctx).loader().load_one(query).await?.unwrap_or_default().into())
     }
 
     /// Its calls in a window, model by model, the one called most first. Calls without a model are a
@@ -131,7 +131,7 @@ impl ApiKey {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
         let latency = has_latency(ctx);
         let query = ModelsOf { window, key: self.key.to_string(), latency };
-        let groups = scope(ctx).loader.load_one(query).await?.unwrap_or_default();
+        let groups = scope(ctx).loader().load_one(query).await?.unwrap_or_default();
         Ok(groups.into_iter().map(CallGroup::from).collect())
     }
 
@@ -166,7 +166,7 @@ impl ApiKey {
         let query =
             call_list_query(scope, calls, order_by.unwrap_or(CallOrder::NewestFirst), page)?;
         let list = CallList { scope: query.scope.clone(), order: query.order };
-        let page = scope.loader.load_one(query).await?.unwrap_or_default();
+        let page = scope.loader().load_one(query).await?.unwrap_or_default();
         Ok(Connection::new(page.map(Call), list))
     }
 
@@ -197,7 +197,7 @@ impl ApiKey {
         let query =
             error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let list = query.scope.clone();
-        let page = scope.loader.load_one(query).await?.unwrap_or_default();
+        let page = scope.loader().load_one(query).await?.unwrap_or_default();
         Ok(Connection::new(page.map(ErrorLog), list))
     }
 }
@@ -208,7 +208,7 @@ impl ApiKey {
         ctx: &Context<'_>,
         end: impl Fn(Seen) -> chrono::DateTime<chrono::Utc>,
     ) -> Option<Result<DateTime>> {
-        match scope(ctx).loader.load_one(SeenOf(self.key.to_string())).await {
+        match scope(ctx).loader().load_one(SeenOf(self.key.to_string())).await {
             Ok(seen) => seen.map(|seen| Ok(DateTime(end(seen)))),
             Err(error) => Some(Err(error.into())),
         }

@@ -99,7 +99,7 @@ impl Call {
     /// seconds, first those with the call's status code, the nearest in time. Null for a call that
     /// succeeded, and where there is none. All of a request together cost one SQL statement.
     async fn error_log(&self, ctx: &Context<'_>) -> Option<Result<ErrorLog>> {
-        let loader = &scope(ctx).loader;
+        let loader = scope(ctx).loader();
         match loader.load_one(self.probe()?).await {
             Ok(found) => found.map(ErrorLog).map(Ok),
             Err(error) => Some(Err(error.into())),
@@ -130,7 +130,7 @@ impl Row for Call {
 
     async fn related(scope: &Scope, calls: &[Self]) -> Result<Vec<Option<ErrorLog>>> {
         let probes: Vec<Option<Probe>> = calls.iter().map(Self::probe).collect();
-        let found = scope.loader.load_many(probes.iter().flatten().cloned()).await?;
+        let found = scope.loader().load_many(probes.iter().flatten().cloned()).await?;
         let error_log = |probe: Option<Probe>| found.get(&probe?).cloned().map(ErrorLog);
         Ok(probes.into_iter().map(error_log).collect())
     }
@@ -175,6 +175,6 @@ impl Item for Call {
     }
 
     async fn count(scope: &Scope, list: &CallList) -> Result<i64> {
-        Ok(scope.loader.load_one(list.scope.clone()).await?.unwrap_or(0))
+        Ok(scope.loader().load_one(list.scope.clone()).await?.unwrap_or(0))
     }
 }

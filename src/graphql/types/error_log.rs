@@ -81,7 +81,7 @@ impl ErrorLog {
         if let Err(error) = scope(ctx).require(AccessScope::ReadRequests) {
             return Some(Err(error));
         }
-        match scope(ctx).loader.load_one(RequestOf(self.0.id)).await {
+        match scope(ctx).loader().load_one(RequestOf(self.0.id)).await {
             Ok(request) => request.map(Json).map(Ok),
             Err(error) => Some(Err(error.into())),
         }
@@ -130,7 +130,7 @@ impl Item for ErrorLog {
     }
 
     async fn count(scope: &Scope, list: &ErrorScope) -> Result<i64> {
-        Ok(scope.loader.load_one(list.clone()).await?.unwrap_or(0))
+        Ok(scope.loader().load_one(list.clone()).await?.unwrap_or(0))
     }
 }
 

@@ -106,7 +106,7 @@ impl RecordCallsPayload {
     /// time that were not deleted since. Needs the scope READ.
     async fn calls(&self, ctx: &Context<'_>) -> Result<Vec<Call>> {
         let wanted = self.ids.iter().map(|id| CallOf(*id));
-        let rows = reading(ctx)?.loader.load_many(wanted.clone()).await?;
+        let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(Call)).collect())
     }
 }
@@ -134,7 +134,7 @@ impl RecordErrorsPayload {
     /// first time that were not deleted since. Needs the scope READ.
     async fn error_logs(&self, ctx: &Context<'_>) -> Result<Vec<ErrorLog>> {
         let wanted = self.ids.iter().map(|id| ErrorLogOf(*id));
-        let rows = reading(ctx)?.loader.load_many(wanted.clone()).await?;
+        let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(ErrorLog)).collect())
     }
 }

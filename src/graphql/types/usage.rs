@@ -147,7 +147,7 @@ impl UsageStats {
 
     async fn counts(&self, ctx: &Context<'_>, window: Window) -> Result<CallCounts> {
         let key = self.key.as_deref().map(str::to_owned);
-        let counts = scope(ctx).loader.load_one(CountQuery { window, key }).await?;
+        let counts = scope(ctx).loader().load_one(CountQuery { window, key }).await?;
         Ok(CallCounts(counts.unwrap_or_default()))
     }
 }

@@ -1,12 +1,13 @@
 //! One stream on its way: one chunk gathers while the one before it is being recorded.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::chunk::Chunk;
 use super::lines::{Line, Lines};
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
 use crate::ingest::recorder::{Receipt, Submitted};
 use crate::ingest::source::Kind;
+use crate::within::{Late, within};
 
 /// What came is recorded after this time though its chunk is not full. Not so under a key, whose
 /// chunks must have the same borders at each try.
@@ -64,6 +66,7 @@ impl Intake {
         };
         // A line that is given up half way is in no chunk yet.
         let read = tokio::select! {
+            biased;
             read = taking.read(parts) => read,
             () = stopped => Err(Halt::Stopping),
         };
@@ -117,8 +120,10 @@ impl Taking<'_> {
             let is_idle = self.writing.is_none();
             let gathered_at = self.chunk.since.filter(|_| is_idle && self.order.key.is_none());
             tokio::select! {
-                part = timeout_at(self.stalled_at, parts.next()) => return match part {
-                    Err(_) => Err(Halt::Stalled),
+                // First: a part that is there needs no timer.
+                biased;
+                part = within(self.stalled_at, parts.next()) => return match part {
+                    Err(Late) => Err(Halt::Stalled),
                     Ok(None) => Ok(None),
                     Ok(Some(Ok(part))) => Ok(Some(part)),
                     Ok(Some(Err(_))) => Err(Halt::Unreadable),
@@ -146,8 +151,9 @@ impl Taking<'_> {
         let Parsed { number, bytes, mut row } = line;
         if self.chunk.room.is_none() {
             // Those that hold room record without asking for more, so that it always comes free.
-            let room = self.intake.room.clone().acquire_owned();
-            let room = timeout(self.intake.limits.patience, room).await.map_err(|_| Error::Busy)?;
+            let room = pin!(self.intake.room.clone().acquire_owned());
+            let room = within(Instant::now() + self.intake.limits.patience, room).await;
+            let room = room.map_err(|Late| Error::Busy)?;
             self.chunk.room = room.ok();
             self.chunk.since = Some(Instant::now());
         }
@@ -244,7 +250,8 @@ async fn recorded(writing: &mut Option<Writing>) -> (Result<Receipt>, Writing) {
 /// When a chunk has gathered for long enough; never where there is none.
 async fn due(since: Option<Instant>) {
     match since {
-        Some(since) => sleep_until(since + GATHER).await,
+        // In a box, where it is not in the way of those who never wait.
+        Some(since) => Box::pin(sleep_until(since + GATHER)).await,
         None => pending().await,
     }
 }
