@@ -10,7 +10,7 @@
 //!   other connection can be had, ends by a limit of the session.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sea_orm::sqlx::mysql::MySqlConnection;
@@ -18,7 +18,7 @@ use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, query, query_as, query_scalar};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxError};
 
-use super::sqlite_file::SqliteFile;
+use super::sqlite_file::{Identity, SqliteFile};
 
 /// SQLite asks after so many of its instructions: every tenth of a millisecond or so.
 const SQLITE_INSTRUCTIONS: i32 = 10_000;
@@ -30,15 +30,19 @@ pub(super) struct Session {
     id: Arc<AtomicU64>,
     /// SQLite's running statement is to stop.
     stopping: Arc<AtomicBool>,
+    /// SQLite's file, and the one that the connection opened.
+    file: OnceLock<SqliteFile>,
+    opened: Arc<Mutex<Option<Identity>>>,
 }
 
 impl Session {
     /// Has each connection that `options` make become this session, whose statements end after
     /// `limit` where the database knows such a limit.
     pub(super) fn attach(&self, options: &mut ConnectOptions, limit: Option<Duration>) {
-        let (stopping, opened) = (self.stopping.clone(), Arc::new(Mutex::new(None)));
+        let (stopping, opened) = (self.stopping.clone(), self.opened.clone());
         if let Some(file) = SqliteFile::of(options.get_url()) {
             let opened = opened.clone();
+            let _ = self.file.set(file.clone());
             options.map_sqlx_sqlite_before_acquire(move |_, _| {
                 let same = file.identity() == *lock(&opened);
                 Box::pin(std::future::ready(Ok(same)))
@@ -81,6 +85,11 @@ impl Session {
                 })
             })
         });
+    }
+
+    /// Whether its connection is to the file that stands there now.
+    pub(super) fn is_of_its_file(&self) -> bool {
+        self.file.get().is_none_or(|file| file.identity() == *lock(&self.opened))
     }
 
     /// Has SQLite stop the statement that runs, and every other until `resume`.

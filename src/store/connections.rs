@@ -6,9 +6,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sea_orm::{ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{Sqlite, SqliteConnection};
+use sea_orm::{
+    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
@@ -44,6 +49,8 @@ struct Options {
 struct Slot {
     connection: DatabaseConnection,
     session: Session,
+    /// SQLite's connection while it is out of its pool, which is empty as long.
+    taken: Option<PoolConnection<Sqlite>>,
 }
 
 impl Connections {
@@ -110,7 +117,8 @@ impl Connections {
 
     /// Stops what a connection runs and gives one that is of use in its place. Until then its
     /// permit is held: there are never more connections than the configuration allows.
-    async fn recover(&self, slot: Slot) -> Slot {
+    async fn recover(&self, mut slot: Slot) -> Slot {
+        slot.give_back();
         if let Some(control) = &self.control {
             match timeout(PATIENCE, slot.session.end(control)).await {
                 Ok(Ok(())) => {}
@@ -149,7 +157,8 @@ impl Connections {
     pub(super) async fn close(&self) -> Result<(), DbErr> {
         // A closed semaphore gives out nothing, so that what is free stays free.
         self.permits.close();
-        let slots = std::mem::take(&mut *self.free());
+        let mut slots = std::mem::take(&mut *self.free());
+        slots.iter_mut().for_each(Slot::give_back);
         let close = async {
             for slot in &slots {
                 slot.connection.close_by_ref().await?;
@@ -172,11 +181,16 @@ impl Options {
         let session = Session::default();
         let tracked = Some((&session, self.statement_limit));
         let connection = connect_session(&self.config, self.access, tracked, lazy).await?;
-        Ok(Slot { connection, session })
+        Ok(Slot { connection, session, taken: None })
     }
 }
 
 impl Slot {
+    /// Gives its pool back what was taken out.
+    fn give_back(&mut self) {
+        self.taken = None;
+    }
+
     /// Whether its connection is open, which it is from its first use on.
     fn is_open(&self) -> bool {
         let connection = &self.connection;
@@ -186,6 +200,17 @@ impl Slot {
             _ => connection.get_sqlite_connection_pool().size(),
         };
         size > 0
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // A pool takes nothing back where nothing runs any more.
+        if let Some(taken) = self.taken.take()
+            && Handle::try_current().is_err()
+        {
+            drop(taken.leak());
+        }
     }
 }
 
@@ -199,9 +224,32 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn connection(&self) -> Result<&DatabaseConnection, DbErr> {
-        let held = self.held.as_ref().map(|(slot, _)| &slot.connection);
-        held.ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    pub(super) fn connection(&mut self) -> Result<&DatabaseConnection, DbErr> {
+        let slot = self.slot()?;
+        slot.give_back();
+        Ok(&slot.connection)
+    }
+
+    /// SQLite's connection itself, for statements that each are a transaction. It stays out of its pool
+    /// from one lease to the next: the pool greets what comes back, which is a way to SQLite's thread
+    /// and back for every group of calls, in which the next one waits.
+    pub(super) async fn sqlite(&mut self) -> Result<&mut SqliteConnection, DbErr> {
+        let slot = self.slot()?;
+        let taken = match slot.taken.take().filter(|_| slot.session.is_of_its_file()) {
+            Some(taken) => taken,
+            None => {
+                let pool = slot.connection.get_sqlite_connection_pool();
+                pool.acquire()
+                    .await
+                    .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?
+            }
+        };
+        Ok(slot.taken.insert(taken))
+    }
+
+    fn slot(&mut self) -> Result<&mut Slot, DbErr> {
+        let slot = self.held.as_mut().map(|(slot, _)| slot);
+        slot.ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 
     /// The work has ended, well or not, and nothing is left of it.
@@ -216,7 +264,7 @@ impl Drop for Lease {
         let connections = self.connections.clone();
         if self.finished {
             connections.give_back((slot, permit));
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        } else if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 let slot = connections.recover(slot).await;
                 connections.give_back((slot, permit));

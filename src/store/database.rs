@@ -129,7 +129,7 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let lease = self.writer().await?;
+        let mut lease = self.writer().await?;
         let transaction = lease.connection()?.begin_with_options(options).await?;
         Ok(WriteTransaction::new(transaction, lease))
     }

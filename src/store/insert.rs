@@ -1,10 +1,17 @@
 //! Inserts of calls and error logs: values are bound, many rows a statement.
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
+use sea_orm::sea_query::Values;
+use sea_orm::sqlx::{AssertSqlSafe, query_with};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value,
+};
+use sea_query_sqlx::SqlxValues;
 
+use super::connections::Lease;
 use super::database::Database;
 use super::dialect::Dialect;
 use super::stored_error::StoredError;
@@ -46,12 +53,19 @@ pub(super) fn is_one_statement(calls: &[&CallRecord]) -> bool {
 /// By one statement, which commits by itself; tells the ids.
 pub(super) async fn insert_alone(
     db: &Database,
-    connection: &impl ConnectionTrait,
+    lease: &mut Lease,
     calls: &[&CallRecord],
 ) -> Result<Vec<i64>> {
     let values = calls.iter().flat_map(|call| call_values(db, call)).collect();
     let table = ("t_request_log", CALL_COLUMNS);
-    insert_rows(connection, Commit::ByItself, table, values, Ids::Read).await
+    if db.dialect() != Dialect::Sqlite {
+        let connection = lease.connection()?;
+        return insert_rows(connection, Commit::ByItself, table, values, Ids::Read).await;
+    }
+    let sql = insert_sql(Dialect::Sqlite, Commit::ByItself, table, calls.len());
+    let statement = query_with(AssertSqlSafe(sql), SqlxValues(Values(values)));
+    let inserted = statement.execute(lease.sqlite().await?).await.map_err(exec_error)?;
+    sqlite_ids(inserted.last_insert_rowid(), calls.len())
 }
 
 /// In a transaction of the caller's.
@@ -150,29 +164,7 @@ async fn insert_rows(
 ) -> Result<Vec<i64>> {
     let rows = values.len() / columns.len();
     let backend = connection.get_database_backend();
-    // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
-    // statement of many, too, and write every page twice.
-    let verb = match (Dialect::of(backend), commit) {
-        (Dialect::Sqlite, Commit::Later) => "INSERT OR FAIL INTO",
-        _ => "INSERT INTO",
-    };
-    let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
-    for index in 0..values.len() {
-        let place = index % columns.len();
-        sql += match (index, place) {
-            (0, _) => "(",
-            (_, 0) => "), (",
-            _ => ", ",
-        };
-        match Dialect::of(backend) {
-            Dialect::Postgres if columns[place] == JSON_COLUMN => {
-                sql += &format!("CAST(${} AS JSON)", index + 1);
-            }
-            Dialect::Postgres => sql += &format!("${}", index + 1),
-            Dialect::Sqlite | Dialect::MySql => sql.push('?'),
-        }
-    }
-    sql.push(')');
+    let mut sql = insert_sql(Dialect::of(backend), commit, (table, columns), rows);
     if ids == Ids::Unread {
         connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         return Ok(vec![]);
@@ -196,9 +188,54 @@ async fn insert_rows(
     let statement = Statement::from_sql_and_values(backend, sql, values);
     let told = connection.execute_raw(statement).await?.last_insert_id();
     let told = i64::try_from(told).map_err(Error::internal)?;
+    if Dialect::of(backend) == Dialect::Sqlite {
+        return sqlite_ids(told, rows);
+    }
     let count = i64::try_from(rows).map_err(Error::internal)?;
-    let first = if Dialect::of(backend) == Dialect::Sqlite { told - count + 1 } else { told };
-    Ok((0..count).map(|row| first + row * step).collect())
+    Ok((0..count).map(|row| told + row * step).collect())
+}
+
+/// The ids of so many rows of one statement, the last of which SQLite told.
+fn sqlite_ids(last: i64, rows: usize) -> Result<Vec<i64>> {
+    let rows = i64::try_from(rows).map_err(Error::internal)?;
+    Ok((last - rows + 1..=last).collect())
+}
+
+/// The statement, without its values, for so many rows.
+fn insert_sql(
+    dialect: Dialect,
+    commit: Commit,
+    (table, columns): (&str, &[&str]),
+    rows: usize,
+) -> String {
+    // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
+    // statement of many, too, and write every page twice.
+    let verb = match (dialect, commit) {
+        (Dialect::Sqlite, Commit::Later) => "INSERT OR FAIL INTO",
+        _ => "INSERT INTO",
+    };
+    let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
+    for index in 0..rows * columns.len() {
+        let place = index % columns.len();
+        sql += match (index, place) {
+            (0, _) => "(",
+            (_, 0) => "), (",
+            _ => ", ",
+        };
+        match dialect {
+            Dialect::Postgres if columns[place] == JSON_COLUMN => {
+                sql += &format!("CAST(${} AS JSON)", index + 1);
+            }
+            Dialect::Postgres => sql += &format!("${}", index + 1),
+            Dialect::Sqlite | Dialect::MySql => sql.push('?'),
+        }
+    }
+    sql.push(')');
+    sql
+}
+
+fn exec_error(error: SqlxError) -> DbErr {
+    DbErr::Exec(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
 /// By how much each id of a cluster's server is higher than the one before.

@@ -7,9 +7,9 @@ use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 /// What a system tells files apart by.
 #[cfg(unix)]
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 #[cfg(not(unix))]
-type Identity = ();
+pub(super) type Identity = ();
 
 /// Whether the SQLite database at `url` is still to be made: its file is missing or empty.
 pub(super) fn is_new_sqlite_file(url: &str) -> bool {

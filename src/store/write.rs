@@ -101,8 +101,7 @@ async fn fill_alone(
     calls: &[&CallRecord],
 ) -> Result<Vec<Outcome>, Fault> {
     let mut lease = db.writer().await.map_err(Fault::Refused)?;
-    let connection = lease.connection().map_err(|error| Fault::Refused(error.into()))?;
-    let inserted = insert::insert_alone(db, connection, calls).await;
+    let inserted = insert::insert_alone(db, &mut lease, calls).await;
     // Where the database said no, the connection is as it was.
     if matches!(inserted, Ok(_) | Err(Error::Internal(_))) {
         lease.finish();

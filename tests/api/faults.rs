@@ -22,6 +22,7 @@ tests! {
     a_file_may_go_and_come_back.only(&[Kind::Sqlite]),
     a_damaged_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
     another_file_in_its_place_is_read.only(&[Kind::Sqlite]),
+    another_file_in_its_place_is_written.only(&[Kind::Sqlite]),
     what_cannot_be_written_is_refused_and_later_taken.only(&[Kind::Sqlite]),
 }
 
@@ -289,6 +290,34 @@ async fn another_file_in_its_place_is_read(database: TestDatabase) {
     move_file(&path, &format!("{path}.away"));
     move_file(&backup, &path);
     assert_well(&app, 1).await;
+}
+
+/// The connection that records is kept from one group to the next, but never beyond its file.
+async fn another_file_in_its_place_is_written(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let record = async |key: &str| {
+        let query = format!(
+            "mutation {{ recordCalls(input: {{ calls: [{{ timestamp: \"2026-03-01T11:30:00Z\" }}]{key} }}) \
+             {{ recorded }} }}"
+        );
+        app.graphql(&query).await
+    };
+    let path = path(&database);
+    let backup = format!("{path}.backup");
+    database.execute(&format!("VACUUM INTO '{backup}'")).await;
+    for key in ["", ", idempotencyKey: \"a\"", "", ""] {
+        let response = record(key).await;
+        assert_eq!(response["data"]["recordCalls"]["recorded"], 1, "{response}");
+    }
+    assert_well(&app, 4).await;
+    move_file(&path, &format!("{path}.away"));
+    // Nobody would ever see what went into a file that is gone.
+    let response = record("").await;
+    assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response}");
+    move_file(&backup, &path);
+    assert_eq!(record("").await["data"]["recordCalls"]["recorded"], 1);
+    assert_eq!(record(", idempotencyKey: \"a\"").await["data"]["recordCalls"]["recorded"], 1);
+    assert_well(&app, 2).await;
 }
 
 /// Writing waits its turn for five seconds, then says that it cannot; nothing is half written.
