@@ -290,6 +290,14 @@ impl WriteTransaction {
         &self.transaction
     }
 
+    /// Undoes what was done.
+    pub(super) async fn rollback(self) -> Result<()> {
+        let Self { transaction, mut lease } = self;
+        transaction.rollback().await?;
+        lease.finish();
+        Ok(())
+    }
+
     pub async fn commit(self) -> Result<()> {
         let Self { transaction, mut lease } = self;
         transaction.commit().await?;

@@ -1,14 +1,14 @@
-//! `callscope_idempotency`: what was recorded under which key. A claim is part of the transaction that
-//! records, so that of two servers that try at once one waits for the other.
+//! `callscope_idempotency`: what was recorded under which key. A key is entered by the transaction that
+//! records. Where two servers record under the same key at once, the second waits for the first at its
+//! entry, is refused it, and begins anew, when it finds what the first recorded.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Func, Query};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, SqlErr};
 
 use super::database::Database;
-use super::dialect::Dialect;
 use super::insert::chunks;
 use super::rows::columns;
 use super::token::time_text;
@@ -51,123 +51,78 @@ pub struct Recorded {
 pub(super) struct Earlier {
     pub content: String,
     pub recorded: Recorded,
-    /// When, as a text that is compared as such.
-    at: String,
 }
 
-/// Claims keys, each another one, and tells for each what it stands for where somebody claimed it
-/// before. They are to come in one order, so that two servers do not wait for each other.
-pub(super) async fn claim(
+/// Tells for each of these keys what it stands for where something was recorded under it; what is to be
+/// forgotten is.
+pub(super) async fn find(
     transaction: &DatabaseTransaction,
     claims: &[&Claim],
-    Moment { now, remember_since }: Moment,
+    remember_since: DateTime<Utc>,
 ) -> Result<Vec<Option<Earlier>>> {
-    let mut found = Vec::with_capacity(claims.len());
+    let (mut known, mut old) = (HashMap::new(), vec![]);
     for claims in chunks(claims, FEW_CLAIMS, CLAIMS_PER_STATEMENT) {
-        // No list of ids: by it those are known that are claimed now.
-        let mark = format!("?{:016x}", rand::random::<u64>());
-        if insert(transaction, claims, &mark, now).await? == claims.len() as u64 {
-            found.extend(claims.iter().map(|_| None));
-            continue;
-        }
-        let mut known = read(transaction, claims, &mark).await?;
-        let is_old = |digest: &str| {
-            let earlier = known.get(digest);
-            earlier.is_some_and(|earlier| earlier.at < time_text(remember_since))
-        };
-        let old: Vec<&Claim> =
-            claims.iter().filter(|claim| is_old(&claim.digest)).copied().collect();
-        if !old.is_empty() {
-            // Only now: on MySQL, two servers that both read a row wait for each other to delete it.
-            forget_these(transaction, &old).await?;
-            insert(transaction, &old, &mark, now).await?;
-            old.iter().for_each(|claim| drop(known.remove(&claim.digest)));
-        }
-        found.extend(claims.iter().map(|claim| known.remove(&claim.digest)));
-    }
-    Ok(found)
-}
-
-/// Enters those claims that nobody entered before; tells how many.
-async fn insert(
-    transaction: &DatabaseTransaction,
-    claims: &[&Claim],
-    mark: &str,
-    now: DateTime<Utc>,
-) -> Result<u64> {
-    let backend = transaction.get_database_backend();
-    let mut insert = Query::insert();
-    insert.into_table(TABLE).columns(["digest", "content", "call_ids", "error_ids", "at"]);
-    for claim in claims {
-        let Claim { digest, content } = claim;
-        let values = [digest.as_str(), content, mark, "", &time_text(now)];
-        insert.values(values.map(Expr::val)).map_err(Error::internal)?;
-    }
-    // MySQL counts a row that it leaves as it was, unless it ignores the conflict.
-    if Dialect::of(backend) != Dialect::MySql {
-        insert.on_conflict(OnConflict::new().do_nothing().to_owned());
-    }
-    let mut insert = backend.build(&insert);
-    if Dialect::of(backend) == Dialect::MySql {
-        insert.sql = insert.sql.replacen("INSERT", "INSERT IGNORE", 1);
-    }
-    Ok(transaction.execute_raw(insert).await?.rows_affected())
-}
-
-async fn forget_these(transaction: &DatabaseTransaction, claims: &[&Claim]) -> Result<()> {
-    let these = Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str()));
-    transaction.execute(&Query::delete().from_table(TABLE).and_where(these).take()).await?;
-    Ok(())
-}
-
-/// What keys stand for, by their digests, but for those that were claimed with this mark.
-async fn read(
-    transaction: &DatabaseTransaction,
-    claims: &[&Claim],
-    mark: &str,
-) -> Result<HashMap<String, Earlier>> {
-    let mut select = Query::select();
-    select
-        .columns(["digest", "content", "call_ids", "error_ids", "at"])
-        .from(TABLE)
-        .and_where(Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str())));
-    // MySQL's transactions read as of their begin, which may lie before the other's commit; a
-    // locking read does not.
-    select.lock_shared();
-    let mut known = HashMap::new();
-    for row in transaction.query_all(&select).await? {
-        let text = |index| row.try_get_by_index::<String>(index);
-        let (call_ids, error_ids) = (text(2)?, text(3)?);
-        if call_ids != mark {
+        let mut select = Query::select();
+        select
+            .columns(["digest", "content", "call_ids", "error_ids", "at"])
+            .from(TABLE)
+            .and_where(Expr::col("digest").is_in(claims.iter().map(|claim| claim.digest.as_str())));
+        for row in transaction.query_all(&select).await? {
+            let text = |index| row.try_get_by_index::<String>(index);
+            let digest = text(0)?;
+            if text(4)? < time_text(remember_since) {
+                old.push(digest);
+                continue;
+            }
             let recorded =
-                Recorded { call_ids: read_ids(&call_ids), error_ids: read_ids(&error_ids) };
-            known.insert(text(0)?, Earlier { content: text(1)?, recorded, at: text(4)? });
+                Recorded { call_ids: read_ids(&text(2)?), error_ids: read_ids(&text(3)?) };
+            known.insert(digest, Earlier { content: text(1)?, recorded });
         }
     }
-    Ok(known)
+    if !old.is_empty() {
+        transaction.execute(&removal(old, remember_since)).await?;
+    }
+    Ok(claims.iter().map(|claim| known.remove(&claim.digest)).collect())
 }
 
-/// Tells what was recorded under claimed keys.
-pub(super) async fn fulfil(
+/// Removes these keys, but for those that were used again meanwhile.
+fn removal(digests: Vec<String>, before: DateTime<Utc>) -> DeleteStatement {
+    // Not the column itself: by its index MySQL would lock the keys between, those to come included.
+    let at = Func::coalesce([Expr::col("at"), Expr::val("")]);
+    Query::delete()
+        .from_table(TABLE)
+        .and_where(Expr::col("digest").is_in(digests))
+        .and_where(Expr::expr(at).lt(time_text(before)))
+        .take()
+}
+
+/// Enters keys, each another one, with what was recorded under them. They are to come in one order, so
+/// that two servers do not wait for each other. False where somebody else entered one meanwhile: then
+/// nothing of the transaction may stay.
+pub(super) async fn enter(
     transaction: &DatabaseTransaction,
-    fulfilled: &[(&Claim, &Recorded)],
-) -> Result<()> {
-    for fulfilled in chunks(fulfilled, FEW_CLAIMS, CLAIMS_PER_STATEMENT) {
-        let ids_by = |ids: fn(&Recorded) -> &[i64]| {
-            let cases = CaseStatement::new();
-            fulfilled.iter().fold(cases, |cases, (claim, recorded)| {
-                cases.case(Expr::col("digest").eq(&claim.digest), write_ids(ids(recorded)))
-            })
-        };
-        let update = Query::update()
-            .table(TABLE)
-            .value("call_ids", ids_by(|recorded| &recorded.call_ids))
-            .value("error_ids", ids_by(|recorded| &recorded.error_ids))
-            .and_where(Expr::col("digest").is_in(fulfilled.iter().map(|(claim, _)| &claim.digest)))
-            .take();
-        transaction.execute(&update).await?;
+    entries: &[(&Claim, &Recorded)],
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    for entries in chunks(entries, FEW_CLAIMS, CLAIMS_PER_STATEMENT) {
+        let mut insert = Query::insert();
+        insert.into_table(TABLE).columns(["digest", "content", "call_ids", "error_ids", "at"]);
+        for (Claim { digest, content }, Recorded { call_ids, error_ids }) in entries {
+            let (call_ids, error_ids) = (write_ids(call_ids), write_ids(error_ids));
+            let values = [digest, content, &call_ids, &error_ids, &time_text(now)];
+            insert.values(values.map(Expr::val)).map_err(Error::internal)?;
+        }
+        match transaction.execute(&insert).await {
+            Ok(_) => {}
+            Err(error) if is_taken(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+fn is_taken(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
 /// Forgets keys that were used before `before`, a bounded number of them; tells how many.
@@ -184,8 +139,7 @@ pub async fn forget(db: &Database, before: DateTime<Utc>) -> Result<u64> {
     if old.is_empty() {
         return Ok(0);
     }
-    let delete = Query::delete().from_table(TABLE).and_where(Expr::col("digest").is_in(old)).take();
-    db.execute("idempotency_forget", &delete).await
+    db.execute("idempotency_forget", &removal(old, before)).await
 }
 
 /// `3-5,9` for 3, 4, 5 and 9: what is recorded together mostly has ids in a row.

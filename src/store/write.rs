@@ -35,6 +35,9 @@ pub struct Batch {
     pub claim: Option<Claim>,
 }
 
+/// How often a transaction is begun in which others are first to record under the same keys.
+const ATTEMPTS: u32 = 10;
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -72,12 +75,7 @@ pub async fn insert_batches(
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
     let outcomes = match one_statement(batches) {
         Some(calls) => fill_alone(db, batches, &calls).await?,
-        None => {
-            let transaction = db.begin().await.map_err(Fault::Refused)?;
-            let outcomes = fill(db, &transaction, batches, moment).await.map_err(Fault::Refused)?;
-            transaction.commit().await.map_err(Fault::Unsure)?;
-            outcomes
-        }
+        None => fill_together(db, batches, moment).await?,
     };
     db.tell_commit();
     watch.answered(0);
@@ -121,21 +119,38 @@ async fn fill_alone(
         .collect())
 }
 
+async fn fill_together(
+    db: &Database,
+    batches: &[Batch],
+    moment: Moment,
+) -> Result<Vec<Outcome>, Fault> {
+    for _ in 0..ATTEMPTS {
+        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        match fill(db, &transaction, batches, moment).await.map_err(Fault::Refused)? {
+            Some(outcomes) => {
+                transaction.commit().await.map_err(Fault::Unsure)?;
+                return Ok(outcomes);
+            }
+            None => transaction.rollback().await.map_err(Fault::Refused)?,
+        }
+    }
+    Err(Fault::Refused(Error::Busy))
+}
+
+/// Nothing where another server recorded under one of the keys meanwhile.
 async fn fill(
     db: &Database,
     transaction: &WriteTransaction,
     batches: &[Batch],
     moment: Moment,
-) -> Result<Vec<Outcome>> {
+) -> Result<Option<Vec<Outcome>>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
-    let mut claims: Vec<(&Claim, usize)> = batches
+    let (claims, places): (Vec<&Claim>, Vec<usize>) = batches
         .iter()
         .enumerate()
         .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
-        .collect();
-    claims.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
-    let (claims, places): (Vec<&Claim>, Vec<usize>) = claims.into_iter().unzip();
-    let earlier = idempotency::claim(transaction.inner(), &claims, moment).await?;
+        .unzip();
+    let earlier = idempotency::find(transaction.inner(), &claims, moment.remember_since).await?;
     for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
         outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
             true => Outcome::Duplicate(earlier.recorded),
@@ -156,13 +171,16 @@ async fn fill(
             (index, Recorded { call_ids, error_ids })
         })
         .collect();
-    let fulfilled: Vec<(&Claim, &Recorded)> = recorded
+    let mut entries: Vec<(&Claim, &Recorded)> = recorded
         .iter()
         .filter_map(|(index, recorded)| Some((batches[*index].claim.as_ref()?, recorded)))
         .collect();
-    idempotency::fulfil(transaction.inner(), &fulfilled).await?;
+    entries.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
+    if !idempotency::enter(transaction.inner(), &entries, moment.now).await? {
+        return Ok(None);
+    }
     for (index, recorded) in recorded {
         outcomes[index] = Some(Outcome::Recorded(recorded));
     }
-    Ok(outcomes.into_iter().flatten().collect())
+    Ok(Some(outcomes.into_iter().flatten().collect()))
 }

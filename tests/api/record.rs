@@ -24,6 +24,7 @@ tests! {
     a_retry_of_error_logs_records_nothing,
     the_header_of_a_request_is_a_key_as_well,
     of_many_tries_at_once_one_records,
+    what_two_servers_record_at_once_is_recorded_once,
     keys_that_come_together_are_told_apart,
     calls_that_come_together_are_all_recorded,
     what_the_database_refuses_takes_nothing_else_with_it,
@@ -291,6 +292,34 @@ async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     let distinct: HashSet<String> = payloads.iter().map(|p| p["calls"].to_string()).collect();
     assert_eq!(distinct.len(), 2);
     assert_eq!(count(&database, "t_request_log").await, 4);
+}
+
+/// Groups of two servers, some of whose keys are the same: whoever is second begins anew, and the rest of
+/// the group is recorded all the same. Keys that are forgotten are claimed anew, by one of them.
+async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase) {
+    let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let send = async |app: &TestApp, number: usize| {
+        let calls = json!([{ "model": format!("m{number}") }]);
+        let key = (number % 4 > 0).then(|| format!("k{number}"));
+        record(app, calls, key.as_deref()).await.unwrap()
+    };
+    for round in 1..=3 {
+        // Each in an order of its own, so that they meet at every place of their groups.
+        let of_one = futures_util::future::join_all((0..80).map(|n| send(&one, n)));
+        let of_other = futures_util::future::join_all((0..80).rev().map(|n| send(&other, n)));
+        let (of_one, mut of_other) = futures_util::future::join(of_one, of_other).await;
+        of_other.reverse();
+        for (number, (one, other)) in of_one.iter().zip(&of_other).enumerate() {
+            let new = [one, other].iter().filter(|payload| payload["duplicate"] == false).count();
+            let is_keyed = number % 4 > 0;
+            assert_eq!(new, if is_keyed { 1 } else { 2 }, "k{number}");
+            assert_eq!(one["calls"] == other["calls"], is_keyed, "k{number}");
+        }
+        assert_eq!(count(&database, "t_request_log").await, round * (60 + 2 * 20));
+        assert_eq!(count(&database, "callscope_idempotency").await, 60);
+        one.clock.advance(chrono::TimeDelta::hours(25));
+        other.clock.advance(chrono::TimeDelta::hours(25));
+    }
 }
 
 async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
