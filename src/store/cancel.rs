@@ -18,6 +18,7 @@ use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, query, query_as, query_scalar};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxError};
 
+use super::connect::Access;
 use super::sqlite_file::{Identity, SqliteFile};
 
 /// SQLite asks after so many of its instructions: every tenth of a millisecond or so.
@@ -38,7 +39,12 @@ pub(super) struct Session {
 impl Session {
     /// Has each connection that `options` make become this session, whose statements end after
     /// `limit` where the database knows such a limit.
-    pub(super) fn attach(&self, options: &mut ConnectOptions, limit: Option<Duration>) {
+    pub(super) fn attach(
+        &self,
+        options: &mut ConnectOptions,
+        access: Access,
+        limit: Option<Duration>,
+    ) {
         let (stopping, opened) = (self.stopping.clone(), self.opened.clone());
         if let Some(file) = SqliteFile::of(options.get_url()) {
             let opened = opened.clone();
@@ -69,7 +75,7 @@ impl Session {
             pool.after_connect(move |connection, _| {
                 let id = id.clone();
                 Box::pin(async move {
-                    id.store(begin_postgres(connection, limit).await?, Ordering::Relaxed);
+                    id.store(begin_postgres(connection, access, limit).await?, Ordering::Relaxed);
                     Ok(())
                 })
             })
@@ -123,6 +129,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 async fn begin_postgres(
     connection: &mut PgConnection,
+    access: Access,
     limit: Option<Duration>,
 ) -> Result<u64, SqlxError> {
     if let Some(limit) = limit {
@@ -130,6 +137,14 @@ async fn begin_postgres(
             .bind(limit.as_millis().to_string())
             .execute(&mut *connection)
             .await?;
+    }
+    if access == Access::Write {
+        // A plan that is kept was made for tables as they were then: empty ones are read from end to
+        // end, and still are with a hundred thousand keys in them, until someone analyzes them.
+        let set = query("SET plan_cache_mode = force_custom_plan").execute(&mut *connection);
+        if let Err(error) = set.await {
+            tracing::debug!(%error, "this PostgreSQL does not let plans be made anew");
+        }
     }
     let id: i32 = query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?;
     Ok(u64::from(id.unsigned_abs()))

@@ -101,7 +101,7 @@ pub(super) async fn connect_session(
         options.idle_timeout(CONTROL_IDLE);
     }
     if let Some((session, limit)) = tracked {
-        session.attach(&mut options, limit);
+        session.attach(&mut options, access, limit);
     }
     let read_only = access == Access::Read;
     // Later, a file that is gone is a fault, and an empty one would hide it.

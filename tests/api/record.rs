@@ -23,6 +23,7 @@ tests! {
     a_retry_from_another_server_records_nothing,
     a_retry_of_error_logs_records_nothing,
     the_header_of_a_request_is_a_key_as_well,
+    keys_are_found_by_their_index_however_many_there_are.only(&[Kind::Postgres]),
     of_many_tries_at_once_one_records,
     what_two_servers_record_at_once_is_recorded_once,
     keys_that_come_together_are_told_apart,
@@ -278,6 +279,36 @@ async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
     }
 }
 
+/// Though the statement that finds them was first sent when there was none.
+async fn keys_are_found_by_their_index_however_many_there_are(database: TestDatabase) {
+    let app =
+        TestApp::start_with(&database, |config| config.database.database_connections = 1).await;
+    // In groups, of which the same sizes come again and again.
+    let record_some = async |name: &str| {
+        for round in 0..20 {
+            let keys = (0..16).map(|number| format!("{name} {round} {number}"));
+            let sent = keys.map(async |key| record(&app, json!([{}]), Some(&key)).await.unwrap());
+            futures_util::future::join_all(sent).await;
+        }
+    };
+    record_some("few").await;
+    let others = "INSERT INTO callscope_idempotency (digest, content, call_ids, error_ids, at)
+        SELECT repeat('x', 50) || n, 'c', '1', '', '2026-03-01T12:00:00.000000Z'
+        FROM generate_series(1, 20000) AS n";
+    database.execute(others).await;
+    record_some("many").await;
+    // A session tells what it read at its end.
+    app.shutdown().await;
+    let told = |column: &str| {
+        format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = 'callscope_idempotency'")
+    };
+    while database.value(&told("n_tup_ins")).await.as_u64() < Some(20_640) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let read = database.value(&told("seq_tup_read")).await.as_u64();
+    assert!(read < Some(20_000), "{read:?} rows");
+}
+
 async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let calls = json!([{ "key": "a" }, { "key": "b" }]);
@@ -300,7 +331,7 @@ async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase
     let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let send = async |app: &TestApp, number: usize| {
         let calls = json!([{ "model": format!("m{number}") }]);
-        let key = (number % 4 > 0).then(|| format!("k{number}"));
+        let key = (!number.is_multiple_of(4)).then(|| format!("k{number}"));
         record(app, calls, key.as_deref()).await.unwrap()
     };
     for round in 1..=3 {
@@ -311,7 +342,7 @@ async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase
         of_other.reverse();
         for (number, (one, other)) in of_one.iter().zip(&of_other).enumerate() {
             let new = [one, other].iter().filter(|payload| payload["duplicate"] == false).count();
-            let is_keyed = number % 4 > 0;
+            let is_keyed = !number.is_multiple_of(4);
             assert_eq!(new, if is_keyed { 1 } else { 2 }, "k{number}");
             assert_eq!(one["calls"] == other["calls"], is_keyed, "k{number}");
         }
