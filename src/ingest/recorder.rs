@@ -1,9 +1,11 @@
 //! Group commit: what many callers record at the same time is stored by one transaction, since a
-//! commit costs far more than a row. There is no timer: while one group is being written the next one
-//! gathers, so that a single caller waits for nobody. An answer goes out after the commit.
+//! commit costs far more than a row. While one group is being written the next one gathers, so that a
+//! single caller waits for nobody. Those who come in crowds are waited for, a moment: they are about to
+//! send again, and two halves of a crowd would cost twice the commits, and those who read their share
+//! of the processor. An answer goes out after the commit.
 
 use std::collections::{HashSet, VecDeque};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::validate;
 use crate::clock::Clock;
@@ -23,6 +25,11 @@ use crate::store::write::{self, Batch, Fault, Outcome};
 /// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
 const ROWS_PER_GROUP: usize = 4096;
 const KIB_PER_GROUP: u32 = 4096;
+
+/// A crowd, and how long a group waits until as many are there as were in the last one. The timer
+/// counts whole milliseconds, so that it may be one more.
+const CROWD: usize = 8;
+const GATHER: Duration = Duration::from_millis(1);
 
 /// What may wait to be written, in KiB: more is refused, so that a slow database costs no memory.
 const MAX_WAITING_KIB: usize = 64 * 1024;
@@ -162,7 +169,7 @@ async fn write_groups(
     mut waiting: UnboundedReceiver<Submission>,
     forget_every: Duration,
 ) {
-    let mut postponed = VecDeque::new();
+    let (mut postponed, mut crowd) = (VecDeque::new(), 0);
     let mut forgetting = interval_at(Instant::now() + forget_every, forget_every);
     forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -179,7 +186,8 @@ async fn write_groups(
             },
         };
         let Some(first) = first else { return };
-        let group = gather(first, &mut postponed, &mut waiting);
+        let group = gather(first, crowd, &mut postponed, &mut waiting).await;
+        crowd = if group.len() < CROWD { 0 } else { group.len() };
         write_group(&db, &memory, group).await;
     }
 }
@@ -200,10 +208,11 @@ async fn forget(db: &Database, before: DateTime<Utc>) {
     }
 }
 
-/// All that waits, up to a bound. Of two with the same key, the second comes with the next group,
+/// All that waits, up to a bound, and who comes in a moment where there are fewer than `crowd`. Of two with the same key, the second comes with the next group,
 /// where it finds what the first recorded.
-fn gather(
+async fn gather(
     first: Submission,
+    crowd: usize,
     postponed: &mut VecDeque<Submission>,
     waiting: &mut UnboundedReceiver<Submission>,
 ) -> Vec<Submission> {
@@ -211,6 +220,7 @@ fn gather(
     let mut group = vec![];
     let (mut rows, mut kib) = (0, 0);
     let mut next = Some(first);
+    let mut gathered = pin!(sleep(GATHER));
     while let Some(submission) = next.take() {
         let claim = submission.batch.claim.as_ref().map(|claim| claim.digest.clone());
         if claim.is_some_and(|digest| !keys.insert(digest)) {
@@ -223,6 +233,13 @@ fn gather(
         group.push(submission);
         if rows < ROWS_PER_GROUP && kib < KIB_PER_GROUP {
             next = postponed.pop_front().or_else(|| waiting.try_recv().ok());
+            if next.is_none() && group.len() < crowd {
+                next = tokio::select! {
+                    biased;
+                    submission = waiting.recv() => submission,
+                    () = &mut gathered => None,
+                };
+            }
         }
     }
     group
@@ -260,4 +277,41 @@ async fn write_each(db: &Database, memory: &Memory, batches: &[Batch]) -> Vec<Re
         }));
     }
     outcomes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn gathered(crowd: usize, senders: usize) -> usize {
+        let (queue, mut waiting) = unbounded_channel();
+        let room = Arc::new(Semaphore::new(senders));
+        let submission = || Submission {
+            batch: Batch::default(),
+            reply: oneshot::channel().0,
+            kib: 1,
+            _room: room.clone().try_acquire_owned().unwrap(),
+        };
+        let first = submission();
+        let others: Vec<_> = (1..senders).map(|_| submission()).collect();
+        tokio::spawn(async move {
+            for other in others {
+                tokio::task::yield_now().await;
+                let _ = queue.send(other);
+            }
+            // Somebody may still send, but nobody does.
+            std::future::pending::<()>().await;
+            drop(queue);
+        });
+        gather(first, crowd, &mut VecDeque::new(), &mut waiting).await.len()
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_waited_for_and_nobody_else() {
+        assert_eq!(gathered(0, 12).await, 1, "a single caller waits for nobody");
+        assert_eq!(gathered(8, 12).await, 8);
+        assert_eq!(gathered(12, 12).await, 12);
+        // A part of it that stays away is waited for a moment alone.
+        assert_eq!(gathered(20, 12).await, 12);
+    }
 }
