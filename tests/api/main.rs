@@ -22,6 +22,8 @@ mod compression;
 mod connections;
 mod contract;
 mod csrf;
+#[path = "../data/mod.rs"]
+mod data;
 mod delete;
 mod doctor;
 mod error_logs;
@@ -43,6 +45,9 @@ mod page;
 mod pagination;
 mod persisted;
 mod plans;
+#[path = "../process/mod.rs"]
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
 mod prune;
 mod readme;
 mod real_data;

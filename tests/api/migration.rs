@@ -4,6 +4,7 @@
 use callscope::store::{Database, connect};
 use serde_json::{Value, json};
 
+use crate::data::gateway_database;
 use crate::support::{CallRow, ErrorRow, Kind, TestDatabase, gateway};
 use crate::tests;
 
@@ -15,11 +16,10 @@ tests! {
     a_gateway_goes_on_writing.empty(),
     read_only_creates_nothing.empty(),
     read_only_leaves_every_byte.empty().only(&[Kind::Sqlite]),
-    read_only_leaves_every_byte_of_a_real_file.empty().only(&[Kind::Sqlite]).needs(REAL_FILE),
+    read_only_leaves_every_byte_of_a_real_file.empty().only(&[Kind::Sqlite]),
     the_gateways_tables_are_gemini_balances.empty().needs(REAL_DDL),
 }
 
-const REAL_FILE: &str = "../shared/data/gemini_balance_real.sqlite";
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
 const TABLES: [&str; 8] = [
@@ -103,9 +103,7 @@ async fn read_only_leaves_every_byte(database: TestDatabase) {
 }
 
 async fn read_only_leaves_every_byte_of_a_real_file(database: TestDatabase) {
-    let real = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_FILE);
-    // Copied by content: the original's permissions may forbid to write, and so hide a write.
-    std::fs::write(file(&database), std::fs::read(real).unwrap()).expect("writes");
+    std::fs::write(file(&database), gateway_database()).expect("writes");
     opening_changes_no_byte(&database).await;
 }
 
