@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
 use super::pool::PoolState;
+use super::statements::{Logged, StatementLog};
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 use crate::within::{Late, within};
@@ -278,28 +279,33 @@ pub struct WriteTransaction {
     // Dropped first: it still needs its connection.
     transaction: DatabaseTransaction,
     lease: Lease,
+    statements: Arc<StatementLog>,
 }
 
 impl WriteTransaction {
-    pub(super) fn new(transaction: DatabaseTransaction, lease: Lease) -> Self {
-        Self { transaction, lease }
+    pub(super) fn new(
+        transaction: DatabaseTransaction,
+        lease: Lease,
+        statements: Arc<StatementLog>,
+    ) -> Self {
+        Self { transaction, lease, statements }
     }
 
-    /// To run statements in.
-    pub(super) fn inner(&self) -> &DatabaseTransaction {
-        &self.transaction
+    /// To run statements in, which are counted.
+    pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
+        self.statements.of(&self.transaction)
     }
 
     /// Undoes what was done.
     pub(super) async fn rollback(self) -> Result<()> {
-        let Self { transaction, mut lease } = self;
+        let Self { transaction, mut lease, .. } = self;
         transaction.rollback().await?;
         lease.finish();
         Ok(())
     }
 
     pub async fn commit(self) -> Result<()> {
-        let Self { transaction, mut lease } = self;
+        let Self { transaction, mut lease, .. } = self;
         transaction.commit().await?;
         lease.finish();
         Ok(())

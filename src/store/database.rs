@@ -1,7 +1,6 @@
 //! The open database. Every statement passes through it, is counted and watched.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use migration::SchemaManager;
@@ -15,6 +14,7 @@ use super::connect::{Access, is_sqlite, migrate};
 use super::connections::{Connections, Lease, WriteTransaction};
 use super::dialect::Dialect;
 use super::pool::PoolState;
+use super::statements::StatementLog;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
@@ -36,9 +36,7 @@ pub struct Database {
     observer: Arc<Observer>,
     /// Told after each commit of calls or error logs.
     commits: watch::Sender<()>,
-    statements: AtomicU64,
-    /// The statements themselves, values included, once someone asked for them.
-    recorded: OnceLock<Mutex<Vec<String>>>,
+    statements: Arc<StatementLog>,
 }
 
 impl Database {
@@ -79,8 +77,7 @@ impl Database {
             zone: StorageZone(config.storage_time_zone),
             observer,
             commits: watch::Sender::new(()),
-            statements: AtomicU64::new(0),
-            recorded: OnceLock::new(),
+            statements: Arc::default(),
         })
     }
 
@@ -112,14 +109,18 @@ impl Database {
 
     /// How many statements were sent since the database was opened.
     pub fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.count()
     }
 
     /// Keeps every statement from now on, and hands over those that were kept since the last call.
     /// Tests read the plans of these; a server never calls this, since values are in them.
     pub fn record(&self) -> Vec<String> {
-        let recorded = self.recorded.get_or_init(Mutex::default);
-        std::mem::take(&mut recorded.lock().unwrap_or_else(PoisonError::into_inner))
+        self.statements.take()
+    }
+
+    /// The log of what this database sends, for a connection that is used directly.
+    pub(super) fn statement_log(&self) -> &StatementLog {
+        &self.statements
     }
 
     /// Begins to write. Refused for a read-only database.
@@ -131,13 +132,13 @@ impl Database {
         };
         let mut lease = self.writer().await?;
         let transaction = lease.connection()?.begin_with_options(options).await?;
-        Ok(WriteTransaction::new(transaction, lease))
+        Ok(WriteTransaction::new(transaction, lease, self.statements.clone()))
     }
 
     /// Sends a connection that writes a text of ours, outside of any transaction.
     pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
         let mut lease = self.writer().await?;
-        lease.connection()?.execute_unprepared(sql).await?;
+        self.statements.of(lease.connection()?).execute_unprepared(sql).await?;
         lease.finish();
         Ok(())
     }
@@ -200,11 +201,7 @@ impl Database {
         name: &'static str,
         statement: Statement,
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        if let Some(recorded) = self.recorded.get() {
-            let text = statement.to_string();
-            recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-        }
+        self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
         let mut lease = self.readers.lease().await?;
         let rows = lease.connection()?.query_all_raw(statement).await;
@@ -215,7 +212,7 @@ impl Database {
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.statements.add_without_text();
         let mut lease = self.readers.lease().await?;
         let found = SchemaManager::new(lease.connection()?).has_table(name).await;
         lease.finish();

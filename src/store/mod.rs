@@ -35,6 +35,7 @@ pub mod setting;
 pub mod sieve;
 pub mod space;
 mod sqlite_file;
+mod statements;
 pub mod storage;
 pub mod stored_error;
 mod stored_time;

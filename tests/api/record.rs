@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
-use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::support::{Kind, TestApp, TestDatabase, eventually, settings};
 use crate::tests;
 
 tests! {
@@ -23,6 +23,7 @@ tests! {
     a_retry_from_another_server_records_nothing,
     a_retry_of_error_logs_records_nothing,
     the_header_of_a_request_is_a_key_as_well,
+    a_group_is_few_statements,
     keys_are_found_by_their_index_however_many_there_are.only(&[Kind::Postgres]),
     of_many_tries_at_once_one_records,
     what_two_servers_record_at_once_is_recorded_once,
@@ -279,6 +280,28 @@ async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
     }
 }
 
+/// The statements of a transaction are counted.
+async fn a_group_is_few_statements(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let calls = "calls: [{}, {}, { error: {} }]";
+    // For an insert of several rows MariaDB first returns its `auto_increment_increment`.
+    let of_ids = u64::from(database.kind() == Kind::MariaDb);
+    for (input, expected) in [
+        ("calls: [{}]".to_owned(), 1),
+        ("calls: [{}, {}]".to_owned(), 1 + of_ids),
+        (calls.to_owned(), 2 + of_ids),
+        // The key is looked for, and entered.
+        (format!("{calls}, idempotencyKey: \"a\""), 4 + of_ids),
+        (format!("{calls}, idempotencyKey: \"a\""), 1),
+    ] {
+        let query = format!("mutation {{ recordCalls(input: {{ {input} }}) {{ recorded }} }}");
+        let mut sent = app.sql(&query).await;
+        // On PostgreSQL a notification follows the commit.
+        sent.retain(|sql| !sql.contains("pg_notify"));
+        assert_eq!(sent.len() as u64, expected, "{input}: {sent:#?}");
+    }
+}
+
 /// Though the statement that finds them was first sent when there was none.
 async fn keys_are_found_by_their_index_however_many_there_are(database: TestDatabase) {
     let app =
@@ -302,9 +325,8 @@ async fn keys_are_found_by_their_index_however_many_there_are(database: TestData
     let told = |column: &str| {
         format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = 'callscope_idempotency'")
     };
-    while database.value(&told("n_tup_ins")).await.as_u64() < Some(20_640) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let inserted = async || database.value(&told("n_tup_ins")).await.as_u64() >= Some(20_640);
+    eventually("the statistics of all sessions", inserted).await;
     let read = database.value(&told("seq_tup_read")).await.as_u64();
     assert!(read < Some(20_000), "{read:?} rows");
 }
@@ -500,9 +522,8 @@ async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase
     let db = app.services().db.clone();
     let hours = chrono::TimeDelta::hours(2);
     let _forgets = Recorder::start_with(db, app.clock.clone(), hours, soon);
-    while count(&database, "callscope_idempotency").await > 1 {
-        tokio::time::sleep(soon).await;
-    }
+    let removed = async || count(&database, "callscope_idempotency").await <= 1;
+    eventually("the old key is removed", removed).await;
     assert!(duplicate("old", "n").await);
 }
 
