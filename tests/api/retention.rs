@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use crate::support::{
-    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, eventually, gateway, settings,
 };
 use crate::tests;
 
@@ -32,13 +32,7 @@ async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
 
 /// Waits for what a job does.
 async fn wait_for<T: PartialEq + std::fmt::Debug>(expected: T, mut found: impl AsyncFnMut() -> T) {
-    for _ in 0..600 {
-        if found().await == expected {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(found().await, expected);
+    eventually(&format!("{expected:?}"), async || found().await == expected).await;
 }
 
 async fn old_rows_go_by_themselves(database: TestDatabase) {
