@@ -157,6 +157,7 @@ fn config(url: &str) -> DatabaseConfig {
         storage_time_zone: Tz::UTC,
         database_connections: 2,
         database_wait_seconds: 5,
+        max_database_seconds_per_minute: 30,
         id_key: None,
     }
 }

@@ -85,6 +85,7 @@ pub struct Metrics {
     sql_errors: Family<StatementLabels, Counter>,
     sql_rows: Family<StatementLabels, Counter>,
     sql_in_flight: Gauge,
+    connection_wait: Histogram,
     batch_sizes: Histograms<LoaderLabels>,
     subscriptions: Gauge,
     subscription_events: Counter,
@@ -108,6 +109,7 @@ impl Default for Metrics {
             sql_errors: Family::default(),
             sql_rows: Family::default(),
             sql_in_flight: Gauge::default(),
+            connection_wait: Histogram::new(STATEMENT_SECONDS),
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             subscriptions: Gauge::default(),
             subscription_events: Counter::default(),
@@ -148,6 +150,12 @@ impl Metrics {
             "Time until the database answered a statement, the wait for a connection included",
             Unit::Seconds,
             self.sql_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "database_connection_wait",
+            "Time that a reading statement waited for a connection",
+            Unit::Seconds,
+            self.connection_wait.clone(),
         );
         registry.register("sql_errors", "Statements that failed", self.sql_errors.clone());
         registry.register("sql_rows", "Rows that statements returned", self.sql_rows.clone());
@@ -210,6 +218,10 @@ impl Metrics {
         let name: Arc<str> = operation.into();
         known.insert(name.clone());
         name
+    }
+
+    pub fn connection_waited(&self, took: Duration) {
+        self.connection_wait.observe(took.as_secs_f64());
     }
 
     pub(super) fn statement_began(&self) {

@@ -65,6 +65,8 @@ pub(super) fn is_sqlite(url: &str) -> bool {
 pub(super) enum Access {
     /// One connection that reads.
     Read,
+    /// One that answers health checks.
+    Probe,
     /// One that writes.
     Write,
     /// One connection that holds a lock while the schema changes.
@@ -103,7 +105,7 @@ pub(super) async fn connect_session(
     if let Some((session, limit)) = tracked {
         session.attach(&mut options, access, limit);
     }
-    let read_only = access == Access::Read;
+    let read_only = matches!(access, Access::Read | Access::Probe);
     // Later, a file that is gone is a fault, and an empty one would hide it.
     let create = access == Access::Migrate;
     // It cannot be had later without a rewrite of the file, and a file of others stays as it is.

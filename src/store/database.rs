@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use migration::SchemaManager;
 use sea_orm::{
-    ConnectionTrait, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
+    ConnectionTrait, DbErr, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
     TransactionOptions, TransactionTrait,
 };
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::connect::{Access, is_sqlite, migrate};
 use super::connections::{Connections, Lease, WriteTransaction};
 use super::dialect::Dialect;
+use super::fair_queue::NoTurn;
 use super::pool::PoolState;
 use super::statements::StatementLog;
 use super::zone::StorageZone;
@@ -24,11 +26,16 @@ use crate::observe::{Observer, StatementWatch};
 /// a request up stops its statements, and a limit that is met first would take their place.
 const STATEMENT_SPARE: Duration = Duration::from_secs(5);
 
+/// The longest time in which the database answers a health check.
+pub const PING_LIMIT: Duration = Duration::from_secs(2);
+
 /// The open database: several connections that read, and others that write; SQLite has one of
 /// these.
 #[derive(Debug)]
 pub struct Database {
     readers: Arc<Connections>,
+    /// One connection that no query takes.
+    probe: Arc<Connections>,
     /// None where the database is read-only.
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
@@ -70,9 +77,11 @@ impl Database {
             writers = Some(Arc::new(opened));
         }
         let readers = Connections::open(config, Access::Read, statement_limit, false).await?;
+        let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
             readers: Arc::new(readers),
+            probe: Arc::new(probe),
             writers,
             zone: StorageZone(config.storage_time_zone),
             observer,
@@ -175,7 +184,7 @@ impl Database {
 
     /// A connection that writes.
     pub(super) async fn writer(&self) -> Result<Lease> {
-        Ok(self.writers()?.lease().await?)
+        Ok(self.writers()?.lease().await.map_err(DbErr::from)?)
     }
 
     /// All rows of a reading statement; `name` tells it in metrics and logs.
@@ -203,7 +212,7 @@ impl Database {
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        let mut lease = self.readers.lease().await?;
+        let mut lease = self.reader().await?;
         let rows = lease.connection()?.query_all_raw(statement).await;
         lease.finish();
         let rows = rows?;
@@ -213,7 +222,7 @@ impl Database {
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
         self.statements.add_without_text();
-        let mut lease = self.readers.lease().await?;
+        let mut lease = self.reader().await?;
         let found = SchemaManager::new(lease.connection()?).has_table(name).await;
         lease.finish();
         Ok(found?)
@@ -224,12 +233,34 @@ impl Database {
         self.has_table(super::setting::TABLE).await
     }
 
-    /// Whether the database answers, and has the tables that it is asked for.
+    /// A connection that reads. A database that answers others meanwhile is busy, not unavailable.
+    async fn reader(&self) -> Result<Lease> {
+        let asked = Instant::now();
+        let leased = self.readers.lease().await;
+        self.observer.metrics.connection_waited(asked.elapsed());
+        match leased {
+            Ok(lease) => Ok(lease),
+            Err(NoTurn::Late) if self.ping().await.is_ok() => Err(Error::Busy),
+            Err(reason) => Err(DbErr::from(reason).into()),
+        }
+    }
+
+    /// Whether the database answers in time, and has the tables that it is asked for. The connection is
+    /// its own: queries do not delay a health check.
     pub async fn ping(&self) -> Result<()> {
         let sql =
             "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
-        self.query_all_raw("ping", Statement::from_string(self.readers.backend(), sql)).await?;
-        Ok(())
+        let asked = async {
+            let mut lease = self.probe.lease().await.map_err(DbErr::from)?;
+            let statement = Statement::from_string(self.probe.backend(), sql);
+            self.statements.add(|| statement.to_string());
+            let mut watch = self.watch("ping", sql);
+            let answer = lease.connection()?.query_all_raw(statement).await;
+            lease.finish();
+            watch.answered(answer?.len());
+            Ok(())
+        };
+        timeout(PING_LIMIT, asked).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// The connections of each pool.
@@ -241,6 +272,7 @@ impl Database {
     /// Closes the pools; SQLite then folds its write-ahead log into the file.
     pub async fn close(&self) -> Result<()> {
         self.readers.close().await?;
+        self.probe.close().await?;
         if let Some(writers) = &self.writers {
             writers.close().await?;
         }

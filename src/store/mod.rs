@@ -17,6 +17,7 @@ pub mod error_group;
 pub mod error_log;
 pub mod error_match;
 pub mod export;
+mod fair_queue;
 pub mod idempotency;
 pub mod import;
 mod insert;

@@ -30,7 +30,7 @@ const SLOW: &str = "{ usageStats { lastHour { total } } }";
 const QUICK: &str = "{ errorLogs { totalCount } }";
 
 /// Puts something in the place of the calls that takes hours to count.
-async fn make_calls_endless(database: &TestDatabase) {
+pub async fn make_calls_endless(database: &TestDatabase) {
     let numbers = match database.kind() {
         Kind::Sqlite => {
             "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)"
@@ -74,7 +74,7 @@ async fn await_running(database: &TestDatabase, count: u64) {
     }
 }
 
-fn code(response: &Value) -> &str {
+pub fn code(response: &Value) -> &str {
     response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
 }
 

@@ -29,6 +29,7 @@ mod doctor;
 mod error_logs;
 mod error_match;
 mod exports;
+mod fairness;
 mod faults;
 mod follow;
 mod http;
@@ -80,6 +81,7 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         exports::tests(),
+        fairness::tests(),
         faults::tests(),
         follow::tests(),
         http::tests(),

@@ -56,6 +56,9 @@ const fn items(items: Items) -> Weight {
     of(0, 0, items)
 }
 
+/// From this cost on an operation is heavy: its statements leave a connection to the database to others.
+pub const HEAVY: u64 = GROUP;
+
 /// Of a field that is not listed.
 pub const PLAIN: Weight = once(0);
 
