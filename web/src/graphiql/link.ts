@@ -11,8 +11,8 @@ export function readLink(search: string): Link | undefined {
 }
 
 /**
- * Stores a link's document and variables as GraphiQL stores edited ones. After a reload GraphiQL selects the tab whose
- * document and variables are the stored ones; without variables it would open the document in one more tab, and
+ * Stores a link's document and variables as GraphiQL stores edited ones. After a reload GraphiQL selects the tab with
+ * the stored document and variables; without variables it would open the document in one more tab, and
  * leave the variables behind.
  */
 export function storeLink(storage: Pick<Storage, 'setItem'>, { query, variables }: Link): void {
