@@ -31,6 +31,7 @@ use crate::ingest::recorder::Recorder;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
+use crate::prune::deletion::Deletions;
 use crate::store::Database;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
@@ -73,10 +74,12 @@ impl App {
             Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
         retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
+        let deletions = Deletions::new(db.clone(), config.clock.clone());
         let services = Services {
             db,
             keys,
             recorder,
+            deletions,
             feeds,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
@@ -184,6 +187,7 @@ impl App {
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        self.services.deletions.finish().await;
         // What they read now, nobody waits for.
         tailing.abort();
         if let Some(retention) = retention {

@@ -33,9 +33,9 @@ pub enum Error {
     /// A subscription was read more slowly than rows came; it goes on without these.
     #[error("{0} rows came faster than they were read")]
     EventsMissed(u64),
-    /// The same for work that is done in steps: the words tell which were, `done` how much.
-    #[error("{message}")]
-    Unfinished { message: String, done: Vec<(&'static str, u64)> },
+    /// The same for work that is done in steps: the message says what was done.
+    #[error("{0}")]
+    Unfinished(String),
     /// A fault of ours or of the stored data. Only its source, in the log, tells more.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -61,7 +61,7 @@ impl Error {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
-            Self::Timeout | Self::Unfinished { .. } => "TIMEOUT",
+            Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
             Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }

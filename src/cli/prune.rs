@@ -15,8 +15,9 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::duration;
 use crate::ingest::progress::{Phase, Progress, Terminal};
-use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
-use crate::store::audit::{self, AuditAction};
+use crate::prune::{self, Counts, Cutoffs, Pace, Tally, deletion};
+use crate::store::audit::AuditAction;
+use crate::store::deletion_log::{self, DeletionStart};
 use crate::store::{Database, space};
 
 /// In the audit log.
@@ -51,7 +52,7 @@ pub struct PruneArgs {
 const AFTER_HELP: &str = "\
 The oldest rows go first, in small batches with pauses between them, so that the gateway goes on
 writing. Ctrl-C stops after the batch at hand and tells how many rows were deleted; the same command
-goes on. Rows whose time cannot be read stay. The audit log has an entry of it.
+goes on. Rows whose time cannot be read stay. The audit log has an entry of it, with the outcome.
 
 The command ends with 0 when all is done, with 1 when it was stopped or failed.
 
@@ -114,9 +115,16 @@ async fn delete(
         "callsOlderThan": text(args.calls_older_than),
         "errorsOlderThan": text(args.errors_older_than),
     });
-    let entry = (AuditAction::PruneLogs, subject.to_string());
-    audit::record_own(db, CALLER, Clock::System.now(), entry).await?;
+    let start = DeletionStart {
+        caller: CALLER.to_owned(),
+        address: "-".to_owned(),
+        at: Clock::System.now(),
+        action: AuditAction::PruneLogs,
+        subject: subject.to_string(),
+        id: None,
+    };
     let total = prune::count(db, cutoffs).await?.total();
+    let entry = deletion_log::start(db, start).await?;
     let tally = Tally::default();
     let stopped = || stop.load(Ordering::Relaxed);
     let pruned = {
@@ -136,6 +144,8 @@ async fn delete(
     };
     let Counts { calls, error_logs } = tally.counts();
     println!("deleted {calls} calls and {error_logs} error logs");
+    let ending = deletion::ending(&Clock::System, deletion::outcome(&pruned), tally.counts());
+    deletion::complete(db, &entry, &ending, &deletion::SHORT_DELAYS).await;
     let finished = pruned?;
     let freed = prune::give_back(db, Pace::brisk(db), &stopped).await?;
     if freed > 0 {

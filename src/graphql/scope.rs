@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::feed::Feeds;
 use crate::ingest::recorder::Recorder;
 use crate::observe::Observer;
+use crate::prune::deletion::Deletions;
 use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 
@@ -30,6 +31,7 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
+    pub deletions: Deletions,
     pub feeds: Feeds,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,

@@ -15,8 +15,9 @@ use crate::config::KeepConfig;
 use crate::domain::duration;
 use crate::error::Result;
 use crate::observe::{Observer, milliseconds};
-use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
-use crate::store::audit::{self, AuditAction};
+use crate::prune::{self, Counts, Cutoffs, Pace, Tally, deletion};
+use crate::store::audit::AuditAction;
+use crate::store::deletion_log::{self, DeletionEntry, DeletionStart};
 use crate::store::log_table::LogTable;
 use crate::store::{Database, lease, origin};
 
@@ -94,21 +95,16 @@ impl Retention {
     /// Deletes what is too old by now, unless another server is at it.
     async fn look(&self, holder: &str, stopping: &watch::Receiver<bool>) -> Result<()> {
         let began = Instant::now();
-        let tally = Tally::default();
-        let mut freed_bytes = 0;
-        loop {
-            let now = self.clock.now();
-            if !lease::take(&self.db, LEASE, holder, (now, now + LEASE_TIME)).await? {
-                break;
-            }
-            let turn = self.turn(&tally, &mut freed_bytes, stopping).await;
-            lease::give_back(&self.db, LEASE, holder).await?;
-            if turn? || *stopping.borrow() {
-                break;
-            }
+        let mut run = Run::default();
+        let worked = self.turns(&mut run, holder, stopping).await;
+        let counts = run.tally.counts();
+        if let Some(entry) = &run.entry {
+            let ending = deletion::ending(&self.clock, deletion::outcome(&worked), counts);
+            deletion::complete(&self.db, entry, &ending, &deletion::SHORT_DELAYS).await;
         }
+        worked?;
         self.observer.metrics.retention_ran(self.clock.now());
-        let Counts { calls, error_logs } = tally.counts();
+        let (Counts { calls, error_logs }, freed_bytes) = (counts, run.freed_bytes);
         if calls + error_logs > 0 {
             let duration_ms = milliseconds(began.elapsed());
             tracing::info!(calls, error_logs, freed_bytes, duration_ms, "deleted old rows");
@@ -116,13 +112,31 @@ impl Retention {
         Ok(())
     }
 
-    /// Works for as long as the lease is fresh; whether nothing is left to do.
-    async fn turn(
+    /// Works until nothing is left to do; false where the server stops or another one has the lease.
+    async fn turns(
         &self,
-        tally: &Tally,
-        freed_bytes: &mut u64,
+        run: &mut Run,
+        holder: &str,
         stopping: &watch::Receiver<bool>,
     ) -> Result<bool> {
+        loop {
+            let now = self.clock.now();
+            if !lease::take(&self.db, LEASE, holder, (now, now + LEASE_TIME)).await? {
+                return Ok(false);
+            }
+            let turn = self.turn(run, stopping).await;
+            lease::give_back(&self.db, LEASE, holder).await?;
+            if turn? {
+                return Ok(true);
+            }
+            if *stopping.borrow() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Works for as long as the lease is fresh; whether nothing is left to do.
+    async fn turn(&self, run: &mut Run, stopping: &watch::Receiver<bool>) -> Result<bool> {
         let now = self.clock.now();
         let before = |keep: Option<TimeDelta>| keep.and_then(|keep| now.checked_sub_signed(keep));
         let cutoffs = Cutoffs {
@@ -132,11 +146,12 @@ impl Retention {
         if prune::count(&self.db, cutoffs).await?.total() == 0 {
             return Ok(true);
         }
-        if tally.counts().total() == 0 {
-            self.enter().await?;
+        if run.entry.is_none() {
+            run.entry = Some(self.enter().await?);
         }
         let end = Instant::now() + TURN;
         let stopped = || *stopping.borrow() || Instant::now() >= end;
+        let tally = &run.tally;
         let earlier = tally.counts();
         let pruned =
             prune::prune(&self.db, cutoffs, Pace::unhurried(&self.db), tally, &stopped).await;
@@ -146,16 +161,32 @@ impl Retention {
         metrics
             .retention_removed(LogTable::ErrorLogs.name(), counts.error_logs - earlier.error_logs);
         let finished = pruned?;
-        *freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
+        run.freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
         Ok(finished)
     }
 
-    async fn enter(&self) -> Result<()> {
+    async fn enter(&self) -> Result<DeletionEntry> {
         let text = |keep: Option<TimeDelta>| keep.map(duration::format);
         let subject = json!({
             "keepCalls": text(self.keep.keep_calls), "keepErrors": text(self.keep.keep_errors),
         });
-        let entry = (AuditAction::PruneLogs, subject.to_string());
-        audit::record_own(&self.db, CALLER, self.clock.now(), entry).await
+        let start = DeletionStart {
+            caller: CALLER.to_owned(),
+            address: "-".to_owned(),
+            at: self.clock.now(),
+            action: AuditAction::PruneLogs,
+            subject: subject.to_string(),
+            id: None,
+        };
+        deletion_log::start(&self.db, start).await
     }
+}
+
+/// What a run did so far.
+#[derive(Default)]
+struct Run {
+    tally: Tally,
+    freed_bytes: u64,
+    /// Written before the first row is deleted.
+    entry: Option<DeletionEntry>,
 }

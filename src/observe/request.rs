@@ -4,10 +4,24 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use opentelemetry::trace::FutureExt;
 use tokio::sync::Semaphore;
 
 tokio::task_local! {
     static CURRENT: Arc<RequestMarks>;
+}
+
+/// Makes `work` a part of the current request, whichever task runs it: its statements name the request
+/// in the log and belong to its trace.
+pub fn inherit<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let marks = RequestMarks::current();
+    let work = work.with_current_context();
+    async move {
+        match marks {
+            Some(marks) => marks.during(work).await,
+            None => work.await,
+        }
+    }
 }
 
 /// What is known of a request, bit by bit.

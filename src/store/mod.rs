@@ -11,6 +11,7 @@ pub mod connect;
 mod connections;
 pub mod database;
 pub mod delete;
+pub mod deletion_log;
 pub mod demo;
 pub mod dialect;
 pub mod error_group;

@@ -70,13 +70,16 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     assert_eq!(count(&database, "t_error_logs").await, 2);
     let again = told(&prune(&database, &["--calls-older-than", "90d"]));
     assert!(again.starts_with("deleted 0 calls and 0 error logs\n"), "{again}");
-    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
-    let entry = |subject: &str| {
-        vec![json!("callscope prune"), json!("-"), json!("PRUNE_LOGS"), json!(subject)]
+    let audit =
+        "SELECT caller, address, action, subject, outcome, deleted_calls, deleted_error_logs
+        FROM callscope_audit ORDER BY id";
+    let entry = |subject: &str, calls: u32, errors: u32| {
+        let texts = ["callscope prune", "-", "PRUNE_LOGS", subject, "completed"];
+        [texts.map(Value::from).to_vec(), vec![json!(calls), json!(errors)]].concat()
     };
     let expected = [
-        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":\"P7D\"}"),
-        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"),
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":\"P7D\"}", old_calls, 5),
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}", 0, 0),
     ];
     assert_eq!(database.query(audit).await, expected);
 }
@@ -117,6 +120,9 @@ async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    let entry = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit";
+    let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
+    assert_eq!(database.query(entry).await, [expected]);
 }
 
 /// On a terminal, which `script` pretends to be.

@@ -4,7 +4,7 @@ use callscope::app::App;
 use callscope::config::KeepConfig;
 use callscope::store::lease;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, eventually, gateway, settings,
@@ -78,15 +78,19 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-02-28T11:00:00Z")]).await;
     wait_for(1, async || ids(&database, "t_error_logs").await.len()).await;
     assert_eq!(ids(&database, "t_request_log").await, stay);
+    let in_progress = "SELECT COUNT(*) FROM callscope_audit WHERE outcome IS NULL";
+    wait_for(json!(0), async || database.value(in_progress).await).await;
     app.shutdown().await;
-    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
-    let subject = "{\"keepCalls\":\"P1D\",\"keepErrors\":\"PT1S\"}";
-    let entry = vec![json!("retention"), json!("-"), json!("PRUNE_LOGS"), json!(subject)];
-    assert_eq!(
-        database.query(audit).await,
-        [entry.clone(), entry],
-        "one for each run that deleted"
-    );
+    let audit =
+        "SELECT caller, address, action, subject, outcome, deleted_calls, deleted_error_logs
+        FROM callscope_audit ORDER BY id";
+    let entry = |calls: u32, errors: u32| {
+        let subject = "{\"keepCalls\":\"P1D\",\"keepErrors\":\"PT1S\"}";
+        let texts = ["retention", "-", "PRUNE_LOGS", subject, "completed"];
+        [texts.map(Value::from).to_vec(), vec![json!(calls), json!(errors)]].concat()
+    };
+    let expected = [entry(2, 3), entry(0, 1)];
+    assert_eq!(database.query(audit).await, expected, "one for each run that deleted");
 }
 
 async fn tables_of_a_gateway_need_one_more_word(database: TestDatabase) {
@@ -175,6 +179,9 @@ async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
     assert!(left > 0, "stopped too late to show anything");
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    let entry = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit";
+    let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
+    assert_eq!(database.query(entry).await, [expected]);
     let lease = "SELECT value FROM callscope_settings WHERE name = 'retention_lease'";
     assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"), "the next may");
 }

@@ -78,6 +78,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "apiKey", once(LOOKUP)),
     ("Query", "node", once(LOOKUP)),
     ("Query", "nodes", of(LOOKUP, 0, Given("ids"))),
+    ("Query", "deletion", once(LOOKUP)),
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
     // A dozen short statements.
