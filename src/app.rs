@@ -28,6 +28,7 @@ use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
+use crate::jobs::index_build;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
@@ -131,6 +132,8 @@ impl App {
             keep: self.config.keep.clone(),
         };
         let retention = retention.start(stopping.clone());
+        let index_build =
+            index_build::start(&self.services.db, &self.config.database, stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
@@ -193,6 +196,9 @@ impl App {
         if let Some(retention) = retention {
             // It stops after the batch at hand.
             retention.await?;
+        }
+        if let Some(index_build) = index_build {
+            index_build.await?;
         }
         self.services.observer.flush().await;
         self.services.db.close().await?;

@@ -158,6 +158,7 @@ fn config(url: &str) -> DatabaseConfig {
         database_connections: 2,
         database_wait_seconds: 5,
         max_database_seconds_per_minute: 30,
+        index_build_seconds: 1,
         id_key: None,
     }
 }

@@ -1,6 +1,8 @@
 //! The database schema, as frozen steps. A step creates what is missing and never alters, drops or
 //! rewrites what it finds: the tables may be a gateway's own. A table named `callscope_*` is ours, the
 //! table of applied steps too: a step may add nullable columns to it. Steps never import the entities, which move on.
+//! Indexes on the gateway's tables are no steps: `store/index_build.rs` builds them without blocking the
+//! gateway.
 
 use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::{MigratorTrait, SchemaManager};

@@ -68,6 +68,19 @@ pub struct DatabaseConfig {
     )]
     pub max_database_seconds_per_minute: u32,
 
+    /// Seconds that the build of an index may take, as estimated, for the start to wait for it. Larger
+    /// tables are served at once: PostgreSQL and MySQL build their indexes in the background. SQLite
+    /// has no such build and blocks the gateway's writes, so that `callscope migrate` builds them. A
+    /// second is about 500,000 calls
+    #[arg(
+        long,
+        env = "CALLSCOPE_INDEX_BUILD_SECONDS",
+        value_name = "S",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(0..=3600)
+    )]
+    pub index_build_seconds: u64,
+
     /// The secret from which ApiKey ids are made, at least 16 characters. Without it one is made at
     /// random and kept in the table callscope_settings; a database opened with --read-only that has
     /// none needs it

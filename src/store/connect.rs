@@ -1,21 +1,19 @@
-//! Connects to the database: SQLite's pragmas, the limits of sessions, migrations.
+//! Connects to the database: SQLite's pragmas, the limits of sessions.
 
 use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous,
 };
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr};
 
 use super::cancel::Session;
 use super::dialect::Dialect;
-use super::origin;
+pub use super::schema::migrate;
 use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
-use crate::error::Result;
 
 /// So much of a SQLite file is read where the system keeps it, the most that SQLite allows. What lies behind
 /// is read anew after each commit of somebody else's, which costs a query over a day twice its time.
@@ -28,34 +26,6 @@ const CHECKPOINT_PAGES: &str = "4000";
 
 /// How long the connection that stops statements stays open for the next of them.
 const CONTROL_IDLE: Duration = Duration::from_secs(10);
-
-/// Creates the tables and indexes that are missing. Two servers that start at once take turns.
-pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
-    let connection = connect(config, Access::Migrate).await?;
-    let (lock, unlock) = match connection.get_database_backend() {
-        DbBackend::Postgres => {
-            ("SELECT pg_advisory_lock(7163098412)", "SELECT pg_advisory_unlock(7163098412)")
-        }
-        DbBackend::MySql => (
-            "SELECT GET_LOCK(CONCAT('callscope ', DATABASE()), 600)",
-            "SELECT RELEASE_LOCK(CONCAT('callscope ', DATABASE()))",
-        ),
-        _ => ("BEGIN IMMEDIATE", "COMMIT"),
-    };
-    connection.execute_unprepared(lock).await?;
-    let migrated = async {
-        let missing = origin::missing_tables(&connection).await?;
-        Migrator::up(&connection, None).await?;
-        origin::note_made(&connection, &missing).await
-    };
-    let migrated = migrated.await;
-    // After a failure the lock ends with its connection, and what SQLite began is rolled back.
-    if migrated.is_ok() {
-        connection.execute_unprepared(unlock).await?;
-    }
-    connection.close().await?;
-    Ok(migrated?)
-}
 
 pub(super) fn is_sqlite(url: &str) -> bool {
     url.starts_with("sqlite:")
@@ -101,6 +71,10 @@ pub(super) async fn connect_session(
         .sqlx_logging(false);
     if access == Access::Control {
         options.idle_timeout(CONTROL_IDLE);
+    }
+    if access == Access::Migrate {
+        // Its lock ends with the connection, which the pool would replace after half an hour.
+        options.idle_timeout(None).max_lifetime(None);
     }
     if let Some((session, limit)) = tracked {
         session.attach(&mut options, access, limit);

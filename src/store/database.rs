@@ -11,11 +11,13 @@ use sea_orm::{
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::connect::{Access, is_sqlite, migrate};
+use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease, WriteTransaction};
 use super::dialect::Dialect;
 use super::fair_queue::NoTurn;
+use super::index::{self, PendingIndex};
 use super::pool::PoolState;
+use super::schema;
 use super::statements::StatementLog;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
@@ -40,6 +42,8 @@ pub struct Database {
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
     zone: StorageZone,
+    /// Some of its indexes are left to build.
+    lacks_indexes: bool,
     observer: Arc<Observer>,
     /// Told after each commit of calls or error logs.
     commits: watch::Sender<()>,
@@ -69,8 +73,11 @@ impl Database {
     ) -> Result<Self> {
         let url = config.database_url.expose();
         let mut writers = None;
+        let mut lacks_indexes = false;
         if !config.read_only {
-            migrate(config).await?;
+            let pending = Box::pin(schema::prepare(config)).await?;
+            index::log_pending(&pending, Dialect::of_url(url));
+            lacks_indexes = !pending.is_empty();
             // SQLite's at once, which sets its file up; the others' when there is something to write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
             let opened = Connections::open(config, access, statement_limit, lazy).await?;
@@ -84,6 +91,7 @@ impl Database {
             probe: Arc::new(probe),
             writers,
             zone: StorageZone(config.storage_time_zone),
+            lacks_indexes,
             observer,
             commits: watch::Sender::new(()),
             statements: Arc::default(),
@@ -100,6 +108,11 @@ impl Database {
 
     pub fn is_read_only(&self) -> bool {
         self.writers.is_none()
+    }
+
+    /// Whether indexes were left to build when it was opened.
+    pub fn lacks_indexes(&self) -> bool {
+        self.lacks_indexes
     }
 
     pub(super) fn config(&self) -> &DatabaseConfig {
@@ -226,6 +239,15 @@ impl Database {
         let found = SchemaManager::new(lease.connection()?).has_table(name).await;
         lease.finish();
         Ok(found?)
+    }
+
+    /// The indexes that are missing or incomplete now.
+    pub async fn pending_indexes(&self) -> Result<Vec<PendingIndex>> {
+        self.statements.add_without_text();
+        let mut lease = self.reader().await?;
+        let pending = index::find_pending(lease.connection()?).await;
+        lease.finish();
+        Ok(pending?)
     }
 
     /// Whether a server ever made its tables here.

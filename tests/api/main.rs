@@ -12,6 +12,7 @@
 
 mod access;
 mod api_keys;
+mod attach;
 mod bad_data;
 mod batches;
 mod call_details;
@@ -67,6 +68,7 @@ fn main() {
     support::run([
         access::tests(),
         api_keys::tests(),
+        attach::tests(),
         bad_data::tests(),
         batches::tests(),
         call_details::tests(),

@@ -34,7 +34,7 @@ const TABLES: [&str; 8] = [
     "t_request_log",
 ];
 
-const INDEXES: [&str; 6] = [
+pub const INDEXES: [&str; 6] = [
     "callscope_audit_deletion(caller,deletion_id)",
     "callscope_error_logs_key(gemini_key,request_time,id,error_code)",
     "callscope_error_logs_time(request_time,id,error_code,error_type,model_name,gemini_key)",
@@ -236,7 +236,7 @@ async fn tables(database: &TestDatabase) -> Vec<String> {
 }
 
 /// Every index but those of primary keys, as `name(column,column)`.
-async fn indexes(database: &TestDatabase) -> Vec<String> {
+pub async fn indexes(database: &TestDatabase) -> Vec<String> {
     let sql = match database.kind() {
         Kind::Sqlite => {
             "SELECT index_.name || '(' || (

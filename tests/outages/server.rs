@@ -312,6 +312,49 @@ impl Server {
         }
     }
 
+    /// Runs a statement as the user of the application.
+    pub async fn execute(&self, sql: &str) {
+        let sql = raw_sql(AssertSqlSafe(sql));
+        match self.kind {
+            Kind::Postgres => {
+                let mut user = PgConnection::connect(&self.url()).await.expect("connects");
+                sql.execute(&mut user).await.expect("runs");
+            }
+            Kind::MariaDb => {
+                let mut user = MySqlConnection::connect(&self.url()).await.expect("connects");
+                sql.execute(&mut user).await.expect("runs");
+            }
+        }
+    }
+
+    /// Waits until a session builds an index.
+    pub async fn await_index_build(&self) {
+        let start = Instant::now();
+        let sql = match self.kind {
+            Kind::Postgres => "SELECT COUNT(*) FROM pg_stat_progress_create_index",
+            Kind::MariaDb => {
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'CREATE INDEX%' \
+                 AND state NOT LIKE 'Waiting%'"
+            }
+        };
+        loop {
+            let count: i64 = match self.kind {
+                Kind::Postgres => {
+                    let mut user = PgConnection::connect(&self.url()).await.expect("connects");
+                    query_scalar(sql).fetch_one(&mut user).await.expect("answers")
+                }
+                Kind::MariaDb => {
+                    let mut user = MySqlConnection::connect(&self.url()).await.expect("connects");
+                    query_scalar(sql).fetch_one(&mut user).await.expect("answers")
+                }
+            };
+            if count > 0 {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no index is built");
+        }
+    }
+
     fn run_sql(&self, sql: &str) {
         block_on(self.sql(sql));
     }
