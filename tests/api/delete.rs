@@ -1,13 +1,12 @@
 //! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: what goes, what stays, who did it.
 
 use std::process::Command;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{
-    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, found, gateway, settings,
 };
 use crate::tests;
 
@@ -290,14 +289,10 @@ async fn last_outcome(database: &TestDatabase) -> Vec<Value> {
 
 /// The same once the deletion has ended.
 async fn await_outcome(database: &TestDatabase) -> Vec<Value> {
-    for _ in 0..600 {
-        let found = last_outcome(database).await;
-        if !found[0].is_null() {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the deletion has no outcome");
+    found("the outcome of the deletion", async || {
+        Some(last_outcome(database).await).filter(|outcome| !outcome[0].is_null())
+    })
+    .await
 }
 
 async fn number_of_errors(database: &TestDatabase) -> usize {

@@ -375,8 +375,8 @@ async fn an_export_scans_no_table(database: TestDatabase) {
     }
 }
 
-/// 5,000 keys, of which 50 are older than a day.
-async fn fill_keys(database: &TestDatabase) {
+/// 5,000 idempotency keys, of which 50 are older than a day, and as many entries of the audit log.
+async fn fill_own_tables(database: &TestDatabase) {
     let key = |number: i64| {
         let time = if number < 50 { "2026-02-27T12:00:00" } else { "2026-03-01T11:00:00" };
         format!("('{number:064x}', '{number:064x}', '{number}', '', '{time}.{number:06}Z')")
@@ -384,14 +384,26 @@ async fn fill_keys(database: &TestDatabase) {
     let keys: Vec<String> = (0..5000).map(key).collect();
     let insert = format!("INSERT INTO callscope_idempotency VALUES {}", keys.join(", "));
     database.execute(&insert).await;
+    let entry = |number: i64| {
+        let time = "2026-02-27T12:00:00.000000Z";
+        format!("('{time}', 'anonymous', '-', 'PRUNE_LOGS', '', '{number:032x}')")
+    };
+    let entries: Vec<String> = (0..5000).map(entry).collect();
+    let insert = format!(
+        "INSERT INTO callscope_audit (at, caller, address, action, subject, deletion_id) VALUES {}",
+        entries.join(", ")
+    );
+    database.execute(&insert).await;
     let analyze = if database.kind() == Kind::MariaDb { "ANALYZE TABLE" } else { "ANALYZE" };
-    database.execute(&format!("{analyze} callscope_idempotency")).await;
+    for table in ["callscope_idempotency", "callscope_audit"] {
+        database.execute(&format!("{analyze} {table}")).await;
+    }
 }
 
 /// What each of these does is in the list at the end, so that no statement stays unseen.
 async fn what_writes_scans_no_table(database: TestDatabase) {
     fill(&database).await;
-    fill_keys(&database).await;
+    fill_own_tables(&database).await;
     let app = TestApp::start(&database).await;
     let groups = app.data("{ errorGroups(by: [API_KEY], first: 1) { apiKey { id } } }").await;
     let id = groups["errorGroups"][0]["apiKey"]["id"].as_str().unwrap();
@@ -458,6 +470,7 @@ async fn what_writes_scans_no_table(database: TestDatabase) {
         "INTO t_error_logs",
         "INTO callscope_idempotency",
         "INTO callscope_audit",
+        "UPDATE callscope_audit",
         "INTO callscope_imports",
         "INTO callscope_settings",
         "INTO callscope_tokens",

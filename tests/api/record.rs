@@ -596,7 +596,7 @@ async fn let_write(database: &TestDatabase) {
 }
 
 async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
-    let app = TestApp::start(&database).await;
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 100).await;
     // Of 1 MB each: more than may wait.
     let request = "x".repeat(1_000_000);
     let query = "mutation($errors: [ErrorLogInput!]!) {
@@ -610,11 +610,19 @@ async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
     let refused: Value = refused.json().await.unwrap();
     assert_eq!(refused["errors"][0]["extensions"]["code"], "SERVER_BUSY");
     let_write(&database).await;
-    let others: Vec<u16> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
-    assert!(others.iter().all(|status| [200, 503].contains(status)), "{others:?}");
-    let kept = others.iter().filter(|status| **status == 200).count();
-    assert!((55..72).contains(&kept), "{kept}");
-    assert_eq!(count(&database, "t_error_logs").await, kept as u64);
+    let (mut kept, mut unavailable) = (0, 0);
+    while let Some(answer) = answers.next().await {
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        match answer["errors"][0]["extensions"]["code"].as_str() {
+            None => kept += 1,
+            // On a busy machine the requests above take longer than SQLite waits for the lock.
+            Some("DATABASE_UNAVAILABLE") => unavailable += 1,
+            code => assert_eq!(code, Some("SERVER_BUSY"), "{answer}"),
+        }
+    }
+    assert!((55..72).contains(&(kept + unavailable)), "{kept} and {unavailable}");
+    assert!(kept > 0);
+    assert_eq!(count(&database, "t_error_logs").await, kept);
 }
 
 async fn what_is_answered_too_late_may_be_stored(database: TestDatabase) {
