@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::access::TokenDirectory;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::config::{
     AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
     ServerConfig,
@@ -71,8 +71,9 @@ impl App {
         let db = Database::open_for_requests(&config.database, timeout, observer.clone()).await?;
         let db = Arc::new(db);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
+        let clock_watch = Arc::new(ClockWatch::new(config.clock.clone()));
         let recorder =
-            Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+            Recorder::start(db.clone(), clock_watch.clone(), config.record.idempotency());
         retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let deletions = Deletions::new(db.clone(), config.clock.clone());
@@ -85,6 +86,7 @@ impl App {
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
             observer,
+            clock_watch,
         };
         let on_loopback = config.server.listen.ip().is_loopback();
         let now = config.clock.now();
@@ -128,7 +130,7 @@ impl App {
         let retention = Retention {
             db: self.services.db.clone(),
             observer: self.services.observer.clone(),
-            clock: self.config.clock.clone(),
+            clock: self.services.clock_watch.clone(),
             keep: self.config.keep.clone(),
         };
         let retention = retention.start(stopping.clone());

@@ -30,6 +30,15 @@ pub enum Error {
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
+    /// A batch may be stored or not: the recorder failed while it held the batch.
+    #[error(
+        "the recorder failed: the batch may be stored or not; send it again only with the same \
+         idempotency key"
+    )]
+    OutcomeUnknown,
+    /// A deletion by age is refused: the clock may be wrong.
+    #[error("{0}")]
+    DeletionRefused(String),
     /// A subscription was read more slowly than rows came; it goes on without these.
     #[error("{0} rows came faster than they were read")]
     EventsMissed(u64),
@@ -62,6 +71,8 @@ impl Error {
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
             Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::DeletionRefused(_) => "DELETION_REFUSED",
             Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }

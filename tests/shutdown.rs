@@ -1,4 +1,4 @@
-//! SIGTERM under load: whoever was being answered gets the whole answer.
+//! SIGTERM and SIGHUP under load: every started answer arrives whole.
 
 #![expect(
     clippy::expect_used,
@@ -83,7 +83,7 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 /// So many clients ask, until so many requests are answered; then the server is told to stop.
-fn ask_and_stop(process: &Process, clients: usize, requests: usize) -> Vec<End> {
+fn ask_and_stop(process: &Process, clients: usize, requests: usize, signal: &str) -> Vec<End> {
     let answered = AtomicUsize::new(0);
     let ends = std::thread::scope(|scope| {
         let clients: Vec<_> =
@@ -93,7 +93,7 @@ fn ask_and_stop(process: &Process, clients: usize, requests: usize) -> Vec<End> 
             assert!(began.elapsed() < SOON, "no answers after {answered:?}");
             std::thread::yield_now();
         }
-        let stopped = Command::new("kill").args(["-s", "TERM", &process.id().to_string()]).status();
+        let stopped = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
         assert!(stopped.unwrap().success());
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
@@ -101,11 +101,10 @@ fn ask_and_stop(process: &Process, clients: usize, requests: usize) -> Vec<End> 
     ends
 }
 
-#[test]
-fn sigterm_under_load_loses_no_answer() {
+fn lose_no_answer(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
-    let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS);
+    let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, signal);
     // A client that is served at the moment is told not to send more. One whose next request and
     // the end of its connection cross each other on the way finds it closed, and may ask elsewhere.
     assert_eq!(ends.len(), CLIENTS);
@@ -114,12 +113,39 @@ fn sigterm_under_load_loses_no_answer() {
 }
 
 #[test]
+fn sigterm_under_load_loses_no_answer() {
+    lose_no_answer("TERM");
+}
+
+/// A terminal that is closed sends it, or an operator who expects a reload.
+#[test]
+fn sighup_under_load_loses_no_answer() {
+    lose_no_answer("HUP");
+}
+
+#[test]
+fn a_server_under_nohup_ignores_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = "trap '' HUP; exec \"$0\" serve --database-url sqlite://calls.db --listen \
+                 127.0.0.1:0 --log-format json";
+    let mut command = Command::new("sh");
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_callscope")]).current_dir(folder.path());
+    let mut process = Process::start(&mut command);
+    // It stops after the second.
+    let stopped = Command::new("kill").args(["-s", "HUP", &process.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, "TERM");
+    assert_eq!(ends.len(), CLIENTS);
+    assert!(process.wait().success());
+}
+
+#[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(folder.path(), "sqlite://calls.db");
     let (mut process, log) = Process::start_with_log(&mut command);
     // A pipe holds 64 KB, and each request is a line of 200 bytes or more.
-    ask_and_stop(&process, 2, 1000);
+    ask_and_stop(&process, 2, 1000, "TERM");
     assert!(process.wait().success());
     drop(log);
 }

@@ -14,6 +14,7 @@ use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
+use crate::clock::ClockWatch;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
@@ -36,6 +37,7 @@ pub struct Services {
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
     pub observer: Arc<Observer>,
+    pub clock_watch: Arc<ClockWatch>,
 }
 
 /// Who asks, and when.

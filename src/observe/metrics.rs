@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::jobs::JobMetrics;
 use super::process;
 use super::tail::TailMetrics;
 
@@ -70,6 +71,11 @@ struct TableLabels {
     table: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug)]
@@ -89,10 +95,12 @@ pub struct Metrics {
     batch_sizes: Histograms<LoaderLabels>,
     subscriptions: Gauge,
     subscription_events: Counter,
+    pub jobs: JobMetrics,
     pub tail: TailMetrics,
     retention_rows: Family<TableLabels, Counter>,
     retention_errors: Counter,
     retention_last_run: Gauge,
+    retention_refused: Family<ReasonLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -113,10 +121,12 @@ impl Default for Metrics {
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             subscriptions: Gauge::default(),
             subscription_events: Counter::default(),
+            jobs: JobMetrics::default(),
             tail: TailMetrics::default(),
             retention_rows: Family::default(),
             retention_errors: Counter::default(),
             retention_last_run: Gauge::default(),
+            retention_refused: Family::default(),
         };
         metrics.register();
         metrics
@@ -164,6 +174,7 @@ impl Metrics {
         registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
         let help = "Events that were sent to subscriptions";
         registry.register("subscription_events", help, self.subscription_events.clone());
+        self.jobs.register(registry);
         self.tail.register(registry);
         let help = "Rows that were deleted because they were older than the configuration keeps";
         registry.register("retention_removed_rows", help, self.retention_rows.clone());
@@ -175,6 +186,8 @@ impl Metrics {
             Unit::Seconds,
             self.retention_last_run.clone(),
         );
+        let help = "1 while retention deletes nothing for this reason";
+        registry.register("retention_refused", help, self.retention_refused.clone());
     }
 
     pub fn request_began(&self) {
@@ -276,6 +289,14 @@ impl Metrics {
 
     pub fn retention_ran(&self, at: DateTime<Utc>) {
         self.retention_last_run.set(at.timestamp());
+    }
+
+    /// Retention deletes nothing for this reason; none: it deletes what is old.
+    pub fn set_retention_refused(&self, reason: Option<&'static str>) {
+        self.retention_refused.clear();
+        if let Some(reason) = reason {
+            self.retention_refused.get_or_create(&ReasonLabels { reason }).set(1);
+        }
     }
 
     /// All of it as OpenMetrics text, and `more` that is known at this moment alone.

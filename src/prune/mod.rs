@@ -3,6 +3,7 @@
 //! much was deleted until then.
 
 pub mod deletion;
+pub mod guard;
 mod pace;
 mod space;
 
@@ -48,6 +49,13 @@ pub struct Counts {
 impl Counts {
     pub fn total(self) -> u64 {
         self.calls + self.error_logs
+    }
+
+    fn of(self, table: LogTable) -> u64 {
+        match table {
+            LogTable::Calls => self.calls,
+            LogTable::ErrorLogs => self.error_logs,
+        }
     }
 }
 

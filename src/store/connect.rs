@@ -15,9 +15,9 @@ pub use super::schema::migrate;
 use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
 
-/// So much of a SQLite file is read where the system keeps it, the most that SQLite allows. What lies behind
-/// is read anew after each commit of somebody else's, which costs a query over a day twice its time.
-const MAPPED_BYTES: &str = "2147418112";
+/// The page cache of a SQLite connection in KiB. The file is not mapped into memory: a mapped file that
+/// is cut or cannot be read ends the process by SIGBUS.
+const CACHE_KIB: &str = "-32768";
 
 /// After so many pages, 16 MB, SQLite folds its log into the file; by itself it does so four times as
 /// often. Groups of calls write the same pages again and again, of which only the last is folded: a
@@ -87,8 +87,8 @@ pub(super) async fn connect_session(
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
             .busy_timeout(Duration::from_secs(5))
-            .pragma("mmap_size", MAPPED_BYTES)
-            .pragma("cache_size", "-32768");
+            .pragma("mmap_size", "0")
+            .pragma("cache_size", CACHE_KIB);
         if read_only {
             return sqlite.read_only(true);
         }

@@ -115,6 +115,10 @@ impl Database {
         self.lacks_indexes
     }
 
+    pub fn observer(&self) -> &Arc<Observer> {
+        &self.observer
+    }
+
     pub(super) fn config(&self) -> &DatabaseConfig {
         self.readers.config()
     }

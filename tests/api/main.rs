@@ -19,6 +19,7 @@ mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod clocks;
 mod compression;
 mod connections;
 mod contract;
@@ -37,6 +38,7 @@ mod http;
 mod imports;
 mod ingest;
 mod input_errors;
+mod jobs;
 mod limits;
 mod lists;
 mod metrics;
@@ -74,6 +76,7 @@ fn main() {
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        clocks::tests(),
         compression::tests(),
         connections::tests(),
         contract::tests(),
@@ -90,6 +93,7 @@ fn main() {
         imports::tests(),
         ingest::tests(),
         input_errors::tests(),
+        jobs::tests(),
         limits::tests(),
         lists::tests(),
         metrics::tests(),

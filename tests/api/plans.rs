@@ -339,6 +339,10 @@ async fn old_rows_are_found_by_an_index(database: TestDatabase) {
             app.db().record();
             let first = old::find(app.db(), table, before, None, 128).await.unwrap();
             old::find(app.db(), table, before, first.last, 128).await.unwrap();
+            old::newest(app.db(), table, before).await.unwrap();
+            if days == 1 {
+                old::count_since(app.db(), table, before).await.unwrap();
+            }
             // To count most of a table it is rightly read as a whole.
             if days == 230 {
                 old::count(app.db(), table, before).await.unwrap();

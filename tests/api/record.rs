@@ -521,7 +521,8 @@ async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase
     let soon = std::time::Duration::from_millis(10);
     let db = app.services().db.clone();
     let hours = chrono::TimeDelta::hours(2);
-    let _forgets = Recorder::start_with(db, app.clock.clone(), hours, soon);
+    let watch = app.services().clock_watch.clone();
+    let _forgets = Recorder::start_with(db, watch, hours, soon);
     let removed = async || count(&database, "callscope_idempotency").await <= 1;
     eventually("the old key is removed", removed).await;
     assert!(duplicate("old", "n").await);

@@ -15,7 +15,7 @@ use crate::graphql::scope::{Scope, scope};
 use crate::graphql::types::deletion::check_deletion_id;
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::prune::deletion::{Ended, Rows, TimeLimits};
-use crate::prune::{self, Counts, Cutoffs, Pace};
+use crate::prune::{self, Counts, Cutoffs, Pace, guard};
 use crate::store::audit::AuditAction;
 use crate::store::deletion_log::{DeletionStart, Outcome};
 use crate::store::error_log::ErrorScope;
@@ -115,7 +115,8 @@ impl DeleteMutation {
     /// with an error, what was deleted until then is gone, and it can be sent again. An error has the
     /// numbers in `extensions.deletedCalls` and `extensions.deletedErrorLogs`; where time runs out its
     /// code is `TIMEOUT`, and `callscope prune` has no such limit. A client that closes the connection
-    /// stops it, as `deleteErrorLogsWhere`. Rows without a readable time stay. Needs the scope DELETE.
+    /// stops it, as `deleteErrorLogsWhere`. Rows without a readable time stay.
+    /// Refused with the code `DELETION_REFUSED` while the server's clock may be wrong. Needs the scope DELETE.
     /// The audit log has the ages, the numbers and the outcome.
     async fn prune_logs(
         &self,
@@ -140,6 +141,10 @@ impl DeleteMutation {
         if calls.is_none() && errors.is_none() {
             let message = "give `callsOlderThan`, `errorsOlderThan` or both";
             return Err(Failure::bad_input("callsOlderThan", message));
+        }
+        if let Some(refusal) = guard::check_clock(scope.db(), &scope.services.clock_watch).await? {
+            let message = format!("{refusal}: nothing was deleted; check the clock");
+            return Err(Error::DeletionRefused(message).into());
         }
         let text = |span: Option<Duration>| span.map(|span| duration::format(span.0));
         let subject = json!({
