@@ -1,4 +1,4 @@
-//! Deletions that clients request. A deletion runs in a task of its own: when the request is dropped
+//! Deletions that clients request. A deletion runs in a separate task: when the request is dropped
 //! the task finishes its batch, stops, and completes the entry in the audit log.
 
 use std::sync::Arc;
@@ -172,7 +172,7 @@ async fn delete(db: &Database, rows: &Rows, tally: &Tally, stopped: Stopped<'_>)
     }
 }
 
-/// The outcome of work that returned whether it came to its end.
+/// The outcome of work that returns whether it deleted all rows.
 pub fn outcome(worked: &Result<bool>) -> Outcome {
     match worked {
         Ok(true) => Outcome::Completed,

@@ -1,6 +1,6 @@
 //! Deletions in `callscope_audit`. The entry is written before the first row is deleted and completed
-//! when the deletion has ended. An entry without an outcome is of a deletion that is in progress, or
-//! whose process was killed.
+//! when the deletion has ended. An entry without an outcome is of a deletion in progress, or of a
+//! process that was killed.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};

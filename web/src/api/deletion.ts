@@ -3,7 +3,7 @@
 import { ApiError, send } from './client';
 import { DeleteErrorsDocument, DeleteErrorsWhereDocument, DeletionByIdDocument, type ErrorLogFilter } from './gen/graphql';
 
-/** What came of a deletion. */
+/** The result of a deletion. */
 export interface Removed {
   /** Rows that are deleted; undefined where it is not known. */
   deleted: number | undefined;
