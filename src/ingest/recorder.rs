@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::Database;
 use crate::store::idempotency::{self, Moment, Recorded};
-use crate::store::write::{self, Batch, Fault, Outcome};
+use crate::store::transaction::Fault;
+use crate::store::write::{self, Batch, Outcome};
 
 /// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
 const ROWS_PER_GROUP: usize = 4096;

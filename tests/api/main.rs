@@ -20,6 +20,7 @@ mod call_groups;
 mod call_model;
 mod call_series;
 mod compression;
+mod conflicts;
 mod connections;
 mod contract;
 mod csrf;
@@ -75,6 +76,7 @@ fn main() {
         call_groups::tests(),
         call_series::tests(),
         compression::tests(),
+        conflicts::tests(),
         connections::tests(),
         contract::tests(),
         csrf::tests(),
