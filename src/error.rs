@@ -1,6 +1,7 @@
 //! The one error of the server. A variant is either safe to show to a client, word for word, or
 //! carries a source that is only logged.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sea_orm::sqlx::error::DatabaseError;
@@ -76,6 +77,62 @@ impl Error {
             Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }
+    }
+}
+
+impl Error {
+    /// Whether another transaction is the reason: a deadlock, a serialization failure or a lock
+    /// timeout. The transaction can succeed when it is rolled back and runs again.
+    pub fn is_conflict(&self) -> bool {
+        match answer(self) {
+            Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01"),
+            // A deadlock; a lock wait timeout, which rolls back its statement alone; MariaDB's
+            // "record has changed since last read".
+            Some(Answer::MySql(number)) => matches!(number, 1213 | 1205 | 1020),
+            _ => false,
+        }
+    }
+
+    /// Whether the database reports that it rolled back the whole transaction.
+    pub fn is_rolled_back(&self) -> bool {
+        match answer(self) {
+            Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01"),
+            Some(Answer::MySql(number)) => number == 1213,
+            _ => false,
+        }
+    }
+
+    /// Whether the database answered that a statement cannot be executed as it is.
+    pub fn is_refused_statement(&self) -> bool {
+        matches!(self, Self::Internal(_)) && answer(self).is_some()
+    }
+}
+
+/// An error that the database itself reported.
+enum Answer<'a> {
+    Sqlite,
+    Postgres(Cow<'a, str>),
+    MySql(u16),
+}
+
+fn answer(error: &Error) -> Option<Answer<'_>> {
+    let error = match error {
+        Error::DatabaseUnavailable(error) => error.as_ref(),
+        Error::Internal(source) => source.downcast_ref::<DbErr>()?,
+        _ => return None,
+    };
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) =
+        error
+    else {
+        return None;
+    };
+    let SqlxError::Database(source) = source.as_ref() else { return None };
+    if source.try_downcast_ref::<SqlxSqliteError>().is_some() {
+        return Some(Answer::Sqlite);
+    }
+    match source.try_downcast_ref::<SqlxMySqlError>() {
+        Some(source) => Some(Answer::MySql(source.number())),
+        None => source.code().map(Answer::Postgres),
     }
 }
 
@@ -170,10 +227,10 @@ fn mysql_cause(number: u16, code: &str) -> Cause {
         1037 | 1038 | 1040 | 1041 | 1044 | 1045 | 1049 | 1129 | 1135 | 1203 | 1226 => {
             Cause::Database
         }
-        // Shutting down; killed; read-only; lock wait timeout, too many locks, deadlock.
-        1053 | 1077 | 1079 | 1152 | 1184 | 1205 | 1206 | 1213 | 1290 | 1792 | 1836 | 1927 => {
-            Cause::Database
-        }
+        // A record that changed since it was read; shutting down; killed; read-only; lock wait timeout,
+        // too many locks, deadlock.
+        1020 | 1053 | 1077 | 1079 | 1152 | 1184 | 1205 | 1206 | 1213 | 1290 | 1792 | 1836
+        | 1927 => Cause::Database,
         // Tables that are damaged or not there any more.
         1194 | 1195 | 1877 | 1932 => Cause::Database,
         _ if code.starts_with("08") || matches!(code, "42S02" | "70100") => Cause::Database,

@@ -12,6 +12,7 @@
 )]
 
 mod crash {
+    #[expect(dead_code, reason = "storage_faults needs more of it")]
     pub mod ledger;
     pub mod producer;
 }
@@ -110,7 +111,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
         }
         // Neither of those that were asked first.
         let process = start(&url);
-        ledger.retry(&process.address).await;
+        ledger.retry(&process.address, 50).await;
         process.kill();
         ledger.check(&Stored::read(&url).await);
     }

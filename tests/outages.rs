@@ -12,6 +12,7 @@
 #[path = "api/support/config.rs"]
 mod config;
 mod outages {
+    #[expect(dead_code, reason = "other tests need more of it")]
     pub mod server;
 }
 

@@ -20,7 +20,8 @@ use crate::clock::ClockWatch;
 use crate::error::{Error, Result};
 use crate::store::Database;
 use crate::store::idempotency::{self, Moment, Recorded};
-use crate::store::write::{self, Batch, Fault, Outcome};
+use crate::store::transaction::Fault;
+use crate::store::write::{self, Batch, Outcome};
 use crate::supervisor::{Job, supervise};
 
 /// The name of the job that writes.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sea_orm::sqlx::mysql::MySqlConnection;
 use sea_orm::sqlx::postgres::PgConnection;
-use sea_orm::sqlx::{AssertSqlSafe, query, query_as, query_scalar};
+use sea_orm::sqlx::{AssertSqlSafe, Connection, query, query_as, query_scalar};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxError};
 
 use super::connect::Access;
@@ -45,15 +45,23 @@ impl Session {
         access: Access,
         limit: Option<Duration>,
     ) {
+        // A pool closes a connection on which sqlx still counts a transaction: the next one would only
+        // be a savepoint in it, and its COMMIT would store nothing.
         let (stopping, opened) = (self.stopping.clone(), self.opened.clone());
         if let Some(file) = SqliteFile::of(options.get_url()) {
             let opened = opened.clone();
             let _ = self.file.set(file.clone());
-            options.map_sqlx_sqlite_before_acquire(move |_, _| {
-                let same = file.identity() == *lock(&opened);
-                Box::pin(std::future::ready(Ok(same)))
+            options.map_sqlx_sqlite_before_acquire(move |connection, _| {
+                let usable = file.identity() == *lock(&opened) && !connection.is_in_transaction();
+                Box::pin(std::future::ready(Ok(usable)))
             });
         }
+        options.map_sqlx_postgres_before_acquire(|connection, _| {
+            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        });
+        options.map_sqlx_mysql_before_acquire(|connection, _| {
+            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        });
         let file = SqliteFile::of(options.get_url());
         options.map_sqlx_sqlite_pool_opts(move |pool| {
             let (stopping, opened, file) = (stopping.clone(), opened.clone(), file.clone());
@@ -163,6 +171,10 @@ async fn begin_mysql(
         query_as("SELECT CAST(CONNECTION_ID() AS UNSIGNED), CAST(VERSION() AS CHAR)")
             .fetch_one(&mut *connection)
             .await?;
+    // A server may have other defaults, with which a statement alone would not be committed.
+    query("SET SESSION autocommit = 1, SESSION completion_type = 'NO_CHAIN'")
+        .execute(&mut *connection)
+        .await?;
     if let Some(limit) = limit {
         let set = if version.contains("MariaDB") {
             format!("SET SESSION max_statement_time = {}", limit.as_secs())

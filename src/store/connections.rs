@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{Sqlite, SqliteConnection};
-use sea_orm::{
-    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
 use super::fair_queue::{Claim, FairQueue, NoTurn, Turn};
 use super::pool::PoolState;
-use super::statements::{Logged, StatementLog};
+use super::transaction::ROLLBACK_LIMIT;
 use crate::config::DatabaseConfig;
-use crate::error::Result;
 use crate::observe::RequestMarks;
 
 /// How long the database may take to stop a statement, or connections to close.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Pause after a connection could not be replaced.
+const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -138,31 +138,48 @@ impl Connections {
     }
 
     /// Stops what a connection runs and gives one that is of use in its place. Until then its
-    /// turn is held: there are never more connections than the configuration allows.
+    /// turn is held: there are never more connections than the configuration allows. A connection
+    /// that may be within a transaction is always replaced: no ping shows that it is not.
     async fn recover(&self, mut slot: Slot) -> Slot {
         slot.give_back();
-        if let Some(control) = &self.control {
-            match timeout(PATIENCE, slot.session.end(control)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
-                Err(_) => tracing::warn!("a statement could not be stopped"),
+        match &self.control {
+            Some(control) => {
+                match timeout(PATIENCE, slot.session.end(control)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
+                    Err(_) => tracing::warn!("a statement could not be stopped"),
+                }
+                // Whatever sqlx still does with the old connection, it does not keep it.
+                let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
             }
-        } else {
-            // A write is short, and sqlx loses count of its transactions where one is stopped.
-            if self.options.access != Access::Write {
+            None if self.options.access != Access::Write => {
                 slot.session.stop();
+                // Waits for its turn behind the statement.
+                let stopped = timeout(PATIENCE, slot.connection.ping()).await;
+                slot.session.resume();
+                if stopped.is_ok_and(|answer| answer.is_ok()) {
+                    return slot;
+                }
+                let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
             }
-            // Waits for its turn behind the statement.
-            let stopped = timeout(PATIENCE, slot.connection.ping()).await;
-            slot.session.resume();
-            if stopped.is_ok_and(|answer| answer.is_ok()) {
-                return slot;
+            // SQLite's writer holds the lock of the file until it is closed, and its statement runs to
+            // the end: a second writer would only wait for it.
+            None => {
+                let _ = slot.connection.close_by_ref().await;
             }
         }
-        let Ok(replacement) = self.options.open(true).await else { return slot };
-        // Whatever sqlx still does with the old connection, it does not keep it.
-        let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
-        replacement
+        self.replace().await
+    }
+
+    /// A connection that opens when it is needed.
+    async fn replace(&self) -> Slot {
+        loop {
+            match self.options.open(true).await {
+                Ok(slot) => return slot,
+                Err(error) => tracing::warn!(%error, "connection could not be replaced; retrying"),
+            }
+            sleep(REPLACE_PAUSE).await;
+        }
     }
 
     /// How many of them there are. One in use is open.
@@ -274,9 +291,21 @@ impl Lease {
         slot.ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 
-    /// The work has ended, well or not, and nothing is left of it.
+    /// The connection is free for its next use. Only for one that is known to be outside of any
+    /// transaction: after reading, or after the database confirmed a COMMIT or a ROLLBACK.
     pub(super) fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// Ends a statement that was sent alone and refused. The connection is used again only if the
+    /// database confirms a ROLLBACK; SQLite confirms none outside of a transaction.
+    pub(super) async fn roll_back(mut self) {
+        if self.connections.backend == DbBackend::Sqlite {
+            return;
+        }
+        let Ok(connection) = self.connection() else { return };
+        let rolled_back = timeout(ROLLBACK_LIMIT, connection.execute_unprepared("ROLLBACK")).await;
+        self.finished = rolled_back.is_ok_and(|answer| answer.is_ok());
     }
 }
 
@@ -292,43 +321,5 @@ impl Drop for Lease {
                 connections.give_back((slot, turn));
             });
         }
-    }
-}
-
-/// Statements that count all or not at all. Dropped before `commit`, they do not.
-pub struct WriteTransaction {
-    // Dropped first: it still needs its connection.
-    transaction: DatabaseTransaction,
-    lease: Lease,
-    statements: Arc<StatementLog>,
-}
-
-impl WriteTransaction {
-    pub(super) fn new(
-        transaction: DatabaseTransaction,
-        lease: Lease,
-        statements: Arc<StatementLog>,
-    ) -> Self {
-        Self { transaction, lease, statements }
-    }
-
-    /// To run statements in, which are counted.
-    pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
-        self.statements.of(&self.transaction)
-    }
-
-    /// Undoes what was done.
-    pub(super) async fn rollback(self) -> Result<()> {
-        let Self { transaction, mut lease, .. } = self;
-        transaction.rollback().await?;
-        lease.finish();
-        Ok(())
-    }
-
-    pub async fn commit(self) -> Result<()> {
-        let Self { transaction, mut lease, .. } = self;
-        transaction.commit().await?;
-        lease.finish();
-        Ok(())
     }
 }

@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::connect::{Access, is_sqlite};
-use super::connections::{Connections, Lease, WriteTransaction};
+use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
 use super::fair_queue::NoTurn;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
 use super::schema;
 use super::statements::StatementLog;
+use super::transaction::{Fault, WriteTransaction, retry};
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
@@ -169,17 +170,21 @@ impl Database {
         Ok(())
     }
 
-    /// Sends one statement that writes; tells how many rows it changed.
+    /// Sends one statement that writes, as a transaction, and returns how many rows it changed. Runs again
+    /// after a conflict with another transaction.
     pub(super) async fn execute(
         &self,
         name: &'static str,
         statement: &impl StatementBuilder,
     ) -> Result<u64> {
-        let statement = self.readers.backend().build(statement);
+        let statement = &self.readers.backend().build(statement);
         let mut watch = self.watch(name, &statement.sql);
-        let transaction = self.begin().await?;
-        let changed = transaction.inner().execute_raw(statement).await?.rows_affected();
-        transaction.commit().await?;
+        let changed = retry(|| async move {
+            let transaction = self.begin().await.map_err(Fault::Refused)?;
+            let changed = transaction.inner().execute_raw(statement.clone()).await;
+            transaction.end(changed.map(|done| done.rows_affected()).map_err(Error::from)).await
+        });
+        let changed = changed.await.map_err(Fault::into_error)?;
         watch.answered(0);
         Ok(changed)
     }

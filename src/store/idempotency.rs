@@ -3,6 +3,7 @@
 //! entry, is refused it, and begins anew, when it finds what the first recorded.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Func, Query};
@@ -19,6 +20,9 @@ const TABLE: &str = "callscope_idempotency";
 /// Claims of one statement, at most; so few have a statement for each number of them.
 const CLAIMS_PER_STATEMENT: usize = 64;
 const FEW_CLAIMS: usize = 8;
+
+/// Ids in a row of one batch, at most: more than a batch has rows.
+const LONGEST_RUN: i64 = 10_000_000;
 
 /// Keys that are forgotten by one statement, at most.
 const FORGOTTEN_AT_ONCE: u64 = 1000;
@@ -75,7 +79,7 @@ pub(super) async fn find(
                 continue;
             }
             let recorded =
-                Recorded { call_ids: read_ids(&text(2)?), error_ids: read_ids(&text(3)?) };
+                Recorded { call_ids: read_ids(&text(2)?)?, error_ids: read_ids(&text(3)?)? };
             known.insert(digest, Earlier { content: text(1)?, recorded });
         }
     }
@@ -144,7 +148,7 @@ pub async fn forget(db: &Database, before: DateTime<Utc>) -> Result<u64> {
 
 /// `3-5,9` for 3, 4, 5 and 9: what is recorded together mostly has ids in a row.
 fn write_ids(ids: &[i64]) -> String {
-    let runs = ids.chunk_by(|one, next| one + 1 == *next);
+    let runs = ids.chunk_by(|one, next| one.checked_add(1) == Some(*next));
     let texts: Vec<String> = runs
         .map(|run| match run {
             [only] => only.to_string(),
@@ -155,12 +159,28 @@ fn write_ids(ids: &[i64]) -> String {
     texts.join(",")
 }
 
-fn read_ids(text: &str) -> Vec<i64> {
-    let run = |run: &str| {
-        let (first, last) = run.split_once('-').unwrap_or((run, run));
-        Some(first.parse().ok()?..=last.parse().ok()?)
+/// Reads what [`write_ids`] wrote, and fails on anything else: an id that is left out would make a
+/// retry report fewer rows than were recorded.
+fn read_ids(text: &str) -> Result<Vec<i64>> {
+    let mut ids = vec![];
+    for run in text.split(',').filter(|_| !text.is_empty()) {
+        let read = read_run(run).ok_or_else(|| {
+            Error::internal(format!("{TABLE} holds ids that cannot be read: `{text}`"))
+        })?;
+        ids.extend(read);
+    }
+    Ok(ids)
+}
+
+fn read_run(run: &str) -> Option<RangeInclusive<i64>> {
+    // A minus at the start is a sign.
+    let (first, last) = match run.get(1..)?.find('-') {
+        Some(at) => (&run[..=at], &run[at + 2..]),
+        None => (run, run),
     };
-    text.split(',').filter_map(run).flatten().collect()
+    let (first, last): (i64, i64) = (first.parse().ok()?, last.parse().ok()?);
+    let length = last.checked_sub(first)?;
+    (0..LONGEST_RUN).contains(&length).then_some(first..=last)
 }
 
 #[cfg(test)]
@@ -169,10 +189,27 @@ mod tests {
 
     #[test]
     fn ids_are_kept_as_runs() {
-        for (ids, text) in [(vec![], ""), (vec![7], "7"), (vec![3, 4, 5, 9, 11, 12], "3-5,9,11-12")]
+        for (ids, text) in [
+            (vec![], ""),
+            (vec![7], "7"),
+            (vec![3, 4, 5, 9, 11, 12], "3-5,9,11-12"),
+            (vec![-7], "-7"),
+            (vec![-9, -3, -2, -1, 0, 1, 5], "-9,-3-1,5"),
+            (vec![-5, -4, i64::MAX - 1, i64::MAX, i64::MIN], ""),
+        ] {
+            let written = write_ids(&ids);
+            if !text.is_empty() {
+                assert_eq!(written, text);
+            }
+            assert_eq!(read_ids(&written).unwrap(), ids);
+        }
+    }
+
+    #[test]
+    fn ids_that_cannot_be_read_are_an_error() {
+        for text in ["x", "3-", "-", "5-3", "1,,2", "1-2-3", "é-3", "1-9223372036854775807", "1,x"]
         {
-            assert_eq!(write_ids(&ids), text);
-            assert_eq!(read_ids(text), ids);
+            assert!(read_ids(text).is_err(), "{text}");
         }
     }
 }

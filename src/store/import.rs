@@ -5,6 +5,7 @@ use sea_orm::{ConnectionTrait, DbBackend, SqlErr, Statement};
 
 use super::database::Database;
 use super::dialect::Dialect;
+use super::transaction::{Fault, retry};
 use crate::error::{Error, Result};
 
 /// What is kept about one source.
@@ -51,14 +52,22 @@ pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
 
 /// Enters `imports`, in place of finished ones of the same sources, all of them or none.
 pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
-    let transaction = db.begin().await?;
+    let registered = retry(|| async move {
+        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        let entered = enter(&transaction.inner(), imports).await;
+        transaction.end(entered).await
+    });
+    registered.await.map_err(Fault::into_error)
+}
+
+async fn enter(transaction: &impl ConnectionTrait, imports: &[Import]) -> Result<()> {
     for import in imports {
         let mut delete = Query::delete();
         delete
             .from_table(table())
             .and_where(Expr::col("source").eq(&import.source))
             .and_where(Expr::col("finished").eq(true));
-        transaction.inner().execute(&delete).await?;
+        transaction.execute(&delete).await?;
         let mut insert = Query::insert();
         insert
             .into_table(table())
@@ -70,12 +79,12 @@ pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
                 import.finished.into(),
             ])
             .map_err(Error::internal)?;
-        transaction.inner().execute(&insert).await.map_err(|error| match error.sql_err() {
+        transaction.execute(&insert).await.map_err(|error| match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => already_running(),
             _ => error.into(),
         })?;
     }
-    transaction.commit().await
+    Ok(())
 }
 
 /// Takes one step, unless another import of the same source took it first.
@@ -99,9 +108,12 @@ fn already_running() -> Error {
 
 /// Ends the import of a source after its last batch.
 pub async fn finish(db: &Database, step: &Step) -> Result<()> {
-    let transaction = db.begin().await?;
-    advance(&transaction.inner(), step).await?;
-    transaction.commit().await
+    let finished = retry(|| async move {
+        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        let advanced = advance(&transaction.inner(), step).await;
+        transaction.end(advanced).await
+    });
+    finished.await.map_err(Fault::into_error)
 }
 
 /// Prepares SQLite's writer for a long run of inserts: fewer, larger moves from the write-ahead log

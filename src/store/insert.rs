@@ -180,20 +180,23 @@ async fn insert_rows(
         ids.sort_unstable();
         return Ok(ids);
     }
-    // The others give the rows of one statement ids in a row. SQLite tells the last of them, and has
-    // one writer; MySQL tells the first. Asked before: what is stored must not fail afterwards.
-    let step = match Dialect::of(backend) {
-        Dialect::MySql if rows > 1 => mysql_id_step(connection).await?,
-        _ => 1,
-    };
-    let statement = Statement::from_sql_and_values(backend, sql, values);
-    let told = connection.execute_raw(statement).await?.last_insert_id();
-    let told = i64::try_from(told).map_err(Error::internal)?;
+    // The others give the rows of one statement ids in a row. SQLite returns the last of them, and has
+    // one writer; MySQL returns the first.
     if Dialect::of(backend) == Dialect::Sqlite {
-        return sqlite_ids(told, rows);
+        // Not SeaORM's last_insert_id, which panics at a negative one.
+        sql += "; SELECT last_insert_rowid()";
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        let last = connection.query_all_raw(statement).await?;
+        let last = last.first().ok_or_else(|| Error::internal("no last_insert_rowid"))?;
+        return sqlite_ids(last.try_get_by_index(0)?, rows);
     }
+    // Asked before: what is stored must not fail afterwards.
+    let step = if rows > 1 { mysql_id_step(connection).await? } else { 1 };
+    let statement = Statement::from_sql_and_values(backend, sql, values);
+    // As CAST(id AS SIGNED) reads an unsigned id.
+    let first = connection.execute_raw(statement).await?.last_insert_id().cast_signed();
     let count = i64::try_from(rows).map_err(Error::internal)?;
-    Ok((0..count).map(|row| told + row * step).collect())
+    Ok((0..count).map(|row| first + row * step).collect())
 }
 
 /// The ids of so many rows of one statement, the last of which SQLite told.

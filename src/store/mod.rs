@@ -46,6 +46,7 @@ pub mod stored_error;
 mod stored_time;
 pub mod tail;
 pub mod token;
+pub mod transaction;
 pub mod usage;
 pub mod write;
 pub mod zone;

@@ -6,6 +6,7 @@ use sea_orm::{ConnectionTrait, SqlErr};
 
 use super::database::Database;
 use super::rows::columns;
+use super::transaction::Fault;
 use crate::error::{Error, Result};
 
 const TABLE: &str = "callscope_tokens";
@@ -62,14 +63,15 @@ pub async fn insert(db: &Database, token: &TokenRow) -> Result<()> {
         ])
         .take();
     let transaction = db.begin().await?;
-    transaction.inner().execute(&insert).await.map_err(|error| match error.sql_err() {
+    let inserted = transaction.inner().execute(&insert).await;
+    let inserted = inserted.map(|_| ()).map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => Error::bad_input(
             "name",
             format!("there is a token named `{}` already, or there was", token.name),
         ),
         _ => error.into(),
-    })?;
-    transaction.commit().await
+    });
+    transaction.end(inserted).await.map_err(Fault::into_error)
 }
 
 /// Ends a token for good; `false` where there is none of that name that still holds.

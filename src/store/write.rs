@@ -1,11 +1,11 @@
 //! What is recorded together, as one transaction.
 
-use super::connections::WriteTransaction;
 use super::database::Database;
 use super::idempotency::{self, Claim, Moment, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
 use super::stored_error::StoredError;
+use super::transaction::{Fault, WriteTransaction, retry};
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::{Error, Result};
 
@@ -16,15 +16,29 @@ pub async fn insert(
     errors: &[impl StoredError],
     step: Option<&Step>,
 ) -> Result<()> {
-    let transaction = db.begin().await?;
-    insert_calls(db, &transaction.inner(), calls, Ids::Unread).await?;
-    insert_errors(db, &transaction.inner(), errors, Ids::Unread).await?;
-    if let Some(step) = step {
-        import::advance(&transaction.inner(), step).await?;
-    }
-    transaction.commit().await?;
+    let inserted = retry(|| async move {
+        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        let inserted = insert_step(db, &transaction, calls, errors, step).await;
+        transaction.end(inserted).await
+    });
+    inserted.await.map_err(Fault::into_error)?;
     db.tell_commit();
     Ok(())
+}
+
+async fn insert_step(
+    db: &Database,
+    transaction: &WriteTransaction,
+    calls: &[CallRecord],
+    errors: &[impl StoredError],
+    step: Option<&Step>,
+) -> Result<()> {
+    insert_calls(db, &transaction.inner(), calls, Ids::Unread).await?;
+    insert_errors(db, &transaction.inner(), errors, Ids::Unread).await?;
+    match step {
+        Some(step) => import::advance(&transaction.inner(), step).await,
+        None => Ok(()),
+    }
 }
 
 /// What one caller records, which is kept whole or not at all.
@@ -46,23 +60,6 @@ pub enum Outcome {
     Duplicate(Recorded),
     /// Its key stands for something else.
     Conflict,
-}
-
-/// Why batches were not stored.
-#[derive(Debug)]
-pub enum Fault {
-    /// The database took none of them.
-    Refused(Error),
-    /// It was asked to commit and did not say that it had: they are stored, all of them, or not.
-    Unsure(Error),
-}
-
-impl Fault {
-    pub fn into_error(self) -> Error {
-        match self {
-            Self::Refused(error) | Self::Unsure(error) => error,
-        }
-    }
 }
 
 /// Stores all of `batches` in one transaction, and tells what became of each. No two of them may
@@ -98,18 +95,7 @@ async fn fill_alone(
     batches: &[Batch],
     calls: &[&CallRecord],
 ) -> Result<Vec<Outcome>, Fault> {
-    let mut lease = db.writer().await.map_err(Fault::Refused)?;
-    let inserted = insert::insert_alone(db, &mut lease, calls).await;
-    // Where the database said no, the connection is as it was.
-    if matches!(inserted, Ok(_) | Err(Error::Internal(_))) {
-        lease.finish();
-    }
-    let mut ids = inserted
-        .map_err(|error| match error {
-            Error::Internal(_) => Fault::Refused(error),
-            _ => Fault::Unsure(error),
-        })?
-        .into_iter();
+    let mut ids = retry(|| insert_alone(db, calls)).await?.into_iter();
     Ok(batches
         .iter()
         .map(|batch| {
@@ -119,19 +105,39 @@ async fn fill_alone(
         .collect())
 }
 
+async fn insert_alone(db: &Database, calls: &[&CallRecord]) -> Result<Vec<i64>, Fault> {
+    let mut lease = db.writer().await.map_err(Fault::Refused)?;
+    match insert::insert_alone(db, &mut lease, calls).await {
+        Ok(ids) => {
+            lease.finish();
+            Ok(ids)
+        }
+        Err(error) if error.is_refused_statement() || error.is_conflict() => {
+            lease.roll_back().await;
+            Err(Fault::Refused(error))
+        }
+        Err(error) => Err(Fault::Unsure(error)),
+    }
+}
+
 async fn fill_together(
     db: &Database,
     batches: &[Batch],
     moment: Moment,
 ) -> Result<Vec<Outcome>, Fault> {
     for _ in 0..ATTEMPTS {
-        let transaction = db.begin().await.map_err(Fault::Refused)?;
-        match fill(db, &transaction, batches, moment).await.map_err(Fault::Refused)? {
-            Some(outcomes) => {
-                transaction.commit().await.map_err(Fault::Unsure)?;
-                return Ok(outcomes);
+        let filled = retry(|| async move {
+            let transaction = db.begin().await.map_err(Fault::Refused)?;
+            match fill(db, &transaction, batches, moment).await {
+                Ok(None) => {
+                    transaction.rollback().await;
+                    Ok(None)
+                }
+                filled => transaction.end(filled).await,
             }
-            None => transaction.rollback().await.map_err(Fault::Refused)?,
+        });
+        if let Some(outcomes) = filled.await? {
+            return Ok(outcomes);
         }
     }
     Err(Fault::Refused(Error::Busy))

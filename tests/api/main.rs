@@ -21,6 +21,7 @@ mod call_model;
 mod call_series;
 mod clocks;
 mod compression;
+mod conflicts;
 mod connections;
 mod contract;
 mod csrf;
@@ -78,6 +79,7 @@ fn main() {
         call_series::tests(),
         clocks::tests(),
         compression::tests(),
+        conflicts::tests(),
         connections::tests(),
         contract::tests(),
         csrf::tests(),

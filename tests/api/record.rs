@@ -19,6 +19,8 @@ tests! {
     a_batch_is_stored_whole_or_not_at_all,
     a_refused_input_is_told_by_index_and_field,
     a_retry_records_nothing_and_answers_as_the_first_time,
+    a_retry_tells_negative_ids_too.only(&[Kind::Sqlite]).empty(),
+    a_key_whose_ids_cannot_be_read_is_a_fault,
     a_key_stands_for_one_content_and_one_caller,
     a_retry_from_another_server_records_nothing,
     a_retry_of_error_logs_records_nothing,
@@ -173,6 +175,52 @@ async fn a_retry_records_nothing_and_answers_as_the_first_time(database: TestDat
     let other = record(&app, calls, Some("batch-2")).await.unwrap();
     assert_eq!(other["duplicate"], false);
     assert_ne!(other["calls"][0]["id"], first["calls"][0]["id"]);
+}
+
+/// SQLite goes on behind the highest id of a table, which may be a negative one.
+async fn a_retry_tells_negative_ids_too(database: TestDatabase) {
+    for table in ["t_request_log", "t_error_logs"] {
+        let key = if table == "t_error_logs" { "gemini_key" } else { "api_key" };
+        let columns = "model_name TEXT, is_success INTEGER, status_code INTEGER, latency_ms INTEGER, \
+            error_type TEXT, error_log TEXT, error_code INTEGER, request_msg TEXT";
+        database
+            .execute(&format!(
+                "CREATE TABLE {table} (id INTEGER PRIMARY KEY, request_time DATETIME, {key} TEXT, \
+                 {columns}); INSERT INTO {table} (id) VALUES (-100)"
+            ))
+            .await;
+    }
+    let app = TestApp::start(&database).await;
+    let calls = json!([{ "statusCode": 500, "error": { "message": "m" } }, {}, {}]);
+    let query = "mutation R($calls: [CallInput!]!) {
+        recordCalls(input: { calls: $calls, idempotencyKey: \"k\" }) {
+            recorded duplicate calls { id errorLog { message } } } }";
+    let record = async || {
+        let response = app.graphql_with(query, json!({ "calls": calls })).await;
+        assert!(response["errors"].is_null(), "{response}");
+        response["data"]["recordCalls"].clone()
+    };
+    let mut first = record().await;
+    let ids = database.query("SELECT id FROM t_request_log ORDER BY id").await;
+    assert_eq!(json!(ids), json!([[-100], [-99], [-98], [-97]]));
+    assert_eq!((&first["recorded"], first["calls"].as_array().map(Vec::len)), (&json!(3), Some(3)));
+    first["duplicate"] = json!(true);
+    assert_eq!(record().await, first);
+    // One call alone, too.
+    assert_eq!(
+        app.data("mutation { recordCalls(input: { calls: [{}] }) { recorded } }").await["recordCalls"]
+            ["recorded"],
+        1
+    );
+}
+
+async fn a_key_whose_ids_cannot_be_read_is_a_fault(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    record(&app, json!([{}]), Some("k")).await.unwrap();
+    database.execute("UPDATE callscope_idempotency SET call_ids = 'rubbish'").await;
+    let error = record(&app, json!([{}]), Some("k")).await.unwrap_err();
+    assert_eq!(error["extensions"]["code"], "INTERNAL", "{error}");
+    assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
 async fn a_key_stands_for_one_content_and_one_caller(database: TestDatabase) {

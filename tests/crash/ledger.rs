@@ -51,12 +51,16 @@ impl Ledger {
         self.entries().iter().filter(|entry| entry.acknowledged).count()
     }
 
+    pub fn refused(&self) -> usize {
+        self.entries().iter().filter(|entry| !entry.acknowledged).count()
+    }
+
     fn entries(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends again, with their keys, those that nobody acknowledged; and some that somebody did.
-    pub async fn retry(&self, address: &str) {
+    /// Sends again, with their keys, the batches without an acknowledgement, and the last ones with it.
+    pub async fn retry(&self, address: &str, last: usize) {
         let http = client();
         let entries = self.entries().clone();
         let keyed = entries.iter().enumerate().filter(|(_, entry)| entry.batch.keyed);
@@ -66,7 +70,7 @@ impl Ledger {
             assert_ne!(answer, Acknowledgement::None, "{:?}", entry.batch);
             self.entries()[index].acknowledged = true;
         }
-        for (_, entry) in sure.iter().rev().take(50) {
+        for (_, entry) in sure.iter().rev().take(last) {
             let answer = entry.batch.send(&http, address).await;
             assert_eq!(answer, Acknowledgement::Duplicate, "{:?}", entry.batch);
         }

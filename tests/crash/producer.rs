@@ -21,7 +21,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    fn new(producer: &str, number: usize) -> Self {
+    pub fn new(producer: &str, number: usize) -> Self {
         Self {
             name: format!("{producer}-{number}"),
             calls: [1, 1, 3, 40, 1][number % 5],

@@ -2,7 +2,7 @@
 //! as the user of its package, since both refuse root.
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -110,7 +110,16 @@ impl Server {
         }
     }
 
-    fn admin_url(&self) -> String {
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The same database by another address.
+    pub fn url_at(&self, address: SocketAddr) -> String {
+        self.url().replace(&self.address().to_string(), &address.to_string())
+    }
+
+    pub fn admin_url(&self) -> String {
         match self.kind {
             Kind::Postgres => format!("postgres://postgres@127.0.0.1:{}/postgres", self.port),
             Kind::MariaDb => format!("mysql://admin@127.0.0.1:{}/mysql", self.port),
@@ -297,7 +306,7 @@ impl Server {
         }
     }
 
-    async fn sql(&self, sql: &str) {
+    pub async fn sql(&self, sql: &str) {
         let sql = raw_sql(AssertSqlSafe(sql));
         match self.kind {
             Kind::Postgres => {

@@ -1,0 +1,121 @@
+//! Write transactions: how one ends, whether its connection can be used again, and which failed
+//! ones run again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DatabaseTransaction;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::connections::Lease;
+use super::statements::{Logged, StatementLog};
+use crate::error::{Error, Result};
+
+/// Time limit of a ROLLBACK.
+pub(super) const ROLLBACK_LIMIT: Duration = Duration::from_secs(6);
+
+/// How often a transaction runs that meets a deadlock or a serialization failure each time.
+const ATTEMPTS: u32 = 5;
+/// The mean pause before the second attempt; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// No attempt starts later than this after the first one: a lock timeout of MySQL takes 50 s.
+const RETRY_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a transaction did not end well.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nothing of it is stored.
+    Refused(Error),
+    /// The COMMIT was sent and its result is unknown: all of it is stored, or nothing.
+    Unsure(Error),
+}
+
+impl Fault {
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Unsure(error) => error,
+        }
+    }
+}
+
+/// Statements that are stored together or not at all. Nothing is stored if it is dropped, and its
+/// connection is replaced.
+pub struct WriteTransaction {
+    // Dropped first: it still needs its connection.
+    transaction: DatabaseTransaction,
+    lease: Lease,
+    statements: Arc<StatementLog>,
+}
+
+impl WriteTransaction {
+    pub(super) fn new(
+        transaction: DatabaseTransaction,
+        lease: Lease,
+        statements: Arc<StatementLog>,
+    ) -> Self {
+        Self { transaction, lease, statements }
+    }
+
+    /// To run statements in, which are counted.
+    pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
+        self.statements.of(&self.transaction)
+    }
+
+    /// Commits after successful work, and rolls back after any error: PostgreSQL answers the COMMIT
+    /// of a failed transaction without an error.
+    pub(super) async fn end<T>(self, work: Result<T>) -> Result<T, Fault> {
+        match work {
+            Ok(done) => self.commit().await.map(|()| done),
+            Err(error) => {
+                self.rollback().await;
+                Err(Fault::Refused(error))
+            }
+        }
+    }
+
+    /// The connection is used again only after a COMMIT that succeeded.
+    async fn commit(self) -> Result<(), Fault> {
+        let Self { transaction, mut lease, .. } = self;
+        match transaction.commit().await.map_err(Error::from) {
+            Ok(()) => {
+                lease.finish();
+                Ok(())
+            }
+            Err(error) if error.is_rolled_back() => Err(Fault::Refused(error)),
+            Err(error) => Err(Fault::Unsure(error)),
+        }
+    }
+
+    /// The connection is used again only if the database confirms the ROLLBACK. After some errors
+    /// SQLite has already rolled back and refuses it, and sqlx still counts a transaction.
+    pub(super) async fn rollback(self) {
+        let Self { transaction, mut lease, .. } = self;
+        match timeout(ROLLBACK_LIMIT, transaction.rollback()).await {
+            Ok(Ok(())) => lease.finish(),
+            Ok(Err(error)) => tracing::debug!(%error, "rollback failed; replacing the connection"),
+            Err(_) => tracing::debug!("rollback timed out; replacing the connection"),
+        }
+    }
+}
+
+/// Runs a transaction again after a deadlock, a serialization failure or a lock timeout, for a limited
+/// number of times. Every failed attempt is rolled back before the next one.
+pub(super) async fn retry<T, F>(transaction: impl Fn() -> F) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let first = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1..ATTEMPTS {
+        match transaction().await {
+            Err(Fault::Refused(error)) if error.is_conflict() && first.elapsed() < RETRY_LIMIT => {
+                tracing::debug!(attempt, "transaction conflict; retrying");
+            }
+            ended => return ended,
+        }
+        // With jitter: two transactions that met once would meet again.
+        sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
+        pause *= 2;
+    }
+    transaction().await
+}

@@ -1,0 +1,181 @@
+//! Transactions that meet a deadlock, a serialization failure or a lock timeout: they run again, a limited
+//! number of times, and nothing is stored or deleted twice. Triggers raise the errors.
+
+use callscope::domain::record::{CallRecord, ErrorRecord};
+use callscope::store::write;
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    recording_is_retried.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_conflict_at_commit_is_retried.only(&[Kind::Postgres]),
+    deleting_and_pruning_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
+    imports_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
+    retries_are_bounded.only(&[Kind::Postgres, Kind::MariaDb]),
+}
+
+const EACH: &[&str] = &["deadlock", "serialization failure", "lock timeout"];
+
+/// Has the next `times` statements fail that do `what`, such as `INSERT ON t_request_log`.
+async fn fail(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
+    match database.kind() {
+        Kind::Postgres => {
+            postgres_function(database, conflict, times).await;
+            let table = what.rsplit(' ').next().unwrap();
+            database
+                .execute(&format!(
+                    "DROP TRIGGER IF EXISTS conflict ON {table}; CREATE TRIGGER conflict BEFORE {what} \
+                     FOR EACH STATEMENT EXECUTE FUNCTION conflict()"
+                ))
+                .await;
+        }
+        _ => {
+            let number = match conflict {
+                "lock timeout" => 1205,
+                _ => 1213,
+            };
+            // MyISAM keeps what a transaction rolls back.
+            for statement in [
+                "DROP TRIGGER IF EXISTS conflict".to_owned(),
+                "CREATE OR REPLACE TABLE attempts (attempt INT) ENGINE = MyISAM".to_owned(),
+                "INSERT INTO attempts VALUES (0)".to_owned(),
+                format!(
+                    "CREATE TRIGGER conflict BEFORE {what} FOR EACH ROW BEGIN \
+                     UPDATE attempts SET attempt = attempt + 1; \
+                     IF (SELECT attempt FROM attempts) <= {times} THEN \
+                     SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'conflict'; \
+                     END IF; END"
+                ),
+            ] {
+                database.execute(&statement).await;
+            }
+        }
+    }
+}
+
+async fn postgres_function(database: &TestDatabase, conflict: &str, times: u32) {
+    let code = if conflict == "deadlock" { "40P01" } else { "40001" };
+    // A sequence keeps what a transaction rolls back.
+    database
+        .execute(&format!(
+            "DROP SEQUENCE IF EXISTS attempts; CREATE SEQUENCE attempts; \
+             CREATE OR REPLACE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('attempts') <= {times} THEN RAISE EXCEPTION 'conflict' USING ERRCODE = '{code}'; \
+             END IF; RETURN NULL; END $$"
+        ))
+        .await;
+}
+
+async fn attempts(database: &TestDatabase) -> u64 {
+    let attempts = match database.kind() {
+        Kind::Postgres => "SELECT last_value FROM attempts",
+        _ => "SELECT attempt FROM attempts",
+    };
+    database.value(attempts).await.as_u64().unwrap()
+}
+
+async fn record(app: &TestApp, calls: Value, key: Option<&str>) -> Value {
+    let query = "mutation R($calls: [CallInput!]!, $key: String) {
+        recordCalls(input: { calls: $calls, idempotencyKey: $key }) { recorded duplicate } }";
+    app.graphql_with(query, json!({ "calls": calls, "key": key })).await
+}
+
+async fn count(database: &TestDatabase, table: &str) -> u64 {
+    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
+}
+
+async fn recording_is_retried(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let failed = json!({ "statusCode": 500, "error": { "message": "m" } });
+    let (mut calls, mut errors) = (0, 0);
+    for conflict in EACH {
+        for (batch, key, table) in [
+            (json!([{}]), None, "t_request_log"),
+            (json!([{}, failed]), None, "t_error_logs"),
+            (json!([{}, failed, {}]), Some(*conflict), "callscope_idempotency"),
+        ] {
+            fail(&database, &format!("INSERT ON {table}"), conflict, 2).await;
+            let response = record(&app, batch.clone(), key).await;
+            let recorded = batch.as_array().unwrap().len();
+            let expected = json!({ "recorded": recorded, "duplicate": false });
+            assert_eq!(response["data"]["recordCalls"], expected, "{conflict}: {response}");
+            assert!(attempts(&database).await >= 3);
+            calls += recorded as u64;
+            errors += u64::from(recorded > 1);
+        }
+    }
+    assert_eq!(count(&database, "t_request_log").await, calls);
+    assert_eq!(count(&database, "t_error_logs").await, errors);
+}
+
+async fn a_conflict_at_commit_is_retried(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    database
+        .execute("CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$")
+        .await;
+    database
+        .execute(
+            "CREATE CONSTRAINT TRIGGER conflict AFTER INSERT ON t_request_log \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION conflict()",
+        )
+        .await;
+    for (number, key) in [None, Some("key")].into_iter().enumerate() {
+        postgres_function(&database, "serialization failure", 2).await;
+        let response = record(&app, json!([{}]), key).await;
+        assert_eq!(response["data"]["recordCalls"]["recorded"], 1, "{response}");
+        assert_eq!(attempts(&database).await, 3);
+        assert_eq!(count(&database, "t_request_log").await, number as u64 + 1);
+    }
+}
+
+async fn deleting_and_pruning_are_retried(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for conflict in EACH {
+        database.insert(&vec![CallRow::at("2026-02-01T00:00:00Z"); 7]).await;
+        database.insert(&vec![ErrorRow::at("2026-02-01T00:00:00Z"); 5]).await;
+        fail(&database, "DELETE ON t_error_logs", conflict, 2).await;
+        let deleted =
+            app.data("mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }").await;
+        assert_eq!(deleted["deleteErrorLogsWhere"]["deletedCount"], 5, "{conflict}");
+        fail(&database, "DELETE ON t_request_log", conflict, 2).await;
+        let pruned =
+            app.data("mutation { pruneLogs(callsOlderThan: \"P1D\") { deletedCalls } }").await;
+        assert_eq!(pruned["pruneLogs"]["deletedCalls"], 7, "{conflict}");
+        assert_eq!(count(&database, "t_request_log").await, 0);
+    }
+}
+
+async fn imports_are_retried(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let call = CallRecord {
+        timestamp: "2026-03-01T11:30:00Z".parse().unwrap(),
+        model: None,
+        key: None,
+        status_code: Some(200),
+        latency_ms: Some(1),
+    };
+    for conflict in EACH {
+        fail(&database, "INSERT ON t_request_log", conflict, 2).await;
+        let calls = vec![call.clone(); 3];
+        write::insert(app.db(), &calls, &[] as &[ErrorRecord], None).await.unwrap();
+    }
+    assert_eq!(count(&database, "t_request_log").await, 3 * EACH.len() as u64);
+}
+
+async fn retries_are_bounded(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    for key in [None, Some("key")] {
+        fail(&database, "INSERT ON t_request_log", "deadlock", 1000).await;
+        let response = record(&app, json!([{}]), key).await;
+        let code = &response["errors"][0]["extensions"]["code"];
+        assert_eq!(code, "DATABASE_UNAVAILABLE", "{response}");
+        assert_eq!(attempts(&database).await, 5);
+    }
+    assert_eq!(count(&database, "t_request_log").await, 0);
+    fail(&database, "INSERT ON t_request_log", "deadlock", 0).await;
+    let response = record(&app, json!([{}]), Some("key")).await;
+    assert_eq!(response["data"]["recordCalls"]["duplicate"], false, "{response}");
+    assert_eq!(count(&database, "t_request_log").await, 1);
+}

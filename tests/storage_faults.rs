@@ -1,0 +1,509 @@
+//! What stores calls fails while calls are recorded: a full disk, errors of single reads, writes, syncs
+//! and locks, a file that another process keeps locked, a connection to the database that is cut at each
+//! step of its protocol. Afterwards everything acknowledged is stored exactly once, everything else at
+//! most once and as a whole, a retry with the same key records it once, the gateway can write, and the
+//! server records again without a restart.
+//!
+//! `CALLSCOPE_TEST_FAULT_SECONDS` says how long each test repeats its rounds, with other batches each
+//! time (`scripts/crash` sets it); it is one round by default.
+
+#![cfg(unix)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "storage_faults/disk.rs"]
+mod disk;
+#[path = "crash/ledger.rs"]
+mod ledger;
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
+#[path = "crash/producer.rs"]
+mod producer;
+#[path = "storage_faults/proxy.rs"]
+mod proxy;
+#[path = "outages/server.rs"]
+#[expect(dead_code, reason = "outages need more of it")]
+mod server;
+#[path = "storage_faults/shim.rs"]
+mod shim;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use disk::Disk;
+use ledger::{Ledger, Stored};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use process::{Process, serve};
+use producer::{Acknowledgement, Batch, client, produce};
+use proxy::{Arrives, Proxy};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sea_orm::sqlx::{AssertSqlSafe, Connection, query_scalar, raw_sql};
+use sea_orm::{ConnectionTrait, Database, Statement};
+use serde_json::{Value, json};
+use server::{Kind, Server};
+use shim::{EAGAIN, EIO, ENOSPC, EROFS, LOCK, Mode, SYNC, Shim, TRUNCATE, WRITE};
+
+/// Generous: the machine has other work, too.
+const SOON: Duration = Duration::from_secs(60);
+
+/// The batches of a short run: one call, several with a key, many with error logs, a stream, one call
+/// with its error log and a key.
+const RUN: [usize; 5] = [1, 2, 3, 4, 6];
+
+const PRODUCERS: usize = 8;
+
+fn main() {
+    let cut = |kind: Kind| {
+        let name = format!("a_cut_connection_loses_nothing_in_{}", kind.name());
+        Trial::ignorable_test(name, move || match Server::start(kind) {
+            Ok(server) => run(cut_connections(server)),
+            Err(lack) => Ok(Completion::ignored_with(lack)),
+        })
+    };
+    let trials = vec![
+        Trial::ignorable_test("a_full_disk_loses_nothing", || match Disk::mount(24) {
+            Ok(disk) => run(full_disk(disk)),
+            Err(lack) => Ok(Completion::ignored_with(lack)),
+        }),
+        shimmed("failed_operations_lose_nothing", |shim| run(failed_operations(shim))),
+        shimmed("failed_operations_delete_nothing_else", |shim| run(failed_deletions(shim))),
+        shimmed("an_import_goes_on_after_failed_operations", |shim| {
+            failed_imports(&shim);
+            Ok(Completion::Completed)
+        }),
+        Trial::ignorable_test("a_locked_file_loses_nothing", || run(locked_file())),
+        cut(Kind::Postgres),
+        cut(Kind::MariaDb),
+        Trial::ignorable_test(
+            "a_mariadb_without_autocommit_loses_nothing",
+            || match Server::start(Kind::MariaDb) {
+                Ok(server) => run(without_autocommit(server)),
+                Err(lack) => Ok(Completion::ignored_with(lack)),
+            },
+        ),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn shimmed(
+    name: &str,
+    test: impl FnOnce(Shim) -> Result<Completion, Failed> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, || match Shim::build() {
+        Ok(shim) => test(shim),
+        Err(lack) => Ok(Completion::ignored_with(lack)),
+    })
+}
+
+fn run(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(test);
+    Ok(Completion::Completed)
+}
+
+fn start(database_url: &str) -> Process {
+    start_with(database_url, vec![])
+}
+
+/// A server with more in its environment.
+fn start_with(database_url: &str, environment: Vec<(&str, PathBuf)>) -> Process {
+    Process::start(serve(env!("CARGO_TARGET_TMPDIR").as_ref(), database_url).envs(environment))
+}
+
+/// The rounds of a test: one, or as many as start within `CALLSCOPE_TEST_FAULT_SECONDS`.
+fn rounds() -> impl Iterator<Item = usize> {
+    let seconds = std::env::var("CALLSCOPE_TEST_FAULT_SECONDS");
+    let limit = Duration::from_secs(seconds.map_or(0, |seconds| seconds.parse().unwrap()));
+    let first = Instant::now();
+    (0..).take_while(move |round| *round == 0 || first.elapsed() < limit)
+}
+
+/// Another program with the same SQLite file, which does not wait long for its lock.
+struct Gateway(SqliteConnection);
+
+impl Gateway {
+    async fn open(path: &Path) -> Self {
+        let options =
+            SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(1));
+        let mut gateway = Self(SqliteConnection::connect_with(&options).await.expect("opens"));
+        gateway.execute("CREATE TABLE IF NOT EXISTS gateway (id INTEGER PRIMARY KEY)").await;
+        gateway
+    }
+
+    async fn execute(&mut self, sql: &str) {
+        let done = raw_sql(AssertSqlSafe(sql)).execute(&mut self.0).await;
+        done.unwrap_or_else(|error| panic!("the gateway cannot write: {sql}: {error}"));
+    }
+
+    async fn write(&mut self) {
+        self.execute("BEGIN IMMEDIATE; INSERT INTO gateway DEFAULT VALUES; COMMIT").await;
+    }
+
+    async fn count(&mut self, of: &str) -> i64 {
+        let sql = format!("SELECT COUNT(*) FROM {of}");
+        query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.0).await.expect("a number")
+    }
+}
+
+/// Each round starts with empty tables.
+async fn empty(url: &str) {
+    let connection = Database::connect(url).await.expect("connects");
+    for table in ["t_request_log", "t_error_logs", "callscope_idempotency"] {
+        let sql = format!("DELETE FROM {table}");
+        connection.execute_unprepared(&sql).await.expect("deletes");
+    }
+    connection.close().await.expect("closes");
+}
+
+fn url(path: &Path) -> String {
+    format!("sqlite://{}", path.display())
+}
+
+/// The server is ready, and the next batch that is sent is recorded.
+async fn assert_records(ledger: &Ledger, process: &Process, name: &str) {
+    let http = client();
+    let start = Instant::now();
+    for number in 1.. {
+        let batch = Batch::new(&format!("{name}-after"), number);
+        let acknowledged = batch.send(&http, &process.address).await != Acknowledgement::None;
+        ledger.enter(batch, acknowledged);
+        if acknowledged {
+            break;
+        }
+        assert!(start.elapsed() < SOON, "{name}: nothing is recorded any more");
+    }
+    let ready = http.get(format!("http://{}/readyz", process.address)).send().await;
+    assert_eq!(ready.expect("an answer").status(), 200, "{name}");
+}
+
+/// Sends the batches of a short run, one after the other.
+async fn send_run(ledger: &Ledger, process: &Process, name: &str, round: usize) {
+    let http = client();
+    for number in RUN {
+        let batch = Batch::new(name, number + 7 * round);
+        let acknowledged = batch.send(&http, &process.address).await != Acknowledgement::None;
+        ledger.enter(batch, acknowledged);
+    }
+}
+
+/// Fills up, stays full for some time, and has room again, while producers record.
+async fn full_disk(disk: Disk) {
+    let path = disk.path().join("calls.db");
+    let process = start(&url(&path));
+    let mut gateway = Gateway::open(&path).await;
+    for round in rounds() {
+        empty(&url(&path)).await;
+        // The disk is small: room for this round.
+        gateway.execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let ledger = Arc::new(Ledger::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|number| {
+                let (name, address) = (format!("{round}-{number}"), process.address.clone());
+                tokio::spawn(produce(name, address, ledger.clone(), stop.clone()))
+            })
+            .collect();
+        disk.fill(1024 * 1024);
+        await_more(Ledger::refused, &ledger, 100).await;
+        disk.free();
+        await_more(Ledger::acknowledged, &ledger, 300).await;
+        stop.store(true, Ordering::Relaxed);
+        for producer in producers {
+            producer.await.expect("a producer");
+        }
+        gateway.write().await;
+        ledger.retry(&process.address, 50).await;
+        assert_records(&ledger, &process, &format!("round {round}")).await;
+        ledger.check(&Stored::read(&url(&path)).await);
+        println!("full disk: {}", ledger.summary());
+    }
+}
+
+async fn await_more(count: fn(&Ledger) -> usize, ledger: &Ledger, more: usize) {
+    let (first, start) = (count(ledger), Instant::now());
+    while count(ledger) < first + more {
+        assert!(start.elapsed() < SOON, "{}", ledger.summary());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The ways in which operations on a file fail. A disk that is remounted read-only is one of them:
+/// the kernel does that at its own errors alone while files are open for writing.
+const MODES: [Mode; 7] = {
+    let mode = Mode { name: "", errno: EIO, kinds: WRITE, lasting: false, torn: false };
+    [
+        Mode { name: "one-write", ..mode },
+        Mode { name: "one-sync", kinds: SYNC, ..mode },
+        Mode { name: "torn-write", torn: true, lasting: true, ..mode },
+        Mode { name: "full", errno: ENOSPC, torn: true, lasting: true, ..mode },
+        Mode {
+            name: "read-only",
+            errno: EROFS,
+            kinds: WRITE | SYNC | TRUNCATE,
+            lasting: true,
+            ..mode
+        },
+        Mode { name: "one-lock", kinds: LOCK, ..mode },
+        Mode { name: "busy-lock", errno: EAGAIN, kinds: LOCK, ..mode },
+    ]
+};
+
+/// The n-th operation of a short run fails, for each n; alone, or with all that follow it.
+async fn failed_operations(shim: Shim) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.db");
+    let process = start_with(&url(&path), shim.environment(&path));
+    let mut gateway = Gateway::open(&path).await;
+    for round in rounds() {
+        empty(&url(&path)).await;
+        let (ledger, mut faults) = (Ledger::default(), 0);
+        for mode in MODES {
+            let mut first = 1;
+            loop {
+                let name = format!("{round}-{}-{first}", mode.name);
+                shim.arm(mode, first);
+                send_run(&ledger, &process, &name, round).await;
+                let failed = shim.disarm();
+                gateway.write().await;
+                ledger.retry(&process.address, 2).await;
+                assert_records(&ledger, &process, &name).await;
+                if first % 5 == 0 {
+                    // The log restarts, with its header.
+                    gateway.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+                }
+                if first % 50 == 0 {
+                    ledger.check(&Stored::read(&url(&path)).await);
+                }
+                if failed == 0 {
+                    assert!(first > 1, "{name}: no operation was counted");
+                    break;
+                }
+                faults += 1;
+                // Readers lock as well, all the time; not each of these locks is tried.
+                first += 1 + if mode.kinds == LOCK { first / 16 } else { 0 };
+            }
+            ledger.check(&Stored::read(&url(&path)).await);
+        }
+        println!("{faults} faults: {}", ledger.summary());
+    }
+}
+
+/// A deletion reports what it deleted, deletes the rest later, and is in the audit log.
+async fn failed_deletions(shim: Shim) {
+    const ROWS: i64 = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.db");
+    let process = start_with(&url(&path), shim.environment(&path));
+    let mut gateway = Gateway::open(&path).await;
+    let query = "mutation { deleteErrorLogsWhere(filter: { keys: [\"k\"] }) { deletedCount } }";
+    let delete = async || -> Value {
+        let url = format!("http://{}/graphql", process.address);
+        let sent = client().post(url).json(&json!({ "query": query })).send().await;
+        sent.expect("an answer").json().await.expect("JSON")
+    };
+    for round in rounds() {
+        for mode in MODES {
+            for first in 1.. {
+                gateway
+                    .execute(&format!(
+                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+                         INSERT INTO t_error_logs (request_time, gemini_key) \
+                         SELECT '2026-03-01 12:00:00', 'k' FROM n"
+                    ))
+                    .await;
+                let audited = gateway.count("callscope_audit").await;
+                shim.arm(mode, first);
+                let answer = delete().await;
+                let failed = shim.disarm();
+                let name = format!("{round}-{}-{first}: {answer}", mode.name);
+                let left = gateway.count("t_error_logs").await;
+                let reported = answer["data"]["deleteErrorLogsWhere"]["deletedCount"].as_i64();
+                assert!(
+                    reported.is_none_or(|rows| rows == ROWS && left == 0),
+                    "{name}, {left} left"
+                );
+                let entries = gateway.count("callscope_audit").await - audited;
+                assert!(left == ROWS || entries > 0, "{name}: not in the audit log");
+                gateway.write().await;
+                let again = delete().await;
+                let reported = again["data"]["deleteErrorLogsWhere"]["deletedCount"].as_i64();
+                assert_eq!(reported, Some(left), "{name}, then {again}");
+                assert_eq!(gateway.count("t_error_logs").await, 0, "{name}");
+                if failed == 0 {
+                    assert!(first > 1, "{name}: no operation was counted");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// An import into a new file, its tables included, fails plainly and goes on when it is started again.
+fn failed_imports(shim: &Shim) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut calls =
+        String::from("request_time,model_name,api_key,is_success,status_code,latency_ms\n");
+    for second in 0..300 {
+        let (minute, second) = (second / 60, second % 60);
+        calls += &format!("2026-03-01 12:{minute:02}:{second:02},model,key,1,200,{second}\n");
+    }
+    let file = folder.path().join("calls.csv");
+    std::fs::write(&file, calls).unwrap();
+    for round in rounds() {
+        for mode in [MODES[0], MODES[1], MODES[3]] {
+            let mut first = 1;
+            loop {
+                let path = folder.path().join(format!("{round}-{}-{first}.db", mode.name));
+                let import = || -> Output {
+                    Command::new(env!("CARGO_BIN_EXE_callscope"))
+                        .arg("import")
+                        .arg(&file)
+                        .env_clear()
+                        .env("CALLSCOPE_DATABASE_URL", url(&path))
+                        .envs(shim.environment(&path))
+                        .output()
+                        .expect("callscope runs")
+                };
+                shim.arm(mode, first);
+                let output = import();
+                let failed = shim.disarm();
+                let text = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(!text.contains("panicked"), "{path:?}: {text}");
+                let again = import();
+                let text = format!("{text}\n{}", String::from_utf8_lossy(&again.stderr));
+                assert!(again.status.success(), "{path:?}: {text}");
+                run(async {
+                    let mut gateway = Gateway::open(&path).await;
+                    assert_eq!(gateway.count("t_request_log").await, 300, "{path:?}: {text}");
+                })
+                .expect("counts");
+                if failed == 0 {
+                    assert!(first > 1, "no operation was counted");
+                    break;
+                }
+                // Most of them are alike.
+                first += 1 + first / 8;
+            }
+        }
+    }
+}
+
+/// Another process keeps the lock of the file for longer than the server waits.
+async fn locked_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.db");
+    let process = start(&url(&path));
+    let mut gateway = Gateway::open(&path).await;
+    let ledger = Ledger::default();
+    for round in rounds() {
+        let refused = ledger.refused();
+        gateway.execute("BEGIN IMMEDIATE; INSERT INTO gateway DEFAULT VALUES").await;
+        let http = client();
+        // One call alone first, then what is a transaction of several statements.
+        for number in [1, 6] {
+            let batch = Batch::new(&format!("{round}-locked"), number);
+            let acknowledged = batch.send(&http, &process.address).await != Acknowledgement::None;
+            ledger.enter(batch, acknowledged);
+        }
+        assert_eq!(ledger.refused(), refused + 2, "{}", ledger.summary());
+        gateway.execute("COMMIT").await;
+        send_run(&ledger, &process, &format!("{round}-free"), round).await;
+        assert_eq!(ledger.refused(), refused + 2, "{}", ledger.summary());
+        gateway.write().await;
+        ledger.retry(&process.address, 2).await;
+        assert_records(&ledger, &process, &format!("{round}")).await;
+        ledger.check(&Stored::read(&url(&path)).await);
+    }
+}
+
+/// The connection is cut at the n-th step of the conversation of a short run, for each n.
+async fn cut_connections(server: Server) {
+    let proxy = Proxy::start(server.address()).await;
+    let connections = vec![("CALLSCOPE_DATABASE_CONNECTIONS", "2".into())];
+    let process = start_with(&server.url_at(proxy.address), connections);
+    for round in rounds() {
+        empty(&server.url()).await;
+        let (ledger, mut cuts) = (Ledger::default(), 0);
+        for arrives in [Arrives::Nothing, Arrives::Half, Arrives::All] {
+            for at in 1.. {
+                let name = format!("{round}-{arrives:?}-{at}");
+                proxy.arm(at, arrives);
+                send_run(&ledger, &process, &name, round).await;
+                let cut = proxy.disarm();
+                settle(&ledger, &process, &name).await;
+                ledger.retry(&process.address, 2).await;
+                assert_records(&ledger, &process, &name).await;
+                if at.is_multiple_of(50) {
+                    ledger.check(&Stored::read(&server.url()).await);
+                }
+                if !cut {
+                    assert!(at > 1, "{name}: no step was counted");
+                    break;
+                }
+                cuts += 1;
+            }
+            assert_no_transaction(&server).await;
+            ledger.check(&Stored::read(&server.url()).await);
+        }
+        println!("{} cuts in {}: {}", cuts, server.kind.name(), ledger.summary());
+    }
+}
+
+/// A connection that was cut after its last answer fails once more. Ends when each of the two was used.
+async fn settle(ledger: &Ledger, process: &Process, name: &str) {
+    let (http, start) = (client(), Instant::now());
+    let (mut number, mut in_a_row) = (1, 0);
+    while in_a_row < 3 {
+        let batch = Batch::new(&format!("{name}-settle"), number);
+        let acknowledged = batch.send(&http, &process.address).await != Acknowledgement::None;
+        ledger.enter(batch, acknowledged);
+        in_a_row = if acknowledged { in_a_row + 1 } else { 0 };
+        number += 1;
+        assert!(start.elapsed() < SOON, "{name}: nothing is recorded any more");
+    }
+}
+
+/// No transaction is left open, which would hold locks that the gateway waits for.
+async fn assert_no_transaction(server: &Server) {
+    let connection = Database::connect(server.admin_url()).await.expect("connects");
+    let backend = connection.get_database_backend();
+    let open = match server.kind {
+        Kind::Postgres => {
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL"
+        }
+        Kind::MariaDb => "SELECT COUNT(*) FROM information_schema.innodb_trx",
+    };
+    let start = Instant::now();
+    loop {
+        let row = connection.query_one_raw(Statement::from_string(backend, open)).await;
+        let count: i64 = row.expect("reads").expect("a row").try_get_by_index(0).expect("a count");
+        if count == 0 {
+            break;
+        }
+        assert!(start.elapsed() < SOON, "{count} transactions are open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    connection.close().await.expect("closes");
+}
+
+/// The defaults of the server would keep a statement alone, or after a COMMIT, in a transaction that
+/// nothing commits.
+async fn without_autocommit(server: Server) {
+    server.sql("SET GLOBAL autocommit = 0").await;
+    server.sql("SET GLOBAL completion_type = 'CHAIN'").await;
+    let process = start(&server.url());
+    let ledger = Ledger::default();
+    for round in 0..3 {
+        send_run(&ledger, &process, &format!("{round}"), round).await;
+    }
+    assert_eq!(ledger.refused(), 0, "{}", ledger.summary());
+    process.kill();
+    ledger.check(&Stored::read(&server.url()).await);
+}
