@@ -12,6 +12,7 @@ mod connections;
 pub mod database;
 pub mod delete;
 pub mod demo;
+pub mod density;
 pub mod dialect;
 pub mod error_group;
 pub mod error_log;

@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod answers;
 mod api_keys;
 mod bad_data;
 mod batches;
@@ -21,6 +22,7 @@ mod call_series;
 mod compression;
 mod connections;
 mod contract;
+mod cost;
 mod csrf;
 mod delete;
 mod doctor;
@@ -60,6 +62,7 @@ mod usage;
 fn main() {
     support::run([
         access::tests(),
+        answers::tests(),
         api_keys::tests(),
         bad_data::tests(),
         batches::tests(),
@@ -69,6 +72,7 @@ fn main() {
         compression::tests(),
         connections::tests(),
         contract::tests(),
+        cost::tests(),
         csrf::tests(),
         delete::tests(),
         doctor::tests(),
