@@ -14,6 +14,7 @@ use crate::config::{
     AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
     ServerConfig,
 };
+use crate::graphql::answer::AnswerLimits;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
@@ -34,11 +35,9 @@ use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
 use crate::prune::deletion::Deletions;
 use crate::store::Database;
+use crate::store::density::Density;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
-
-/// KiB that the bodies of requests may hold while they are read, all together.
-const MAX_BODIES_KIB: usize = 256 * 1024;
 
 /// All that a server needs to know.
 #[derive(Clone, Debug)]
@@ -73,12 +72,18 @@ impl App {
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let clock_watch = Arc::new(ClockWatch::new(config.clock.clone()));
         let recorder =
-            Recorder::start(db.clone(), clock_watch.clone(), config.record.idempotency());
+            Recorder::start(db.clone(), clock_watch.clone(), config.record.idempotency())
+                .with_room(config.server.memory.shares().recorder);
+        let density = Arc::new(Density::default());
+        if let Err(error) = density.refresh(&db).await {
+            tracing::warn!(%error, "row counts could not be estimated; queries cost too little");
+        }
         retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let deletions = Deletions::new(db.clone(), config.clock.clone());
         let services = Services {
             db,
+            density,
             keys,
             recorder,
             deletions,
@@ -122,6 +127,8 @@ impl App {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let http = &self.config.server.http;
+        let memory = &self.config.server.memory;
+        let shares = memory.shares();
         let timeout = Duration::from_secs(self.config.graphql.timeout_seconds);
         let client_timeout = Duration::from_secs(http.client_timeout_seconds);
         let sdl = schema::sdl();
@@ -161,8 +168,10 @@ impl App {
                 IntakeLimits {
                     line_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                     patience: timeout,
+                    chunks: shares.streams / 1024,
                 },
             )),
+            answers: AnswerLimits::new(memory.max_response_bytes, shares.answers),
             otlp_key_attribute: self.config.record.otlp_key_attribute.as_str().into(),
             services: self.services.clone(),
             tokens: self.tokens.clone(),
@@ -174,7 +183,7 @@ impl App {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                 batch: http.max_batch as usize,
                 timeout,
-                room: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
+                room: Arc::new(Semaphore::new(shares.bodies)),
             },
             documents: self.documents,
             // Nothing but being on loopback protects an open server.

@@ -28,6 +28,12 @@ pub enum Error {
     /// More is asked of the server than it takes on at once; the same request may succeed later.
     #[error("the server is busy; try again in a second")]
     Busy,
+    /// The answer would be larger than so many bytes.
+    #[error(
+        "the answer is larger than {0} bytes, or needs more memory than answers may have: ask for a \
+         smaller page, fewer fields or fewer aliases"
+    )]
+    ResponseTooLarge(u64),
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
@@ -74,6 +80,7 @@ impl Error {
             Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::DeletionRefused(_) => "DELETION_REFUSED",
+            Self::ResponseTooLarge(_) => "RESPONSE_TOO_LARGE",
             Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }

@@ -13,7 +13,8 @@ use callscope::clock::Clock;
 use callscope::domain::access::{Caller, Scopes};
 use callscope::domain::record::{CallRecord, ErrorRecord};
 use callscope::graphql::blame::Blame;
-use callscope::graphql::limit::Limits;
+use callscope::graphql::answer::AnswerLimits;
+use callscope::graphql::limit::{Limits, Moment};
 use callscope::graphql::schema::{self, CallscopeSchema};
 use callscope::graphql::scope::Asking;
 use callscope::ingest;
@@ -77,7 +78,8 @@ impl Server {
         let limits = Limits::new(&config.graphql, &schema::sdl()).expect("limits");
         let caller = Arc::new(Caller::anonymous(Scopes::all()));
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let asking = Asking { services, now, caller, address };
+        let answer = AnswerLimits::new(16 << 20, 256 << 10).start();
+        let asking = Asking { services, now, caller, address, answer };
         Self { runtime, schema, limits, asking, _app: app, _folder: folder }
     }
 }
@@ -97,12 +99,15 @@ fuzz_target!(|data: &[u8]| {
         }
         let mut request = Request::new(query);
         let Ok(document) = request.parsed_query() else { return };
-        let Ok(cost) = server.limits.measure(document, None, &variables) else { return };
-        if cost.is_some_and(|cost| server.limits.check_cost(cost).is_err()) {
+        let moment = Moment { now: server.asking.now, density: &server.asking.services.density };
+        let Ok(cost) = server.limits.measure(document, None, &variables, &moment) else { return };
+        if cost.is_some_and(|cost| server.limits.check_cost(&cost).is_err()) {
             return;
         }
         let request = request.variables(variables);
-        let answer = schema::execute(&server.schema, server.asking.clone(), request);
+        let answer = AnswerLimits::new(16 << 20, 256 << 10).start();
+        let asking = Asking { answer, ..server.asking.clone() };
+        let answer = schema::execute(&server.schema, asking, request);
         let answer = server.runtime.block_on(answer);
         let blame = Blame::of(query);
         for error in &answer.errors {

@@ -90,14 +90,14 @@ pub struct GraphqlConfig {
     )]
     pub max_depth: u32,
 
-    /// How much a query may cost: 1 for each field of each item of a list, and for each SQL statement
-    /// a number that grows with its work
+    /// How much a query may cost, in units of 0.4 µs of a processor: 1 for each field of each item of a
+    /// list, and for each SQL statement a number that grows with the rows that it is estimated to read
     #[arg(
         long,
         env = "CALLSCOPE_MAX_COMPLEXITY",
         value_name = "N",
-        default_value_t = 200_000,
-        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
+        default_value_t = 20_000_000,
+        value_parser = clap::value_parser!(u32).range(1..=2_000_000_000)
     )]
     pub max_complexity: u32,
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::HttpConfig;
+use super::{HttpConfig, MemoryConfig};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
@@ -109,4 +109,7 @@ pub struct ServerConfig {
 
     #[command(flatten)]
     pub http: HttpConfig,
+
+    #[command(flatten)]
+    pub memory: MemoryConfig,
 }

@@ -7,8 +7,13 @@ use async_graphql::registry::Registry;
 use async_graphql::resolver_utils::resolve_list;
 use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
 
+use super::answer;
 use super::connection::{Edge, Item};
 use super::rows::Plan;
+use super::scope::Scope;
+
+/// Bytes of JSON of an edge without its node.
+const CURSOR_BYTES: u64 = 80;
 
 /// The items of `edges`: the cursor and the row of each.
 pub struct Edges<'a, T: Item> {
@@ -37,6 +42,14 @@ impl<T: Item> OutputType for Edges<'_, T> {
         let plan = cursor_and_node(&ctx.item.node).and_then(|(cursor, node)| {
             Some((cursor, node, Plan::<T>::of(ctx, &node.node.selection_set)?))
         });
+        // A cursor is short, and so is what is around a node.
+        let answer = &ctx.data_unchecked::<Scope>().answer;
+        let rows = self.rows.len() as u64;
+        let counted = match &plan {
+            Some(_) => answer.add(2 * rows, CURSOR_BYTES * rows),
+            None => answer.add_list(ctx, &ctx.item.node, self.rows.len()),
+        };
+        counted.map_err(|error| answer::at(ctx, error))?;
         let Some((cursor, node, plan)) = plan else {
             let edges = self.rows.iter().map(|row| Edge::new(row, self.list));
             return resolve_list(ctx, field, edges, Some(self.rows.len())).await;

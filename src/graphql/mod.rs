@@ -1,6 +1,7 @@
 //! The graph: types, root fields, loaders. A resolver is two hops from SQL: it asks a function of
 //! the store, or a loader that asks one for all items of a list together.
 
+pub mod answer;
 pub mod args;
 pub mod batch;
 pub mod blame;

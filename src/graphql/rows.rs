@@ -12,6 +12,7 @@ use async_graphql::resolver_utils::{ContainerType, resolve_list};
 use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
 use futures_util::future::{try_join, try_join_all};
 
+use super::answer::{self, weight};
 use super::error::Result;
 use super::scope::Scope;
 
@@ -66,6 +67,9 @@ impl<T: Row> OutputType for Rows<'_, T> {
         field: &Positioned<Field>,
     ) -> ServerResult<Value> {
         let Some(plan) = Plan::<T>::of(ctx, ctx.item) else {
+            let answer = &ctx.data_unchecked::<Scope>().answer;
+            let counted = answer.add_list(ctx, &ctx.item.node, self.0.len());
+            counted.map_err(|error| answer::at(ctx, error))?;
             return resolve_list(ctx, field, self.0, Some(self.0.len())).await;
         };
         plan.resolve(ctx, None, self.0).await.map(Value::List)
@@ -131,7 +135,10 @@ impl<'a, T: Row> Plan<'a, T> {
         via: Option<&Positioned<Field>>,
         rows: &[T],
     ) -> ServerResult<Vec<Value>> {
-        let mut objects: Vec<_> = rows.iter().map(|row| self.read(row)).collect();
+        let mut objects = rows
+            .iter()
+            .map(|row| self.counted(ctx, self.read(row)))
+            .collect::<ServerResult<Vec<_>>>()?;
         // All fields of all rows together, so that their loaders make one batch.
         let (mut related, mut wanted, mut places) = (vec![], vec![], vec![]);
         for (column, field) in &self.resolved {
@@ -142,7 +149,7 @@ impl<'a, T: Row> Plan<'a, T> {
         }
         let values = resolve_all(ctx, via, rows, &wanted);
         let (related, values) = try_join(try_join_all(related), values).await?;
-        place(&mut objects, places, &values);
+        place(ctx, &mut objects, places, &values)?;
         // What could not be loaded together fails field by field, each at its own place.
         let (mut wanted, mut places) = (vec![], vec![]);
         for (column, field, loaded) in related {
@@ -155,7 +162,7 @@ impl<'a, T: Row> Plan<'a, T> {
             }
         }
         let values = resolve_all(ctx, via, rows, &wanted).await?;
-        place(&mut objects, places, &values);
+        place(ctx, &mut objects, places, &values)?;
         Ok(objects.into_iter().map(Value::Object).collect())
     }
 
@@ -163,6 +170,15 @@ impl<'a, T: Row> Plan<'a, T> {
     fn read(&self, row: &T) -> Object {
         let value = |read: &Option<Read<T>>| read.map_or(Value::Null, |read| read(row));
         self.columns.iter().map(|(name, read)| (name.clone(), value(read))).collect()
+    }
+
+    /// Counts the object of a row as a part of the answer.
+    fn counted(&self, ctx: &ContextSelectionSet<'_>, object: Object) -> ServerResult<Object> {
+        let json = |(name, value): (&Name, &Value)| weight(value).1 + name.len() as u64 + 4;
+        let bytes = object.iter().map(json).sum();
+        let answer = &ctx.data_unchecked::<Scope>().answer;
+        answer.add(object.len() as u64, bytes).map_err(|error| answer::at(ctx, error))?;
+        Ok(object)
     }
 }
 
@@ -178,10 +194,18 @@ fn put(object: &mut Object, column: usize, value: Value) {
     }
 }
 
-fn place(objects: &mut [Object], places: Vec<Place>, values: &[Value]) {
+fn place(
+    ctx: &ContextSelectionSet<'_>,
+    objects: &mut [Object],
+    places: Vec<Place>,
+    values: &[Value],
+) -> ServerResult<()> {
+    let answer = &ctx.data_unchecked::<Scope>().answer;
     for (row, column, source) in places {
+        answer.add_object(&values[source]).map_err(|error| answer::at(ctx, error))?;
         put(&mut objects[row], column, values[source].clone());
     }
+    Ok(())
 }
 
 fn add_wanted<'f, T: Row>(
@@ -214,10 +238,15 @@ async fn load_related<'f, T: Row>(
     field: &'f Positioned<Field>,
     plan: Plan<'_, T::Related>,
 ) -> ServerResult<(usize, &'f Positioned<Field>, Option<Vec<Value>>)> {
-    let found = T::related(ctx.data_unchecked::<Scope>(), rows).await.ok();
-    let object =
-        |row: Option<T::Related>| row.map_or(Value::Null, |row| Value::Object(plan.read(&row)));
-    Ok((column, field, found.map(|found| found.into_iter().map(object).collect())))
+    let Ok(found) = T::related(ctx.data_unchecked::<Scope>(), rows).await else {
+        return Ok((column, field, None));
+    };
+    let object = |row: Option<T::Related>| match row {
+        Some(row) => plan.counted(ctx, plan.read(&row)).map(Value::Object),
+        None => Ok(Value::Null),
+    };
+    let objects = found.into_iter().map(object).collect::<ServerResult<_>>()?;
+    Ok((column, field, Some(objects)))
 }
 
 async fn resolve_all<T: Row>(

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::answer::AnswerSize;
 use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
@@ -24,12 +25,14 @@ use crate::ingest::recorder::Recorder;
 use crate::observe::Observer;
 use crate::prune::deletion::Deletions;
 use crate::store::Database;
+use crate::store::density::Density;
 use crate::store::key_directory::KeyDirectory;
 
 /// What all requests share.
 #[derive(Clone)]
 pub struct Services {
     pub db: Arc<Database>,
+    pub density: Arc<Density>,
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
     pub deletions: Deletions,
@@ -48,6 +51,8 @@ pub struct Asking {
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
     pub address: IpAddr,
+    /// What counts the answer; several requests of a batch share it.
+    pub answer: Arc<AnswerSize>,
 }
 
 /// One request: its moment, who sent it, and its batches.
@@ -56,6 +61,7 @@ pub struct Scope {
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
     pub address: IpAddr,
+    pub answer: Arc<AnswerSize>,
     loader: OnceLock<DataLoader<StoreLoader, HashMapCache>>,
     began: Instant,
     batches: Batches,
@@ -65,12 +71,13 @@ pub struct Scope {
 
 impl Scope {
     pub fn new(asking: Asking, batches: Batches) -> Self {
-        let Asking { services, now, caller, address } = asking;
+        let Asking { services, now, caller, address, answer } = asking;
         Self {
             services,
             now,
             caller,
             address,
+            answer,
             loader: OnceLock::new(),
             began: Instant::now(),
             batches,
@@ -86,6 +93,7 @@ impl Scope {
                 now: self.now,
                 caller: self.caller.clone(),
                 address: self.address,
+                answer: self.answer.clone(),
             });
             DataLoader::with_cache(loader, self.batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX)
@@ -181,6 +189,21 @@ pub fn reading<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
     let scope = scope(ctx);
     scope.require(AccessScope::Read)?;
     Ok(scope)
+}
+
+/// A text that becomes a part of the answer.
+pub fn counted<'a>(ctx: &Context<'_>, text: &'a Option<String>) -> Result<Option<&'a str>> {
+    if let Some(text) = text {
+        scope(ctx).answer.add_text(text)?;
+    }
+    Ok(text.as_deref())
+}
+
+/// Counts the objects of a list that becomes a part of the answer, with the texts of each.
+pub fn count_list<T>(ctx: &Context<'_>, items: &[T], text: impl Fn(&T) -> usize) -> Result<()> {
+    let answer = &scope(ctx).answer;
+    answer.add_list(ctx, &ctx.item.node.selection_set.node, items.len())?;
+    Ok(answer.add(0, items.iter().map(|item| text(item) as u64).sum())?)
 }
 
 /// The scope of the request.

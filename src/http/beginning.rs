@@ -21,14 +21,15 @@ use super::respond::{Outcome, failed, finish_errors, with_code};
 use super::router::AppState;
 use super::template::Template;
 use crate::error::Error;
+use crate::graphql::answer::AnswerSize;
 use crate::graphql::schema;
 use crate::graphql::subscription::source::Source;
 use crate::within::{Late, within};
 
 /// What came of an operation.
 pub(super) enum Begun {
-    /// Its only response.
-    Once(Response),
+    /// Its only response, and what counts it until it is sent.
+    Once(Response, Arc<AnswerSize>),
     /// The response of a subscription that cannot begin.
     Refused(Response),
     Following(Box<Following>),
@@ -50,9 +51,10 @@ pub(super) async fn begin(
         OperationType::Subscription => follow(state, context, prepared, deadline, end).await,
         OperationType::Mutation if by_get => Err(Problem::only_by_post()),
         _ => {
-            let ran = run(state, context, prepared, deadline).await;
+            let answer = state.answers.start();
+            let ran = run(state, context, prepared, deadline, &answer).await;
             end.set_outcome(ran.outcome);
-            Ok(Begun::Once(ran.response))
+            Ok(Begun::Once(ran.response, answer))
         }
     }
 }
@@ -92,12 +94,13 @@ async fn find_source(
     outcome: &mut Outcome,
 ) -> Result<(Source, Template), Response> {
     let refuse = |error: ServerError, code| Response::from_errors(vec![with_code(error, code)]);
-    operation::prepare(&state.parser, &mut request, outcome)
+    operation::prepare(state, &mut request, outcome)
         .map_err(|error| refuse(error, "GRAPHQL_PARSE_FAILED"))?;
     mark_operation(outcome);
     let asked =
         Template::of(&mut request).map_err(|error| refuse(error, "GRAPHQL_VALIDATION_FAILED"))?;
-    let beginning = schema::subscribe(&state.schema, state.asking(context), request);
+    let asking = state.asking(context, &state.answers.start());
+    let beginning = schema::subscribe(&state.schema, asking, request);
     let begun = match within(deadline, pin!(beginning)).await {
         Ok(begun) => begun,
         Err(Late) => Err(failed(&Error::Timeout)),

@@ -20,9 +20,13 @@ use super::router::AppState;
 use super::subscriptions::Place;
 use super::template::Template;
 use crate::error::Error;
+use crate::graphql::answer::AnswerSize;
 use crate::graphql::schema;
 use crate::graphql::subscription::source::{Due, Source};
 use crate::observe::RequestMarks;
+
+/// A longer answer is not kept for other subscriptions.
+const MAX_SHARED_BYTES: usize = 64 << 10;
 
 /// What the log tells of an operation once it has ended.
 #[derive(Default)]
@@ -71,7 +75,8 @@ pub(super) struct Followed {
 enum Told {
     /// An answer without errors, perhaps executed for another subscription.
     Shared(Arc<str>),
-    Own(Box<Response>),
+    /// With what counts it until it is sent.
+    Own(Box<Response>, Option<Arc<AnswerSize>>),
 }
 
 impl Followed {
@@ -79,12 +84,12 @@ impl Followed {
     async fn answer(self: Arc<Self>, due: Due) -> Result<Option<Told>, Error> {
         let answered = match tokio::time::timeout(self.state.timeout, self.find(&due)).await {
             Ok(found) => found?,
-            Err(_) => Some(Told::Own(Box::new(failed(&Error::Timeout)))),
+            Err(_) => Some(Told::Own(Box::new(failed(&Error::Timeout)), None)),
         };
         Ok(answered.map(|told| match told {
-            Told::Own(mut response) => {
+            Told::Own(mut response, size) => {
                 finish_errors(&mut response, self.asked.text(), &self.context.id);
-                Told::Own(response)
+                Told::Own(response, size)
             }
             shared => shared,
         }))
@@ -96,12 +101,14 @@ impl Followed {
         let mut context = self.context.clone();
         context.caller = self.state.callers.caller_still(self.context.proof.as_ref()).await?;
         let execute = async || {
-            let response = self.execute(&context, due).await;
+            let (response, size) = self.execute(&context, due).await;
             match response.as_ref().map(|response| (response.errors.is_empty(), in_batch(response)))
             {
-                Some((true, Ok(text))) => Ok(Arc::<str>::from(text)),
+                Some((true, Ok(text))) if text.len() <= MAX_SHARED_BYTES => {
+                    Ok(Arc::<str>::from(text))
+                }
                 // An error is told with the id of the request that met it.
-                _ => Err(response),
+                _ => Err((response, size)),
             }
         };
         let answered = match self.asked.sharing.of_row(due, &context.caller) {
@@ -113,12 +120,19 @@ impl Followed {
         };
         Ok(match answered {
             Ok(text) => Some(Told::Shared(text)),
-            Err(response) => response.map(|response| Told::Own(Box::new(response))),
+            Err((response, size)) => {
+                response.map(|response| Told::Own(Box::new(response), Some(size)))
+            }
         })
     }
 
-    async fn execute(&self, context: &RequestContext, due: &Due) -> Option<Response> {
+    async fn execute(
+        &self,
+        context: &RequestContext,
+        due: &Due,
+    ) -> (Option<Response>, Arc<AnswerSize>) {
         let state = &self.state;
+        let size = state.answers.start();
         let _turn = match self.asked.sharing.may_send_sql(due) {
             true => state.subscriptions.turn().await,
             false => None,
@@ -126,8 +140,10 @@ impl Followed {
         let outcome = self.end.outcome();
         let observer = &state.services.observer;
         let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
-        let (asking, request) = (state.asking(context), self.asked.request());
-        span.during(schema::answer_event(&state.schema, asking, request, due.clone())).await
+        let (asking, request) = (state.asking(context, &size), self.asked.request());
+        let answering = schema::answer_event(&state.schema, asking, request, due.clone());
+        let response = span.during(answering).await;
+        (response.map(|response| size.refusal().map_or(response, |error| failed(&error))), size)
     }
 }
 
@@ -141,6 +157,8 @@ pub(super) struct Following {
     answering: Option<BoxFuture<'static, Answer>>,
     caller: CallerWatch,
     marks: Option<Arc<RequestMarks>>,
+    /// What counts the last event until the next one is asked for: it is sent by then.
+    last: Option<Arc<AnswerSize>>,
     _place: Place,
 }
 
@@ -170,12 +188,14 @@ impl Following {
             source,
             answering: None,
             marks: RequestMarks::current(),
+            last: None,
             _place: place,
         }
     }
 
     /// The next event. A future that is dropped loses none. After the end there is nothing to ask for.
     pub async fn next(&mut self) -> Event {
+        drop(self.last.take());
         match self.marks.clone() {
             Some(marks) => marks.during(self.wait()).await,
             None => self.wait().await,
@@ -217,11 +237,12 @@ impl Following {
         }
     }
 
-    fn event(&self, told: Told) -> Event {
+    fn event(&mut self, told: Told) -> Event {
         self.followed.state.services.observer.metrics.subscription_event();
         Event::Next(match told {
             Told::Shared(text) => text,
-            Told::Own(response) => {
+            Told::Own(response, size) => {
+                self.last = size;
                 self.followed.end.add_codes(&response);
                 match in_batch(&response) {
                     Ok(json) => json.into(),

@@ -2,6 +2,7 @@
 //! and answered; each of these has a file of its own.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Response, ServerError, Value, value};
@@ -20,10 +21,12 @@ use super::operation;
 use super::problem::Problem;
 use super::read::{self, Asked, Body};
 use super::respond::{
-    Outcome, batch_into_http, failed, finish_errors, in_batch, into_http, is_refused, with_code,
+    Outcome, batch_into_http, failed, finish_errors, held, in_batch, into_http, is_refused,
+    with_code,
 };
 use super::router::AppState;
 use crate::error::Error;
+use crate::graphql::answer::AnswerSize;
 use crate::graphql::limit::HEAVY;
 use crate::graphql::schema;
 use crate::observe::{RequestMarks, TraceSpan};
@@ -87,7 +90,8 @@ async fn answer(
     prepared: Prepared,
     media_type: MediaType,
 ) -> axum::response::Response {
-    let ran = run(state, context, prepared, Instant::now() + state.timeout).await;
+    let size = state.answers.start();
+    let ran = run(state, context, prepared, Instant::now() + state.timeout, &size).await;
     let mut answer = match ran.is_put_off() {
         true => Problem::busy().into_response(),
         false => into_http(ran.response, media_type, ran.without_data),
@@ -96,7 +100,7 @@ async fn answer(
     if ran.secretive {
         answer.extensions_mut().insert(Secretive);
     }
-    answer
+    held(answer, size)
 }
 
 /// One after the other: a batch must not take more of the database than the request that it is, nor
@@ -108,13 +112,15 @@ async fn answer_batch(
     media_type: MediaType,
 ) -> HttpResult {
     let deadline = Instant::now() + state.timeout;
+    // One for all: a batch must not be larger than the request that it is.
+    let size = state.answers.start();
     let mut answers = Vec::with_capacity(batch.len());
     let mut outcome = Outcome { kind: "batch", ..Outcome::default() };
     let mut secretive = false;
     for asked in batch {
         match state.documents.prepare(asked, media_type) {
             Ok(prepared) => {
-                let ran = run(state, context, prepared, deadline).await;
+                let ran = run(state, context, prepared, deadline, &size).await;
                 outcome.add_codes(&ran.response);
                 secretive |= ran.secretive;
                 answers.push(in_batch(&ran.response)?);
@@ -130,7 +136,7 @@ async fn answer_batch(
     if secretive {
         answer.extensions_mut().insert(Secretive);
     }
-    Ok(answer)
+    Ok(held(answer, size))
 }
 
 /// What came of a request.
@@ -166,6 +172,7 @@ pub(super) async fn run(
     context: &RequestContext,
     Prepared { mut request, keep }: Prepared,
     deadline: Instant,
+    size: &Arc<AnswerSize>,
 ) -> Ran {
     let mut outcome = Outcome::default();
     let mut span = TraceSpan::default();
@@ -173,7 +180,7 @@ pub(super) async fn run(
     let tells_cost = request.extensions.get("cost") == Some(&Value::Boolean(true));
     // The name of the field that shows keys in full; no alias hides it.
     let secretive = request.query.contains("secret");
-    let mut response = match operation::prepare(&state.parser, &mut request, &mut outcome) {
+    let mut response = match operation::prepare(state, &mut request, &mut outcome) {
         Err(error) => Response::from_errors(vec![with_code(error, "GRAPHQL_PARSE_FAILED")]),
         Ok(()) if outcome.kind == "subscription" => {
             let message = "subscriptions are followed at /graphql/stream or /graphql/ws";
@@ -183,10 +190,16 @@ pub(super) async fn run(
             mark_operation(&outcome);
             span =
                 state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
+            if outcome.kind == "mutation" {
+                size.is_of_mutation();
+            }
             let query = request.query.clone();
-            let running = schema::execute(&state.schema, state.asking(context), request);
+            let running = schema::execute(&state.schema, state.asking(context, size), request);
             match within(deadline, pin!(span.during(running))).await {
                 Ok(mut response) => {
+                    if let Some(error) = size.refusal() {
+                        response = failed(&error);
+                    }
                     finish_errors(&mut response, &query, &context.id);
                     if let Some(hash) = keep
                         && !is_refused(&response)

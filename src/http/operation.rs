@@ -5,6 +5,8 @@ use async_graphql::{Request, ServerError};
 
 use super::parser::Parser;
 use super::respond::Outcome;
+use super::router::AppState;
+use crate::graphql::limit::Moment;
 
 /// Longer names are cut where they are told.
 const MAX_NAME_LENGTH: usize = 64;
@@ -41,10 +43,13 @@ pub(super) fn kind(parser: &Parser, request: &mut Request) -> OperationType {
 
 /// Parses the document, tells what would run, and refuses what exceeds a limit.
 pub(super) fn prepare(
-    parser: &Parser,
+    state: &AppState,
     request: &mut Request,
     outcome: &mut Outcome,
 ) -> Result<(), ServerError> {
+    let (parser, services) = (&state.parser, &state.services);
+    services.density.refresh_if_old(&services.db);
+    let moment = Moment { now: state.clock.now(), density: &services.density };
     let wanted = request.operation_name.clone();
     let variables = std::mem::take(&mut request.variables);
     let document = parser.parse(request)?;
@@ -55,8 +60,9 @@ pub(super) fn prepare(
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    let measured = parser.limits().measure(document, wanted.as_deref(), &variables);
+    let measured = parser.limits().measure(document, wanted.as_deref(), &variables, &moment);
     request.variables = variables;
-    outcome.cost = measured?;
-    outcome.cost.map_or(Ok(()), |cost| parser.limits().check_cost(cost))
+    let cost = measured?;
+    outcome.cost = cost.as_ref().map(|cost| cost.total);
+    cost.map_or(Ok(()), |cost| parser.limits().check_cost(&cost))
 }

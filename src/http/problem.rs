@@ -95,7 +95,7 @@ impl Problem {
             _ => {}
         }
         let status = match error {
-            Error::BadInput { .. } => StatusCode::BAD_REQUEST,
+            Error::BadInput { .. } | Error::ResponseTooLarge(_) => StatusCode::BAD_REQUEST,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,

@@ -1,16 +1,21 @@
 //! From GraphQL's response to HTTP's: codes of errors, status, media type.
 
+use std::sync::Arc;
+
 use async_graphql::{PathSegment, Response, ServerError, Value};
 use async_graphql_axum::GraphQLResponse;
 use axum::Json;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 
 use super::negotiate::MediaType;
 use super::problem::Problem;
 use crate::error::Error;
+use crate::graphql::answer::AnswerSize;
 use crate::graphql::blame::Blame;
 use crate::observe::redact::without_values;
 
@@ -84,6 +89,35 @@ pub(super) fn into_http(
     // It is of its moment, and not for the disk of a browser.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+/// A body is handed to the connection in parts of so many bytes: the last one is only once the others
+/// are sent.
+const PART_BYTES: usize = 64 << 10;
+
+/// Keeps what counts an answer until its body has been sent, or is given up.
+pub(super) fn held(
+    answer: axum::response::Response,
+    size: Arc<AnswerSize>,
+) -> axum::response::Response {
+    let (mut head, body) = answer.into_parts();
+    let Some(length) = body.size_hint().exact() else {
+        return axum::response::Response::from_parts(head, body);
+    };
+    if length <= PART_BYTES as u64 {
+        return axum::response::Response::from_parts(head, body);
+    }
+    head.headers.insert(CONTENT_LENGTH, length.into());
+    let parts = body.into_data_stream().map_ok(move |bytes| {
+        let length = bytes.len();
+        let parts = (0..length).step_by(PART_BYTES);
+        let part = move |from: usize| bytes.slice(from..length.min(from + PART_BYTES));
+        stream::iter(parts.map(move |from| Ok::<_, axum::Error>(part(from))))
+    });
+    let body = parts.try_flatten().inspect(move |_: &Result<Bytes, axum::Error>| {
+        let _held = &size;
+    });
+    axum::response::Response::from_parts(head, Body::from_stream(body))
 }
 
 /// What stands for one request in the answer to a batch.

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::access::TokenDirectory;
 use crate::clock::Clock;
+use crate::graphql::answer::{AnswerLimits, AnswerSize};
 use crate::graphql::schema::CallscopeSchema;
 use crate::graphql::scope::{Asking, Services};
 use crate::ingest::intake::Intake;
@@ -59,6 +60,7 @@ pub struct AppParts {
     /// Becomes true once the server stops.
     pub stopping: watch::Receiver<bool>,
     pub services: Services,
+    pub answers: AnswerLimits,
     pub intake: Arc<Intake>,
     pub otlp_key_attribute: Arc<str>,
     pub tokens: Arc<TokenDirectory>,
@@ -74,9 +76,10 @@ pub struct AppParts {
 }
 
 impl AppState {
-    /// A request that came now.
-    pub(super) fn asking(&self, context: &RequestContext) -> Asking {
+    /// A request that came now, and what counts its answer.
+    pub(super) fn asking(&self, context: &RequestContext, answer: &Arc<AnswerSize>) -> Asking {
         Asking {
+            answer: Arc::clone(answer),
             services: self.services.clone(),
             now: self.clock.now(),
             caller: context.caller.clone(),

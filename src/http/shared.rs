@@ -101,6 +101,7 @@ mod tests {
             error_type: None,
             error_code: None,
             message: None,
+            long_bytes: None,
         };
         Due::ErrorLog(number, Arc::new(row))
     }

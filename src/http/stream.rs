@@ -20,6 +20,7 @@ use super::graphql::admit;
 use super::negotiate::accepts_events;
 use super::problem::Problem;
 use super::read::{self, Asked, Body as Read, ReadLimits};
+use super::respond::held;
 use super::router::AppState;
 
 type HttpResult = Result<axum::response::Response, Problem>;
@@ -69,7 +70,12 @@ async fn answer(
 ) -> HttpResult {
     let end = Arc::new(OperationEnd::default());
     Ok(match beginning::begin(state, context, asked, by_get, &end).await? {
-        Begun::Once(response) | Begun::Refused(response) => {
+        Begun::Once(response, size) => {
+            let mut answer = held(event_stream(Body::from(events::only(&response))), size);
+            answer.extensions_mut().insert(end.outcome());
+            answer
+        }
+        Begun::Refused(response) => {
             let mut answer = event_stream(Body::from(events::only(&response)));
             answer.extensions_mut().insert(end.outcome());
             answer

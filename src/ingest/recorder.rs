@@ -36,7 +36,8 @@ const KIB_PER_GROUP: u32 = 4096;
 const CROWD: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 
-/// What may wait to be written, in KiB: more is refused, so that a slow database costs no memory.
+/// What may wait to be written by default, in KiB: more is refused, so that a slow database costs no
+/// memory.
 const MAX_WAITING_KIB: usize = 64 * 1024;
 
 /// How often old idempotency keys are looked for, and how many statements may then remove them.
@@ -89,6 +90,11 @@ impl Recorder {
         };
         tokio::spawn(supervise(db.observer().clone(), writer));
         Self { db, queue, room: Arc::new(Semaphore::new(MAX_WAITING_KIB)) }
+    }
+
+    /// With another bound for what waits, in KiB.
+    pub fn with_room(self, kib: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(kib)), ..self }
     }
 
     /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.

@@ -1,11 +1,14 @@
 //! Error logs: lists, single ones, the requests they keep.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use entity::error_log::{Column, Entity};
-use sea_orm::EntityName;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{EntityName, Iden};
 
 use super::database::Database;
+use super::dialect::Dialect;
 use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
 use super::rows::{columns, int};
 use super::stored_time::StoredTime;
@@ -22,8 +25,20 @@ pub struct ErrorLogRow {
     pub model: Option<String>,
     pub error_type: Option<String>,
     pub error_code: Option<i32>,
+    /// Nothing where it is long, until [`read_messages`] read it.
     pub message: Option<String>,
+    /// The bytes of a message that is long.
+    pub long_bytes: Option<u64>,
 }
+
+/// A text with more bytes is read apart from its row, once there is room for it: stored texts may have
+/// any length, and a page of rows must not take more memory than is known beforehand.
+pub const SHORT_BYTES: u64 = 2048;
+/// Bytes of long texts that one statement reads, where one text alone is not longer.
+const LONG_AT_ONCE: u64 = 1 << 20;
+
+/// Is asked before so many bytes of long texts are read; an error where there is no room.
+pub type Room<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
 
 /// Which error logs are meant; all must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -88,14 +103,87 @@ pub struct ErrorListQuery {
     pub page: PageRequest<ErrorCursor>,
 }
 
-pub(super) type Columns =
-    (i64, StoredTime, Option<String>, Option<String>, Option<String>, Option<i64>, Option<String>);
+pub(super) type Columns = (
+    i64,
+    StoredTime,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+);
 
-/// One page of error logs. One statement.
-pub async fn list(db: &Database, query: &ErrorListQuery) -> Result<Page<ErrorLogRow>> {
+/// One page of error logs. One statement, and those that long messages need.
+pub async fn list(
+    db: &Database,
+    query: &ErrorListQuery,
+    room: Room<'_>,
+) -> Result<Page<ErrorLogRow>> {
     let (select, width) = list_statement(db, query);
     let rows = db.fetch::<Columns>("error_log.list", &select, width).await?;
-    Ok(query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect()))
+    let mut page = query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect());
+    read_messages(db, &mut page.rows, room).await?;
+    Ok(page)
+}
+
+/// Reads the messages that are long. A statement for each megabyte of them.
+pub async fn read_messages(
+    db: &Database,
+    rows: impl IntoIterator<Item = &mut ErrorLogRow>,
+    room: Room<'_>,
+) -> Result<()> {
+    let mut long: Vec<(&mut ErrorLogRow, u64)> = rows
+        .into_iter()
+        .filter(|row| row.message.is_none())
+        .filter_map(|row| row.long_bytes.map(|bytes| (row, bytes)))
+        .collect();
+    let lengths = long.iter().map(|(row, bytes)| (row.id, *bytes)).collect();
+    let text = db.dialect().text(Column::ErrorLog);
+    let mut texts = read_long(db, "error_log.messages", text, lengths, room).await?;
+    for (row, _) in &mut long {
+        row.message = texts.remove(&row.id);
+    }
+    Ok(())
+}
+
+/// The long texts of a column of the rows with these ids and lengths.
+async fn read_long(
+    db: &Database,
+    name: &'static str,
+    text: Expr,
+    lengths: Vec<(i64, u64)>,
+    room: Room<'_>,
+) -> Result<HashMap<i64, String>> {
+    let mut texts = HashMap::new();
+    if lengths.is_empty() {
+        return Ok(texts);
+    }
+    room(lengths.iter().map(|(_, bytes)| bytes).sum())?;
+    let mut read = lengths.first().map_or(0, |(_, bytes)| *bytes);
+    // A part ends before the text that would make it too long.
+    let parts = lengths.chunk_by(|_, (_, bytes)| {
+        let fits = read + bytes <= LONG_AT_ONCE;
+        read = if fits { read + bytes } else { *bytes };
+        fits
+    });
+    let ids: Vec<Vec<i64>> = parts.map(|part| part.iter().map(|(id, _)| *id).collect()).collect();
+    for ids in ids {
+        let mut select = Query::select();
+        columns(&mut select, [db.dialect().integer(Column::Id), text.clone()]);
+        select.from(Entity).and_where(Expr::col(Column::Id).is_in(ids));
+        let found = db.fetch::<(i64, Option<String>)>(name, &select, 2).await?;
+        texts.extend(found.into_iter().filter_map(|(id, text)| Some((id, text?))));
+    }
+    Ok(texts)
+}
+
+/// A text where it is short, and its bytes where it is long.
+fn short_and_long(dialect: Dialect, column: &str, text: Expr) -> [Expr; 2] {
+    let bytes = || Expr::cust(dialect.to_integer(&format!("OCTET_LENGTH({column})")));
+    let is_long = || bytes().gt(SHORT_BYTES as i64);
+    let short = CaseStatement::new().case(is_long().not(), text);
+    [short.into(), CaseStatement::new().case(is_long(), bytes()).into()]
 }
 
 fn list_statement(db: &Database, query: &ErrorListQuery) -> (SelectStatement, usize) {
@@ -107,10 +195,12 @@ fn list_statement(db: &Database, query: &ErrorListQuery) -> (SelectStatement, us
     (select, width)
 }
 
-/// Many pages at once, in the order of `queries`. One statement for 100 of them.
+/// Many pages at once, in the order of `queries`. One statement for 100 of them, and those that long
+/// messages need.
 pub async fn list_many(
     db: &Database,
     queries: &[ErrorListQuery],
+    room: Room<'_>,
 ) -> Result<Vec<Page<ErrorLogRow>>> {
     let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
     type Tagged = (
@@ -121,17 +211,19 @@ pub async fn list_many(
         Option<String>,
         Option<i64>,
         Option<String>,
+        Option<i64>,
         i64,
     );
     let pages = queries.iter().map(|query| list_statement(db, query));
     for union in unions(tagged(db.dialect(), pages), 100) {
-        for (id, stored, key, model, kind, code, message, tag) in
-            db.fetch::<Tagged>("error_log.list_many", &union, 8).await?
+        for (id, stored, key, model, kind, code, message, long, tag) in
+            db.fetch::<Tagged>("error_log.list_many", &union, 9).await?
         {
-            let row = (id, stored, key, model, kind, code, message);
+            let row = (id, stored, key, model, kind, code, message, long);
             rows[tag as usize].push(error_log_row(db, row));
         }
     }
+    read_messages(db, rows.iter_mut().flatten(), room).await?;
     Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
 }
 
@@ -145,7 +237,7 @@ pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>
     .await
 }
 
-/// The error logs with these ids, in no order.
+/// The error logs with these ids, in no order, without long messages ([`read_messages`]).
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     let (mut select, width) = select(db);
     select
@@ -155,21 +247,43 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
 }
 
-/// The requests that these error logs keep, as the text of their JSON.
-pub async fn find_requests(db: &Database, ids: &[i64]) -> Result<Vec<(i64, String)>> {
+/// The requests that these error logs keep, as the text of their JSON. One statement, and those that
+/// long requests need.
+pub async fn find_requests(
+    db: &Database,
+    ids: &[i64],
+    room: Room<'_>,
+) -> Result<Vec<(i64, String)>> {
     let dialect = db.dialect();
+    let text = || dialect.json_text(Column::RequestMsg);
     let mut select = Query::select();
-    columns(&mut select, [dialect.integer(Column::Id), dialect.json_text(Column::RequestMsg)]);
+    let [short, bytes] = short_and_long(dialect, &json_bytes(dialect), text());
+    columns(&mut select, [dialect.integer(Column::Id), short, bytes]);
     select
         .from(Entity)
         .and_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
         .and_where(Expr::col(Column::RequestMsg).is_not_null());
-    db.fetch::<(i64, String)>("error_log.find_requests", &select, 2).await
+    type Columns = (i64, Option<String>, Option<i64>);
+    let rows = db.fetch::<Columns>("error_log.find_requests", &select, 3).await?;
+    let long = rows.iter().filter_map(|(id, _, bytes)| Some((*id, (*bytes)? as u64))).collect();
+    let long = read_long(db, "error_log.long_requests", text(), long, room).await?;
+    let short = rows.into_iter().filter_map(|(id, text, _)| Some((id, text?)));
+    Ok(short.chain(long).collect())
+}
+
+/// What the bytes of a request are counted of: PostgreSQL's JSON is no text by itself.
+fn json_bytes(dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Postgres => format!("CAST({} AS TEXT)", Column::RequestMsg.unquoted()),
+        _ => Column::RequestMsg.unquoted().to_owned(),
+    }
 }
 
 pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
     let dialect = db.dialect();
     let mut select = Query::select();
+    let text = dialect.text(Column::ErrorLog);
+    let [message, long_bytes] = short_and_long(dialect, Column::ErrorLog.unquoted(), text);
     let width = columns(
         &mut select,
         [
@@ -179,7 +293,8 @@ pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
             dialect.text(Column::ModelName),
             dialect.text(Column::ErrorType),
             dialect.integer(Column::ErrorCode),
-            dialect.text(Column::ErrorLog),
+            message,
+            long_bytes,
         ],
     );
     select.from(Entity);
@@ -188,7 +303,7 @@ pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
 
 pub(super) fn error_log_row(
     db: &Database,
-    (id, stored, key, model, error_type, code, message): Columns,
+    (id, stored, key, model, error_type, code, message, long_bytes): Columns,
 ) -> ErrorLogRow {
     ErrorLogRow {
         id,
@@ -199,5 +314,6 @@ pub(super) fn error_log_row(
         error_type,
         error_code: int(code),
         message,
+        long_bytes: long_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
     }
 }

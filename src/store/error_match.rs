@@ -8,7 +8,7 @@ use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Condition, Expr, Query};
 
 use super::database::Database;
-use super::error_log::{Columns, ErrorLogRow, error_log_row, find, select};
+use super::error_log::{Columns, ErrorLogRow, Room, error_log_row, find, read_messages, select};
 use super::rows::{columns, int};
 use super::stored_time::StoredTime;
 use crate::domain::matching::{Candidate, Candidates, Probe};
@@ -39,7 +39,18 @@ impl Range<'_> {
 /// probes are about as many as the probes, as they are for a page of calls. Where they are many
 /// more, or lie in many places, first their times and codes are read from the index alone, then
 /// those that match.
-pub async fn find_matches(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLogRow>>> {
+pub async fn find_matches(
+    db: &Database,
+    probes: &[Probe],
+    room: Room<'_>,
+) -> Result<Vec<Option<ErrorLogRow>>> {
+    let mut found = find_rows(db, probes).await?;
+    read_messages(db, found.iter_mut().flatten(), room).await?;
+    Ok(found)
+}
+
+/// The same without long messages.
+async fn find_rows(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLogRow>>> {
     let ranges = to_read(probes);
     if ranges.len() <= MAX_RANGES {
         let limit = probes.len() * 4 + 500;

@@ -13,6 +13,7 @@ pub mod database;
 pub mod delete;
 pub mod deletion_log;
 pub mod demo;
+pub mod density;
 pub mod dialect;
 pub mod error_group;
 pub mod error_log;

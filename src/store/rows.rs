@@ -74,9 +74,10 @@ impl Database {
             format!("SELECT json_group_array(json_array({})) FROM ({inner})", names.join(","));
         let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
         let (rows, mut watch) = self.query_watched(name, statement).await?;
-        let Some(row) = rows.first() else { return Ok(vec![]) };
+        let Some(row) = rows.into_iter().next() else { return Ok(vec![]) };
         // Bytes, since a stored text need not be UTF-8.
         let json: Vec<u8> = row.try_get_by_index(0)?;
+        drop(row);
         let parsed: Result<Vec<T>, _> = match std::str::from_utf8(&json) {
             Ok(text) => serde_json::from_str(text),
             Err(_) => serde_json::from_str(&String::from_utf8_lossy(&json)),

@@ -99,7 +99,10 @@ impl Tailed for ErrorLogRow {
             .order_by(error_table::Column::Id, order)
             .limit(limit);
         let rows = db.fetch::<error_log::Columns>("error_log.tail", &select, width).await?;
-        Ok(rows.into_iter().map(|row| error_log::error_log_row(db, row)).collect())
+        let mut rows: Vec<_> =
+            rows.into_iter().map(|row| error_log::error_log_row(db, row)).collect();
+        error_log::read_messages(db, &mut rows, &|_| Ok(())).await?;
+        Ok(rows)
     }
 }
 

@@ -20,8 +20,12 @@ tests! {
 const GREEDY: &str = "0123456789abcdef-greedy";
 const MODEST: &str = "0123456789abcdef-modest";
 
-/// Heavy by its cost; it never ends where the table is endless.
-const HEAVY: &str = "{ callGroups(by: [API_KEY], period: LAST_HOUR) { counts { total } } }";
+/// Heavy by the number of its fields; its statement never ends where the table is endless.
+fn heavy() -> String {
+    let fields: String = (0..30).map(|alias| format!("a{alias}: counts {{ total }} ")).collect();
+    format!("{{ callGroups(by: [API_KEY], period: LAST_HOUR, first: 1000) {{ {fields} }} }}")
+}
+
 const CHEAP: &str = "{ errorLogs { totalCount } }";
 
 /// A server over an endless table of calls, with a token for each of two callers.
@@ -57,7 +61,7 @@ async fn status(app: &TestApp, path: &str) -> StatusCode {
 async fn heavy_queries_leave_a_connection_to_others(database: TestDatabase) {
     let app = app(&database, |config| config.database.database_connections = 3).await;
     let sent = app.sent();
-    let greedy: Vec<_> = (0..6).map(|_| send(&app, GREEDY, HEAVY)).collect();
+    let greedy: Vec<_> = (0..6).map(|_| send(&app, GREEDY, &heavy())).collect();
     eventually("six statements were sent", async || app.sent() >= sent + 6).await;
     eventually("two of them run", async || connections_in_use(&app) == 2).await;
     for _ in 0..20 {
@@ -102,9 +106,9 @@ async fn waiting_for_a_busy_database_is_server_busy(database: TestDatabase) {
         config.database.database_wait_seconds = 1;
     })
     .await;
-    let greedy = send(&app, GREEDY, HEAVY);
+    let greedy = send(&app, GREEDY, &heavy());
     eventually("a heavy statement runs", async || connections_in_use(&app) == 1).await;
-    let response = app.graphql_as(MODEST, HEAVY).await;
+    let response = app.graphql_as(MODEST, &heavy()).await;
     assert_eq!(code(&response), "SERVER_BUSY", "{response:#}");
     greedy.abort();
 }
@@ -112,7 +116,7 @@ async fn waiting_for_a_busy_database_is_server_busy(database: TestDatabase) {
 async fn a_caller_leaves_places_to_others(database: TestDatabase) {
     let app = app(&database, |config| config.server.max_concurrent_requests = 6).await;
     let sent = app.sent();
-    let greedy: Vec<_> = (0..4).map(|_| send(&app, GREEDY, HEAVY)).collect();
+    let greedy: Vec<_> = (0..4).map(|_| send(&app, GREEDY, &heavy())).collect();
     eventually("four requests run", async || app.sent() == sent + 4).await;
     let refused = app.graphql_as(GREEDY, CHEAP).await;
     assert_eq!(code(&refused), "SERVER_BUSY", "{refused:#}");
@@ -123,7 +127,7 @@ async fn a_caller_leaves_places_to_others(database: TestDatabase) {
 
 async fn a_health_check_does_not_wait_for_queries(database: TestDatabase) {
     let app = app(&database, |config| config.database.database_connections = 1).await;
-    let greedy = send(&app, GREEDY, HEAVY);
+    let greedy = send(&app, GREEDY, &heavy());
     eventually("the only connection is in use", async || connections_in_use(&app) == 1).await;
     assert_eq!(status(&app, "/readyz").await, StatusCode::OK);
     greedy.abort();

@@ -286,7 +286,7 @@ async fn the_server_tells_what_it_is(database: TestDatabase) {
         other => other.label(),
     };
     let limits = json!({
-        "maxPageSize": 1000, "defaultPageSize": 50, "maxDepth": 16, "maxComplexity": 200_000,
+        "maxPageSize": 1000, "defaultPageSize": 50, "maxDepth": 16, "maxComplexity": 20_000_000,
         "maxAliases": 50, "timeout": "PT30S", "maxRecordBatch": 1000,
     });
     let mut info = json!({

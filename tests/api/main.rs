@@ -11,6 +11,7 @@
 )]
 
 mod access;
+mod answers;
 mod api_keys;
 mod attach;
 mod bad_data;
@@ -24,6 +25,7 @@ mod compression;
 mod conflicts;
 mod connections;
 mod contract;
+mod cost;
 mod csrf;
 #[path = "../data/mod.rs"]
 mod data;
@@ -70,6 +72,7 @@ mod usage;
 fn main() {
     support::run([
         access::tests(),
+        answers::tests(),
         api_keys::tests(),
         attach::tests(),
         bad_data::tests(),
@@ -82,6 +85,7 @@ fn main() {
         conflicts::tests(),
         connections::tests(),
         contract::tests(),
+        cost::tests(),
         csrf::tests(),
         delete::tests(),
         doctor::tests(),

@@ -756,7 +756,7 @@ async fn begin_soon(client: &mut Client, id: &str) {
 
 async fn limits_of_documents_hold(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
-        config.graphql.max_complexity = 5000;
+        config.graphql.max_complexity = 1000;
         config.graphql.max_root_fields = 2;
         config.server.max_subscriptions = 0;
     })

@@ -479,7 +479,7 @@ async fn other_operations_are_answered_once(database: TestDatabase) {
 }
 
 async fn what_cannot_begin_is_told_by_an_event(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 5000).await;
+    let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 1000).await;
     for (query, expected) in [
         ("subscription {", "GRAPHQL_PARSE_FAILED"),
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),

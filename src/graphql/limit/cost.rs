@@ -1,10 +1,12 @@
 //! What each field costs. **A new field that sends SQL, returns a list or takes arguments needs a line
 //! here**; a test fails until it has one.
 //!
-//! Every field costs 1 for each item of the lists around it, about 0.4 µs of the server's. A field that
+//! Every field costs 1 for each item of the lists around it, about 0.4 µs of a processor. A field that
 //! is more than a column costs `each` in addition, and what the request does once for all items, most
-//! of all a SQL statement, costs `once`. These numbers are far below a statement's time, since they
-//! bound how many of them a request may send together; how long one may run is bound by the timeout.
+//! of all a SQL statement, costs `once`, and as much as the rows cost that the statement reads
+//! ([`super::reads`]).
+
+use super::reads::{Part, Reads, Span};
 
 /// What a field costs beside its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,14 @@ pub struct Weight {
     /// For each item that selects it.
     pub each: u64,
     pub items: Items,
+    /// What is read for the selection beside that.
+    pub reads: Reads,
+}
+
+impl Weight {
+    const fn reading(self, reads: Reads) -> Self {
+        Self { reads, ..self }
+    }
 }
 
 /// How often the children of a field are answered.
@@ -34,18 +44,15 @@ pub enum Items {
 const LOOKUP: u64 = 200;
 /// A page of a list.
 const PAGE: u64 = 500;
-/// How many items a list has in all, counted for each list.
-const TOTAL: u64 = 500;
-/// The calls of a window, counted.
-const COUNT: u64 = 2000;
-/// The calls of a window, grouped.
-const GROUP: u64 = 10_000;
-/// The latencies of the calls of a window, for percentiles: a second statement, the slowest of all. No
-/// more of them than there are connections fit into one request.
-const LATENCY: u64 = 30_000;
+/// A statement that counts or groups, without the rows that it reads.
+const STATEMENT: u64 = 500;
+/// Some dozen statements, or a deletion that takes as long as a request may.
+const WORK: u64 = 10_000;
+/// A field of the schema itself, which is no column: some µs.
+const INTROSPECTION: u64 = 20;
 
 const fn of(once: u64, each: u64, items: Items) -> Weight {
-    Weight { once, each, items }
+    Weight { once, each, items, reads: Reads::Nothing }
 }
 
 const fn once(once: u64) -> Weight {
@@ -56,8 +63,9 @@ const fn items(items: Items) -> Weight {
     of(0, 0, items)
 }
 
-/// From this cost on an operation is heavy: its statements leave a connection to the database to others.
-pub const HEAVY: u64 = GROUP;
+/// From this cost on, 20 ms of a processor, an operation is heavy: its statements leave a connection to
+/// the database to those of other operations.
+pub const HEAVY: u64 = 50_000;
 
 /// Of a field that is not listed.
 pub const PLAIN: Weight = once(0);
@@ -67,13 +75,13 @@ use Items::{About, Given, OfPage, One, Page};
 /// By the type and the field. A statement for all items of a list is paid once and a little for each
 /// item, of which it has a branch or a row.
 pub const WEIGHTS: &[(&str, &str, Weight)] = &[
-    ("Query", "usageStats", PLAIN),
-    ("Query", "callDetails", of(PAGE, 0, Page)),
-    ("Query", "callSeries", of(GROUP, 0, About(300))),
-    ("Query", "callGroups", of(GROUP, 0, Page)),
+    ("Query", "usageStats", PLAIN.reading(Reads::Usage)),
+    ("Query", "callDetails", of(PAGE, 0, Page).reading(Reads::Calls)),
+    ("Query", "callSeries", of(STATEMENT, 0, About(300)).reading(Reads::Series)),
+    ("Query", "callGroups", of(STATEMENT, 0, Page).reading(Reads::Groups)),
     ("Query", "errorLookup", once(LOOKUP)),
-    ("Query", "errorLogs", of(PAGE, 0, Page)),
-    ("Query", "errorGroups", of(GROUP, 0, Page)),
+    ("Query", "errorLogs", of(PAGE, 0, Page).reading(Reads::ErrorLogs)),
+    ("Query", "errorGroups", of(STATEMENT, 0, Page).reading(Reads::ErrorGroups)),
     ("Query", "apiKeys", of(PAGE, 0, Page)),
     ("Query", "apiKey", once(LOOKUP)),
     ("Query", "node", once(LOOKUP)),
@@ -82,34 +90,38 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
     // A dozen short statements.
-    ("ServerInfo", "storage", once(COUNT)),
+    ("ServerInfo", "storage", once(WORK)),
     ("Viewer", "scopes", items(About(6))),
     // For each event.
-    ("Subscription", "usageStats", PLAIN),
+    ("Subscription", "usageStats", PLAIN.reading(Reads::Usage)),
     ("Subscription", "callRecorded", PLAIN),
     ("Subscription", "errorRecorded", PLAIN),
     ("Mutation", "recordCalls", once(PAGE)),
     ("Mutation", "recordErrors", once(PAGE)),
     ("Mutation", "deleteErrorLogs", once(PAGE)),
-    ("Mutation", "deleteErrorLogsWhere", once(GROUP)),
-    ("Mutation", "pruneLogs", once(GROUP)),
+    ("Mutation", "deleteErrorLogsWhere", once(WORK)),
+    ("Mutation", "pruneLogs", once(WORK)),
     // As many as were recorded; a thousand at the default limit.
     ("RecordCallsPayload", "calls", of(LOOKUP, 0, About(100))),
     ("RecordErrorsPayload", "errorLogs", of(LOOKUP, 0, About(100))),
-    ("UsageStats", "lastMinute", once(COUNT)),
-    ("UsageStats", "lastHour", once(COUNT)),
-    ("UsageStats", "last8Hours", once(COUNT)),
-    ("UsageStats", "last24Hours", once(COUNT)),
-    ("UsageStats", "currentMonth", once(COUNT)),
-    ("UsageStats", "last", once(COUNT)),
+    ("UsageStats", "lastMinute", once(STATEMENT).reading(Reads::Part(Part::Span(Span::Minute)))),
+    ("UsageStats", "lastHour", once(STATEMENT).reading(Reads::Part(Part::Span(Span::Hour)))),
+    (
+        "UsageStats",
+        "last8Hours",
+        once(STATEMENT).reading(Reads::Part(Part::Span(Span::EightHours))),
+    ),
+    ("UsageStats", "last24Hours", once(STATEMENT).reading(Reads::Part(Part::Span(Span::Day)))),
+    ("UsageStats", "currentMonth", once(STATEMENT).reading(Reads::Part(Part::Span(Span::Month)))),
+    ("UsageStats", "last", once(STATEMENT).reading(Reads::Part(Part::Duration))),
     ("CallConnection", "edges", items(OfPage)),
     ("CallConnection", "nodes", items(OfPage)),
     ("CallConnection", "pageInfo", PLAIN),
-    ("CallConnection", "totalCount", of(0, TOTAL, One)),
+    ("CallConnection", "totalCount", of(0, STATEMENT, One).reading(Reads::Part(Part::Total))),
     ("ErrorLogConnection", "edges", items(OfPage)),
     ("ErrorLogConnection", "nodes", items(OfPage)),
     ("ErrorLogConnection", "pageInfo", PLAIN),
-    ("ErrorLogConnection", "totalCount", of(0, TOTAL, One)),
+    ("ErrorLogConnection", "totalCount", of(0, STATEMENT, One).reading(Reads::Part(Part::Total))),
     ("ApiKeyConnection", "edges", items(OfPage)),
     ("ApiKeyConnection", "nodes", items(OfPage)),
     ("ApiKeyConnection", "pageInfo", PLAIN),
@@ -120,30 +132,30 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("ErrorLog", "apiKey", PLAIN),
     // Prompts, of which each may be larger than all else of an answer.
     ("ErrorLog", "request", of(LOOKUP, 150, One)),
-    ("CallBucket", "latency", once(LATENCY)),
-    ("CallGroup", "latency", once(LATENCY)),
+    ("CallBucket", "latency", once(STATEMENT).reading(Reads::Part(Part::Latency))),
+    ("CallGroup", "latency", once(STATEMENT).reading(Reads::Part(Part::Latency))),
     ("ApiKey", "id", PLAIN),
     // An entry of the audit log.
     ("ApiKey", "secret", of(LOOKUP, 10, One)),
     ("ApiKey", "firstSeenAt", of(LOOKUP, 4, One)),
     ("ApiKey", "lastSeenAt", of(LOOKUP, 4, One)),
-    ("ApiKey", "counts", of(COUNT, 50, One)),
-    ("ApiKey", "latency", of(LATENCY, 50, One)),
-    ("ApiKey", "models", of(GROUP, 50, About(10))),
-    ("ApiKey", "calls", of(PAGE, 50, Page)),
-    ("ApiKey", "errorLogs", of(PAGE, 50, Page)),
+    ("ApiKey", "counts", of(STATEMENT, 50, One).reading(Reads::KeyCounts)),
+    ("ApiKey", "latency", of(STATEMENT, 50, One).reading(Reads::KeyLatency)),
+    ("ApiKey", "models", of(STATEMENT, 50, About(10)).reading(Reads::KeyModels)),
+    ("ApiKey", "calls", of(PAGE, 50, Page).reading(Reads::Calls)),
+    ("ApiKey", "errorLogs", of(PAGE, 50, Page).reading(Reads::ErrorLogs)),
     // Of the schema itself: the usual numbers of a type, since they multiply where types refer to
     // each other.
-    ("__Schema", "types", items(About(60))),
-    ("__Schema", "directives", items(About(5))),
-    ("__Type", "fields", items(About(4))),
-    ("__Type", "inputFields", items(About(1))),
-    ("__Type", "interfaces", items(About(1))),
-    ("__Type", "possibleTypes", items(About(1))),
-    ("__Type", "enumValues", items(About(1))),
-    ("__Field", "args", items(About(1))),
-    ("__Directive", "args", items(About(1))),
-    ("__Directive", "locations", items(About(3))),
+    ("__Schema", "types", of(0, INTROSPECTION, About(60))),
+    ("__Schema", "directives", of(0, INTROSPECTION, About(5))),
+    ("__Type", "fields", of(0, INTROSPECTION, About(6))),
+    ("__Type", "inputFields", of(0, INTROSPECTION, About(1))),
+    ("__Type", "interfaces", of(0, INTROSPECTION, About(1))),
+    ("__Type", "possibleTypes", of(0, INTROSPECTION, About(1))),
+    ("__Type", "enumValues", of(0, INTROSPECTION, About(1))),
+    ("__Field", "args", of(0, INTROSPECTION, About(1))),
+    ("__Directive", "args", of(0, INTROSPECTION, About(1))),
+    ("__Directive", "locations", of(0, INTROSPECTION, About(3))),
     ("Query", "__schema", PLAIN),
     ("Query", "__type", PLAIN),
 ];

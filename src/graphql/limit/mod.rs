@@ -1,9 +1,10 @@
 //! What a document may ask for. Its text is checked before it is parsed, and what was parsed before it
 //! is validated: async-graphql's own validation takes seconds for some documents of a kilobyte.
 
+mod arguments;
 mod cost;
 pub mod names;
-mod page;
+mod reads;
 mod refusal;
 mod shape;
 mod text;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};
 use async_graphql::{Positioned, ServerError, Variables};
+use chrono::{DateTime, Utc};
 
-use self::page::Pages;
+use self::arguments::Arguments;
+use self::reads::Estimates;
 use self::refusal::{
     COST_EXCEEDED, DEPTH_EXCEEDED, FRAGMENTS_TOO_LARGE, TOO_MANY_ALIASES, TOO_MANY_DIRECTIVES,
     TOO_MANY_ROOT_FIELDS, refuse,
@@ -24,12 +27,26 @@ use self::refusal::{
 use self::shape::Walk;
 use self::types::Types;
 use crate::config::GraphqlConfig;
+use crate::store::density::Density;
 
 /// The limits of a server.
 #[derive(Clone)]
 pub struct Limits {
     config: Arc<GraphqlConfig>,
     types: Arc<Types>,
+}
+
+/// What the cost of an operation is estimated from.
+pub struct Moment<'a> {
+    pub now: DateTime<Utc>,
+    pub density: &'a Density,
+}
+
+/// What an operation costs, and which of its fields costs most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    pub total: u64,
+    most: Option<(u64, String)>,
 }
 
 impl Limits {
@@ -55,16 +72,21 @@ impl Limits {
         document: &ExecutableDocument,
         operation_name: Option<&str>,
         variables: &Variables,
-    ) -> Result<Option<u64>, ServerError> {
+        moment: &Moment<'_>,
+    ) -> Result<Option<Cost>, ServerError> {
         let chosen = chosen(document, operation_name);
         let config = &self.config;
-        let pages = Pages {
+        let arguments = Arguments {
             operation: chosen.map(|operation| &operation.node),
             variables,
-            default: config.default_page_size.into(),
-            most: config.max_page_size.into(),
+            default_page: config.default_page_size.into(),
+            largest_page: config.max_page_size.into(),
+            now: moment.now,
+            zone: config.time_zone,
         };
-        let mut walk = Walk::new(&self.types, document, pages, config.max_nesting.into());
+        let estimates = Estimates { density: moment.density };
+        let nesting = config.max_nesting.into();
+        let mut walk = Walk::new(&self.types, document, arguments, estimates, nesting);
         let (mut size, mut shape) = (0u64, None);
         for (_, operation) in document.operations.iter() {
             let found = walk.operation(operation)?;
@@ -86,11 +108,22 @@ impl Limits {
         TOO_MANY_ROOT_FIELDS.check(config.max_root_fields, shape.fields)?;
         TOO_MANY_ALIASES.check(config.max_aliases, shape.aliases)?;
         DEPTH_EXCEEDED.check(config.max_depth, shape.depth)?;
-        Ok(Some(shape.cost()))
+        let most = shape.most.map(|(cost, name)| (cost, name.to_owned()));
+        Ok(Some(Cost { total: shape.cost(), most }))
     }
 
-    pub fn check_cost(&self, cost: u64) -> Result<(), ServerError> {
-        COST_EXCEEDED.check(self.config.max_complexity, cost)
+    /// Refuses what costs too much; the error names the field that costs most.
+    pub fn check_cost(&self, cost: &Cost) -> Result<(), ServerError> {
+        COST_EXCEEDED.check(self.config.max_complexity, cost.total).map_err(|mut error| {
+            if let Some((most, name)) = &cost.most {
+                let total = cost.total;
+                error.message += &format!(
+                    "; `{name}` costs most, {most} of {total}: choose a shorter window, a smaller page \
+                     or fewer fields"
+                );
+            }
+            error
+        })
     }
 }
 

@@ -9,8 +9,9 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, ServerError};
 use async_graphql_value::Value;
 
-use super::cost::PLAIN;
-use super::page::Pages;
+use super::arguments::Arguments;
+use super::cost::{Items, PLAIN};
+use super::reads::{Estimates, Parts};
 use super::refusal::{NESTING_TOO_DEEP, TOO_MANY_UNKNOWN, refuse};
 use super::types::{self, Types};
 
@@ -19,7 +20,7 @@ const MAX_UNKNOWN: usize = 20;
 
 /// What a selection set holds, its fragments put in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct Shape<'a> {
     /// Fields, spreads and uses of variables.
     pub size: u64,
     /// Fields that are answered at this level.
@@ -37,12 +38,21 @@ pub struct Shape {
     each: u64,
     /// The same for each item of the page of the connection that it belongs to.
     per_row: u64,
+    /// What statements about API keys cost that are sent once for all of them: where there is one key,
+    /// and where there is a list.
+    of_key: u64,
+    of_keys: u64,
+    /// What its fields add to the statement of the field around it.
+    parts: Parts,
+    /// The field of this level that costs most, as the response names it, and how much.
+    pub most: Option<(u64, &'a str)>,
 }
 
-impl Shape {
+impl Shape<'_> {
     /// What an operation of this shape costs.
     pub fn cost(&self) -> u64 {
-        self.once.saturating_add(self.each).saturating_add(self.per_row)
+        let once = self.once.saturating_add(self.of_key);
+        once.saturating_add(self.each).saturating_add(self.per_row)
     }
 
     /// Puts another selection beside this one.
@@ -56,6 +66,10 @@ impl Shape {
         self.once = self.once.saturating_add(other.once);
         self.each = self.each.saturating_add(other.each);
         self.per_row = self.per_row.saturating_add(other.per_row);
+        self.of_key = self.of_key.saturating_add(other.of_key);
+        self.of_keys = self.of_keys.saturating_add(other.of_keys);
+        self.parts.add(other.parts);
+        self.most = self.most.max(other.most);
     }
 }
 
@@ -63,30 +77,33 @@ impl Shape {
 pub struct Walk<'a> {
     pub types: &'a Types,
     pub document: &'a ExecutableDocument,
-    pub pages: Pages<'a>,
+    pub arguments: Arguments<'a>,
+    pub estimates: Estimates<'a>,
     pub max_nesting: u64,
     /// Those of all selections that were met, each fragment's once.
     pub directives: usize,
     unknown: usize,
     /// Nothing while a fragment is being walked.
-    fragments: HashMap<&'a str, Option<Shape>>,
+    fragments: HashMap<&'a str, Option<Shape<'a>>>,
 }
 
 impl<'a> Walk<'a> {
     pub fn new(
         types: &'a Types,
         document: &'a ExecutableDocument,
-        pages: Pages<'a>,
+        arguments: Arguments<'a>,
+        estimates: Estimates<'a>,
         max_nesting: u64,
     ) -> Self {
         let fragments = HashMap::with_capacity(document.fragments.len());
-        Self { types, document, pages, max_nesting, directives: 0, unknown: 0, fragments }
+        let (directives, unknown) = (0, 0);
+        Self { types, document, arguments, estimates, max_nesting, directives, unknown, fragments }
     }
 
     pub fn operation(
         &mut self,
         operation: &'a Positioned<OperationDefinition>,
-    ) -> Result<Shape, ServerError> {
+    ) -> Result<Shape<'a>, ServerError> {
         let operation = &operation.node;
         self.directives += operation.directives.len();
         for variable in &operation.variable_definitions {
@@ -96,7 +113,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A fragment at a level of nesting.
-    pub fn fragment(&mut self, name: &'a str, level: u64) -> Result<Shape, ServerError> {
+    pub fn fragment(&mut self, name: &'a str, level: u64) -> Result<Shape<'a>, ServerError> {
         match self.fragments.get(name) {
             Some(Some(shape)) => {
                 NESTING_TOO_DEEP.check(self.max_nesting, level - 1 + shape.nesting)?;
@@ -126,7 +143,7 @@ impl<'a> Walk<'a> {
         set: &'a SelectionSet,
         of: Option<usize>,
         level: u64,
-    ) -> Result<Shape, ServerError> {
+    ) -> Result<Shape<'a>, ServerError> {
         NESTING_TOO_DEEP.check(self.max_nesting, level)?;
         let mut whole = Shape::default();
         for selection in &set.items {
@@ -161,7 +178,7 @@ impl<'a> Walk<'a> {
         field: &'a Field,
         of: Option<usize>,
         level: u64,
-    ) -> Result<Shape, ServerError> {
+    ) -> Result<Shape<'a>, ServerError> {
         let name = field.name.node.as_str();
         let known = of.and_then(|of| self.types.field(of, name));
         if known.is_none() && name != "__typename" {
@@ -175,19 +192,38 @@ impl<'a> Walk<'a> {
             let on = known.and_then(|known| known.type_id);
             self.set(&field.selection_set.node, on, level + 1)?
         };
-        let (each, per_row) = self.pages.answered(field, known, inner.each, inner.per_row);
+        let (each, per_row) = self.arguments.answered(field, known, inner.each, inner.per_row);
         let weight = known.map_or(PLAIN, |known| known.weight);
-        Ok(Shape {
+        let read = |of_one_key| {
+            let (arguments, parts) = (&self.arguments, &inner.parts);
+            self.estimates.cost(weight.reads, field, arguments, parts, of_one_key)
+        };
+        let is_of_key = known.is_some_and(|known| known.of_key);
+        let (read, key, keys) =
+            if is_of_key { (0, read(true), read(false)) } else { (read(false), 0, 0) };
+        // A list may have all keys.
+        let (list, of_key, of_keys) = match weight.items {
+            Items::One => (0, inner.of_key, inner.of_keys),
+            _ => (inner.of_keys, 0, 0),
+        };
+        let once = [weight.once, read, list].into_iter().fold(inner.once, u64::saturating_add);
+        let mut shape = Shape {
             size: inner.size.saturating_add(1 + uses),
             fields: 1,
             aliases: inner.aliases.saturating_add(field.alias.is_some().into()),
             depth: inner.depth + 1,
             nesting: inner.nesting,
             introspection: inner.introspection || matches!(name, "__schema" | "__type"),
-            once: inner.once.saturating_add(weight.once),
+            once,
             each: each.saturating_add(1 + weight.each),
             per_row,
-        })
+            of_key: of_key.saturating_add(key),
+            of_keys: of_keys.saturating_add(keys),
+            parts: Parts::of(weight.reads, field, &self.arguments),
+            most: None,
+        };
+        shape.most = Some((shape.cost(), field_name(field)));
+        Ok(shape)
     }
 
     /// Unknown arguments, and those that are given twice: the validation tells each of them for each
@@ -219,6 +255,11 @@ impl<'a> Walk<'a> {
         self.directives += directives.len();
         directives.iter().map(|directive| uses(&directive.node.arguments)).sum()
     }
+}
+
+/// The name of a field in the response.
+fn field_name(field: &Field) -> &str {
+    field.alias.as_ref().map_or(field.name.node.as_str(), |alias| alias.node.as_str())
 }
 
 /// How often arguments use variables: each use is looked at for each operation that reaches it.

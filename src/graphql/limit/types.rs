@@ -50,6 +50,8 @@ pub struct Field {
     /// The page where neither `first` nor `last` is given and the schema has a default.
     pub default_page: Option<u64>,
     pub weight: Weight,
+    /// Whether it is a field of an API key, whose statements read rows of that key alone.
+    pub of_key: bool,
 }
 
 /// All types that have fields.
@@ -129,6 +131,7 @@ impl Field {
             arguments: definition.arguments.iter().map(|a| a.node.name.node.to_string()).collect(),
             default_page,
             weight: weight(of, &name).unwrap_or(PLAIN),
+            of_key: of == "ApiKey",
             name,
         }
     }

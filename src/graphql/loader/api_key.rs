@@ -24,6 +24,9 @@ impl Loader<SeenOf> for StoreLoader {
     }
 }
 
+/// Bytes that a key takes in the lists of a request, beside its text.
+const KEY_MEMORY: u64 = 96;
+
 /// Every key that the database knows, in the order of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllKeys;
@@ -34,6 +37,7 @@ impl Loader<AllKeys> for StoreLoader {
 
     async fn load(&self, _: &[AllKeys]) -> Result<HashMap<AllKeys, Arc<[String]>>, Error> {
         let keys = self.asking.services.keys.list(&self.asking.services.db).await?;
+        self.asking.answer.hold(keys.iter().map(|key| key.len() as u64 + KEY_MEMORY).sum())?;
         Ok(HashMap::from([(AllKeys, keys.into())]))
     }
 }

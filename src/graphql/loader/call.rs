@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
 
-use super::{StoreLoader, zip};
+use super::{StoreLoader, in_parts, zip};
 use crate::error::Error;
 use crate::store::call::{self, CallListQuery, CallRow, CallScope};
 use crate::store::page::Page;
@@ -22,6 +22,7 @@ impl Loader<CallOf> for StoreLoader {
         self.batch("call", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let rows = call::find(&self.asking.services.db, &ids).await?;
+        self.hold(&rows)?;
         Ok(rows.into_iter().map(|row| (CallOf(row.id), Arc::new(row))).collect())
     }
 }
@@ -35,7 +36,14 @@ impl Loader<CallListQuery> for StoreLoader {
         queries: &[CallListQuery],
     ) -> Result<HashMap<CallListQuery, Page<Arc<CallRow>>>, Error> {
         self.batch("call_list", queries.len());
-        let pages = call::list_many(&self.asking.services.db, queries).await?;
+        let mut pages = Vec::with_capacity(queries.len());
+        for part in in_parts(queries, |query| query.page.limit) {
+            let rows = part.iter().map(|query| query.page.limit).sum();
+            let _reading = self.asking.answer.read_page(rows, 0)?;
+            let read = call::list_many(&self.asking.services.db, part).await?;
+            self.hold(read.iter().flat_map(|page| &page.rows))?;
+            pages.extend(read);
+        }
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
 
-use super::{StoreLoader, zip};
+use super::{StoreLoader, in_parts, zip};
+use crate::domain::json::count_values;
 use crate::error::Error;
-use crate::store::error_log::{self, ErrorListQuery, ErrorLogRow, ErrorScope};
+use crate::store::error_log::{self, ErrorListQuery, ErrorLogRow, ErrorScope, SHORT_BYTES};
 use crate::store::page::Page;
 
 /// The error log with this id.
@@ -24,10 +25,16 @@ impl Loader<ErrorLogOf> for StoreLoader {
     ) -> Result<HashMap<ErrorLogOf, Arc<ErrorLogRow>>, Error> {
         self.batch("error_log", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let rows = error_log::find(&self.asking.services.db, &ids).await?;
+        let (db, answer) = (&self.asking.services.db, &self.asking.answer);
+        let mut rows = error_log::find(db, &ids).await?;
+        error_log::read_messages(db, &mut rows, &|bytes| answer.hold(bytes)).await?;
+        self.hold(&rows)?;
         Ok(rows.into_iter().map(|row| (ErrorLogOf(row.id), Arc::new(row))).collect())
     }
 }
+
+/// Bytes that a value of JSON takes in memory.
+const VALUE_MEMORY: u64 = 64;
 
 /// The request that the error log with this id keeps, which may be large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,12 +50,18 @@ impl Loader<RequestOf> for StoreLoader {
     ) -> Result<HashMap<RequestOf, serde_json::Value>, Error> {
         self.batch("request", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let texts = error_log::find_requests(&self.asking.services.db, &ids).await?;
-        let request = |(id, text): (i64, String)| {
+        let (db, answer) = (&self.asking.services.db, &self.asking.answer);
+        // Each of them is in the answer at least once.
+        let room = |bytes| answer.check_bytes(bytes).and_then(|()| answer.hold(2 * bytes));
+        let mut found = HashMap::new();
+        for (id, text) in error_log::find_requests(db, &ids, &room).await? {
+            answer.hold(count_values(text.as_bytes()) as u64 * VALUE_MEMORY)?;
             let parsed = serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
-            (RequestOf(id), parsed)
-        };
-        Ok(texts.into_iter().map(request).filter(|(_, request)| !request.is_null()).collect())
+            if !parsed.is_null() {
+                found.insert(RequestOf(id), parsed);
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -61,7 +74,15 @@ impl Loader<ErrorListQuery> for StoreLoader {
         queries: &[ErrorListQuery],
     ) -> Result<HashMap<ErrorListQuery, Page<Arc<ErrorLogRow>>>, Error> {
         self.batch("error_log_list", queries.len());
-        let pages = error_log::list_many(&self.asking.services.db, queries).await?;
+        let (db, answer) = (&self.asking.services.db, &self.asking.answer);
+        let mut pages = Vec::with_capacity(queries.len());
+        for part in in_parts(queries, |query| query.page.limit) {
+            let rows = part.iter().map(|query| query.page.limit).sum();
+            let _reading = answer.read_page(rows, SHORT_BYTES)?;
+            let read = error_log::list_many(db, part, &|bytes| answer.hold(bytes)).await?;
+            self.hold(read.iter().flat_map(|page| &page.rows))?;
+            pages.extend(read);
+        }
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
 }

@@ -17,7 +17,9 @@ impl Loader<Probe> for StoreLoader {
 
     async fn load(&self, probes: &[Probe]) -> Result<HashMap<Probe, Arc<ErrorLogRow>>, Error> {
         self.batch("error_match", probes.len());
-        let found = find_matches(&self.asking.services.db, probes).await?;
+        let (db, answer) = (&self.asking.services.db, &self.asking.answer);
+        let found = find_matches(db, probes, &|bytes| answer.hold(bytes)).await?;
+        self.hold(found.iter().flatten())?;
         Ok(zip_found(probes, found.into_iter().map(|row| row.map(Arc::new))))
     }
 }

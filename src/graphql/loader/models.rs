@@ -13,6 +13,8 @@ use crate::store::call_group::{self, CallDimension, GroupOrder, GroupQuery, Grou
 
 /// The groups of one statement: far more than any pool of keys has models.
 const MAX_GROUPS: u32 = 100_000;
+/// Bytes that a group takes in memory.
+const GROUP_MEMORY: u64 = 512;
 
 /// The calls of a key in a window, model by model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +40,9 @@ impl Loader<ModelsOf> for StoreLoader {
                 limit: MAX_GROUPS,
                 latency,
             };
-            for mut group in call_group::groups(&self.asking.services.db, &query).await? {
+            let groups = call_group::groups(&self.asking.services.db, &query).await?;
+            self.asking.answer.hold(groups.len() as u64 * GROUP_MEMORY)?;
+            for mut group in groups {
                 let Some(key) = group.key.take() else { continue };
                 found.entry(ModelsOf { window, key, latency }).or_default().push(group);
             }

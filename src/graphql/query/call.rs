@@ -9,8 +9,9 @@ use crate::domain::duration;
 use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
+use crate::graphql::loader::Held;
 use crate::graphql::scalar::{DateTime, Duration, TimeZone};
-use crate::graphql::scope::{Scope, reading};
+use crate::graphql::scope::{Scope, count_list, reading};
 use crate::graphql::types::call::{Call, CallList, CallOrder};
 use crate::graphql::types::call_filter::{CallFilter, call_scope};
 use crate::graphql::types::call_group::{CallBucket, CallDimension, CallGroup, CallGroupOrder};
@@ -58,10 +59,12 @@ impl CallQuery {
         let query =
             call_list_query(scope, calls, order_by.unwrap_or(CallOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
+            let _reading = scope.answer.read_page(query.page.limit, 0)?;
             call::list(scope.db(), &query).await?
         } else {
             Default::default()
         };
+        scope.answer.hold(page.rows.iter().map(Held::held).sum())?;
         let list = CallList { scope: query.scope, order: query.order };
         Ok(Connection::new(page.map(Arc::new).map(Call), list))
     }
@@ -114,6 +117,7 @@ impl CallQuery {
         })?;
         let calls = call_scope(scope, window, key, filter).await?;
         let stats = call_group::series(scope.db(), &calls, &bounds, has_latency(ctx)).await?;
+        count_list(ctx, &stats, |_| 0)?;
         let bucket =
             |(ends, stats): (&[chrono::DateTime<chrono::Utc>], call_group::CallStats)| CallBucket {
                 start: DateTime(ends[0]),
@@ -161,6 +165,7 @@ impl CallQuery {
             latency: has_latency(ctx) || order == CallGroupOrder::P95Latency,
         };
         let groups = call_group::groups(scope.db(), &query).await?;
+        count_list(ctx, &groups, |group| group.model.as_ref().map_or(0, String::len))?;
         Ok(groups.into_iter().map(CallGroup::from).collect())
     }
 }

@@ -11,13 +11,14 @@ use crate::domain::matching::Probe;
 use crate::graphql::args::{PageArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
+use crate::graphql::loader::Held;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::{Scope, reading};
+use crate::graphql::scope::{Scope, count_list, reading};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
 use crate::store::error_group;
-use crate::store::error_log::{self, ErrorListQuery, ErrorScope};
+use crate::store::error_log::{self, ErrorListQuery, ErrorScope, SHORT_BYTES};
 
 #[derive(Default)]
 pub struct ErrorLogQuery;
@@ -72,10 +73,12 @@ impl ErrorLogQuery {
         let query =
             error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
-            error_log::list(scope.db(), &query).await?
+            let _reading = scope.answer.read_page(query.page.limit, SHORT_BYTES)?;
+            error_log::list(scope.db(), &query, &|bytes| scope.answer.hold(bytes)).await?
         } else {
             Default::default()
         };
+        scope.answer.hold(page.rows.iter().map(Held::held).sum())?;
         Ok(Connection::new(page.map(Arc::new).map(ErrorLog), query.scope))
     }
 
@@ -97,6 +100,10 @@ impl ErrorLogQuery {
         let limit = page_size(scope, "first", first.unwrap_or(20))?;
         let errors = error_scope(scope, filter).await?;
         let groups = error_group::groups(scope.db(), &errors, &by, limit).await?;
+        count_list(ctx, &groups, |group| {
+            let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+            text(&group.model) + text(&group.error_type)
+        })?;
         let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
         let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
         let rows: HashMap<_, _> = scope.loader().load_many(ids).await?;

@@ -8,7 +8,7 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::loader::call::CallOf;
 use crate::graphql::loader::error_log::ErrorLogOf;
-use crate::graphql::scope::{Scope, reading};
+use crate::graphql::scope::{Scope, count_list, reading};
 use crate::graphql::types::call::Call;
 use crate::graphql::types::error_log::ErrorLog;
 use crate::graphql::types::node::Node;
@@ -41,6 +41,7 @@ impl NodeQuery {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
             return Err(Failure::bad_input("ids", message));
         }
+        count_list(ctx, &ids, |_| 0)?;
         let found = ids.iter().map(|id| find(scope, "ids", id));
         futures_util::future::try_join_all(found).await
     }

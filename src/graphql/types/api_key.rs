@@ -25,7 +25,7 @@ use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{DateTime, TimeZone};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, count_list, scope};
 use crate::store::api_key::Seen;
 use crate::store::usage::CountQuery;
 
@@ -132,6 +132,7 @@ impl ApiKey {
         let latency = has_latency(ctx);
         let query = ModelsOf { window, key: self.key.to_string(), latency };
         let groups = scope(ctx).loader().load_one(query).await?.unwrap_or_default();
+        count_list(ctx, &groups, |group| group.model.as_ref().map_or(0, String::len))?;
         Ok(groups.into_iter().map(CallGroup::from).collect())
     }
 

@@ -15,7 +15,7 @@ use crate::graphql::error::Result;
 use crate::graphql::id::call_id;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, counted, scope};
 use crate::store::call::{self, CallCursor, CallRow, CallScope};
 
 /// How far from a failed call its error log may lie.
@@ -76,8 +76,8 @@ impl Call {
     }
 
     /// The model that was called.
-    async fn model(&self) -> Option<&str> {
-        self.0.model.as_deref()
+    async fn model(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        counted(ctx, &self.0.model)
     }
 
     /// Whether the call succeeded.

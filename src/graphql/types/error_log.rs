@@ -14,7 +14,7 @@ use crate::graphql::id::error_log_id;
 use crate::graphql::loader::error_log::RequestOf;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::{Scope, counted, scope};
 use crate::store::error_group::{self, ErrorGroupRow};
 use crate::store::error_log::{ErrorCursor, ErrorLogRow, ErrorScope};
 
@@ -56,13 +56,13 @@ impl ErrorLog {
     }
 
     /// The model that was called.
-    async fn model(&self) -> Option<&str> {
-        self.0.model.as_deref()
+    async fn model(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        counted(ctx, &self.0.model)
     }
 
     /// The part of the gateway that failed, as it names it.
-    async fn error_type(&self) -> Option<&str> {
-        self.0.error_type.as_deref()
+    async fn error_type(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        counted(ctx, &self.0.error_type)
     }
 
     /// The status code of the failure.
@@ -71,8 +71,8 @@ impl ErrorLog {
     }
 
     /// The provider's own words, often JSON (the column `error_log`).
-    async fn message(&self) -> Option<&str> {
-        self.0.message.as_deref()
+    async fn message(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        counted(ctx, &self.0.message)
     }
 
     /// The request that failed (the column `request_msg`), prompts included; null where none was
@@ -82,7 +82,10 @@ impl ErrorLog {
             return Some(Err(error));
         }
         match scope(ctx).loader().load_one(RequestOf(self.0.id)).await {
-            Ok(request) => request.map(Json).map(Ok),
+            Ok(request) => request.map(|request| {
+                scope(ctx).answer.add_json(&request)?;
+                Ok(Json(request))
+            }),
             Err(error) => Some(Err(error.into())),
         }
     }

@@ -8,7 +8,7 @@ use crate::graphql::error::Result;
 use crate::graphql::loader::call::CallOf;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::reading;
+use crate::graphql::scope::{count_list, reading};
 
 /// Calls to record.
 #[derive(InputObject)]
@@ -107,6 +107,7 @@ impl RecordCallsPayload {
     async fn calls(&self, ctx: &Context<'_>) -> Result<Vec<Call>> {
         let wanted = self.ids.iter().map(|id| CallOf(*id));
         let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
+        count_list(ctx, &self.ids, |_| 0)?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(Call)).collect())
     }
 }
@@ -135,6 +136,7 @@ impl RecordErrorsPayload {
     async fn error_logs(&self, ctx: &Context<'_>) -> Result<Vec<ErrorLog>> {
         let wanted = self.ids.iter().map(|id| ErrorLogOf(*id));
         let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
+        count_list(ctx, &self.ids, |_| 0)?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(ErrorLog)).collect())
     }
 }

@@ -69,10 +69,13 @@ pub struct ServerLimits {
     max_root_fields: i32,
     /// How deep fields may nest (`DEPTH_EXCEEDED`).
     max_depth: i32,
-    /// How much an operation may cost (`COST_EXCEEDED`): 1 for each field of each item of a list, as
-    /// many as `first` or `last` says, and for each SQL statement a number that grows with its work.
-    /// A request with the extension `cost: true` is told its cost in `extensions.cost`.
+    /// How much an operation may cost (`COST_EXCEEDED`), in units of 0.4 µs of a processor: 1 for each
+    /// field of each item of a list, as many as `first` or `last` says, and for each SQL statement a
+    /// number that grows with the rows that it is estimated to read. A request with the extension
+    /// `cost: true` returns its cost in `extensions.cost`.
     max_complexity: i32,
+    /// The largest answer to a request, a batch or an event, in bytes (`RESPONSE_TOO_LARGE`).
+    max_response_bytes: BigInt,
     /// How many aliases an operation may use (`TOO_MANY_ALIASES`).
     max_aliases: i32,
     /// How long a request may take (`TIMEOUT`).
@@ -112,6 +115,7 @@ impl ServerLimits {
             max_root_fields: int(config.max_root_fields),
             max_depth: int(config.max_depth),
             max_complexity: int(config.max_complexity),
+            max_response_bytes: BigInt(long(server.memory.max_response_bytes)),
             max_aliases: int(config.max_aliases),
             timeout: Duration(chrono::TimeDelta::seconds(long(config.timeout_seconds))),
             max_concurrent_requests: int(server.max_concurrent_requests),

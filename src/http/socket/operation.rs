@@ -17,6 +17,7 @@ use super::super::read::Asked;
 use super::super::request_log::Line;
 use super::super::respond::{in_batch, is_refused};
 use super::super::router::AppState;
+use crate::graphql::answer::AnswerSize;
 use crate::observe::RequestMarks;
 
 /// What an operation tells its client.
@@ -44,8 +45,8 @@ pub(super) enum Stage {
     /// With the turn that it takes until it is answered or followed.
     Asked(Box<Asked>, OwnedSemaphorePermit),
     Followed(Box<Following>),
-    /// It was answered.
-    Answered,
+    /// It was answered; what counts the answer goes once it is sent.
+    Answered(Arc<AnswerSize>),
     Ended,
 }
 
@@ -68,12 +69,12 @@ impl Operation {
                 match begun {
                     Ok(Begun::Following(following)) => following,
                     Ok(Begun::Refused(response)) => return Some(self.fail(&response)),
-                    Ok(Begun::Once(response)) if is_refused(&response) => {
+                    Ok(Begun::Once(response, _)) if is_refused(&response) => {
                         return Some(self.fail(&response));
                     }
-                    Ok(Begun::Once(response)) => match in_batch(&response) {
+                    Ok(Begun::Once(response, size)) => match in_batch(&response) {
                         Ok(json) => {
-                            self.stage = Stage::Answered;
+                            self.stage = Stage::Answered(size);
                             return Some(Told::Next(json.into()));
                         }
                         Err(problem) => return Some(self.refuse(&problem)),
@@ -82,7 +83,8 @@ impl Operation {
                 }
             }
             Stage::Followed(following) => following,
-            Stage::Answered => {
+            Stage::Answered(size) => {
+                drop(size);
                 self.end.complete();
                 return Some(Told::Complete);
             }

@@ -25,9 +25,6 @@ use crate::store::Database;
 use crate::store::key_directory::KeyDirectory;
 use crate::store::write::Batch;
 
-/// Chunks that all streams may hold together, of about a megabyte each.
-const MAX_CHUNKS: usize = 64;
-
 /// Takes what producers send; one for the whole server.
 pub struct Intake {
     recorder: Recorder,
@@ -44,6 +41,8 @@ pub struct IntakeLimits {
     pub line_bytes: usize,
     /// How long a line may take to come, and a chunk to find room.
     pub patience: Duration,
+    /// Chunks that all streams may hold together, of about a megabyte each.
+    pub chunks: usize,
 }
 
 /// Who sends a stream, of what, and the key under which it is recorded once.
@@ -62,7 +61,7 @@ impl Intake {
         clock: Clock,
         limits: IntakeLimits,
     ) -> Self {
-        Self { recorder, db, keys, clock, room: Arc::new(Semaphore::new(MAX_CHUNKS)), limits }
+        Self { recorder, db, keys, clock, room: Arc::new(Semaphore::new(limits.chunks)), limits }
     }
 
     /// Refuses all where nothing can be recorded, before anything is read.

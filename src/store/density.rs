@@ -1,0 +1,273 @@
+//! How many rows a table has in a span of time, estimated from a sample. The cost of a query follows
+//! this number (`graphql/limit`), so that it must be there before a statement runs, and must never need
+//! one that reads a table through: a sample is some index seeks on the primary key.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::{error_log, request_log};
+use sea_orm::Iden;
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+use tokio::time::Instant;
+
+use super::database::Database;
+use super::log_table::LogTable;
+use super::page::{tagged, unions};
+use super::rows::columns;
+use super::stored_time::StoredTime;
+use crate::error::Result;
+
+/// Rows that are read of a table. SQLite takes 500 branches in a statement.
+const SAMPLES: i64 = 256;
+
+/// How old a sample may become before the next request has a new one taken.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// The samples of the gateway's tables.
+#[derive(Debug)]
+pub struct Density {
+    samples: RwLock<[Sample; LogTable::ALL.len()]>,
+    taken_at: Mutex<Instant>,
+}
+
+impl Default for Density {
+    fn default() -> Self {
+        Self { samples: RwLock::default(), taken_at: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Density {
+    /// At most about how many rows of `table` lie in `[since, until)`; all rows where both are open.
+    /// `of_one_key`: of these, how many the most frequent key has.
+    pub fn estimate(
+        &self,
+        table: LogTable,
+        since: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+        of_one_key: bool,
+    ) -> u64 {
+        let samples = self.samples.read().unwrap_or_else(PoisonError::into_inner);
+        let sample = &samples[index(table)];
+        let rows = match (since, until) {
+            (None, None) => sample.all(),
+            (since, until) => {
+                let before = |at: DateTime<Utc>| sample.before(at.timestamp_micros());
+                let end = until.map_or_else(|| sample.all(), before);
+                end - since.map_or(0.0, before)
+            }
+        };
+        let share = if of_one_key { sample.largest_share } else { 1.0 };
+        (rows * share).ceil() as u64
+    }
+
+    /// Takes new samples.
+    pub async fn refresh(&self, db: &Database) -> Result<()> {
+        for table in LogTable::ALL {
+            let sample = Sample::take(db, table).await?;
+            self.samples.write().unwrap_or_else(PoisonError::into_inner)[index(table)] = sample;
+        }
+        Ok(())
+    }
+
+    /// Takes new samples in the background where the current ones are old. No request waits for them.
+    pub fn refresh_if_old(self: &Arc<Self>, db: &Arc<Database>) {
+        let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken_at.elapsed() < MAX_AGE {
+            return;
+        }
+        *taken_at = Instant::now();
+        let (density, db) = (Arc::clone(self), Arc::clone(db));
+        tokio::spawn(async move {
+            if let Err(error) = density.refresh(&db).await {
+                tracing::warn!(%error, "row counts could not be estimated; the last estimate is used");
+            }
+        });
+    }
+}
+
+fn index(table: LogTable) -> usize {
+    match table {
+        LogTable::Calls => 0,
+        LogTable::ErrorLogs => 1,
+    }
+}
+
+/// The times of rows whose ids are evenly spaced.
+#[derive(Debug, Default)]
+struct Sample {
+    /// In microseconds since the epoch, ascending. Rows need not be stored in the order of time.
+    times: Vec<i64>,
+    /// Rows that were found, those without a readable time among them.
+    found: usize,
+    /// Ids from one sampled row to the next.
+    step: f64,
+    /// The most of all rows that one key can be expected to have: a key that was found k times of n has
+    /// hardly more than k + 2√k + 1 of n.
+    largest_share: f64,
+}
+
+impl Sample {
+    async fn take(db: &Database, table: LogTable) -> Result<Self> {
+        let end = |end: &str| {
+            db.dialect().to_integer(&format!("(SELECT {end}(id) FROM {})", table.name()))
+        };
+        // Each in a separate subquery: SQLite would read the whole table for both together.
+        let ends = format!("SELECT {} AS c0, {} AS c1", end("MIN"), end("MAX"));
+        let ends = db.fetch_text::<(Option<i64>, Option<i64>)>("density.ends", &ends, 2).await?;
+        let Some((Some(first), Some(last))) = ends.into_iter().next() else {
+            return Ok(Self::default());
+        };
+        let span = i128::from(last) - i128::from(first) + 1;
+        let samples = span.min(SAMPLES.into());
+        let step = if samples > 1 { (span - 1) as f64 / (samples - 1) as f64 } else { 1.0 };
+        let branches = (0..samples).map(|number| {
+            let offset =
+                if number + 1 == samples { span - 1 } else { (number as f64 * step) as i128 };
+            let id = i64::try_from(i128::from(first) + offset).unwrap_or(last);
+            (first_from(db, table, id), WIDTH)
+        });
+        let mut rows: Vec<(i64, Option<i64>, Option<String>)> = vec![];
+        for union in unions(tagged(db.dialect(), branches), SAMPLES as usize) {
+            type Columns = (i64, Option<StoredTime>, Option<String>, i64);
+            for (id, time, key, _) in
+                db.fetch::<Columns>("density.sample", &union, WIDTH + 1).await?
+            {
+                let time = time.filter(StoredTime::is_readable);
+                let micros = time.map(|time| db.zone().to_utc(time.at).timestamp_micros());
+                rows.push((id, micros, key));
+            }
+        }
+        // A row behind a gap of ids is found more than once; the gap holds no rows.
+        rows.sort_unstable_by_key(|row| row.0);
+        rows.dedup_by_key(|row| row.0);
+        Ok(Self::of(rows.into_iter().map(|(_, micros, key)| (micros, key)), step))
+    }
+
+    fn of(rows: impl Iterator<Item = (Option<i64>, Option<String>)>, step: f64) -> Self {
+        let (mut times, mut keys) = (vec![], vec![]);
+        for (micros, key) in rows {
+            times.push(micros);
+            keys.push(key);
+        }
+        let found = times.len();
+        keys.sort_unstable();
+        let largest = keys.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap_or(0) as f64;
+        let share = (largest + 2.0 * largest.sqrt() + 1.0) / (found as f64).max(1.0);
+        let mut times: Vec<i64> = times.into_iter().flatten().collect();
+        times.sort_unstable();
+        Self { times, found, step, largest_share: share.min(1.0) }
+    }
+
+    fn all(&self) -> f64 {
+        self.rows(self.found)
+    }
+
+    /// The rows of so many samples, of which the last one is the last row of the table.
+    fn rows(&self, samples: usize) -> f64 {
+        match samples {
+            0 => 0.0,
+            samples => (samples - 1) as f64 * self.step + 1.0,
+        }
+    }
+
+    /// How many rows have an earlier time. Those from one sample to the next are spread evenly.
+    fn before(&self, micros: i64) -> f64 {
+        let earlier = self.times.partition_point(|time| *time < micros);
+        let (Some(last), Some(next)) =
+            (earlier.checked_sub(1).and_then(|last| self.times.get(last)), self.times.get(earlier))
+        else {
+            return self.rows(earlier);
+        };
+        let part = (micros - last) as f64 / (next - last) as f64;
+        self.rows(earlier) + part * (self.step - 1.0)
+    }
+}
+
+/// The columns of [`first_from`].
+const WIDTH: usize = 3;
+
+/// The first row with this id or a higher one.
+fn first_from(db: &Database, table: LogTable, id: i64) -> SelectStatement {
+    match table {
+        LogTable::Calls => {
+            use request_log::Column;
+            first_of(db, table, (Column::Id, Column::RequestTime, Column::ApiKey), id)
+        }
+        LogTable::ErrorLogs => {
+            use error_log::Column;
+            first_of(db, table, (Column::Id, Column::RequestTime, Column::GeminiKey), id)
+        }
+    }
+}
+
+fn first_of<C: Iden + Copy + 'static>(
+    db: &Database,
+    table: LogTable,
+    (id_column, time, key): (C, C, C),
+    id: i64,
+) -> SelectStatement {
+    let dialect = db.dialect();
+    let column = |column: C| Expr::col(column.unquoted().to_owned());
+    let mut select = Query::select();
+    columns(&mut select, [dialect.integer(id_column), column(time), dialect.text(key)]);
+    select
+        .from(table.name())
+        .and_where(column(id_column).gte(id))
+        .order_by(id_column.unquoted().to_owned(), Order::Asc)
+        .limit(1)
+        .take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(times: impl Iterator<Item = i64>, step: f64) -> Sample {
+        Sample::of(times.map(|time| (Some(time), None)), step)
+    }
+
+    #[test]
+    fn rows_are_spread_evenly_between_samples() {
+        // A row a microsecond, of which every hundredth is sampled.
+        let sample = sample((0..=100).map(|number| number * 100), 100.0);
+        assert_eq!(sample.all(), 10_001.0);
+        for (micros, rows) in [(0, 0.0), (10_001, 10_001.0), (5000, 5000.0), (5050, 5050.0)] {
+            assert!(
+                (sample.before(micros) - rows).abs() <= 1.0,
+                "{micros}: {}",
+                sample.before(micros)
+            );
+        }
+    }
+
+    #[test]
+    fn a_small_table_is_counted() {
+        let sample = sample([10, 20, 20, 30].into_iter(), 1.0);
+        let before = [(10, 0.0), (11, 1.0), (20, 1.0), (21, 3.0), (30, 3.0), (31, 4.0)];
+        for (micros, rows) in before {
+            assert_eq!(sample.before(micros), rows, "{micros}");
+        }
+        assert_eq!(Sample::default().all(), 0.0);
+        assert_eq!(Sample::default().before(5), 0.0);
+    }
+
+    #[test]
+    fn the_order_of_ids_does_not_matter() {
+        let sorted = sample((0..100).map(|number| number * 10), 50.0);
+        let mixed = sample((0..100).map(|number| number * 37 % 100 * 10), 50.0);
+        for micros in [0, 15, 333, 990, 2000] {
+            assert_eq!(sorted.before(micros), mixed.before(micros));
+        }
+    }
+
+    #[test]
+    fn a_key_has_no_more_than_its_share() {
+        let keyed = |keys: usize| {
+            Sample::of((0..256).map(|n| (Some(n as i64), Some((n % keys).to_string()))), 1000.0)
+        };
+        assert!(keyed(1).largest_share == 1.0);
+        let share = keyed(64).largest_share;
+        assert!((1.0 / 64.0..0.05).contains(&share), "{share}");
+    }
+}

@@ -1,0 +1,285 @@
+//! The cost of a query follows the rows that its statements read, as they are estimated before they run.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase};
+use crate::tests;
+
+tests! {
+    the_cost_follows_the_rows_of_the_window,
+    an_order_by_percentiles_costs_what_percentiles_cost.only(&[Kind::Sqlite]),
+    a_search_costs_more_than_a_list.only(&[Kind::Sqlite]),
+    a_window_is_found_in_arguments_and_variables.only(&[Kind::Sqlite]),
+    what_would_read_too_much_is_refused_before_it_runs,
+    queries_of_the_page_pass_over_many_calls.only(&[Kind::Sqlite]),
+    the_estimate_follows_the_table.only(&[Kind::Sqlite]),
+}
+
+/// Rows of which one of `spread` ids is there: to the estimate, a table of `rows * spread`.
+const ROWS: i32 = 300;
+
+/// A table that looks as if it had so many calls, and a tenth of them error logs, evenly in 31 days.
+async fn fill(database: &TestDatabase, calls: i32) {
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let at = |number: i32| now - TimeDelta::days(31) * (ROWS - 1 - number) / (ROWS - 1);
+    let key = |number: i32| format!("FakeSyCost{:02}", number % 50);
+    let rows: Vec<CallRow> = (0..ROWS)
+        .map(|n| CallRow::at_stored(at(n)).id(1 + n * (calls / ROWS)).key(key(n)))
+        .collect();
+    database.insert(&rows).await;
+    let errors: Vec<ErrorRow> = (0..ROWS)
+        .map(|n| ErrorRow::at_stored(at(n)).id(1 + n * (calls / 10 / ROWS)).key(key(n)))
+        .collect();
+    database.insert(&errors).await;
+}
+
+/// What the server answers, and the cost.
+async fn send(app: &TestApp, body: Value) -> (Value, u64) {
+    let mut body = body;
+    body["extensions"] = json!({ "cost": true });
+    let sent = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+    let response: Value = sent.json().await.unwrap();
+    let cost = response["extensions"]["cost"]["requested"].as_u64();
+    let cost = cost.unwrap_or_else(|| panic!("{response:#}"));
+    (response, cost)
+}
+
+async fn cost(app: &TestApp, query: &str) -> u64 {
+    send(app, json!({ "query": query })).await.1
+}
+
+/// That `cost` is about `units`.
+fn about(cost: u64, units: f64) {
+    let (least, most) = (units * 0.8, units * 1.25);
+    assert!((least..most).contains(&(cost as f64)), "{cost}, not about {units}");
+}
+
+async fn the_cost_follows_the_rows_of_the_window(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let app = TestApp::start(&database).await;
+    let day = 1_000_000.0 / 31.0;
+    let groups = async |window: &str| {
+        let query =
+            format!("{{ callGroups(by: [MODEL], {window}) {{ model counts {{ total }} }} }}");
+        cost(&app, &query).await as f64
+    };
+    about(groups("period: LAST_24_HOURS").await as u64, 2.0 * day);
+    about(groups("period: LAST_7_DAYS").await as u64, 2.0 * 7.0 * day);
+    about(groups("period: LAST_30_DAYS").await as u64, 2.0 * 30.0 * day);
+    let between = "between: { since: \"2026-02-10T00:00:00Z\", until: \"2026-02-20T00:00:00Z\" }";
+    about(groups(between).await as u64, 2.0 * 10.0 * day);
+    // Before the first call, and after the last one.
+    assert!(groups("period: LAST_7_DAYS, asOf: \"2020-01-01T00:00:00Z\"").await < 1000.0);
+    let later = "between: { since: \"2026-03-02T00:00:00Z\", until: \"2030-01-01T00:00:00Z\" }";
+    assert!(groups(later).await < 1000.0);
+    let counts = "{ usageStats { last24Hours { total } last(duration: \"P7D\") { total } } }";
+    about(cost(&app, counts).await, 0.25 * 8.0 * day + 1000.0);
+    let series = |fields: &str| {
+        format!("{{ callSeries(period: LAST_7_DAYS, interval: \"P1D\") {{ start {fields} }} }}")
+    };
+    about(cost(&app, &series("counts { total }")).await, 2.0 * 7.0 * day);
+    about(cost(&app, &series("latency { p95 }")).await, 8.0 * 7.0 * day);
+    let page = |fields: &str, more: &str| {
+        format!("{{ callDetails(period: LAST_30_DAYS, first: 5{more}) {{ {fields} }} }}")
+    };
+    // A page is read by an index; a total, a filter or another order needs the window.
+    assert!(cost(&app, &page("nodes { id }", "")).await < 1000);
+    about(cost(&app, &page("totalCount", "")).await, 0.25 * 30.0 * day);
+    let filtered = page("nodes { id }", ", filter: { models: [\"none\"] }");
+    about(cost(&app, &filtered).await, 0.4 * 30.0 * day);
+    about(cost(&app, &page("nodes { id }", ", orderBy: SLOWEST_FIRST")).await, 0.4 * 30.0 * day);
+    // Of one key of fifty there are fewer calls than of all.
+    let of_key = |fields: &str| format!("{{ apiKey(key: \"FakeSyCost07\") {{ {fields} }} }}");
+    let counts = "counts(period: LAST_30_DAYS) { total }";
+    let (one, all) = (
+        cost(&app, &of_key(counts)).await,
+        cost(&app, &format!("{{ apiKeys {{ nodes {{ {counts} }} }} }}")).await,
+    );
+    about(all, 2.0 * 30.0 * day);
+    assert!(one * 5 < all, "{one} of {all}");
+    // Each alias pays for its own statement.
+    let twice = "{ a: callGroups(by: [MODEL], period: LAST_7_DAYS) { model } \
+                   b: callGroups(by: [MODEL], period: LAST_7_DAYS) { model } }";
+    about(cost(&app, twice).await, 2.0 * 2.0 * 7.0 * day);
+}
+
+async fn an_order_by_percentiles_costs_what_percentiles_cost(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let app = TestApp::start(&database).await;
+    let groups = |order: &str, fields: &str| {
+        format!(
+            "query($o: CallGroupOrder = {order}) {{ callGroups(by: [API_KEY], period: LAST_24_HOURS, \
+             orderBy: $o) {{ {fields} }} }}"
+        )
+    };
+    let plain = cost(&app, &groups("TOTAL_DESC", "model")).await;
+    let selected = cost(&app, &groups("TOTAL_DESC", "latency { p95 }")).await;
+    let ordered = cost(&app, &groups("P95_LATENCY_DESC", "model")).await;
+    let both = cost(&app, &groups("P95_LATENCY_DESC", "latency { p95 }")).await;
+    assert!(ordered > 3 * plain, "{ordered} and {plain}");
+    about(ordered, selected as f64);
+    assert_eq!(both, selected);
+    let literal =
+        "{ callGroups(by: [API_KEY], period: LAST_24_HOURS, orderBy: P95_LATENCY_DESC) { model } }";
+    assert_eq!(cost(&app, literal).await, ordered);
+    // More dimensions have more groups, each of which is ranked.
+    let more = groups("P95_LATENCY_DESC", "model").replace("[API_KEY]", "[API_KEY, MODEL]");
+    assert!(cost(&app, &more).await > 2 * ordered);
+}
+
+async fn a_search_costs_more_than_a_list(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let app = TestApp::start(&database).await;
+    let logs = |filter: &str| {
+        format!("{{ errorLogs(first: 5, filter: {{ {filter} }}) {{ nodes {{ id }} }} }}")
+    };
+    assert!(cost(&app, &logs("")).await < 1000);
+    about(cost(&app, &logs("errorCodes: [999]")).await, 0.4 * 100_000.0);
+    about(cost(&app, &logs("contains: \"nothing\"")).await, 40.0 * 100_000.0);
+    let week = "contains: \"nothing\", since: \"2026-02-22T12:00:00Z\"";
+    about(cost(&app, &logs(week)).await, 40.0 * 100_000.0 * 7.0 / 31.0);
+    let groups = "{ errorGroups(by: [ERROR_CODE, MODEL]) { count } }";
+    about(cost(&app, groups).await, 3.0 * 100_000.0);
+    let variables = json!({ "f": { "contains": "nothing" } });
+    let query =
+        "query($f: ErrorLogFilter) { errorLogs(first: 5, filter: $f) { totalCount nodes { id } } }";
+    let (_, cost) = send(&app, json!({ "query": query, "variables": variables })).await;
+    about(cost, 2.0 * 40.0 * 100_000.0);
+}
+
+async fn a_window_is_found_in_arguments_and_variables(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let app = TestApp::start(&database).await;
+    let query = "
+        query($p: Period = LAST_7_DAYS, $b: TimeRange, $since: DateTime, $at: DateTime) {
+          a: callGroups(by: [MODEL], period: $p, asOf: $at) { ...f }
+          b: callGroups(by: [MODEL], between: $b) @skip(if: false) { ...f }
+          c: callGroups(by: [MODEL], between: { since: $since, until: \"2026-03-01T12:00:00Z\" }) { ...f }
+        }
+        fragment f on CallGroup { model counts { total } }";
+    let since = "2026-02-22T12:00:00Z";
+    let variables =
+        json!({ "b": { "since": since, "until": "2026-03-01T12:00:00Z" }, "since": since });
+    let (response, cost) = send(&app, json!({ "query": query, "variables": variables })).await;
+    assert!(response.get("errors").is_none(), "{response:#}");
+    about(cost, 3.0 * 2.0 * 7.0 * 1_000_000.0 / 31.0);
+    // What is no window is charged for the table, and refused by its field.
+    for window in [
+        "",
+        "period: LAST_7_DAYS, between: { since: \"2026-02-22T12:00:00Z\", until: \"2026-03-01T12:00:00Z\" }",
+    ] {
+        let arguments = format!("by: [MODEL] {window}");
+        let query = format!("{{ callGroups({arguments}) {{ model }} }}");
+        let (response, cost) = send(&app, json!({ "query": query })).await;
+        assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+        about(cost, 2.0 * 1_000_000.0);
+    }
+    // The windows of a fragment end where the field says that spreads it.
+    let query =
+        "{ now: usageStats { ...w } then: usageStats(asOf: \"2020-01-01T00:00:00Z\") { ...w } }
+        fragment w on UsageStats { last24Hours { total } currentMonth { total } }";
+    let (_, cost) = send(&app, json!({ "query": query })).await;
+    // The day of now, whose month started twelve hours ago.
+    about(cost, 0.25 * 1.5 * 1_000_000.0 / 31.0 + 2000.0);
+}
+
+async fn what_would_read_too_much_is_refused_before_it_runs(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let app = TestApp::start(&database).await;
+    let all = "by: [API_KEY, MODEL, STATUS_CODE, STATUS], period: LAST_30_DAYS";
+    let groups = |many: usize| {
+        let group = |n| format!("g{n}: callGroups({all}) {{ model latency {{ p95 }} }} ");
+        (0..many).map(group).collect::<String>()
+    };
+    for (query, most) in [
+        (format!("{{ {} serverInfo {{ version }} }}", groups(4)), "g"),
+        (format!("{{ {} }}", groups(50)), "g"),
+        (
+            format!(
+                "{{ serverInfo {{ version }} callGroups({all}, orderBy: P95_LATENCY_DESC) {{ model }} \
+            errorLogs(filter: {{ contains: \"x\" }}) {{ totalCount }} }}"
+            ),
+            "callGroups",
+        ),
+        (
+            "{ apiKeys { nodes { models(period: LAST_30_DAYS) { model latency { p99 } } \
+            latency(period: LAST_30_DAYS) { p50 } } } }"
+                .to_owned(),
+            "apiKeys",
+        ),
+    ] {
+        let before = app.sent();
+        let (response, cost) = send(&app, json!({ "query": query })).await;
+        assert_eq!(app.sent(), before, "{query}");
+        let error = &response["errors"][0];
+        let expected = json!({ "code": "COST_EXCEEDED", "limit": 20_000_000, "actual": cost });
+        assert_eq!(error["extensions"], expected, "{query}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("`{most}")) && message.contains(&cost.to_string()),
+            "{message}"
+        );
+    }
+}
+
+async fn queries_of_the_page_pass_over_many_calls(database: TestDatabase) {
+    fill(&database, 10_000_000).await;
+    let app = TestApp::start(&database).await;
+    let mut documents = String::new();
+    for file in ["attention", "boot", "calls", "errors", "keys", "overview"] {
+        let path = format!("web/src/api/documents/{file}.graphql");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        documents += &std::fs::read_to_string(path).unwrap();
+    }
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let ago = |hours| (now - TimeDelta::hours(hours)).to_rfc3339();
+    let range = |since, until| json!({ "since": ago(since), "until": ago(until) });
+    let mut variables = json!({
+        "since": ago(24), "lately": range(1, 0), "first": 1000, "period": "LAST_24_HOURS",
+        "timeZone": "UTC", "filter": {}, "facets": {}, "count": true, "id": "call_1", "requests": true,
+        "key": "FakeSyCost07", "at": ago(1), "after": ago(1), "until": ago(0),
+        "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST",
+    });
+    for number in 0..12 {
+        variables[format!("w{number}")] = range(2 * (number + 1), 2 * number);
+    }
+    let mut asked = 0;
+    for line in documents.lines().filter(|line| line.starts_with("query ")) {
+        let name: String =
+            line["query ".len()..].chars().take_while(|c| c.is_alphanumeric()).collect();
+        let mut variables = variables.clone();
+        if name == "KeyTable" || name == "Neighbours" {
+            variables["after"] = json!(ago(0));
+        }
+        if name == "Calls" || name == "Errors" {
+            variables["after"] = Value::Null;
+        }
+        let body = json!({ "query": documents, "operationName": name, "variables": variables });
+        let (response, cost) = send(&app, body).await;
+        assert!(response.get("errors").is_none(), "{name}: {response:#}");
+        assert!(cost < 16_000_000, "{name} costs {cost}");
+        asked += 1;
+    }
+    assert!(asked >= 12, "{asked}");
+}
+
+async fn the_estimate_follows_the_table(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "{ callGroups(by: [MODEL], period: LAST_30_DAYS) { model } }";
+    assert!(cost(&app, query).await < 1000);
+    fill(&database, 1_000_000).await;
+    // A request never waits for it; it is renewed in the background, once a minute at most.
+    let services = app.services();
+    services.density.refresh(&services.db).await.unwrap();
+    about(cost(&app, query).await, 2.0 * 30.0 * 1_000_000.0 / 31.0);
+    // Estimating reads no table through.
+    services.db.record();
+    services.density.refresh(&services.db).await.unwrap();
+    for sql in services.db.record() {
+        for step in database.query(&format!("EXPLAIN QUERY PLAN {sql}")).await {
+            let step = step[3].as_str().unwrap();
+            assert!(!step.starts_with("SCAN t_"), "{step}: {sql}");
+        }
+    }
+}
