@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::access::TokenDirectory;
@@ -23,7 +22,7 @@ use crate::http::callers::Callers;
 use crate::http::documents::Documents;
 use crate::http::hosts::Hosts;
 use crate::http::parser::Parser;
-use crate::http::read::ReadLimits;
+use crate::http::read::{ReadLimits, body_room};
 use crate::http::router::{AppParts, AppState, router};
 use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
@@ -183,7 +182,10 @@ impl App {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                 batch: http.max_batch as usize,
                 timeout,
-                room: Arc::new(Semaphore::new(shares.bodies)),
+                room: body_room(
+                    shares.bodies,
+                    usize::try_from(self.config.server.max_body_bytes)?,
+                ),
             },
             documents: self.documents,
             // Nothing but being on loopback protects an open server.
@@ -192,6 +194,7 @@ impl App {
         });
         let limits = ConnectionLimits {
             connections: http.max_connections as usize,
+            connections_per_address: http.connections_per_address() as usize,
             client_timeout,
             shutdown_grace: Duration::from_secs(self.config.server.shutdown_grace_seconds),
         };

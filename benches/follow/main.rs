@@ -67,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
         &url,
         &[
             ("--max-connections", &connections),
+            ("--max-connections-per-address", &connections),
             ("--max-subscriptions", &most),
             ("--max-subscriptions-in-all", &most),
         ],

@@ -204,6 +204,15 @@ impl TokenDirectory {
         self.of_session(value, now).map(|(_, expires_at)| expires_at)
     }
 
+    /// Whether a session that has not ended was forged: no server of this database made it. A session
+    /// whose token does not exist any more does not count.
+    pub fn is_forged_session(&self, value: &str, now: DateTime<Utc>) -> bool {
+        let Some(claim) = Claim::read(value) else { return !value.is_empty() };
+        let known = self.find(now, |known| known.id == claim.token_id);
+        claim.expires_at > now
+            && known.is_some_and(|known| !self.session_key.proves(&claim, &known.digest))
+    }
+
     async fn token(&self, db: &Database, token: &str, now: DateTime<Utc>) -> Result<Known> {
         let digest = digest(token);
         let find = || self.find(now, |known| known.digest.ct_eq(&digest).into());

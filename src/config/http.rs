@@ -39,7 +39,8 @@ pub struct HttpConfig {
     )]
     pub max_batch: u32,
 
-    /// How many connections may be open; further ones wait until one closes
+    /// How many connections may be open. For a further one an idle one is closed, of the address that
+    /// has the most; where none is idle it waits
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONNECTIONS",
@@ -48,6 +49,17 @@ pub struct HttpConfig {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub max_connections: u32,
+
+    /// How many connections one address (of IPv6: one /64) may have open; further ones are closed at
+    /// once, unless an idle one of the address can be closed instead. Behind a proxy all connections
+    /// are of its address. Without this setting three quarters of `--max-connections`
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_connections_per_address: Option<u32>,
 
     /// Seconds that a client may take to send the head of its next request, to begin on a WebSocket, or
     /// to take a part of an answer, before its connection is closed
@@ -74,6 +86,13 @@ pub struct HttpConfig {
     /// relay-compiler or Apollo write it
     #[arg(long, env = "CALLSCOPE_TRUSTED_DOCUMENTS", value_name = "FILE")]
     pub trusted_documents: Option<PathBuf>,
+}
+
+impl HttpConfig {
+    /// The connections of one address.
+    pub fn connections_per_address(&self) -> u32 {
+        self.max_connections_per_address.unwrap_or(self.max_connections - self.max_connections / 4)
+    }
 }
 
 /// A name or an address as a Host header has it, without a port.

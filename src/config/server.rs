@@ -60,6 +60,28 @@ pub struct ServerConfig {
     )]
     pub max_requests_per_minute: u32,
 
+    /// How many tokens and sessions that are not valid an address may send in a minute; more are refused
+    /// with 429. Valid ones always pass. 0 is no limit
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_AUTH_FAILURES_PER_MINUTE",
+        value_name = "N",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(0..=10_000_000)
+    )]
+    pub max_auth_failures_per_minute: u32,
+
+    /// How many streams of rows a token, or an address without one, may send at the same time; more are
+    /// refused with 429. No more than three quarters of `--max-concurrent-requests`
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_STREAMS",
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_streams: u32,
+
     /// How many subscriptions a token, or an address without one, may have at the same time; more are
     /// refused with 429
     #[arg(

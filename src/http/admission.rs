@@ -1,32 +1,44 @@
 //! Who may come in now: so many requests at the same time, and so many in a minute for each caller.
 //! What is too much is refused at once, since a queue would only fill.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::context::RequestContext;
 use super::problem::Problem;
 use super::rate::{Rate, Sender};
 use super::room::{Place, Room};
+use super::share::{Exhausted, Share, Shares};
 use crate::config::ServerConfig;
+
+/// After which a stream of the same caller may have ended.
+const STREAM_RETRY: Duration = Duration::from_secs(10);
 
 /// What admits requests; one for the whole server.
 pub struct Admission {
     requests: Arc<Room>,
-    streams: Semaphore,
+    streams: Arc<Shares>,
+    streams_of_one: usize,
     rate: Option<Rate>,
+    /// Of credentials that are not valid.
+    failures: Option<Rate>,
 }
 
 impl Admission {
     pub fn new(config: &ServerConfig) -> Self {
-        let per_minute = config.max_requests_per_minute;
+        let rate = |per_minute: u32| (per_minute > 0).then(|| Rate::per_minute(per_minute));
+        let streams = config.max_concurrent_requests as usize;
+        // One caller leaves a quarter to the others, whatever it is allowed.
+        let streams_of_one = (config.max_streams as usize).min(streams - streams / 4);
         Self {
             requests: Room::new(config.max_concurrent_requests as usize),
-            streams: Semaphore::new(config.max_concurrent_requests as usize),
-            rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
+            streams: Shares::new(streams, streams_of_one),
+            streams_of_one,
+            rate: rate(config.max_requests_per_minute),
+            failures: rate(config.max_auth_failures_per_minute),
         }
     }
 
@@ -38,18 +50,50 @@ impl Admission {
 
     /// Counts one more request of a caller, and refuses it where that is one too many.
     pub(super) fn count(&self, context: &RequestContext) -> Result<(), Problem> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        rate.take(sender(context), Instant::now()).map_err(|wait| {
-            let message = "this is one request too many; Retry-After says when to come again";
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
-        })
+        let message = "rate limit exceeded; send the request again after Retry-After";
+        take(self.rate.as_ref(), sender(context), message)
     }
 
-    /// Room for one stream of rows, as long as it lasts. There are as many as of requests, besides
-    /// those: streams that come slowly keep out nothing but others of their kind.
-    pub(super) fn enter_stream(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.streams.try_acquire().map_err(|_| Problem::busy())
+    /// The answer to a token that is not valid. The request counts against its address.
+    pub(super) fn refuse_credentials(&self, address: IpAddr) -> Problem {
+        let message = "rate limit exceeded; send the request again after Retry-After";
+        let counted = take(self.rate.as_ref(), Sender::of(address), message);
+        match counted.and_then(|()| self.count_failure(address)) {
+            Ok(()) => Problem::unauthenticated(),
+            Err(limited) => limited,
+        }
     }
+
+    /// Counts credentials of an address that are not valid, and refuses them where they are too many.
+    pub(super) fn count_failure(&self, address: IpAddr) -> Result<(), Problem> {
+        let message = "too many credentials of this address were not valid; send a valid token, or \
+                       try again after Retry-After";
+        take(self.failures.as_ref(), Sender::of(address), message)
+    }
+
+    /// Room for one stream of rows, as long as it lasts. There is as much of it as for requests,
+    /// besides those, and each caller has a part: slow streams keep out only streams of their caller.
+    pub(super) fn enter_stream(&self, context: &RequestContext) -> Result<Share, Problem> {
+        let mut place = self.streams.share(sender(context));
+        match place.resize(1) {
+            Ok(()) => Ok(place),
+            Err(Exhausted::Server) => Err(Problem::busy()),
+            Err(Exhausted::Sender) => {
+                let most = self.streams_of_one;
+                let message = format!("a token or address may have {most} streams at a time");
+                Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", message)
+                    .retry_after(STREAM_RETRY))
+            }
+        }
+    }
+}
+
+/// Takes one out of a bucket where there is a limit.
+fn take(rate: Option<&Rate>, sender: Sender, message: &str) -> Result<(), Problem> {
+    let Some(rate) = rate else { return Ok(()) };
+    rate.take(sender, Instant::now()).map_err(|wait| {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).retry_after(wait)
+    })
 }
 
 /// Whose share a request takes.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::address::client_address;
 use super::admission::sender;
 use super::problem::Problem;
+use super::rate::Sender;
 use super::router::AppState;
 use super::session::session_cookie;
 use crate::access::{Credentials, Proof};
@@ -37,6 +38,11 @@ impl RequestContext {
         marks.set_caller(&self.caller.name);
         marks.set_share(sender(self).name());
     }
+}
+
+/// Whose limits a request counts against.
+pub(super) fn sender_of(request: &Request) -> Sender {
+    request.extensions().get::<RequestContext>().map_or(Sender::Others, sender)
 }
 
 /// What is asked of a request before it is read, beside who sends it. All of it is one layer, since a
@@ -90,10 +96,15 @@ async fn attach(
         (None, Some(session)) => Credentials::Session(session),
         (None, None) => Credentials::None,
     };
-    let (caller, proof) =
-        state.tokens.caller(db, credentials, now).await.map_err(|_| Problem::unauthenticated())?;
     let trusts_proxy = state.services.server.trust_forwarded_for;
     let address = client_address(headers, peer.ip(), trusts_proxy);
+    // Credentials are checked before failures are counted: a valid token always passes.
+    let known = state.tokens.caller(db, credentials, now).await;
+    let (caller, proof) = known.map_err(|_| state.admission.refuse_credentials(address))?;
+    let is_forged = |cookie: &String| state.tokens.is_forged_session(cookie, now);
+    if proof.is_none() && cookie.as_ref().is_some_and(is_forged) {
+        state.admission.count_failure(address)?;
+    }
     let mut context = RequestContext { id: Arc::default(), address, caller, proof };
     if let Some(marks) = marks {
         context.id = marks.id.clone();

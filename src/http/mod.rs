@@ -1,5 +1,6 @@
 //! HTTP: the routes, and GraphQL over HTTP. The only floor that knows axum.
 
+mod activity;
 mod address;
 pub mod admission;
 mod assets;
@@ -34,7 +35,9 @@ mod room;
 pub mod router;
 pub mod server;
 mod session;
+pub mod share;
 mod shared;
+mod slots;
 mod socket;
 mod stall;
 mod stream;

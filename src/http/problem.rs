@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+use super::ingest::unpack::{MAX_RATIO, UnpackError};
 use super::respond::Outcome;
 use crate::observe::RequestMarks;
 use crate::observe::redact::{panic_text, without_values};
@@ -58,6 +59,24 @@ impl Problem {
 
     pub(super) fn too_large() -> Self {
         let message = "the body of the request is too large";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+    }
+
+    /// The answer to a body that cannot be read to its end.
+    pub(super) fn of_body(error: &axum::Error) -> Self {
+        match UnpackError::of(error) {
+            UnpackError::Unreadable => Self::bad_request(
+                "the body of the request is incomplete, or not gzip as its Content-Encoding says; \
+                 send it again",
+            ),
+            UnpackError::TooDense => Self::too_dense(),
+        }
+    }
+
+    pub(super) fn too_dense() -> Self {
+        let message = format!(
+            "the body is compressed by more than {MAX_RATIO} to 1; send it uncompressed or in parts"
+        );
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
     }
 

@@ -25,12 +25,17 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// One network of IPv6 is one sender: whoever has an address there has 2^64.
     pub(super) fn of(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            v4 => v4,
-        })
+        Self::Address(network_of(address))
+    }
+}
+
+/// The addresses that count as one client. Of IPv6 this is a network of 2^64 addresses, which one
+/// machine may have all.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 
     /// A name for it that no other sender has.
@@ -116,6 +121,7 @@ mod tests {
         let of = |text: &str| Sender::of(text.parse().unwrap());
         assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff:ffff:ffff:ffff"));
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_ne!(of("::ffff:10.0.0.1"), of("::ffff:10.0.0.2"), "IPv4 on a socket of IPv6");
     }
 
     #[test]

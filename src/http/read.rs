@@ -15,15 +15,20 @@ use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::context;
 use super::idempotency::idempotency_key;
 use super::negotiate::is_json;
 use super::problem::Problem;
+use super::rate::Sender;
+use super::share::{Exhausted, Share, Shares};
 use crate::domain::json::{MAX_VALUES, count_values};
 use crate::graphql::request_key::RequestKey;
 use crate::within::{Late, within};
+
+/// When other bodies may have been read.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
 
 /// How much is read.
 #[derive(Clone, Debug)]
@@ -33,8 +38,8 @@ pub struct ReadLimits {
     pub batch: usize,
     /// How long a body may take to come.
     pub timeout: Duration,
-    /// KiB that the bodies being read may hold together.
-    pub room: Arc<Semaphore>,
+    /// The memory of the bodies that are being read, in KiB.
+    pub room: Arc<Shares>,
 }
 
 /// One request as it was sent: with the text of its document, or with what names it.
@@ -69,7 +74,8 @@ pub(super) async fn from_body(
         return Err(Problem::unsupported(message));
     }
     let key = idempotency_key(request.headers())?;
-    let body = bytes(request.into_body(), &limits).await?;
+    let sender = context::sender_of(&request);
+    let (body, _held) = bytes(request.into_body(), &limits, sender).await?;
     if count_values(&body) > MAX_VALUES {
         let message = "the JSON of the body has too many values";
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
@@ -88,35 +94,55 @@ pub(super) async fn from_body(
     }
 }
 
-/// The bytes of a body, in time. What all bodies hold together is bounded as well: a client may open
-/// many, and send each slowly.
+/// The memory of all bodies that are being read. One token or address may hold a quarter of it, and one
+/// body of the largest size in any case.
+pub fn body_room(total_kib: usize, body_bytes: usize) -> Arc<Shares> {
+    Shares::new(total_kib, (total_kib / 4).max(body_bytes.div_ceil(1024)))
+}
+
+/// The bytes of a body, and the memory that they hold. The whole body has one timeout, so that a slow
+/// body needs no minimal rate: it holds a part of its sender's share for that long at most.
 pub(super) async fn bytes(
     mut body: axum::body::Body,
     limits: &ReadLimits,
-) -> Result<Bytes, Problem> {
-    // A length that is told beforehand is refused before the body is sent.
+    sender: Sender,
+) -> Result<(Bytes, Share), Problem> {
+    // A length that is announced is refused before the body is sent.
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(Problem::too_large());
     }
     let reading = pin!(async {
-        let (mut read, mut held) = (BytesMut::new(), Vec::new());
+        let (mut read, mut held) = (BytesMut::new(), limits.room.share(sender));
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Problem::malformed())?.into_data() else { continue };
-            if read.len() + data.len() > limits.body_bytes {
+            let frame = frame.map_err(|error| Problem::of_body(&error))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let length = read.len() + data.len();
+            if length > limits.body_bytes {
                 return Err(Problem::too_large());
             }
-            let kib = u32::try_from(data.len().div_ceil(1024)).unwrap_or(u32::MAX);
-            held.push(
-                limits.room.clone().try_acquire_many_owned(kib).map_err(|_| Problem::busy())?,
-            );
+            // All chunks of a body together are rounded up once.
+            held.resize(length.div_ceil(1024)).map_err(no_room)?;
             read.extend_from_slice(&data);
         }
-        Ok(read.freeze())
+        Ok((read.freeze(), held))
     });
     within(Instant::now() + limits.timeout, reading).await.unwrap_or_else(|Late| {
         let message = "the body of the request did not come in time";
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message))
     })
+}
+
+/// The answer to a body for which there is no memory.
+pub(super) fn no_room(exhausted: Exhausted) -> Problem {
+    match exhausted {
+        Exhausted::Server => Problem::busy(),
+        Exhausted::Sender => {
+            let message = "the request bodies of this token or address hold all the memory that it \
+                           may use; send fewer at the same time";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+                .retry_after(ROOM_RETRY)
+        }
+    }
 }
 
 fn batch(body: &[u8], limit: usize) -> Result<Vec<Asked>, Problem> {

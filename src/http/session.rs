@@ -12,7 +12,7 @@ use cookie::{Cookie, SameSite};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::context::RequestContext;
+use super::context::{self, RequestContext};
 use super::negotiate::is_json;
 use super::problem::Problem;
 use super::read::{self, ReadLimits};
@@ -27,6 +27,7 @@ const NAME: &str = "callscope_session";
 /// Exchanges `{"token": "…"}` for the cookie.
 pub(super) async fn begin(
     State(state): State<AppState>,
+    Extension(context): Extension<RequestContext>,
     request: Request,
 ) -> Result<Response, Problem> {
     #[derive(Deserialize)]
@@ -43,11 +44,18 @@ pub(super) async fn begin(
     }
     let secure = is_https(request.headers());
     let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
-    let body = read::bytes(request.into_body(), &limits).await?;
+    let sender = context::sender_of(&request);
+    let (body, _held) = read::bytes(request.into_body(), &limits, sender).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let now = state.clock.now();
     let session = state.tokens.begin_session(&state.services.db, &login.token, now).await;
-    let session = session.map_err(|_| Problem::unauthenticated())?;
+    let session = match session {
+        Ok(session) => session,
+        Err(_) => {
+            state.admission.count_failure(context.address)?;
+            return Err(Problem::unauthenticated());
+        }
+    };
     let length = Duration::seconds((session.expires_at - now).num_seconds());
     let cookie = cookie(session.value, length, secure);
     Ok(answer(&session.caller, Some(session.expires_at), Some(cookie)))

@@ -1,16 +1,21 @@
 //! Connections: their protocols, their bounds, and what becomes of them when the server stops.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use reqwest::Version;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::process::{self, Process};
-use crate::support::{Kind, TestApp, TestDatabase};
+use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
@@ -23,6 +28,14 @@ tests! {
     a_slow_sign_in_is_refused.only(&[Kind::Sqlite]),
     a_large_head_is_refused.only(&[Kind::Sqlite]),
     connections_are_bounded.only(&[Kind::Sqlite]),
+    idle_connections_make_room.only(&[Kind::Sqlite]),
+    idle_connections_of_http_2_make_room.only(&[Kind::Sqlite]),
+    connections_of_an_address_are_bounded.only(&[Kind::Sqlite]),
+    bodies_are_charged_by_bytes.only(&[Kind::Sqlite]),
+    bodies_of_one_caller_leave_memory_to_others.only(&[Kind::Sqlite]),
+    a_refusal_reaches_a_client_that_writes_first.only(&[Kind::Sqlite]),
+    a_refusal_keeps_a_connection_with_a_short_body.only(&[Kind::Sqlite]),
+    a_refused_body_without_end_is_cut.only(&[Kind::Sqlite]),
     the_server_outlives_a_lack_of_descriptors.only(&[Kind::Sqlite]),
     what_is_on_its_way_is_answered_when_the_server_stops.only(&[Kind::Sqlite]),
 }
@@ -148,24 +161,301 @@ async fn a_large_head_is_refused(database: TestDatabase) {
     }
 }
 
+/// A connection from an address of loopback of its own.
+async fn connect_from(app: &TestApp, address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+    socket.connect(app.url("").trim_start_matches("http://").parse().unwrap()).await.unwrap()
+}
+
+/// The first bytes of a body that never ends.
+const UNFINISHED: &str = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+    Content-Type: application/json\r\n\r\n{";
+/// What ends it.
+const FINISH: &str = "\"query\":\"{ __typename }\"}";
+
+/// A connection that waits for the rest of a body, which the server knows of.
+async fn busy(app: &TestApp, address: &str) -> TcpStream {
+    let mut stream = connect_from(app, address).await;
+    stream.write_all(HEALTH.as_bytes()).await.unwrap();
+    healthy(&mut stream).await;
+    stream.write_all(UNFINISHED.as_bytes()).await.unwrap();
+    stream
+}
+
 async fn connections_are_bounded(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
+    let mut open = vec![busy(&app, "127.0.0.1").await, busy(&app, "127.0.0.1").await];
+    let mut third = connect(&app).await;
+    third.write_all(HEALTH.as_bytes()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(900), healthy(&mut third)).await;
+    assert!(early.is_err(), "a third connection is served: {early:?}");
+    // The two still are, and once one closes the third is.
+    let rest = format!("{FINISH}{}", " ".repeat(99 - FINISH.len()));
+    open[0].write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}}") {
+        assert!(open[0].read_buf(&mut answer).await.unwrap() > 0, "closed");
+    }
+    open.pop();
+    healthy(&mut third).await;
+}
+
+async fn idle_connections_make_room(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 4).await;
     let mut open = Vec::new();
-    for _ in 0..2 {
-        let mut stream = connect(&app).await;
+    for address in ["127.0.0.3", "127.0.0.2", "127.0.0.2", "127.0.0.2"] {
+        let mut stream = connect_from(&app, address).await;
         stream.write_all(HEALTH.as_bytes()).await.unwrap();
         healthy(&mut stream).await;
         open.push(stream);
     }
-    let mut third = connect(&app).await;
-    third.write_all(HEALTH.as_bytes()).await.unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(300), healthy(&mut third)).await;
-    assert!(early.is_err(), "a third connection is served: {early:?}");
-    // The two still are, and once one closes the third is.
-    open[0].write_all(HEALTH.as_bytes()).await.unwrap();
-    healthy(&mut open[0]).await;
-    open.pop();
-    healthy(&mut third).await;
+    // One of the address that has the most makes room, the one that was idle for longest.
+    let mut next = connect(&app).await;
+    next.write_all(HEALTH.as_bytes()).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
+    assert!(answered.is_ok(), "idle connections keep others out");
+    assert_eq!(rest(open.remove(1)).await, "");
+    for mut stream in open {
+        stream.write_all(HEALTH.as_bytes()).await.unwrap();
+        healthy(&mut stream).await;
+    }
+}
+
+async fn idle_connections_of_http_2_make_room(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.max_connections = 1;
+        config.server.http.client_timeout_seconds = 3600;
+    })
+    .await;
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
+    let mut silent = connect_from(&app, "127.0.0.2").await;
+    silent.write_all(&preface).await.unwrap();
+    // The server's settings: it knows the protocol.
+    silent.read_u8().await.unwrap();
+    let mut next = connect(&app).await;
+    next.write_all(HEALTH.as_bytes()).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
+    assert!(answered.is_ok(), "an idle connection of HTTP/2 keeps others out");
+}
+
+async fn connections_of_an_address_are_bounded(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.max_connections_per_address = Some(2);
+    })
+    .await;
+    let open = [busy(&app, "127.0.0.2").await, busy(&app, "127.0.0.2").await];
+    // The server closes a third one at once, and serves others.
+    let third = connect_from(&app, "127.0.0.2").await;
+    let closed = tokio::time::timeout(Duration::from_secs(20), rest(third)).await;
+    assert_eq!(closed.expect("a third connection stays open"), "");
+    let mut other = connect_from(&app, "127.0.0.3").await;
+    other.write_all(HEALTH.as_bytes()).await.unwrap();
+    healthy(&mut other).await;
+    drop(open);
+    let served = async {
+        loop {
+            let mut stream = connect_from(&app, "127.0.0.2").await;
+            let mut answer = Vec::new();
+            // It may be refused until the server has noticed that the others are gone.
+            if stream.write_all(HEALTH.as_bytes()).await.is_ok()
+                && stream.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0)
+            {
+                return stream;
+            }
+        }
+    };
+    let first = tokio::time::timeout(Duration::from_secs(20), served).await.expect("is served");
+    // An idle one of the address is closed for a new one.
+    let mut second = connect_from(&app, "127.0.0.2").await;
+    second.write_all(HEALTH.as_bytes()).await.unwrap();
+    healthy(&mut second).await;
+    let idle = async {
+        loop {
+            let mut third = connect_from(&app, "127.0.0.2").await;
+            let mut answer = Vec::new();
+            if third.write_all(HEALTH.as_bytes()).await.is_ok()
+                && third.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0)
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), idle).await.expect("is served");
+    let closed = tokio::time::timeout(Duration::from_secs(20), rest(first)).await;
+    assert!(closed.is_ok(), "the longest idle one stays open");
+}
+
+/// A request in chunks of one byte, more of them than there are KiB for bodies.
+async fn bodies_are_charged_by_bytes(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let start = r#"{"query":"{ __typename }","extensions":{"padding":""#;
+    let body = format!("{start}{}\"}}}}", "x".repeat(300_000));
+    let mut stream = connect(&app).await;
+    let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
+    stream.write_all(format!("{head}{chunks}0\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // The same in frames of HTTP/2, which has a limit of its own for shorter ones.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let frame = |bytes: &[u8]| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(bytes)));
+    let frames: Vec<_> = body.as_bytes().chunks(300).map(frame).collect();
+    let body = reqwest::Body::wrap(StreamBody::new(futures_util::stream::iter(frames)));
+    let request = client.post(app.url("/graphql")).header("Content-Type", "application/json");
+    assert_eq!(request.body(body).send().await.unwrap().status(), 200);
+}
+
+/// The status of a query that is sent from an address, with further lines of its head.
+async fn query_from(app: &TestApp, address: &str, headers: &str) -> String {
+    let mut stream = connect_from(app, address).await;
+    let body = r#"{"query":"{ __typename }"}"#;
+    let length = body.len();
+    let request = format!(
+        "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    rest(stream).await
+}
+
+async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access =
+            settings(&["--tokens=a:READ:0123456789abcdef-a", "--anonymous-scopes=READ"]);
+        config.server.max_body_bytes = 9 << 20;
+    })
+    .await;
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        9 << 20
+    );
+    let part = vec![b' '; 8 << 20];
+    let mut open = Vec::new();
+    let mut answer = String::new();
+    // A quarter of 256 MiB is enough.
+    for _ in 0..40 {
+        let mut stream = connect_from(&app, "127.0.0.2").await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        if stream.write_all(&part).await.is_err() {
+            break;
+        }
+        open.push(stream);
+        answer = query_from(&app, "127.0.0.2", "").await;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+    }
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("RATE_LIMITED"), "{answer}");
+    let other = query_from(&app, "127.0.0.3", "").await;
+    assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
+    let token = "Authorization: Bearer 0123456789abcdef-a\r\n";
+    let other = query_from(&app, "127.0.0.2", token).await;
+    assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
+    // What is given up is free again.
+    drop(open);
+    let freed =
+        async { while !query_from(&app, "127.0.0.2", "").await.starts_with("HTTP/1.1 200 ") {} };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
+}
+
+/// How requests are refused before their bodies are read: a path, lines of the head, the status.
+const REFUSED: [(&str, &str, u16); 6] = [
+    ("/graphql", "Content-Type: application/json\r\n", 401),
+    (
+        "/graphql",
+        "Authorization: Bearer 0123456789abcdef-a\r\nContent-Type: application/json\r\n",
+        413,
+    ),
+    ("/graphql", "Authorization: Bearer 0123456789abcdef-a\r\nContent-Type: text/plain\r\n", 415),
+    (
+        "/ingest/calls",
+        "Authorization: Bearer 0123456789abcdef-a\r\nContent-Type: application/json\r\n",
+        403,
+    ),
+    (
+        "/v1/traces",
+        "Authorization: Bearer 0123456789abcdef-b\r\nContent-Type: application/json\r\n",
+        413,
+    ),
+    ("/nothing", "Authorization: Bearer 0123456789abcdef-a\r\n", 404),
+];
+
+async fn with_tokens(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| {
+        let tokens = "a:READ:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await
+}
+
+async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
+    let app = with_tokens(&database).await;
+    let body = vec![b'x'; 6 << 20];
+    let length = body.len();
+    for (path, headers, status) in REFUSED {
+        let chunked = format!("{length:x}\r\n");
+        for (framing, first, last) in [
+            (format!("Content-Length: {length}"), "", ""),
+            ("Transfer-Encoding: chunked".to_owned(), chunked.as_str(), "\r\n0\r\n\r\n"),
+        ] {
+            let mut stream = connect(&app).await;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{framing}\r\n\r\n{first}"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // All of it before anything is read.
+            let written = stream.write_all(&body).await;
+            assert!(written.is_ok(), "{path} {status} {framing}: {written:?}");
+            stream.write_all(last.as_bytes()).await.unwrap();
+            let answer = rest(stream).await.to_ascii_lowercase();
+            assert!(
+                answer.starts_with(&format!("http/1.1 {status} ")),
+                "{path} {status}: {answer}"
+            );
+            assert!(answer.contains("connection: close"), "{answer}");
+        }
+    }
+    // HTTP/2 ends the one request.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    for _ in 0..3 {
+        let request = client.post(app.url("/graphql")).header("Content-Type", "application/json");
+        let answer = request.body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 401);
+        assert!(answer.text().await.unwrap().contains("UNAUTHENTICATED"));
+    }
+}
+
+async fn a_refusal_keeps_a_connection_with_a_short_body(database: TestDatabase) {
+    let app = with_tokens(&database).await;
+    let mut stream = connect(&app).await;
+    for _ in 0..3 {
+        let request = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\
+            Content-Type: application/json\r\n\r\n{}";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}]}") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "closed");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 401 "));
+    }
+}
+
+async fn a_refused_body_without_end_is_cut(database: TestDatabase) {
+    let app = with_tokens(&database).await;
+    let mut stream = connect(&app).await;
+    let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        Content-Length: 1000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut written = 0;
+    let part = vec![b'x'; 1 << 20];
+    while written < 200 && stream.write_all(&part).await.is_ok() {
+        written += 1;
+    }
+    // 8 MiB, and what the buffers of both ends take.
+    assert!(written < 100, "the server reads on for free");
 }
 
 /// The binary with few descriptors, and more connections than that.

@@ -36,7 +36,10 @@ tests! {
     a_full_server_is_waited_for_and_then_told.only(&[Kind::Postgres]),
     a_server_that_stops_tells_how_far_it_came.only(&[Kind::Sqlite]),
     streams_are_bounded.only(&[Kind::Sqlite]),
+    streams_of_a_caller_leave_room_for_others.only(&[Kind::Sqlite]),
     a_line_that_does_not_come_ends_the_stream.only(&[Kind::Sqlite]),
+    blank_lines_are_no_progress,
+    a_body_that_is_compressed_too_much_is_refused,
     streams_need_the_scope_to_record.only(&[Kind::Sqlite]),
     other_media_types_and_methods_are_refused.only(&[Kind::Sqlite]),
     streams_count_as_requests.only(&[Kind::Sqlite]),
@@ -478,6 +481,104 @@ async fn streams_are_bounded(database: TestDatabase) {
     go_on(&mut open, "").await;
     assert_eq!(end(open).await.0, 200);
     assert_eq!(send(post(&app, "/ingest/errors", "{}")).await.0, 200);
+}
+
+async fn streams_of_a_caller_leave_room_for_others(database: TestDatabase) {
+    let tokens = "a:RECORD:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
+    // As many as are allowed; or three quarters of all, where more are.
+    for (max_streams, most) in [(2, 2), (100, 3)] {
+        let app = TestApp::start_with(&database, |config| {
+            config.access = settings(&["--tokens", tokens]);
+            config.server.max_streams = max_streams;
+            config.server.max_concurrent_requests = 4;
+        })
+        .await;
+        let before = count(&database, "t_request_log").await;
+        let mut open = Vec::new();
+        for number in 1..=most {
+            let token = "Authorization: Bearer 0123456789abcdef-a\r\n";
+            let mut stream = begin(&app, "/ingest/calls", token).await;
+            go_on(&mut stream, "{}\n").await;
+            until(&database, "t_request_log", before + number).await;
+            open.push(stream);
+        }
+        let one = post(&app, "/ingest/errors", "{}").bearer_auth("0123456789abcdef-a");
+        let refused = one.send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 429);
+        assert_eq!(refused.headers()["Retry-After"], "10");
+        let found: Value = refused.json().await.unwrap();
+        assert_eq!(found["errors"][0]["extensions"]["code"], "TOO_MANY_STREAMS");
+        let other = || post(&app, "/ingest/errors", "{}").bearer_auth("0123456789abcdef-b");
+        assert_eq!(send(other()).await.0, 200);
+        for mut stream in open {
+            go_on(&mut stream, "").await;
+            assert_eq!(end(stream).await.0, 200);
+        }
+    }
+}
+
+async fn blank_lines_are_no_progress(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
+    let before = std::time::Instant::now();
+    let mut stream = begin(&app, "/ingest/calls", "").await;
+    go_on(&mut stream, "{}\n\n{}\n").await;
+    let mut answer = Vec::new();
+    // A newline now and then; and more of them than are one chunk.
+    for blanks in ["\n", "\n\n", &"\n".repeat(2 * CHUNK)].iter().cycle() {
+        go_on(&mut stream, blanks).await;
+        let reading = stream.read_buf(&mut answer);
+        if tokio::time::timeout(std::time::Duration::from_millis(100), reading).await.is_ok() {
+            break;
+        }
+        assert!(before.elapsed().as_secs() < 20, "blank lines hold a stream");
+    }
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let body = &answer[answer.find("\r\n\r\n{").unwrap() + 4..];
+    let found: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(found["errors"][0]["extensions"]["code"], "REQUEST_TIMEOUT");
+    assert_eq!(found["recorded"], 2, "{found}");
+    assert!(found["lines"].as_u64().unwrap() >= 3, "{found}");
+    assert_eq!(count(&database, "t_request_log").await, 2);
+    // Rows are progress, at any rate.
+    let mut stream = begin(&app, "/ingest/calls", "").await;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(400));
+    for row in 3..=6 {
+        pace.tick().await;
+        go_on(&mut stream, "{}\n").await;
+        until(&database, "t_request_log", row).await;
+    }
+    go_on(&mut stream, "").await;
+    assert_eq!(end(stream).await.0, 200);
+}
+
+async fn a_body_that_is_compressed_too_much_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let best = |text: &str| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(text.as_bytes()).unwrap();
+        packer.finish().unwrap()
+    };
+    let packed =
+        |body: Vec<u8>| post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
+    let (blank, rows) = (best(&"\n".repeat(20_000_000)), best(&"{}\n".repeat(2_000_000)));
+    // In parts as well.
+    let parts = best(&"\n".repeat(100_000)).repeat(200);
+    for body in [blank, rows, parts] {
+        let (size, before) = (body.len(), count(&database, "t_request_log").await);
+        let (status, found) = send(packed(body)).await;
+        let code = &found["errors"][0]["extensions"]["code"];
+        assert_eq!((status, code), (413, &json!("PAYLOAD_TOO_LARGE")), "{found}");
+        let recorded = count(&database, "t_request_log").await - before;
+        assert_eq!(found["recorded"], recorded, "{found}");
+        assert!(recorded < (65_536 + 100 * size as u64) / 3, "{recorded} rows of {size} bytes");
+    }
+    // Rows as they are sent, and a short body of equal rows, are nowhere near.
+    let before = count(&database, "t_request_log").await;
+    assert_eq!(send(packed(best(&calls(0..20_000)))).await, (200, report(20_000, 20_000)));
+    assert_eq!(send(packed(best(&"{}\n".repeat(20_000)))).await, (200, report(20_000, 20_000)));
+    assert_eq!(count(&database, "t_request_log").await, before + 40_000);
 }
 
 async fn a_line_that_does_not_come_ends_the_stream(database: TestDatabase) {

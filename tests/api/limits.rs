@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::http::INTROSPECTION;
 use super::input_errors::{lock, unlock, until_waiting};
-use crate::support::{CallRow, Kind, TestApp, TestDatabase};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
@@ -34,6 +34,8 @@ tests! {
     introspection_can_be_switched_off.only(&[Kind::Sqlite]),
     requests_at_the_same_time_may_be_so_many.only(&[Kind::Postgres, Kind::MariaDb]),
     requests_of_an_address_may_be_so_many.only(&[Kind::Sqlite]),
+    credentials_that_are_not_valid_are_limited,
+    wrong_tokens_count_as_requests.only(&[Kind::Sqlite]),
     every_limit_is_told.only(&[Kind::Sqlite]),
 }
 
@@ -593,6 +595,82 @@ async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
         let sent = request.header("X-Forwarded-For", forwarded).send().await.unwrap();
         assert_eq!(sent.status(), status);
     }
+}
+
+async fn credentials_that_are_not_valid_are_limited(database: TestDatabase) {
+    let valid = "0123456789abcdef-a";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", &format!("a:ALL:{valid}")]);
+        config.server.trust_forwarded_for = true;
+        assert_eq!(config.server.max_auth_failures_per_minute, 60, "it is on by default");
+        config.server.max_auth_failures_per_minute = 3;
+    })
+    .await;
+    let from = |path: &str, address: &str| {
+        app.client().get(app.url(path)).header("X-Forwarded-For", address).header(SIGN, "tests")
+    };
+    let query = |address: &str| from("/graphql", address).query(&[("query", "{ __typename }")]);
+    let sign_in = |address: &str, token: &str| {
+        let request = app.client().post(app.url("/session")).header("X-Forwarded-For", address);
+        request.json(&json!({ "token": token }))
+    };
+    let cookie = |response: &reqwest::Response| {
+        let cookie = response.headers()["Set-Cookie"].to_str().unwrap();
+        cookie.split_once(';').unwrap().0.to_owned()
+    };
+    let session = cookie(&sign_in("1.1.1.1", valid).send().await.unwrap());
+    // Another last letter is another signature.
+    let forged = format!("{}{}", &session[..session.len() - 4], "AAAA");
+    let status =
+        async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
+    // The first of a minute are answered as invalid, on each way.
+    for number in 0..3 {
+        let wrong = format!("wrong-token-{number}");
+        let request = match number % 3 {
+            0 => query("1.1.1.1").bearer_auth(wrong),
+            1 => sign_in("1.1.1.1", &wrong),
+            _ => from("/metrics", "1.1.1.1").bearer_auth(wrong),
+        };
+        assert_eq!(status(request).await, 401);
+    }
+    for request in [
+        query("1.1.1.1").bearer_auth("wrong"),
+        query("1.1.1.1").header("Cookie", &forged),
+        sign_in("1.1.1.1", "wrong"),
+        from("/metrics", "1.1.1.1").bearer_auth("wrong"),
+        from("/graphql/ws", "1.1.1.1").bearer_auth("wrong"),
+        from("/v1/traces", "1.1.1.1").bearer_auth("wrong"),
+        from("/session", "1.1.1.1").bearer_auth("wrong"),
+    ] {
+        let refused = request.send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 429);
+        let wait: u64 = refused.headers()["Retry-After"].to_str().unwrap().parse().unwrap();
+        assert!((1..=20).contains(&wait), "{wait}");
+        let found: Value = refused.json().await.unwrap();
+        assert_eq!(found["errors"][0]["extensions"]["code"], "RATE_LIMITED");
+    }
+    // What is valid passes from the same address, and what is not is refused as ever to others.
+    assert_eq!(status(query("1.1.1.1").bearer_auth(valid)).await, 200);
+    assert_eq!(status(query("1.1.1.1").header("Cookie", &session)).await, 200);
+    assert_eq!(status(sign_in("1.1.1.1", valid)).await, 200);
+    assert_eq!(status(query("1.1.1.1")).await, 401);
+    assert_eq!(status(query("1.1.1.2").bearer_auth("wrong")).await, 401);
+}
+
+async fn wrong_tokens_count_as_requests(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", "a:ALL:0123456789abcdef-a"]);
+        config.server.max_requests_per_minute = 5;
+    })
+    .await;
+    let mut statuses = Vec::new();
+    for number in 0..10 {
+        let body = json!({ "query": "{ __typename }" });
+        let request = app.client().post(app.url("/graphql")).json(&body);
+        let sent = request.bearer_auth(format!("wrong-{number}")).send().await.unwrap();
+        statuses.push(sent.status().as_u16());
+    }
+    assert_eq!(statuses, [[401; 5], [429; 5]].concat());
 }
 
 async fn every_limit_is_told(database: TestDatabase) {

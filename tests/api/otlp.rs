@@ -25,6 +25,7 @@ tests! {
     refusals_have_the_format_of_the_request.only(&[Kind::Sqlite]),
     a_fault_of_the_database_may_be_tried_again,
     spans_that_come_too_often_are_refused.only(&[Kind::Sqlite]),
+    an_export_of_empty_spans_is_refused.only(&[Kind::Sqlite]),
     a_read_only_database_takes_no_spans.only(&[Kind::Sqlite]),
 }
 
@@ -315,6 +316,42 @@ async fn spans_that_come_too_often_are_refused(database: TestDatabase) {
     assert!(refused.headers().contains_key("Retry-After"));
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], 8);
+}
+
+/// A mebibyte of them is 1 KiB of gzip, and 120 MiB when it is decoded.
+async fn an_export_of_empty_spans_is_refused(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let protobuf = |spans: usize| {
+        let mut scope = vec![0x12];
+        prost::encoding::encode_varint(2 * spans as u64, &mut scope);
+        scope.extend([0x12, 0].repeat(spans));
+        let mut body = vec![0x0a];
+        prost::encoding::encode_varint(scope.len() as u64, &mut body);
+        [body, scope].concat()
+    };
+    let sent = |kind: &str, body: Vec<u8>| {
+        app.client().post(app.url("/v1/traces")).header("Content-Type", kind).body(body)
+    };
+    let gzip = |body: &[u8]| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(body).unwrap();
+        packer.finish().unwrap()
+    };
+    let json = |spans: usize| export(&vec![json!({}); spans], vec![]).to_string().into_bytes();
+    let large = protobuf(500_000);
+    for (request, status) in [
+        (sent("application/x-protobuf", protobuf(10_000)), 200),
+        (sent("application/x-protobuf", large.clone()), 413),
+        (sent("application/x-protobuf", gzip(&large)).header("Content-Encoding", "gzip"), 413),
+        (sent("application/json", json(10_000)), 200),
+        (sent("application/json", json(200_000)), 413),
+        (sent("application/json", gzip(&json(200_000))).header("Content-Encoding", "gzip"), 413),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        let found = answer.bytes().await.unwrap();
+        assert!(status == 200 || !found.is_empty());
+    }
 }
 
 async fn a_read_only_database_takes_no_spans(database: TestDatabase) {

@@ -37,6 +37,9 @@ tests! {
     an_id_in_use_is_4409.only(&[Kind::Sqlite]),
     a_second_initialisation_is_4429.only(&[Kind::Sqlite]),
     a_large_message_is_1009.only(&[Kind::Sqlite]),
+    little_is_read_before_the_initialisation.only(&[Kind::Sqlite]),
+    unfinished_messages_are_charged_as_bodies_are.only(&[Kind::Sqlite]),
+    wrong_tokens_are_limited.only(&[Kind::Sqlite]),
     broken_frames_are_1002_and_1007.only(&[Kind::Sqlite]),
     a_server_that_stops_is_1001,
     a_token_comes_in_many_ways.only(&[Kind::Sqlite]),
@@ -470,6 +473,96 @@ async fn a_large_message_is_1009(database: TestDatabase) {
     let many = format!("[{}0]", "0,".repeat(100_001));
     client.socket.send(Message::Text(many.into())).await.unwrap();
     assert_eq!(client.closed().await.0, 1009);
+}
+
+/// The beginning of a frame of text that says to be `length` long, and `sent` bytes of it.
+fn unfinished(length: u64, sent: usize) -> Vec<u8> {
+    // Masked by zeros, as it is sent.
+    let head = [&[0x81, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
+    [head, vec![b' '; sent]].concat()
+}
+
+async fn little_is_read_before_the_initialisation(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    // One frame without end; frames that are whole, each of them small.
+    let pings = {
+        let text = json!({ "type": "ping", "payload": { "a": "x".repeat(100) } }).to_string();
+        let length = u8::try_from(text.len()).unwrap();
+        [&[0x81, 0xfe, 0, length, 0, 0, 0, 0][..], text.as_bytes()].concat().repeat(200)
+    };
+    for sent in [unfinished(1 << 20, 20_000), pings] {
+        let start = Instant::now();
+        let mut client = Client::open(&app).await;
+        client.socket.get_mut().write_all(&sent).await.unwrap();
+        assert_eq!(client.closed().await, close(1009, "Message too large"));
+        assert!(start.elapsed() < Duration::from_secs(15), "only the timeout ends it");
+    }
+    // A token is far below; once it is known, messages may be as long as bodies.
+    let mut client = Client::ready_as(&app, json!({ "padding": "x".repeat(8000) })).await;
+    client.subscribe("1", &format!("{QUERY}{}", " ".repeat(50_000))).await;
+    assert_eq!(client.told("1", "next").await, usage());
+    client.told("1", "complete").await;
+    for _ in 0..20 {
+        client.subscribe("1", &format!("{QUERY}{}", " ".repeat(50_000))).await;
+        while client.next().await["type"] != "complete" {}
+    }
+}
+
+/// The code with which the server closes a connection that sends a long message, if it does.
+async fn refuses_long_message(app: &TestApp) -> Option<u16> {
+    let mut client = Client::open(app).await;
+    let payload = json!({ "query": format!("{QUERY}{}", " ".repeat(100_000)) });
+    let messages = [
+        json!({ "type": "connection_init" }),
+        json!({ "id": "1", "type": "subscribe", "payload": payload }),
+    ];
+    for message in messages {
+        // Where it is closed meanwhile, the frame says why.
+        client.socket.send(Message::Text(message.to_string().into())).await.ok();
+        if let Message::Close(Some(frame)) = client.socket.next().await?.ok()? {
+            return Some(frame.code.into());
+        }
+    }
+    None
+}
+
+async fn unfinished_messages_are_charged_as_bodies_are(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.server.max_body_bytes = 9 << 20;
+    })
+    .await;
+    let mut open = Vec::new();
+    // A quarter of the memory of bodies, 256 MiB, is enough.
+    let code = loop {
+        assert!(open.len() < 40, "unfinished messages are not counted");
+        let mut client = Client::ready(&app).await;
+        client.socket.get_mut().write_all(&unfinished(9 << 20, 8_300_000)).await.ok();
+        open.push(client);
+        if let Some(code) = refuses_long_message(&app).await {
+            break code;
+        }
+    };
+    assert_eq!(code, 1013);
+    drop(open);
+    let freed = async { while refuses_long_message(&app).await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
+}
+
+async fn wrong_tokens_are_limited(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", &format!("reader:READ:{READER}")]);
+        config.server.max_auth_failures_per_minute = 2;
+    })
+    .await;
+    for code in [4403, 4403, 4429] {
+        let mut client = Client::open(&app).await;
+        let payload = json!({ "token": "wrong" });
+        client.send(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(client.closed().await.0, code);
+    }
+    let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
+    client.subscribe("1", QUERY).await;
+    assert_eq!(client.told("1", "next").await, usage());
 }
 
 async fn broken_frames_are_1002_and_1007(database: TestDatabase) {

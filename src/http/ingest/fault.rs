@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
+use super::unpack::UnpackError;
 use crate::error::Error;
 use crate::http::problem::Problem;
 use crate::ingest::intake::Halt;
@@ -11,14 +12,28 @@ use crate::ingest::intake::Halt;
 /// After which another server may be there.
 const RETRY: Duration = Duration::from_secs(1);
 
+impl From<axum::Error> for Halt {
+    fn from(error: axum::Error) -> Self {
+        match UnpackError::of(&error) {
+            UnpackError::Unreadable => Self::Unreadable,
+            UnpackError::TooDense => Self::TooDense,
+        }
+    }
+}
+
 pub(super) fn problem(halt: &Halt, request_id: &str) -> Problem {
     match halt {
         Halt::Unreadable => {
             let message = "the body ended too early, or is not gzip as its header says";
             Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
         }
-        Halt::Stalled => {
-            let message = "the rest of a line did not come in time";
+        Halt::TooDense => Problem::too_dense(),
+        Halt::Stalled(timeout) => {
+            let seconds = timeout.as_secs();
+            let message = format!(
+                "no row arrived within {seconds} s: end a stream that has no more rows and start \
+                 another one later; the first `lines` lines are recorded, resend the rest"
+            );
             Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
         }
         Halt::Stopping => {

@@ -3,20 +3,15 @@
 mod fault;
 mod otlp;
 mod rpc;
-mod unpack;
+pub(super) mod unpack;
 
 pub(super) use otlp::traces;
 
-use std::time::Duration;
-
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use futures_util::StreamExt;
-use tokio::time::timeout;
 
 use self::unpack::Encoding;
 use super::context::RequestContext;
@@ -31,10 +26,6 @@ use crate::ingest::source::Kind;
 /// None of them can be sent by a web page of somebody else without asking (`csrf`).
 const MEDIA_TYPES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json"];
-
-/// How long what still comes is taken in after an answer, so that its sender reads the answer rather
-/// than finds its connection cut.
-const LINGER: Duration = Duration::from_secs(5);
 
 pub(super) async fn calls(
     State(state): State<AppState>,
@@ -54,22 +45,20 @@ pub(super) async fn errors(
 
 async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Request) -> Response {
     let id = context.id.clone();
+    let place = state.admission.enter_stream(&context);
     let (order, encoding) = match order(kind, state, context, request.headers()) {
         Ok(asked) => asked,
-        Err(problem) => return refuse(problem, request.into_body()),
+        Err(problem) => return problem.into_response(),
     };
-    let _place = match state.admission.enter_stream() {
+    let _place = match place {
         Ok(place) => place,
-        Err(problem) => return refuse(problem, request.into_body()),
+        Err(problem) => return problem.into_response(),
     };
     let mut parts = unpack::body(request, encoding).into_data_stream();
     let (report, taken) = state.intake.take(order, &mut parts, state.stopped()).await;
     match taken {
         Ok(()) => answer(&report),
-        Err(halt) => {
-            linger(Body::from_stream(parts));
-            fault::problem(&halt, &id).with_report(&report).into_response()
-        }
+        Err(halt) => fault::problem(&halt, &id).with_report(&report).into_response(),
     }
 }
 
@@ -114,17 +103,4 @@ fn answer(report: &Report) -> Response {
             .into_response();
     }
     ([(CACHE_CONTROL, "no-store")], Json(report)).into_response()
-}
-
-fn refuse(problem: Problem, body: Body) -> Response {
-    linger(body);
-    problem.into_response()
-}
-
-/// Takes in what still comes, for a while.
-fn linger(body: Body) {
-    tokio::spawn(timeout(LINGER, async {
-        let mut parts = body.into_data_stream();
-        while parts.next().await.is_some_and(|part| part.is_ok()) {}
-    }));
 }

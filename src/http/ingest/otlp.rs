@@ -3,6 +3,7 @@
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -15,11 +16,17 @@ use super::may_record;
 use super::rpc::{Format, refusal};
 use super::unpack::{self, Encoding};
 use crate::domain::json::{MAX_VALUES, count_values};
+use crate::http::admission::sender;
 use crate::http::context::RequestContext;
 use crate::http::problem::Problem;
 use crate::http::read;
 use crate::http::router::AppState;
 use crate::ingest::otlp::Taken;
+use crate::ingest::otlp::size::{ExportSize, MAX_SPANS};
+
+/// What a span and each of its values take when they are decoded.
+const SPAN_BYTES: usize = 256;
+const VALUE_BYTES: usize = 128;
 
 pub(in crate::http) async fn traces(
     State(state): State<AppState>,
@@ -47,20 +54,46 @@ async fn take(
     let encoding = Encoding::of(request.headers())?;
     let of = |error| Problem::of(&error, &context.id);
     state.intake.check_writable().map_err(of)?;
-    let body = read::bytes(unpack::body(request, encoding), &state.read).await?;
+    let reading = read::bytes(unpack::body(request, encoding), &state.read, sender(context));
+    let (body, mut held) = reading.await?;
     let _room = state.admission.enter(context)?;
+    // What is decoded can be a hundred times as large as the body: it is weighed first, and counts.
+    let weight = weigh(&body, format)?;
+    held.resize((body.len() + weight).div_ceil(1024)).map_err(read::no_room)?;
     let export = decode(&body, format)?;
     drop(body);
     let taken = state.intake.take_spans(export, &context.caller, &state.otlp_key_attribute);
     Ok((taken.await.map_err(of)?, format))
 }
 
+/// The memory that a decoded export takes, in bytes, roughly.
+fn weigh(body: &[u8], format: Format) -> Result<usize, Problem> {
+    let too_many = || {
+        let message = format!("the export has more than {MAX_SPANS} spans or {MAX_VALUES} values");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+    };
+    let (spans, values) = match format {
+        Format::Protobuf => {
+            let size = ExportSize::of_protobuf(body).ok_or_else(not_an_export)?;
+            (size.spans, size.messages)
+        }
+        // Each span has a bracket at least.
+        Format::Json => (0, count_values(body)),
+    };
+    if spans > MAX_SPANS || values > MAX_VALUES {
+        return Err(too_many());
+    }
+    Ok(spans * SPAN_BYTES + values * VALUE_BYTES)
+}
+
+fn not_an_export() -> Problem {
+    Problem::bad_request("the body is no ExportTraceServiceRequest")
+}
+
 fn decode(body: &[u8], format: Format) -> Result<ExportTraceServiceRequest, Problem> {
-    let bad = || Problem::bad_request("the body is no ExportTraceServiceRequest");
     match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body).map_err(|_| bad()),
-        Format::Json if count_values(body) > MAX_VALUES => Err(Problem::too_large()),
-        Format::Json => serde_json::from_slice(body).map_err(|_| bad()),
+        Format::Protobuf => ExportTraceServiceRequest::decode(body).map_err(|_| not_an_export()),
+        Format::Json => serde_json::from_slice(body).map_err(|_| not_an_export()),
     }
 }
 

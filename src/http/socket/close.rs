@@ -5,6 +5,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::message::Id;
+use super::metered::Refused;
 
 /// What a close frame holds beside the code.
 const MAX_REASON: usize = 123;
@@ -24,6 +25,8 @@ pub(super) enum Close {
     InitTimeout,
     Exists(Id),
     TooManyInits,
+    /// There is no memory for a message.
+    Busy,
 }
 
 impl Close {
@@ -31,6 +34,11 @@ impl Close {
     pub fn of(error: &Error) -> Self {
         match error {
             Error::Capacity(_) => Self::TooLarge,
+            Error::Io(error) => match Refused::of(error) {
+                Some(Refused::BeforeInit) => Self::TooLarge,
+                Some(Refused::NoRoom) => Self::Busy,
+                None => Self::ByClient(None),
+            },
             Error::Utf8(_) => Self::NoText,
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::ByClient(None),
             Error::Protocol(_) => Self::Broken,
@@ -51,6 +59,7 @@ impl Close {
             Self::Forbidden => (4403, "Forbidden"),
             Self::Subprotocol => (4406, "Subprotocol not acceptable"),
             Self::InitTimeout => (4408, "Connection initialisation timeout"),
+            Self::Busy => (1013, "Try again later"),
             Self::TooManyInits => (4429, "Too many initialisation requests"),
             Self::Exists(id) => {
                 let mut reason = format!("Subscriber for {id} already exists");

@@ -17,8 +17,10 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::super::admission::sender;
 use super::super::context::RequestContext;
 use super::super::following::OperationEnd;
 use super::super::lease::Lease;
@@ -29,14 +31,19 @@ use super::super::router::AppState;
 use super::close::Close;
 use super::credentials::identify;
 use super::message::{self, Id, Incoming};
+use super::metered::{BEFORE_INIT, Metered};
 use super::operation::{Operation, Stage, Told};
 use crate::domain::json::{MAX_VALUES, count_values};
 use crate::error::Error;
 use crate::observe::RequestMarks;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Metered<TokioIo<Upgraded>>>;
 type Operations = SelectAll<Abortable<BoxStream<'static, (Id, Told)>>>;
 
+/// A message that is longer makes the buffer grow; the default would be 128 KiB for each connection.
+const READ_BUFFER: usize = 4 * 1024;
+/// The same before the initialisation, where bytes are read one by one and the buffer is cleared for each.
+const FIRST_READ_BUFFER: usize = 128;
 /// The longest time between two looks whether the client is still there.
 const PING: Duration = Duration::from_secs(20);
 /// Operations that wait for their first answer; no more is read while there are so many.
@@ -148,8 +155,13 @@ impl Connection {
             };
             match received {
                 Some(Incoming::ConnectionInit(payload)) => {
-                    let known = identify(&self.state, &self.context, &payload).await;
-                    self.context = known.ok_or(Close::Forbidden)?;
+                    self.context = identify(&self.state, &self.context, &payload).await?;
+                    let room = self.state.read.room.share(sender(&self.context));
+                    // A pong may wait to be sent.
+                    self.socket.flush().await.map_err(|error| Close::of(&error))?;
+                    let stream = self.socket.get_mut().take_over(room);
+                    let message_bytes = self.state.read.body_bytes;
+                    self.socket = with_limits(stream, message_bytes, READ_BUFFER).await;
                     return self.send_text(message::ack()).await;
                 }
                 Some(Incoming::Subscribe(..)) => return Err(Close::Unauthorized),
@@ -266,11 +278,30 @@ impl Connection {
             while let Some(Ok(_)) = self.socket.next().await {}
             // A client that is still writing would lose the frame if the connection were cut here.
             let mut rest = [0; 4096];
-            while matches!(self.socket.get_mut().read(&mut rest).await, Ok(1..)) {}
+            let Ok(stream) = self.socket.get_mut().inner_mut() else { return };
+            while matches!(stream.read(&mut rest).await, Ok(1..)) {}
         };
         // Whoever takes longer is cut.
         let _ = timeout(LAST_WORDS, ending).await;
     }
+}
+
+/// A WebSocket that takes few bytes, until its client is known.
+pub(super) async fn open(stream: Metered<TokioIo<Upgraded>>) -> Socket {
+    with_limits(stream, BEFORE_INIT, FIRST_READ_BUFFER).await
+}
+
+async fn with_limits(
+    stream: Metered<TokioIo<Upgraded>>,
+    message_bytes: usize,
+    read_buffer: usize,
+) -> Socket {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(read_buffer)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes))
+        .max_frame_size(Some(message_bytes));
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
 }
 
 /// The next message, with the turn of the operation that it may begin; none where there was a frame
@@ -281,20 +312,24 @@ async fn receive(
 ) -> Result<(Option<Incoming>, OwnedSemaphorePermit), Close> {
     let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| Close::GoingAway)?;
     let message = match socket.next().await {
-        Some(Ok(Message::Text(text))) if count_values(text.as_bytes()) > MAX_VALUES => {
+        Some(Ok(message)) => {
+            socket.get_mut().release(&message);
+            message
+        }
+        Some(Err(error)) => return Err(Close::of(&error)),
+        None => return Err(Close::ByClient(None)),
+    };
+    let message = match message {
+        Message::Text(text) if count_values(text.as_bytes()) > MAX_VALUES => {
             return Err(Close::TooLarge);
         }
-        Some(Ok(Message::Text(text))) => {
-            Some(Incoming::parse(text.as_str()).ok_or(Close::Invalid)?)
-        }
-        Some(Ok(Message::Binary(_))) => return Err(Close::Invalid),
-        Some(Ok(Message::Close(frame))) => {
+        Message::Text(text) => Some(Incoming::parse(text.as_str()).ok_or(Close::Invalid)?),
+        Message::Binary(_) => return Err(Close::Invalid),
+        Message::Close(frame) => {
             let code = frame.map_or(NO_CODE, |frame| frame.code.into());
             return Err(Close::ByClient(Some(code)));
         }
-        Some(Ok(_)) => None,
-        Some(Err(error)) => return Err(Close::of(&error)),
-        None => return Err(Close::ByClient(None)),
+        _ => None,
     };
     Ok((message, turn))
 }

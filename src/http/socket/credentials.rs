@@ -4,27 +4,32 @@ use serde_json::Value;
 
 use super::super::context::{RequestContext, bearer};
 use super::super::router::AppState;
+use super::close::Close;
 use super::message::Payload;
 use crate::access::Credentials;
 
-/// Whoever the payload of `connection_init` names; otherwise who asked for the connection. Nobody where
-/// a token does not hold, or where none is needed but may do nothing.
+/// The caller that the payload of `connection_init` names, or else the one that asked for the connection.
+/// Forbidden where a token is not valid, or where a caller without one may do nothing.
 pub(super) async fn identify(
     state: &AppState,
     context: &RequestContext,
     payload: &Payload,
-) -> Option<RequestContext> {
+) -> Result<RequestContext, Close> {
     let mut known = context.clone();
     if let Some(token) = payload.as_ref().and_then(token) {
         let (db, now) = (&state.services.db, state.clock.now());
-        let found = state.tokens.caller(db, Credentials::Token(token), now).await.ok()?;
+        let Ok(found) = state.tokens.caller(db, Credentials::Token(token), now).await else {
+            let counted = state.admission.count_failure(context.address);
+            return Err(if counted.is_ok() { Close::Forbidden } else { Close::TooManyInits });
+        };
         (known.caller, known.proof) = found;
     } else if known.proof.is_some() {
         // It may have ended since the connection was asked for.
-        known.caller = state.callers.caller_still(known.proof.as_ref()).await.ok()?;
+        let still = state.callers.caller_still(known.proof.as_ref()).await;
+        known.caller = still.map_err(|_| Close::Forbidden)?;
     }
     let may_nothing = known.caller.is_anonymous() && known.caller.scopes.is_empty();
-    (!may_nothing).then_some(known)
+    if may_nothing { Err(Close::Forbidden) } else { Ok(known) }
 }
 
 /// The token of `{"authorization": "Bearer …"}` or `{"token": "…"}`; an empty one where something else

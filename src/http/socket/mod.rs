@@ -5,6 +5,7 @@ mod close;
 mod connection;
 mod credentials;
 mod message;
+mod metered;
 mod operation;
 mod origin;
 
@@ -17,21 +18,18 @@ use axum::http::header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::admission::sender;
 use super::context::RequestContext;
 use super::lease::Lease;
 use super::problem::Problem;
 use super::request_log::SocketEnd;
 use super::router::AppState;
 use connection::Connection;
+use metered::Metered;
 
 const PROTOCOL: &str = "graphql-transport-ws";
-
-/// A message that is longer makes the buffer grow; the default would be 128 KiB for each connection.
-const READ_BUFFER: usize = 4 * 1024;
 
 pub(super) async fn get(
     State(state): State<AppState>,
@@ -52,16 +50,12 @@ pub(super) async fn get(
     let upgrade = hyper::upgrade::on(&mut request);
     let end = Arc::new(SocketEnd::default());
     response.extensions_mut().insert(Arc::clone(&end));
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(state.read.body_bytes))
-        .max_frame_size(Some(state.read.body_bytes));
     tokio::spawn(async move {
         // Whoever goes before the upgrade was no connection.
         let Ok(upgraded) = upgrade.await else { return };
-        let stream = TokioIo::new(upgraded);
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        let room = state.read.room.share(sender(&context));
+        let stream = Metered::new(TokioIo::new(upgraded), room);
+        let socket = connection::open(stream).await;
         Connection::new(socket, state, context, end).serve(is_spoken, lease).await;
     });
     Ok(response)

@@ -48,7 +48,7 @@ impl Chunk {
         self.lines >= CHUNK_LINES || self.bytes >= CHUNK_BYTES
     }
 
-    /// Adds the line `number`, which weighs so many bytes: a row, a blank, or what cannot be read.
+    /// Adds the line `number`, which weighs so many bytes: a row, or what cannot be read.
     pub fn add(
         &mut self,
         number: u64,
@@ -64,6 +64,12 @@ impl Chunk {
             Ok(row) => self.kept += u64::from(row.is_some()),
             Err(reason) => self.report.reject(number, reason),
         }
+    }
+
+    /// Adds the blank line `number`. It has a place of its own in the chunk and costs nothing else.
+    pub fn add_blank(&mut self, number: u64) {
+        self.lines += 1;
+        self.report.lines = number;
     }
 
     fn keep(&mut self, row: Row, to: Dialect) -> Result<(), String> {

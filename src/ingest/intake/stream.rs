@@ -30,8 +30,10 @@ const GATHER: Duration = Duration::from_millis(100);
 pub enum Halt {
     /// The connection broke, or what came is not packed as it should be.
     Unreadable,
-    /// The rest of a line did not come.
-    Stalled,
+    /// The body is compressed more than the server takes.
+    TooDense,
+    /// No row arrived for so long.
+    Stalled(Duration),
     /// The server stops.
     Stopping,
     /// Nothing more can be recorded.
@@ -47,7 +49,7 @@ impl From<Error> for Halt {
 impl Intake {
     /// Records a stream of lines, whole chunk after whole chunk, until its end or until `stopped` ends;
     /// tells what became of the lines, all of them or, where it was halted, the first.
-    pub async fn take<E>(
+    pub async fn take<E: Into<Halt>>(
         &self,
         order: Order,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
@@ -61,7 +63,7 @@ impl Intake {
             writing: None,
             report: Report::default(),
             keys_read: OnceCell::new(),
-            stalled_at: Instant::now() + self.limits.patience,
+            time_left: self.limits.patience,
             order,
         };
         // A line that is given up half way is in no chunk yet.
@@ -85,8 +87,9 @@ struct Taking<'a> {
     writing: Option<Writing>,
     report: Report,
     keys_read: OnceCell<()>,
-    /// When a line must have come.
-    stalled_at: Instant,
+    /// How much longer the stream may take for its next row. Blank lines are no rows: a client that
+    /// sends nothing else would keep its place for ever. The time of the server does not count.
+    time_left: Duration,
 }
 
 /// A chunk that is being recorded. It goes on where nobody waits any more: what is recorded under a
@@ -98,7 +101,7 @@ struct Writing {
 }
 
 impl Taking<'_> {
-    async fn read<E>(
+    async fn read<E: Into<Halt>>(
         &mut self,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
     ) -> Result<(), Halt> {
@@ -112,37 +115,53 @@ impl Taking<'_> {
         self.submit().await
     }
 
-    async fn next_part<E>(
+    async fn next_part<E: Into<Halt>>(
         &mut self,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
     ) -> Result<Option<Bytes>, Halt> {
         loop {
             let is_idle = self.writing.is_none();
             let gathered_at = self.chunk.since.filter(|_| is_idle && self.order.key.is_none());
+            let start = Instant::now();
             tokio::select! {
                 // First: a part that is there needs no timer.
                 biased;
-                part = within(self.stalled_at, parts.next()) => return match part {
-                    Err(Late) => Err(Halt::Stalled),
-                    Ok(None) => Ok(None),
-                    Ok(Some(Ok(part))) => Ok(Some(part)),
-                    Ok(Some(Err(_))) => Err(Halt::Unreadable),
-                },
-                recorded = recorded(&mut self.writing) => self.finish(recorded)?,
-                () = due(gathered_at) => self.submit().await?,
+                part = within(start + self.time_left, parts.next()) => {
+                    self.time_left = self.time_left.saturating_sub(start.elapsed());
+                    return match part {
+                        Err(Late) => Err(Halt::Stalled(self.intake.limits.patience)),
+                        Ok(None) => Ok(None),
+                        Ok(Some(part)) => part.map(Some).map_err(Into::into),
+                    };
+                }
+                recorded = recorded(&mut self.writing) => {
+                    self.time_left = self.time_left.saturating_sub(start.elapsed());
+                    self.finish(recorded)?;
+                }
+                () = due(gathered_at) => {
+                    self.time_left = self.time_left.saturating_sub(start.elapsed());
+                    self.submit().await?;
+                }
             }
         }
     }
 
     async fn take_part(&mut self, mut part: &[u8]) -> Result<(), Halt> {
-        let mut has_line = false;
         while let Some(line) = self.lines.next(&mut part) {
-            has_line = true;
+            if line.text.is_some_and(<[u8]>::is_empty) {
+                self.chunk.add_blank(line.number);
+                if self.chunk.is_full() {
+                    self.submit().await?;
+                }
+                continue;
+            }
+            self.time_left = self.intake.limits.patience;
             let line = parse(line, self.intake, self.order.kind);
             self.take_line(line).await?;
         }
-        if has_line {
-            self.stalled_at = Instant::now() + self.intake.limits.patience;
+        // Also of a stream whose next part is always there.
+        if self.time_left.is_zero() {
+            return Err(Halt::Stalled(self.intake.limits.patience));
         }
         Ok(())
     }
@@ -195,7 +214,6 @@ impl Taking<'_> {
             std::mem::replace(&mut self.chunk, new);
         let position = self.position;
         self.position += 1;
-        self.stalled_at = Instant::now() + self.intake.limits.patience;
         if kept == 0 {
             self.report.add(report);
             return Ok(());

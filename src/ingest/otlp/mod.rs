@@ -4,6 +4,7 @@
 
 mod attributes;
 mod nesting;
+pub mod size;
 mod span;
 
 use std::collections::BTreeSet;
