@@ -169,8 +169,7 @@ impl App {
                 room: Arc::new(Semaphore::new(MAX_BODIES_KIB)),
             },
             documents: self.documents,
-            // Nothing but being on loopback protects an open server.
-            hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
+            hosts: Hosts::new(&http.allowed_hosts, self.tokens.relies_on_loopback()),
             cors_origins: http.cors_origin.as_slice().into(),
         });
         let limits = ConnectionLimits {

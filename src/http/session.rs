@@ -12,6 +12,7 @@ use cookie::{Cookie, SameSite};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::address::is_https;
 use super::context::RequestContext;
 use super::negotiate::is_json;
 use super::problem::Problem;
@@ -41,7 +42,7 @@ pub(super) async fn begin(
     if !is_json(request.headers()) {
         return Err(malformed());
     }
-    let secure = is_https(request.headers());
+    let secure = is_https(request.headers(), state.services.server.trust_forwarded_for);
     let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
     let body = read::bytes(request.into_body(), &limits).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
@@ -67,7 +68,8 @@ pub(super) async fn show(
 /// Makes the browser forget its cookie.
 pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let anonymous = Caller::anonymous(state.tokens.anonymous_scopes());
-    answer(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, is_https(&headers))))
+    let secure = is_https(&headers, state.services.server.trust_forwarded_for);
+    answer(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, secure)))
 }
 
 /// The value of the session's cookie.
@@ -86,12 +88,6 @@ fn cookie(value: String, length: Duration, secure: bool) -> Cookie<'static> {
         .path("/")
         .max_age(length)
         .build()
-}
-
-/// Whether the browser speaks TLS, to a proxy in front. Whoever lies about it harms only the own
-/// cookie.
-fn is_https(headers: &HeaderMap) -> bool {
-    headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https")
 }
 
 fn answer(

@@ -390,8 +390,19 @@ async fn a_session_stands_for_its_token(database: TestDatabase) {
     let answer: Value = both.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["viewer"]["name"], "admin");
 
-    let behind_tls = login(&app, READER).header("X-Forwarded-Proto", "https");
-    assert!(cookie(&behind_tls.send().await.unwrap()).1.iter().any(|found| found == "Secure"));
+    let is_secure = async |app: &TestApp| {
+        let login = login(app, READER).header("X-Forwarded-Proto", "https");
+        let logout = app.client().delete(app.url("/session")).header("X-Forwarded-Proto", "https");
+        let [login, logout] = [login.send().await.unwrap(), logout.send().await.unwrap()];
+        [login, logout].map(|response| cookie(&response).1.iter().any(|found| found == "Secure"))
+    };
+    assert_eq!(is_secure(&app).await, [false, false], "any client can send the header");
+    let behind_tls = TestApp::start_with(&database, |config| {
+        config.access = tokens(&[]);
+        config.server.trust_forwarded_for = true;
+    })
+    .await;
+    assert_eq!(is_secure(&behind_tls).await, [true, true]);
     assert_eq!(refusal(login(&app, "wrong")).await, (401, "UNAUTHENTICATED".to_owned()));
     // A form of another site can send this, and is not believed.
     let form = app.client().post(app.url("/session")).body(json!({ "token": READER }).to_string());
