@@ -5,13 +5,14 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::access::AccessScope;
+use super::permission::writing;
 use crate::domain::duration;
+use crate::domain::mask::redact_keys;
 use crate::error::Error;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::scalar::{BigInt, Duration};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::Scope;
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
 use crate::store::audit::{self, Actor, AuditAction};
@@ -54,7 +55,7 @@ impl DeleteMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
     ) -> Result<DeletePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let most = scope.config().max_page_size as usize;
         if ids.len() > most {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
@@ -87,9 +88,9 @@ impl DeleteMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which error logs; `{}` for all of them.")] filter: ErrorLogFilter,
     ) -> Result<DeletePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let errors = error_scope(scope, Some(filter)).await?;
-        enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors)).await?;
+        enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors).await?).await?;
         let tally = Tally::default();
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
         let pace = Pace::brisk(scope.db());
@@ -112,7 +113,7 @@ impl DeleteMutation {
         #[graphql(desc = "Error logs from longer ago than this; none by default.")]
         errors_older_than: Option<Duration>,
     ) -> Result<PrunePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let before = |name, span: Option<Duration>| {
             let Some(Duration(span)) = span else { return Ok(None) };
             let before = scope.now.checked_sub_signed(span);
@@ -177,13 +178,6 @@ async fn finish(
     Err(Error::Unfinished { message, done }.into())
 }
 
-/// The scope of a request that may delete.
-fn deleting<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
-    let scope = scope(ctx);
-    scope.require(AccessScope::Delete)?;
-    Ok(scope)
-}
-
 async fn enter(scope: &Scope, action: AuditAction, subject: serde_json::Value) -> Result<()> {
     // Refused here rather than after an entry about nothing.
     scope.db().check_writable()?;
@@ -195,17 +189,27 @@ fn count(rows: u64) -> BigInt {
     BigInt(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// A filter as the audit log tells it: keys by their ids.
-fn filter_text(scope: &Scope, errors: &ErrorScope) -> serde_json::Value {
+/// A filter as the audit log stores it: keys by their ids, texts without keys.
+async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<serde_json::Value> {
     let id = |key: &String| scope.services.keys.id(key).to_string();
     let keys = errors.keys.as_ref().map(|keys| keys.iter().map(id).collect::<Vec<_>>());
+    let has_texts =
+        errors.models.is_some() || errors.error_types.is_some() || errors.contains.is_some();
+    let stored = match has_texts {
+        true => scope.services.keys.list(scope.db()).await?,
+        false => vec![],
+    };
+    let text = |text: &String| redact_keys(text, &stored);
+    let texts = |texts: &Option<Vec<String>>| {
+        texts.as_ref().map(|texts| texts.iter().map(text).collect::<Vec<_>>())
+    };
     let mut filter = json!({
-        "keys": keys, "models": errors.models, "errorTypes": errors.error_types,
-        "errorCodes": errors.error_codes, "contains": errors.contains, "since": errors.since,
-        "until": errors.until,
+        "keys": keys, "models": texts(&errors.models), "errorTypes": texts(&errors.error_types),
+        "errorCodes": errors.error_codes, "contains": errors.contains.as_ref().map(text),
+        "since": errors.since, "until": errors.until,
     });
     if let Some(fields) = filter.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-    json!({ "filter": filter })
+    Ok(json!({ "filter": filter }))
 }
