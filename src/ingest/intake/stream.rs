@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until};
 
 use super::chunk::Chunk;
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
 use crate::ingest::recorder::{Receipt, Submitted};
 use crate::ingest::source::Kind;
+use crate::store::key_directory::KeySnapshot;
 use crate::within::{Late, within};
 
 /// What came is recorded after this time though its chunk is not full. Not so under a key, whose
@@ -60,7 +60,7 @@ impl Intake {
             position: 0,
             writing: None,
             report: Report::default(),
-            keys_read: OnceCell::new(),
+            key_snapshot: KeySnapshot::default(),
             stalled_at: Instant::now() + self.limits.patience,
             order,
         };
@@ -84,7 +84,8 @@ struct Taking<'a> {
     position: u64,
     writing: Option<Writing>,
     report: Report,
-    keys_read: OnceCell<()>,
+    /// For the ids of keys in the chunk that gathers. A stream may last for days.
+    key_snapshot: KeySnapshot,
     /// When a line must have come.
     stalled_at: Instant,
 }
@@ -174,7 +175,7 @@ impl Taking<'_> {
         }
         let key = row.key_mut();
         let Some(text) = key.take_if(|text| is_key_id(text)) else { return Ok(None) };
-        Ok(match self.intake.resolve(text, &self.keys_read).await? {
+        Ok(match self.intake.resolve(text, &self.key_snapshot).await? {
             Ok(found) => {
                 *key = Some(found);
                 None
@@ -190,6 +191,7 @@ impl Taking<'_> {
         if self.chunk.is_empty() {
             return Ok(());
         }
+        self.key_snapshot = KeySnapshot::default();
         let new = Chunk::new(self.order.key.is_some());
         let Chunk { mut batch, content, report, kept, room, .. } =
             std::mem::replace(&mut self.chunk, new);
