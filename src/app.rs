@@ -182,14 +182,10 @@ impl App {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                 batch: http.max_batch as usize,
                 timeout,
-                room: body_room(
-                    shares.bodies,
-                    usize::try_from(self.config.server.max_body_bytes)?,
-                ),
+                room: body_room(shares.bodies, usize::try_from(self.config.server.max_body_bytes)?),
             },
             documents: self.documents,
-            // Nothing but being on loopback protects an open server.
-            hosts: Hosts::new(&http.allowed_hosts, self.tokens.is_open()),
+            hosts: Hosts::new(&http.allowed_hosts, self.tokens.relies_on_loopback()),
             cors_origins: http.cors_origin.as_slice().into(),
         });
         let limits = ConnectionLimits {

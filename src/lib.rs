@@ -9,8 +9,8 @@
 //! - [`ingest`]: the one write path; beside it [`prune`] and [`export`], [`demo`], made-up traffic,
 //!   [`access`], tokens, [`feed`], the rows that are followed, and [`doctor`]
 //! - [`store`]: all SQL; beside it [`supervisor`], which restarts background jobs
-//! - [`domain`], [`error`], [`clock`], [`within`], [`config`], [`observe`]: pure rules, plain values, and
-//!   what the server tells about itself
+//! - [`domain`], [`error`], [`clock`], [`within`], [`kept`], [`config`], [`observe`]: pure rules, plain
+//!   values, and what the server reports about itself
 
 pub mod access;
 pub mod app;
@@ -27,6 +27,7 @@ pub mod graphql;
 pub mod http;
 pub mod ingest;
 pub mod jobs;
+pub mod kept;
 pub mod observe;
 pub mod prune;
 pub mod store;

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// `callscope migrate`, which shows by the file it makes which setting counted.
 fn migrate(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -272,4 +275,57 @@ fn a_file_that_cannot_be_written_is_told_at_the_start() {
     let (started, _, told) =
         run(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--database-url", url]);
     assert!(!started && told.contains("readonly") && told.contains("--read-only"), "{told}");
+}
+
+#[test]
+fn the_most_detailed_log_holds_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("log"), "trace-token-0123456789abcdef");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .current_dir(folder.path())
+        .env_clear()
+        .args(["serve", "--listen", "127.0.0.1:0", "--database-url", "sqlite://calls.db"])
+        .args(["--log", "trace", "--tokens", &format!("reader:READ:{token}")])
+        .stderr(std::fs::File::create(&path).unwrap())
+        .spawn()
+        .unwrap();
+    let log = || std::fs::read_to_string(&path).unwrap();
+    let began = Instant::now();
+    let port: u16 = loop {
+        let log = log();
+        let port = log.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+        if let Some(port) = port.and_then(|port| port.parse().ok()) {
+            break port;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{log}");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let upgrade = "GET /graphql/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).unwrap();
+    until(&mut stream, "\r\n\r\n");
+    let init = format!(r#"{{"type":"connection_init","payload":{{"token":"{token}"}}}}"#);
+    // A text frame of up to 125 bytes with a mask of zeros.
+    let head = [0x81, 0x80 | u8::try_from(init.len()).unwrap(), 0, 0, 0, 0];
+    stream.write_all(&[&head[..], init.as_bytes()].concat()).unwrap();
+    until(&mut stream, "connection_ack");
+    let stopped = Command::new("kill").args(["-s", "TERM", &server.id().to_string()]).status();
+    assert!(stopped.unwrap().success() && server.wait().unwrap().success());
+    let log = log();
+    assert!(log.contains(r#""level":"DEBUG""#) && log.contains("/graphql/ws"), "{log}");
+    assert!(!log.contains(token), "{log}");
+}
+
+/// Reads until the server has sent a text.
+fn until(stream: &mut TcpStream, text: &str) {
+    let (mut received, mut part) = (Vec::new(), [0; 1024]);
+    while !String::from_utf8_lossy(&received).contains(text) {
+        let read = stream.read(&mut part).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&part[..read]);
+    }
 }

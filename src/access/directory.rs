@@ -126,6 +126,11 @@ impl TokenDirectory {
         self.on_loopback && self.anonymous_scopes.is_none() && !self.has_tokens()
     }
 
+    /// Whether callers without a token have scopes and only the loopback address keeps others out.
+    pub fn relies_on_loopback(&self) -> bool {
+        self.on_loopback && !self.anonymous_scopes().is_empty()
+    }
+
     fn has_tokens(&self) -> bool {
         !self.configured.is_empty()
             || self.stored.read().unwrap_or_else(PoisonError::into_inner).ever

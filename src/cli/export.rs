@@ -18,7 +18,7 @@ use crate::export::{Destination, Export, ExportError, Exported, Format, Target, 
 use crate::ingest::progress::{Phase, Progress, Terminal};
 use crate::store::Database;
 use crate::store::export::{ExportScope, count_without_time};
-use crate::store::key_directory::KeyDirectory;
+use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 use crate::store::log_table::LogTable;
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -152,9 +152,9 @@ async fn scope(args: &ExportArgs, db: &Database) -> anyhow::Result<ExportScope> 
     let mut keys = some(&args.key);
     if let Some(keys) = keys.as_mut().filter(|keys| keys.iter().any(|key| is_key_id(key))) {
         let directory = KeyDirectory::open(db, args.database.id_key.as_ref()).await?;
-        directory.list(db).await?;
+        let snapshot = KeySnapshot::default();
         for key in keys.iter_mut().filter(|key| is_key_id(key)) {
-            let known = directory.known(key);
+            let known = directory.find(db, key, &snapshot).await?;
             *key = known.with_context(|| format!("no API key has the id `{key}`"))?.to_string();
         }
     }

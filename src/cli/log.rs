@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::observe::log_filter::cap_libraries;
 
 /// Lines that may wait to be written; where more come, they are lost.
 const MAX_WAITING: usize = 16 * 1024;
@@ -52,9 +55,10 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
         LogFormat::Json => true,
     };
     let started = if json {
-        builder.json().flatten_event(true).try_init()
+        builder.json().flatten_event(true).finish().with(cap_libraries()).try_init()
     } else {
-        builder.with_ansi(on_terminal).with_target(false).try_init()
+        let builder = builder.with_ansi(on_terminal).with_target(false);
+        builder.finish().with(cap_libraries()).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
     log_panics();

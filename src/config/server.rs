@@ -125,7 +125,8 @@ pub struct ServerConfig {
     )]
     pub follow_rows: u32,
 
-    /// Take the last address of X-Forwarded-For for the client's: only behind a proxy that sets it
+    /// Take the client's address from X-Forwarded-For (its last one) and TLS from X-Forwarded-Proto: only
+    /// behind a proxy that sets both
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,
 

@@ -10,6 +10,27 @@ pub fn mask(key: &str) -> String {
     format!("{head}...{tail}")
 }
 
+/// The shortest text that counts as a key. Shorter ones are words as well.
+const MIN_KEY: usize = 8;
+/// The shortest run of letters and digits, with a digit among them, that looks like (a part of) a key.
+const MIN_RANDOM: usize = 16;
+
+/// A text of a filter with its keys masked, for the audit log: all of the text where it holds one of the
+/// `stored` keys, else each word that looks like a key.
+pub fn redact_keys(text: &str, stored: &[String]) -> String {
+    let holds = |key: &String| key.len() >= MIN_KEY && contains_ignoring_case(text, key);
+    if stored.iter().any(holds) {
+        return mask(text);
+    }
+    let word = |word: &str| if looks_random(word) { mask(word) } else { word.to_owned() };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn looks_random(word: &str) -> bool {
+    let mut runs = word.split(|character: char| !character.is_ascii_alphanumeric());
+    runs.any(|run| run.len() >= MIN_RANDOM && run.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
 /// Whether `text` holds `needle` anywhere, letter case aside, every character literal.
 pub fn contains_ignoring_case(text: &str, needle: &str) -> bool {
     text.to_lowercase().contains(&needle.to_lowercase())
@@ -24,6 +45,22 @@ mod tests {
         assert!(contains_ignoring_case("FakeSy_100%", "sy_100%"));
         assert!(contains_ignoring_case("ÉCOLE", "éc"));
         assert!(!contains_ignoring_case("FakeSyA100", "sy_100"));
+    }
+
+    #[test]
+    fn keys_in_a_text_are_masked() {
+        let key = "AIzaSyA-1234567890abcdefghijkl_mnopqrst";
+        let redacted =
+            |text: &str| redact_keys(text, &["a-stored-key".to_owned(), "quota".to_owned()]);
+        assert_eq!(redacted("quota exceeded"), "quota exceeded", "too short for a key");
+        assert_eq!(redacted(&format!("for {key}.")), "for AIza...rst.");
+        assert_eq!(redacted(&key.to_lowercase()), "aiza...qrst");
+        assert_eq!(redacted(&key[1..]), "IzaS...qrst", "a part of a key");
+        assert_eq!(redacted("of A-Stored-KEY:"), "of A...KEY:");
+        for model in ["gemini-2.5-flash-preview-05-20", "Qwen2.5-72B-Instruct", "permissiondenied"]
+        {
+            assert_eq!(redacted(model), model);
+        }
     }
 
     #[test]

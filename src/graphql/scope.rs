@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use chrono::{DateTime, Utc};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::answer::AnswerSize;
@@ -15,6 +14,7 @@ use super::args::check_text;
 use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
+use super::loader::key_search::FullKeySearch;
 use crate::clock::ClockWatch;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
@@ -26,7 +26,7 @@ use crate::observe::Observer;
 use crate::prune::deletion::Deletions;
 use crate::store::Database;
 use crate::store::density::Density;
-use crate::store::key_directory::KeyDirectory;
+use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 
 /// What all requests share.
 #[derive(Clone)]
@@ -65,8 +65,7 @@ pub struct Scope {
     loader: OnceLock<DataLoader<StoreLoader, HashMapCache>>,
     began: Instant,
     batches: Batches,
-    /// Whether the keys of the database were read.
-    keys_read: OnceCell<()>,
+    key_snapshot: KeySnapshot,
 }
 
 impl Scope {
@@ -81,7 +80,7 @@ impl Scope {
             loader: OnceLock::new(),
             began: Instant::now(),
             batches,
-            keys_read: OnceCell::new(),
+            key_snapshot: KeySnapshot::default(),
         }
     }
 
@@ -124,8 +123,20 @@ impl Scope {
 
     /// A search for keys. Without the scope to see keys it finds no more than is shown of them, since
     /// guesses could spell out the rest.
-    pub fn key_search(&self, needle: String) -> KeySearch {
-        KeySearch { needle, in_full: self.caller.scopes.has(AccessScope::RevealKeys) }
+    pub fn key_search(&self, filter: &'static str, needle: String) -> KeySearch {
+        let in_full = self.caller.scopes.has(AccessScope::RevealKeys);
+        KeySearch { filter, needle, in_full }
+    }
+
+    /// Records a search of full keys in the audit log. Call it before the result is returned: a series
+    /// of searches spells out a key. `matches` is `None` for a subscription, which matches later keys.
+    pub async fn audit_search(&self, search: &KeySearch, matches: Option<usize>) -> Result<()> {
+        // The empty text matches every key and reveals nothing.
+        if search.in_full && !search.needle.is_empty() {
+            let KeySearch { filter, needle, .. } = search.clone();
+            self.loader().load_one(FullKeySearch { filter, needle, matches }).await?;
+        }
+        Ok(())
     }
 
     /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
@@ -159,18 +170,21 @@ impl Scope {
 
     /// The key that a text means, which is a key or the id of one.
     pub async fn resolve_key(&self, text: &str) -> Result<Arc<str>> {
-        let key = self.services.keys.resolve(self.db(), text, &self.keys_read).await?;
+        let key = self.services.keys.resolve(self.db(), text, &self.key_snapshot).await?;
         Ok(key.ok_or_else(|| Error::NotFound(format!("no API key has the id `{text}`")))?)
     }
 
     /// The key with this id; nothing where the database knows none.
     pub async fn find_key(&self, id: &str) -> Result<Option<Arc<str>>> {
-        Ok(self.services.keys.find(self.db(), id, &self.keys_read).await?)
+        Ok(self.services.keys.find(self.db(), id, &self.key_snapshot).await?)
     }
 }
 
-/// A search for keys by who may see them, or may not.
+/// A search for keys: in full keys for a caller with the scope REVEAL_KEYS, else in masked ones.
+#[derive(Clone)]
 pub struct KeySearch {
+    /// The argument that searches, for the audit log.
+    filter: &'static str,
     needle: String,
     in_full: bool,
 }

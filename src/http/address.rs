@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! Where a request comes from, as a trusted proxy reports it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,6 +13,13 @@ pub(super) fn client_address(headers: &HeaderMap, peer: IpAddr, trust: bool) -> 
     };
     let address = if trust { forwarded() } else { None };
     address.unwrap_or(peer).to_canonical()
+}
+
+/// Whether the client used TLS, by the `X-Forwarded-Proto` of a proxy that `--trust-forwarded-for` trusts.
+pub(super) fn is_https(headers: &HeaderMap, trust: bool) -> bool {
+    let last = headers.get_all("X-Forwarded-Proto").iter().next_back();
+    let scheme = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    trust && scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
 /// An address, with a port behind it or without.
@@ -36,6 +43,19 @@ mod tests {
             headers
         });
         client_address(&headers, "::ffff:10.0.0.1".parse().unwrap(), trust).to_string()
+    }
+
+    #[test]
+    fn the_scheme_is_believed_from_a_trusted_proxy_alone() {
+        let is_https = |scheme: &'static str, trust| {
+            let name = axum::http::HeaderName::from_static("x-forwarded-proto");
+            let value = axum::http::HeaderValue::from_static(scheme);
+            super::is_https(&HeaderMap::from_iter([(name, value)]), trust)
+        };
+        assert!(is_https("https", true) && is_https("http, HTTPS", true));
+        assert!(!is_https("https", false) && !is_https("http", true));
+        assert!(!is_https("https, http", true));
+        assert!(!super::is_https(&HeaderMap::new(), true));
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))
             .allow_credentials(credentials)
-            .allow_methods([Method::GET, Method::POST])
+            // DELETE signs out of `/session`.
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers([RETRY_AFTER, HeaderName::from_static("x-request-id")])
             .max_age(MAX_AGE),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -60,7 +60,12 @@ pub(super) async fn get(
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     Extension(recent): Extension<Arc<RecentCalls>>,
+    request: Request,
 ) -> Result<Response, Problem> {
+    // A scraper with a token may use any name: a web page that rebinds a name has no token.
+    if context.caller.is_anonymous() {
+        state.hosts.check(&request)?;
+    }
     if !context.caller.scopes.has(AccessScope::Metrics) {
         return Err(match context.caller.is_anonymous() {
             true => Problem::unauthenticated(),

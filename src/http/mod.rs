@@ -18,7 +18,6 @@ mod health;
 pub mod hosts;
 mod idempotency;
 mod ingest;
-mod kept;
 mod lease;
 mod metrics;
 mod negotiate;

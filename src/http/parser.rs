@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, ServerError};
 
-use super::kept::{Kept, Room};
 use crate::graphql::limit::Limits;
+use crate::kept::{Kept, Room};
 
 /// By the bytes of their texts. A field of two letters is some hundred bytes once it is parsed, so
 /// that what is kept takes some 20 MB at worst.

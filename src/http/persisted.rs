@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::kept::{Kept, Room};
+use crate::kept::{Kept, Room};
 
 /// All texts together.
 const MAX_BYTES: usize = 16 << 20;

@@ -28,15 +28,6 @@ impl Sender {
     pub(super) fn of(address: IpAddr) -> Self {
         Self::Address(network_of(address))
     }
-}
-
-/// The addresses that count as one client. Of IPv6 this is a network of 2^64 addresses, which one
-/// machine may have all.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    }
 
     /// A name for it that no other sender has.
     pub(super) fn name(&self) -> String {
@@ -45,6 +36,15 @@ pub(super) fn network_of(address: IpAddr) -> IpAddr {
             Self::Address(address) => format!("address {address}"),
             Self::Others => "others".to_owned(),
         }
+    }
+}
+
+/// The addresses that count as one client. Of IPv6 this is a network of 2^64 addresses, which one
+/// machine may have all.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
     }
 }
 

@@ -119,6 +119,7 @@ pub fn router(state: AppState) -> Router {
     let traces =
         Router::new().route("/v1/traces", post(ingest::traces)).layer((door(true, false), reading));
     let socket = Router::new().route("/graphql/ws", get(socket::get)).layer(door(true, true));
+    // Its handler checks the Host.
     let metrics = Router::new()
         .route("/metrics", get(metrics::get))
         .layer((door(false, false), Extension(recent)));
@@ -133,7 +134,8 @@ pub fn router(state: AppState) -> Router {
         None => routes,
     };
     routes
-        // Those who ask whether the server is well know it by its address, and bring no token.
+        // Health checks use the address and no token. The answers hold no data, so the Host is not
+        // checked.
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .layer((

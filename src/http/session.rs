@@ -12,6 +12,7 @@ use cookie::{Cookie, SameSite};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::address::is_https;
 use super::context::{self, RequestContext};
 use super::negotiate::is_json;
 use super::problem::Problem;
@@ -42,7 +43,7 @@ pub(super) async fn begin(
     if !is_json(request.headers()) {
         return Err(malformed());
     }
-    let secure = is_https(request.headers());
+    let secure = is_https(request.headers(), state.services.server.trust_forwarded_for);
     let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
     let sender = context::sender_of(&request);
     let (body, _held) = read::bytes(request.into_body(), &limits, sender).await?;
@@ -75,7 +76,8 @@ pub(super) async fn show(
 /// Makes the browser forget its cookie.
 pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let anonymous = Caller::anonymous(state.tokens.anonymous_scopes());
-    answer(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, is_https(&headers))))
+    let secure = is_https(&headers, state.services.server.trust_forwarded_for);
+    answer(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, secure)))
 }
 
 /// The value of the session's cookie.
@@ -94,12 +96,6 @@ fn cookie(value: String, length: Duration, secure: bool) -> Cookie<'static> {
         .path("/")
         .max_age(length)
         .build()
-}
-
-/// Whether the browser speaks TLS, to a proxy in front. Whoever lies about it harms only the own
-/// cookie.
-fn is_https(headers: &HeaderMap) -> bool {
-    headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https")
 }
 
 fn answer(

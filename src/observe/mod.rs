@@ -3,6 +3,7 @@
 
 mod collector;
 mod jobs;
+pub mod log_filter;
 pub mod metrics;
 mod process;
 pub mod redact;

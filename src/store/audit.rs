@@ -19,6 +19,9 @@ pub(super) const TABLE: &str = "callscope_audit";
 pub enum AuditAction {
     /// A key was shown in full; the subject is its id.
     RevealKey,
+    /// Full keys were searched; the subject is the filter that did it and how many keys matched, never
+    /// the searched text.
+    SearchKeys,
     /// Error logs were deleted; the subject is their ids, or the filter that names them.
     DeleteErrorLogs,
     /// Calls or error logs were pruned; the subject is from before when.
@@ -31,6 +34,7 @@ impl AuditAction {
     pub fn name(self) -> &'static str {
         match self {
             Self::RevealKey => "REVEAL_KEY",
+            Self::SearchKeys => "SEARCH_KEYS",
             Self::DeleteErrorLogs => "DELETE_ERROR_LOGS",
             Self::PruneLogs => "PRUNE_LOGS",
         }

@@ -1,8 +1,9 @@
 //! The directory of API keys: from a key to its id by a keyed hash, and back by hashing every key
-//! that the database knows.
+//! that the database holds. Two bounded caches keep recent answers; an entry that is evicted is computed
+//! again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -13,20 +14,32 @@ use super::{api_key, setting};
 use crate::config::Secret;
 use crate::domain::key_id::{KeyHasher, is_key_id};
 use crate::error::Result;
+use crate::kept::{Kept, Room};
 
 const SETTING: &str = "api_key_id_secret";
 pub const MIN_SECRET_LENGTH: usize = 16;
 
-/// Ids of keys and keys of ids. What it learned it keeps, since a key's id never changes.
+/// The bounds of each cache: some 30,000 keys. Keys are input of clients, so their number has no bound.
+const ROOM: Room = Room { entries: 32 << 10, bytes: 8 << 20, bytes_each: 8 << 10 };
+/// The memory of an entry in addition to its texts.
+const ENTRY_BYTES: usize = 128;
+/// The largest list of keys whose ids are all cached when it is read.
+const CACHED_LIST: usize = 10_000;
+
+/// Ids of keys and keys of ids.
 pub struct KeyDirectory {
     hasher: KeyHasher,
-    ids: RwLock<HashMap<String, Arc<str>>>,
-    keys: RwLock<HashMap<Arc<str>, Arc<str>>>,
+    ids: Kept<Arc<str>>,
+    keys: Kept<Arc<str>>,
 }
 
+/// The keys of the database by their ids, read at most once for a request.
+#[derive(Default)]
+pub struct KeySnapshot(OnceCell<HashMap<Arc<str>, Arc<str>>>);
+
 impl KeyDirectory {
-    /// Takes the secret from the configuration, or from the database, where one is made when there
-    /// is none.
+    /// Takes the secret from the configuration, else from the database, which stores a new one when it
+    /// is opened for the first time.
     pub async fn open(db: &Database, configured: Option<&Secret>) -> anyhow::Result<Self> {
         let secret = match configured {
             Some(secret) if secret.expose().chars().count() < MIN_SECRET_LENGTH => {
@@ -36,73 +49,81 @@ impl KeyDirectory {
             None if db.is_read_only() => stored_secret(db).await?,
             None => setting::find_or_insert(db, SETTING, &random_secret()?).await?,
         };
-        Ok(Self {
-            hasher: KeyHasher::new(secret.as_bytes()),
-            ids: RwLock::default(),
-            keys: RwLock::default(),
-        })
+        Ok(Self::new(secret.as_bytes()))
+    }
+
+    fn new(secret: &[u8]) -> Self {
+        Self { hasher: KeyHasher::new(secret), ids: Kept::new(ROOM), keys: Kept::new(ROOM) }
     }
 
     /// The id of a key.
     pub fn id(&self, key: &str) -> Arc<str> {
-        if let Some(id) = self.ids.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            return id.clone();
+        if let Some(id) = self.ids.find(key) {
+            return id;
         }
         let id: Arc<str> = self.hasher.id(key).into();
-        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        ids.entry(key.to_owned()).or_insert(id).clone()
+        keep(&self.ids, key, &id);
+        id
     }
 
-    /// Every key that the database knows, in the order of its bytes. One statement.
+    /// Every key that the database holds, in the order of its bytes. One statement.
     pub async fn list(&self, db: &Database) -> Result<Vec<String>> {
         let found = api_key::list(db).await?;
-        let entries: Vec<(Arc<str>, Arc<str>)> =
-            found.iter().map(|key| (self.id(key), key.as_str().into())).collect();
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).extend(entries);
+        if found.len() <= CACHED_LIST {
+            for key in &found {
+                let id = self.id(key);
+                if self.keys.find(&id).is_none() {
+                    keep(&self.keys, &id, &key.as_str().into());
+                }
+            }
+        }
         Ok(found)
     }
 
-    /// Whether a text, though it looks like an id, is a key that was met.
-    pub fn is_key(&self, text: &str) -> bool {
-        self.ids.read().unwrap_or_else(PoisonError::into_inner).contains_key(text)
-    }
-
-    /// The key that an id names, as far as was read of the database ([`Self::list`]).
-    pub fn known(&self, id: &str) -> Option<Arc<str>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-}
-
-impl KeyDirectory {
-    /// The key that a text means, which is a key or the id of one; nothing where nobody knows the id.
-    /// However many ids a request asks for, it reads the keys of the database once: `read` tells
-    /// whether it did.
+    /// The key that a text means, which is a key or the id of one; `None` for an unknown id.
     pub async fn resolve(
         &self,
         db: &Database,
         text: &str,
-        read: &OnceCell<()>,
+        snapshot: &KeySnapshot,
     ) -> Result<Option<Arc<str>>> {
         if !is_key_id(text) {
             return Ok(Some(text.into()));
         }
-        let found = self.find(db, text, read).await?;
-        Ok(found.or_else(|| self.is_key(text).then(|| text.into())))
+        if let Some(key) = self.find(db, text, snapshot).await? {
+            return Ok(Some(key));
+        }
+        // A key may look like an id.
+        self.find(db, &self.hasher.id(text), snapshot).await
     }
 
-    /// The key with this id; nothing where the database knows none.
+    /// The key with this id, if the database holds it. All calls with one snapshot read the keys of the
+    /// database at most once.
     pub async fn find(
         &self,
         db: &Database,
         id: &str,
-        read: &OnceCell<()>,
+        snapshot: &KeySnapshot,
     ) -> Result<Option<Arc<str>>> {
-        if let Some(key) = self.known(id) {
+        if let Some(key) = self.keys.find(id) {
             return Ok(Some(key));
         }
-        read.get_or_try_init(async || self.list(db).await.map(|_| ())).await?;
-        Ok(self.known(id))
+        let keys = snapshot.0.get_or_try_init(async || {
+            let keys = api_key::list(db).await?.into_iter();
+            Ok::<_, crate::error::Error>(
+                keys.map(|key| (self.hasher.id(&key).into(), key.into())).collect(),
+            )
+        });
+        let found = keys.await?.get(id);
+        Ok(found.map(|key| {
+            keep(&self.keys, id, key);
+            Arc::clone(key)
+        }))
     }
+}
+
+fn keep(cache: &Kept<Arc<str>>, name: &str, value: &Arc<str>) {
+    cache.keep(name.to_owned(), name.len() + value.len() + ENTRY_BYTES, Arc::clone(value));
 }
 
 /// Whether the database keeps a secret.
@@ -126,4 +147,30 @@ fn random_secret() -> anyhow::Result<String> {
     let mut bytes = [0u8; 32];
     SysRng.try_fill_bytes(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_however_many_keys_come() {
+        let directory = KeyDirectory::new(b"a secret of tests");
+        let id = directory.id("the first key");
+        for number in 0..200_000 {
+            directory.id(&format!("an invented key of 40 characters, {number:06}"));
+        }
+        let (entries, bytes) = directory.ids.size();
+        assert!(
+            entries > 10_000 && entries <= ROOM.entries && bytes <= ROOM.bytes,
+            "{entries}, {bytes}"
+        );
+        assert_eq!(directory.id("the first key"), id, "an evicted id is computed again");
+        for number in 0..1000 {
+            directory.id(&format!("{number:08000}"));
+            directory.id(&format!("{number:060000}"));
+        }
+        let (entries, bytes) = directory.ids.size();
+        assert!(entries > 500 && bytes <= ROOM.bytes, "{entries}, {bytes}");
+    }
 }

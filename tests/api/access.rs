@@ -25,6 +25,7 @@ tests! {
     no_key_is_shown_that_the_audit_log_cannot_tell,
     a_read_only_server_shows_keys_too,
     searches_tell_no_more_of_a_key_than_is_shown,
+    searches_in_full_keys_are_in_the_audit_log,
     the_order_of_keys_tells_nothing_of_them,
     keys_are_paged_by_their_ids,
     unknown_ids_cost_one_statement,
@@ -392,8 +393,19 @@ async fn a_session_stands_for_its_token(database: TestDatabase) {
     let answer: Value = both.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["viewer"]["name"], "admin");
 
-    let behind_tls = login(&app, READER).header("X-Forwarded-Proto", "https");
-    assert!(cookie(&behind_tls.send().await.unwrap()).1.iter().any(|found| found == "Secure"));
+    let is_secure = async |app: &TestApp| {
+        let login = login(app, READER).header("X-Forwarded-Proto", "https");
+        let logout = app.client().delete(app.url("/session")).header("X-Forwarded-Proto", "https");
+        let [login, logout] = [login.send().await.unwrap(), logout.send().await.unwrap()];
+        [login, logout].map(|response| cookie(&response).1.iter().any(|found| found == "Secure"))
+    };
+    assert_eq!(is_secure(&app).await, [false, false], "any client can send the header");
+    let behind_tls = TestApp::start_with(&database, |config| {
+        config.access = tokens(&[]);
+        config.server.trust_forwarded_for = true;
+    })
+    .await;
+    assert_eq!(is_secure(&behind_tls).await, [true, true]);
     assert_eq!(refusal(login(&app, "wrong")).await, (401, "UNAUTHENTICATED".to_owned()));
     // A form of another site can send this, and is not believed.
     let form = app.client().post(app.url("/session")).body(json!({ "token": READER }).to_string());
@@ -502,4 +514,66 @@ async fn unknown_ids_cost_one_statement(database: TestDatabase) {
     let statements = app.statements(&query).await;
     // One for the ids, one for the list that `apiKey` looks through.
     assert!(statements <= 2, "{statements}");
+}
+
+async fn searches_in_full_keys_are_in_the_audit_log(database: TestDatabase) {
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    let app = guarded(&database).await;
+    let subjects = async || {
+        let entries = audit(&database).await;
+        assert!(entries.iter().all(|entry| entry[1] == "admin" && entry[3] == "SEARCH_KEYS"));
+        let subject = |entry: &Vec<Value>| entry[4].as_str().unwrap().to_owned();
+        entries.iter().map(subject).collect::<Vec<_>>()
+    };
+    // Neither a search in masked keys nor the empty text reveals anything.
+    app.graphql_as(READER, "{ apiKeys(search: \"Secret\") { totalCount } }").await;
+    app.graphql_as(ADMIN, "{ apiKeys(search: \"\") { totalCount } }").await;
+    assert_eq!(subjects().await, Vec::<String>::new());
+    // Character by character, as a key is spelled out.
+    let mut known = "AIza".to_owned();
+    for next in ["x", "S", "e"] {
+        let search = format!("{{ apiKeys(search: \"{known}{next}\") {{ totalCount }} }}");
+        let response = app.graphql_as(ADMIN, &search).await;
+        if response["data"]["apiKeys"]["totalCount"] == 1 {
+            known += next;
+        }
+    }
+    assert_eq!(known, "AIzaSe");
+    let entry =
+        |filter: &str, keys: u8| format!("{{\"filter\":\"{filter}\",\"matchingKeys\":{keys}}}");
+    let search = |keys| entry("apiKeys.search", keys);
+    assert_eq!(subjects().await, [search(0), search(1), search(1)]);
+
+    // Each search of one document, in one statement.
+    database.execute("DELETE FROM callscope_audit").await;
+    let before = app.sent();
+    let query = "{ errorLogs(filter: { keyContains: \"AIzaSecr\" }) { totalCount }
+        same: errorLogs(filter: { keyContains: \"AIzaSecr\" }) { nodes { id } }
+        errorGroups(by: [MODEL], filter: { keyContains: \"AIzaX\" }) { count }
+        apiKeys { nodes { errorLogs(filter: { keyContains: \"AIzaY\" }) { totalCount } } } }";
+    let response = app.graphql_as(ADMIN, query).await;
+    assert!(response.get("errors").is_none(), "{response}");
+    let mut found = subjects().await;
+    found.sort();
+    let filter = |keys| entry("ErrorLogFilter.keyContains", keys);
+    // Of two equal searches that are ready at different times, each may have an entry.
+    assert!(found.len() >= 3 && found.starts_with(&[filter(0), filter(0)]), "{found:?}");
+    assert!(found[2..].iter().all(|subject| *subject == filter(1)), "{found:?}");
+    assert!(app.sent() - before < 20);
+
+    // A subscription matches later keys.
+    database.execute("DELETE FROM callscope_audit").await;
+    let query = "subscription { errorRecorded(filter: { keyContains: \"Secret\" }) { id } }";
+    let request = super::subscriptions::post(&app, query).bearer_auth(ADMIN);
+    let events = super::subscriptions::Events::of(request).await;
+    let expected = "{\"filter\":\"ErrorLogFilter.keyContains\",\"matchingKeys\":null}".to_owned();
+    assert_eq!(subjects().await, [expected]);
+    drop(events);
+
+    // No answer without an entry.
+    database.execute("DROP TABLE callscope_audit").await;
+    let response = app.graphql_as(ADMIN, "{ apiKeys(search: \"Secret\") { totalCount } }").await;
+    assert_eq!(response["data"], Value::Null);
+    assert_eq!(codes(&response), [("DATABASE_UNAVAILABLE", "apiKeys")]);
 }

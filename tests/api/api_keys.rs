@@ -19,6 +19,7 @@ tests! {
     ids_outlive_the_server,
     a_given_secret_makes_ids_without_a_table.empty(),
     ids_reveal_nothing,
+    an_id_is_found_among_any_number_of_keys,
     a_list_costs_the_same_for_any_number_of_keys,
     many_keys_in_many_windows,
     what_a_key_did,
@@ -460,4 +461,29 @@ async fn bad_arguments_are_named(database: TestDatabase) {
         let response = app.graphql(&format!("{{ apiKeys {{ nodes {{ {field} }} }} }}")).await;
         assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{field}");
     }
+}
+
+/// More keys than the directory caches when it lists them.
+async fn an_id_is_found_among_any_number_of_keys(database: TestDatabase) {
+    const KEYS: usize = 12_000;
+    let app = TestApp::start(&database).await;
+    let key = |number: usize| format!("{number:0>100}");
+    for part in (0..KEYS).collect::<Vec<_>>().chunks(4000) {
+        let lines: String =
+            part.iter().map(|number| format!("{{\"key\":\"{}\"}}\n", key(*number))).collect();
+        let sent = app.client().post(app.url("/ingest/calls"));
+        let sent = sent.header("Content-Type", "application/x-ndjson").body(lines);
+        let report: Value = sent.send().await.unwrap().json().await.unwrap();
+        assert_eq!(report["recorded"], part.len(), "{report}");
+    }
+    for number in [0, KEYS / 2, KEYS - 1] {
+        let id = id_of(&app, &key(number)).await;
+        let query = format!("{{ node(id: {id}) {{ ... on ApiKey {{ secret }} }} }}");
+        // The second lookup finds it in a cache.
+        for _ in 0..2 {
+            assert_eq!(app.data(&query).await["node"]["secret"], key(number));
+        }
+    }
+    let unknown = app.data("{ node(id: \"key_000000000000000000000A\") { id } }").await;
+    assert_eq!(unknown["node"], Value::Null);
 }

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use super::http::{QUERY, answer, assert_refused, post};
-use crate::support::{Kind, TestApp, TestDatabase};
+use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
@@ -16,6 +16,9 @@ tests! {
     listed_origins_are_allowed.only(&[Kind::Sqlite]),
     loopback_goes_by_its_names_alone.only(&[Kind::Sqlite]),
     listed_hosts_are_taken.only(&[Kind::Sqlite]),
+    every_route_checks_the_host.only(&[Kind::Sqlite]),
+    scopes_without_a_token_need_the_host_on_loopback.only(&[Kind::Sqlite]),
+    metrics_with_a_token_come_by_any_name.only(&[Kind::Sqlite]),
 }
 
 fn get(app: &TestApp) -> RequestBuilder {
@@ -109,7 +112,7 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         for (name, expected) in [
             ("access-control-allow-origin", origin),
             ("access-control-allow-credentials", "true"),
-            ("access-control-allow-methods", "GET,POST"),
+            ("access-control-allow-methods", "GET,POST,DELETE"),
             ("access-control-allow-headers", "content-type,x-own"),
         ] {
             assert_eq!(value(&headers, name).as_deref(), Some(expected));
@@ -119,6 +122,14 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         assert_eq!(value(&headers, "access-control-allow-origin").as_deref(), Some(origin));
         assert!(value(&headers, "vary").unwrap().contains("origin"));
     }
+    // Signing out is a DELETE.
+    let sign_out = app.client().request(Method::OPTIONS, app.url("/session"));
+    let sign_out = sign_out
+        .header("Origin", listed[0])
+        .header("Access-Control-Request-Method", "DELETE")
+        .send();
+    let methods = value(sign_out.await.unwrap().headers(), "access-control-allow-methods").unwrap();
+    assert!(methods.split(',').any(|method| method.trim() == "DELETE"), "{methods}");
     // A page may read why it was refused.
     let refused = post(&app).header("Origin", listed[0]).bearer_auth("gone").send().await.unwrap();
     assert_eq!(refused.status(), 401);
@@ -184,4 +195,67 @@ async fn listed_hosts_are_taken(database: TestDatabase) {
     for host in ["evil.example", "x.calls.example"] {
         assert_refused(send(host), 421, "HOST_NOT_ALLOWED").await;
     }
+}
+
+async fn every_route_checks_the_host(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let send = async |method: Method, path: &str, host: &str| {
+        let request = app.client().request(method, app.url(path)).header("Host", host);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (method, path) in [
+        (Method::GET, "/metrics"),
+        (Method::GET, "/graphql"),
+        (Method::POST, "/graphql"),
+        (Method::GET, "/graphql/stream"),
+        (Method::POST, "/graphql/stream"),
+        (Method::GET, "/graphql/ws"),
+        (Method::POST, "/ingest/calls"),
+        (Method::POST, "/ingest/errors"),
+        (Method::POST, "/v1/traces"),
+        (Method::GET, "/session"),
+        (Method::POST, "/session"),
+        (Method::DELETE, "/session"),
+        (Method::GET, "/schema.graphql"),
+        (Method::GET, "/graphiql"),
+        (Method::GET, "/"),
+        (Method::GET, "/nothing"),
+    ] {
+        assert_eq!(send(method.clone(), path, "evil.example").await, 421, "{method} {path}");
+        assert_ne!(send(method.clone(), path, "localhost").await, 421, "{method} {path}");
+    }
+    for host in ["127.0.0.1:9100", "localhost", "[::1]:8000"] {
+        assert_eq!(
+            send(Method::GET, "/metrics", host).await,
+            200,
+            "a scraper on this machine: {host}"
+        );
+    }
+    // They hold no data.
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(send(Method::GET, path, "evil.example").await, 200, "{path}");
+    }
+}
+
+async fn scopes_without_a_token_need_the_host_on_loopback(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--anonymous-scopes", "READ,METRICS"]);
+    })
+    .await;
+    let send = |host: &str| post(&app).header("Host", host).json(&json!({ "query": QUERY }));
+    assert_eq!(answer(send("localhost")).await.0, 200);
+    assert_refused(send("evil.example"), 421, "HOST_NOT_ALLOWED").await;
+    let metrics = app.client().get(app.url("/metrics")).header("Host", "evil.example");
+    assert_refused(metrics, 421, "HOST_NOT_ALLOWED").await;
+}
+
+async fn metrics_with_a_token_come_by_any_name(database: TestDatabase) {
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", "scraper:METRICS:scraper-0123456789"]);
+        config.server.http.allowed_hosts = vec!["calls.example".to_owned()];
+    })
+    .await;
+    let get = || app.client().get(app.url("/metrics")).header("Host", "10.0.0.1:8000");
+    assert_eq!(answer(get().bearer_auth("scraper-0123456789")).await.0, 200);
+    assert_refused(get(), 421, "HOST_NOT_ALLOWED").await;
 }

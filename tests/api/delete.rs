@@ -22,6 +22,7 @@ tests! {
     what_time_did_not_suffice_for_is_told.only(&[Kind::Postgres, Kind::MariaDb]),
     deleting_needs_its_scope,
     deletions_are_in_the_audit_log,
+    no_key_is_stored_in_the_audit_log,
     nothing_is_deleted_that_the_audit_log_cannot_tell,
     a_client_that_disconnects_stops_its_deletion,
     a_failed_deletion_reports_what_it_deleted,
@@ -487,4 +488,37 @@ async fn callscope_audit_shows_the_outcome(database: TestDatabase) {
     let unknown = "outcome unknown: in progress, or the process was killed";
     let expected = ["completed: 0 calls and 3 error logs deleted", "subject", unknown];
     assert_eq!(ends, expected, "{shown}");
+}
+
+async fn no_key_is_stored_in_the_audit_log(database: TestDatabase) {
+    let key = "AIzaSyA-1234567890abcdefghijkl_mnopqrst";
+    let app = TestApp::start(&database).await;
+    let error = || ErrorRow::at("2026-03-01T10:00:00Z").key(key).log(format!("bad key {key}"));
+    for filter in [
+        format!("{{ contains: \"{key}\" }}"),
+        format!("{{ contains: \"bad key {}\" }}", key.to_lowercase()),
+        format!("{{ contains: \"{}\" }}", &key[2..]),
+        format!("{{ models: [\"m\", \"{key}\"] }}"),
+        format!("{{ errorTypes: [\"{key}\"] }}"),
+        format!("{{ keys: [\"{key}\"] }}"),
+        format!("{{ keyContains: \"{key}\" }}"),
+    ] {
+        // Of a key with a row, and of one without.
+        for rows in [vec![error()], vec![]] {
+            database.insert(&rows).await;
+            deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await;
+        }
+        deleted(&app, "deleteErrorLogsWhere(filter: {})").await;
+    }
+    let query = "SELECT subject FROM callscope_audit ORDER BY id";
+    let subjects: Vec<String> =
+        database.query(query).await.iter().map(|row| row[0].to_string()).collect();
+    assert_eq!(subjects.len(), 7 * 3 + 2, "{subjects:#?}");
+    for subject in &subjects {
+        for part in key.as_bytes().windows(10) {
+            let part = str::from_utf8(part).unwrap().to_lowercase();
+            assert!(!subject.to_lowercase().contains(&part), "{subject}");
+        }
+    }
+    assert!(subjects[0].contains("AIza...qrst"), "an auditor sees what was meant: {}", subjects[0]);
 }

@@ -14,6 +14,7 @@ tests! {
     other_routes_answer.only(&[Kind::Sqlite]),
     other_paths_and_methods_are_refused.only(&[Kind::Sqlite]),
     only_queries_come_by_get.only(&[Kind::Sqlite]),
+    defaults_of_variables_count_in_directives.only(&[Kind::Sqlite]),
     only_json_is_taken.only(&[Kind::Sqlite]),
     only_known_media_types_are_given.only(&[Kind::Sqlite]),
     a_large_body_is_refused.only(&[Kind::Sqlite]),
@@ -367,4 +368,38 @@ async fn a_request_in_flight_is_finished(database: TestDatabase) {
     let answer: Value = request.await.unwrap().unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["usageStats"]["lastHour"]["total"], 1);
     stopping.await.unwrap();
+}
+
+async fn defaults_of_variables_count_in_directives(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let query = "query A($a: Boolean = true, $b: Boolean = true) {
+        usageStats { asOf @include(if: $a) ... on UsageStats @skip(if: $b) { lastHour { total } } } }";
+    let last_hour = json!({ "lastHour": { "total": 0 } });
+    let mut both = usage()["data"]["usageStats"].clone();
+    both["lastHour"] = last_hour["lastHour"].clone();
+    for (variables, expected) in [
+        (json!({}), usage()["data"]["usageStats"].clone()),
+        (json!({ "a": true, "b": false }), both),
+        (json!({ "a": false, "b": false }), last_hour),
+    ] {
+        let body = json!({ "query": query, "variables": variables });
+        let (_, _, found) = answer(post(&app).json(&body)).await;
+        assert_eq!(found["data"]["usageStats"], expected, "{found}");
+        let text = variables.to_string();
+        let parameters = [("query", query), ("variables", text.as_str())];
+        let (_, _, found) = answer(get(&app).query(&parameters)).await;
+        assert_eq!(found["data"]["usageStats"], expected, "{found}");
+    }
+    // An explicit null is no omission: `if` needs a value.
+    let body = json!({ "query": query, "variables": { "a": null } });
+    let (_, _, found) = answer(post(&app).json(&body)).await;
+    assert_ne!(found["data"]["usageStats"]["asOf"], "2026-03-01T12:00:00Z", "{found}");
+    // Defaults of the chosen operation alone.
+    let query = "query A($a: Boolean = false) { usageStats { asOf @include(if: $a) } }
+        query B($a: Boolean = true) { usageStats { asOf @include(if: $a) } }";
+    let body = json!({ "query": query, "operationName": "B" });
+    assert_eq!(answer(post(&app).json(&body)).await.2, usage());
+    let query = "subscription($a: Boolean = true) { usageStats { asOf @include(if: $a) } }";
+    let mut events = super::subscriptions::Events::follow(&app, query).await;
+    assert_eq!(events.next().await, usage());
 }

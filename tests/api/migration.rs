@@ -1,6 +1,7 @@
 //! What Callscope does to a database when it opens it: creates what is missing, and leaves what it
 //! finds as it is.
 
+use callscope::observe::redact::without_values;
 use callscope::store::{Database, connect};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::tests;
 tests! {
     a_fresh_database_gets_tables_and_indexes.empty(),
     twice_is_harmless.empty(),
+    errors_show_the_names_of_tables_and_columns,
     four_at_once_are_harmless.empty(),
     a_gateways_tables_stay_as_they_are.empty(),
     a_gateway_goes_on_writing.empty(),
@@ -263,4 +265,31 @@ fn sorted(rows: Vec<Vec<Value>>) -> Vec<String> {
         rows.iter().filter_map(|row| Some(row.first()?.as_str()?.to_owned())).collect();
     names.sort();
     names
+}
+
+/// Of every table that a migration makes, also of later ones.
+async fn errors_show_the_names_of_tables_and_columns(database: TestDatabase) {
+    let columns = match database.kind() {
+        Kind::Sqlite => {
+            "SELECT DISTINCT info.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS info
+             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
+        }
+        Kind::Postgres => {
+            "SELECT DISTINCT column_name::text FROM information_schema.columns
+             WHERE table_schema = 'public'"
+        }
+        Kind::MariaDb => {
+            "SELECT DISTINCT column_name FROM information_schema.columns
+             WHERE table_schema = DATABASE()"
+        }
+    };
+    let mut names = [tables(&database).await, sorted(database.query(columns).await)].concat();
+    let own = |index: &String| index.split('(').next().unwrap_or_default().to_owned();
+    names.extend(indexes(&database).await.iter().map(own));
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        for error in [format!("no such thing: \"{name}\""), format!("Unknown 'gateway.{name}'")] {
+            assert_eq!(without_values(&error), error);
+        }
+    }
 }

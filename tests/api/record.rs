@@ -35,6 +35,7 @@ tests! {
     an_old_key_is_forgotten,
     old_keys_are_forgotten_after_the_configured_time,
     recording_needs_its_scope,
+    scopes_of_the_payload_are_checked_before_recording,
     a_mutation_comes_by_json_and_post_alone,
     a_read_only_database_takes_nothing,
     what_the_database_is_too_slow_for_is_put_off,
@@ -590,10 +591,91 @@ async fn recording_needs_its_scope(database: TestDatabase) {
         let taken = app.graphql_as("0123456789abcdef-w", &query).await;
         assert!(taken.get("errors").is_none(), "{taken}");
     }
-    // What writes need not read.
-    let query = "mutation { recordCalls(input: { calls: [{}] }) { recorded calls { id } } }";
-    let response = app.graphql_as("0123456789abcdef-w", query).await;
-    assert_eq!(response["errors"][0]["extensions"]["code"], "FORBIDDEN", "{response}");
+}
+
+async fn scopes_of_the_payload_are_checked_before_recording(database: TestDatabase) {
+    let tokens = "writer:RECORD:0123456789abcdef-w both:RECORD,READ:0123456789abcdef-b";
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", tokens]);
+    })
+    .await;
+    let rows =
+        async || (count(&database, "t_request_log").await, count(&database, "t_error_logs").await);
+    let calls = "recordCalls(input: { calls: [{ key: \"k\" }] })";
+    let errors = "recordErrors(input: { errors: [{ key: \"k\" }] })";
+    for (token, scope, operation) in [
+        ("w", "READ", format!("mutation {{ {calls} {{ recorded calls {{ id }} }} }}")),
+        ("w", "READ", format!("mutation {{ {errors} {{ errorLogs {{ id }} recorded }} }}")),
+        (
+            "w",
+            "READ",
+            format!(
+                "mutation {{ a: {calls} {{ recorded }} b: {errors} {{ errorLogs {{ id }} }} }}"
+            ),
+        ),
+        (
+            "w",
+            "READ",
+            format!(
+                "mutation {{ ...M }} fragment M on Mutation {{ {calls} {{ ... on \
+                RecordCallsPayload {{ ...P }} }} }} fragment P on RecordCallsPayload {{ c: calls {{ id }} }}"
+            ),
+        ),
+        (
+            "w",
+            "READ",
+            format!(
+                "mutation($c: Boolean = true) {{ {calls} {{ calls @include(if: $c) {{ id }} }} }}"
+            ),
+        ),
+        (
+            "b",
+            "REVEAL_KEYS",
+            format!("mutation {{ {calls} {{ calls {{ apiKey {{ secret }} }} }} }}"),
+        ),
+        (
+            "b",
+            "READ_REQUESTS",
+            format!("mutation {{ {calls} {{ calls {{ errorLog {{ request }} }} }} }}"),
+        ),
+        ("b", "READ_REQUESTS", format!("mutation {{ {errors} {{ errorLogs {{ request }} }} }}")),
+        // A later field that is forbidden must not take the acknowledgement of an earlier one.
+        (
+            "b",
+            "DELETE",
+            format!(
+                "mutation {{ {calls} {{ recorded }} deleteErrorLogsWhere(filter: {{}}) {{ deletedCount }} }}"
+            ),
+        ),
+        (
+            "b",
+            "DELETE",
+            format!(
+                "mutation {{ {errors} {{ recorded }} pruneLogs(callsOlderThan: \"P1D\") {{ deletedCalls }} }}"
+            ),
+        ),
+    ] {
+        let response = app.graphql_as(&format!("0123456789abcdef-{token}"), &operation).await;
+        let error = &response["errors"][0];
+        assert_eq!(error["extensions"]["code"], "FORBIDDEN", "{operation}: {response}");
+        assert!(error["message"].as_str().unwrap().ends_with(scope), "{operation}: {response}");
+        assert_eq!(rows().await, (0, 0), "{operation}");
+    }
+    for (token, operation) in [
+        ("w", format!("mutation {{ {calls} {{ recorded duplicate }} }}")),
+        (
+            "w",
+            format!(
+                "mutation($c: Boolean = false) {{ {calls} {{ recorded calls @include(if: $c) {{ id }} }} }}"
+            ),
+        ),
+        ("b", format!("mutation {{ {calls} {{ calls {{ id apiKey {{ masked }} }} }} }}")),
+        ("b", format!("mutation {{ {errors} {{ errorLogs {{ id message }} }} }}")),
+    ] {
+        let response = app.graphql_as(&format!("0123456789abcdef-{token}"), &operation).await;
+        assert!(response.get("errors").is_none(), "{operation}: {response}");
+    }
+    assert_eq!(rows().await, (3, 1));
 }
 
 async fn a_mutation_comes_by_json_and_post_alone(database: TestDatabase) {

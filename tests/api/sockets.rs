@@ -60,6 +60,9 @@ tests! {
     a_slow_client_is_told_what_it_missed.only(&[Kind::Sqlite]),
     a_client_that_is_gone_is_noticed.only(&[Kind::Sqlite]),
     connections_and_operations_are_logged.only(&[Kind::Sqlite]),
+    the_scheme_of_a_trusted_proxy_counts.only(&[Kind::Sqlite]),
+    defaults_of_variables_count_in_directives.only(&[Kind::Sqlite]),
+    no_level_of_the_log_holds_a_secret.only(&[Kind::Sqlite]),
 }
 
 const FAST: &str =
@@ -1097,4 +1100,79 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
     refused.send(json!({ "type": "connection_init" })).await;
     assert_eq!(refused.closed().await.0, 4403);
     assert_eq!(line(&id, |_| true).await["close_code"], 4403);
+}
+
+async fn the_scheme_of_a_trusted_proxy_counts(database: TestDatabase) {
+    for (trusts, is_taken) in [(false, true), (true, false)] {
+        let app = TestApp::start_with(&database, |config| {
+            config.server.trust_forwarded_for = trusts;
+        })
+        .await;
+        let origin = app.url("");
+        let headers = [PROTOCOL, ("Origin", origin.as_str()), ("X-Forwarded-Proto", "https")];
+        // A page without TLS, and a proxy that reports TLS.
+        let opened = Client::try_open(&app, &headers).await;
+        assert_eq!(opened.is_ok(), is_taken, "trusted: {trusts}");
+    }
+}
+
+async fn defaults_of_variables_count_in_directives(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let mut client = Client::ready(&app).await;
+    for kind in ["query", "subscription"] {
+        let query =
+            format!("{kind}($a: Boolean = true) {{ usageStats {{ asOf @include(if: $a) }} }}");
+        client.subscribe(kind, &query).await;
+        assert_eq!(client.told(kind, "next").await, usage(), "{kind}");
+        client.send(json!({ "id": kind, "type": "complete" })).await;
+        if kind == "query" {
+            client.told(kind, "complete").await;
+        }
+    }
+}
+
+/// The log of the tests takes all that an operator can ask for (`--log trace`).
+async fn no_level_of_the_log_holds_a_secret(database: TestDatabase) {
+    let secret = |transport: &str| format!("{transport}-token-0123456789abcdef");
+    let transports = ["http1", "http2", "login", "socket", "header"];
+    let tokens = transports.map(|transport| format!("{transport}:ALL:{}", secret(transport)));
+    let app = TestApp::start_with(&database, |config| {
+        config.access = settings(&["--tokens", &tokens.join(" ")]);
+    })
+    .await;
+    let body = json!({ "query": QUERY, "variables": { "prompt": "prompt-Of-This-Test" } });
+    let second = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    for (client, transport) in [(app.client(), "http1"), (&second, "http2")] {
+        let sent = client.post(app.url("/graphql")).bearer_auth(secret(transport)).json(&body);
+        assert_eq!(sent.send().await.unwrap().json::<Value>().await.unwrap(), usage());
+    }
+    let login = app.client().post(app.url("/session")).json(&json!({ "token": secret("login") }));
+    let login = login.send().await.unwrap();
+    let cookie =
+        login.headers()["Set-Cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for client in [app.client(), &second] {
+        let sent = client.post(app.url("/graphql")).header("Cookie", &cookie).json(&body);
+        assert_eq!(sent.send().await.unwrap().json::<Value>().await.unwrap(), usage());
+    }
+    let bearer = format!("Bearer {}", secret("header"));
+    let mut clients = [
+        Client::ready_as(&app, json!({ "token": secret("socket") })).await,
+        Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap(),
+    ];
+    clients[1].init(json!({})).await;
+    for client in &mut clients {
+        client.send(json!({ "id": "1", "type": "subscribe", "payload": body })).await;
+        assert_eq!(client.told("1", "next").await, usage());
+    }
+    let marker = "line-of-no_level_of_the_log_holds_a_secret";
+    tracing::trace!(target: "callscope::tests", marker);
+    tracing::trace!(target: "tungstenite::protocol", marker);
+    tracing::debug!(target: "callscope_of_others", marker);
+    assert_eq!(logs::count(marker), 2, "own TRACE lines and DEBUG lines of libraries are there");
+    let session = cookie.split_once('=').unwrap().1;
+    let secrets = transports.map(secret).into_iter().chain([session.to_owned()]);
+    for text in secrets.chain(["prompt-Of-This-Test".to_owned()]) {
+        assert_eq!(logs::count(&text), 0, "{text}");
+        logs::never_log(&text);
+    }
 }

@@ -6,6 +6,7 @@ pub mod call;
 pub mod counts;
 pub mod error_log;
 pub mod error_match;
+pub mod key_search;
 pub mod latency;
 pub mod models;
 pub mod secret;

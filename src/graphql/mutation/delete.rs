@@ -5,13 +5,14 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use crate::domain::access::AccessScope;
+use super::permission::writing;
 use crate::domain::duration;
+use crate::domain::mask::redact_keys;
 use crate::error::Error;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::scalar::{BigInt, Duration};
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::Scope;
 use crate::graphql::types::deletion::check_deletion_id;
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::prune::deletion::{Ended, Rows, TimeLimits};
@@ -62,7 +63,7 @@ impl DeleteMutation {
         )]
         deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let most = scope.config().max_page_size as usize;
         if ids.len() > most {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
@@ -103,9 +104,9 @@ impl DeleteMutation {
         )]
         deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let errors = error_scope(scope, Some(filter)).await?;
-        let subject = filter_text(scope, &errors);
+        let subject = filter_text(scope, &errors).await?;
         let entry = Entry { action: AuditAction::DeleteErrorLogs, subject, id: deletion_id };
         let counts = delete(scope, entry, Rows::Matching(errors)).await?;
         Ok(DeletePayload { deleted_count: count(counts.error_logs) })
@@ -130,7 +131,7 @@ impl DeleteMutation {
         )]
         deletion_id: Option<ID>,
     ) -> Result<PrunePayload> {
-        let scope = deleting(ctx)?;
+        let scope = writing(ctx)?;
         let before = |name, span: Option<Duration>| {
             let Some(Duration(span)) = span else { return Ok(None) };
             let before = scope.now.checked_sub_signed(span);
@@ -218,28 +219,31 @@ async fn delete(scope: &Scope, entry: Entry, rows: Rows) -> Result<Counts> {
     Err(Failure::from(error).after(done))
 }
 
-/// The scope of a request that may delete.
-fn deleting<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
-    let scope = scope(ctx);
-    scope.require(AccessScope::Delete)?;
-    Ok(scope)
-}
-
 fn count(rows: u64) -> BigInt {
     BigInt(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// A filter as the audit log tells it: keys by their ids.
-fn filter_text(scope: &Scope, errors: &ErrorScope) -> serde_json::Value {
+/// A filter as the audit log stores it: keys by their ids, texts without keys.
+async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<serde_json::Value> {
     let id = |key: &String| scope.services.keys.id(key).to_string();
     let keys = errors.keys.as_ref().map(|keys| keys.iter().map(id).collect::<Vec<_>>());
+    let has_texts =
+        errors.models.is_some() || errors.error_types.is_some() || errors.contains.is_some();
+    let stored = match has_texts {
+        true => scope.services.keys.list(scope.db()).await?,
+        false => vec![],
+    };
+    let text = |text: &String| redact_keys(text, &stored);
+    let texts = |texts: &Option<Vec<String>>| {
+        texts.as_ref().map(|texts| texts.iter().map(text).collect::<Vec<_>>())
+    };
     let mut filter = json!({
-        "keys": keys, "models": errors.models, "errorTypes": errors.error_types,
-        "errorCodes": errors.error_codes, "contains": errors.contains, "since": errors.since,
-        "until": errors.until,
+        "keys": keys, "models": texts(&errors.models), "errorTypes": texts(&errors.error_types),
+        "errorCodes": errors.error_codes, "contains": errors.contains.as_ref().map(text),
+        "since": errors.since, "until": errors.until,
     });
     if let Some(fields) = filter.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-    json!({ "filter": filter })
+    Ok(json!({ "filter": filter }))
 }

@@ -2,6 +2,7 @@
 //! its input, then asks the write path or the store.
 
 pub mod delete;
+mod permission;
 pub mod record;
 
 use async_graphql::MergedObject;

@@ -2,11 +2,11 @@
 
 use async_graphql::{Context, Object};
 
-use crate::domain::access::AccessScope;
+use super::permission::writing;
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::request_key::RequestKey;
-use crate::graphql::scope::{Scope, scope};
+use crate::graphql::scope::Scope;
 use crate::graphql::types::record::{
     CallErrorInput, CallInput, ErrorLogInput, RecordCallsInput, RecordCallsPayload,
     RecordErrorsInput, RecordErrorsPayload,
@@ -67,8 +67,7 @@ impl RecordMutation {
 
 /// The scope of a request that may record, and not more at once than the server takes.
 fn recording<'a>(ctx: &Context<'a>, rows: usize) -> Result<&'a Scope> {
-    let scope = scope(ctx);
-    scope.require(AccessScope::Record)?;
+    let scope = writing(ctx)?;
     let most = scope.config().max_record_batch as usize;
     if rows > most {
         let message = format!("one mutation records at most {most} rows, not {rows}");

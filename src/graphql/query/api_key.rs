@@ -25,8 +25,8 @@ impl ApiKeyQuery {
         ctx: &Context<'_>,
         #[graphql(
             desc = "Only keys that hold this text anywhere; without the scope REVEAL_KEYS, only those \
-                    whose `masked` does. Letter case does not matter; `%` and `_` are plain \
-                    characters."
+                    whose `masked` does. With that scope the audit log records the search. Letter \
+                    case does not matter; `%` and `_` are plain characters."
         )]
         search: Option<String>,
         #[graphql(desc = "The first so many keys.")] first: Option<i32>,
@@ -41,10 +41,13 @@ impl ApiKeyQuery {
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;
         let order = KeyOrder::of(scope);
-        let search = search.map(|needle| scope.key_search(needle));
+        let search = search.map(|needle| scope.key_search("apiKeys.search", needle));
         let matches = |key: &&String| search.as_ref().is_none_or(|search| search.finds(key));
         let mut found: Vec<(Arc<str>, &String)> =
             all.iter().filter(matches).map(|key| (order.rank(scope, key), key)).collect();
+        if let Some(search) = &search {
+            scope.audit_search(search, Some(found.len())).await?;
+        }
         found.sort_unstable();
         let after = order.position(scope, "after", request.after.as_ref()).await?;
         let before = order.position(scope, "before", request.before.as_ref()).await?;

@@ -57,6 +57,9 @@ impl RecordSubscription {
     ) -> Result<impl Stream<Item = ErrorLog> + use<>> {
         let due = due(ctx, async |scope| {
             let (errors, search) = error_search(scope, filter).await?;
+            if let Some(search) = &search {
+                scope.audit_search(search, None).await?;
+            }
             let sieve = ErrorSieve::new(scope.db(), errors);
             let follower = scope.services.feeds.errors.follow().await?;
             Ok(Source::Errors(Box::new((follower, sieve, search))))

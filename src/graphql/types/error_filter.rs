@@ -13,7 +13,8 @@ use crate::store::error_log::ErrorScope;
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
     /// Error logs of keys that hold this text anywhere; without the scope REVEAL_KEYS, of keys whose
-    /// `masked` does. Letter case does not matter; `%`, `_` and `*` are plain characters.
+    /// `masked` does. With that scope the audit log records the search. Letter case does not matter;
+    /// `%`, `_` and `*` are plain characters.
     key_contains: Option<String>,
     /// Error logs of one of these keys, each a full key or an `ApiKey` id.
     keys: Option<Vec<String>>,
@@ -39,6 +40,7 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
         let mut found = scope.services.keys.list(scope.db()).await?;
         let keys = errors.keys.as_ref();
         found.retain(|key| search.finds(key) && keys.is_none_or(|keys| keys.contains(key)));
+        scope.audit_search(&search, Some(found.len())).await?;
         errors.keys = Some(found);
     }
     Ok(errors)
@@ -78,5 +80,6 @@ pub async fn error_search(
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),
     };
-    Ok((errors, filter.key_contains.map(|needle| scope.key_search(needle))))
+    let search = |needle| scope.key_search("ErrorLogFilter.keyContains", needle);
+    Ok((errors, filter.key_contains.map(search)))
 }

@@ -38,7 +38,8 @@ pub(super) async fn get(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let by_cookie = context.proof.as_ref().is_some_and(|proof| proof.is_session());
-    origin::check(request.headers(), &state.cors_origins, by_cookie)?;
+    let trusts_proxy = state.services.server.trust_forwarded_for;
+    origin::check(request.headers(), &state.cors_origins, by_cookie, trusts_proxy)?;
     let Ok(mut response) = create_response_with_body(&request, Body::empty) else {
         return Ok(no_upgrade(request.version()));
     };

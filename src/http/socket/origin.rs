@@ -4,20 +4,23 @@
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 
+use super::super::address::is_https;
 use super::super::problem::Problem;
 
 /// Refuses pages of other origins than the server's own and the `listed`, and whoever is known by a
-/// cookie without saying where from: every browser says so.
+/// cookie without saying where from: every browser says so. `trusts_proxy` as in [`is_https`].
 pub(super) fn check(
     headers: &HeaderMap,
     listed: &[String],
     by_cookie: bool,
+    trusts_proxy: bool,
 ) -> Result<(), Problem> {
+    let is_https = is_https(headers, trusts_proxy);
     let mut origins = headers.get_all(ORIGIN).iter();
     let is_allowed = match (origins.next(), origins.next()) {
         (None, _) => !by_cookie,
         (Some(origin), None) => origin.to_str().is_ok_and(|origin| {
-            listed.iter().any(|listed| listed == origin) || is_own(headers, origin)
+            listed.iter().any(|listed| listed == origin) || is_own(headers, origin, is_https)
         }),
         _ => false,
     };
@@ -30,7 +33,7 @@ pub(super) fn check(
 }
 
 /// Whether the page comes from the name by which the server is called.
-fn is_own(headers: &HeaderMap, origin: &str) -> bool {
+fn is_own(headers: &HeaderMap, origin: &str, is_https: bool) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next())
     else {
@@ -40,14 +43,10 @@ fn is_own(headers: &HeaderMap, origin: &str) -> bool {
     let (name, port) = match origin.split_once("://") {
         Some(("https", name)) => (name, ":443"),
         // Behind a proxy that speaks TLS, a page without it may be anybody's on the way.
-        Some(("http", name)) if !is_https(headers) => (name, ":80"),
+        Some(("http", name)) if !is_https => (name, ":80"),
         _ => return false,
     };
     name.strip_suffix(port).unwrap_or(name) == host.strip_suffix(port).unwrap_or(&host)
-}
-
-fn is_https(headers: &HeaderMap) -> bool {
-    headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https")
 }
 
 #[cfg(test)]
@@ -57,6 +56,10 @@ mod tests {
     use super::*;
 
     fn takes(headers: &[(&'static str, &str)], by_cookie: bool) -> bool {
+        takes_behind(headers, by_cookie, true)
+    }
+
+    fn takes_behind(headers: &[(&'static str, &str)], by_cookie: bool, trusts_proxy: bool) -> bool {
         let listed = ["https://dash.example".to_owned()];
         let headers = headers
             .iter()
@@ -65,7 +68,7 @@ mod tests {
         headers.for_each(|(name, value)| {
             map.append(name, value);
         });
-        check(&map, &listed, by_cookie).is_ok()
+        check(&map, &listed, by_cookie, trusts_proxy).is_ok()
     }
 
     #[test]
@@ -115,12 +118,12 @@ mod tests {
 
     #[test]
     fn behind_tls_a_page_without_is_not_the_servers() {
-        let from = |origin| {
-            takes(
-                &[("origin", origin), ("host", "a.example"), ("x-forwarded-proto", "https")],
-                true,
-            )
+        let from = |origin, trusts_proxy| {
+            let scheme = ("x-forwarded-proto", "https");
+            let headers = [("origin", origin), ("host", "a.example"), scheme];
+            takes_behind(&headers, true, trusts_proxy)
         };
-        assert!(from("https://a.example") && !from("http://a.example"));
+        assert!(from("https://a.example", true) && !from("http://a.example", true));
+        assert!(from("http://a.example", false), "the header is not believed");
     }
 }

@@ -11,7 +11,7 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 pub use report::{Rejection, Report};
 pub use stream::Halt;
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::domain::access::Caller;
 use crate::error::Result;
 use crate::store::Database;
-use crate::store::key_directory::KeyDirectory;
+use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 use crate::store::write::Batch;
 
 /// Takes what producers send; one for the whole server.
@@ -73,9 +73,9 @@ impl Intake {
     pub(super) async fn resolve(
         &self,
         text: String,
-        read: &OnceCell<()>,
+        snapshot: &KeySnapshot,
     ) -> Result<Result<String, String>> {
-        let key = self.keys.resolve(&self.db, &text, read).await?;
+        let key = self.keys.resolve(&self.db, &text, snapshot).await?;
         Ok(key.map(|key| key.to_string()).ok_or_else(|| "no API key has the id in key".into()))
     }
 

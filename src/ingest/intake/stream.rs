@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until};
 
 use super::chunk::Chunk;
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
 use crate::ingest::recorder::{Receipt, Submitted};
 use crate::ingest::source::Kind;
+use crate::store::key_directory::KeySnapshot;
 use crate::within::{Late, within};
 
 /// What came is recorded after this time though its chunk is not full. Not so under a key, whose
@@ -62,7 +62,7 @@ impl Intake {
             position: 0,
             writing: None,
             report: Report::default(),
-            keys_read: OnceCell::new(),
+            key_snapshot: KeySnapshot::default(),
             time_left: self.limits.patience,
             order,
         };
@@ -86,7 +86,8 @@ struct Taking<'a> {
     position: u64,
     writing: Option<Writing>,
     report: Report,
-    keys_read: OnceCell<()>,
+    /// For the ids of keys in the chunk that gathers. A stream may last for days.
+    key_snapshot: KeySnapshot,
     /// How much longer the stream may take for its next row. Blank lines are no rows: a client that
     /// sends nothing else would keep its place for ever. The time of the server does not count.
     time_left: Duration,
@@ -193,7 +194,7 @@ impl Taking<'_> {
         }
         let key = row.key_mut();
         let Some(text) = key.take_if(|text| is_key_id(text)) else { return Ok(None) };
-        Ok(match self.intake.resolve(text, &self.keys_read).await? {
+        Ok(match self.intake.resolve(text, &self.key_snapshot).await? {
             Ok(found) => {
                 *key = Some(found);
                 None
@@ -209,6 +210,7 @@ impl Taking<'_> {
         if self.chunk.is_empty() {
             return Ok(());
         }
+        self.key_snapshot = KeySnapshot::default();
         let new = Chunk::new(self.order.key.is_some());
         let Chunk { mut batch, content, report, kept, room, .. } =
             std::mem::replace(&mut self.chunk, new);

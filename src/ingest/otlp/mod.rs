@@ -10,7 +10,6 @@ mod span;
 use std::collections::BTreeSet;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use tokio::sync::OnceCell;
 
 use self::attributes::Attributes;
 use self::nesting::Nesting;
@@ -22,6 +21,7 @@ use crate::domain::access::Caller;
 use crate::domain::key_id::is_key_id;
 use crate::error::Result;
 use crate::store::dialect::Dialect;
+use crate::store::key_directory::KeySnapshot;
 use crate::store::write::Batch;
 
 /// Different reasons that an answer tells.
@@ -60,12 +60,12 @@ impl Intake {
     ) -> Result<Taken> {
         let (mut taken, mut batch) = (Taken::default(), Batch::default());
         let mut ids = Vec::new();
-        let keys_read = OnceCell::new();
+        let snapshot = KeySnapshot::default();
         for mut call in calls(export, key_attribute, &mut taken) {
             // Also of one that is refused: a second try may find that it can be kept, and is the same.
             ids.extend(call.id);
             if let Some(text) = call.record.key.take_if(|key| is_key_id(key)) {
-                match self.resolve(text, &keys_read).await? {
+                match self.resolve(text, &snapshot).await? {
                     Ok(key) => call.record.key = Some(key),
                     Err(reason) => {
                         taken.reject(reason);

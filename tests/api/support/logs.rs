@@ -7,12 +7,15 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use aho_corasick::AhoCorasick;
+use callscope::observe::log_filter::cap_libraries;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// All of ours; of the libraries what an operator sees by default, and a little more.
-const FILTER: &str = "info,callscope=trace,sqlx=debug,sea_orm=debug,hyper=info,h2=info";
+/// All that an operator can make the server log.
+const FILTER: &str = "trace";
 
 /// Shorter texts, such as `a` or `key`, stand in any log by chance.
 const MIN_LENGTH: usize = 8;
@@ -40,7 +43,7 @@ pub fn keep() {
         .with_writer(Keeper)
         .json()
         .flatten_event(true);
-    subscriber.init();
+    subscriber.finish().with(cap_libraries()).init();
 }
 
 #[derive(Clone, Copy)]
@@ -91,6 +94,13 @@ pub fn of_message(message: &str) -> Vec<Value> {
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
         .filter(|line| line["message"] == message)
         .collect()
+}
+
+/// How many lines hold a text.
+pub fn count(text: &str) -> usize {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = log.lines.split(|byte| *byte == b'\n');
+    lines.filter(|line| line.windows(text.len()).any(|part| part == text.as_bytes())).count()
 }
 
 /// Must not be logged by anyone, in this run: a key, a token, what was sent or said. The texts of

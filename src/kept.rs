@@ -1,5 +1,5 @@
-//! What is kept for a while by its name, bounded by number and weight: what was asked for least
-//! recently goes first.
+//! A cache by name, bounded by number and weight: the entry that was used least recently is evicted
+//! first.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use lru::LruCache;
 
 /// The bounds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub struct Room {
     pub entries: usize,
     /// Of all together, in bytes.
     pub bytes: usize,
@@ -16,7 +16,7 @@ pub(super) struct Room {
 }
 
 /// Values by name, each with its weight.
-pub(super) struct Kept<V> {
+pub struct Kept<V> {
     room: Room,
     held: Mutex<Held<V>>,
 }
@@ -58,6 +58,13 @@ impl<V: Clone> Kept<V> {
         }
     }
 
+    /// The number of entries and the bytes of all together.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize) {
+        let held = self.lock();
+        (held.values.len(), held.bytes)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held<V>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,15 +84,11 @@ mod tests {
             kept.keep(name.to_owned(), 4, name);
         }
         assert!(kept.find("a").is_some() && kept.find("b").is_none());
-        assert_eq!(kept.lock().bytes, 8);
+        assert_eq!(kept.size(), (2, 8));
 
         let kept = Kept::new(Room { entries: 1000, ..room });
         (0..100).for_each(|name| kept.keep(name.to_string(), 100, name));
-        let (values, bytes) = {
-            let held = kept.lock();
-            (held.values.len(), held.bytes)
-        };
-        assert_eq!((values, bytes), (10, 1000));
+        assert_eq!(kept.size(), (10, 1000));
         kept.keep("large".to_owned(), 101, 0);
         assert!(kept.find("large").is_none() && kept.find("99") == Some(99));
     }
