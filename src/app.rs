@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::watch;
 
 use crate::access::TokenDirectory;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::config::{
     AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
     ServerConfig,
@@ -28,9 +28,11 @@ use crate::http::server::{self, ConnectionLimits};
 use crate::http::subscriptions::Subscriptions;
 use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
+use crate::jobs::index_build;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
+use crate::prune::deletion::Deletions;
 use crate::store::Database;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
@@ -69,18 +71,22 @@ impl App {
         let db = Database::open_for_requests(&config.database, timeout, observer.clone()).await?;
         let db = Arc::new(db);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
+        let clock_watch = Arc::new(ClockWatch::new(config.clock.clone()));
         let recorder =
-            Recorder::start(db.clone(), config.clock.clone(), config.record.idempotency());
+            Recorder::start(db.clone(), clock_watch.clone(), config.record.idempotency());
         retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
+        let deletions = Deletions::new(db.clone(), config.clock.clone());
         let services = Services {
             db,
             keys,
             recorder,
+            deletions,
             feeds,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
             observer,
+            clock_watch,
         };
         let on_loopback = config.server.listen.ip().is_loopback();
         let now = config.clock.now();
@@ -124,10 +130,12 @@ impl App {
         let retention = Retention {
             db: self.services.db.clone(),
             observer: self.services.observer.clone(),
-            clock: self.config.clock.clone(),
+            clock: self.services.clock_watch.clone(),
             keep: self.config.keep.clone(),
         };
         let retention = retention.start(stopping.clone());
+        let index_build =
+            index_build::start(&self.services.db, &self.config.database, stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
@@ -183,11 +191,15 @@ impl App {
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
+        self.services.deletions.finish().await;
         // What they read now, nobody waits for.
         tailing.abort();
         if let Some(retention) = retention {
             // It stops after the batch at hand.
             retention.await?;
+        }
+        if let Some(index_build) = index_build {
+            index_build.await?;
         }
         self.services.observer.flush().await;
         self.services.db.close().await?;

@@ -30,12 +30,21 @@ pub enum Error {
     /// The request took longer than the server allows.
     #[error("the request took longer than the server allows")]
     Timeout,
+    /// A batch may be stored or not: the recorder failed while it held the batch.
+    #[error(
+        "the recorder failed: the batch may be stored or not; send it again only with the same \
+         idempotency key"
+    )]
+    OutcomeUnknown,
+    /// A deletion by age is refused: the clock may be wrong.
+    #[error("{0}")]
+    DeletionRefused(String),
     /// A subscription was read more slowly than rows came; it goes on without these.
     #[error("{0} rows came faster than they were read")]
     EventsMissed(u64),
-    /// The same for work that is done in steps: the words tell which were, `done` how much.
-    #[error("{message}")]
-    Unfinished { message: String, done: Vec<(&'static str, u64)> },
+    /// The same for work that is done in steps: the message says what was done.
+    #[error("{0}")]
+    Unfinished(String),
     /// A fault of ours or of the stored data. Only its source, in the log, tells more.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -61,7 +70,9 @@ impl Error {
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy => "SERVER_BUSY",
-            Self::Timeout | Self::Unfinished { .. } => "TIMEOUT",
+            Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::DeletionRefused(_) => "DELETION_REFUSED",
             Self::EventsMissed(_) => "EVENTS_MISSED",
             Self::Internal(_) => "INTERNAL",
         }

@@ -8,7 +8,7 @@
 //! - [`graphql`]: the schema; thin resolvers and their loaders; beside it [`jobs`], what runs by itself
 //! - [`ingest`]: the one write path; beside it [`prune`] and [`export`], [`demo`], made-up traffic,
 //!   [`access`], tokens, [`feed`], the rows that are followed, and [`doctor`]
-//! - [`store`]: all SQL
+//! - [`store`]: all SQL; beside it [`supervisor`], which restarts background jobs
 //! - [`domain`], [`error`], [`clock`], [`within`], [`kept`], [`config`], [`observe`]: pure rules, plain
 //!   values, and what the server tells about itself
 
@@ -31,4 +31,5 @@ pub mod kept;
 pub mod observe;
 pub mod prune;
 pub mod store;
+pub mod supervisor;
 pub mod within;

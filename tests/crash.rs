@@ -13,9 +13,10 @@
 
 mod crash {
     pub mod ledger;
-    pub mod process;
     pub mod producer;
 }
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
 #[path = "outages/server.rs"]
 #[expect(dead_code, reason = "outages need more of it")]
 mod server;
@@ -25,9 +26,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crash::ledger::{Ledger, Stored};
-use crash::process::Process;
 use crash::producer::produce;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use process::{Process, serve};
 use rand::RngExt;
 use server::{Kind, Server};
 
@@ -66,6 +67,10 @@ fn run(victim: Victim, server: Option<Server>) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
+fn start(database_url: &str) -> Process {
+    Process::start(&mut serve(env!("CARGO_TARGET_TMPDIR").as_ref(), database_url))
+}
+
 async fn crashes(victim: Victim, mut server: Option<Server>) {
     let crashes = std::env::var("CALLSCOPE_TEST_CRASHES").map_or(CRASHES, |n| n.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +81,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
     let ledger = Arc::new(Ledger::default());
     for crash in 0..crashes {
         // Two of them, as behind a balancer: a retry may reach the other.
-        let processes = [Process::start(&url), Process::start(&url)];
+        let processes = [start(&url), start(&url)];
         let stop = Arc::new(AtomicBool::new(false));
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|number| {
@@ -104,7 +109,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
             tokio::task::block_in_place(|| server.start_again());
         }
         // Neither of those that were asked first.
-        let process = Process::start(&url);
+        let process = start(&url);
         ledger.retry(&process.address).await;
         process.kill();
         ledger.check(&Stored::read(&url).await);

@@ -21,6 +21,8 @@ fn config(file: &Path) -> DatabaseConfig {
         storage_time_zone: chrono_tz::Tz::UTC,
         database_connections: 2,
         database_wait_seconds: 5,
+        max_database_seconds_per_minute: 30,
+        index_build_seconds: 1,
         id_key: None,
     }
 }

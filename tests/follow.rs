@@ -1,18 +1,29 @@
 //! A file that gemini-balance made is followed while another process writes into it, as gemini-balance
-//! does. Ignored without the file and without python3.
+//! does. Ignored without python3.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "the tests of imports need more of it")]
+mod data;
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use data::gateway_database;
+use libtest_mimic::{Arguments, Completion, Trial};
+use process::{Process, serve};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
-const REAL: &str = "../shared/data/gemini_balance_real.sqlite";
 
 /// Writes as gemini-balance does: each row in a transaction of its own, the error log of a failed call
 /// before the call. After that it deletes the last call, whose id the next one takes.
@@ -35,42 +46,22 @@ for line in sys.stdin:
     print(number, flush=True)
 "#;
 
-/// Ended with the test, however that ends.
-struct Process(Child);
+/// The gateway's process, which ends with the test, however that ends.
+struct Gateway(Child);
 
-impl Drop for Process {
+impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn serve(folder: &Path) -> (Process, u16) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let child = Command::new(env!("CARGO_BIN_EXE_callscope"))
-        .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
-        .args(["--database-url", "sqlite://calls.db"])
-        .current_dir(folder)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let process = Process(child);
-    let began = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(began.elapsed() < SOON, "did not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    (process, port)
-}
-
 /// The results of a subscription, as they come.
 struct Events(BufReader<TcpStream>);
 
 impl Events {
-    fn follow(port: u16, query: &str) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    fn follow(address: &str, query: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let body = json!({ "query": query }).to_string();
         let request = format!(
@@ -101,21 +92,27 @@ impl Events {
     }
 }
 
-#[test]
+fn main() {
+    let name = "a_file_of_gemini_balance_that_grows_is_followed";
+    let trial = Trial::ignorable_test(name, || {
+        let python = Command::new("python3").args(["-c", "import sqlite3"]).output();
+        if !python.is_ok_and(|output| output.status.success()) {
+            return Ok(Completion::ignored_with("python3 with sqlite3 is not here"));
+        }
+        a_file_of_gemini_balance_that_grows_is_followed();
+        Ok(Completion::Completed)
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
+}
+
 fn a_file_of_gemini_balance_that_grows_is_followed() {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL);
-    let python = Command::new("python3").args(["-c", "import sqlite3"]).status();
-    if !real.exists() || !python.is_ok_and(|status| status.success()) {
-        println!("ignored: needs {REAL} and python3 with sqlite3");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
-    // Its bytes alone: the file itself may be read-only.
-    std::fs::write(folder.path().join("calls.db"), std::fs::read(real).unwrap()).unwrap();
-    let (_server, port) = serve(folder.path());
+    std::fs::write(folder.path().join("calls.db"), gateway_database()).unwrap();
+    let server = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
     let query = "subscription { callRecorded { model statusCode errorLog { message model } } }";
-    let mut calls = Events::follow(port, query);
-    let mut errors = Events::follow(port, "subscription { errorRecorded { model errorCode } }");
+    let mut calls = Events::follow(&server.address, query);
+    let mut errors =
+        Events::follow(&server.address, "subscription { errorRecorded { model errorCode } }");
     let gateway = Command::new("python3")
         .args(["-c", GATEWAY])
         .current_dir(folder.path())
@@ -123,7 +120,7 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut gateway = Process(gateway);
+    let mut gateway = Gateway(gateway);
     let mut ask = gateway.0.stdin.take().unwrap();
     let mut told = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
     let mut waits = vec![];

@@ -1,9 +1,11 @@
-//! `callscope import` and the write path, on real traces and fresh SQLite databases. That the other
+//! `callscope import` and the write path, on generated traces and fresh SQLite databases. That the other
 //! databases keep the same is tested in `api/imports.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{Read, Write};
+mod data;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -21,10 +23,13 @@ use callscope::store::Database;
 use callscope::store::zone::StorageZone;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use data::{Trace, gateway_database, gzip};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tempfile::TempDir;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data");
+/// The newest time of both tables.
+const NEWEST: &str = "SELECT MAX(at) FROM (SELECT MAX(request_time) AS at FROM t_request_log
+    UNION ALL SELECT MAX(request_time) FROM t_error_logs)";
 const HEADER: &str = "request_time,model_name,api_key,is_success,status_code,latency_ms\n";
 
 /// A fresh database in a folder of its own, and an import into it.
@@ -98,6 +103,14 @@ impl Fixture {
         importer.run(sources).await
     }
 
+    /// A trace of some minutes, as two packed files.
+    fn trace(&self, trace: &Trace) -> [PathBuf; 2] {
+        [
+            self.write("calls.csv.gz", gzip(&trace.calls_csv)),
+            self.write("errors.ndjson.gz", gzip(&trace.errors_ndjson)),
+        ]
+    }
+
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -144,23 +157,14 @@ fn config(url: &str) -> DatabaseConfig {
         storage_time_zone: Tz::UTC,
         database_connections: 2,
         database_wait_seconds: 5,
+        max_database_seconds_per_minute: 30,
+        index_build_seconds: 1,
         id_key: None,
     }
 }
 
-fn trace(name: &str) -> PathBuf {
-    Path::new(DATA).join(name)
-}
-
 fn file(path: &Path) -> Source {
     Source::File(FileSource::open(path).unwrap())
-}
-
-fn unpacked(name: &str) -> String {
-    let mut text = String::new();
-    let file = std::fs::File::open(trace(name)).unwrap();
-    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
-    text
 }
 
 /// A CSV file of `rows` calls, a second apart.
@@ -174,23 +178,22 @@ fn csv(rows: i64) -> String {
 }
 
 #[tokio::test]
-async fn real_traces_are_kept_whole() {
+async fn traces_are_kept_whole() {
     let fixture = Fixture::new().await;
-    for name in ["azure_llm_2023", "ragpulse_week", "openstack_nova_api"] {
-        let (calls, errors) =
-            (format!("{name}.requests.csv.gz"), format!("{name}.errors.ndjson.gz"));
-        let expected_calls = unpacked(&calls).lines().count() as i64 - 1;
-        let expected_errors = unpacked(&errors).lines().count() as i64;
+    let starts = ["2023-11-16T18:15:46Z", "2025-09-10T12:00:00Z", "2017-05-15T23:59:59Z"];
+    for (start, calls) in starts.into_iter().zip([28_185, 7106, 1017]) {
+        let trace = Trace::new(start, calls);
+        assert!(trace.errors > calls / 50, "{} error logs", trace.errors);
+        let [calls, errors] = fixture.trace(&trace);
         let before = (fixture.calls().await, fixture.errors().await);
-        let sources = vec![file(&trace(&calls)), file(&trace(&errors))];
-        let summary = fixture.import(PLAIN, sources).await;
+        let summary = fixture.import(PLAIN, vec![file(&calls), file(&errors)]).await;
         let after = (fixture.calls().await, fixture.errors().await);
-        assert_eq!((after.0 - before.0, after.1 - before.1), (expected_calls, expected_errors));
-        assert_eq!(
-            (summary.calls as i64, summary.errors as i64),
-            (expected_calls, expected_errors)
-        );
+        let expected = (trace.calls as i64, trace.errors as i64);
+        assert_eq!((after.0 - before.0, after.1 - before.1), expected);
+        assert_eq!((summary.calls as i64, summary.errors as i64), expected);
     }
+    let codes = "SELECT COUNT(DISTINCT COALESCE(status_code, 0)) FROM t_request_log";
+    assert_eq!(fixture.number(codes).await, 5, "200, 202, 429, 503 and none");
     let wrong = "SELECT COUNT(*) FROM t_request_log WHERE length(request_time) <> 26
         OR is_success <> (status_code IS NOT NULL AND status_code BETWEEN 200 AND 299)";
     assert_eq!(fixture.number(wrong).await, 0);
@@ -201,8 +204,9 @@ async fn real_traces_are_kept_whole() {
 #[tokio::test]
 async fn the_same_content_is_imported_once_unless_again() {
     let fixture = Fixture::new().await;
-    let packed = trace("ragpulse_week.requests.csv.gz");
-    let plain = fixture.write("other name", unpacked("ragpulse_week.requests.csv.gz"));
+    let trace = Trace::new("2025-09-10T12:00:00Z", 7106);
+    let [packed, _] = fixture.trace(&trace);
+    let plain = fixture.write("other name", &trace.calls_csv);
     let summary = fixture.import(PLAIN, vec![file(&packed), file(&plain)]).await;
     assert_eq!((summary.calls, summary.known), (7106, 1));
     let summary = fixture.import(PLAIN, vec![file(&plain)]).await;
@@ -215,8 +219,8 @@ async fn the_same_content_is_imported_once_unless_again() {
 #[tokio::test]
 async fn a_stopped_import_goes_on_without_duplicates() {
     let fixture = Fixture::new().await;
-    let path = trace("azure_llm_2023.requests.csv.gz");
-    let errors = trace("azure_llm_2023.errors.ndjson.gz");
+    let trace = Trace::new("2023-11-16T18:15:46Z", 28_185);
+    let [path, errors] = fixture.trace(&trace);
     let options = ImportOptions { shift_to_now: true, ..PLAIN };
     fixture.log.stops.store(true, Ordering::Relaxed);
     let summary = fixture.import(options, vec![file(&path), file(&errors)]).await;
@@ -227,15 +231,15 @@ async fn a_stopped_import_goes_on_without_duplicates() {
     fixture.clock.advance(TimeDelta::days(3));
     fixture.log.stops.store(false, Ordering::Relaxed);
     let summary = fixture.import(options, vec![file(&path), file(&errors)]).await;
-    assert_eq!((summary.calls, summary.errors, summary.stopped), (7_705, 1449, false));
+    let errors = trace.errors as u64;
+    assert_eq!((summary.calls, summary.errors, summary.stopped), (7_705, errors, false));
     assert_eq!(fixture.calls().await, 28_185);
     let shifts = "SELECT COUNT(DISTINCT shift_micros) FROM callscope_imports WHERE finished";
     assert_eq!(fixture.number(shifts).await, 1);
     let distinct =
         "SELECT COUNT(*) FROM (SELECT DISTINCT request_time, api_key FROM t_request_log)";
     assert_eq!(fixture.number(distinct).await, 28_185);
-    let newest = "SELECT MAX(request_time) FROM t_request_log";
-    assert_eq!(fixture.text(newest).await, "2026-11-23 00:00:00.000000");
+    assert_eq!(fixture.text(NEWEST).await, "2026-11-23 00:00:00.000000");
 }
 
 #[tokio::test]
@@ -311,7 +315,7 @@ async fn of_many_bad_rows_the_first_are_told_and_the_rest_counted() {
 #[tokio::test]
 async fn files_that_cannot_be_imported_are_refused() {
     let fixture = Fixture::new().await;
-    let cut = std::fs::read(trace("ragpulse_week.requests.csv.gz")).unwrap();
+    let cut = gzip(&Trace::new("2025-09-10T12:00:00Z", 7106).calls_csv);
     let cases: [(&str, Vec<u8>, &str); 5] = [
         ("column.csv", b"request_time,api_key,tokens\n".into(), "unknown column `tokens`"),
         ("kind.csv", b"request_time,model_name\n".into(), "neither calls"),
@@ -363,7 +367,7 @@ async fn naive_times_are_in_the_zone_of_the_source() {
 #[tokio::test]
 async fn a_dry_run_writes_nothing() {
     let fixture = Fixture::new().await;
-    let path = trace("ragpulse_week.requests.csv.gz");
+    let [path, _] = fixture.trace(&Trace::new("2025-09-10T12:00:00Z", 7106));
     let options = ImportOptions { dry_run: true, ..PLAIN };
     let summary = fixture.import(options, vec![file(&path)]).await;
     assert_eq!(summary.calls, 7106);
@@ -401,8 +405,7 @@ async fn the_exit_status_tells_that_a_file_was_refused() {
 #[tokio::test]
 async fn another_database_is_imported_and_continued() {
     let fixture = Fixture::new().await;
-    let copy =
-        fixture.write("gateway.db", std::fs::read(trace("gemini_balance_real.sqlite")).unwrap());
+    let copy = fixture.write("gateway.db", gateway_database());
     let url = format!("sqlite://{}", copy.display());
     let summary = fixture.import(PLAIN, fixture.tables(&url).await).await;
     assert_eq!((summary.calls, summary.errors, summary.bad_rows), (1161, 406, 0));
@@ -429,7 +432,7 @@ async fn another_database_is_imported_and_continued() {
 #[tokio::test]
 async fn two_imports_of_one_source_make_no_duplicates() {
     let fixture = Fixture::new().await;
-    let path = trace("azure_llm_2023.requests.csv.gz");
+    let [path, _] = fixture.trace(&Trace::new("2023-11-16T18:15:46Z", 28_185));
     let (one, other) = tokio::join!(
         fixture.try_import(PLAIN, vec![file(&path)]),
         fixture.try_import(PLAIN, vec![file(&path)]),
@@ -453,15 +456,12 @@ async fn a_database_is_not_imported_into_itself() {
 #[tokio::test]
 async fn all_sources_move_together_to_now() {
     let fixture = Fixture::new().await;
-    let calls = trace("openstack_nova_api.requests.csv.gz");
-    let errors = trace("openstack_nova_api.errors.ndjson.gz");
+    let [calls, errors] = fixture.trace(&Trace::new("2017-05-15T23:59:59Z", 1017));
     let options = ImportOptions { shift_to_now: true, ..PLAIN };
     fixture.import(options, vec![file(&calls), file(&errors)]).await;
     let plain = Fixture::new().await;
     plain.import(PLAIN, vec![file(&calls), file(&errors)]).await;
-    let newest = "SELECT MAX(at) FROM (SELECT MAX(request_time) AS at FROM t_request_log
-        UNION ALL SELECT MAX(request_time) FROM t_error_logs)";
-    assert_eq!(fixture.text(newest).await, "2026-11-23 00:00:00.000000");
+    assert_eq!(fixture.text(NEWEST).await, "2026-11-23 00:00:00.000000");
     let apart = "SELECT CAST(1e3 * (julianday((SELECT MAX(request_time) FROM t_request_log))
         - julianday((SELECT MIN(request_time) FROM t_error_logs))) AS INTEGER)";
     assert_eq!(fixture.number(apart).await, plain.number(apart).await);

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use callscope::app::{App, Running};
 use callscope::clock::Clock;
+use callscope::config::DatabaseConfig;
+use callscope::store::{Database, schema};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use outages::server::{Kind, Server};
 use serde_json::{Value, json};
@@ -36,9 +38,18 @@ fn main() {
             }
         })
     };
+    let killed_build = |kind: Kind| {
+        let name = format!("an_index_is_built_again_after_{}_was_killed", kind.name());
+        Trial::ignorable_test(name, move || match Server::start(kind) {
+            Ok(server) => run(killed_build(server)),
+            Err(lack) => Ok(Completion::ignored_with(lack)),
+        })
+    };
     let trials = vec![
         trial(Kind::Postgres),
         trial(Kind::MariaDb),
+        killed_build(Kind::Postgres),
+        killed_build(Kind::MariaDb),
         Trial::ignorable_test("an_import_survives_a_full_disk", || run(async { full_disk() })),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -206,6 +217,41 @@ async fn outage(mut server: Server) {
     followed.assert_follows(&client, &what).await;
 
     client.running.shutdown().await.expect("stops");
+}
+
+/// The database is killed while it builds an index; the next migration builds what is missing.
+async fn killed_build(mut server: Server) {
+    let config = config::settings(&["--database-url", &server.url()]);
+    schema::migrate(&config).await.expect("migrates");
+    let (numbers, on) = match server.kind {
+        Kind::Postgres => ("generate_series(1, 200000)", ""),
+        Kind::MariaDb => ("seq_1_to_200000", " ON t_request_log"),
+    };
+    server
+        .execute(&format!(
+            "INSERT INTO t_request_log (request_time, model_name, api_key, is_success, status_code, \
+             latency_ms) SELECT '2026-03-01 12:00:00', 'model', 'key', TRUE, 200, 1 FROM {numbers}"
+        ))
+        .await;
+    for index in ["callscope_request_log_time", "callscope_request_log_key"] {
+        server.execute(&format!("DROP INDEX {index}{on}")).await;
+    }
+    let migration = tokio::spawn({
+        let config = config.clone();
+        async move { schema::migrate(&config).await }
+    });
+    server.await_index_build().await;
+    server.kill();
+    assert!(migration.await.unwrap().is_err(), "a migration fails when its database is killed");
+    server.start_again();
+    let opened = DatabaseConfig { read_only: true, ..config.clone() };
+    let opened = Database::open(&opened).await.expect("opens");
+    let pending = opened.pending_indexes().await.expect("answers");
+    assert!(!pending.is_empty(), "the build was not interrupted");
+    println!("{} left {pending:?}", server.kind.name());
+    schema::migrate(&config).await.expect("migrates");
+    assert!(opened.pending_indexes().await.expect("answers").is_empty());
+    opened.close().await.expect("closes");
 }
 
 /// The disk takes no more, as far as this process can see: an import fails plainly and, once there

@@ -1,34 +1,25 @@
-//! SIGTERM under load: whoever was being answered gets the whole answer.
+//! SIGTERM and SIGHUP under load: every started answer arrives whole.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use process::{Process, serve};
+
 const CLIENTS: usize = 16;
 const SOON: Duration = Duration::from_secs(60);
-
-fn serve(folder: &std::path::Path, log: Stdio) -> (Child, u16) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let child = Command::new(env!("CARGO_BIN_EXE_callscope"))
-        .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
-        .args(["--database-url", "sqlite://calls.db"])
-        .current_dir(folder)
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(began.elapsed() < SOON, "did not start");
-        std::thread::yield_now();
-    }
-    (child, port)
-}
 
 #[derive(Debug, PartialEq)]
 enum End {
@@ -39,8 +30,8 @@ enum End {
 }
 
 /// Sends one request after the other until the connection ends; each answer must be whole.
-fn ask(port: u16, answered: &AtomicUsize) -> End {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn ask(address: &str, answered: &AtomicUsize) -> End {
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let body = r#"{"query": "{ usageStats { lastHour { total } } errorLogs { totalCount } }"}"#;
     let request = format!(
@@ -92,16 +83,17 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 /// So many clients ask, until so many requests are answered; then the server is told to stop.
-fn ask_and_stop(child: &Child, port: u16, clients: usize, requests: usize) -> Vec<End> {
+fn ask_and_stop(process: &Process, clients: usize, requests: usize, signal: &str) -> Vec<End> {
     let answered = AtomicUsize::new(0);
     let ends = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(|| ask(port, &answered))).collect();
+        let clients: Vec<_> =
+            (0..clients).map(|_| scope.spawn(|| ask(&process.address, &answered))).collect();
         let began = Instant::now();
         while answered.load(Ordering::Relaxed) < requests {
             assert!(began.elapsed() < SOON, "no answers after {answered:?}");
             std::thread::yield_now();
         }
-        let stopped = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
+        let stopped = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
         assert!(stopped.unwrap().success());
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
@@ -109,25 +101,51 @@ fn ask_and_stop(child: &Child, port: u16, clients: usize, requests: usize) -> Ve
     ends
 }
 
-#[test]
-fn sigterm_under_load_loses_no_answer() {
+fn lose_no_answer(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, port) = serve(folder.path(), Stdio::null());
-    let ends = ask_and_stop(&child, port, CLIENTS, 20 * CLIENTS);
+    let mut process = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
+    let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, signal);
     // A client that is served at the moment is told not to send more. One whose next request and
     // the end of its connection cross each other on the way finds it closed, and may ask elsewhere.
     assert_eq!(ends.len(), CLIENTS);
-    assert!(child.wait().unwrap().success());
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(process.wait().success());
+    assert!(TcpStream::connect(&process.address).is_err());
+}
+
+#[test]
+fn sigterm_under_load_loses_no_answer() {
+    lose_no_answer("TERM");
+}
+
+/// A terminal that is closed sends it, or an operator who expects a reload.
+#[test]
+fn sighup_under_load_loses_no_answer() {
+    lose_no_answer("HUP");
+}
+
+#[test]
+fn a_server_under_nohup_ignores_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = "trap '' HUP; exec \"$0\" serve --database-url sqlite://calls.db --listen \
+                 127.0.0.1:0 --log-format json";
+    let mut command = Command::new("sh");
+    command.args(["-c", serve, env!("CARGO_BIN_EXE_callscope")]).current_dir(folder.path());
+    let mut process = Process::start(&mut command);
+    // It stops after the second.
+    let stopped = Command::new("kill").args(["-s", "HUP", &process.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, "TERM");
+    assert_eq!(ends.len(), CLIENTS);
+    assert!(process.wait().success());
 }
 
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, port) = serve(folder.path(), Stdio::piped());
+    let mut command = serve(folder.path(), "sqlite://calls.db");
+    let (mut process, log) = Process::start_with_log(&mut command);
     // A pipe holds 64 KB, and each request is a line of 200 bytes or more.
-    ask_and_stop(&child, port, 2, 1000);
-    let log = child.stderr.take();
-    assert!(child.wait().unwrap().success());
+    ask_and_stop(&process, 2, 1000, "TERM");
+    assert!(process.wait().success());
     drop(log);
 }

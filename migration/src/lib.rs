@@ -1,6 +1,8 @@
 //! The database schema, as frozen steps. A step creates what is missing and never alters, drops or
-//! rewrites what it finds: the tables may be a gateway's own. Everything of ours, the table of
-//! applied steps too, is named `callscope_*`. Steps never import the entities, which move on.
+//! rewrites what it finds: the tables may be a gateway's own. A table named `callscope_*` is ours, the
+//! table of applied steps too: a step may add nullable columns to it. Steps never import the entities, which move on.
+//! Indexes on the gateway's tables are no steps: `store/index_build.rs` builds them without blocking the
+//! gateway.
 
 use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::{MigratorTrait, SchemaManager};
@@ -9,6 +11,7 @@ mod m20261123_000001_create_tables;
 mod m20261123_000002_create_indexes;
 mod m20261123_000003_create_access;
 mod m20261123_000004_create_idempotency;
+mod m20261128_000005_add_deletion_outcomes;
 
 pub struct Migrator;
 
@@ -19,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000002_create_indexes::Migration),
             Box::new(m20261123_000003_create_access::Migration),
             Box::new(m20261123_000004_create_idempotency::Migration),
+            Box::new(m20261128_000005_add_deletion_outcomes::Migration),
         ]
     }
 

@@ -1,8 +1,9 @@
-//! `callscope audit`: who was shown which key, who deleted what.
+//! `callscope audit`: who was shown which key, who deleted what and how many rows.
 
 use clap::Args;
 
 use crate::config::DatabaseConfig;
+use crate::store::deletion_log::Ending;
 use crate::store::{Database, audit};
 
 #[derive(Args, Debug)]
@@ -22,9 +23,24 @@ pub fn run(args: AuditArgs) -> anyhow::Result<()> {
         db.close().await?;
         entries.reverse();
         for entry in entries {
-            let audit::AuditRow { at, caller, address, action, subject } = entry;
-            println!("{at}  {caller}  {address}  {action}  {subject}");
+            let outcome = outcome(&entry);
+            let audit::AuditRow { at, caller, address, action, subject, .. } = entry;
+            println!("{at}  {caller}  {address}  {action}  {subject}{outcome}");
         }
         Ok(())
     })
+}
+
+/// How a deletion ended, behind the rest of its line.
+fn outcome(entry: &audit::AuditRow) -> String {
+    match &entry.ending {
+        Some(Ending { outcome, calls, error_logs, .. }) => {
+            let outcome = outcome.name();
+            format!("  {outcome}: {calls} calls and {error_logs} error logs deleted")
+        }
+        None if entry.is_deletion() => {
+            "  outcome unknown: in progress, or the process was killed".to_owned()
+        }
+        None => String::new(),
+    }
 }

@@ -11,12 +11,14 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::stop_on_interrupt;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::config::DatabaseConfig;
 use crate::domain::duration;
 use crate::ingest::progress::{Phase, Progress, Terminal};
-use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
-use crate::store::audit::{self, AuditAction};
+use crate::prune::guard::{self, Ages, Plan};
+use crate::prune::{self, Counts, Pace, Tally, deletion};
+use crate::store::audit::AuditAction;
+use crate::store::deletion_log::{self, DeletionStart};
 use crate::store::{Database, space};
 
 /// In the audit log.
@@ -38,6 +40,11 @@ pub struct PruneArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// Delete although the clock may be wrong: the newest row would be deleted too, or most rows of a
+    /// table, or the database's clock shows another time
+    #[arg(long)]
+    force: bool,
+
     /// Rewrite the tables afterwards, so that the database becomes as small as it can be. SQLite
     /// writes its whole file anew: writers wait meanwhile, and the disk needs as much room again.
     /// PostgreSQL runs VACUUM, MySQL OPTIMIZE TABLE
@@ -51,7 +58,7 @@ pub struct PruneArgs {
 const AFTER_HELP: &str = "\
 The oldest rows go first, in small batches with pauses between them, so that the gateway goes on
 writing. Ctrl-C stops after the batch at hand and tells how many rows were deleted; the same command
-goes on. Rows whose time cannot be read stay. The audit log has an entry of it.
+goes on. Rows whose time cannot be read stay. The audit log has an entry of it, with the outcome.
 
 The command ends with 0 when all is done, with 1 when it was stopped or failed.
 
@@ -69,25 +76,31 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
         named || (args.vacuum && !args.dry_run),
         "say what to delete: --calls-older-than, --errors-older-than or both"
     );
-    let now = Clock::System.now();
-    let before = |span: Option<TimeDelta>| span.and_then(|span| now.checked_sub_signed(span));
-    let cutoffs = Cutoffs {
-        calls: before(args.calls_older_than),
-        error_logs: before(args.errors_older_than),
-    };
+    let ages = Ages { calls: args.calls_older_than, error_logs: args.errors_older_than };
+    let clock = ClockWatch::new(Clock::System);
     if args.dry_run {
         let config = DatabaseConfig { read_only: true, ..args.database.clone() };
         let db = Database::open(&config).await?;
-        let Counts { calls, error_logs } = prune::count(&db, cutoffs).await?;
+        let Plan { counts: Counts { calls, error_logs }, refusal, .. } =
+            guard::plan(&db, &clock, ages).await?;
         println!("would delete {calls} calls and {error_logs} error logs");
+        if let Some(refusal) = refusal.filter(|_| !args.force) {
+            eprintln!("{refusal}: check the clock; only --force would delete them");
+        }
         return Ok(db.close().await?);
     }
     ensure!(!args.database.read_only, "nothing can be deleted with --read-only");
     let db = Database::open(&args.database).await?;
+    let plan = guard::plan(&db, &clock, ages).await?;
+    if let Some(refusal) = plan.refusal.filter(|_| named && !args.force) {
+        bail!(
+            "nothing was deleted: {refusal}; check the clock, or add --force to delete all the same"
+        );
+    }
     space::spare_syncs(&db).await?;
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(stop.clone()));
-    let finished = !named || delete(&db, &args, cutoffs, &stop).await?;
+    let finished = !named || delete(&db, &args, &plan, &stop).await?;
     if finished && args.vacuum {
         eprintln!("rewriting the tables; the database must not run out of room meanwhile");
         let freed = prune::rewrite(&db).await?;
@@ -106,7 +119,7 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
 async fn delete(
     db: &Database,
     args: &PruneArgs,
-    cutoffs: Cutoffs,
+    plan: &Plan,
     stop: &AtomicBool,
 ) -> anyhow::Result<bool> {
     let text = |span: Option<TimeDelta>| span.map(duration::format);
@@ -114,16 +127,22 @@ async fn delete(
         "callsOlderThan": text(args.calls_older_than),
         "errorsOlderThan": text(args.errors_older_than),
     });
-    let entry = (AuditAction::PruneLogs, subject.to_string());
-    audit::record_own(db, CALLER, Clock::System.now(), entry).await?;
-    let total = prune::count(db, cutoffs).await?.total();
+    let start = DeletionStart {
+        caller: CALLER.to_owned(),
+        address: "-".to_owned(),
+        at: plan.now,
+        action: AuditAction::PruneLogs,
+        subject: subject.to_string(),
+        id: None,
+    };
+    let entry = deletion_log::start(db, start).await?;
     let tally = Tally::default();
     let stopped = || stop.load(Ordering::Relaxed);
     let pruned = {
-        let work = prune::prune(db, cutoffs, Pace::brisk(db), &tally, &stopped);
+        let work = prune::prune(db, plan.cutoffs, Pace::brisk(db), &tally, &stopped);
         let mut work = std::pin::pin!(work);
         let terminal = Terminal::default();
-        terminal.begin("old rows", Phase::Delete, total);
+        terminal.begin("old rows", Phase::Delete, plan.counts.total());
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let pruned = loop {
             tokio::select! {
@@ -136,6 +155,8 @@ async fn delete(
     };
     let Counts { calls, error_logs } = tally.counts();
     println!("deleted {calls} calls and {error_logs} error logs");
+    let ending = deletion::ending(&Clock::System, deletion::outcome(&pruned), tally.counts());
+    deletion::complete(db, &entry, &ending, &deletion::SHORT_DELAYS).await;
     let finished = pruned?;
     let freed = prune::give_back(db, Pace::brisk(db), &stopped).await?;
     if freed > 0 {

@@ -73,27 +73,55 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends with SIGTERM or ctrl-c.
+/// Ends with SIGTERM, SIGHUP or ctrl-c. `nohup` has the server ignore SIGHUP, which it then does.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
     tokio::select! {
         () = interrupt => {}
-        () = terminate => {}
+        () = terminated() => {}
     }
     tracing::info!("stopping; requests in flight finish first");
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let received = async |kind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    let hangup = async {
+        match ignores_hangup() {
+            true => std::future::pending().await,
+            false => received(SignalKind::hangup()).await,
+        }
+    };
+    tokio::select! {
+        () = received(SignalKind::terminate()) => {}
+        () = hangup => {}
+    }
+}
+
+/// Whether the process was started with SIGHUP ignored: a handler would end that.
+#[cfg(target_os = "linux")]
+fn ignores_hangup() -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    // A bit for each signal, of which SIGHUP is the first.
+    status.is_ok_and(|status| status.sigign & 1 == 1)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn ignores_hangup() -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    std::future::pending().await
 }

@@ -34,7 +34,8 @@ pub struct DatabaseConfig {
     )]
     pub storage_time_zone: Tz,
 
-    /// Connections that answer queries. What writes has its own: one for SQLite, as many again for
+    /// Connections that answer queries. Of two or more, one is kept for cheap queries; a health check has
+    /// its own. What writes has its own: one for SQLite, as many again for
     /// PostgreSQL and MySQL, opened when there is something to write
     #[arg(
         long,
@@ -45,7 +46,8 @@ pub struct DatabaseConfig {
     )]
     pub database_connections: u32,
 
-    /// Seconds to wait for a free connection before a request fails with DATABASE_UNAVAILABLE
+    /// Seconds to wait for a free connection before a request fails: with SERVER_BUSY where the database
+    /// answers others meanwhile, with DATABASE_UNAVAILABLE otherwise
     #[arg(
         long,
         env = "CALLSCOPE_DATABASE_WAIT_SECONDS",
@@ -54,6 +56,30 @@ pub struct DatabaseConfig {
         value_parser = clap::value_parser!(u64).range(1..=300)
     )]
     pub database_wait_seconds: u64,
+
+    /// Seconds of database time that a token, or an address without one, may use in a minute before its
+    /// statements have one connection at a time and yield to those of other callers. 0 is no limit
+    #[arg(
+        long,
+        env = "CALLSCOPE_MAX_DATABASE_SECONDS_PER_MINUTE",
+        value_name = "S",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u32).range(0..=3600)
+    )]
+    pub max_database_seconds_per_minute: u32,
+
+    /// Seconds that the build of an index may take, as estimated, for the start to wait for it. Larger
+    /// tables are served at once: PostgreSQL and MySQL build their indexes in the background. SQLite
+    /// has no such build and blocks the gateway's writes, so that `callscope migrate` builds them. A
+    /// second is about 500,000 calls
+    #[arg(
+        long,
+        env = "CALLSCOPE_INDEX_BUILD_SECONDS",
+        value_name = "S",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(0..=3600)
+    )]
+    pub index_build_seconds: u64,
 
     /// The secret from which ApiKey ids are made, at least 16 characters. Without it one is made at
     /// random and kept in the table callscope_settings; a database opened with --read-only that has

@@ -1,8 +1,12 @@
 //! The tables and their columns, the indexes, the rights to make what is missing, the secret of ids.
 
+use std::time::Duration;
+
 use super::Finding;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
+use crate::store::dialect::Dialect;
+use crate::store::index::{PendingIndex, build_time};
 use crate::store::inspect::{self, ColumnInfo};
 use crate::store::{Database, key_directory};
 
@@ -41,11 +45,6 @@ const ERRORS: [Wanted; 8] = [
     wanted("request_msg", "JSON", JSON),
 ];
 
-const INDEXES: [(&str, [&str; 2]); 2] = [
-    ("t_request_log", ["callscope_request_log_time", "callscope_request_log_key"]),
-    ("t_error_logs", ["callscope_error_logs_time", "callscope_error_logs_key"]),
-];
-
 pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
     let checked = check_all(db, config).await;
     checked.unwrap_or_else(|error| vec![Finding::failed("tables", &error)])
@@ -53,17 +52,20 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 
 async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
     let mut findings = vec![];
-    let mut there = vec![];
+    let mut there = 0;
     for (table, wanted) in [("t_request_log", &CALLS[..]), ("t_error_logs", &ERRORS[..])] {
         let columns = inspect::columns(db, table).await?;
         if !columns.is_empty() {
-            there.push(table);
+            there += 1;
         }
         findings.push(table_finding(db, config, table, &columns, wanted).await?);
     }
-    let missing = missing_indexes(db, &there).await?;
-    findings.push(index_finding(&missing, config.read_only));
-    let complete = missing.is_empty() && there.len() == inspect::TABLES.len();
+    let pending = db.pending_indexes().await;
+    let complete = pending.as_ref().is_ok_and(Vec::is_empty) && there == inspect::TABLES.len();
+    findings.push(match pending {
+        Ok(pending) => index_finding(&pending, config, db.dialect()),
+        Err(error) => Finding::failed("indexes", &error),
+    });
     if !config.read_only {
         findings.push(rights_finding(db, complete).await?);
     }
@@ -110,29 +112,42 @@ fn fault(columns: &[ColumnInfo], wanted: &Wanted) -> Option<String> {
     (!fits).then(|| format!("{} is `{kind}` and should be {}", wanted.name, wanted.holds))
 }
 
-async fn missing_indexes(db: &Database, tables: &[&str]) -> Result<Vec<&'static str>> {
-    let mut missing = vec![];
-    for (table, names) in INDEXES {
-        if !tables.contains(&table) {
-            continue;
-        }
-        let found = inspect::indexes(db, table).await?;
-        missing.extend(names.into_iter().filter(|name| !found.iter().any(|one| one == name)));
-    }
-    Ok(missing)
-}
-
-fn index_finding(missing: &[&str], read_only: bool) -> Finding {
-    if missing.is_empty() {
+fn index_finding(pending: &[PendingIndex], config: &DatabaseConfig, dialect: Dialect) -> Finding {
+    if pending.is_empty() {
         return Finding::good("indexes", "all are there");
     }
-    let found = format!("missing: {}", missing.join(", "));
-    if read_only {
+    let (invalid, missing): (Vec<&PendingIndex>, Vec<_>) =
+        pending.iter().partition(|one| one.is_invalid);
+    let found: Vec<String> =
+        [("missing", missing), ("left invalid by an interrupted build", invalid)]
+            .into_iter()
+            .filter(|(_, indexes)| !indexes.is_empty())
+            .map(|(state, indexes)| {
+                let names: Vec<&str> = indexes.iter().map(|pending| pending.index.name).collect();
+                format!("{state}: {}", names.join(", "))
+            })
+            .collect();
+    let found = found.join("; ");
+    if config.read_only {
         let advice = "queries read whole tables: run `callscope migrate` without --read-only once";
         return Finding::bad("indexes", found, advice);
     }
-    let advice = "`callscope migrate` adds them, as `callscope serve` does when it starts; on a large \
-                  table do it at a quiet hour";
+    let limit = Duration::from_secs(config.index_build_seconds);
+    let is_quick = pending.iter().all(|pending| pending.build_time <= limit);
+    let seconds = build_time(pending).as_secs_f64().ceil();
+    let advice = match dialect {
+        _ if is_quick => {
+            "`callscope migrate` builds them, as `callscope serve` does when it starts".to_owned()
+        }
+        Dialect::Sqlite => format!(
+            "queries read whole tables: run `callscope migrate` at a quiet hour. It takes about {seconds} \
+             seconds; the gateway's writes wait, or fail, for as long as each index takes"
+        ),
+        Dialect::Postgres | Dialect::MySql => format!(
+            "`callscope serve` builds them in the background, `callscope migrate` in the foreground: about \
+             {seconds} seconds, in which the gateway goes on writing"
+        ),
+    };
     Finding::doubtful("indexes", found, advice)
 }
 

@@ -88,6 +88,16 @@ impl<T: Send + Sync + 'static> Feed<T> {
         self.followers.load(Ordering::Relaxed) > 0
     }
 
+    /// Frees the rows and reports a missed one to each subscriber: an unknown number of rows was lost.
+    pub fn lose(&self) {
+        let next = {
+            let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+            ring.lose();
+            ring.next()
+        };
+        self.head.send_replace(next);
+    }
+
     /// Frees the rows, which nobody follows.
     pub fn clear(&self) {
         self.ring.write().unwrap_or_else(PoisonError::into_inner).clear();
@@ -172,6 +182,16 @@ mod tests {
         assert!(feed.has_followers());
         drop((first, second));
         assert!(!feed.has_followers());
+    }
+
+    #[tokio::test]
+    async fn a_follower_is_told_of_lost_rows() {
+        let (feed, mut begun) = Feed::new("rows", 4, Arc::default());
+        let mut follower = follower(&feed, &mut begun).await;
+        feed.lose();
+        assert!(matches!(follower.next(|_| true).await, Next::Missed(1)));
+        feed.push([1]);
+        assert_eq!(row(follower.next(|_| true).await), Some(1));
     }
 
     #[tokio::test]

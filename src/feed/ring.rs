@@ -42,6 +42,12 @@ impl<T> Ring<T> {
         self.rows = VecDeque::new();
     }
 
+    /// As if a row had been added and dropped again.
+    pub(super) fn lose(&mut self) {
+        self.clear();
+        self.next += 1;
+    }
+
     /// The first row from number `at` on that is wanted; moves `at` behind what was looked at.
     pub(super) fn find(&self, at: &mut u64, wanted: &impl Fn(&T) -> bool) -> Option<Next<T>> {
         let first = self.next - self.rows.len() as u64;

@@ -10,24 +10,36 @@ use crate::error::Error;
 
 /// The error of every resolver.
 #[derive(Clone, Debug)]
-pub struct Failure(Error);
+pub struct Failure {
+    error: Error,
+    /// Numbers for `extensions`: what was done before the error.
+    done: Done,
+}
+
+/// A name in `extensions` and its number.
+pub type Done = Vec<(&'static str, u64)>;
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self { error, done: Done::new() }
     }
 }
 
 impl Failure {
     pub fn bad_input(argument: &'static str, message: impl Into<String>) -> Self {
-        Self(Error::bad_input(argument, message))
+        Error::bad_input(argument, message).into()
+    }
+
+    /// Adds to `extensions` what was done before the error.
+    pub fn after(self, done: Done) -> Self {
+        Self { done, ..self }
     }
 }
 
 impl From<Failure> for async_graphql::Error {
-    fn from(Failure(error): Failure) -> Self {
+    fn from(Failure { error, done }: Failure) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         extensions.set("code", error.code());
         match &error {
@@ -35,9 +47,7 @@ impl From<Failure> for async_graphql::Error {
             Error::EventsMissed(rows) => extensions.set("missed", *rows),
             _ => {}
         }
-        if let Error::Unfinished { done, .. } = &error {
-            done.iter().for_each(|(name, count)| extensions.set(*name, *count));
-        }
+        done.iter().for_each(|(name, count)| extensions.set(*name, *count));
         // The source travels to the edge, which logs it; it is never part of the response.
         Self {
             message: error.to_string(),

@@ -14,6 +14,7 @@ use super::batch::{Batches, Hold, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
 use super::loader::key_search::FullKeySearch;
+use crate::clock::ClockWatch;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::feed::Feeds;
 use crate::ingest::recorder::Recorder;
 use crate::observe::Observer;
+use crate::prune::deletion::Deletions;
 use crate::store::Database;
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 
@@ -30,10 +32,12 @@ pub struct Services {
     pub db: Arc<Database>,
     pub keys: Arc<KeyDirectory>,
     pub recorder: Recorder,
+    pub deletions: Deletions,
     pub feeds: Feeds,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
     pub observer: Arc<Observer>,
+    pub clock_watch: Arc<ClockWatch>,
 }
 
 /// Who asks, and when.

@@ -1,6 +1,7 @@
 //! Who may come in now: so many requests at the same time, and so many in a minute for each caller.
 //! What is too much is refused at once, since a queue would only fill.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::StatusCode;
@@ -9,11 +10,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::context::RequestContext;
 use super::problem::Problem;
 use super::rate::{Rate, Sender};
+use super::room::{Place, Room};
 use crate::config::ServerConfig;
 
 /// What admits requests; one for the whole server.
 pub struct Admission {
-    room: Semaphore,
+    requests: Arc<Room>,
     streams: Semaphore,
     rate: Option<Rate>,
 }
@@ -22,16 +24,16 @@ impl Admission {
     pub fn new(config: &ServerConfig) -> Self {
         let per_minute = config.max_requests_per_minute;
         Self {
-            room: Semaphore::new(config.max_concurrent_requests as usize),
+            requests: Room::new(config.max_concurrent_requests as usize),
             streams: Semaphore::new(config.max_concurrent_requests as usize),
             rate: (per_minute > 0).then(|| Rate::per_minute(per_minute)),
         }
     }
 
-    /// Room for one request, to be kept until it is answered. It is taken when the body was read:
-    /// bodies that come slowly must not keep others out.
-    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.room.try_acquire().map_err(|_| Problem::busy())
+    /// A place for one request, to be kept until it is answered. It is taken when the body was read:
+    /// a body that arrives slowly must not keep others out.
+    pub(super) fn enter(&self, context: &RequestContext) -> Result<Place, Problem> {
+        self.requests.enter(sender(context)).ok_or_else(Problem::busy)
     }
 
     /// Counts one more request of a caller, and refuses it where that is one too many.
@@ -60,8 +62,6 @@ pub(super) fn sender(context: &RequestContext) -> Sender {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::domain::access::{Caller, Scopes};
 

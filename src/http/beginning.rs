@@ -12,7 +12,7 @@ use super::admission::sender;
 use super::context::RequestContext;
 use super::documents::Prepared;
 use super::following::{Followed, Following, OperationEnd};
-use super::graphql::run;
+use super::graphql::{mark_operation, run};
 use super::negotiate::MediaType;
 use super::operation;
 use super::problem::Problem;
@@ -23,7 +23,6 @@ use super::template::Template;
 use crate::error::Error;
 use crate::graphql::schema;
 use crate::graphql::subscription::source::Source;
-use crate::observe::RequestMarks;
 use crate::within::{Late, within};
 
 /// What came of an operation.
@@ -43,7 +42,7 @@ pub(super) async fn begin(
     by_get: bool,
     end: &Arc<OperationEnd>,
 ) -> Result<Begun, Problem> {
-    let _room = state.admission.enter()?;
+    let _place = state.admission.enter(context)?;
     // Of the media types the one whose status tells that something is wrong.
     let mut prepared = state.documents.prepare(asked, MediaType::GraphqlResponse)?;
     let deadline = Instant::now() + state.timeout;
@@ -95,9 +94,7 @@ async fn find_source(
     let refuse = |error: ServerError, code| Response::from_errors(vec![with_code(error, code)]);
     operation::prepare(&state.parser, &mut request, outcome)
         .map_err(|error| refuse(error, "GRAPHQL_PARSE_FAILED"))?;
-    if let Some((marks, name)) = RequestMarks::current().zip(outcome.operation.as_ref()) {
-        marks.set_operation(name);
-    }
+    mark_operation(outcome);
     let asked =
         Template::of(&mut request).map_err(|error| refuse(error, "GRAPHQL_VALIDATION_FAILED"))?;
     let beginning = schema::subscribe(&state.schema, state.asking(context), request);

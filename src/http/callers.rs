@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::domain::access::Caller;
 use crate::error::{Error, Result};
 use crate::store::Database;
+use crate::supervisor::{Job, supervise};
 
 /// How often it is asked whether a token still holds, however seldom events come.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -42,22 +43,36 @@ impl Callers {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = watched.entry(proof.cloned()).or_insert_with(|| {
             let (ended, receiver) = watch::channel(false);
-            tokio::spawn(Arc::clone(self).ask(proof.cloned(), ended));
+            let check = CallerCheck { callers: Arc::clone(self), proof: proof.cloned(), ended };
+            tokio::spawn(supervise(self.db.observer().clone(), check));
             receiver
         });
         CallerWatch(ended.clone())
     }
+}
 
-    /// Asks until the caller may not, or nobody wants to know.
-    async fn ask(self: Arc<Self>, proof: Option<Proof>, ended: watch::Sender<bool>) {
+/// Checks one caller until the access ends or no subscription watches it.
+struct CallerCheck {
+    callers: Arc<Callers>,
+    proof: Option<Proof>,
+    ended: watch::Sender<bool>,
+}
+
+impl Job for CallerCheck {
+    fn name(&self) -> &'static str {
+        "caller_check"
+    }
+
+    async fn run(&mut self) {
+        let callers = &self.callers;
         loop {
             tokio::time::sleep(ASK_EVERY).await;
-            let may_not = self.caller_still(proof.as_ref()).await.is_err();
-            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            let may_not = callers.caller_still(self.proof.as_ref()).await.is_err();
+            let mut watched = callers.watched.lock().unwrap_or_else(PoisonError::into_inner);
             // One of them is kept here.
-            if may_not || ended.receiver_count() < 2 {
-                watched.remove(&proof);
-                ended.send_replace(may_not);
+            if may_not || self.ended.receiver_count() < 2 {
+                watched.remove(&self.proof);
+                self.ended.send_replace(may_not);
                 return;
             }
         }

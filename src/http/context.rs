@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::address::client_address;
+use super::admission::sender;
 use super::problem::Problem;
 use super::router::AppState;
 use super::session::session_cookie;
@@ -28,6 +29,14 @@ pub(super) struct RequestContext {
     pub caller: Arc<Caller>,
     /// By what the caller is known, to ask again whether that holds.
     pub proof: Option<Proof>,
+}
+
+impl RequestContext {
+    /// Enters who sends the request for its log lines and statements.
+    pub fn mark(&self, marks: &RequestMarks) {
+        marks.set_caller(&self.caller.name);
+        marks.set_share(sender(self).name());
+    }
 }
 
 /// What is asked of a request before it is read, beside who sends it. All of it is one layer, since a
@@ -83,14 +92,14 @@ async fn attach(
     };
     let (caller, proof) =
         state.tokens.caller(db, credentials, now).await.map_err(|_| Problem::unauthenticated())?;
-    let mut id = Arc::default();
-    if let Some(marks) = marks {
-        marks.set_caller(&caller.name);
-        id = marks.id.clone();
-    }
     let trusts_proxy = state.services.server.trust_forwarded_for;
     let address = client_address(headers, peer.ip(), trusts_proxy);
-    Ok(RequestContext { id, address, caller, proof })
+    let mut context = RequestContext { id: Arc::default(), address, caller, proof };
+    if let Some(marks) = marks {
+        context.id = marks.id.clone();
+        context.mark(&marks);
+    }
+    Ok(context)
 }
 
 /// The token of `Authorization: Bearer`; an empty one where the header says anything else, since

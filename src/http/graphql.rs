@@ -24,6 +24,7 @@ use super::respond::{
 };
 use super::router::AppState;
 use crate::error::Error;
+use crate::graphql::limit::HEAVY;
 use crate::graphql::schema;
 use crate::observe::{RequestMarks, TraceSpan};
 use crate::within::{Late, within};
@@ -39,7 +40,7 @@ pub(super) async fn get(
     let media_type = negotiate(request.headers())?;
     admit(&context)?;
     let asked = read::from_url(request.uri())?;
-    let _room = state.admission.enter()?;
+    let _place = state.admission.enter(&context)?;
     let mut prepared = state.documents.prepare(asked, media_type)?;
     if operation::kind(&state.parser, &mut prepared.request) != OperationType::Query {
         return Err(Problem::only_by_post());
@@ -55,7 +56,7 @@ pub(super) async fn post(
     let media_type = negotiate(request.headers())?;
     admit(&context)?;
     let body = read::from_body(request, state.read.clone()).await?;
-    let _room = state.admission.enter()?;
+    let _place = state.admission.enter(&context)?;
     match body {
         Body::One(asked) => {
             let prepared = state.documents.prepare(*asked, media_type)?;
@@ -150,6 +151,15 @@ impl Ran {
     }
 }
 
+/// Enters what is known of an operation for the statements that it sends.
+pub(super) fn mark_operation(outcome: &Outcome) {
+    let Some(marks) = RequestMarks::current() else { return };
+    marks.set_heavy(outcome.cost.is_some_and(|cost| cost >= HEAVY));
+    if let Some(name) = &outcome.operation {
+        marks.set_operation(name);
+    }
+}
+
 /// Runs one request, be it alone or one of a batch.
 pub(super) async fn run(
     state: &AppState,
@@ -170,9 +180,7 @@ pub(super) async fn run(
             Response::from_errors(vec![with_code(ServerError::new(message, None), "BAD_REQUEST")])
         }
         Ok(()) => {
-            if let Some((marks, name)) = RequestMarks::current().zip(outcome.operation.as_ref()) {
-                marks.set_operation(name);
-            }
+            mark_operation(&outcome);
             span =
                 state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
             let query = request.query.clone();

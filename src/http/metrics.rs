@@ -18,7 +18,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Mutex;
 
 use super::context::RequestContext;
-use super::health::PATIENCE;
 use super::problem::Problem;
 use super::router::AppState;
 use crate::domain::access::AccessScope;
@@ -27,6 +26,7 @@ use crate::domain::window::Window;
 use crate::observe::metrics::PREFIX;
 use crate::store::call::CallScope;
 use crate::store::call_group::{self, CallDimension, GroupOrder, GroupQuery};
+use crate::store::database::PING_LIMIT;
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -78,7 +78,7 @@ pub(super) async fn get(
     let mut registry = Registry::with_prefix(PREFIX);
     add_build(&mut registry, &state);
     add_pools(&mut registry, &state);
-    let up = matches!(tokio::time::timeout(PATIENCE, state.services.db.ping()).await, Ok(Ok(())));
+    let up = state.services.db.ping().await.is_ok();
     let help = "Whether the database answers, and its tables can be read";
     registry.register("database_up", help, ConstGauge::new(i64::from(up)));
     if up && let Some(calls) = recent.read(&state).await {
@@ -151,7 +151,7 @@ impl RecentCalls {
             latency: false,
         };
         let groups = call_group::groups(&state.services.db, &query);
-        let groups = tokio::time::timeout(PATIENCE, groups).await.ok()?.ok()?;
+        let groups = tokio::time::timeout(PING_LIMIT, groups).await.ok()?.ok()?;
         let code = |code: Option<i32>| code.map_or("none".to_owned(), |code| code.to_string());
         let calls: Vec<CallsOf> =
             groups.into_iter().map(|group| (code(group.status_code), group.stats.counts)).collect();

@@ -29,6 +29,7 @@ mod rate;
 pub mod read;
 mod request_log;
 mod respond;
+mod room;
 pub mod router;
 pub mod server;
 mod session;

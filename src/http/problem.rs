@@ -100,8 +100,12 @@ impl Problem {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::DatabaseUnavailable(_) | Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Error::Timeout | Error::Unfinished { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Error::Internal(_) | Error::EventsMissed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Timeout | Error::Unfinished(_) => StatusCode::GATEWAY_TIMEOUT,
+            Error::DeletionRefused(_) => StatusCode::CONFLICT,
+            // No status at which clients retry automatically: the batch may be stored.
+            Error::Internal(_) | Error::EventsMissed(_) | Error::OutcomeUnknown => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         let problem = Self::new(status, error.code(), error.to_string());
         match status {

@@ -32,6 +32,15 @@ impl Sender {
             v4 => v4,
         })
     }
+
+    /// A name for it that no other sender has.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Token(name) => format!("token {name}"),
+            Self::Address(address) => format!("address {address}"),
+            Self::Others => "others".to_owned(),
+        }
+    }
 }
 
 /// The buckets of all senders.

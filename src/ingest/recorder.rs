@@ -16,11 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::validate;
-use crate::clock::Clock;
+use crate::clock::ClockWatch;
 use crate::error::{Error, Result};
 use crate::store::Database;
 use crate::store::idempotency::{self, Moment, Recorded};
 use crate::store::write::{self, Batch, Fault, Outcome};
+use crate::supervisor::{Job, supervise};
+
+/// The name of the job that writes.
+pub const RECORDER: &str = "recorder";
 
 /// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
 const ROWS_PER_GROUP: usize = 4096;
@@ -63,20 +67,26 @@ pub struct Receipt {
 
 impl Recorder {
     /// Starts the task that writes, and forgets idempotency keys older than `remember`.
-    pub fn start(db: Arc<Database>, clock: Clock, remember: TimeDelta) -> Self {
+    pub fn start(db: Arc<Database>, clock: Arc<ClockWatch>, remember: TimeDelta) -> Self {
         Self::start_with(db, clock, remember, FORGET_EVERY)
     }
 
     /// The same for a test, which waits for no minute to see keys removed.
     pub fn start_with(
         db: Arc<Database>,
-        clock: Clock,
+        clock: Arc<ClockWatch>,
         remember: TimeDelta,
         forget_every: Duration,
     ) -> Self {
         let (queue, waiting) = unbounded_channel();
-        let memory = Memory { clock, remember };
-        tokio::spawn(write_groups(db.clone(), memory, waiting, forget_every));
+        let writer = Writer {
+            db: db.clone(),
+            memory: Memory { clock, remember },
+            waiting,
+            postponed: VecDeque::new(),
+            forget_every,
+        };
+        tokio::spawn(supervise(db.observer().clone(), writer));
         Self { db, queue, room: Arc::new(Semaphore::new(MAX_WAITING_KIB)) }
     }
 
@@ -108,7 +118,7 @@ impl Future for Submitted {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
         let answer = Pin::new(&mut self.0).poll(context);
-        answer.map(|answer| match answer.map_err(|_| stopped())?? {
+        answer.map(|answer| match answer.map_err(|_| Error::OutcomeUnknown)?? {
             Outcome::Recorded(recorded) => Ok(Receipt { recorded, duplicate: false }),
             Outcome::Duplicate(recorded) => Ok(Receipt { recorded, duplicate: true }),
             Outcome::Conflict => Err(Error::bad_input(
@@ -152,43 +162,58 @@ fn json_weight(json: &serde_json::Value) -> usize {
 
 /// How long idempotency keys are remembered.
 struct Memory {
-    clock: Clock,
+    clock: Arc<ClockWatch>,
     remember: TimeDelta,
 }
 
 impl Memory {
+    /// By a clock that does not jump: a wall clock that is set forward would forget every key, and a
+    /// batch that is sent again would be stored twice.
     fn moment(&self) -> Moment {
-        let now = self.clock.now();
-        Moment { now, remember_since: now - self.remember }
+        let now = self.clock.time().now;
+        let remember_since = now.checked_sub_signed(self.remember).unwrap_or(DateTime::UNIX_EPOCH);
+        Moment { now, remember_since }
     }
 }
 
-async fn write_groups(
+/// Writes what is recorded. Its queue outlives a panic; the replies of the current group are dropped,
+/// which their callers get as [`Error::OutcomeUnknown`].
+struct Writer {
     db: Arc<Database>,
     memory: Memory,
-    mut waiting: UnboundedReceiver<Submission>,
+    waiting: UnboundedReceiver<Submission>,
+    postponed: VecDeque<Submission>,
     forget_every: Duration,
-) {
-    let (mut postponed, mut crowd) = (VecDeque::new(), 0);
-    let mut forgetting = interval_at(Instant::now() + forget_every, forget_every);
-    forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let first = match postponed.pop_front() {
-            Some(submission) => Some(submission),
-            None => tokio::select! {
-                biased;
-                // First, since there may always be something to write.
-                _ = forgetting.tick() => {
-                    forget(&db, memory.moment().remember_since).await;
-                    continue;
-                }
-                submission = waiting.recv() => submission,
-            },
-        };
-        let Some(first) = first else { return };
-        let group = gather(first, crowd, &mut postponed, &mut waiting).await;
-        crowd = if group.len() < CROWD { 0 } else { group.len() };
-        write_group(&db, &memory, group).await;
+}
+
+impl Job for Writer {
+    fn name(&self) -> &'static str {
+        RECORDER
+    }
+
+    async fn run(&mut self) {
+        let Self { db, memory, waiting, postponed, forget_every } = self;
+        let mut crowd = 0;
+        let mut forgetting = interval_at(Instant::now() + *forget_every, *forget_every);
+        forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let first = match postponed.pop_front() {
+                Some(submission) => Some(submission),
+                None => tokio::select! {
+                    biased;
+                    // First, since there may always be something to write.
+                    _ = forgetting.tick() => {
+                        forget(db, memory.moment().remember_since).await;
+                        continue;
+                    }
+                    submission = waiting.recv() => submission,
+                },
+            };
+            let Some(first) = first else { return };
+            let group = gather(first, crowd, postponed, waiting).await;
+            crowd = if group.len() < CROWD { 0 } else { group.len() };
+            write_group(db, memory, group).await;
+        }
     }
 }
 

@@ -4,23 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::clock::Clock;
+use crate::clock::ClockWatch;
 use crate::config::KeepConfig;
 use crate::domain::duration;
 use crate::error::Result;
 use crate::observe::{Observer, milliseconds};
-use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
-use crate::store::audit::{self, AuditAction};
+use crate::prune::guard::{self, Ages, Plan, Refusal};
+use crate::prune::{self, Counts, Pace, Tally, deletion};
+use crate::store::audit::AuditAction;
+use crate::store::deletion_log::{self, DeletionEntry, DeletionStart};
 use crate::store::log_table::LogTable;
 use crate::store::{Database, lease, origin};
+use crate::supervisor::{Job, supervise};
 
-/// In the audit log.
+/// In the audit log, and the name of the job.
 const CALLER: &str = "retention";
 const LEASE: &str = "retention_lease";
 /// For how long a server that is gone keeps the others from it.
@@ -34,7 +37,7 @@ const AFTER_START: Duration = Duration::from_secs(60);
 pub struct Retention {
     pub db: Arc<Database>,
     pub observer: Arc<Observer>,
-    pub clock: Clock,
+    pub clock: Arc<ClockWatch>,
     pub keep: KeepConfig,
 }
 
@@ -68,22 +71,43 @@ pub async fn check(db: &Database, keep: &KeepConfig) -> anyhow::Result<()> {
 impl Retention {
     /// Starts the job, if there is something to delete, until `stopping` tells that the server stops.
     pub fn start(self, stopping: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
-        self.keep.is_on().then(|| tokio::spawn(self.run(stopping)))
+        if !self.keep.is_on() {
+            return None;
+        }
+        let observer = self.observer.clone();
+        let holder = format!("{:016x}", rand::random::<u64>());
+        let job = RetentionJob { retention: self, holder, stopping, refusal: None };
+        Some(tokio::spawn(supervise(observer, job)))
+    }
+}
+
+struct RetentionJob {
+    retention: Retention,
+    /// Of the lease.
+    holder: String,
+    stopping: watch::Receiver<bool>,
+    /// The last refusal, which is logged once.
+    refusal: Option<&'static str>,
+}
+
+impl Job for RetentionJob {
+    fn name(&self) -> &'static str {
+        CALLER
     }
 
-    async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let every = self.keep.keep_check_every.to_std().unwrap_or(AFTER_START);
+    async fn run(&mut self) {
+        let every = self.retention.keep.keep_check_every.to_std().unwrap_or(AFTER_START);
         let mut due = interval_at(Instant::now() + every.min(AFTER_START), every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let holder = format!("{:016x}", rand::random::<u64>());
+        let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
                 // An error: whoever would stop the server is gone, and so is the server.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
                 _ = due.tick() => {}
             }
-            if let Err(error) = self.look(&holder, &stopping).await {
-                self.observer.metrics.retention_failed();
+            if let Err(error) = self.look().await {
+                self.retention.observer.metrics.retention_failed();
                 let cause = std::error::Error::source(&error)
                     .map(|cause| crate::observe::redact::without_values(&cause));
                 tracing::warn!(%error, cause, "old rows could not be deleted; trying again later");
@@ -91,24 +115,26 @@ impl Retention {
         }
     }
 
-    /// Deletes what is too old by now, unless another server is at it.
-    async fn look(&self, holder: &str, stopping: &watch::Receiver<bool>) -> Result<()> {
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+}
+
+impl RetentionJob {
+    /// Deletes what is too old by now, unless another server is at it or the clock may be wrong.
+    async fn look(&mut self) -> Result<()> {
         let began = Instant::now();
-        let tally = Tally::default();
-        let mut freed_bytes = 0;
-        loop {
-            let now = self.clock.now();
-            if !lease::take(&self.db, LEASE, holder, (now, now + LEASE_TIME)).await? {
-                break;
-            }
-            let turn = self.turn(&tally, &mut freed_bytes, stopping).await;
-            lease::give_back(&self.db, LEASE, holder).await?;
-            if turn? || *stopping.borrow() {
-                break;
-            }
+        let mut run = Run::default();
+        let worked = self.turns(&mut run).await;
+        let Retention { db, clock, observer, .. } = &self.retention;
+        let counts = run.tally.counts();
+        if let Some(entry) = &run.entry {
+            let ending = deletion::ending(clock.clock(), deletion::outcome(&worked), counts);
+            deletion::complete(db, entry, &ending, &deletion::SHORT_DELAYS).await;
         }
-        self.observer.metrics.retention_ran(self.clock.now());
-        let Counts { calls, error_logs } = tally.counts();
+        worked?;
+        observer.metrics.retention_ran(clock.time().now);
+        let (Counts { calls, error_logs }, freed_bytes) = (counts, run.freed_bytes);
         if calls + error_logs > 0 {
             let duration_ms = milliseconds(began.elapsed());
             tracing::info!(calls, error_logs, freed_bytes, duration_ms, "deleted old rows");
@@ -116,46 +142,106 @@ impl Retention {
         Ok(())
     }
 
+    /// Works until nothing is left to do; false where the server stops, another one has the lease or
+    /// the clock may be wrong.
+    async fn turns(&mut self, run: &mut Run) -> Result<bool> {
+        loop {
+            // Before the lease, which ends by the same clock.
+            let Retention { db, clock, keep, .. } = &self.retention;
+            let ages = Ages { calls: keep.keep_calls, error_logs: keep.keep_errors };
+            let plan = guard::plan(db, clock, ages).await?;
+            if let Some(refusal) = plan.refusal {
+                self.refuse(refusal);
+                return Ok(false);
+            }
+            self.allow();
+            if plan.counts.total() == 0 {
+                return Ok(true);
+            }
+            let Self { retention, holder, stopping, .. } = &*self;
+            let db = &retention.db;
+            if !lease::take(db, LEASE, holder, (plan.now, plan.now + LEASE_TIME)).await? {
+                return Ok(false);
+            }
+            let turn = retention.turn(&plan, run, stopping).await;
+            lease::give_back(db, LEASE, holder).await?;
+            if turn? {
+                return Ok(true);
+            }
+            if *stopping.borrow() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let metrics = &self.retention.observer.metrics;
+        metrics.set_retention_refused(Some(refusal.reason()));
+        metrics.jobs.set_refusing(CALLER, Some(refusal.to_string()));
+        if self.refusal.replace(refusal.reason()) != Some(refusal.reason()) {
+            tracing::warn!(reason = refusal.reason(), %refusal, "retention deletes nothing");
+        }
+    }
+
+    fn allow(&mut self) {
+        if self.refusal.take().is_some() {
+            let metrics = &self.retention.observer.metrics;
+            metrics.set_retention_refused(None);
+            metrics.jobs.set_refusing(CALLER, None);
+            tracing::info!("retention deletes old rows again");
+        }
+    }
+}
+
+impl Retention {
     /// Works for as long as the lease is fresh; whether nothing is left to do.
     async fn turn(
         &self,
-        tally: &Tally,
-        freed_bytes: &mut u64,
+        plan: &Plan,
+        run: &mut Run,
         stopping: &watch::Receiver<bool>,
     ) -> Result<bool> {
-        let now = self.clock.now();
-        let before = |keep: Option<TimeDelta>| keep.and_then(|keep| now.checked_sub_signed(keep));
-        let cutoffs = Cutoffs {
-            calls: before(self.keep.keep_calls),
-            error_logs: before(self.keep.keep_errors),
-        };
-        if prune::count(&self.db, cutoffs).await?.total() == 0 {
-            return Ok(true);
-        }
-        if tally.counts().total() == 0 {
-            self.enter().await?;
+        if run.entry.is_none() {
+            run.entry = Some(self.enter(plan.now).await?);
         }
         let end = Instant::now() + TURN;
         let stopped = || *stopping.borrow() || Instant::now() >= end;
+        let tally = &run.tally;
         let earlier = tally.counts();
-        let pruned =
-            prune::prune(&self.db, cutoffs, Pace::unhurried(&self.db), tally, &stopped).await;
+        let pace = Pace::unhurried(&self.db);
+        let pruned = prune::prune(&self.db, plan.cutoffs, pace, tally, &stopped).await;
         let counts = tally.counts();
         let metrics = &self.observer.metrics;
         metrics.retention_removed(LogTable::Calls.name(), counts.calls - earlier.calls);
         metrics
             .retention_removed(LogTable::ErrorLogs.name(), counts.error_logs - earlier.error_logs);
         let finished = pruned?;
-        *freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
+        run.freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
         Ok(finished)
     }
 
-    async fn enter(&self) -> Result<()> {
+    async fn enter(&self, now: DateTime<Utc>) -> Result<DeletionEntry> {
         let text = |keep: Option<TimeDelta>| keep.map(duration::format);
         let subject = json!({
             "keepCalls": text(self.keep.keep_calls), "keepErrors": text(self.keep.keep_errors),
         });
-        let entry = (AuditAction::PruneLogs, subject.to_string());
-        audit::record_own(&self.db, CALLER, self.clock.now(), entry).await
+        let start = DeletionStart {
+            caller: CALLER.to_owned(),
+            address: "-".to_owned(),
+            at: now,
+            action: AuditAction::PruneLogs,
+            subject: subject.to_string(),
+            id: None,
+        };
+        deletion_log::start(&self.db, start).await
     }
+}
+
+/// What a run did so far.
+#[derive(Default)]
+struct Run {
+    tally: Tally,
+    freed_bytes: u64,
+    /// Written before the first row is deleted.
+    entry: Option<DeletionEntry>,
 }

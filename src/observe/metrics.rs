@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::jobs::JobMetrics;
 use super::process;
 use super::tail::TailMetrics;
 
@@ -70,6 +71,11 @@ struct TableLabels {
     table: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug)]
@@ -85,13 +91,16 @@ pub struct Metrics {
     sql_errors: Family<StatementLabels, Counter>,
     sql_rows: Family<StatementLabels, Counter>,
     sql_in_flight: Gauge,
+    connection_wait: Histogram,
     batch_sizes: Histograms<LoaderLabels>,
     subscriptions: Gauge,
     subscription_events: Counter,
+    pub jobs: JobMetrics,
     pub tail: TailMetrics,
     retention_rows: Family<TableLabels, Counter>,
     retention_errors: Counter,
     retention_last_run: Gauge,
+    retention_refused: Family<ReasonLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -108,13 +117,16 @@ impl Default for Metrics {
             sql_errors: Family::default(),
             sql_rows: Family::default(),
             sql_in_flight: Gauge::default(),
+            connection_wait: Histogram::new(STATEMENT_SECONDS),
             batch_sizes: Family::new_with_constructor(|| Histogram::new(BATCH_SIZES)),
             subscriptions: Gauge::default(),
             subscription_events: Counter::default(),
+            jobs: JobMetrics::default(),
             tail: TailMetrics::default(),
             retention_rows: Family::default(),
             retention_errors: Counter::default(),
             retention_last_run: Gauge::default(),
+            retention_refused: Family::default(),
         };
         metrics.register();
         metrics
@@ -149,6 +161,12 @@ impl Metrics {
             Unit::Seconds,
             self.sql_seconds.clone(),
         );
+        registry.register_with_unit(
+            "database_connection_wait",
+            "Time that a reading statement waited for a connection",
+            Unit::Seconds,
+            self.connection_wait.clone(),
+        );
         registry.register("sql_errors", "Statements that failed", self.sql_errors.clone());
         registry.register("sql_rows", "Rows that statements returned", self.sql_rows.clone());
         let help = "Things that were loaded together by one batch of a request";
@@ -156,6 +174,7 @@ impl Metrics {
         registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
         let help = "Events that were sent to subscriptions";
         registry.register("subscription_events", help, self.subscription_events.clone());
+        self.jobs.register(registry);
         self.tail.register(registry);
         let help = "Rows that were deleted because they were older than the configuration keeps";
         registry.register("retention_removed_rows", help, self.retention_rows.clone());
@@ -167,6 +186,8 @@ impl Metrics {
             Unit::Seconds,
             self.retention_last_run.clone(),
         );
+        let help = "1 while retention deletes nothing for this reason";
+        registry.register("retention_refused", help, self.retention_refused.clone());
     }
 
     pub fn request_began(&self) {
@@ -210,6 +231,10 @@ impl Metrics {
         let name: Arc<str> = operation.into();
         known.insert(name.clone());
         name
+    }
+
+    pub fn connection_waited(&self, took: Duration) {
+        self.connection_wait.observe(took.as_secs_f64());
     }
 
     pub(super) fn statement_began(&self) {
@@ -264,6 +289,14 @@ impl Metrics {
 
     pub fn retention_ran(&self, at: DateTime<Utc>) {
         self.retention_last_run.set(at.timestamp());
+    }
+
+    /// Retention deletes nothing for this reason; none: it deletes what is old.
+    pub fn set_retention_refused(&self, reason: Option<&'static str>) {
+        self.retention_refused.clear();
+        if let Some(reason) = reason {
+            self.retention_refused.get_or_create(&ReasonLabels { reason }).set(1);
+        }
     }
 
     /// All of it as OpenMetrics text, and `more` that is known at this moment alone.

@@ -2,6 +2,7 @@
 //! belong to. Names, numbers and texts of statements alone; never a value, a key or a token.
 
 mod collector;
+mod jobs;
 pub mod log_filter;
 pub mod metrics;
 mod process;

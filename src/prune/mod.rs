@@ -2,6 +2,8 @@
 //! nobody who writes has to wait for long; then gives back what they took. Whoever stops it knows how
 //! much was deleted until then.
 
+pub mod deletion;
+pub mod guard;
 mod pace;
 mod space;
 
@@ -47,6 +49,13 @@ pub struct Counts {
 impl Counts {
     pub fn total(self) -> u64 {
         self.calls + self.error_logs
+    }
+
+    fn of(self, table: LogTable) -> u64 {
+        match table {
+            LogTable::Calls => self.calls,
+            LogTable::ErrorLogs => self.error_logs,
+        }
     }
 }
 
@@ -139,4 +148,29 @@ pub async fn delete_error_logs(
         pace.rest(began.elapsed()).await;
     }
     Ok(false)
+}
+
+/// Deletes the error logs with these ids, and counts them in `tally`; false when it was stopped before the
+/// end.
+pub async fn delete_ids(
+    db: &Database,
+    ids: &[i64],
+    mut pace: Pace,
+    tally: &Tally,
+    stopped: Stopped<'_>,
+) -> Result<bool> {
+    let mut left = ids;
+    while !left.is_empty() {
+        if stopped() {
+            return Ok(false);
+        }
+        let (batch, later) = left.split_at(left.len().min(pace.batch() as usize));
+        let started = Instant::now();
+        tally.add(LogTable::ErrorLogs, old::delete(db, LogTable::ErrorLogs, batch).await?);
+        left = later;
+        if !left.is_empty() {
+            pace.rest(started.elapsed()).await;
+        }
+    }
+    Ok(true)
 }

@@ -1,4 +1,5 @@
-//! `callscope_audit`: who was shown a key and who deleted what. Entries are added, never changed.
+//! `callscope_audit`: who was shown a key and who deleted what. Entries are added, never removed. The
+//! entry of a deletion is completed once, when the deletion has ended (`deletion_log.rs`).
 
 use std::net::IpAddr;
 
@@ -6,11 +7,12 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, Query};
 
 use super::database::Database;
+use super::deletion_log::{EndedAt, Ending, OutcomeName, Rows};
 use super::rows::columns;
 use super::token::time_text;
 use crate::error::Result;
 
-const TABLE: &str = "callscope_audit";
+pub(super) const TABLE: &str = "callscope_audit";
 
 /// What is answered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
+    pub const DELETIONS: [Self; 2] = [Self::DeleteErrorLogs, Self::PruneLogs];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::RevealKey => "REVEAL_KEY",
@@ -54,34 +58,8 @@ pub async fn record(
     action: AuditAction,
     subjects: impl IntoIterator<Item = String>,
 ) -> Result<()> {
-    let from = Origin { caller: actor.caller, address: &actor.address.to_string(), at: actor.at };
-    enter(db, from, action, subjects).await
-}
-
-/// Enters what no request asked for: `caller` is a job of the server's, or a command.
-pub async fn record_own(
-    db: &Database,
-    caller: &str,
-    at: DateTime<Utc>,
-    (action, subject): (AuditAction, String),
-) -> Result<()> {
-    // No token can be mistaken for it: whoever shows one has an address.
-    enter(db, Origin { caller, address: "-", at }, action, [subject]).await
-}
-
-struct Origin<'a> {
-    caller: &'a str,
-    address: &'a str,
-    at: DateTime<Utc>,
-}
-
-async fn enter(
-    db: &Database,
-    Origin { caller, address, at }: Origin<'_>,
-    action: AuditAction,
-    subjects: impl IntoIterator<Item = String>,
-) -> Result<()> {
-    let at = time_text(at);
+    let (caller, address) = (actor.caller, actor.address.to_string());
+    let at = time_text(actor.at);
     let mut insert = Query::insert();
     insert.into_table(TABLE).columns(["at", "caller", "address", "action", "subject"]);
     for subject in subjects {
@@ -90,14 +68,13 @@ async fn enter(
             caller,
             address,
             action = action.name(),
-            // A filter may hold any text; the table keeps it.
-            subject = (action != AuditAction::DeleteErrorLogs).then_some(subject.as_str()),
+            subject,
             "audit"
         );
         insert.values_panic([
             at.clone().into(),
             caller.into(),
-            address.into(),
+            address.as_str().into(),
             action.name().into(),
             subject.into(),
         ]);
@@ -116,22 +93,34 @@ pub struct AuditRow {
     pub address: String,
     pub action: String,
     pub subject: String,
+    /// How it ended; None for other entries, and for a deletion in progress or of a process that
+    /// was killed.
+    pub ending: Option<Ending>,
+}
+
+impl AuditRow {
+    /// Whether an ending is to be expected.
+    pub fn is_deletion(&self) -> bool {
+        AuditAction::DELETIONS.iter().any(|action| action.name() == self.action)
+    }
 }
 
 /// The last `limit` entries, the latest first.
 pub async fn list(db: &Database, limit: u64) -> Result<Vec<AuditRow>> {
     let mut select = Query::select();
     let names = ["at", "caller", "address", "action", "subject"];
-    let width = columns(&mut select, names.map(Expr::col));
+    let width = columns(&mut select, names.into_iter().chain(Ending::COLUMNS).map(Expr::col));
     select.from(TABLE).order_by("id", sea_orm::Order::Desc).limit(limit);
-    type Columns = (String, String, String, String, String);
+    type Columns = (String, String, String, String, String, EndedAt, OutcomeName, Rows, Rows);
     let rows = db.fetch::<Columns>("audit_list", &select, width).await?;
-    let entry = |(at, caller, address, action, subject): Columns| AuditRow {
-        at,
-        caller,
-        address,
-        action,
-        subject,
-    };
+    let entry =
+        |(at, caller, address, action, subject, ended, outcome, calls, errors): Columns| AuditRow {
+            at,
+            caller,
+            address,
+            action,
+            subject,
+            ending: Ending::from_columns((ended, outcome, calls, errors)),
+        };
     Ok(rows.into_iter().map(entry).collect())
 }

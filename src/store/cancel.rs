@@ -93,6 +93,11 @@ impl Session {
         });
     }
 
+    /// PostgreSQL's process id, MySQL's connection id.
+    pub(super) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+
     /// Whether its connection is to the file that stands there now.
     pub(super) fn is_of_its_file(&self) -> bool {
         self.file.get().is_none_or(|file| file.identity() == *lock(&self.opened))
@@ -110,7 +115,7 @@ impl Session {
     /// Ends the session on PostgreSQL or MySQL; `control` is another one of the same user.
     pub(super) async fn end(&self, control: &DatabaseConnection) -> Result<(), DbErr> {
         // A number that the server gave; MySQL binds no value here.
-        let id = self.id.load(Ordering::Relaxed);
+        let id = self.id();
         let statement = match control.get_database_backend() {
             DbBackend::Postgres => format!("SELECT pg_terminate_backend({id})"),
             _ => format!("KILL CONNECTION {id}"),

@@ -1,25 +1,23 @@
-//! Connects to the database: SQLite's pragmas, the limits of sessions, migrations.
+//! Connects to the database: SQLite's pragmas, the limits of sessions.
 
 use std::time::Duration;
 
-use migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous,
 };
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbErr};
 
 use super::cancel::Session;
 use super::dialect::Dialect;
-use super::origin;
+pub use super::schema::migrate;
 use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
-use crate::error::Result;
 
-/// So much of a SQLite file is read where the system keeps it, the most that SQLite allows. What lies behind
-/// is read anew after each commit of somebody else's, which costs a query over a day twice its time.
-const MAPPED_BYTES: &str = "2147418112";
+/// The page cache of a SQLite connection in KiB. The file is not mapped into memory: a mapped file that
+/// is cut or cannot be read ends the process by SIGBUS.
+const CACHE_KIB: &str = "-32768";
 
 /// After so many pages, 16 MB, SQLite folds its log into the file; by itself it does so four times as
 /// often. Groups of calls write the same pages again and again, of which only the last is folded: a
@@ -29,34 +27,6 @@ const CHECKPOINT_PAGES: &str = "4000";
 /// How long the connection that stops statements stays open for the next of them.
 const CONTROL_IDLE: Duration = Duration::from_secs(10);
 
-/// Creates the tables and indexes that are missing. Two servers that start at once take turns.
-pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
-    let connection = connect(config, Access::Migrate).await?;
-    let (lock, unlock) = match connection.get_database_backend() {
-        DbBackend::Postgres => {
-            ("SELECT pg_advisory_lock(7163098412)", "SELECT pg_advisory_unlock(7163098412)")
-        }
-        DbBackend::MySql => (
-            "SELECT GET_LOCK(CONCAT('callscope ', DATABASE()), 600)",
-            "SELECT RELEASE_LOCK(CONCAT('callscope ', DATABASE()))",
-        ),
-        _ => ("BEGIN IMMEDIATE", "COMMIT"),
-    };
-    connection.execute_unprepared(lock).await?;
-    let migrated = async {
-        let missing = origin::missing_tables(&connection).await?;
-        Migrator::up(&connection, None).await?;
-        origin::note_made(&connection, &missing).await
-    };
-    let migrated = migrated.await;
-    // After a failure the lock ends with its connection, and what SQLite began is rolled back.
-    if migrated.is_ok() {
-        connection.execute_unprepared(unlock).await?;
-    }
-    connection.close().await?;
-    Ok(migrated?)
-}
-
 pub(super) fn is_sqlite(url: &str) -> bool {
     url.starts_with("sqlite:")
 }
@@ -65,6 +35,8 @@ pub(super) fn is_sqlite(url: &str) -> bool {
 pub(super) enum Access {
     /// One connection that reads.
     Read,
+    /// One that answers health checks.
+    Probe,
     /// One that writes.
     Write,
     /// One connection that holds a lock while the schema changes.
@@ -100,10 +72,14 @@ pub(super) async fn connect_session(
     if access == Access::Control {
         options.idle_timeout(CONTROL_IDLE);
     }
+    if access == Access::Migrate {
+        // Its lock ends with the connection, which the pool would replace after half an hour.
+        options.idle_timeout(None).max_lifetime(None);
+    }
     if let Some((session, limit)) = tracked {
         session.attach(&mut options, access, limit);
     }
-    let read_only = access == Access::Read;
+    let read_only = matches!(access, Access::Read | Access::Probe);
     // Later, a file that is gone is a fault, and an empty one would hide it.
     let create = access == Access::Migrate;
     // It cannot be had later without a rewrite of the file, and a file of others stays as it is.
@@ -111,8 +87,8 @@ pub(super) async fn connect_session(
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
             .busy_timeout(Duration::from_secs(5))
-            .pragma("mmap_size", MAPPED_BYTES)
-            .pragma("cache_size", "-32768");
+            .pragma("mmap_size", "0")
+            .pragma("cache_size", CACHE_KIB);
         if read_only {
             return sqlite.read_only(true);
         }

@@ -2,7 +2,6 @@
 //! session of the database runs a statement and whom to stop when nobody waits for it any more.
 
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +11,16 @@ use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
+use super::fair_queue::{Claim, FairQueue, NoTurn, Turn};
 use super::pool::PoolState;
+use super::statements::{Logged, StatementLog};
 use crate::config::DatabaseConfig;
 use crate::error::Result;
-use crate::within::{Late, within};
+use crate::observe::RequestMarks;
 
 /// How long the database may take to stop a statement, or connections to close.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -34,8 +34,10 @@ pub(super) struct Connections {
     /// The longest unused first: sqlx greets a connection after each use, which takes a moment.
     free: Mutex<VecDeque<Slot>>,
     count: usize,
-    /// One for each that is free.
-    permits: Arc<Semaphore>,
+    /// One turn for each that is free.
+    queue: Arc<FairQueue>,
+    /// Connections that one request may hold.
+    per_request: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +66,11 @@ impl Connections {
     ) -> Result<Self, DbErr> {
         let options = Options { config: config.clone(), access, statement_limit };
         let single = access == Access::Write && is_sqlite(config.database_url.expose());
-        let count = if single { 1 } else { config.database_connections };
+        let count = match access {
+            Access::Probe => 1,
+            _ if single => 1,
+            _ => config.database_connections as usize,
+        };
         let mut slots = VecDeque::new();
         for index in 0..count {
             slots.push_back(options.open(lazy || index > 0).await?);
@@ -79,8 +85,14 @@ impl Connections {
                 .front()
                 .map_or(DbBackend::Sqlite, |slot| slot.connection.get_database_backend()),
             control,
-            count: slots.len(),
-            permits: Arc::new(Semaphore::new(slots.len())),
+            count,
+            queue: FairQueue::new(
+                count,
+                // The last connection is for cheap statements.
+                (count - 1).max(1),
+                config.max_database_seconds_per_minute,
+            ),
+            per_request: (count / 2).max(1),
             free: Mutex::new(slots),
         })
     }
@@ -93,30 +105,40 @@ impl Connections {
         self.backend
     }
 
-    /// A connection for one statement or transaction.
-    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, DbErr> {
-        let closed = || DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
+    /// A connection for one statement or transaction. A request waits without limit for connections
+    /// that it holds itself, and then for `--database-wait-seconds` for those of other requests.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, NoTurn> {
+        let claim = self.claim().await?;
         let wait = Duration::from_secs(self.options.config.database_wait_seconds);
-        let permit = pin!(self.permits.clone().acquire_owned());
-        let permit = within(Instant::now() + wait, permit)
-            .await
-            .map_err(|Late| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?
-            .map_err(|_| closed())?;
-        let slot = self.free().pop_front().ok_or_else(closed)?;
-        Ok(Lease { connections: self.clone(), held: Some((slot, permit)), finished: false })
+        let turn = self.queue.turn(claim, Instant::now() + wait).await?;
+        let slot = self.free().pop_front().ok_or(NoTurn::Closed)?;
+        Ok(Lease { connections: self.clone(), held: Some((slot, turn)), finished: false })
+    }
+
+    /// The claim of the request that this task serves, or of the server itself.
+    async fn claim(&self) -> Result<Claim, NoTurn> {
+        let Some(request) = RequestMarks::current() else { return Ok(Claim::default()) };
+        let mut claim =
+            Claim { caller: request.share().cloned(), heavy: request.is_heavy(), of_request: None };
+        // Not those that write: a request may read while it holds one.
+        if self.options.access == Access::Read {
+            let connections = request.connections(self.per_request).clone();
+            claim.of_request = Some(connections.acquire_owned().await.map_err(|_| NoTurn::Closed)?);
+        }
+        Ok(claim)
     }
 
     fn free(&self) -> MutexGuard<'_, VecDeque<Slot>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, (slot, permit): Held) {
+    fn give_back(&self, (slot, turn): Held) {
         self.free().push_back(slot);
-        drop(permit);
+        drop(turn);
     }
 
     /// Stops what a connection runs and gives one that is of use in its place. Until then its
-    /// permit is held: there are never more connections than the configuration allows.
+    /// turn is held: there are never more connections than the configuration allows.
     async fn recover(&self, mut slot: Slot) -> Slot {
         slot.give_back();
         if let Some(control) = &self.control {
@@ -127,7 +149,7 @@ impl Connections {
             }
         } else {
             // A write is short, and sqlx loses count of its transactions where one is stopped.
-            if self.options.access == Access::Read {
+            if self.options.access != Access::Write {
                 slot.session.stop();
             }
             // Waits for its turn behind the statement.
@@ -155,8 +177,8 @@ impl Connections {
 
     /// Closes the connections; those that do not answer are left.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        // A closed semaphore gives out nothing, so that what is free stays free.
-        self.permits.close();
+        // A closed queue grants nothing, so that what is free stays free.
+        self.queue.close();
         let mut slots = std::mem::take(&mut *self.free());
         slots.iter_mut().for_each(Slot::give_back);
         let close = async {
@@ -214,7 +236,7 @@ impl Drop for Slot {
     }
 }
 
-type Held = (Slot, OwnedSemaphorePermit);
+type Held = (Slot, Turn);
 
 /// A connection in use. Dropped before its work is finished, it has the work stopped.
 pub(super) struct Lease {
@@ -260,14 +282,14 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((slot, permit)) = self.held.take() else { return };
+        let Some((slot, turn)) = self.held.take() else { return };
         let connections = self.connections.clone();
         if self.finished {
-            connections.give_back((slot, permit));
+            connections.give_back((slot, turn));
         } else if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 let slot = connections.recover(slot).await;
-                connections.give_back((slot, permit));
+                connections.give_back((slot, turn));
             });
         }
     }
@@ -278,28 +300,33 @@ pub struct WriteTransaction {
     // Dropped first: it still needs its connection.
     transaction: DatabaseTransaction,
     lease: Lease,
+    statements: Arc<StatementLog>,
 }
 
 impl WriteTransaction {
-    pub(super) fn new(transaction: DatabaseTransaction, lease: Lease) -> Self {
-        Self { transaction, lease }
+    pub(super) fn new(
+        transaction: DatabaseTransaction,
+        lease: Lease,
+        statements: Arc<StatementLog>,
+    ) -> Self {
+        Self { transaction, lease, statements }
     }
 
-    /// To run statements in.
-    pub(super) fn inner(&self) -> &DatabaseTransaction {
-        &self.transaction
+    /// To run statements in, which are counted.
+    pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
+        self.statements.of(&self.transaction)
     }
 
     /// Undoes what was done.
     pub(super) async fn rollback(self) -> Result<()> {
-        let Self { transaction, mut lease } = self;
+        let Self { transaction, mut lease, .. } = self;
         transaction.rollback().await?;
         lease.finish();
         Ok(())
     }
 
     pub async fn commit(self) -> Result<()> {
-        let Self { transaction, mut lease } = self;
+        let Self { transaction, mut lease, .. } = self;
         transaction.commit().await?;
         lease.finish();
         Ok(())

@@ -1,20 +1,24 @@
 //! The open database. Every statement passes through it, is counted and watched.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use migration::SchemaManager;
 use sea_orm::{
-    ConnectionTrait, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
+    ConnectionTrait, DbErr, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
     TransactionOptions, TransactionTrait,
 };
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use super::connect::{Access, is_sqlite, migrate};
+use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease, WriteTransaction};
 use super::dialect::Dialect;
+use super::fair_queue::NoTurn;
+use super::index::{self, PendingIndex};
 use super::pool::PoolState;
+use super::schema;
+use super::statements::StatementLog;
 use super::zone::StorageZone;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
@@ -24,21 +28,26 @@ use crate::observe::{Observer, StatementWatch};
 /// a request up stops its statements, and a limit that is met first would take their place.
 const STATEMENT_SPARE: Duration = Duration::from_secs(5);
 
+/// The longest time in which the database answers a health check.
+pub const PING_LIMIT: Duration = Duration::from_secs(2);
+
 /// The open database: several connections that read, and others that write; SQLite has one of
 /// these.
 #[derive(Debug)]
 pub struct Database {
     readers: Arc<Connections>,
+    /// One connection that no query takes.
+    probe: Arc<Connections>,
     /// None where the database is read-only.
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
     zone: StorageZone,
+    /// Some of its indexes are left to build.
+    lacks_indexes: bool,
     observer: Arc<Observer>,
     /// Told after each commit of calls or error logs.
     commits: watch::Sender<()>,
-    statements: AtomicU64,
-    /// The statements themselves, values included, once someone asked for them.
-    recorded: OnceLock<Mutex<Vec<String>>>,
+    statements: Arc<StatementLog>,
 }
 
 impl Database {
@@ -64,23 +73,28 @@ impl Database {
     ) -> Result<Self> {
         let url = config.database_url.expose();
         let mut writers = None;
+        let mut lacks_indexes = false;
         if !config.read_only {
-            migrate(config).await?;
+            let pending = Box::pin(schema::prepare(config)).await?;
+            index::log_pending(&pending, Dialect::of_url(url));
+            lacks_indexes = !pending.is_empty();
             // SQLite's at once, which sets its file up; the others' when there is something to write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
             let opened = Connections::open(config, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
         }
         let readers = Connections::open(config, Access::Read, statement_limit, false).await?;
+        let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
             readers: Arc::new(readers),
+            probe: Arc::new(probe),
             writers,
             zone: StorageZone(config.storage_time_zone),
+            lacks_indexes,
             observer,
             commits: watch::Sender::new(()),
-            statements: AtomicU64::new(0),
-            recorded: OnceLock::new(),
+            statements: Arc::default(),
         })
     }
 
@@ -94,6 +108,15 @@ impl Database {
 
     pub fn is_read_only(&self) -> bool {
         self.writers.is_none()
+    }
+
+    /// Whether indexes were left to build when it was opened.
+    pub fn lacks_indexes(&self) -> bool {
+        self.lacks_indexes
+    }
+
+    pub fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     pub(super) fn config(&self) -> &DatabaseConfig {
@@ -112,14 +135,18 @@ impl Database {
 
     /// How many statements were sent since the database was opened.
     pub fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.count()
     }
 
     /// Keeps every statement from now on, and hands over those that were kept since the last call.
     /// Tests read the plans of these; a server never calls this, since values are in them.
     pub fn record(&self) -> Vec<String> {
-        let recorded = self.recorded.get_or_init(Mutex::default);
-        std::mem::take(&mut recorded.lock().unwrap_or_else(PoisonError::into_inner))
+        self.statements.take()
+    }
+
+    /// The log of what this database sends, for a connection that is used directly.
+    pub(super) fn statement_log(&self) -> &StatementLog {
+        &self.statements
     }
 
     /// Begins to write. Refused for a read-only database.
@@ -131,13 +158,13 @@ impl Database {
         };
         let mut lease = self.writer().await?;
         let transaction = lease.connection()?.begin_with_options(options).await?;
-        Ok(WriteTransaction::new(transaction, lease))
+        Ok(WriteTransaction::new(transaction, lease, self.statements.clone()))
     }
 
     /// Sends a connection that writes a text of ours, outside of any transaction.
     pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
         let mut lease = self.writer().await?;
-        lease.connection()?.execute_unprepared(sql).await?;
+        self.statements.of(lease.connection()?).execute_unprepared(sql).await?;
         lease.finish();
         Ok(())
     }
@@ -174,7 +201,7 @@ impl Database {
 
     /// A connection that writes.
     pub(super) async fn writer(&self) -> Result<Lease> {
-        Ok(self.writers()?.lease().await?)
+        Ok(self.writers()?.lease().await.map_err(DbErr::from)?)
     }
 
     /// All rows of a reading statement; `name` tells it in metrics and logs.
@@ -200,13 +227,9 @@ impl Database {
         name: &'static str,
         statement: Statement,
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        if let Some(recorded) = self.recorded.get() {
-            let text = statement.to_string();
-            recorded.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-        }
+        self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        let mut lease = self.readers.lease().await?;
+        let mut lease = self.reader().await?;
         let rows = lease.connection()?.query_all_raw(statement).await;
         lease.finish();
         let rows = rows?;
@@ -215,11 +238,20 @@ impl Database {
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        let mut lease = self.readers.lease().await?;
+        self.statements.add_without_text();
+        let mut lease = self.reader().await?;
         let found = SchemaManager::new(lease.connection()?).has_table(name).await;
         lease.finish();
         Ok(found?)
+    }
+
+    /// The indexes that are missing or incomplete now.
+    pub async fn pending_indexes(&self) -> Result<Vec<PendingIndex>> {
+        self.statements.add_without_text();
+        let mut lease = self.reader().await?;
+        let pending = index::find_pending(lease.connection()?).await;
+        lease.finish();
+        Ok(pending?)
     }
 
     /// Whether a server ever made its tables here.
@@ -227,12 +259,34 @@ impl Database {
         self.has_table(super::setting::TABLE).await
     }
 
-    /// Whether the database answers, and has the tables that it is asked for.
+    /// A connection that reads. A database that answers others meanwhile is busy, not unavailable.
+    async fn reader(&self) -> Result<Lease> {
+        let asked = Instant::now();
+        let leased = self.readers.lease().await;
+        self.observer.metrics.connection_waited(asked.elapsed());
+        match leased {
+            Ok(lease) => Ok(lease),
+            Err(NoTurn::Late) if self.ping().await.is_ok() => Err(Error::Busy),
+            Err(reason) => Err(DbErr::from(reason).into()),
+        }
+    }
+
+    /// Whether the database answers in time, and has the tables that it is asked for. The connection is
+    /// its own: queries do not delay a health check.
     pub async fn ping(&self) -> Result<()> {
         let sql =
             "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
-        self.query_all_raw("ping", Statement::from_string(self.readers.backend(), sql)).await?;
-        Ok(())
+        let asked = async {
+            let mut lease = self.probe.lease().await.map_err(DbErr::from)?;
+            let statement = Statement::from_string(self.probe.backend(), sql);
+            self.statements.add(|| statement.to_string());
+            let mut watch = self.watch("ping", sql);
+            let answer = lease.connection()?.query_all_raw(statement).await;
+            lease.finish();
+            watch.answered(answer?.len());
+            Ok(())
+        };
+        timeout(PING_LIMIT, asked).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// The connections of each pool.
@@ -244,6 +298,7 @@ impl Database {
     /// Closes the pools; SQLite then folds its write-ahead log into the file.
     pub async fn close(&self) -> Result<()> {
         self.readers.close().await?;
+        self.probe.close().await?;
         if let Some(writers) = &self.writers {
             writers.close().await?;
         }

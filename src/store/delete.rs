@@ -9,21 +9,8 @@ use super::database::Database;
 use super::error_log::ErrorScope;
 use super::import::last_id;
 use super::log_table::LogTable;
-use super::old;
 use super::rows::columns;
 use crate::error::Result;
-
-/// Rows of one transaction, where the ids are given.
-const BATCH: usize = 1000;
-
-/// Deletes the error logs with these ids; tells how many there were.
-pub async fn error_logs(db: &Database, ids: &[i64]) -> Result<u64> {
-    let mut deleted = 0;
-    for batch in ids.chunks(BATCH) {
-        deleted += old::delete(db, LogTable::ErrorLogs, batch).await?;
-    }
-    Ok(deleted)
-}
 
 /// The highest id of the error logs, 0 without any.
 pub async fn last_error_log(db: &Database) -> Result<i64> {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{DeleteStatement, Expr, ExprTrait, Func, Query};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, SqlErr};
+use sea_orm::{ConnectionTrait, DbErr, SqlErr};
 
 use super::database::Database;
 use super::insert::chunks;
@@ -56,7 +56,7 @@ pub(super) struct Earlier {
 /// Tells for each of these keys what it stands for where something was recorded under it; what is to be
 /// forgotten is.
 pub(super) async fn find(
-    transaction: &DatabaseTransaction,
+    transaction: &impl ConnectionTrait,
     claims: &[&Claim],
     remember_since: DateTime<Utc>,
 ) -> Result<Vec<Option<Earlier>>> {
@@ -100,7 +100,7 @@ fn removal(digests: Vec<String>, before: DateTime<Utc>) -> DeleteStatement {
 /// that two servers do not wait for each other. False where somebody else entered one meanwhile: then
 /// nothing of the transaction may stay.
 pub(super) async fn enter(
-    transaction: &DatabaseTransaction,
+    transaction: &impl ConnectionTrait,
     entries: &[(&Claim, &Recorded)],
     now: DateTime<Utc>,
 ) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! How far each import came (`callscope_imports`), and the rows of the databases that are imported.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, SqlErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, SqlErr, Statement};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -79,7 +79,7 @@ pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
 }
 
 /// Takes one step, unless another import of the same source took it first.
-pub(super) async fn advance(transaction: &DatabaseTransaction, step: &Step) -> Result<()> {
+pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> Result<()> {
     let mut update = Query::update();
     update
         .table(table())
@@ -100,7 +100,7 @@ fn already_running() -> Error {
 /// Ends the import of a source after its last batch.
 pub async fn finish(db: &Database, step: &Step) -> Result<()> {
     let transaction = db.begin().await?;
-    advance(transaction.inner(), step).await?;
+    advance(&transaction.inner(), step).await?;
     transaction.commit().await
 }
 

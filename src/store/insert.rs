@@ -6,9 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use sea_orm::sea_query::Values;
 use sea_orm::sqlx::{AssertSqlSafe, query_with};
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value,
-};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value};
 use sea_query_sqlx::SqlxValues;
 
 use super::connections::Lease;
@@ -59,11 +57,14 @@ pub(super) async fn insert_alone(
     let values = calls.iter().flat_map(|call| call_values(db, call)).collect();
     let table = ("t_request_log", CALL_COLUMNS);
     if db.dialect() != Dialect::Sqlite {
-        let connection = lease.connection()?;
-        return insert_rows(connection, Commit::ByItself, table, values, Ids::Read).await;
+        let connection = db.statement_log().of(lease.connection()?);
+        return insert_rows(&connection, Commit::ByItself, table, values, Ids::Read).await;
     }
     let sql = insert_sql(Dialect::Sqlite, Commit::ByItself, table, calls.len());
-    let statement = query_with(AssertSqlSafe(sql), SqlxValues(Values(values)));
+    let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
+    db.statement_log().add(|| statement.to_string());
+    let values = statement.values.unwrap_or(Values(vec![]));
+    let statement = query_with(AssertSqlSafe(statement.sql), SqlxValues(values));
     let inserted = statement.execute(lease.sqlite().await?).await.map_err(exec_error)?;
     sqlite_ids(inserted.last_insert_rowid(), calls.len())
 }
@@ -71,7 +72,7 @@ pub(super) async fn insert_alone(
 /// In a transaction of the caller's.
 pub(super) async fn insert_calls(
     db: &Database,
-    transaction: &DatabaseTransaction,
+    transaction: &impl ConnectionTrait,
     calls: &[impl Borrow<CallRecord>],
     ids: Ids,
 ) -> Result<Vec<i64>> {
@@ -87,7 +88,7 @@ pub(super) async fn insert_calls(
 /// In a transaction of the caller's.
 pub(super) async fn insert_errors(
     db: &Database,
-    transaction: &DatabaseTransaction,
+    transaction: &impl ConnectionTrait,
     errors: &[impl StoredError],
     ids: Ids,
 ) -> Result<Vec<i64>> {

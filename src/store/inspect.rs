@@ -76,23 +76,6 @@ fn column_infos(pairs: Vec<(String, String)>) -> Vec<ColumnInfo> {
     pairs.into_iter().map(|(name, kind)| ColumnInfo { name, kind }).collect()
 }
 
-/// The names of a table's indexes.
-pub async fn indexes(db: &Database, table: &str) -> Result<Vec<String>> {
-    let sql = match db.dialect() {
-        Dialect::Sqlite => format!("SELECT name FROM pragma_index_list('{table}')"),
-        // One that was not built to its end is of no use.
-        Dialect::Postgres => format!(
-            "SELECT CAST(i.relname AS TEXT) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
-             WHERE x.indrelid = to_regclass('{table}') AND x.indisvalid"
-        ),
-        Dialect::MySql => format!(
-            "SELECT DISTINCT CAST(index_name AS CHAR) FROM information_schema.statistics \
-             WHERE table_name = '{table}' AND table_schema = DATABASE()"
-        ),
-    };
-    texts(db, sql).await
-}
-
 /// About how many rows a table has: nobody counts them.
 pub async fn rows_about(db: &Database, table: &str) -> Result<Option<i64>> {
     let sql = match db.dialect() {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use entity::request_log::Column;
 use sea_orm::Iden;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -17,6 +17,9 @@ use crate::error::Result;
 /// What the usual texts of times begin with in SQLite; any other is looked at.
 const USUAL: &str =
     "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]*";
+
+/// Rows without a readable time at the end of a range, before the search for the newest gives up.
+const UNREADABLE_TIMES: u64 = 20;
 
 /// Where a row stands by its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +86,39 @@ pub async fn count(db: &Database, table: LogTable, before: DateTime<Utc>) -> Res
         count -= unusual.iter().filter(|(stored,)| !is_old(stored)).count() as u64;
     }
     Ok(count)
+}
+
+/// The time of the newest row before `end` whose time can be read; None also where the newest of these
+/// rows all have times that cannot be read. One statement, the end of a range of the index.
+pub async fn newest(
+    db: &Database,
+    table: LogTable,
+    end: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    let end = db.zone().to_stored(end);
+    let mut select = Query::select();
+    let width = columns(&mut select, [Expr::col(Column::RequestTime)]);
+    select
+        .from(table.name())
+        .cond_where(older(db, end))
+        .order_by(Column::RequestTime, Order::Desc)
+        .order_by(Column::Id, Order::Desc)
+        .limit(UNREADABLE_TIMES);
+    let times = db.fetch::<(StoredTime,)>("old.newest", &select, width).await?;
+    let is_usable = |stored: &StoredTime| stored.is_readable() && stored.at < end;
+    let found = times.into_iter().map(|row| row.0).find(is_usable);
+    Ok(found.map(|stored| db.zone().to_utc(stored.at)))
+}
+
+/// How many rows have a time of `since` or later. A range of the index.
+pub async fn count_since(db: &Database, table: LogTable, since: DateTime<Utc>) -> Result<u64> {
+    let start = db.zone().to_stored(since);
+    let mut select = Query::select();
+    let width = columns(&mut select, [Expr::cust("COUNT(*)")]);
+    let range = db.dialect().time_range(Column::RequestTime, Some(start), None);
+    select.from(table.name()).cond_where(range);
+    let found = db.fetch::<(i64,)>("old.count_since", &select, width).await?;
+    Ok(found.first().map_or(0, |row| u64::try_from(row.0).unwrap_or(0)))
 }
 
 /// Deletes rows by their ids, in a transaction of its own; tells how many there were.

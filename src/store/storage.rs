@@ -7,6 +7,7 @@ use sea_orm::sea_query::{Expr, Order, Query};
 
 use super::database::Database;
 use super::dialect::Dialect;
+use super::index::id_span_sql;
 use super::inspect;
 use super::log_table::LogTable;
 use super::rows::columns;
@@ -47,8 +48,7 @@ pub async fn find(db: &Database, table: LogTable) -> Result<TableStorage> {
 async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
     let name = table.name();
     let text = if db.dialect() == Dialect::MySql { "CHAR" } else { "TEXT" };
-    let span = format!("SELECT CAST(MAX(id) - MIN(id) + 1 AS {text}) FROM {name}");
-    let most = inspect::number(db, span).await?.unwrap_or(0).max(0);
+    let most = inspect::number(db, id_span_sql(db.dialect(), table)).await?.unwrap_or(0).max(0);
     if most <= COUNTED_ROWS {
         let exact = inspect::number(db, format!("SELECT CAST(COUNT(*) AS {text}) FROM {name}"));
         return Ok((exact.await?.unwrap_or(0), false));

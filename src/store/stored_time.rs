@@ -54,6 +54,8 @@ fn parse(text: &str) -> Option<NaiveDateTime> {
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
         .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
         .or_else(date)
+        // Beyond, a conversion to another zone may leave chrono's range and panic.
+        .filter(|at| (0..=9999).contains(&at.year()))
 }
 
 /// The usual form, `2026-03-01 12:00:00.000000`, read by hand: it is read for every row.

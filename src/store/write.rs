@@ -17,10 +17,10 @@ pub async fn insert(
     step: Option<&Step>,
 ) -> Result<()> {
     let transaction = db.begin().await?;
-    insert_calls(db, transaction.inner(), calls, Ids::Unread).await?;
-    insert_errors(db, transaction.inner(), errors, Ids::Unread).await?;
+    insert_calls(db, &transaction.inner(), calls, Ids::Unread).await?;
+    insert_errors(db, &transaction.inner(), errors, Ids::Unread).await?;
     if let Some(step) = step {
-        import::advance(transaction.inner(), step).await?;
+        import::advance(&transaction.inner(), step).await?;
     }
     transaction.commit().await?;
     db.tell_commit();
@@ -150,7 +150,7 @@ async fn fill(
         .enumerate()
         .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
         .unzip();
-    let earlier = idempotency::find(transaction.inner(), &claims, moment.remember_since).await?;
+    let earlier = idempotency::find(&transaction.inner(), &claims, moment.remember_since).await?;
     for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
         outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
             true => Outcome::Duplicate(earlier.recorded),
@@ -160,9 +160,9 @@ async fn fill(
     let new: Vec<usize> = (0..batches.len()).filter(|index| outcomes[*index].is_none()).collect();
     let calls: Vec<&CallRecord> = new.iter().flat_map(|index| &batches[*index].calls).collect();
     let errors: Vec<&ErrorRecord> = new.iter().flat_map(|index| &batches[*index].errors).collect();
-    let mut call_ids = insert_calls(db, transaction.inner(), &calls, Ids::Read).await?.into_iter();
+    let mut call_ids = insert_calls(db, &transaction.inner(), &calls, Ids::Read).await?.into_iter();
     let mut error_ids =
-        insert_errors(db, transaction.inner(), &errors, Ids::Read).await?.into_iter();
+        insert_errors(db, &transaction.inner(), &errors, Ids::Read).await?.into_iter();
     let recorded: Vec<(usize, Recorded)> = new
         .into_iter()
         .map(|index| {
@@ -176,7 +176,7 @@ async fn fill(
         .filter_map(|(index, recorded)| Some((batches[*index].claim.as_ref()?, recorded)))
         .collect();
     entries.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
-    if !idempotency::enter(transaction.inner(), &entries, moment.now).await? {
+    if !idempotency::enter(&transaction.inner(), &entries, moment.now).await? {
         return Ok(None);
     }
     for (index, recorded) in recorded {

@@ -340,6 +340,7 @@ async fn a_list_costs_the_same_for_any_number_of_keys(database: TestDatabase) {
 async fn many_keys_in_many_windows(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.graphql.max_complexity = 10_000_000;
+        config.graphql.timeout_seconds = 100;
     })
     .await;
     let rows: Vec<CallRow> = (0..1000).map(|number| call(&format!("key-{number:03}"))).collect();

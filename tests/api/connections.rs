@@ -1,6 +1,6 @@
 //! Connections: their protocols, their bounds, and what becomes of them when the server stops.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::Version;
@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::process::{self, Process};
 use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
@@ -169,30 +170,15 @@ async fn connections_are_bounded(database: TestDatabase) {
 
 /// The binary with few descriptors, and more connections than that.
 async fn the_server_outlives_a_lack_of_descriptors(database: TestDatabase) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
     let binary = env!("CARGO_BIN_EXE_callscope");
-    let mut server = Command::new("sh")
-        .args(["-c", "ulimit -n 40 && exec \"$@\"", "sh", binary, "serve", "--listen", &address])
-        .args(["--database-url", database.url()])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40 && exec \"$@\"", "sh", binary, "serve"]);
+    process::listen(&mut command);
+    command.args(["--database-url", database.url()]);
+    let server = Process::start(&mut command);
     let mut open = Vec::new();
-    loop {
-        match TcpStream::connect(&address).await {
-            Ok(stream) => {
-                open.push(stream);
-                break;
-            }
-            Err(_) => {
-                assert!(server.try_wait().unwrap().is_none(), "does not start");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
     while open.len() < 80 {
-        open.push(TcpStream::connect(&address).await.unwrap());
+        open.push(TcpStream::connect(&server.address).await.unwrap());
     }
     // The last of them is beyond what the process can have.
     let last = open.last_mut().unwrap();
@@ -209,8 +195,7 @@ async fn the_server_outlives_a_lack_of_descriptors(database: TestDatabase) {
         fields[11] + fields[12]
     };
     assert!(!cfg!(target_os = "linux") || ticks() < 300, "it spins");
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.kill();
 }
 
 async fn what_is_on_its_way_is_answered_when_the_server_stops(database: TestDatabase) {
@@ -258,14 +243,18 @@ async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: Te
         stream.write_all(&bytes.concat()).await.unwrap();
         let end = tokio::time::timeout(Duration::from_secs(20), async {
             let (mut answer, mut part) = (Vec::new(), [0; 4096]);
+            let mut ping = tokio::time::interval(Duration::from_millis(50));
             loop {
-                // It goes on to say that it lives, as a client that holds an answer would.
-                stream.write_all(&frame(6, 0, 0, &[0; 8])).await.ok();
-                match stream.read(&mut part).await {
-                    Ok(0) | Err(_) => return answer,
-                    Ok(count) => answer.extend_from_slice(&part[..count]),
+                tokio::select! {
+                    // It goes on to say that it lives, as a client that holds an answer would.
+                    _ = ping.tick() => {
+                        stream.write_all(&frame(6, 0, 0, &[0; 8])).await.ok();
+                    }
+                    read = stream.read(&mut part) => match read {
+                        Ok(0) | Err(_) => return answer,
+                        Ok(count) => answer.extend_from_slice(&part[..count]),
+                    },
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
         let answer = end.await.expect("the connection is closed");

@@ -1,10 +1,12 @@
 //! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: what goes, what stays, who did it.
 
+use std::process::Command;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{
-    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, found, gateway, settings,
 };
 use crate::tests;
 
@@ -22,6 +24,11 @@ tests! {
     deletions_are_in_the_audit_log,
     no_key_is_stored_in_the_audit_log,
     nothing_is_deleted_that_the_audit_log_cannot_tell,
+    a_client_that_disconnects_stops_its_deletion,
+    a_failed_deletion_reports_what_it_deleted,
+    a_server_that_stops_ends_its_deletions.only(&[Kind::Sqlite]),
+    a_deletion_is_found_by_its_id,
+    callscope_audit_shows_the_outcome,
 }
 
 async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
@@ -191,6 +198,7 @@ async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
     let rows: Vec<_> = (1..=600).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
     database.insert(&rows).await;
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 2).await;
+    read_committed(&database).await;
     database.execute("BEGIN; SELECT id FROM t_error_logs WHERE id = 500 FOR UPDATE").await;
     for mutation in [
         "pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }",
@@ -205,6 +213,7 @@ async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
         assert_eq!(error["extensions"]["deletedCalls"], 0);
         let words = format!("0 calls and {deleted} error logs");
         assert!(error["message"].as_str().unwrap().contains(&words), "{response}");
+        assert_eq!(last_outcome(&database).await, ended("timeout", deleted));
     }
     database.execute("ROLLBACK").await;
     // A slow database may have it sent again more than once.
@@ -233,14 +242,18 @@ async fn deleting_needs_its_scope(database: TestDatabase) {
 }
 
 async fn deletions_are_in_the_audit_log(database: TestDatabase) {
-    database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z").key("AIza-a-secret-key")]).await;
+    let row = ErrorRow::at("2026-03-01T10:00:00Z").key("AIza-a-secret-key").log("quota");
+    database.insert(&[row]).await;
     let app = TestApp::start(&database).await;
     deleted(&app, "deleteErrorLogs(ids: [\"error_900\", \"error_800\"])").await;
     let filter = "{ keys: [\"AIza-a-secret-key\"], contains: \"quota\" }";
     deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await;
     app.data("mutation { pruneLogs(callsOlderThan: \"P90D\") { deletedCalls } }").await;
-    let rows =
-        database.query("SELECT caller, action, subject FROM callscope_audit ORDER BY id").await;
+    let entries = "SELECT caller, action, subject, outcome, deleted_calls, deleted_error_logs
+        FROM callscope_audit ORDER BY id";
+    let rows = database.query(entries).await;
+    let outcomes: Vec<_> = rows.iter().map(|row| row[3..].to_vec()).collect();
+    assert_eq!(outcomes, [ended("completed", 0), ended("completed", 1), ended("completed", 0)]);
     let texts: Vec<(&str, &str)> =
         rows.iter().map(|row| (row[1].as_str().unwrap(), row[2].as_str().unwrap())).collect();
     assert!(rows.iter().all(|row| row[0] == "anonymous"));
@@ -294,4 +307,218 @@ async fn no_key_is_stored_in_the_audit_log(database: TestDatabase) {
         }
     }
     assert!(subjects[0].contains("AIza...qrst"), "an auditor sees what was meant: {}", subjects[0]);
+}
+
+/// The columns of an entry that has ended.
+fn ended(outcome: &str, error_logs: usize) -> Vec<Value> {
+    vec![json!(outcome), json!(0), json!(error_logs)]
+}
+
+/// Outcome, calls and error logs of the last entry.
+async fn last_outcome(database: &TestDatabase) -> Vec<Value> {
+    let last = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit
+        ORDER BY id DESC LIMIT 1";
+    database.query(last).await.remove(0)
+}
+
+/// The same once the deletion has ended.
+async fn await_outcome(database: &TestDatabase) -> Vec<Value> {
+    found("the outcome of the deletion", async || {
+        Some(last_outcome(database).await).filter(|outcome| !outcome[0].is_null())
+    })
+    .await
+}
+
+async fn number_of_errors(database: &TestDatabase) -> usize {
+    let count = database.value("SELECT COUNT(*) FROM t_error_logs").await;
+    usize::try_from(count.as_u64().unwrap()).unwrap()
+}
+
+/// Has each row of SQLite's take about a millisecond to delete.
+const SLOW: &str = "CREATE TRIGGER slow BEFORE DELETE ON t_error_logs BEGIN
+    SELECT (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+            SELECT COUNT(*) FROM n); END";
+
+/// Lets the test's own transactions see what the server commits meanwhile.
+async fn read_committed(database: &TestDatabase) {
+    if database.kind() == Kind::MariaDb {
+        database.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
+    }
+}
+
+/// The most rows of one batch.
+const LARGEST_BATCH: usize = 4096;
+
+/// SQLite deletes slowly; the others wait for a row that the test has locked.
+async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
+    let rows: Vec<_> = (1..=9000).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
+    database.insert(&rows).await;
+    for (mutation, locked) in [
+        ("deleteErrorLogsWhere(filter: {}) { deletedCount }", 1000),
+        ("pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }", 4000),
+    ] {
+        let app = TestApp::start(&database).await;
+        let before = number_of_errors(&database).await;
+        let hold = match database.kind() {
+            Kind::Sqlite => format!("DROP TRIGGER IF EXISTS slow; {SLOW}"),
+            _ => format!("BEGIN; SELECT id FROM t_error_logs WHERE id = {locked} FOR UPDATE"),
+        };
+        read_committed(&database).await;
+        database.execute(&hold).await;
+        let query = json!({ "query": format!("mutation {{ {mutation} }}") });
+        let sent = app.client().post(app.url("/graphql")).json(&query).send();
+        let request = tokio::spawn(sent);
+        while number_of_errors(&database).await == before {
+            assert!(!request.is_finished(), "ended before it was stopped");
+        }
+        request.abort();
+        // This request alone is in flight once the server has dropped the other.
+        let alone = "callscope_http_requests_in_flight 1\n";
+        let metrics = async || {
+            app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap()
+        };
+        while !metrics().await.contains(alone) {}
+        let dropped = number_of_errors(&database).await;
+        if database.kind() != Kind::Sqlite {
+            database.execute("ROLLBACK").await;
+        }
+        let outcome = await_outcome(&database).await;
+        let left = number_of_errors(&database).await;
+        assert!(left > 0, "the deletion went on");
+        assert!(dropped - left <= LARGEST_BATCH, "{dropped} rows, then {left}");
+        assert_eq!(outcome, ended("stopped", before - left));
+        app.shutdown().await;
+        assert_eq!(number_of_errors(&database).await, left, "nothing goes on");
+    }
+}
+
+async fn a_failed_deletion_reports_what_it_deleted(database: TestDatabase) {
+    let rows: Vec<_> = (1..=1200).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
+    database.insert(&rows).await;
+    let app = TestApp::start(&database).await;
+    let fail = match database.kind() {
+        Kind::Sqlite => {
+            "CREATE TRIGGER fail BEFORE DELETE ON t_error_logs WHEN OLD.id = 900 BEGIN
+             SELECT RAISE(ABORT, 'refused'); END"
+        }
+        Kind::Postgres => {
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+             CREATE TRIGGER fail BEFORE DELETE ON t_error_logs FOR EACH ROW
+             WHEN (OLD.id = 900) EXECUTE FUNCTION fail()"
+        }
+        Kind::MariaDb => {
+            "CREATE TRIGGER fail BEFORE DELETE ON t_error_logs FOR EACH ROW
+             IF OLD.id = 900 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'; END IF"
+        }
+    };
+    database.execute(fail).await;
+    let ids: Vec<_> = (301..=1000).map(|id| format!("\"error_{id}\"")).collect();
+    for mutation in [
+        &*format!("deleteErrorLogs(ids: [{}]) {{ deletedCount }}", ids.join(", ")),
+        "deleteErrorLogsWhere(filter: {}) { deletedCount }",
+        "pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }",
+    ] {
+        let before = number_of_errors(&database).await;
+        let response = app.graphql(&format!("mutation {{ {mutation} }}")).await;
+        let error = &response["errors"][0];
+        assert_eq!(error["extensions"]["code"], "INTERNAL", "{response}");
+        let deleted = before - number_of_errors(&database).await;
+        assert_eq!(error["extensions"]["deletedErrorLogs"], deleted, "{response}");
+        assert_eq!(last_outcome(&database).await, ended("failed", deleted), "{mutation}");
+    }
+    let left = number_of_errors(&database).await;
+    assert!(left > 0 && left < 1200, "some batches were committed: {left} are left");
+}
+
+async fn a_server_that_stops_ends_its_deletions(database: TestDatabase) {
+    database.insert(&vec![ErrorRow::at("2026-02-01T10:00:00Z"); 9000]).await;
+    let app =
+        TestApp::start_with(&database, |config| config.server.shutdown_grace_seconds = 0).await;
+    database.execute(SLOW).await;
+    let query =
+        json!({ "query": "mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }" });
+    let sent = app.client().post(app.url("/graphql")).json(&query).send();
+    let request = tokio::spawn(sent);
+    while number_of_errors(&database).await == 9000 {
+        assert!(!request.is_finished(), "ended before it was stopped");
+    }
+    app.shutdown().await;
+    let left = number_of_errors(&database).await;
+    assert!(left > 0, "the deletion went on");
+    assert_eq!(last_outcome(&database).await, ended("stopped", 9000 - left));
+}
+
+async fn a_deletion_is_found_by_its_id(database: TestDatabase) {
+    database.insert(&vec![ErrorRow::at("2026-02-01T10:00:00Z"); 3]).await;
+    database.insert(&[CallRow::at("2026-02-01T10:00:00Z")]).await;
+    const ADMIN: &str = "admin-0123456789abcdef";
+    const OTHER: &str = "other-0123456789abcdef";
+    const READER: &str = "reader-0123456789abcdef";
+    let app = TestApp::start_with(&database, |config| {
+        let tokens = format!("admin:ALL:{ADMIN} other:DELETE:{OTHER} reader:READ:{READER}");
+        config.access = settings(&["--tokens", &tokens]);
+    })
+    .await;
+    let find = async |token: &str, id: &str| {
+        let fields = "id startedAt endedAt outcome deletedCalls deletedErrorLogs";
+        let query = format!("{{ deletion(id: \"{id}\") {{ {fields} }} }}");
+        app.graphql_as(token, &query).await
+    };
+    assert_eq!(find(ADMIN, "first").await, json!({ "data": { "deletion": null } }));
+    let delete = "deleteErrorLogsWhere(filter: {}, deletionId: \"first\") { deletedCount }";
+    let prune = "pruneLogs(callsOlderThan: \"P1D\", deletionId: \"second_2-b\") { deletedCalls }";
+    let both = app.graphql_as(ADMIN, &format!("mutation {{ {delete} {prune} }}")).await;
+    assert_eq!(both["data"]["deleteErrorLogsWhere"]["deletedCount"], 3, "{both}");
+    let expected = |id: &str, calls: u32, errors: u32| {
+        json!({ "data": { "deletion": { "id": id, "startedAt": NOW, "endedAt": NOW,
+            "outcome": "COMPLETED", "deletedCalls": calls, "deletedErrorLogs": errors } } })
+    };
+    assert_eq!(find(ADMIN, "first").await, expected("first", 0, 3));
+    assert_eq!(find(ADMIN, "second_2-b").await, expected("second_2-b", 1, 0));
+    // Of the caller's own alone.
+    assert_eq!(find(OTHER, "first").await, json!({ "data": { "deletion": null } }));
+    let refused = find(READER, "first").await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    // In progress, or killed.
+    database.execute("UPDATE callscope_audit SET outcome = NULL, ended_at = NULL").await;
+    let unknown = find(ADMIN, "first").await;
+    assert_eq!(unknown["data"]["deletion"]["outcome"], Value::Null, "{unknown}");
+    assert_eq!(unknown["data"]["deletion"]["deletedErrorLogs"], Value::Null, "{unknown}");
+    // A caller uses an id once.
+    let mutation = |id: &str| {
+        format!(
+            "mutation {{ deleteErrorLogs(ids: [\"error_1\"], deletionId: \"{id}\") {{ deletedCount }} }}"
+        )
+    };
+    let long = "x".repeat(65);
+    for id in ["first", "", "a b", "é", &long] {
+        let refused = app.graphql_as(ADMIN, &mutation(id)).await;
+        assert_eq!(refused["errors"][0]["extensions"]["argument"], "deletionId", "{refused}");
+    }
+    let allowed = app.graphql_as(OTHER, &mutation("first")).await;
+    assert!(allowed.get("errors").is_none(), "{allowed}");
+}
+
+async fn callscope_audit_shows_the_outcome(database: TestDatabase) {
+    database.insert(&vec![ErrorRow::at("2026-02-01T10:00:00Z"); 3]).await;
+    let app = TestApp::start(&database).await;
+    app.data("mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }").await;
+    app.shutdown().await;
+    for (action, at) in [("REVEAL_KEY", "2026-01-01"), ("DELETE_ERROR_LOGS", "2026-01-02")] {
+        // As a version without outcomes wrote them.
+        let insert = format!(
+            "INSERT INTO callscope_audit (at, caller, address, action, subject)
+             VALUES ('{at}', 'admin', '-', '{action}', 'subject')"
+        );
+        database.execute(&insert).await;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+    let output =
+        command.env_clear().args(["audit", "--database-url", database.url()]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let ends: Vec<_> = shown.lines().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    let unknown = "outcome unknown: in progress, or the process was killed";
+    let expected = ["completed: 0 calls and 3 error logs deleted", "subject", unknown];
+    assert_eq!(ends, expected, "{shown}");
 }

@@ -1,6 +1,7 @@
 //! Statements that nobody waits for any more, and a database that is not as it should be. What
 //! takes a server of its own stands in `tests/outages.rs`.
 
+use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use callscope::domain::record::CallRecord;
@@ -13,7 +14,7 @@ use crate::tests;
 tests! {
     a_request_that_times_out_stops_its_statement,
     a_client_that_goes_away_stops_its_statement,
-    a_stopped_statement_is_a_timeout,
+    a_stopped_statement_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
     many_abandoned_requests_leave_the_server_well,
     a_missing_table_is_a_fault_of_the_database,
     a_locked_table_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
@@ -23,6 +24,7 @@ tests! {
     a_damaged_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
     another_file_in_its_place_is_read.only(&[Kind::Sqlite]),
     another_file_in_its_place_is_written.only(&[Kind::Sqlite]),
+    a_file_that_is_overwritten_ends_nothing.only(&[Kind::Sqlite]),
     what_cannot_be_written_is_refused_and_later_taken.only(&[Kind::Sqlite]),
 }
 
@@ -30,7 +32,7 @@ const SLOW: &str = "{ usageStats { lastHour { total } } }";
 const QUICK: &str = "{ errorLogs { totalCount } }";
 
 /// Puts something in the place of the calls that takes hours to count.
-async fn make_calls_endless(database: &TestDatabase) {
+pub async fn make_calls_endless(database: &TestDatabase) {
     let numbers = match database.kind() {
         Kind::Sqlite => {
             "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)"
@@ -74,7 +76,7 @@ async fn await_running(database: &TestDatabase, count: u64) {
     }
 }
 
-fn code(response: &Value) -> &str {
+pub fn code(response: &Value) -> &str {
     response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
 }
 
@@ -119,12 +121,8 @@ async fn a_client_that_goes_away_stops_its_statement(database: TestDatabase) {
     assert_stopped(&app, &database, Instant::now()).await;
 }
 
-/// By someone else, or by the limit of its session.
+/// By another session, or by the limit of its own. No other session can stop a statement of SQLite.
 async fn a_stopped_statement_is_a_timeout(database: TestDatabase) {
-    if database.kind() == Kind::Sqlite {
-        // Nobody else can reach its statements.
-        return;
-    }
     let app = TestApp::start(&database).await;
     make_calls_endless(&database).await;
     let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
@@ -318,6 +316,92 @@ async fn another_file_in_its_place_is_written(database: TestDatabase) {
     assert_eq!(record("").await["data"]["recordCalls"]["recorded"], 1);
     assert_eq!(record(", idempotencyKey: \"a\"").await["data"]["recordCalls"]["recorded"], 1);
     assert_well(&app, 2).await;
+}
+
+/// As `cp backup.db calls.db` does, which cuts the file first: a mapped file would end the process by
+/// SIGBUS. In a process of its own, which may end.
+async fn a_file_that_is_overwritten_ends_nothing(database: TestDatabase) {
+    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
+        SELECT '2026-03-01 11:' || (10 + i % 50) || ':00.000000', 'k' || i % 97, 1, 200 FROM n";
+    database.execute(rows).await;
+    let path = path(&database);
+    let backup = format!("{path}.backup");
+    database.execute(&format!("VACUUM INTO '{backup}'; PRAGMA wal_checkpoint(TRUNCATE)")).await;
+    database.close().await;
+    let mut server = ServerProcess::start(&database);
+    let client = reqwest::Client::new();
+    let ask = async || {
+        let query = "{ callDetails(between: { since: \"2026-03-01T11:00:00Z\", until: \"2026-03-01T12:00:00Z\" }) { totalCount } }";
+        let sent = client.post(format!("{}/graphql", server.url)).json(&json!({ "query": query }));
+        let response: Value = sent.send().await.unwrap().json().await.unwrap();
+        match response.get("errors") {
+            Some(_) => Err(code(&response).to_owned()),
+            None => Ok(response["data"]["callDetails"]["totalCount"].clone()),
+        }
+    };
+    assert_eq!(ask().await, Ok(json!(20_000)));
+    let content = std::fs::read(&backup).unwrap();
+    let overwritten = std::cell::Cell::new(false);
+    let check = |answer: Result<Value, String>| {
+        let unavailable = Err("DATABASE_UNAVAILABLE".to_owned());
+        assert!(answer == unavailable || answer == Ok(json!(20_000)), "{answer:?}");
+    };
+    // A statement that runs while the file is cut meets its end.
+    let (ask, check, overwritten) = (&ask, &check, &overwritten);
+    let asking = (0..4).map(|_| async move {
+        while !overwritten.get() {
+            check(ask().await);
+        }
+    });
+    let overwriting = async {
+        for _ in 0..100 {
+            let mut file = std::fs::File::create(&path).unwrap();
+            check(ask().await);
+            file.write_all(&content).unwrap();
+            check(ask().await);
+        }
+        overwritten.set(true);
+    };
+    futures_util::join!(futures_util::future::join_all(asking), overwriting);
+    // A file that is moved into its place is read.
+    move_file(&path, &format!("{path}.away"));
+    move_file(&backup, &path);
+    assert_eq!(ask().await, Ok(json!(20_000)));
+    assert_eq!(server.child.try_wait().unwrap(), None);
+}
+
+/// `callscope serve` on a port that the system chose; it ends with the test.
+struct ServerProcess {
+    child: std::process::Child,
+    url: String,
+}
+
+impl ServerProcess {
+    fn start(database: &TestDatabase) -> Self {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_callscope"))
+            .env_clear()
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--database-url", database.url()])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines();
+        let page = lines.find_map(|line| {
+            let line: Value = serde_json::from_str(&line.ok()?).ok()?;
+            Some(line["page"].as_str()?.trim_end_matches('/').to_owned())
+        });
+        // The rest of the log is read as well, so that the pipe does not fill.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url: page.unwrap() }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }
 
 /// Writing waits its turn for five seconds, then says that it cannot; nothing is half written.

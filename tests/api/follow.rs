@@ -1,11 +1,12 @@
 //! `callRecorded` and `errorRecorded`: what is stored, by whomever, is told to those who follow.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::subscriptions::{Events, code, guarded, post};
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, gateway};
+use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, eventually, gateway};
 use crate::tests;
 
 tests! {
@@ -86,13 +87,16 @@ async fn metric(app: &TestApp, line: &str) -> f64 {
     found.map_or(0.0, |value| value.parse().unwrap())
 }
 
+/// How many statements of this name were answered.
+async fn answered(app: &TestApp, statement: &str) -> f64 {
+    let count = "callscope_sql_statement_duration_seconds_count";
+    metric(app, &format!("{count}{{statement=\"{statement}\"}}")).await
+}
+
 /// Ends when the table of calls has been looked at a few times more.
 async fn until_looked(app: &TestApp) {
-    let looks = r#"callscope_sql_statement_duration_seconds_count{statement="call.tail"}"#;
-    let before = metric(app, looks).await;
-    while metric(app, looks).await < before + 3.0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let before = answered(app, "call.tail").await;
+    eventually("three more looks", async || answered(app, "call.tail").await >= before + 3.0).await;
 }
 
 async fn record(app: &TestApp, model: &str) {
@@ -141,6 +145,21 @@ async fn what_others_write_is_told_in_order(database: TestDatabase) {
     assert_eq!(models(&mut first, 1).await, ["timely"]);
 }
 
+/// Ends when the table of calls is looked at as seldom as by default, every 500 ms: without new rows the
+/// interval doubles from look to look.
+async fn until_seldom_looked(app: &TestApp) {
+    let (mut looks, mut last) = (answered(app, "call.tail").await, Instant::now());
+    eventually("an interval of more than 300 ms", async || {
+        let now = answered(app, "call.tail").await;
+        let interval = if now > looks { last.elapsed() } else { Duration::ZERO };
+        if now > looks {
+            (looks, last) = (now, Instant::now());
+        }
+        interval > Duration::from_millis(300)
+    })
+    .await;
+}
+
 /// Also after nothing came for a while, when the table is looked at least often. Most of them, since a
 /// test may have to wait for its processor.
 async fn what_others_write_is_told_within_a_second(database: TestDatabase) {
@@ -148,14 +167,14 @@ async fn what_others_write_is_told_within_a_second(database: TestDatabase) {
     let mut events = Events::follow(&app, CALLS).await;
     let mut waits = vec![];
     for number in 0..3 {
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        until_seldom_looked(&app).await;
         insert(&database, &[&number.to_string()]).await;
-        let stored = std::time::Instant::now();
+        let stored = Instant::now();
         assert_eq!(models(&mut events, 1).await, [number.to_string()]);
         waits.push(stored.elapsed());
     }
     waits.sort();
-    assert!(waits[1] < std::time::Duration::from_secs(1), "{waits:?}");
+    assert!(waits[1] < Duration::from_secs(1), "{waits:?}");
 }
 
 async fn a_subscription_begins_with_the_present(database: TestDatabase) {
@@ -484,7 +503,7 @@ async fn keys_are_searched_as_far_as_they_are_shown(database: TestDatabase) {
     assert_eq!(shown.next().await["data"]["errorRecorded"]["message"], "last");
     drop(shown);
     // What a guess could find is not told: the stream of the hidden part has had nothing.
-    let more = tokio::time::timeout(std::time::Duration::from_millis(200), hidden.next()).await;
+    let more = tokio::time::timeout(Duration::from_millis(200), hidden.next()).await;
     assert!(more.is_err(), "{more:?}");
 }
 
@@ -548,17 +567,22 @@ async fn an_event_of_columns_sends_no_statement(database: TestDatabase) {
     record(&app, "b").await;
     assert_eq!(events.next().await["data"]["callRecorded"]["model"], "b");
     let sent = app.db().record();
+    let of_recording = |sql: &&String| sql.starts_with("INSERT") || sql.contains("pg_notify");
     let of_tail = |sql: &&String| sql.contains("ORDER BY") && sql.contains("LIMIT");
-    assert!(!sent.is_empty() && sent.iter().all(|sql| of_tail(&sql)), "{sent:#?}");
+    let (recording, others): (Vec<&String>, Vec<&String>) = sent.iter().partition(of_recording);
+    assert!(!recording.is_empty() && !others.is_empty(), "{sent:#?}");
+    assert!(others.iter().all(of_tail), "{sent:#?}");
 }
 
 async fn a_tail_rests_while_nobody_follows(database: TestDatabase) {
-    let app = TestApp::start(&database).await;
-    let before = app.sent();
+    let (app, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
+    let mut events = Events::follow(&other, CALLS).await;
     insert(&database, &["a"]).await;
     record(&app, "b").await;
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    assert_eq!(app.sent(), before);
+    // Another server follows, and looks for them and, in vain, for more.
+    assert_eq!(models(&mut events, 2).await, ["a", "b"]);
+    until_looked(&other).await;
+    assert_eq!(answered(&app, "call.tail").await, 0.0);
     let mut events = Events::follow(&app, CALLS).await;
     insert(&database, &["c"]).await;
     assert_eq!(models(&mut events, 1).await, ["c"]);
@@ -581,10 +605,9 @@ async fn a_lost_listener_listens_again(database: TestDatabase) {
     let mut events = Events::follow(&reader, CALLS).await;
     let listeners =
         "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+    let counted = format!("SELECT COUNT(*) {listeners}");
     let until_listening = async || {
-        while database.value(&format!("SELECT COUNT(*) {listeners}")).await != json!(1) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        eventually("a listener", async || database.value(&counted).await == json!(1)).await
     };
     until_listening().await;
     database.execute(&format!("SELECT pg_terminate_backend(pid) {listeners}")).await;
@@ -616,20 +639,24 @@ async fn what_a_lost_listener_did_not_hear_is_found(database: TestDatabase) {
         "FROM pg_stat_activity WHERE datname = '{}' AND query LIKE 'LISTEN %'",
         name.as_str().unwrap()
     );
+    let counted = format!("SELECT COUNT(*) {listeners}");
     let until_listening = async |count: u32| {
-        let counted = format!("SELECT COUNT(*) {listeners}");
-        while elsewhere.value(&counted).await != json!(count) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let found = async || elsewhere.value(&counted).await == json!(count);
+        eventually("so many listeners", found).await;
+    };
+    let until_notified = async |count: f64| {
+        eventually("so many notifications", async || answered(&writer, "notify").await >= count)
+            .await;
     };
     until_listening(1).await;
     // Opens the writer's connection; a call would be looked for by the clock after it.
     writer.data("mutation { recordErrors(input: { errors: [{}] }) { recorded } }").await;
+    until_notified(1.0).await;
     allow(false).await;
     elsewhere.execute(&format!("SELECT pg_terminate_backend(pid) {listeners}")).await;
     until_listening(0).await;
     record(&writer, "a").await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    until_notified(2.0).await;
     allow(true).await;
     assert_eq!(models(&mut events, 1).await, ["a"]);
     elsewhere.close().await;
@@ -679,9 +706,7 @@ async fn a_database_that_is_away_refuses(database: TestDatabase) {
     let errors =
         async || metric(&app, "callscope_tail_errors_total{table=\"t_request_log\"}").await;
     let before = errors().await;
-    while errors().await <= before {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually("another failed look", async || errors().await > before).await;
     database.execute("ALTER TABLE t_elsewhere RENAME TO t_request_log").await;
     insert(&database, &["b", "c"]).await;
     assert_eq!(models(&mut events, 2).await, ["b", "c"]);

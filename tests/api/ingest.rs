@@ -431,7 +431,7 @@ async fn a_full_server_is_waited_for_and_then_told(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_body_bytes = 2 << 20;
         // Long enough for all to be sent by a busy machine.
-        config.graphql.timeout_seconds = 5;
+        config.graphql.timeout_seconds = 15;
     })
     .await;
     lock(&database, "t_error_logs").await;

@@ -12,27 +12,33 @@
 
 mod access;
 mod api_keys;
+mod attach;
 mod bad_data;
 mod batches;
 mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod clocks;
 mod compression;
 mod connections;
 mod contract;
 mod csrf;
+#[path = "../data/mod.rs"]
+mod data;
 mod delete;
 mod doctor;
 mod error_logs;
 mod error_match;
 mod exports;
+mod fairness;
 mod faults;
 mod follow;
 mod http;
 mod imports;
 mod ingest;
 mod input_errors;
+mod jobs;
 mod limits;
 mod lists;
 mod metrics;
@@ -43,6 +49,9 @@ mod page;
 mod pagination;
 mod persisted;
 mod plans;
+#[path = "../process/mod.rs"]
+#[expect(dead_code, reason = "others need more of it")]
+mod process;
 mod prune;
 mod readme;
 mod real_data;
@@ -61,11 +70,13 @@ fn main() {
     support::run([
         access::tests(),
         api_keys::tests(),
+        attach::tests(),
         bad_data::tests(),
         batches::tests(),
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        clocks::tests(),
         compression::tests(),
         connections::tests(),
         contract::tests(),
@@ -75,12 +86,14 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         exports::tests(),
+        fairness::tests(),
         faults::tests(),
         follow::tests(),
         http::tests(),
         imports::tests(),
         ingest::tests(),
         input_errors::tests(),
+        jobs::tests(),
         limits::tests(),
         lists::tests(),
         metrics::tests(),

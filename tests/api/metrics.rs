@@ -6,7 +6,9 @@ use sea_orm::sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, logs, settings};
+use crate::support::{
+    CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, eventually, logs, settings,
+};
 use crate::tests;
 
 tests! {
@@ -201,8 +203,11 @@ async fn slow_statements_are_logged(database: TestDatabase) {
     let request =
         async { send.await.unwrap().headers()["X-Request-Id"].to_str().unwrap().to_owned() };
     lock(&database, "t_request_log").await;
+    let before = app.sent();
     let held = async {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        eventually("the statement is sent", async || app.sent() > before).await;
+        let sent = std::time::Instant::now();
+        eventually("it is slow", async || sent.elapsed() > Duration::from_millis(30)).await;
         unlock(&database).await;
     };
     let (id, ()) = futures_util::join!(request, held);

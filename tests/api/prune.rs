@@ -12,7 +12,8 @@ use crate::tests;
 tests! {
     a_dry_run_counts_what_the_command_then_deletes,
     it_says_what_is_missing.only(&[Kind::Sqlite]),
-    it_tells_how_far_it_is.only(&[Kind::Sqlite]),
+    a_clock_that_may_be_wrong_needs_force,
+    it_tells_how_far_it_is.only(&[Kind::Sqlite]).needs_program("script"),
     ctrl_c_ends_it_after_the_batch_at_hand.only(&[Kind::Sqlite]),
     a_file_of_ours_becomes_smaller.only(&[Kind::Sqlite]),
     a_file_of_a_gateway_becomes_smaller_by_a_rewrite.empty(),
@@ -70,13 +71,16 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     assert_eq!(count(&database, "t_error_logs").await, 2);
     let again = told(&prune(&database, &["--calls-older-than", "90d"]));
     assert!(again.starts_with("deleted 0 calls and 0 error logs\n"), "{again}");
-    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
-    let entry = |subject: &str| {
-        vec![json!("callscope prune"), json!("-"), json!("PRUNE_LOGS"), json!(subject)]
+    let audit =
+        "SELECT caller, address, action, subject, outcome, deleted_calls, deleted_error_logs
+        FROM callscope_audit ORDER BY id";
+    let entry = |subject: &str, calls: u32, errors: u32| {
+        let texts = ["callscope prune", "-", "PRUNE_LOGS", subject, "completed"];
+        [texts.map(Value::from).to_vec(), vec![json!(calls), json!(errors)]].concat()
     };
     let expected = [
-        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":\"P7D\"}"),
-        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"),
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":\"P7D\"}", old_calls, 5),
+        entry("{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}", 0, 0),
     ];
     assert_eq!(database.query(audit).await, expected);
 }
@@ -95,13 +99,34 @@ async fn it_says_what_is_missing(database: TestDatabase) {
     }
 }
 
+/// All rows are old, as they are by a clock that is a year ahead.
+async fn a_clock_that_may_be_wrong_needs_force(database: TestDatabase) {
+    let old = Clock::System.now() - TimeDelta::days(365);
+    database.insert(&[CallRow::at_stored(old)]).await;
+    let args = ["--calls-older-than", "90d"];
+    let output = prune(&database, &args);
+    let refused = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        refused.contains("the newest row is P365D") && refused.contains("--force"),
+        "{refused}"
+    );
+    assert_eq!(count(&database, "t_request_log").await, 1);
+    let output = prune(&database, &[&args[..], &["--dry-run"]].concat());
+    assert_eq!(told(&output), "would delete 1 calls and 0 error logs\n");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--force"));
+    let done = told(&prune(&database, &[&args[..], &["--force"]].concat()));
+    assert!(done.starts_with("deleted 1 calls and 0 error logs\n"), "{done}");
+}
+
 async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
         FROM n";
     database.execute(many).await;
-    let mut running = command(&database, &["--calls-older-than", "90d"]).spawn().unwrap();
+    let args = ["--calls-older-than", "90d", "--force"];
+    let mut running = command(&database, &args).spawn().unwrap();
     while count(&database, "t_request_log").await == 200_000 {
         assert_eq!(running.try_wait().unwrap(), None, "ended before it was stopped");
     }
@@ -117,6 +142,9 @@ async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    let entry = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit";
+    let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
+    assert_eq!(database.query(entry).await, [expected]);
 }
 
 /// On a terminal, which `script` pretends to be.
@@ -126,12 +154,11 @@ async fn it_tells_how_far_it_is(database: TestDatabase) {
         SELECT '2001-01-01 00:00:00.000000', 'k', 1, i FROM n";
     database.execute(many).await;
     let prune = format!(
-        "{} prune --database-url {} --calls-older-than 90d",
+        "{} prune --database-url {} --calls-older-than 90d --force",
         env!("CARGO_BIN_EXE_callscope"),
         database.url()
     );
-    let script = Command::new("script").args(["-qec", &prune, "/dev/null"]).output();
-    let Ok(output) = script else { return println!("ignored: needs script, of util-linux") };
+    let output = Command::new("script").args(["-qec", &prune, "/dev/null"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{told}");
     assert!(told.contains("deleting old rows"), "{told}");

@@ -7,12 +7,11 @@ use callscope::config::Secret;
 use serde_json::Value;
 
 use super::support::{Kind, TestApp, TestDatabase};
+use crate::data::gateway_database;
 use crate::tests;
 
-const REAL: &str = "../shared/data/gemini_balance_real.sqlite";
-
 tests! {
-    its_queries_have_its_answers.only(&[Kind::Sqlite]).needs("../shared/data/gemini_balance_real.sqlite"),
+    its_queries_have_its_answers.only(&[Kind::Sqlite]),
     its_table_names_every_setting.only(&[Kind::Sqlite]),
     every_threat_has_its_test.only(&[Kind::Sqlite]),
 }
@@ -20,7 +19,7 @@ tests! {
 async fn its_queries_have_its_answers(database: TestDatabase) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("real.sqlite");
-    std::fs::write(&file, std::fs::read(root().join(REAL)).unwrap()).unwrap();
+    std::fs::write(&file, gateway_database()).unwrap();
     let app = TestApp::start_with(&database, |config| {
         config.database.database_url = Secret::new(format!("sqlite://{}", file.display()));
         config.database.id_key = Some(Secret::new("the README's own secret"));

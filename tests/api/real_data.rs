@@ -1,30 +1,29 @@
 //! Rows that gemini-balance itself wrote: what the server tells of them is what plain SQL tells.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::data::gateway_database;
 use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    counts_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty().needs(FILE),
-    groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty().needs(FILE),
-    every_call_is_listed.only(&[Kind::Sqlite]).empty().needs(FILE),
-    every_error_log_is_listed.only(&[Kind::Sqlite]).empty().needs(FILE),
-    error_groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty().needs(FILE),
-    matches_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty().needs(FILE),
+    counts_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
+    groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
+    every_call_is_listed.only(&[Kind::Sqlite]).empty(),
+    every_error_log_is_listed.only(&[Kind::Sqlite]).empty(),
+    error_groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
+    matches_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
 }
 
-const FILE: &str = "../shared/data/gemini_balance_real.sqlite";
 const WINDOW: &str =
     "between: { since: \"2026-11-22T00:00:00Z\", until: \"2026-11-23T00:00:00Z\" }";
 const SUCCESS: &str = "typeof(status_code) = 'integer' AND status_code BETWEEN 200 AND 299";
 
 async fn open(database: &TestDatabase) -> TestApp {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
-    std::fs::copy(file, database.url().trim_start_matches("sqlite://")).unwrap();
+    let file = database.url().trim_start_matches("sqlite://");
+    std::fs::write(file, gateway_database()).unwrap();
     TestApp::start(database).await
 }
 

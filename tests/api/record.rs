@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
-use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::support::{Kind, TestApp, TestDatabase, eventually, settings};
 use crate::tests;
 
 tests! {
@@ -23,6 +23,7 @@ tests! {
     a_retry_from_another_server_records_nothing,
     a_retry_of_error_logs_records_nothing,
     the_header_of_a_request_is_a_key_as_well,
+    a_group_is_few_statements,
     keys_are_found_by_their_index_however_many_there_are.only(&[Kind::Postgres]),
     of_many_tries_at_once_one_records,
     what_two_servers_record_at_once_is_recorded_once,
@@ -280,6 +281,28 @@ async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
     }
 }
 
+/// The statements of a transaction are counted.
+async fn a_group_is_few_statements(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let calls = "calls: [{}, {}, { error: {} }]";
+    // For an insert of several rows MariaDB first returns its `auto_increment_increment`.
+    let of_ids = u64::from(database.kind() == Kind::MariaDb);
+    for (input, expected) in [
+        ("calls: [{}]".to_owned(), 1),
+        ("calls: [{}, {}]".to_owned(), 1 + of_ids),
+        (calls.to_owned(), 2 + of_ids),
+        // The key is looked for, and entered.
+        (format!("{calls}, idempotencyKey: \"a\""), 4 + of_ids),
+        (format!("{calls}, idempotencyKey: \"a\""), 1),
+    ] {
+        let query = format!("mutation {{ recordCalls(input: {{ {input} }}) {{ recorded }} }}");
+        let mut sent = app.sql(&query).await;
+        // On PostgreSQL a notification follows the commit.
+        sent.retain(|sql| !sql.contains("pg_notify"));
+        assert_eq!(sent.len() as u64, expected, "{input}: {sent:#?}");
+    }
+}
+
 /// Though the statement that finds them was first sent when there was none.
 async fn keys_are_found_by_their_index_however_many_there_are(database: TestDatabase) {
     let app =
@@ -303,9 +326,8 @@ async fn keys_are_found_by_their_index_however_many_there_are(database: TestData
     let told = |column: &str| {
         format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = 'callscope_idempotency'")
     };
-    while database.value(&told("n_tup_ins")).await.as_u64() < Some(20_640) {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let inserted = async || database.value(&told("n_tup_ins")).await.as_u64() >= Some(20_640);
+    eventually("the statistics of all sessions", inserted).await;
     let read = database.value(&told("seq_tup_read")).await.as_u64();
     assert!(read < Some(20_000), "{read:?} rows");
 }
@@ -500,10 +522,10 @@ async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase
     let soon = std::time::Duration::from_millis(10);
     let db = app.services().db.clone();
     let hours = chrono::TimeDelta::hours(2);
-    let _forgets = Recorder::start_with(db, app.clock.clone(), hours, soon);
-    while count(&database, "callscope_idempotency").await > 1 {
-        tokio::time::sleep(soon).await;
-    }
+    let watch = app.services().clock_watch.clone();
+    let _forgets = Recorder::start_with(db, watch, hours, soon);
+    let removed = async || count(&database, "callscope_idempotency").await <= 1;
+    eventually("the old key is removed", removed).await;
     assert!(duplicate("old", "n").await);
 }
 
@@ -657,7 +679,7 @@ async fn let_write(database: &TestDatabase) {
 }
 
 async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
-    let app = TestApp::start(&database).await;
+    let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 100).await;
     // Of 1 MB each: more than may wait.
     let request = "x".repeat(1_000_000);
     let query = "mutation($errors: [ErrorLogInput!]!) {
@@ -671,11 +693,19 @@ async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
     let refused: Value = refused.json().await.unwrap();
     assert_eq!(refused["errors"][0]["extensions"]["code"], "SERVER_BUSY");
     let_write(&database).await;
-    let others: Vec<u16> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
-    assert!(others.iter().all(|status| [200, 503].contains(status)), "{others:?}");
-    let kept = others.iter().filter(|status| **status == 200).count();
-    assert!((55..72).contains(&kept), "{kept}");
-    assert_eq!(count(&database, "t_error_logs").await, kept as u64);
+    let (mut kept, mut unavailable) = (0, 0);
+    while let Some(answer) = answers.next().await {
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        match answer["errors"][0]["extensions"]["code"].as_str() {
+            None => kept += 1,
+            // On a busy machine the requests above take longer than SQLite waits for the lock.
+            Some("DATABASE_UNAVAILABLE") => unavailable += 1,
+            code => assert_eq!(code, Some("SERVER_BUSY"), "{answer}"),
+        }
+    }
+    assert!((55..72).contains(&(kept + unavailable)), "{kept} and {unavailable}");
+    assert!(kept > 0);
+    assert_eq!(count(&database, "t_error_logs").await, kept);
 }
 
 async fn what_is_answered_too_late_may_be_stored(database: TestDatabase) {

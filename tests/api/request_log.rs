@@ -3,7 +3,7 @@
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::support::{Kind, TestApp, TestDatabase, logs};
+use crate::support::{Kind, TestApp, TestDatabase, found, logs};
 use crate::tests;
 
 tests! {
@@ -99,12 +99,8 @@ async fn a_client_that_goes_away_is_told(database: TestDatabase) {
         .json(&json!({ "query": "query Waits { usageStats { lastHour { total } } }" }));
     let sent = tokio::time::timeout(std::time::Duration::from_millis(200), sent.send()).await;
     assert!(sent.is_err());
-    let line = loop {
-        if let Some(line) = logs::of_request("gone-away").pop() {
-            break line;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    };
+    let logged = async || logs::of_request("gone-away").pop();
+    let line = found("the line of the request", logged).await;
     assert_eq!((&line["gone"], &line["status"]), (&json!(true), &Value::Null), "{line}");
     assert_eq!(line["operation"], "Waits", "{line}");
     database.execute("ROLLBACK").await;

@@ -4,10 +4,10 @@ use callscope::app::App;
 use callscope::config::KeepConfig;
 use callscope::store::lease;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
-    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, gateway, settings,
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, eventually, gateway, settings,
 };
 use crate::tests;
 
@@ -21,24 +21,21 @@ tests! {
     what_room_is_freed_is_given_back.only(&[Kind::Sqlite]),
 }
 
-fn keep(args: &[&str]) -> KeepConfig {
+pub fn keep(args: &[&str]) -> KeepConfig {
     settings(&[args, &["--keep-check-every", "1s"]].concat())
 }
 
-async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
+pub async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
     let rows = database.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
     rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
 }
 
 /// Waits for what a job does.
-async fn wait_for<T: PartialEq + std::fmt::Debug>(expected: T, mut found: impl AsyncFnMut() -> T) {
-    for _ in 0..600 {
-        if found().await == expected {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(found().await, expected);
+pub async fn wait_for<T: PartialEq + std::fmt::Debug>(
+    expected: T,
+    mut found: impl AsyncFnMut() -> T,
+) {
+    eventually(&format!("{expected:?}"), async || found().await == expected).await;
 }
 
 async fn old_rows_go_by_themselves(database: TestDatabase) {
@@ -84,15 +81,19 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-02-28T11:00:00Z")]).await;
     wait_for(1, async || ids(&database, "t_error_logs").await.len()).await;
     assert_eq!(ids(&database, "t_request_log").await, stay);
+    let in_progress = "SELECT COUNT(*) FROM callscope_audit WHERE outcome IS NULL";
+    wait_for(json!(0), async || database.value(in_progress).await).await;
     app.shutdown().await;
-    let audit = "SELECT caller, address, action, subject FROM callscope_audit ORDER BY id";
-    let subject = "{\"keepCalls\":\"P1D\",\"keepErrors\":\"PT1S\"}";
-    let entry = vec![json!("retention"), json!("-"), json!("PRUNE_LOGS"), json!(subject)];
-    assert_eq!(
-        database.query(audit).await,
-        [entry.clone(), entry],
-        "one for each run that deleted"
-    );
+    let audit =
+        "SELECT caller, address, action, subject, outcome, deleted_calls, deleted_error_logs
+        FROM callscope_audit ORDER BY id";
+    let entry = |calls: u32, errors: u32| {
+        let subject = "{\"keepCalls\":\"P1D\",\"keepErrors\":\"PT1S\"}";
+        let texts = ["retention", "-", "PRUNE_LOGS", subject, "completed"];
+        [texts.map(Value::from).to_vec(), vec![json!(calls), json!(errors)]].concat()
+    };
+    let expected = [entry(2, 3), entry(0, 1)];
+    assert_eq!(database.query(audit).await, expected, "one for each run that deleted");
 }
 
 async fn tables_of_a_gateway_need_one_more_word(database: TestDatabase) {
@@ -139,7 +140,7 @@ async fn one_server_at_a_time_has_the_lease(database: TestDatabase) {
 }
 
 async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDatabase) {
-    database.insert(&[CallRow::at("2026-01-01T00:00:00Z")]).await;
+    database.insert(&[CallRow::at("2026-01-01T00:00:00Z"), CallRow::at(NOW)]).await;
     let other = TestApp::start(&database).await;
     let now: DateTime<Utc> = NOW.parse().unwrap();
     let until = now + TimeDelta::minutes(10);
@@ -152,9 +153,9 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
         sent.text().await.unwrap().contains(&ran)
     })
     .await;
-    assert_eq!(ids(&database, "t_request_log").await.len(), 1);
+    assert_eq!(ids(&database, "t_request_log").await.len(), 2);
     lease::give_back(other.db(), "retention_lease", "other").await.unwrap();
-    wait_for(0, async || ids(&database, "t_request_log").await.len()).await;
+    wait_for(1, async || ids(&database, "t_request_log").await.len()).await;
     // And it gives the lease back.
     wait_for(true, async || {
         let until = now + TimeDelta::minutes(1);
@@ -169,10 +170,12 @@ async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
         SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
         FROM n";
     database.execute(many).await;
+    // A gateway that goes on.
+    database.insert(&[CallRow::at("2026-02-28T18:00:00Z").id(200_001)]).await;
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
     let app = app.await;
-    let count =
-        async || database.value("SELECT COUNT(*) FROM t_request_log").await.as_i64().unwrap();
+    let old = "SELECT COUNT(*) FROM t_request_log WHERE id <= 200000";
+    let count = async || database.value(old).await.as_i64().unwrap();
     while count().await == 200_000 {
         tokio::task::yield_now().await;
     }
@@ -181,6 +184,9 @@ async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
     assert!(left > 0, "stopped too late to show anything");
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    let entry = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit";
+    let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
+    assert_eq!(database.query(entry).await, [expected]);
     let lease = "SELECT value FROM callscope_settings WHERE name = 'retention_lease'";
     assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"), "the next may");
 }
@@ -188,6 +194,7 @@ async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
 async fn what_room_is_freed_is_given_back(database: TestDatabase) {
     let row = ErrorRow::at("2026-01-01T00:00:00Z").log("x".repeat(4000));
     database.insert(&vec![row; 500]).await;
+    database.insert(&[CallRow::at(NOW)]).await;
     let pages = "SELECT page_count FROM pragma_page_count";
     let before = database.value(pages).await.as_i64().unwrap();
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-errors", "1d"]));

@@ -17,7 +17,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{assert_refused, usage};
 use super::persisted::hash;
-use crate::support::{CallRow, Kind, TestApp, TestDatabase, logs, settings};
+use super::subscriptions::assert_nothing_else_is_asked;
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, eventually, found, logs, settings};
 use crate::tests;
 
 tests! {
@@ -201,9 +202,7 @@ async fn events_come_until_they_are_completed(database: TestDatabase) {
     client.send(json!({ "type": "ping" })).await;
     // What was on its way may come before; nothing does after.
     while client.next().await != json!({ "type": "pong" }) {}
-    let before = app.sent();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(app.sent(), before, "it is not asked for any more");
+    assert_nothing_else_is_asked(&app).await;
     // The id is free again; what is not open may be completed.
     client.send(json!({ "id": "a", "type": "complete" })).await;
     client.subscribe("a", SLOW).await;
@@ -611,14 +610,20 @@ async fn many_who_follow_cost_no_more_statements(database: TestDatabase) {
         client.told("1", "next").await;
         clients.push(client);
     }
-    let before = app.sent();
     // What is known of the tokens is old at once, each time that it is asked for.
-    for _ in 0..5 {
-        app.clock.advance(TimeDelta::seconds(5));
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    let sent = app.sent() - before;
-    assert!((1..=3).contains(&sent), "{sent} statements in 2.5 s");
+    let next_statement = async || {
+        let before = app.sent();
+        eventually("a statement", async || {
+            app.clock.advance(TimeDelta::seconds(5));
+            app.sent() > before
+        })
+        .await;
+    };
+    // One for all of them, every two seconds. For each of them there would be 30 in that time.
+    next_statement().await;
+    let began = Instant::now();
+    next_statement().await;
+    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 async fn pages_of_other_origins_are_refused(database: TestDatabase) {
@@ -742,15 +747,14 @@ async fn subscriptions_may_be_so_many(database: TestDatabase) {
 
 /// The place of a subscription that ended is free as soon as the server knows.
 async fn begin_soon(client: &mut Client, id: &str) {
-    loop {
+    eventually("a free place", async || {
         client.subscribe(id, SLOW).await;
         let message = client.next().await;
-        if message["type"] == "next" {
-            return;
-        }
-        assert_eq!(message["payload"][0]["extensions"]["code"], "TOO_MANY_SUBSCRIPTIONS");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        let code = &message["payload"][0]["extensions"]["code"];
+        assert!(message["type"] == "next" || code == "TOO_MANY_SUBSCRIPTIONS", "{message}");
+        message["type"] == "next"
+    })
+    .await;
 }
 
 async fn limits_of_documents_hold(database: TestDatabase) {
@@ -853,15 +857,24 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
         client.subscribe(&format!("large {id}"), sdl).await;
     }
     client.subscribe("1", &large()).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    let made = app.sent();
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(app.sent(), made, "nothing is made for it");
+    // Before its own first event the large answers fill the buffers.
+    let mut quick = Client::ready(&app).await;
+    quick.subscribe("1", FAST).await;
+    for _ in 0..3 {
+        quick.told("1", "next").await;
+    }
+    drop(quick);
+    assert_nothing_else_is_asked(&app).await;
 }
 
 async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
     const ROWS: i64 = 1500;
-    let app = TestApp::start_with(&database, |config| config.server.follow_rows = 64).await;
+    let app = TestApp::start_with(&database, |config| {
+        config.server.follow_rows = 64;
+        // The slow client reads nothing for as long as a busy machine takes for all rows.
+        config.server.http.client_timeout_seconds = 120;
+    })
+    .await;
     // Events of 4 KB, so that all of them are more than the buffers of both ends take.
     let fields: String = (0..40).map(|number| format!(" a{number}: model")).collect();
     let query = format!("subscription {{ callRecorded {{ latencyMs{fields} }} }}");
@@ -933,15 +946,11 @@ async fn a_client_that_is_gone_is_noticed(database: TestDatabase) {
 
 /// The line of a request or an operation, once it is there.
 async fn line(id: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let lines = logs::of_request(id);
-        if let Some(line) =
-            lines.into_iter().find(|line| line["message"] == "request" && is_it(line))
-        {
-            return line;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    found("the line of the request", async || {
+        let mut lines = logs::of_request(id).into_iter();
+        lines.find(|line| line["message"] == "request" && is_it(line))
+    })
+    .await
 }
 
 async fn connections_and_operations_are_logged(database: TestDatabase) {

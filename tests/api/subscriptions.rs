@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::http::{assert_refused, usage};
 use super::input_errors::{lock, unlock};
 use super::persisted::hash;
-use crate::support::{CallRow, Kind, TestApp, TestDatabase, logs, settings};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, found, logs, settings};
 use crate::tests;
 
 tests! {
@@ -289,13 +289,26 @@ async fn an_event_may_time_out(database: TestDatabase) {
 
 /// The place of a stream that ended is free as soon as the server knows.
 async fn follow_soon(request: RequestBuilder) -> Events {
-    loop {
+    found("a free place", async || {
         let tried = request.try_clone().unwrap().send().await.unwrap();
-        if tried.status() == 200 {
-            return Events { response: tried, text: String::new() };
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        (tried.status() == 200).then_some(Events { response: tried, text: String::new() })
+    })
+    .await
+}
+
+/// Fails where statements are sent for anything but a subscriber of this helper's own, which reads some
+/// events of the same interval as `FAST`, each of one statement.
+pub async fn assert_nothing_else_is_asked(app: &TestApp) {
+    const EVENTS: u64 = 4;
+    let mut events = Events::follow(app, FAST).await;
+    events.next().await;
+    let before = app.sent();
+    for _ in 0..EVENTS {
+        events.next().await;
     }
+    // Another subscriber of this interval would double it. The next event may be on its way.
+    let sent = app.sent() - before;
+    assert!(sent <= EVENTS + 1, "{sent} statements for {EVENTS} events");
 }
 
 async fn a_token_may_have_so_many(database: TestDatabase) {
@@ -379,11 +392,13 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
     let small = small.http2_initial_stream_window_size(64).build().unwrap();
     let request = small.post(app.url("/graphql/stream")).json(&json!({ "query": FAST }));
     let mut events = Events::of(request).await;
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    // What is on its way, and what waits behind it.
-    let made = app.sent();
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(app.sent(), made, "no more is made");
+    // One event is sent and one is queued while another subscriber reads three.
+    let mut quick = Events::follow(&app, FAST).await;
+    for _ in 0..3 {
+        quick.next().await;
+    }
+    drop(quick);
+    assert_nothing_else_is_asked(&app).await;
     app.clock.advance(TimeDelta::seconds(2));
     let mut old = 0;
     while events.next().await["data"]["usageStats"]["asOf"] == "2026-03-01T12:00:00Z" {
@@ -408,13 +423,9 @@ async fn a_silent_stream_has_comments(database: TestDatabase) {
 
 /// The line that a request left, once it is there.
 async fn line(id: &str) -> Value {
-    loop {
-        let lines = logs::of_request(id);
-        if let Some(line) = lines.into_iter().find(|line| line["message"] == "request") {
-            return line;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let logged =
+        async || logs::of_request(id).into_iter().find(|line| line["message"] == "request");
+    found("the line of the request", logged).await
 }
 
 fn request_id(events: &Events) -> String {
@@ -431,9 +442,7 @@ async fn a_client_that_goes_away_is_told(database: TestDatabase) {
     let line = line(&id).await;
     assert_eq!((&line["gone"], &line["kind"]), (&json!(true), &json!("subscription")), "{line}");
     // Nothing is asked for it any more.
-    let before = app.sent();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(app.sent(), before);
+    assert_nothing_else_is_asked(&app).await;
 }
 
 async fn shutdown_ends_streams(database: TestDatabase) {

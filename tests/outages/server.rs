@@ -9,7 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sea_orm::sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, raw_sql};
+use rand::RngExt;
+use sea_orm::SqlxError;
+use sea_orm::sqlx::{
+    AssertSqlSafe, Connection, MySqlConnection, PgConnection, query_scalar, raw_sql,
+};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,10 +61,7 @@ impl Server {
         let folder =
             tempfile::Builder::new().prefix("callscope-outages.").tempdir().expect("a folder");
         own(folder.path(), kind);
-        // Free a moment ago; nobody else is given it so soon.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = port.expect("a port").port();
-        let server = Self { kind, folder, port, ends: Mutex::default() };
+        let mut server = Self { kind, folder, port: 0, ends: Mutex::default() };
         let data = server.data();
         match kind {
             Kind::Postgres => server.run(
@@ -94,7 +95,7 @@ impl Server {
                 );
             }
         }
-        server.start_again();
+        server.start_on_a_free_port();
         if kind == Kind::Postgres {
             let sql = ["CREATE ROLE app LOGIN", "CREATE DATABASE logs OWNER app"];
             sql.iter().for_each(|sql| server.run_sql(sql));
@@ -124,23 +125,35 @@ impl Server {
         self.path("data").display().to_string()
     }
 
+    /// Another program may take a port after it was found to be free: then the server ends, and another
+    /// port is tried.
+    fn start_on_a_free_port(&mut self) {
+        let since = Instant::now();
+        while !self.answers() {
+            if !self.is_running() {
+                self.port = free_port();
+                self.spawn();
+            }
+            self.wait_to_start(since);
+        }
+    }
+
     /// Starts it on its port, with its data, and waits until it answers.
     pub fn start_again(&self) {
-        let began = Instant::now();
+        let since = Instant::now();
         while !self.answers() {
             if !self.is_running() {
                 // One that was killed holds its port and its memory for a moment.
                 self.spawn();
             }
-            let waited = began.elapsed();
-            assert!(
-                waited < Duration::from_secs(60),
-                "{} did not start: {}",
-                self.kind.name(),
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(100));
+            self.wait_to_start(since);
         }
+    }
+
+    fn wait_to_start(&self, since: Instant) {
+        let late = since.elapsed() > Duration::from_secs(60);
+        assert!(!late, "{} did not start: {}", self.kind.name(), self.log());
+        std::thread::sleep(Duration::from_millis(100));
     }
 
     fn spawn(&self) {
@@ -192,13 +205,22 @@ impl Server {
         self.pid().is_some_and(|pid| Path::new("/proc").join(pid).exists())
     }
 
+    /// Whether this server answers on its port, and no other one.
     fn answers(&self) -> bool {
-        block_on(async {
+        let url = self.admin_url();
+        let folder: Result<String, SqlxError> = block_on(async {
             match self.kind {
-                Kind::Postgres => PgConnection::connect(&self.admin_url()).await.is_ok(),
-                Kind::MariaDb => MySqlConnection::connect(&self.admin_url()).await.is_ok(),
+                Kind::Postgres => {
+                    let mut admin = PgConnection::connect(&url).await?;
+                    query_scalar("SHOW data_directory").fetch_one(&mut admin).await
+                }
+                Kind::MariaDb => {
+                    let mut admin = MySqlConnection::connect(&url).await?;
+                    query_scalar("SELECT @@datadir").fetch_one(&mut admin).await
+                }
             }
-        })
+        });
+        folder.is_ok_and(|folder| folder.trim_end_matches('/') == self.data())
     }
 
     /// As its package does it: no client is waited for.
@@ -290,6 +312,49 @@ impl Server {
         }
     }
 
+    /// Runs a statement as the user of the application.
+    pub async fn execute(&self, sql: &str) {
+        let sql = raw_sql(AssertSqlSafe(sql));
+        match self.kind {
+            Kind::Postgres => {
+                let mut user = PgConnection::connect(&self.url()).await.expect("connects");
+                sql.execute(&mut user).await.expect("runs");
+            }
+            Kind::MariaDb => {
+                let mut user = MySqlConnection::connect(&self.url()).await.expect("connects");
+                sql.execute(&mut user).await.expect("runs");
+            }
+        }
+    }
+
+    /// Waits until a session builds an index.
+    pub async fn await_index_build(&self) {
+        let start = Instant::now();
+        let sql = match self.kind {
+            Kind::Postgres => "SELECT COUNT(*) FROM pg_stat_progress_create_index",
+            Kind::MariaDb => {
+                "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'CREATE INDEX%' \
+                 AND state NOT LIKE 'Waiting%'"
+            }
+        };
+        loop {
+            let count: i64 = match self.kind {
+                Kind::Postgres => {
+                    let mut user = PgConnection::connect(&self.url()).await.expect("connects");
+                    query_scalar(sql).fetch_one(&mut user).await.expect("answers")
+                }
+                Kind::MariaDb => {
+                    let mut user = MySqlConnection::connect(&self.url()).await.expect("connects");
+                    query_scalar(sql).fetch_one(&mut user).await.expect("answers")
+                }
+            };
+            if count > 0 {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no index is built");
+        }
+    }
+
     fn run_sql(&self, sql: &str) {
         block_on(self.sql(sql));
     }
@@ -325,6 +390,17 @@ impl Drop for Server {
             let waited = began.elapsed();
             assert!(waited < Duration::from_secs(30), "a process is left behind: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Below the range from which the system gives ports to outgoing connections, so that the port is free
+/// again after the server stopped.
+fn free_port() -> u16 {
+    loop {
+        let port = rand::rng().random_range(20_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }

@@ -141,3 +141,62 @@ test('a deletion that fails is told, and can be tried again', async ({ page, dem
   await dialog.getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('2 error logs deleted')).toBeVisible();
 });
+
+test('Cancel stops a deletion after its batch and shows how many rows are deleted', async ({ page, demo }) => {
+  const TOTAL = 40_000;
+  const batch = logs('to-stop', 1000);
+  for (let sent = 0; sent < TOTAL; sent += batch.length) await recordErrors(demo, batch);
+  await open(page, demo, '/errors?type=to-stop');
+  await page.getByLabel('Select all that are loaded').check();
+  await page.getByRole('button', { name: 'Select all 40,000 that match' }).click();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Delete 40,000 error logs?' });
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await expect.poll(() => total(demo, { errorTypes: ['to-stop'] }), { intervals: [20] }).toBeLessThan(TOTAL);
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  const notice = dialog.getByRole('alert');
+  await expect(notice).toContainText(/^Stopped: [\d,]+ error logs deleted/);
+  const deleted = Number(((await notice.textContent()) ?? '').replaceAll(/\D/g, ''));
+  const left = await total(demo, { errorTypes: ['to-stop'] });
+  expect(left).toBeGreaterThan(0);
+  expect(deleted).toBe(TOTAL - left);
+  expect(demo.tell('audit')).toContain(`stopped: 0 calls and ${deleted} error logs deleted`);
+  // The list shows what is left, and a second deletion takes it.
+  await dialog.getByRole('button', { name: 'Delete' }).click();
+  await expect(page.getByText(`${left.toLocaleString('en-GB')} error logs deleted`)).toBeVisible();
+  expect(await total(demo, { errorTypes: ['to-stop'] })).toBe(0);
+});
+
+test('closing the page stops its deletion, and the audit log has the outcome', async ({ page, demo }) => {
+  const TOTAL = 40_000;
+  const batch = logs('to-leave', 1000);
+  for (let sent = 0; sent < TOTAL; sent += batch.length) await recordErrors(demo, batch);
+  await open(page, demo, '/errors?type=to-leave');
+  await page.getByLabel('Select all that are loaded').check();
+  await page.getByRole('button', { name: 'Select all 40,000 that match' }).click();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await expect.poll(() => total(demo, { errorTypes: ['to-leave'] }), { intervals: [20] }).toBeLessThan(TOTAL);
+  await page.close();
+  let entry = '';
+  await expect.poll(() => (entry = demo.tell('audit').trimEnd().split('\n').at(-1) ?? '')).toContain('stopped: ');
+  expect(entry).toContain('to-leave');
+  const left = await total(demo, { errorTypes: ['to-leave'] });
+  expect(left).toBeGreaterThan(0);
+  expect(entry).toContain(`stopped: 0 calls and ${TOTAL - left} error logs deleted`);
+});
+
+test('after a lost answer the page shows the outcome from the audit log', async ({ page, demo }) => {
+  await recordErrors(demo, logs('to-lose', 3));
+  await open(page, demo, '/errors?type=to-lose');
+  await page.getByLabel('Select all that are loaded').check();
+  await page.getByRole('button', { name: 'Delete' }).click();
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('deleteErrorLogs')) return route.continue();
+    await route.fetch();
+    return route.abort('connectionreset');
+  });
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await expect(page.getByText('3 error logs deleted')).toBeVisible();
+  expect(await total(demo, { errorTypes: ['to-lose'] })).toBe(0);
+});

@@ -1,7 +1,5 @@
 // The rows that a real gemini-balance wrote within 94 seconds.
-import { expect, hasReal, open, settled, test } from './servers';
-
-test.skip(!hasReal, 'there is no ../shared/data/gemini_balance_real.sqlite (or CALLSCOPE_REAL_DATA)');
+import { expect, open, settled, test } from './servers';
 
 const SPAN = 'since=2026-11-22T21:51:00Z&until=2026-11-22T21:53:00Z';
 

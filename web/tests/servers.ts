@@ -1,19 +1,18 @@
 // Real servers for the tests: the binary, on a free port, over a database of its own.
 import { test as base, type Page } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 
 const root = join(import.meta.dirname, '..', '..');
 const binary = process.env.CALLSCOPE_BIN ?? join(root, 'target', 'debug', 'callscope');
-/** What a real gateway wrote; it is not part of the repository. */
-export const REAL = process.env.CALLSCOPE_REAL_DATA ?? join(root, '..', 'shared', 'data', 'gemini_balance_real.sqlite');
-export const hasReal = existsSync(REAL);
+/** The database that a real gateway wrote. */
+const REAL = join(root, 'tests', 'data', 'gemini_balance.sqlite.gz');
 
-// A server refuses settings that it does not know, and these are of the tests.
-const env = { ...process.env, CALLSCOPE_BIN: undefined, CALLSCOPE_REAL_DATA: undefined };
+// A server refuses settings that it does not know, and this one is of the tests.
+const env = { ...process.env, CALLSCOPE_BIN: undefined };
 
 export const ADMIN = 'a'.repeat(48);
 export const READER = 'b'.repeat(48);
@@ -29,32 +28,21 @@ export interface Server {
   restart: () => Promise<void>;
 }
 
-async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => (address && typeof address === 'object' ? resolve(address.port) : reject(new Error('no port'))));
-    });
-  });
-}
-
 async function start(command: string, folder: string, args: string[], token?: string): Promise<Server> {
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
   let child: ChildProcess;
-  const launch = async (): Promise<void> => {
+  // On a port that the system chooses and the log names, or on the one of before.
+  const launch = async (listen: string): Promise<string> => {
     const log: string[] = [];
     child = spawn(
       binary,
-      [command, '--listen', `127.0.0.1:${port}`, '--database-url', `sqlite://${join(folder, 'calls.db')}`, ...args],
+      [command, '--listen', listen, '--log-format', 'json', '--database-url', `sqlite://${join(folder, 'calls.db')}`, ...args],
       { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], env },
     );
-    await new Promise<void>((resolve, reject) => {
+    return await new Promise<string>((resolve, reject) => {
       const read = (bytes: Buffer): void => {
         log.push(bytes.toString());
-        if (log.join('').includes('"serving"')) resolve();
+        const [, found] = /"graphql":"(http:[^"]+)\/graphql"/.exec(log.join('')) ?? [];
+        if (found) resolve(found);
       };
       child.stdout?.on('data', read);
       child.stderr?.on('data', read);
@@ -62,7 +50,7 @@ async function start(command: string, folder: string, args: string[], token?: st
       child.once('exit', (code) => reject(new Error(`callscope ${command} ended with ${code}: ${log.join('')}`)));
     });
   };
-  await launch();
+  const url = await launch('127.0.0.1:0');
   return {
     url,
     tell: (command) => execFileSync(binary, [command, '--database-url', `sqlite://${join(folder, 'calls.db')}`], { encoding: 'utf8', env }),
@@ -82,7 +70,9 @@ async function start(command: string, folder: string, args: string[], token?: st
       child.kill('SIGTERM');
       await ended;
     },
-    restart: launch,
+    async restart() {
+      await launch(new URL(url).host);
+    },
   };
 }
 
@@ -137,7 +127,7 @@ export const test = base.extend<
   real: [
     ({}, use) =>
       served(use, (folder) => {
-        copyFileSync(REAL, join(folder, 'calls.db'));
+        writeFileSync(join(folder, 'calls.db'), gunzipSync(readFileSync(REAL)));
         return start('serve', folder, []);
       }),
     { scope: 'worker' },

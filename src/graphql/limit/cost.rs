@@ -56,6 +56,9 @@ const fn items(items: Items) -> Weight {
     of(0, 0, items)
 }
 
+/// From this cost on an operation is heavy: its statements leave a connection to the database to others.
+pub const HEAVY: u64 = GROUP;
+
 /// Of a field that is not listed.
 pub const PLAIN: Weight = once(0);
 
@@ -75,6 +78,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "apiKey", once(LOOKUP)),
     ("Query", "node", once(LOOKUP)),
     ("Query", "nodes", of(LOOKUP, 0, Given("ids"))),
+    ("Query", "deletion", once(LOOKUP)),
     ("Query", "serverInfo", PLAIN),
     ("Query", "viewer", PLAIN),
     // A dozen short statements.

@@ -9,6 +9,8 @@ mod shape;
 mod text;
 mod types;
 
+pub use self::cost::HEAVY;
+
 use std::sync::Arc;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition};

@@ -1,5 +1,5 @@
 //! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`. What is deleted is entered in the audit log
-//! first.
+//! first. A deletion belongs to its request: dropping the resolver's future stops it.
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
@@ -13,10 +13,12 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::scalar::{BigInt, Duration};
 use crate::graphql::scope::Scope;
+use crate::graphql::types::deletion::check_deletion_id;
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
-use crate::prune::{self, Counts, Cutoffs, Pace, Tally};
-use crate::store::audit::{self, Actor, AuditAction};
-use crate::store::delete;
+use crate::prune::deletion::{Ended, Rows, TimeLimits};
+use crate::prune::{self, Counts, Cutoffs, Pace, guard};
+use crate::store::audit::AuditAction;
+use crate::store::deletion_log::{DeletionStart, Outcome};
 use crate::store::error_log::ErrorScope;
 
 #[derive(Default)]
@@ -41,19 +43,25 @@ pub struct PrunePayload {
     freed_bytes: Option<BigInt>,
 }
 
-/// Shares of a request's time: after the first no batch begins, and after the second the one at hand
-/// is given up, so that there is time left to tell how much was deleted.
+/// Shares of a request's time: after the first no batch starts, after the second the batch in progress
+/// is cancelled, and at the third the client is answered with what was deleted.
 const LAST_BATCH: f64 = 0.75;
-const GIVING_UP: f64 = 0.9;
+const CANCEL: f64 = 0.9;
+const ANSWER: f64 = 0.95;
 
 #[Object]
 impl DeleteMutation {
-    /// Deletes the error logs with these ids for good; those that are gone already do not count. Needs
-    /// the scope DELETE. The audit log tells who deleted which.
+    /// Deletes the error logs with these ids for good; those that are gone already do not count. Goes in
+    /// small batches and stops as `deleteErrorLogsWhere` does. Needs the scope DELETE. The audit log has
+    /// the caller, the ids, the number and the outcome.
     async fn delete_error_logs(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
+        #[graphql(
+            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+        )]
+        deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
         let scope = writing(ctx)?;
         let most = scope.config().max_page_size as usize;
@@ -74,37 +82,43 @@ impl DeleteMutation {
         if ids.is_empty() {
             return Ok(DeletePayload { deleted_count: BigInt(0) });
         }
-        enter(scope, AuditAction::DeleteErrorLogs, json!({ "ids": ids })).await?;
-        Ok(DeletePayload { deleted_count: count(delete::error_logs(scope.db(), &ids).await?) })
+        let subject = json!({ "ids": ids });
+        let entry = Entry { action: AuditAction::DeleteErrorLogs, subject, id: deletion_id };
+        let counts = delete(scope, entry, Rows::Ids(ids)).await?;
+        Ok(DeletePayload { deleted_count: count(counts.error_logs) })
     }
 
     /// Deletes all error logs that match a filter for good; an empty filter means all of them. Those
     /// that arrive meanwhile stay. It goes in small batches: where it ends with an error, what was
-    /// deleted until then is gone, and it can be sent again. Where time runs out, an error with the
-    /// code `TIMEOUT` tells the number in `extensions.deletedErrorLogs`. Needs the scope DELETE. The
-    /// audit log tells who deleted what.
+    /// deleted until then is gone, and it can be sent again. An error has the number in
+    /// `extensions.deletedErrorLogs`; where time runs out its code is `TIMEOUT`. A client that closes
+    /// the connection stops the deletion after the batch in progress, and `deletion` returns what was
+    /// deleted until then. Needs the scope DELETE. The audit log has the filter, the number and the
+    /// outcome.
     async fn delete_error_logs_where(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which error logs; `{}` for all of them.")] filter: ErrorLogFilter,
+        #[graphql(
+            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+        )]
+        deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
         let scope = writing(ctx)?;
         let errors = error_scope(scope, Some(filter)).await?;
-        enter(scope, AuditAction::DeleteErrorLogs, filter_text(scope, &errors).await?).await?;
-        let tally = Tally::default();
-        let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        let pace = Pace::brisk(scope.db());
-        // In boxes, since each mutation that runs is as large as the largest there is.
-        let work = Box::pin(prune::delete_error_logs(scope.db(), &errors, pace, &tally, &stopped));
-        finish(scope, &tally, work).await?;
-        Ok(DeletePayload { deleted_count: count(tally.counts().error_logs) })
+        let subject = filter_text(scope, &errors).await?;
+        let entry = Entry { action: AuditAction::DeleteErrorLogs, subject, id: deletion_id };
+        let counts = delete(scope, entry, Rows::Matching(errors)).await?;
+        Ok(DeletePayload { deleted_count: count(counts.error_logs) })
     }
 
     /// Deletes old calls and error logs for good, the oldest first, in small batches: where it ends
-    /// with an error, what was deleted until then is gone, and it can be sent again. Where time runs
-    /// out, an error with the code `TIMEOUT` tells the numbers in `extensions.deletedCalls` and
-    /// `extensions.deletedErrorLogs`; `callscope prune` has no such limit. Rows whose time cannot be
-    /// read stay. Needs the scope DELETE. The audit log tells who pruned what.
+    /// with an error, what was deleted until then is gone, and it can be sent again. An error has the
+    /// numbers in `extensions.deletedCalls` and `extensions.deletedErrorLogs`; where time runs out its
+    /// code is `TIMEOUT`, and `callscope prune` has no such limit. A client that closes the connection
+    /// stops it, as `deleteErrorLogsWhere`. Rows without a readable time stay.
+    /// Refused with the code `DELETION_REFUSED` while the server's clock may be wrong. Needs the scope DELETE.
+    /// The audit log has the ages, the numbers and the outcome.
     async fn prune_logs(
         &self,
         ctx: &Context<'_>,
@@ -112,6 +126,10 @@ impl DeleteMutation {
         calls_older_than: Option<Duration>,
         #[graphql(desc = "Error logs from longer ago than this; none by default.")]
         errors_older_than: Option<Duration>,
+        #[graphql(
+            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+        )]
+        deletion_id: Option<ID>,
     ) -> Result<PrunePayload> {
         let scope = writing(ctx)?;
         let before = |name, span: Option<Duration>| {
@@ -125,21 +143,21 @@ impl DeleteMutation {
             let message = "give `callsOlderThan`, `errorsOlderThan` or both";
             return Err(Failure::bad_input("callsOlderThan", message));
         }
+        if let Some(refusal) = guard::check_clock(scope.db(), &scope.services.clock_watch).await? {
+            let message = format!("{refusal}: nothing was deleted; check the clock");
+            return Err(Error::DeletionRefused(message).into());
+        }
         let text = |span: Option<Duration>| span.map(|span| duration::format(span.0));
         let subject = json!({
             "callsOlderThan": text(calls_older_than), "errorsOlderThan": text(errors_older_than),
         });
-        enter(scope, AuditAction::PruneLogs, subject).await?;
+        let entry = Entry { action: AuditAction::PruneLogs, subject, id: deletion_id };
         let cutoffs = Cutoffs { calls, error_logs: errors };
-        let tally = Tally::default();
+        let counts = delete(scope, entry, Rows::Older(cutoffs)).await?;
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        let pace = Pace::brisk(scope.db());
-        let work = Box::pin(prune::prune(scope.db(), cutoffs, pace, &tally, &stopped));
-        finish(scope, &tally, work).await?;
-        let counts = tally.counts();
         // What is not given back now is by the next one; the rows are deleted all the same.
         let give_back = Box::pin(prune::give_back(scope.db(), Pace::brisk(scope.db()), &stopped));
-        let freed = match timeout_at(scope.after(GIVING_UP), give_back).await {
+        let freed = match timeout_at(scope.after(CANCEL), give_back).await {
             Ok(Ok(freed)) => Some(count(freed)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "room could not be given back");
@@ -155,34 +173,50 @@ impl DeleteMutation {
     }
 }
 
-/// Waits for `work`, within the time that the request has; where it does not suffice the error tells
-/// what was deleted.
-async fn finish(
-    scope: &Scope,
-    tally: &Tally,
-    work: impl Future<Output = crate::error::Result<bool>>,
-) -> Result<()> {
-    let (certainty, counts) = match timeout_at(scope.after(GIVING_UP), work).await {
-        Ok(Ok(true)) => return Ok(()),
-        Ok(Ok(false)) => ("", tally.counts()),
-        Ok(Err(error)) => return Err(error.into()),
-        // Nobody knows of the batch that was given up.
-        Err(_) => ("at least ", tally.counts()),
-    };
-    let Counts { calls, error_logs } = counts;
-    let message = format!(
-        "there was not enough time: {certainty}{calls} calls and {error_logs} error logs were \
-         deleted; send it again for the rest, or use `callscope prune`"
-    );
-    let done = vec![("deletedCalls", calls), ("deletedErrorLogs", error_logs)];
-    Err(Error::Unfinished { message, done }.into())
+/// The audit entry of a deletion.
+struct Entry {
+    action: AuditAction,
+    subject: serde_json::Value,
+    id: Option<ID>,
 }
 
-async fn enter(scope: &Scope, action: AuditAction, subject: serde_json::Value) -> Result<()> {
+/// Enters a deletion in the audit log, runs it and returns what it deleted. An error has what was
+/// deleted before it in its extensions.
+async fn delete(scope: &Scope, entry: Entry, rows: Rows) -> Result<Counts> {
     // Refused here rather than after an entry about nothing.
     scope.db().check_writable()?;
-    let actor = Actor { caller: &scope.caller.name, address: scope.address, at: scope.now };
-    Ok(audit::record(scope.db(), &actor, action, [subject.to_string()]).await?)
+    if let Some(id) = &entry.id {
+        check_deletion_id("deletionId", id)?;
+    }
+    let start = DeletionStart {
+        caller: scope.caller.name.clone(),
+        address: scope.address.to_string(),
+        at: scope.now,
+        action: entry.action,
+        subject: entry.subject.to_string(),
+        id: entry.id.map(|id| id.0),
+    };
+    let limits = TimeLimits {
+        last_batch: scope.after(LAST_BATCH),
+        cancel: scope.after(CANCEL),
+        answer: scope.after(ANSWER),
+    };
+    let deletion = scope.services.deletions.start(start, rows, limits);
+    let Ended { outcome, counts, error, was_cancelled } = deletion.ended().await?;
+    if outcome == Outcome::Completed {
+        return Ok(counts);
+    }
+    let Counts { calls, error_logs } = counts;
+    let error = error.unwrap_or_else(|| {
+        // A batch that was cancelled may have been committed all the same.
+        let certainty = if was_cancelled { "at least " } else { "" };
+        Error::Unfinished(format!(
+            "there was not enough time: {certainty}{calls} calls and {error_logs} error logs were \
+             deleted; send it again for the rest, or use `callscope prune`"
+        ))
+    });
+    let done = vec![("deletedCalls", calls), ("deletedErrorLogs", error_logs)];
+    Err(Failure::from(error).after(done))
 }
 
 fn count(rows: u64) -> BigInt {

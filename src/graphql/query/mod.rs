@@ -3,6 +3,7 @@
 
 pub mod api_key;
 pub mod call;
+pub mod deletion;
 pub mod error_log;
 pub mod node;
 pub mod server;
@@ -10,14 +11,15 @@ pub mod usage;
 
 use async_graphql::MergedObject;
 
-/// What can be asked about the calls and error logs of a gateway. All but `serverInfo` and `viewer`
-/// need a token with the scope READ, unless the server lets everybody read.
+/// What can be asked about the calls and error logs of a gateway. All but `serverInfo`, `viewer` and
+/// `deletion` need a token with the scope READ, unless the server lets everybody read.
 #[derive(MergedObject, Default)]
 pub struct Query(
     usage::UsageQuery,
     call::CallQuery,
     error_log::ErrorLogQuery,
     api_key::ApiKeyQuery,
+    deletion::DeletionQuery,
     node::NodeQuery,
     server::ServerQuery,
 );

@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod call;
 pub mod call_filter;
 pub mod call_group;
+pub mod deletion;
 pub mod error_filter;
 pub mod error_log;
 pub mod node;

@@ -48,7 +48,7 @@ async fn take(
     let of = |error| Problem::of(&error, &context.id);
     state.intake.check_writable().map_err(of)?;
     let body = read::bytes(unpack::body(request, encoding), &state.read).await?;
-    let _room = state.admission.enter()?;
+    let _room = state.admission.enter(context)?;
     let export = decode(&body, format)?;
     drop(body);
     let taken = state.intake.take_spans(export, &context.caller, &state.otlp_key_attribute);

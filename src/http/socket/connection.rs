@@ -185,7 +185,7 @@ impl Connection {
         let mut context = self.context.clone();
         context.id = format!("{}.{}", self.context.id, self.begun).into();
         let marks = Arc::new(RequestMarks::new(Arc::clone(&context.id)));
-        marks.set_caller(&context.caller.name);
+        context.mark(&marks);
         let end = Arc::new(OperationEnd::default());
         let operation = Operation {
             state: self.state.clone(),

@@ -26,6 +26,7 @@ use crate::observe::redact::without_values;
 use crate::store::Database;
 use crate::store::error_log::ErrorLogRow;
 use crate::store::tail::{Tailed, TailedCall};
+use crate::supervisor::{Job, supervise};
 
 /// How long a table is read on after its last follower has gone: others often come at once.
 const LINGER: Duration = Duration::from_secs(10);
@@ -57,9 +58,9 @@ impl Tails {
         };
         let most = config.follow_rows as usize;
         let (calls, followers) = Feed::new(TailedCall::TABLE, most, observer.clone());
-        let call_tail = Tail { feed: calls.clone(), followers, shared: shared.clone() };
+        let call_tail = Tail::new("call_tail", calls.clone(), followers, shared.clone());
         let (errors, followers) = Feed::new(ErrorLogRow::TABLE, most, observer.clone());
-        let error_tail = Tail { feed: errors.clone(), followers, shared };
+        let error_tail = Tail::new("error_log_tail", errors.clone(), followers, shared);
         let neighbours = Neighbours { db: db.clone(), observer: observer.clone(), heard };
         let tails = Self { calls: call_tail, errors: error_tail, neighbours, active };
         (Feeds { calls, errors }, tails)
@@ -67,9 +68,11 @@ impl Tails {
 
     /// Reads whatever is followed until the server stops.
     pub async fn run(self, stopping: watch::Receiver<bool>) {
-        let Self { calls, errors, neighbours, active } = self;
+        let Self { mut calls, mut errors, neighbours, active } = self;
+        let observer = calls.shared.observer.clone();
+        (calls.stopping, errors.stopping) = (Some(stopping.clone()), Some(stopping));
         let tails = async {
-            futures_util::join!(calls.run(stopping.clone()), errors.run(stopping.clone()))
+            futures_util::join!(supervise(observer.clone(), calls), supervise(observer, errors))
         };
         tokio::select! {
             _ = tails => {}
@@ -92,9 +95,14 @@ struct Shared {
 
 /// The tail of one table.
 struct Tail<T> {
+    name: &'static str,
     feed: Arc<Feed<T>>,
     followers: UnboundedReceiver<Beginning>,
     shared: Shared,
+    /// Becomes true when the server stops.
+    stopping: Option<watch::Receiver<bool>>,
+    /// Still true when it starts after a panic: what it had read is lost.
+    is_reading: bool,
 }
 
 /// Why a tail reads no further.
@@ -104,17 +112,32 @@ enum End {
     NobodyFollows,
 }
 
-impl<T: Tailed> Tail<T> {
-    async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+impl<T: Tailed> Job for Tail<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn run(&mut self) {
+        // Without a receiver nothing stops it.
+        let Some(mut stopping) = self.stopping.clone() else { return };
         loop {
-            let first = tokio::select! {
-                // An error means that nobody is left who could tell, which is an end as well.
-                _ = stopping.wait_for(|stopping| *stopping) => return,
-                first = self.followers.recv() => first,
-            };
-            let Some(first) = first else { return };
-            self.shared.active.send_modify(|active| *active += 1);
+            let mut first = None;
+            if self.is_reading {
+                self.feed.lose();
+            } else {
+                first = tokio::select! {
+                    // An error: the sender is gone, and so is the server.
+                    _ = stopping.wait_for(|stopping| *stopping) => return,
+                    first = self.followers.recv() => first,
+                };
+                if first.is_none() {
+                    return;
+                }
+                self.is_reading = true;
+                self.shared.active.send_modify(|active| *active += 1);
+            }
             let end = self.follow(first, &mut stopping).await;
+            self.is_reading = false;
             self.shared.active.send_modify(|active| *active -= 1);
             self.feed.clear();
             self.shared.observer.metrics.tail.set_gaps(T::TABLE, 0);
@@ -123,11 +146,26 @@ impl<T: Tailed> Tail<T> {
             }
         }
     }
+}
 
-    async fn follow(&mut self, first: Beginning, stopping: &mut watch::Receiver<bool>) -> End {
+impl<T: Tailed> Tail<T> {
+    fn new(
+        name: &'static str,
+        feed: Arc<Feed<T>>,
+        followers: UnboundedReceiver<Beginning>,
+        shared: Shared,
+    ) -> Self {
+        Self { name, feed, followers, shared, stopping: None, is_reading: false }
+    }
+
+    async fn follow(
+        &mut self,
+        first: Option<Beginning>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> End {
         let mut commits = self.shared.db.commits();
         let mut heard = self.shared.heard.subscribe();
-        let mut waiting = vec![first];
+        let mut waiting: Vec<Beginning> = first.into_iter().collect();
         let mut pace = Pace::new(self.shared.longest);
         let (mut walk, mut rows) = (None, 0);
         loop {
@@ -214,4 +252,80 @@ struct Look {
 fn tell_failure(table: &str, error: &Error) {
     let source = std::error::Error::source(error).map(|source| without_values(&source));
     tracing::warn!(table, %error, source, "a table that is followed cannot be read; trying on");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, PoisonError};
+
+    use clap::{Args, Command, FromArgMatches};
+    use sea_orm::Order;
+    use sea_orm::sea_query::Condition;
+
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use crate::feed::Next;
+
+    /// The rows of a table of its own, whose next reading may panic.
+    static ROWS: Mutex<Vec<i64>> = Mutex::new(vec![]);
+    static PANICS: AtomicBool = AtomicBool::new(false);
+
+    #[derive(Debug)]
+    struct Row(i64);
+
+    impl Tailed for Row {
+        const TABLE: &'static str = "rows";
+
+        fn id(&self) -> i64 {
+            self.0
+        }
+
+        fn digest(&self) -> u64 {
+            0
+        }
+
+        async fn read(_: &Database, _: Condition, _: Order, _: u64) -> Result<Vec<Self>> {
+            assert!(!PANICS.swap(false, Ordering::Relaxed), "injected");
+            let rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(rows.iter().map(|id| Self(*id)).collect())
+        }
+    }
+
+    fn config(url: &str) -> DatabaseConfig {
+        let command = DatabaseConfig::augment_args(Command::new("test").no_binary_name(true));
+        let found = command.try_get_matches_from(["--database-url", url]).unwrap();
+        DatabaseConfig::from_arg_matches(&found).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tail_that_panics_tells_its_followers_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&format!("sqlite://{}", folder.path().join("t.db").display()));
+        let db = Arc::new(Database::open(&config).await.unwrap());
+        let observer: Arc<Observer> = Arc::default();
+        let (feed, followers) = Feed::<Row>::new(Row::TABLE, 10, observer.clone());
+        let shared = Shared {
+            db,
+            observer: observer.clone(),
+            longest: Duration::from_millis(50),
+            active: watch::Sender::new(0),
+            heard: watch::Sender::new(()),
+        };
+        let active = shared.active.subscribe();
+        let mut tail = Tail::new("tail", feed.clone(), followers, shared);
+        let stop = watch::Sender::new(false);
+        tail.stopping = Some(stop.subscribe());
+        let running = tokio::spawn(supervise(observer.clone(), tail));
+        let mut follower = feed.follow().await.unwrap();
+        PANICS.store(true, Ordering::Relaxed);
+        // Of what it may have read before, nothing else is known.
+        assert!(matches!(follower.next(|_| true).await, Next::Missed(1)));
+        ROWS.lock().unwrap().push(7);
+        assert!(matches!(follower.next(|_| true).await, Next::Row { row, .. } if row.0 == 7));
+        assert_eq!(*active.borrow(), 1);
+        stop.send_replace(true);
+        running.await.unwrap();
+        assert_eq!(*active.borrow(), 0);
+    }
 }

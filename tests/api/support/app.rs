@@ -73,6 +73,18 @@ impl TestApp {
         self.running.services.db.record()
     }
 
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let sent = self.client.get(self.url("/metrics")).send().await;
+        sent.expect("an answer").text().await.expect("a text")
+    }
+
+    /// The status and the text of `/readyz`.
+    pub async fn readiness(&self) -> (u16, String) {
+        let answer = self.client.get(self.url("/readyz")).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    }
+
     pub fn services(&self) -> &Services {
         &self.running.services
     }

@@ -79,9 +79,11 @@ impl TestDatabase {
         &self.url
     }
 
-    /// The defaults, on this database, with few connections: many tests share one server.
+    /// The defaults, on this database, with few connections: many tests share one server. Statements wait
+    /// long for a connection, since a busy machine is slow.
     pub fn config(&self) -> DatabaseConfig {
-        settings(&["--database-url", &self.url, "--database-connections", "2"])
+        let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
+        settings(&[&["--database-url", &self.url], &few[..]].concat())
     }
 
     /// Runs one or more statements, separated by semicolons.

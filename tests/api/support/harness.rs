@@ -26,11 +26,12 @@ pub struct Test {
     kinds: &'static [Kind],
     schema: Schema,
     file: Option<&'static str>,
+    program: Option<&'static str>,
 }
 
 impl Test {
     pub fn new(name: &'static str, run: Run) -> Self {
-        Self { name, run, kinds: &Kind::ALL, schema: Schema::Migrated, file: None }
+        Self { name, run, kinds: &Kind::ALL, schema: Schema::Migrated, file: None, program: None }
     }
 
     /// Runs on these databases only.
@@ -46,6 +47,11 @@ impl Test {
     /// Is ignored where this file, named from the repository's root, is missing.
     pub fn needs(self, file: &'static str) -> Self {
         Self { file: Some(file), ..self }
+    }
+
+    /// Is ignored where this program is not in PATH.
+    pub fn needs_program(self, program: &'static str) -> Self {
+        Self { program: Some(program), ..self }
     }
 }
 
@@ -109,15 +115,20 @@ fn missing(tests: &[Test], servers: &Servers) -> Vec<String> {
         .filter_map(|kind| Some(format!("{}: not tested, {}", kind.label(), servers.lack(*kind)?)))
         .collect();
     for test in tests {
-        missing.extend(lacking_file(test).map(|why| format!("{}: not tested, {why}", test.name)));
+        missing.extend(lack(test).map(|why| format!("{}: not tested, {why}", test.name)));
     }
     missing
 }
 
-fn lacking_file(test: &Test) -> Option<String> {
-    let file = test.file?;
-    (!Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists())
-        .then(|| format!("{file} is not here"))
+/// The file or program that a test needs and this machine lacks.
+fn lack(test: &Test) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = test.file.filter(|file| !root.join(file).exists());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path =
+        |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let program = test.program.filter(|program| !in_path(program));
+    file.or(program).map(|lacking| format!("{lacking} is not here"))
 }
 
 fn trials(test: Test, servers: &Arc<Servers>) -> Vec<Trial> {
@@ -125,7 +136,7 @@ fn trials(test: Test, servers: &Arc<Servers>) -> Vec<Trial> {
     let (run, schema) = (test.run, test.schema);
     let trial = |kind: &Kind| {
         let kind = *kind;
-        let lack = servers.lack(kind).or_else(|| lacking_file(&test));
+        let lack = servers.lack(kind).or_else(|| lack(&test));
         let servers = Arc::clone(servers);
         Trial::ignorable_test(format!("{}::{subject}", kind.name()), move || match lack {
             Some(lack) => Ok(Completion::ignored_with(lack)),
@@ -167,10 +178,16 @@ thread_local! {
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
+/// The text of a panic that a test causes in a background job on purpose.
+pub const INJECTED: &str = "a panic of the test";
+
 /// Keeps a test's panics for its report, so that those of parallel tests do not mix.
 fn keep_panics_of_tests() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str() == Some(INJECTED) {
+            return;
+        }
         let kept = PANICS.with_borrow_mut(|panics| {
             let Some(panics) = panics else { return false };
             let place = panic.location().map_or_else(String::new, ToString::to_string);

@@ -91,6 +91,18 @@ pub fn count(text: &str) -> usize {
     lines.filter(|line| line.windows(text.len()).any(|part| part == text.as_bytes())).count()
 }
 
+/// The lines with this message, of all servers of this run.
+pub fn of_message(message: &str) -> Vec<Value> {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = log.lines.split(|byte| *byte == b'\n');
+    let found =
+        lines.filter(|line| line.windows(message.len()).any(|part| part == message.as_bytes()));
+    found
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter(|line| line["message"] == message)
+        .collect()
+}
+
 /// Must not be logged by anyone, in this run: a key, a token, what was sent or said. The texts of
 /// what is JSON count one by one.
 pub fn never_log(text: &str) {

@@ -8,9 +8,11 @@ mod harness;
 pub mod logs;
 mod rows;
 mod servers;
+mod wait;
 
 pub use app::{NOW, TestApp};
 pub use config::settings;
 pub use database::{Kind, TestDatabase};
-pub use harness::{Test, run};
+pub use harness::{INJECTED, Test, run};
 pub use rows::{CallRow, ErrorRow, NULL};
+pub use wait::{eventually, found};

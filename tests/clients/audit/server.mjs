@@ -2,7 +2,6 @@
 // started again.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -14,37 +13,35 @@ export class Server {
     const server = new Server();
     server.binary = resolve(binary);
     server.folder = await mkdtemp(join(tmpdir(), 'callscope-clients.'));
-    server.port = await freePort();
+    // The system chooses the port at first; later starts are on the same one.
+    server.address = '127.0.0.1:0';
     await server.start();
     return server;
-  }
-
-  get address() {
-    return `127.0.0.1:${this.port}`;
   }
 
   async start() {
     const database = `sqlite://${join(this.folder, 'calls.db')}`;
     this.process = spawn(
       this.binary,
-      ['serve', '--listen', this.address, '--database-url', database, '--client-timeout-seconds', '2'],
+      ['serve', '--listen', this.address, '--database-url', database, '--client-timeout-seconds', '2', '--log-format', 'json'],
       {
         cwd: this.folder,
         env: { CALLSCOPE_TOKENS: `reader:READ:${READER} scraper:METRICS:${SCRAPER}` },
-        stdio: 'ignore',
+        stdio: ['ignore', 'ignore', 'pipe'],
       },
     );
     this.ended = new Promise((done) => this.process.once('exit', done));
-    for (let tries = 0; ; tries++) {
-      const answer = await fetch(`http://${this.address}/healthz`).catch(() => undefined);
-      if (answer?.ok) {
-        return;
-      }
-      if (tries > 600 || this.process.exitCode !== null) {
-        throw new Error('the server does not start');
-      }
-      await new Promise((done) => setTimeout(done, 50));
-    }
+    this.address = await new Promise((resolve, reject) => {
+      let log = '';
+      this.process.stderr.setEncoding('utf8').on('data', (part) => {
+        log += part;
+        const [, found] = /"graphql":"http:\/\/([^"]+)\/graphql"/.exec(log) ?? [];
+        if (found) {
+          resolve(found);
+        }
+      });
+      this.process.once('exit', () => reject(new Error(`the server does not start: ${log}`)));
+    });
   }
 
   async stop(signal = 'SIGTERM') {
@@ -70,12 +67,4 @@ export class Server {
     }
     throw new Error(`there are not ${count} subscriptions`);
   }
-}
-
-async function freePort() {
-  const listener = createServer();
-  await new Promise((done) => listener.listen(0, '127.0.0.1', done));
-  const { port } = listener.address();
-  await new Promise((done) => listener.close(done));
-  return port;
 }

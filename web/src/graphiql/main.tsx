@@ -9,10 +9,13 @@ import 'graphiql/graphiql.css';
 import '@graphiql/plugin-explorer/style.css';
 import './style.css';
 import { Explore } from './explore';
-import { readLink } from './link';
+import { readLink, storeLink } from './link';
 
 const link = readLink(location.search);
-// The document is in a tab from now on: to load the page again keeps what was changed there.
-if (link) history.replaceState(null, '', location.pathname);
+if (link) {
+  storeLink(localStorage, link);
+  // The document is in a tab from now on: to load the page again keeps what was changed there.
+  history.replaceState(null, '', location.pathname);
+}
 const root = document.getElementById('graphiql');
 if (root) createRoot(root).render(<Explore {...(link && { link })} />);

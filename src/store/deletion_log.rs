@@ -1,0 +1,180 @@
+//! Deletions in `callscope_audit`. The entry is written before the first row is deleted and completed
+//! when the deletion has ended. An entry without an outcome is of a deletion in progress, or of a
+//! process that was killed.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+
+use super::audit::{AuditAction, TABLE};
+use super::database::Database;
+use super::rows::columns;
+use super::token::time_text;
+use crate::error::{Error, Result};
+
+/// How a deletion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every row that it covers is deleted.
+    Completed,
+    /// The client disconnected, the command was interrupted or the server shut down.
+    Stopped,
+    /// The database or the server failed.
+    Failed,
+    /// The time limit of the request was reached.
+    Timeout,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Completed, Self::Stopped, Self::Failed, Self::Timeout];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// The end of a deletion: the outcome and the rows of committed batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub at: String,
+    pub outcome: Outcome,
+    pub calls: u64,
+    pub error_logs: u64,
+}
+
+pub(super) type EndedAt = Option<String>;
+pub(super) type OutcomeName = Option<String>;
+pub(super) type Rows = Option<i64>;
+
+impl Ending {
+    pub(super) const COLUMNS: [&str; 4] =
+        ["ended_at", "outcome", "deleted_calls", "deleted_error_logs"];
+
+    pub(super) fn from_columns(
+        (at, outcome, calls, error_logs): (EndedAt, OutcomeName, Rows, Rows),
+    ) -> Option<Self> {
+        let outcome =
+            Outcome::ALL.into_iter().find(|one| outcome.as_deref() == Some(one.name()))?;
+        let count = |rows: Rows| rows.and_then(|rows| rows.try_into().ok()).unwrap_or(0);
+        let at = at.unwrap_or_default();
+        Some(Self { at, outcome, calls: count(calls), error_logs: count(error_logs) })
+    }
+}
+
+/// A deletion that is about to start.
+#[derive(Clone, Debug)]
+pub struct DeletionStart {
+    /// The name of the caller's token, of a command or of a job of the server.
+    pub caller: String,
+    /// The client's address; `-` for a command or a job, so that no token passes for one.
+    pub address: String,
+    pub at: DateTime<Utc>,
+    pub action: AuditAction,
+    /// The filter, the ids or the age, as JSON.
+    pub subject: String,
+    /// The client's own id of the deletion.
+    pub id: Option<String>,
+}
+
+/// The entry of a deletion that has started.
+#[derive(Clone, Debug)]
+pub struct DeletionEntry {
+    caller: String,
+    id: String,
+}
+
+/// Enters a deletion. An id that the caller has used before is refused.
+pub async fn start(db: &Database, start: DeletionStart) -> Result<DeletionEntry> {
+    let DeletionStart { caller, address, at, action, subject, id } = start;
+    let id = match id {
+        Some(id) if find(db, &caller, &id).await?.is_some() => {
+            let message = "the id was used for an earlier deletion: send a new one";
+            return Err(Error::bad_input("deletionId", message));
+        }
+        Some(id) => id,
+        None => format!("{:032x}", rand::random::<u128>()),
+    };
+    tracing::info!(
+        target: "callscope::audit",
+        caller,
+        address,
+        action = action.name(),
+        // A filter may hold any text, so that it is stored in the table only.
+        subject = (action != AuditAction::DeleteErrorLogs).then_some(subject.as_str()),
+        deletion_id = id,
+        "audit"
+    );
+    let insert = Query::insert()
+        .into_table(TABLE)
+        .columns(["at", "caller", "address", "action", "subject", "deletion_id"])
+        .values_panic([
+            time_text(at).into(),
+            caller.as_str().into(),
+            address.into(),
+            action.name().into(),
+            subject.into(),
+            id.as_str().into(),
+        ])
+        .take();
+    db.execute("deletion_start", &insert).await?;
+    Ok(DeletionEntry { caller, id })
+}
+
+/// Completes the entry of a deletion that has ended.
+pub async fn complete(db: &Database, entry: &DeletionEntry, ending: &Ending) -> Result<()> {
+    let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+    let update = Query::update()
+        .table(TABLE)
+        .value("ended_at", ending.at.as_str())
+        .value("outcome", ending.outcome.name())
+        .value("deleted_calls", count(ending.calls))
+        .value("deleted_error_logs", count(ending.error_logs))
+        .and_where(Expr::col("caller").eq(entry.caller.as_str()))
+        .and_where(Expr::col("deletion_id").eq(entry.id.as_str()))
+        .take();
+    db.execute("deletion_end", &update).await?;
+    Ok(())
+}
+
+impl DeletionEntry {
+    /// Logs the end of the deletion, so that it is known where the entry cannot be completed.
+    pub fn log(&self, ending: &Ending) {
+        tracing::info!(
+            target: "callscope::audit",
+            caller = self.caller,
+            deletion_id = self.id,
+            outcome = ending.outcome.name(),
+            deleted_calls = ending.calls,
+            deleted_error_logs = ending.error_logs,
+            "deletion ended"
+        );
+    }
+}
+
+/// A deletion as the audit log has it.
+#[derive(Clone, Debug)]
+pub struct DeletionRow {
+    pub started_at: String,
+    pub ending: Option<Ending>,
+}
+
+/// The deletion that `caller` gave this id.
+pub async fn find(db: &Database, caller: &str, id: &str) -> Result<Option<DeletionRow>> {
+    let mut select = Query::select();
+    let names = ["at"].into_iter().chain(Ending::COLUMNS);
+    let width = columns(&mut select, names.map(Expr::col));
+    select
+        .from(TABLE)
+        .and_where(Expr::col("caller").eq(caller))
+        .and_where(Expr::col("deletion_id").eq(id));
+    type Columns = (String, EndedAt, OutcomeName, Rows, Rows);
+    let found = db.fetch::<Columns>("deletion_find", &select, width).await?.pop();
+    Ok(found.map(|(started_at, ended, outcome, calls, error_logs)| DeletionRow {
+        started_at,
+        ending: Ending::from_columns((ended, outcome, calls, error_logs)),
+    }))
+}

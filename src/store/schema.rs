@@ -1,0 +1,125 @@
+//! Brings the schema up to date: the steps of `migration`, then the indexes on the gateway's tables.
+
+use std::time::Duration;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+use tokio::time::{Instant, sleep};
+
+use super::connect::{Access, connect};
+use super::dialect::Dialect;
+use super::index::{self, PendingIndex};
+use super::index_build::{self, Scope};
+use super::origin;
+use crate::config::DatabaseConfig;
+use crate::error::Result;
+
+/// Between two attempts to take a lock.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Steps are quick: a server that keeps their lock for longer is stuck.
+const STEPS_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Creates the tables and indexes that are missing, also indexes that take long.
+pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
+    migrate_until(config, std::future::pending()).await.map(drop)
+}
+
+/// The same until `stop` ends, which stops the build of an index; returns whether all is done.
+pub async fn migrate_until(
+    config: &DatabaseConfig,
+    stop: impl Future<Output = ()>,
+) -> Result<bool> {
+    run_steps(config).await?;
+    Ok(index_build::build(config, Scope::All, stop).await?.is_some())
+}
+
+/// Creates the tables that are missing, and the indexes that are quick to build; returns the others.
+pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>> {
+    run_steps(config).await?;
+    let left = index_build::build(config, Scope::Quick, std::future::pending()).await?;
+    Ok(left.unwrap_or_default())
+}
+
+/// Runs the steps that are missing. A database that has them all is not locked: on SQLite an index may
+/// be under construction.
+async fn run_steps(config: &DatabaseConfig) -> Result<()> {
+    let connection = connect(config, Access::Migrate).await?;
+    let done = async {
+        if !Migrator::get_pending_migrations_read_only(&connection).await?.is_empty() {
+            run_steps_locked(&connection).await?;
+        }
+        Ok::<_, DbErr>(())
+    };
+    let done = done.await;
+    // After a failure the lock ends with its connection, and SQLite rolls its transaction back.
+    connection.close().await?;
+    Ok(done?)
+}
+
+async fn run_steps_locked(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    let dialect = Dialect::of(connection.get_database_backend());
+    if dialect == Dialect::Sqlite {
+        connection.execute_unprepared("BEGIN IMMEDIATE").await?;
+    } else {
+        let start = Instant::now();
+        while !try_lock(connection, Lock::Steps).await? {
+            if start.elapsed() > STEPS_TIMEOUT {
+                let error = "another server has been changing the schema for 10 minutes; stop it, \
+                             or end its session in the database";
+                return Err(DbErr::Custom(error.to_owned()));
+            }
+            sleep(LOCK_POLL).await;
+        }
+    }
+    let missing = origin::missing_tables(connection).await?;
+    Migrator::up(connection, None).await?;
+    origin::note_made(connection, &missing).await?;
+    match dialect {
+        Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop),
+        Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await,
+    }
+}
+
+/// A lock of a session of PostgreSQL or MySQL, for which servers of one database take turns.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lock {
+    /// Short.
+    Steps,
+    /// As long as the builds of the indexes.
+    Indexes,
+}
+
+impl Lock {
+    /// Its name in PostgreSQL, and an expression for it in MySQL.
+    fn name(self, dialect: Dialect) -> &'static str {
+        match (dialect, self) {
+            (Dialect::Postgres, Self::Steps) => "7163098412",
+            (Dialect::Postgres, Self::Indexes) => "7163098413",
+            (_, Self::Steps) => "CONCAT('callscope ', DATABASE())",
+            (_, Self::Indexes) => "CONCAT('callscope indexes ', MD5(DATABASE()))",
+        }
+    }
+}
+
+/// Takes a lock unless another session has it. Never waits for it: a session of PostgreSQL that waits
+/// keeps its snapshot, and the concurrent build of an index, which the holder of the lock runs, waits for
+/// the end of every older snapshot.
+pub(super) async fn try_lock(connection: &DatabaseConnection, lock: Lock) -> Result<bool, DbErr> {
+    let dialect = Dialect::of(connection.get_database_backend());
+    let name = lock.name(dialect);
+    let sql = match dialect {
+        Dialect::Postgres => format!("SELECT CAST(pg_try_advisory_lock({name}) AS TEXT)"),
+        _ => format!("SELECT CASE GET_LOCK({name}, 0) WHEN 1 THEN 'true' ELSE 'false' END"),
+    };
+    Ok(index::texts(connection, &sql).await?.first().is_some_and(|taken| taken == "true"))
+}
+
+pub(super) async fn unlock(connection: &DatabaseConnection, lock: Lock) -> Result<(), DbErr> {
+    let dialect = Dialect::of(connection.get_database_backend());
+    let name = lock.name(dialect);
+    let sql = match dialect {
+        Dialect::Postgres => format!("SELECT pg_advisory_unlock({name})"),
+        _ => format!("SELECT RELEASE_LOCK({name})"),
+    };
+    connection.execute_unprepared(&sql).await.map(drop)
+}
