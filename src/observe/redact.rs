@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 /// Quoted words that are no values: columns, the tables of the gateway, places in SQL. A test compares
 /// them with the columns of a migrated database.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 46] = [
     "t_request_log",
     "t_error_logs",
     "id",
@@ -37,6 +37,11 @@ const NAMES: [&str; 41] = [
     "address",
     "action",
     "subject",
+    "deletion_id",
+    "outcome",
+    "deleted_calls",
+    "deleted_error_logs",
+    "ended_at",
     "content",
     "call_ids",
     "error_ids",
