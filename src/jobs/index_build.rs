@@ -9,7 +9,9 @@ use crate::config::DatabaseConfig;
 use crate::observe::redact::without_values;
 use crate::store::Database;
 use crate::store::dialect::Dialect;
+use crate::store::index::PendingIndex;
 use crate::store::index_build::{self, Scope};
+use crate::supervisor::{Job, supervise};
 
 /// Between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
@@ -21,37 +23,64 @@ pub fn start(
     config: &DatabaseConfig,
     stopping: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
-    let is_online = db.dialect() != Dialect::Sqlite;
-    (is_online && db.lacks_indexes()).then(|| tokio::spawn(run(config.clone(), stopping)))
+    if db.dialect() == Dialect::Sqlite || !db.lacks_indexes() {
+        return None;
+    }
+    let job = IndexBuild { config: config.clone(), stopping };
+    Some(tokio::spawn(supervise(db.observer().clone(), job)))
 }
 
-async fn run(config: DatabaseConfig, stopping: watch::Receiver<bool>) {
-    loop {
-        match index_build::build(&config, Scope::Online, stopped(stopping.clone())).await {
-            Ok(None) => return,
-            Ok(Some(left)) if left.is_empty() => {
-                tracing::info!("all indexes are built");
-                return;
+struct IndexBuild {
+    config: DatabaseConfig,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Job for IndexBuild {
+    fn name(&self) -> &'static str {
+        "index_build"
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    async fn run(&mut self) {
+        loop {
+            let stop = stopped(self.stopping.clone());
+            match index_build::build(&self.config, Scope::Online, stop).await {
+                Ok(None) => return,
+                Ok(Some(left)) => {
+                    log_end(&left);
+                    return;
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(|one| without_values(&one));
+                    tracing::warn!(
+                        %error,
+                        cause,
+                        "an index could not be built; trying again in a minute"
+                    );
+                }
             }
-            Ok(Some(left)) => {
-                let names: Vec<&str> = left.iter().map(|pending| pending.index.name).collect();
-                tracing::warn!(
-                    indexes = names.join(", "),
-                    "the database refuses to build these indexes online; run `callscope migrate` at a \
-                     quiet hour: the gateway's writes wait until they are built"
-                );
-                return;
+            tokio::select! {
+                () = stopped(self.stopping.clone()) => return,
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
             }
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
-                tracing::warn!(%error, cause, "an index could not be built; trying again in a minute");
-            }
-        }
-        tokio::select! {
-            () = stopped(stopping.clone()) => return,
-            () = tokio::time::sleep(RETRY_PAUSE) => {}
         }
     }
+}
+
+fn log_end(left: &[PendingIndex]) {
+    if left.is_empty() {
+        tracing::info!("all indexes are built");
+        return;
+    }
+    let names: Vec<&str> = left.iter().map(|pending| pending.index.name).collect();
+    tracing::warn!(
+        indexes = names.join(", "),
+        "the database refuses to build these indexes online; run `callscope migrate` at a quiet hour: \
+         the gateway's writes wait until they are built"
+    );
 }
 
 /// Ends when the server stops, or is gone.
