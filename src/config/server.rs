@@ -72,7 +72,7 @@ pub struct ServerConfig {
     pub max_auth_failures_per_minute: u32,
 
     /// How many streams of rows a token, or an address without one, may send at the same time; more are
-    /// refused with 429. No more than three quarters of `--max-concurrent-requests`
+    /// refused with 429. No more than two thirds of `--max-concurrent-requests`
     #[arg(
         long,
         env = "CALLSCOPE_MAX_STREAMS",

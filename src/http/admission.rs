@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use super::context::RequestContext;
 use super::problem::Problem;
 use super::rate::{Rate, Sender};
-use super::room::{Place, Room};
 use super::share::{Exhausted, Share, Shares};
 use crate::config::ServerConfig;
 
@@ -19,9 +18,8 @@ const STREAM_RETRY: Duration = Duration::from_secs(10);
 
 /// What admits requests; one for the whole server.
 pub struct Admission {
-    requests: Arc<Room>,
+    requests: Arc<Shares>,
     streams: Arc<Shares>,
-    streams_of_one: usize,
     rate: Option<Rate>,
     /// Of credentials that are not valid.
     failures: Option<Rate>,
@@ -30,13 +28,10 @@ pub struct Admission {
 impl Admission {
     pub fn new(config: &ServerConfig) -> Self {
         let rate = |per_minute: u32| (per_minute > 0).then(|| Rate::per_minute(per_minute));
-        let streams = config.max_concurrent_requests as usize;
-        // One caller leaves a quarter to the others, whatever it is allowed.
-        let streams_of_one = (config.max_streams as usize).min(streams - streams / 4);
+        let places = config.max_concurrent_requests as usize;
         Self {
-            requests: Room::new(config.max_concurrent_requests as usize),
-            streams: Shares::new(streams, streams_of_one),
-            streams_of_one,
+            requests: Shares::new(places, places),
+            streams: Shares::new(places, config.max_streams as usize),
             rate: rate(config.max_requests_per_minute),
             failures: rate(config.max_auth_failures_per_minute),
         }
@@ -44,8 +39,10 @@ impl Admission {
 
     /// A place for one request, to be kept until it is answered. It is taken when the body was read:
     /// a body that arrives slowly must not keep others out.
-    pub(super) fn enter(&self, context: &RequestContext) -> Result<Place, Problem> {
-        self.requests.enter(sender(context)).ok_or_else(Problem::busy)
+    pub(super) fn enter(&self, context: &RequestContext) -> Result<Share, Problem> {
+        let mut place = self.requests.share(sender(context));
+        place.resize(1).map_err(|_| Problem::busy())?;
+        Ok(place)
     }
 
     /// Counts one more request of a caller, and refuses it where that is one too many.
@@ -79,8 +76,8 @@ impl Admission {
             Ok(()) => Ok(place),
             Err(Exhausted::Server) => Err(Problem::busy()),
             Err(Exhausted::Sender) => {
-                let most = self.streams_of_one;
-                let message = format!("a token or address may have {most} streams at a time");
+                let message = "this token or address has as many streams as it may; end one of them, \
+                               or try again after Retry-After";
                 Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", message)
                     .retry_after(STREAM_RETRY))
             }

@@ -30,7 +30,6 @@ mod rate;
 pub mod read;
 mod request_log;
 mod respond;
-mod room;
 pub mod router;
 pub mod server;
 mod session;

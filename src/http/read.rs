@@ -94,10 +94,10 @@ pub(super) async fn from_body(
     }
 }
 
-/// The memory of all bodies that are being read. One token or address may hold a quarter of it, and one
-/// body of the largest size in any case.
+/// The memory of all bodies that are being read. One body of the largest size fits in any case.
 pub fn body_room(total_kib: usize, body_bytes: usize) -> Arc<Shares> {
-    Shares::new(total_kib, (total_kib / 4).max(body_bytes.div_ceil(1024)))
+    let total = total_kib.max(2 * body_bytes.div_ceil(1024));
+    Shares::new(total, total)
 }
 
 /// The bytes of a body, and the memory that they hold. The whole body has one timeout, so that a slow

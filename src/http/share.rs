@@ -1,15 +1,22 @@
-//! A bounded resource of the server, of which each sender may hold a part at most: the memory of bodies
-//! that are being read, streams of rows. What is left stays free for other senders.
+//! A bounded resource of the server that its senders share: places for requests, streams of rows, the
+//! memory of bodies that are being read.
+//!
+//! A sender takes more only while it holds less than twice of what is free: alone it has two thirds, and
+//! however many senders take all that they can, a part is left for the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rate::Sender;
 
+/// So many times the free units may a sender hold before it takes more.
+const FREE_TIMES: usize = 2;
+
 /// A resource that senders share.
 #[derive(Debug)]
 pub struct Shares {
     total: usize,
+    /// What a sender may hold at most, in addition to the rule above.
     each: usize,
     held: Mutex<Held>,
 }
@@ -38,7 +45,7 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    /// `total` units, of which one sender may hold `each`.
+    /// `total` units, of which one sender may hold no more than `each`.
     pub fn new(total: usize, each: usize) -> Arc<Self> {
         Arc::new(Self { total, each, held: Mutex::default() })
     }
@@ -57,11 +64,12 @@ impl Share {
         }
         let mut held = self.shares.held.lock().unwrap_or_else(PoisonError::into_inner);
         let own = held.by_sender.get(&self.sender).copied().unwrap_or(0);
+        let is_greedy = own >= (self.shares.total - held.total) * FREE_TIMES;
         let (own, total) = (own - self.amount + amount, held.total - self.amount + amount);
         if amount > self.amount && total > self.shares.total {
             return Err(Exhausted::Server);
         }
-        if amount > self.amount && own > self.shares.each {
+        if amount > self.amount && (is_greedy || own > self.shares.each) {
             return Err(Exhausted::Sender);
         }
         held.total = total;
@@ -109,5 +117,39 @@ mod tests {
         drop((two, others));
         let held = shares.held.lock().unwrap();
         assert!(held.total == 0 && held.by_sender.is_empty(), "{held:?}");
+    }
+
+    fn fill(shares: &Arc<Shares>, number: u32) -> Vec<Share> {
+        let take = || {
+            let mut share = shares.share(sender(number));
+            share.resize(1).is_ok().then_some(share)
+        };
+        std::iter::from_fn(take).collect()
+    }
+
+    #[test]
+    fn a_sender_alone_has_two_thirds() {
+        let held = [256, 2, 1].map(|total| fill(&Shares::new(total, total), 1).len());
+        assert_eq!(held, [171, 2, 1]);
+    }
+
+    #[test]
+    fn senders_that_take_all_they_can_leave_a_part() {
+        let shares = Shares::new(256, 256);
+        let mut held = vec![];
+        // In turns, as they would come at the same time.
+        loop {
+            let before = held.len();
+            for number in 0..8 {
+                let mut share = shares.share(sender(number));
+                held.extend(share.resize(1).is_ok().then_some(share));
+            }
+            if held.len() == before {
+                break;
+            }
+        }
+        assert!(shares.share(sender(9)).resize(1).is_ok());
+        drop(held);
+        assert!(shares.held.lock().unwrap().by_sender.is_empty());
     }
 }

@@ -102,6 +102,7 @@ impl Job for RetentionJob {
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
+                biased;
                 // An error: whoever would stop the server is gone, and so is the server.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
                 _ = due.tick() => {}

@@ -335,7 +335,7 @@ async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
     let part = vec![b' '; 8 << 20];
     let mut open = Vec::new();
     let mut answer = String::new();
-    // A quarter of 256 MiB is enough.
+    // Two thirds of 128 MiB are enough.
     for _ in 0..40 {
         let mut stream = connect_from(&app, "127.0.0.2").await;
         stream.write_all(head.as_bytes()).await.unwrap();

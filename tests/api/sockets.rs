@@ -535,7 +535,7 @@ async fn unfinished_messages_are_charged_as_bodies_are(database: TestDatabase) {
     })
     .await;
     let mut open = Vec::new();
-    // A quarter of the memory of bodies, 256 MiB, is enough.
+    // Two thirds of the memory of bodies, 128 MiB, are enough.
     let code = loop {
         assert!(open.len() < 40, "unfinished messages are not counted");
         let mut client = Client::ready(&app).await;
