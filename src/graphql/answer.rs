@@ -18,9 +18,9 @@ const FIELD_MEMORY: u64 = 128;
 const TEXT_COPIES: u64 = 3;
 /// Memory is taken from what all answers share in steps of so many KiB.
 const STEP_KIB: u64 = 64;
-/// A mutation whose answer takes no more is answered even where the others hold everything: it has been
-/// carried out.
-const MUTATION_KIB: u64 = 256;
+/// An answer that takes no more is given even where the others hold everything: large answers do not
+/// keep out cheap queries, and a mutation has been carried out.
+const SMALL_KIB: u64 = 256;
 
 /// The limits of all answers of a server.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ impl AnswerSize {
                 }
                 Ok(())
             }
-            Err(_) if is_mutation && needed <= MUTATION_KIB => Ok(()),
+            Err(_) if needed <= SMALL_KIB => Ok(()),
             Err(_) => {
                 held.refused.get_or_insert_with(|| error.clone());
                 Err(error)

@@ -309,8 +309,13 @@ async fn bodies_are_charged_by_bytes(database: TestDatabase) {
 
 /// The status of a query that is sent from an address, with further lines of its head.
 async fn query_from(app: &TestApp, address: &str, headers: &str) -> String {
+    long_query_from(app, address, headers, 0).await
+}
+
+/// The same with so many bytes of padding.
+async fn long_query_from(app: &TestApp, address: &str, headers: &str, padding: usize) -> String {
     let mut stream = connect_from(app, address).await;
-    let body = r#"{"query":"{ __typename }"}"#;
+    let body = format!(r#"{{"query":"{{ __typename }}"{}}}"#, " ".repeat(padding));
     let length = body.len();
     let request = format!(
         "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -336,14 +341,12 @@ async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
     let mut open = Vec::new();
     let mut answer = String::new();
     // Two thirds of 128 MiB are enough.
-    for _ in 0..40 {
+    for _ in 0..20 {
         let mut stream = connect_from(&app, "127.0.0.2").await;
         stream.write_all(head.as_bytes()).await.unwrap();
-        if stream.write_all(&part).await.is_err() {
-            break;
-        }
+        stream.write_all(&part).await.unwrap();
         open.push(stream);
-        answer = query_from(&app, "127.0.0.2", "").await;
+        answer = long_query_from(&app, "127.0.0.2", "", 8 << 20).await;
         if !answer.starts_with("HTTP/1.1 200 ") {
             break;
         }
@@ -356,8 +359,9 @@ async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
     assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
     // What is given up is free again.
     drop(open);
-    let freed =
-        async { while !query_from(&app, "127.0.0.2", "").await.starts_with("HTTP/1.1 200 ") {} };
+    let freed = async {
+        while !long_query_from(&app, "127.0.0.2", "", 8 << 20).await.starts_with("HTTP/1.1 200 ") {}
+    };
     tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
 }
 
