@@ -23,7 +23,7 @@ const LONG_DOUBT: Duration = Duration::from_secs(24 * 3600);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Returns the time, in UTC and cut to microseconds, the precision of all stored times. Never panics:
-/// a reading out of [`READINGS`] becomes the nearest within.
+/// a reading before 1970 or after 9998 becomes the nearest within.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     #[default]
