@@ -29,6 +29,8 @@ const DELAYS: [Duration; 5] = [
 ];
 /// The same for a command or a job that other work waits for.
 pub const SHORT_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// How long the answer to a client waits for the audit entry.
+const ENTRY_WAIT: Duration = Duration::from_millis(500);
 /// How long a server that shuts down waits for batches in progress and for their audit entries.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
@@ -148,11 +150,12 @@ impl Deletions {
 }
 
 impl Deletion {
-    /// The end of the deletion. Its audit entry is complete, unless writing it takes longer than the
-    /// request may.
+    /// The end of the deletion. Its audit entry is complete, unless the database fails: the task then
+    /// goes on to write it, and the client is answered.
     pub async fn ended(mut self) -> Result<Ended> {
         let ended = (&mut self.ended).await.map_err(Error::internal)??;
-        let _ = timeout_at(self.answer, &mut self.task).await;
+        let limit = self.answer.min(Instant::now() + ENTRY_WAIT);
+        let _ = timeout_at(limit, &mut self.task).await;
         Ok(ended)
     }
 }
