@@ -1,5 +1,5 @@
-//! Eight hostile readers beside one client with a cheap query, on a server of our own, on 127.0.0.1 alone.
-//! Each hostile reader has a token of its own and sends dear documents, several at a time, for a fixed time.
+//! Eight hostile readers and one client with a cheap query, on a local server at 127.0.0.1.
+//! Each hostile reader has its token and sends expensive documents, several at a time, for a fixed time.
 //!
 //! `cargo bench --workspace --bench hostile [-- --seconds 20 --calls 1000000]`
 
@@ -45,7 +45,7 @@ struct Args {
 
 /// Documents of many percentiles, searches and long texts. One that the server refuses for its cost counts as
 /// refused.
-fn dear_documents() -> Vec<String> {
+fn expensive_documents() -> Vec<String> {
     let as_of = format!("asOf: \"{}\"", data::AS_OF);
     let month = format!("period: CURRENT_MONTH, {as_of}");
     let aliased = |count: usize, field: &str| -> String {
@@ -85,9 +85,9 @@ async fn main() -> anyhow::Result<()> {
     let database = format!("sqlite://{}", file.display());
     let server = Server::start(&database, &[("--tokens", &tokens.join(" "))])?;
     println!("\n{} calls in SQLite; {} s\n", args.calls, args.seconds);
-    println!("| beside | requests/s | p50 ms | p95 ms | longest ms | errors | /readyz not 200 |");
+    println!("| during | requests/s | p50 ms | p95 ms | longest ms | errors | /readyz not 200 |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    measure(&server, &token(HOSTILE), "nothing", Duration::from_secs(args.seconds.min(5))).await?;
+    measure(&server, &token(HOSTILE), "no load", Duration::from_secs(args.seconds.min(5))).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut hostile = vec![];
     for name in 0..HOSTILE {
@@ -142,7 +142,7 @@ impl Reader {
 }
 
 async fn attack(reader: &Reader, first: usize, stop: &AtomicBool) -> BTreeMap<String, usize> {
-    let documents = dear_documents();
+    let documents = expensive_documents();
     let mut outcomes = BTreeMap::new();
     for document in documents.iter().cycle().skip(first % documents.len()) {
         if stop.load(Ordering::Relaxed) {
@@ -159,7 +159,7 @@ async fn attack(reader: &Reader, first: usize, stop: &AtomicBool) -> BTreeMap<St
 }
 
 /// A client with a cheap query, and a balancer that asks for the health.
-async fn measure(server: &Server, token: &str, beside: &str, time: Duration) -> anyhow::Result<()> {
+async fn measure(server: &Server, token: &str, during: &str, time: Duration) -> anyhow::Result<()> {
     let reader = Reader::new(server, token);
     let query = format!(
         "{{ errorLookup(key: \"{}\", timestamp: \"{}\", statusCode: 429) {{ id }} }}",
@@ -167,8 +167,8 @@ async fn measure(server: &Server, token: &str, beside: &str, time: Duration) -> 
         data::AS_OF
     );
     let (mut times, mut errors, mut unready) = (vec![], 0, 0);
-    let began = Instant::now();
-    while began.elapsed() < time {
+    let started = Instant::now();
+    while started.elapsed() < time {
         let sent = Instant::now();
         errors += usize::from(reader.send(&query).await != "OK");
         times.push(sent.elapsed());
@@ -182,8 +182,8 @@ async fn measure(server: &Server, token: &str, beside: &str, time: Duration) -> 
         times.get(rank - 1).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
     };
     println!(
-        "| {beside} | {:.0} | {:.1} | {:.1} | {:.1} | {errors} | {unready} |",
-        times.len() as f64 / began.elapsed().as_secs_f64(),
+        "| {during} | {:.0} | {:.1} | {:.1} | {:.1} | {errors} | {unready} |",
+        times.len() as f64 / started.elapsed().as_secs_f64(),
         at(50),
         at(95),
         at(100)

@@ -81,7 +81,7 @@ struct Waiting {
 pub(super) struct Turn {
     queue: Arc<FairQueue>,
     claim: Claim,
-    began: Instant,
+    started: Instant,
 }
 
 impl From<NoTurn> for DbErr {
@@ -165,10 +165,10 @@ impl FairQueue {
     /// Gives free connections to the statements that are next.
     fn dispatch(self: &Arc<Self>) {
         loop {
-            // The lock ends with this statement: a grant that comes back takes it again.
+            // The lock ends with this statement: a grant that is returned takes it again.
             let next = self.state().next(self.most_heavy, Instant::now());
             let Some(Waiting { claim, grant, .. }) = next else { return };
-            let turn = Turn { queue: Arc::clone(self), claim, began: Instant::now() };
+            let turn = Turn { queue: Arc::clone(self), claim, started: Instant::now() };
             // A statement that was given up meanwhile drops its turn, which gives it back.
             drop(grant.send(turn));
         }
@@ -269,7 +269,7 @@ impl Drop for Waiter<'_> {
 impl Drop for Turn {
     fn drop(&mut self) {
         let claim = mem::take(&mut self.claim);
-        self.queue.give_back(claim, self.began.elapsed());
+        self.queue.give_back(claim, self.started.elapsed());
     }
 }
 
@@ -335,7 +335,7 @@ mod tests {
         let of_server = own.granted().expect("the server itself goes first");
         drop(of_server);
         // Of two callers without a running statement the one that asked first is next.
-        let first = greedy[0].granted().expect("it came first");
+        let first = greedy[0].granted().expect("it asked first");
         assert!(modest.granted().is_none());
         drop(first);
         assert!(greedy[1].granted().is_some() || modest.granted().is_some());
@@ -357,7 +357,7 @@ mod tests {
     async fn database_time_that_was_used_is_a_debt() {
         let queue = FairQueue::new(1, 1, 1);
         let mut running = take(&queue, "greedy", false).await;
-        running.began = running.began.checked_sub(Duration::from_secs(2)).unwrap();
+        running.started = running.started.checked_sub(Duration::from_secs(2)).unwrap();
         let mut greedy = [0, 1].map(|_| Asked::new(&queue, claim("greedy", false)));
         let mut modest = Asked::new(&queue, claim("modest", false));
         drop(running);
@@ -372,7 +372,7 @@ mod tests {
     async fn a_caller_over_its_budget_has_one_connection() {
         let queue = FairQueue::new(2, 2, 1);
         let mut turn = take(&queue, "greedy", false).await;
-        turn.began = turn.began.checked_sub(Duration::from_secs(2)).unwrap();
+        turn.started = turn.started.checked_sub(Duration::from_secs(2)).unwrap();
         drop(turn);
         let first = take(&queue, "greedy", false).await;
         let mut second = Asked::new(&queue, claim("greedy", false));
