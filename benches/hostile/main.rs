@@ -55,7 +55,7 @@ fn expensive_documents() -> Vec<String> {
         "callGroups(by: [API_KEY, MODEL, STATUS_CODE], {month}, orderBy: P95_LATENCY_DESC, first: 1000) \
          {{ counts {{ total }} latency {{ p50 p99 }} }}"
     );
-    let series = format!("callSeries({month}, interval: \"PT1H\") {{ latency {{ p99 }} }}");
+    let series = format!("callSeries({month}, interval: \"PT6H\") {{ latency {{ p99 }} }}");
     let search = "errorLogs(filter: { search: \"no such text\" }) { totalCount }";
     let counts = format!("usageStats({as_of}) {{ currentMonth {{ total }} }}");
     let texts = format!("errorLogs(first: 1000) {{ nodes {{ {} }} }}", aliased(49, "message"));
