@@ -1,6 +1,6 @@
-//! Clients that ask for the largest answers, many at the same time, and read them slowly or not at all,
-//! grow the server by no more than `--max-memory`. What the database maps of its file is no memory of
-//! ours, so that only anonymous pages count.
+//! Many concurrent clients that request the largest responses, and read them slowly or not at all,
+//! grow the server by at most `--max-memory`. Mapped pages of the database file are not the server's
+//! memory, so that only anonymous pages count.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(60);
-/// For how long the clients go on.
+/// How long the clients run.
 const LASTS: Duration = Duration::from_secs(12);
 
 const MAX_MEMORY_MIB: u64 = 256;
-/// What a server takes in addition (docs/OPERATIONS.md).
+/// The memory of a server without responses (docs/OPERATIONS.md).
 const BASE_MIB: u64 = 200;
 
 const LOGS: usize = 500;
@@ -85,7 +85,7 @@ fn read(mut connection: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Ends the readers also where an assertion fails.
+/// Stops the readers, also when an assertion fails.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -95,7 +95,7 @@ impl Drop for Ends<'_> {
 }
 
 #[test]
-fn large_answers_stay_within_the_memory_that_is_set() {
+fn large_responses_stay_within_max_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (server, port) = serve(folder.path());
     let row = format!("{{\"key\":\"k\",\"message\":\"{}\"}}\n", "x".repeat(LOG_BYTES));
@@ -107,7 +107,7 @@ fn large_answers_stay_within_the_memory_that_is_set() {
         format!("{{ errorLogs(first: {first}) {{ nodes {{ {} }} }} }}", aliases(many))
     };
     let queries = [
-        // Just small enough; far too large; and one row as often as can be.
+        // Just below the limit; far above it; and one row repeated as often as possible.
         page(240, 1),
         page(500, 49),
         page(5, 45),
@@ -135,12 +135,12 @@ fn large_answers_stay_within_the_memory_that_is_set() {
                 }
             });
         }
-        // They ask, and read nothing.
+        // These clients send requests and read nothing.
         let silent: Vec<TcpStream> = (0..SILENT).map(|_| ask(port, &queries[0])).collect();
         let _ends = Ends(&ends);
         let (started, mut most) = (Instant::now(), 0);
         while started.elapsed() < LASTS {
-            // Others are answered all the while.
+            // Other clients are served meanwhile.
             let answer =
                 read(ask(port, "{ serverInfo { version } errorLogs(first: 1) { nodes { id } } }"));
             assert!(answer.contains("\"version\"") && !answer.contains("\"errors\""), "{answer}");

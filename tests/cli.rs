@@ -1,4 +1,4 @@
-//! The command line and where its settings come from.
+//! The command line and the sources of its settings.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// `callscope migrate`, which shows by the file it makes which setting counted.
+/// Runs `callscope migrate`: the file that it creates shows which setting applied.
 fn migrate(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_callscope"))
         .current_dir(folder)
@@ -34,7 +34,7 @@ fn refusal(output: &Output) -> String {
 }
 
 #[test]
-fn a_flag_counts_before_the_environment_and_that_before_the_file() {
+fn flags_override_the_environment_and_the_file() {
     let file = r#"database-url = "sqlite://file.db""#;
     let own = ("CALLSCOPE_DATABASE_URL", "sqlite://own.db");
     let usual = ("DATABASE_URL", "sqlite://usual.db");
@@ -58,7 +58,7 @@ fn a_flag_counts_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn settings_that_nobody_knows_are_errors() {
+fn unknown_settings_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let refused = refusal(&migrate(folder.path(), &[], &[("CALLSCOPE_LISTN", "x")]));
     assert!(refused.contains("CALLSCOPE_LISTN"), "{refused}");
@@ -81,7 +81,7 @@ fn settings_that_nobody_knows_are_errors() {
 }
 
 #[test]
-fn a_setting_of_another_command_may_stand_in_the_file() {
+fn the_file_may_have_settings_of_other_commands() {
     let folder = tempfile::tempdir().unwrap();
     let file = "listen = \"127.0.0.1:9\"\nread-only = false\nmax-page-size = 10\n";
     std::fs::write(folder.path().join("callscope.toml"), file).unwrap();
@@ -110,7 +110,7 @@ fn secret_file(folder: &Path, name: &str, content: &str) -> String {
 }
 
 #[test]
-fn a_secret_may_stand_in_a_file() {
+fn a_secret_may_be_read_from_a_file() {
     let variable = "CALLSCOPE_DATABASE_URL_FILE";
     for content in ["sqlite://secret.db", "sqlite://secret.db\n", "sqlite://secret.db\r\n"] {
         let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn a_secret_may_stand_in_a_file() {
 }
 
 #[test]
-fn a_file_of_a_secret_that_cannot_be_used_is_named_without_its_content() {
+fn an_unusable_secret_file_is_named_without_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let file = secret_file(folder.path(), "url", "foo://user:hunter2@host");
     let both = [("CALLSCOPE_ID_KEY", "hunter2-hunter2-hunter2"), ("CALLSCOPE_ID_KEY_FILE", &file)];
@@ -147,11 +147,11 @@ fn a_file_of_a_secret_that_cannot_be_used_is_named_without_its_content() {
     assert!(refused.contains("--database-url") && !refused.contains("hunter2"), "{refused}");
     let help = migrate(folder.path(), &["--help"], &wrong);
     assert!(!String::from_utf8(help.stdout).unwrap().contains("hunter2"));
-    // The value of a variable is told no more than that of a file.
+    // The value of a variable is hidden like that of a file.
     let direct = [("CALLSCOPE_DATABASE_URL", "foo://user:hunter2@host")];
     assert!(!refusal(&migrate(folder.path(), &[], &direct)).contains("hunter2"));
 
-    // Only secrets have files.
+    // Only secrets may be read from files.
     let refused = refusal(&migrate(folder.path(), &[], &[("CALLSCOPE_LISTEN_FILE", &file)]));
     assert!(refused.contains("unknown environment variable CALLSCOPE_LISTEN_FILE"), "{refused}");
 }
@@ -163,7 +163,7 @@ fn callscope(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Outp
 }
 
 #[test]
-fn the_doctor_tells_settings_and_their_origin() {
+fn the_doctor_lists_settings_and_their_origin() {
     let folder = tempfile::tempdir().unwrap();
     assert!(migrate(folder.path(), &["--database-url", "sqlite://calls.db"], &[]).status.success());
     std::fs::write(folder.path().join("callscope.toml"), "max-depth = 9\n").unwrap();
@@ -198,7 +198,7 @@ fn the_doctor_tells_settings_and_their_origin() {
 }
 
 #[test]
-fn a_health_check_needs_a_server() {
+fn the_health_command_requires_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -231,7 +231,7 @@ fn run(folder: &Path, args: &[&str]) -> (bool, String, String) {
 }
 
 #[test]
-fn a_token_is_shown_once_and_kept_nowhere() {
+fn a_token_is_shown_once_and_never_stored() {
     let folder = tempfile::tempdir().unwrap();
     let create = ["token", "create", "grafana", "--scopes", "READ,METRICS", "--expires-in", "P90D"];
     let (made, token, _) = run(folder.path(), &create);
@@ -245,40 +245,40 @@ fn a_token_is_shown_once_and_kept_nowhere() {
         let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
         assert!(!found, "the token itself is in the database");
     }
-    let (again, _, told) = run(folder.path(), &create);
-    assert!(!again && told.contains("`grafana`"), "{told}");
+    let (again, _, stderr) = run(folder.path(), &create);
+    assert!(!again && stderr.contains("`grafana`"), "{stderr}");
     assert!(run(folder.path(), &["token", "revoke", "grafana"]).0);
     assert!(run(folder.path(), &["token", "list"]).1.contains("revoked"));
-    let (revoked, _, told) = run(folder.path(), &["token", "revoke", "grafana"]);
-    assert!(!revoked && told.contains("callscope token list"), "{told}");
+    let (revoked, _, stderr) = run(folder.path(), &["token", "revoke", "grafana"]);
+    assert!(!revoked && stderr.contains("callscope token list"), "{stderr}");
     for wrong in [["x y", "READ"], ["anonymous", "READ"], ["x", "WRITE"], ["x", ""]] {
-        let (made, shown, told) =
+        let (made, shown, stderr) =
             run(folder.path(), &["token", "create", wrong[0], "--scopes", wrong[1]]);
-        assert!(!made && shown.is_empty() && !told.is_empty(), "{wrong:?}");
+        assert!(!made && shown.is_empty() && !stderr.is_empty(), "{wrong:?}");
     }
 }
 
 #[test]
-fn a_secret_that_is_refused_is_not_shown() {
+fn a_refused_secret_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     for args in [["--tokens", "a:READ:hunter2"], ["--database-url", "hunter2://x"]] {
-        let (_, _, told) = run(folder.path(), &args);
-        assert!(told.contains(args[0]) && !told.contains("hunter2"), "{told}");
+        let (_, _, stderr) = run(folder.path(), &args);
+        assert!(stderr.contains(args[0]) && !stderr.contains("hunter2"), "{stderr}");
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_at_the_start() {
+fn an_unwritable_file_is_reported_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     assert!(run(folder.path(), &["migrate", "--database-url", "sqlite://calls.db"]).0);
     let url = "sqlite://calls.db?mode=ro";
-    let (started, _, told) =
+    let (started, _, stderr) =
         run(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--database-url", url]);
-    assert!(!started && told.contains("readonly") && told.contains("--read-only"), "{told}");
+    assert!(!started && stderr.contains("readonly") && stderr.contains("--read-only"), "{stderr}");
 }
 
 #[test]
-fn the_most_detailed_log_holds_no_token() {
+fn the_most_detailed_log_contains_no_token() {
     let folder = tempfile::tempdir().unwrap();
     let (path, token) = (folder.path().join("log"), "trace-token-0123456789abcdef");
     let mut server = Command::new(env!("CARGO_BIN_EXE_callscope"))
@@ -290,14 +290,14 @@ fn the_most_detailed_log_holds_no_token() {
         .spawn()
         .unwrap();
     let log = || std::fs::read_to_string(&path).unwrap();
-    let began = Instant::now();
+    let started = Instant::now();
     let port: u16 = loop {
         let log = log();
         let port = log.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
         if let Some(port) = port.and_then(|port| port.parse().ok()) {
             break port;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "{log}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{log}");
         std::thread::sleep(Duration::from_millis(10));
     };
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -320,7 +320,7 @@ fn the_most_detailed_log_holds_no_token() {
     assert!(!log.contains(token), "{log}");
 }
 
-/// Reads until the server has sent a text.
+/// Reads until the server has sent `text`.
 fn until(stream: &mut TcpStream, text: &str) {
     let (mut received, mut part) = (Vec::new(), [0; 1024]);
     while !String::from_utf8_lossy(&received).contains(text) {

@@ -1,8 +1,8 @@
-//! The server and the database are killed while calls are recorded, again and again: whatever was
-//! acknowledged is there exactly once, nothing is there by half, and a retry with the same idempotency
-//! key, to another server, records what was missing and nothing twice.
+//! The server and the database are killed repeatedly while calls are recorded: every acknowledged
+//! batch is stored exactly once, no batch is stored in part, and a retry with the same idempotency
+//! key, to another server, records the missing batches and none twice.
 //!
-//! `CALLSCOPE_TEST_CRASHES` says how often each of them is killed (`scripts/crash` asks for many).
+//! `CALLSCOPE_TEST_CRASHES` sets how often each of them is killed (`scripts/crash` sets many).
 
 #![expect(
     clippy::expect_used,
@@ -33,10 +33,10 @@ use process::{Process, serve};
 use rand::RngExt;
 use server::{Kind, Server};
 
-/// Producers at a time, of which each waits for its answer.
+/// Concurrent producers; each waits for its response.
 const PRODUCERS: usize = 12;
 const CRASHES: usize = 3;
-/// Between a start and its end; long enough that thousands are acknowledged over some crashes.
+/// The time from a start to its kill; thousands of calls are acknowledged over some crashes.
 const LIFE: std::ops::Range<u64> = 20..700;
 
 fn main() {
@@ -81,7 +81,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
     };
     let ledger = Arc::new(Ledger::default());
     for crash in 0..crashes {
-        // Two of them, as behind a balancer: a retry may reach the other.
+        // Two servers, as behind a balancer: a retry may reach the other one.
         let processes = [start(&url), start(&url)];
         let stop = Arc::new(AtomicBool::new(false));
         let producers: Vec<_> = (0..PRODUCERS)
@@ -92,7 +92,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
             })
             .collect();
         let acknowledged = ledger.acknowledged();
-        // Not before something is going on.
+        // Producers are active before the kill.
         while ledger.acknowledged() < acknowledged + 10 * PRODUCERS {
             tokio::task::yield_now().await;
         }
@@ -109,7 +109,7 @@ async fn crashes(victim: Victim, mut server: Option<Server>) {
         if let Some(server) = &server {
             tokio::task::block_in_place(|| server.start_again());
         }
-        // Neither of those that were asked first.
+        // A third server, which did not get these batches first.
         let process = start(&url);
         ledger.retry(&process.address, 50).await;
         process.kill();

@@ -1,4 +1,4 @@
-//! `callscope demo`: what it writes, and what it refuses to touch.
+//! `callscope demo`: the rows that it writes, and the files that it refuses to change.
 
 #![expect(clippy::unwrap_used, reason = "the functions here are tests too")]
 
@@ -50,7 +50,7 @@ async fn refusal(config: &DatabaseConfig) -> String {
 }
 
 #[tokio::test]
-async fn it_remakes_its_own_database_and_lets_calls_arrive() {
+async fn the_demo_recreates_its_database_and_adds_calls() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("demo.db"));
     let earlier = Database::open(&config).await.unwrap();
@@ -89,7 +89,7 @@ fn utc(stored: &str) -> DateTime<Utc> {
 }
 
 #[tokio::test]
-async fn a_database_that_it_did_not_make_stays_as_it_is() {
+async fn a_foreign_database_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.db");
     let config = config(&file);
@@ -100,7 +100,7 @@ async fn a_database_that_it_did_not_make_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_stays_as_it_is() {
+async fn a_file_that_is_not_a_database_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     for text in ["", "Remember the milk, and much more that SQLite cannot read."] {
@@ -111,7 +111,7 @@ async fn a_file_that_is_no_database_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_demo_that_runs_is_not_disturbed() {
+async fn a_running_demo_is_not_disturbed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("demo.db"));
     let running = Database::open(&config).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_demo_that_runs_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn it_needs_a_file_that_it_may_write() {
+async fn the_demo_requires_a_writable_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("demo.db");
     let read_only = DatabaseConfig { read_only: true, ..config(&file) };

@@ -1,4 +1,4 @@
-//! A file that gemini-balance made is followed while another process writes into it, as gemini-balance
+//! A subscription to a file that gemini-balance created, while another process writes into it as gemini-balance
 //! does. Ignored without python3.
 
 #![expect(
@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Writes as gemini-balance does: each row in a transaction of its own, the error log of a failed call
-/// before the call. After that it deletes the last call, whose id the next one takes.
+/// Writes as gemini-balance does: each row in its own transaction, the error log of a failed call
+/// before the call. Then it deletes the last call, so that the next call reuses its id.
 const GATEWAY: &str = r#"
 import sqlite3, sys
 connection = sqlite3.connect("calls.db", isolation_level=None, timeout=30)
@@ -46,7 +46,7 @@ for line in sys.stdin:
     print(number, flush=True)
 "#;
 
-/// The gateway's process, which ends with the test, however that ends.
+/// The gateway's process; it ends with the test.
 struct Gateway(Child);
 
 impl Drop for Gateway {
@@ -56,7 +56,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The results of a subscription, as they come.
+/// The results of a subscription, in order.
 struct Events(BufReader<TcpStream>);
 
 impl Events {
@@ -82,7 +82,7 @@ impl Events {
         line.trim_end().to_owned()
     }
 
-    /// Whatever stands between two lines of data is the protocol's.
+    /// Skips the protocol's lines between two lines of data.
     fn next(&mut self) -> Value {
         loop {
             if let Some(data) = self.line().strip_prefix("data: ") {
@@ -93,19 +93,19 @@ impl Events {
 }
 
 fn main() {
-    let name = "a_file_of_gemini_balance_that_grows_is_followed";
+    let name = "rows_appended_by_gemini_balance_are_sent";
     let trial = Trial::ignorable_test(name, || {
         let python = Command::new("python3").args(["-c", "import sqlite3"]).output();
         if !python.is_ok_and(|output| output.status.success()) {
             return Ok(Completion::ignored_with("python3 with sqlite3 is not here"));
         }
-        a_file_of_gemini_balance_that_grows_is_followed();
+        rows_appended_by_gemini_balance_are_sent();
         Ok(Completion::Completed)
     });
     libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
 }
 
-fn a_file_of_gemini_balance_that_grows_is_followed() {
+fn rows_appended_by_gemini_balance_are_sent() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("calls.db"), gateway_database()).unwrap();
     let server = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
@@ -122,11 +122,11 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
         .unwrap();
     let mut gateway = Gateway(gateway);
     let mut ask = gateway.0.stdin.take().unwrap();
-    let mut told = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
+    let mut output = BufReader::new(gateway.0.stdout.take().unwrap()).lines();
     let mut waits = vec![];
     for number in 1..=30 {
         writeln!(ask, "{number}").unwrap();
-        assert_eq!(told.next().unwrap().unwrap(), number.to_string());
+        assert_eq!(output.next().unwrap().unwrap(), number.to_string());
         let stored = Instant::now();
         let failed = number % 3 == 0;
         let model = format!("live {number}");
@@ -137,7 +137,7 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
         });
         let mut event = calls.next();
         if number % 5 == 0 {
-            // The call that was deleted again may have been seen before that, or not.
+            // The deleted call may have been sent before its deletion.
             if event["data"]["callRecorded"] == expected {
                 event = calls.next();
             }
@@ -153,7 +153,9 @@ fn a_file_of_gemini_balance_that_grows_is_followed() {
     }
     waits.sort();
     let (usual, slowest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-    println!("30 calls of another process, told {usual:?} after their commit, {slowest:?} at most");
-    // The slowest may have waited for its processor, on a machine with other work.
+    println!(
+        "30 calls of another process, received {usual:?} after their commit, {slowest:?} at most"
+    );
+    // The slowest event may have waited for a processor on a busy machine.
     assert!(usual < Duration::from_secs(1), "{waits:?}");
 }

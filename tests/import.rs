@@ -1,5 +1,5 @@
-//! `callscope import` and the write path, on generated traces and fresh SQLite databases. That the other
-//! databases keep the same is tested in `api/imports.rs`.
+//! `callscope import` and the write path, on generated traces and fresh SQLite databases. `api/imports.rs` tests the
+//! other databases.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -32,7 +32,7 @@ const NEWEST: &str = "SELECT MAX(at) FROM (SELECT MAX(request_time) AS at FROM t
     UNION ALL SELECT MAX(request_time) FROM t_error_logs)";
 const HEADER: &str = "request_time,model_name,api_key,is_success,status_code,latency_ms\n";
 
-/// A fresh database in a folder of its own, and an import into it.
+/// A fresh database in a temporary folder, and an import into it.
 struct Fixture {
     folder: TempDir,
     config: DatabaseConfig,
@@ -41,7 +41,7 @@ struct Fixture {
     log: Log,
 }
 
-/// Keeps what is told, and stops the import after some batches.
+/// Collects the messages, and stops the import after some batches.
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<String>>,
@@ -103,7 +103,7 @@ impl Fixture {
         importer.run(sources).await
     }
 
-    /// A trace of some minutes, as two packed files.
+    /// A trace of some minutes, as two compressed files.
     fn trace(&self, trace: &Trace) -> [PathBuf; 2] {
         [
             self.write("calls.csv.gz", gzip(&trace.calls_csv)),
@@ -145,7 +145,7 @@ impl Fixture {
         self.number("SELECT COUNT(*) FROM t_error_logs").await
     }
 
-    fn told(&self, part: &str) -> bool {
+    fn has_logged(&self, part: &str) -> bool {
         self.log.lines.lock().unwrap().iter().any(|line| line.contains(part))
     }
 }
@@ -178,7 +178,7 @@ fn csv(rows: i64) -> String {
 }
 
 #[tokio::test]
-async fn traces_are_kept_whole() {
+async fn traces_are_stored_completely() {
     let fixture = Fixture::new().await;
     let starts = ["2023-11-16T18:15:46Z", "2025-09-10T12:00:00Z", "2017-05-15T23:59:59Z"];
     for (start, calls) in starts.into_iter().zip([28_185, 7106, 1017]) {
@@ -202,7 +202,7 @@ async fn traces_are_kept_whole() {
 }
 
 #[tokio::test]
-async fn the_same_content_is_imported_once_unless_again() {
+async fn the_same_content_is_imported_once_unless_forced() {
     let fixture = Fixture::new().await;
     let trace = Trace::new("2025-09-10T12:00:00Z", 7106);
     let [packed, _] = fixture.trace(&trace);
@@ -211,13 +211,13 @@ async fn the_same_content_is_imported_once_unless_again() {
     assert_eq!((summary.calls, summary.known), (7106, 1));
     let summary = fixture.import(PLAIN, vec![file(&plain)]).await;
     assert_eq!((summary.calls, summary.known), (0, 1));
-    assert!(fixture.told("imported before"));
+    assert!(fixture.has_logged("imported before"));
     fixture.import(ImportOptions { again: true, ..PLAIN }, vec![file(&plain)]).await;
     assert_eq!(fixture.calls().await, 2 * 7106);
 }
 
 #[tokio::test]
-async fn a_stopped_import_goes_on_without_duplicates() {
+async fn a_stopped_import_continues_without_duplicates() {
     let fixture = Fixture::new().await;
     let trace = Trace::new("2023-11-16T18:15:46Z", 28_185);
     let [path, errors] = fixture.trace(&trace);
@@ -227,7 +227,7 @@ async fn a_stopped_import_goes_on_without_duplicates() {
     assert_eq!((summary.calls, summary.stopped), (20_480, true));
     assert_eq!(fixture.calls().await, 20_480);
 
-    // A later run keeps the shift of the first, for the source that had not begun, too.
+    // A later run keeps the shift of the first, also for sources that had not started.
     fixture.clock.advance(TimeDelta::days(3));
     fixture.log.stops.store(false, Ordering::Relaxed);
     let summary = fixture.import(options, vec![file(&path), file(&errors)]).await;
@@ -243,7 +243,7 @@ async fn a_stopped_import_goes_on_without_duplicates() {
 }
 
 #[tokio::test]
-async fn a_killed_import_goes_on_without_duplicates() {
+async fn a_killed_import_continues_without_duplicates() {
     let fixture = Fixture::new().await;
     let path = fixture.write("calls.csv", csv(80_000));
     let program = || {
@@ -261,9 +261,9 @@ async fn a_killed_import_goes_on_without_duplicates() {
     }
     running.kill().unwrap();
     running.wait().unwrap();
-    let kept = fixture.calls().await;
-    assert!((20_480..80_000).contains(&kept), "{kept} rows were kept");
-    assert_eq!(kept, fixture.number(done).await);
+    let stored = fixture.calls().await;
+    assert!((20_480..80_000).contains(&stored), "{stored} rows were stored");
+    assert_eq!(stored, fixture.number(done).await);
 
     assert!(program().status().unwrap().success());
     assert_eq!(fixture.calls().await, 80_000);
@@ -272,7 +272,7 @@ async fn a_killed_import_goes_on_without_duplicates() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_file_with_a_bad_row_is_kept() {
+async fn a_file_with_a_bad_row_is_not_stored() {
     let fixture = Fixture::new().await;
     let rows = [
         "2026-01-01 00:00:00,m,k,1,200,5",
@@ -286,14 +286,14 @@ async fn nothing_of_a_file_with_a_bad_row_is_kept() {
     let good = fixture.write("good.csv", csv(3));
     let summary = fixture.import(PLAIN, vec![file(&bad), file(&good)]).await;
     assert_eq!((summary.calls, summary.refused), (3, 1));
-    for told in [
+    for message in [
         "bad.csv: line 3: 5 columns",
         "bad.csv: line 4: request_time",
         "bad.csv: line 5: status_code",
         "bad.csv: line 7: model has 101 characters",
         "bad.csv: refused: 4 of 6 rows are bad",
     ] {
-        assert!(fixture.told(told), "{told}");
+        assert!(fixture.has_logged(message), "{message}");
     }
     let skip = ImportOptions { skip_bad_rows: true, ..PLAIN };
     let summary = fixture.import(skip, vec![file(&bad)]).await;
@@ -303,12 +303,12 @@ async fn nothing_of_a_file_with_a_bad_row_is_kept() {
 }
 
 #[tokio::test]
-async fn of_many_bad_rows_the_first_are_told_and_the_rest_counted() {
+async fn the_first_bad_rows_are_listed_and_the_rest_counted() {
     let fixture = Fixture::new().await;
     let path = fixture.write("bad.csv", HEADER.to_owned() + &"never,m,k,1,200,5\n".repeat(50));
     let summary = fixture.import(PLAIN, vec![file(&path)]).await;
     assert_eq!(summary.refused, 1);
-    assert!(fixture.told("and 30 more bad rows"));
+    assert!(fixture.has_logged("and 30 more bad rows"));
     assert_eq!(fixture.log.lines.lock().unwrap().len(), 22);
 }
 
@@ -331,13 +331,13 @@ async fn files_that_cannot_be_imported_are_refused() {
         let path = fixture.write(name, content);
         let summary = fixture.import(PLAIN, vec![file(&path)]).await;
         assert_eq!((summary.refused, summary.calls), (1, 0), "{name}");
-        assert!(fixture.told(reason), "{name}: {:?}", fixture.log.lines);
+        assert!(fixture.has_logged(reason), "{name}: {:?}", fixture.log.lines);
     }
     assert_eq!(fixture.number("SELECT COUNT(*) FROM callscope_imports").await, 0);
 }
 
 #[tokio::test]
-async fn both_formats_hold_both_kinds() {
+async fn both_formats_support_both_tables() {
     let fixture = Fixture::new().await;
     let calls = fixture.write(
         "calls.ndjson",
@@ -388,7 +388,7 @@ async fn a_dry_run_writes_nothing() {
 }
 
 #[tokio::test]
-async fn the_exit_status_tells_that_a_file_was_refused() {
+async fn a_refused_file_sets_the_exit_status() {
     let fixture = Fixture::new().await;
     let path = fixture.write("bad.csv", "what,is,this\n");
     let output = Command::new(env!("CARGO_BIN_EXE_callscope"))
@@ -398,8 +398,11 @@ async fn the_exit_status_tells_that_a_file_was_refused() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("no such file: refused") && told.contains("2 of the sources"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("no such file: refused") && stderr.contains("2 of the sources"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]
@@ -417,8 +420,8 @@ async fn another_database_is_imported_and_continued() {
     let row = source.query_one_raw(codes).await.unwrap().unwrap();
     let without: i64 = row.try_get_by_index(0).unwrap();
     assert!(without > 0);
-    let kept = "SELECT COUNT(*) FROM t_request_log WHERE status_code IS NULL";
-    assert_eq!(fixture.number(kept).await, without);
+    let stored = "SELECT COUNT(*) FROM t_request_log WHERE status_code IS NULL";
+    assert_eq!(fixture.number(stored).await, without);
 
     let one_more = "INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         VALUES ('2026-11-23 00:00:00.000000', 'k', 1, 200)";
@@ -430,21 +433,21 @@ async fn another_database_is_imported_and_continued() {
 }
 
 #[tokio::test]
-async fn two_imports_of_one_source_make_no_duplicates() {
+async fn two_imports_of_one_source_create_no_duplicates() {
     let fixture = Fixture::new().await;
     let [path, _] = fixture.trace(&Trace::new("2023-11-16T18:15:46Z", 28_185));
     let (one, other) = tokio::join!(
         fixture.try_import(PLAIN, vec![file(&path)]),
         fixture.try_import(PLAIN, vec![file(&path)]),
     );
-    // Only one that began after the other's end is content to find everything done.
+    // Only an import that started after the other one's end finds everything imported.
     if let Some(refused) = one.err().or(other.err()) {
         assert!(refused.to_string().contains("another import of this source is running"));
     }
     assert_eq!(fixture.calls().await, 28_185);
 }
 
-/// From files into PostgreSQL or MySQL and from there into SQLite: nothing is lost or changed.
+/// From files into PostgreSQL or MySQL and from there into SQLite: no row is lost or changed.
 #[tokio::test]
 async fn a_database_is_not_imported_into_itself() {
     let fixture = Fixture::new().await;
@@ -454,7 +457,7 @@ async fn a_database_is_not_imported_into_itself() {
 }
 
 #[tokio::test]
-async fn all_sources_move_together_to_now() {
+async fn all_sources_are_shifted_together() {
     let fixture = Fixture::new().await;
     let [calls, errors] = fixture.trace(&Trace::new("2017-05-15T23:59:59Z", 1017));
     let options = ImportOptions { shift_to_now: true, ..PLAIN };
@@ -468,7 +471,7 @@ async fn all_sources_move_together_to_now() {
 }
 
 #[tokio::test]
-async fn a_file_of_several_gzip_members_is_read_to_its_end() {
+async fn a_file_of_several_gzip_members_is_read_completely() {
     let fixture = Fixture::new().await;
     let mut packed = Vec::new();
     for part in [HEADER, "2026-01-01 00:00:00,m,k,1,200,5\n", "2026-01-01 00:00:01,m,k,1,200,5\n"] {
@@ -481,7 +484,7 @@ async fn a_file_of_several_gzip_members_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_recorded_is_stored_whole_or_not_at_all() {
+async fn a_batch_is_stored_completely_or_not_at_all() {
     let fixture = Fixture::new().await;
     let timestamp = "2026-01-01T00:00:00.123456789Z".parse().unwrap();
     let call = CallRecord {

@@ -1,6 +1,6 @@
-//! The database goes away and comes back: servers of these tests' own are stopped, killed, frozen and
-//! short of connections, and a disk is full. Callscope says so, and heals without a restart; who follows
-//! the calls goes on to do so, and is told each once.
+//! The database fails and recovers: these tests stop, kill and freeze their own servers, take away
+//! their connections, and fill a disk. Callscope reports it, and recovers without a restart; subscriptions
+//! continue, and deliver each call once.
 
 #![expect(
     clippy::expect_used,
@@ -27,12 +27,12 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use outages::server::{Kind, Server};
 use serde_json::{Value, json};
 
-/// Generous: a killed server reads its log again before it answers.
+/// Generous: a killed server replays its log before it answers.
 const SOON: Duration = Duration::from_secs(45);
 
 fn main() {
     let trial = |kind: Kind| {
-        Trial::ignorable_test(format!("{}_goes_away_and_comes_back", kind.name()), move || {
+        Trial::ignorable_test(format!("{}_fails_and_recovers", kind.name()), move || {
             match Server::start(kind) {
                 Ok(server) => run(outage(server)),
                 Err(lack) => Ok(Completion::ignored_with(lack)),
@@ -40,7 +40,7 @@ fn main() {
         })
     };
     let killed_build = |kind: Kind| {
-        let name = format!("an_index_is_built_again_after_{}_was_killed", kind.name());
+        let name = format!("an_index_is_rebuilt_after_{}_was_killed", kind.name());
         Trial::ignorable_test(name, move || match Server::start(kind) {
             Ok(server) => run(killed_build(server)),
             Err(lack) => Ok(Completion::ignored_with(lack)),
@@ -62,7 +62,7 @@ fn run(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// A Callscope that gives up soon.
+/// A Callscope with short timeouts.
 struct Client {
     running: Running,
     http: reqwest::Client,
@@ -99,38 +99,38 @@ impl Client {
         code.map_or_else(|| "OK".to_owned(), str::to_owned)
     }
 
-    /// Soon queries fail with one of `codes`, and it is told that it is not ready, yet lives.
-    async fn assert_down(&self, what: &str, codes: &[&str]) {
-        let began = Instant::now();
+    /// Waits until queries fail with one of `codes`; the server must report that it is not ready but alive.
+    async fn assert_unavailable(&self, what: &str, codes: &[&str]) {
+        let started = Instant::now();
         while self.status("/readyz").await != 503 {
-            assert!(began.elapsed() < SOON, "{what}: still ready");
+            assert!(started.elapsed() < SOON, "{what}: still ready");
         }
-        println!("{what}: not ready after {:?}", began.elapsed());
+        println!("{what}: not ready after {:?}", started.elapsed());
         let code = self.query().await;
         assert!(codes.contains(&code.as_str()), "{what}: {code}");
         assert_eq!(self.status("/healthz").await, 200, "{what}");
     }
 
-    async fn assert_healed(&self, what: &str) {
-        let began = Instant::now();
+    async fn assert_recovered(&self, what: &str) {
+        let started = Instant::now();
         while self.status("/readyz").await != 200 || self.query().await != "OK" {
-            assert!(began.elapsed() < SOON, "{what}: did not heal");
+            assert!(started.elapsed() < SOON, "{what}: did not recover");
         }
-        println!("{what}: healed after {:?}", began.elapsed());
-        // All connections at once, not only the one that was tried.
+        println!("{what}: recovered after {:?}", started.elapsed());
+        // All connections at once, not only the one that was tried first.
         let queries = futures_util::future::join_all((0..16).map(|_| self.query())).await;
         assert!(queries.iter().all(|code| code == "OK"), "{what}: {queries:?}");
     }
 }
 
-/// What is followed, through everything.
-struct Followed {
+/// A subscription that stays open throughout.
+struct Subscription {
     response: reqwest::Response,
     text: String,
 }
 
-impl Followed {
-    async fn begin(client: &Client) -> Self {
+impl Subscription {
+    async fn start(client: &Client) -> Self {
         let url = format!("http://{}/graphql/stream", client.running.address);
         let body = json!({ "query": "subscription { callRecorded { model } }" });
         let response = client.http.post(url).json(&body).send().await.expect("an answer");
@@ -155,20 +155,20 @@ impl Followed {
         }
     }
 
-    /// A call that is recorded now is the next that is told.
-    async fn assert_follows(&mut self, client: &Client, what: &str) {
+    /// The next event must be a call that is recorded now.
+    async fn assert_next_event(&mut self, client: &Client, what: &str) {
         let url = format!("http://{}/graphql", client.running.address);
         let query = "mutation R($model: String, $key: String) { recordCalls(input: {
             calls: [{ model: $model }], idempotencyKey: $key }) { recorded } }";
         let body = json!({ "query": query, "variables": { "model": what, "key": what } });
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
             let answer = client.http.post(&url).json(&body).send().await.expect("an answer");
             let answer: Value = answer.json().await.expect("JSON");
             if answer["data"]["recordCalls"]["recorded"] == 1 {
                 break;
             }
-            assert!(began.elapsed() < SOON, "{what}: {answer}");
+            assert!(started.elapsed() < SOON, "{what}: {answer}");
         }
         assert_eq!(self.next().await, what);
     }
@@ -177,50 +177,50 @@ impl Followed {
 async fn outage(mut server: Server) {
     let kind = server.kind.name();
     let client = Client::start(&server.url()).await;
-    client.assert_healed(&format!("{kind} at first")).await;
-    let mut followed = Followed::begin(&client).await;
-    followed.assert_follows(&client, "first").await;
+    client.assert_recovered(&format!("{kind} at first")).await;
+    let mut subscription = Subscription::start(&client).await;
+    subscription.assert_next_event(&client, "first").await;
     let gone = ["DATABASE_UNAVAILABLE"];
 
     let what = format!("{kind} stopped");
     server.stop();
-    client.assert_down(&what, &gone).await;
+    client.assert_unavailable(&what, &gone).await;
     server.start_again();
-    client.assert_healed(&what).await;
-    followed.assert_follows(&client, &what).await;
+    client.assert_recovered(&what).await;
+    subscription.assert_next_event(&client, &what).await;
 
     let what = format!("{kind} killed");
     server.kill();
-    client.assert_down(&what, &gone).await;
+    client.assert_unavailable(&what, &gone).await;
     server.start_again();
-    client.assert_healed(&what).await;
-    followed.assert_follows(&client, &what).await;
+    client.assert_recovered(&what).await;
+    subscription.assert_next_event(&client, &what).await;
 
     let what = format!("{kind} frozen");
     server.signal_all("STOP");
-    // Whoever was being answered runs out of time.
-    client.assert_down(&what, &["DATABASE_UNAVAILABLE", "TIMEOUT"]).await;
+    // Pending requests time out.
+    client.assert_unavailable(&what, &["DATABASE_UNAVAILABLE", "TIMEOUT"]).await;
     server.signal_all("CONT");
-    client.assert_healed(&what).await;
-    followed.assert_follows(&client, &what).await;
+    client.assert_recovered(&what).await;
+    subscription.assert_next_event(&client, &what).await;
 
     let what = format!("{kind} restarted");
     server.stop();
     server.start_again();
-    client.assert_healed(&what).await;
-    followed.assert_follows(&client, &what).await;
+    client.assert_recovered(&what).await;
+    subscription.assert_next_event(&client, &what).await;
 
     let what = format!("{kind} without connections to give");
     let held = server.allow_no_connection().await;
-    client.assert_down(&what, &gone).await;
+    client.assert_unavailable(&what, &gone).await;
     server.allow_connections(held).await;
-    client.assert_healed(&what).await;
-    followed.assert_follows(&client, &what).await;
+    client.assert_recovered(&what).await;
+    subscription.assert_next_event(&client, &what).await;
 
     client.running.shutdown().await.expect("stops");
 }
 
-/// The database is killed while it builds an index; the next migration builds what is missing.
+/// The database is killed while it builds an index; the next migration builds the missing index.
 async fn killed_build(mut server: Server) {
     let config = config::settings(&["--database-url", &server.url()]);
     schema::migrate(&config).await.expect("migrates");
@@ -255,8 +255,8 @@ async fn killed_build(mut server: Server) {
     opened.close().await.expect("closes");
 }
 
-/// The disk takes no more, as far as this process can see: an import fails plainly and, once there
-/// is room, goes on where it was.
+/// The disk is full for this process: an import fails with a clear error and, once there
+/// is space, continues.
 fn full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let mut calls =
@@ -270,7 +270,7 @@ fn full_disk() {
     }
     std::fs::write(folder.path().join("calls.csv"), calls).unwrap();
     let import = |limit: &str| {
-        // Ignored, the signal of the limit becomes an error of the write.
+        // The signal of the limit is ignored, so that the write returns an error.
         let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" import calls.csv");
         Command::new("bash")
             .args(["-c", &script, env!("CARGO_BIN_EXE_callscope")])

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGHUP under load: every started answer arrives whole.
+//! SIGTERM and SIGHUP under load: every started response arrives completely.
 
 #![expect(
     clippy::expect_used,
@@ -23,13 +23,13 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
 enum End {
-    /// The last answer said that it is the last.
+    /// The last response announced the end of the connection.
     Announced,
-    /// Closed between two requests: the next one was never taken.
+    /// Closed between two requests: the server did not read the next one.
     Closed,
 }
 
-/// Sends one request after the other until the connection ends; each answer must be whole.
+/// Sends requests one by one until the connection ends; each response must be complete.
 fn ask(address: &str, answered: &AtomicUsize) -> End {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -59,7 +59,7 @@ fn ask(address: &str, answered: &AtomicUsize) -> End {
                     return End::Closed;
                 }
             }
-            if is_whole(&answer) {
+            if is_complete(&answer) {
                 break;
             }
         }
@@ -75,22 +75,22 @@ fn ask(address: &str, answered: &AtomicUsize) -> End {
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
+fn is_complete(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer).to_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     length.is_some_and(|length| body.len() >= length.trim().parse::<usize>().unwrap())
 }
 
-/// So many clients ask, until so many requests are answered; then the server is told to stop.
+/// Runs `clients` clients until `requests` requests are answered; then sends the signal to stop.
 fn ask_and_stop(process: &Process, clients: usize, requests: usize, signal: &str) -> Vec<End> {
     let answered = AtomicUsize::new(0);
     let ends = std::thread::scope(|scope| {
         let clients: Vec<_> =
             (0..clients).map(|_| scope.spawn(|| ask(&process.address, &answered))).collect();
-        let began = Instant::now();
+        let started = Instant::now();
         while answered.load(Ordering::Relaxed) < requests {
-            assert!(began.elapsed() < SOON, "no answers after {answered:?}");
+            assert!(started.elapsed() < SOON, "no answers after {answered:?}");
             std::thread::yield_now();
         }
         let stopped = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
@@ -101,26 +101,26 @@ fn ask_and_stop(process: &Process, clients: usize, requests: usize, signal: &str
     ends
 }
 
-fn lose_no_answer(signal: &str) {
+fn lose_no_response(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
     let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, signal);
-    // A client that is served at the moment is told not to send more. One whose next request and
-    // the end of its connection cross each other on the way finds it closed, and may ask elsewhere.
+    // The server announces the end to clients that it serves. A client that sends its next request while
+    // the server closes the connection gets no response, and may retry elsewhere.
     assert_eq!(ends.len(), CLIENTS);
     assert!(process.wait().success());
     assert!(TcpStream::connect(&process.address).is_err());
 }
 
 #[test]
-fn sigterm_under_load_loses_no_answer() {
-    lose_no_answer("TERM");
+fn sigterm_under_load_loses_no_response() {
+    lose_no_response("TERM");
 }
 
-/// A terminal that is closed sends it, or an operator who expects a reload.
+/// A terminal sends it when it closes, or an operator who expects a reload.
 #[test]
-fn sighup_under_load_loses_no_answer() {
-    lose_no_answer("HUP");
+fn sighup_under_load_loses_no_response() {
+    lose_no_response("HUP");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_server_under_nohup_ignores_sighup() {
     let mut command = Command::new("sh");
     command.args(["-c", serve, env!("CARGO_BIN_EXE_callscope")]).current_dir(folder.path());
     let mut process = Process::start(&mut command);
-    // It stops after the second.
+    // It stops after the second signal.
     let stopped = Command::new("kill").args(["-s", "HUP", &process.id().to_string()]).status();
     assert!(stopped.unwrap().success());
     let ends = ask_and_stop(&process, CLIENTS, 20 * CLIENTS, "TERM");
@@ -140,11 +140,11 @@ fn a_server_under_nohup_ignores_sighup() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn an_unread_log_does_not_block_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(folder.path(), "sqlite://calls.db");
     let (mut process, log) = Process::start_with_log(&mut command);
-    // A pipe holds 64 KB, and each request is a line of 200 bytes or more.
+    // A pipe holds 64 KB, and each request logs a line of at least 200 bytes.
     ask_and_stop(&process, 2, 1000, "TERM");
     assert!(process.wait().success());
     drop(log);

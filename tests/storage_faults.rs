@@ -1,10 +1,10 @@
-//! What stores calls fails while calls are recorded: a full disk, errors of single reads, writes, syncs
+//! Storage fails while calls are recorded: a full disk, errors of single reads, writes, syncs
 //! and locks, a file that another process keeps locked, a connection to the database that is cut at each
-//! step of its protocol. Afterwards everything acknowledged is stored exactly once, everything else at
-//! most once and as a whole, a retry with the same key records it once, the gateway can write, and the
+//! step of its protocol. Afterwards every acknowledged batch is stored exactly once, every other batch at
+//! most once and completely, a retry with the same key records it once, the gateway can write, and the
 //! server records again without a restart.
 //!
-//! `CALLSCOPE_TEST_FAULT_SECONDS` says how long each test repeats its rounds, with other batches each
+//! `CALLSCOPE_TEST_FAULT_SECONDS` sets how long each test repeats its rounds, with other batches each
 //! time (`scripts/crash` sets it); it is one round by default.
 
 #![cfg(unix)]
@@ -50,7 +50,7 @@ use serde_json::{Value, json};
 use server::{Kind, Server};
 use shim::{EAGAIN, EIO, ENOSPC, EROFS, LOCK, Mode, SYNC, Shim, TRUNCATE, WRITE};
 
-/// Generous: the machine has other work, too.
+/// Generous, because the machine may be busy.
 const SOON: Duration = Duration::from_secs(60);
 
 /// The batches of a short run: one call, several with a key, many with error logs, a stream, one call
@@ -74,7 +74,7 @@ fn main() {
         }),
         shimmed("failed_operations_lose_nothing", |shim| run(failed_operations(shim))),
         shimmed("failed_operations_delete_nothing_else", |shim| run(failed_deletions(shim))),
-        shimmed("an_import_goes_on_after_failed_operations", |shim| {
+        shimmed("an_import_continues_after_failed_operations", |shim| {
             failed_imports(&shim);
             Ok(Completion::Completed)
         }),
@@ -112,7 +112,7 @@ fn start(database_url: &str) -> Process {
     start_with(database_url, vec![])
 }
 
-/// A server with more in its environment.
+/// Starts a server with more environment variables.
 fn start_with(database_url: &str, environment: Vec<(&str, PathBuf)>) -> Process {
     Process::start(serve(env!("CARGO_TARGET_TMPDIR").as_ref(), database_url).envs(environment))
 }
@@ -125,7 +125,7 @@ fn rounds() -> impl Iterator<Item = usize> {
     (0..).take_while(move |round| *round == 0 || first.elapsed() < limit)
 }
 
-/// Another program with the same SQLite file, which does not wait long for its lock.
+/// Another program with the same SQLite file and a short lock timeout.
 struct Gateway(SqliteConnection);
 
 impl Gateway {
@@ -166,7 +166,7 @@ fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-/// The server is ready, and the next batch that is sent is recorded.
+/// Waits until the server is ready, and the next batch is recorded.
 async fn assert_records(ledger: &Ledger, process: &Process, name: &str) {
     let http = client();
     let start = Instant::now();
@@ -177,7 +177,7 @@ async fn assert_records(ledger: &Ledger, process: &Process, name: &str) {
         if acknowledged {
             break;
         }
-        assert!(start.elapsed() < SOON, "{name}: nothing is recorded any more");
+        assert!(start.elapsed() < SOON, "{name}: recording has stopped");
     }
     let ready = http.get(format!("http://{}/readyz", process.address)).send().await;
     assert_eq!(ready.expect("an answer").status(), 200, "{name}");
@@ -193,14 +193,14 @@ async fn send_run(ledger: &Ledger, process: &Process, name: &str, round: usize) 
     }
 }
 
-/// Fills up, stays full for some time, and has room again, while producers record.
+/// The disk fills up, stays full for some time, and has space again, while producers record.
 async fn full_disk(disk: Disk) {
     let path = disk.path().join("calls.db");
     let process = start(&url(&path));
     let mut gateway = Gateway::open(&path).await;
     for round in rounds() {
         empty(&url(&path)).await;
-        // The disk is small: room for this round.
+        // The disk is small: make space for this round.
         gateway.execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").await;
         let ledger = Arc::new(Ledger::default());
         let stop = Arc::new(AtomicBool::new(false));
@@ -234,8 +234,8 @@ async fn await_more(count: fn(&Ledger) -> usize, ledger: &Ledger, more: usize) {
     }
 }
 
-/// The ways in which operations on a file fail. A disk that is remounted read-only is one of them:
-/// the kernel does that at its own errors alone while files are open for writing.
+/// The ways in which operations on a file fail. Remounting a disk read-only is one of them:
+/// with files open for writing, the kernel does so only on its own errors.
 const MODES: [Mode; 7] = {
     let mode = Mode { name: "", errno: EIO, kinds: WRITE, lasting: false, torn: false };
     [
@@ -255,7 +255,7 @@ const MODES: [Mode; 7] = {
     ]
 };
 
-/// The n-th operation of a short run fails, for each n; alone, or with all that follow it.
+/// The n-th operation of a short run fails, for each n; alone, or with all later operations.
 async fn failed_operations(shim: Shim) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.db");
@@ -286,7 +286,7 @@ async fn failed_operations(shim: Shim) {
                     break;
                 }
                 faults += 1;
-                // Readers lock as well, all the time; not each of these locks is tried.
+                // Readers lock repeatedly as well; only some of these locks are tried.
                 first += 1 + if mode.kinds == LOCK { first / 16 } else { 0 };
             }
             ledger.check(&Stored::read(&url(&path)).await);
@@ -295,7 +295,7 @@ async fn failed_operations(shim: Shim) {
     }
 }
 
-/// A deletion reports what it deleted, deletes the rest later, and is in the audit log.
+/// A deletion reports the deleted rows, deletes the rest later, and is in the audit log.
 async fn failed_deletions(shim: Shim) {
     const ROWS: i64 = 20;
     let folder = tempfile::tempdir().unwrap();
@@ -345,7 +345,7 @@ async fn failed_deletions(shim: Shim) {
     }
 }
 
-/// An import into a new file, its tables included, fails plainly and goes on when it is started again.
+/// An import into a new file, including its tables, fails with a clear error and continues when it is restarted.
 fn failed_imports(shim: &Shim) {
     let folder = tempfile::tempdir().unwrap();
     let mut calls =
@@ -388,14 +388,14 @@ fn failed_imports(shim: &Shim) {
                     assert!(first > 1, "no operation was counted");
                     break;
                 }
-                // Most of them are alike.
+                // Most of them are similar.
                 first += 1 + first / 8;
             }
         }
     }
 }
 
-/// Another process keeps the lock of the file for longer than the server waits.
+/// Another process locks the file for longer than the server waits.
 async fn locked_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.db");
@@ -406,7 +406,7 @@ async fn locked_file() {
         let refused = ledger.refused();
         gateway.execute("BEGIN IMMEDIATE; INSERT INTO gateway DEFAULT VALUES").await;
         let http = client();
-        // One call alone first, then what is a transaction of several statements.
+        // A single call first, then a transaction of several statements.
         for number in [1, 6] {
             let batch = Batch::new(&format!("{round}-locked"), number);
             let acknowledged = batch.send(&http, &process.address).await != Acknowledgement::None;
@@ -456,7 +456,7 @@ async fn cut_connections(server: Server) {
     }
 }
 
-/// A connection that was cut after its last answer fails once more. Ends when each of the two was used.
+/// A connection that was cut after its last response fails once more. Returns after both connections were used.
 async fn settle(ledger: &Ledger, process: &Process, name: &str) {
     let (http, start) = (client(), Instant::now());
     let (mut number, mut in_a_row) = (1, 0);
@@ -466,11 +466,11 @@ async fn settle(ledger: &Ledger, process: &Process, name: &str) {
         ledger.enter(batch, acknowledged);
         in_a_row = if acknowledged { in_a_row + 1 } else { 0 };
         number += 1;
-        assert!(start.elapsed() < SOON, "{name}: nothing is recorded any more");
+        assert!(start.elapsed() < SOON, "{name}: recording has stopped");
     }
 }
 
-/// No transaction is left open, which would hold locks that the gateway waits for.
+/// Checks that no transaction is open, because the gateway would wait for its locks.
 async fn assert_no_transaction(server: &Server) {
     let connection = Database::connect(server.admin_url()).await.expect("connects");
     let backend = connection.get_database_backend();
@@ -493,8 +493,8 @@ async fn assert_no_transaction(server: &Server) {
     connection.close().await.expect("closes");
 }
 
-/// The defaults of the server would keep a statement alone, or after a COMMIT, in a transaction that
-/// nothing commits.
+/// The defaults of this server keep a single statement, or one after a COMMIT, in a transaction that
+/// is never committed.
 async fn without_autocommit(server: Server) {
     server.sql("SET GLOBAL autocommit = 0").await;
     server.sql("SET GLOBAL completion_type = 'CHAIN'").await;

@@ -1,4 +1,4 @@
-//! A stream of 100 MB does not grow the server. What the database maps of its file is no memory of ours,
+//! A stream of 100 MB does not grow the server. Mapped pages of the database file are not the server's memory,
 //! so that only anonymous pages count.
 
 #![cfg(target_os = "linux")]
@@ -21,7 +21,7 @@ use process::{Process, serve};
 const SOON: Duration = Duration::from_secs(60);
 const STREAM_BYTES: usize = 100 << 20;
 const LINE_BYTES: usize = 16 << 10;
-/// Of which the stream is many times: a few chunks on their way, and SQLite's cache.
+/// Far smaller than the stream: a few chunks in flight, and SQLite's cache.
 const GROWTH_BYTES: u64 = 48 << 20;
 
 fn anonymous_bytes(server: &Process) -> u64 {
@@ -30,7 +30,7 @@ fn anonymous_bytes(server: &Process) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Sends so many bytes of rows, and tells how many rows were recorded, and the most memory meanwhile.
+/// Sends `bytes` bytes of rows, and returns the number of recorded rows and the peak memory.
 fn stream(server: &Process, bytes: usize) -> (usize, u64) {
     let mut connection = TcpStream::connect(&server.address).unwrap();
     connection.set_read_timeout(Some(SOON)).unwrap();
@@ -56,10 +56,10 @@ fn stream(server: &Process, bytes: usize) -> (usize, u64) {
 }
 
 #[test]
-fn a_long_stream_takes_no_more_memory_than_a_short_one() {
+fn a_long_stream_needs_no_more_memory_than_a_short_one() {
     let folder = tempfile::tempdir().unwrap();
     let server = Process::start(&mut serve(folder.path(), "sqlite://calls.db"));
-    // What is made once is made by this one.
+    // This stream allocates what the server allocates once.
     let (_, before) = stream(&server, STREAM_BYTES / 5);
     let (rows, most) = stream(&server, STREAM_BYTES);
     let growth = most.saturating_sub(before);

@@ -1,5 +1,5 @@
 //! Each query in three forms in one run: through the server over HTTP, as plain SQL on the same
-//! file, and as the server's own statements alone. A table of the medians ends the run.
+//! file, and as the server's own statements. A table of the medians is printed at the end.
 //!
 //! `cargo bench --workspace --bench api`; `cargo test --benches` runs each form once on few calls.
 
@@ -22,7 +22,7 @@ use support::cases::{self, Case};
 use support::{CALLS, MAX_PAGE_SIZE, data, settings};
 use tokio::runtime::Runtime;
 
-/// The server's own allocator.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A server and a connection that passes it by, on the same file.
+/// A server and a connection that bypasses it, on the same file.
 struct Subject {
     server: Running,
     client: reqwest::Client,
@@ -75,7 +75,7 @@ impl Subject {
             clock: Clock::fixed(data::as_of()?),
         };
         let server = App::start(config.clone()).await?;
-        // What the server gives its own connections.
+        // The settings of the server's own connections.
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .read_only(true)
@@ -103,8 +103,8 @@ impl Subject {
         let body = body(case);
         let mut group = criterion.benchmark_group(case.name);
         group.sampling_mode(SamplingMode::Flat);
-        // The cost of a query follows its window, never the table: the same calls among a tenth of
-        // the others. One right after the other, since the machine may have more to do by and by.
+        // The cost of a query must depend on its window and not on the table: measure the same calls in a table of
+        // a tenth of the size, one right after the other, because the load of the machine changes over time.
         for (form, subject) in [("http", self), ("http_small", small)] {
             group.bench_function(form, |bencher| {
                 bencher.to_async(runtime).iter(|| async {
@@ -129,24 +129,24 @@ impl Subject {
         Ok(())
     }
 
-    /// The whole body of the answer, read to its end.
+    /// Returns the complete body of the response.
     async fn send(&self, body: String) -> reqwest::Result<Vec<u8>> {
         let request = self.client.post(format!("http://{}/graphql", self.server.address));
         let request = request.header("content-type", "application/json").body(body);
         Ok(request.send().await?.error_for_status()?.bytes().await?.into())
     }
 
-    /// Both forms give the same number of rows, and the server no error.
+    /// Checks that both forms return the same number of rows, and the server no error.
     async fn check(&self, case: &Case, plain: &Plain) -> anyhow::Result<()> {
         let listed = case.rows(&serde_json::from_slice(&self.send(body(case)).await?)?)?;
         let rows = plain.fetch(&self.pool).await?;
-        // A series has its empty buckets, too.
+        // A series includes its empty buckets.
         let same = listed.is_none_or(|listed| listed == rows || case.name == "series");
         anyhow::ensure!(same, "{}: {listed:?} rows, {rows} of plain SQL", case.name);
         Ok(())
     }
 
-    /// The statements that a server sends for a case; of another server, since it keeps them all.
+    /// The statements that a server sends for a case; uses another server, because it records all of them.
     async fn own_statements(&self, case: &Case) -> anyhow::Result<Vec<String>> {
         let recording = App::start(self.config.clone()).await?;
         recording.services.db.record();

@@ -1,5 +1,5 @@
-//! What a program that needs the same values would ask the database for, without a server: plain
-//! SQL through sqlx, decoded into Rust values. The floor below which no server of this kind gets.
+//! The plain SQL for the same values, through sqlx, decoded into Rust values: the lower limit for
+//! every server of this kind.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sea_orm::sqlx::sqlite::SqliteRow;
@@ -7,7 +7,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, FromRow, SqlitePool};
 
 use crate::support::data;
 
-/// A stretch of the calls' times, half open, as SQLite has it.
+/// A half-open range of call times, in SQLite's form.
 fn span(as_of: DateTime<Utc>, back: TimeDelta) -> String {
     let text = |at: DateTime<Utc>| at.format("%F %T").to_string();
     format!("request_time >= '{}' AND request_time < '{}'", text(as_of - back), text(as_of))
@@ -19,7 +19,7 @@ type Call = (i64, NaiveDateTime, Option<String>, Option<i32>, Option<i32>);
 const CALL: &str = "c.id, c.request_time, c.model_name, c.status_code, c.latency_ms";
 type ErrorLog = (Option<i64>, Option<i32>, Option<String>);
 
-/// The statements of one case, ready to be sent.
+/// The statements of one case.
 pub enum Plain {
     Counts(String),
     Calls(String),
@@ -32,7 +32,7 @@ pub enum Plain {
 }
 
 impl Plain {
-    /// The same values as the case of this name.
+    /// Statements for the same values as the case of this name.
     pub fn of(case: &str) -> anyhow::Result<Self> {
         let as_of = data::as_of()?;
         let day = span(as_of, TimeDelta::days(1));
@@ -66,7 +66,7 @@ impl Plain {
         })
     }
 
-    /// Fetches the values; tells how many rows they were in.
+    /// Fetches the values and returns the number of rows.
     pub async fn fetch(&self, pool: &SqlitePool) -> sqlx::Result<usize> {
         match self {
             Self::Counts(sql) => rows::<(i64, i64)>(pool, sql).await,
@@ -137,7 +137,7 @@ fn calls(condition: &str, limit: u32) -> String {
     )
 }
 
-/// The calls of a statement with the nearest error log of each that failed.
+/// The calls of a statement, with the nearest error log of each failed call.
 fn with_errors(calls: &str) -> String {
     let calls = calls.replacen("c.latency_ms", "c.latency_ms, c.api_key", 1);
     format!(
@@ -154,7 +154,7 @@ fn with_errors(calls: &str) -> String {
     )
 }
 
-/// Percentiles between the two closest calls, as PERCENTILE_CONT has them.
+/// Percentiles interpolated between the two closest calls, like PERCENTILE_CONT.
 fn groups_with_latency(condition: &str) -> String {
     let percentile = |percent: u32| {
         let rank = format!("{percent} * (n - 1)");

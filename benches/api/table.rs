@@ -1,4 +1,4 @@
-//! The medians of a run as a Markdown table, from what criterion wrote of it.
+//! The medians of a run as a Markdown table, from criterion's results.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,7 +25,7 @@ pub fn print(cases: &[Case], calls: u64, started: SystemTime) -> anyhow::Result<
     println!("\nThe same calls in tables of two sizes, over HTTP, medians in ms:\n");
     println!("| query | among {} calls | among {calls} calls | ratio |", calls / 10);
     println!("|---|---:|---:|---:|");
-    // A month is not as full in the small table.
+    // The small table does not fill a month.
     for case in cases.iter().filter(|case| case.name != "usage_month") {
         let (small, large) = (median(case, "http_small")?, median(case, "http")?);
         let (Some(small), Some(large)) = (small, large) else { continue };
@@ -34,7 +34,7 @@ pub fn print(cases: &[Case], calls: u64, started: SystemTime) -> anyhow::Result<
     Ok(())
 }
 
-/// In ms; nothing where this run did not measure it.
+/// In ms; `None` if this run did not measure it.
 fn median(folder: &Path, started: SystemTime) -> anyhow::Result<Option<f64>> {
     let file = folder.join("new/estimates.json");
     let fresh = file.metadata().and_then(|file| file.modified()).is_ok_and(|at| at >= started);

@@ -1,5 +1,5 @@
-//! Many who follow one server of our own on 127.0.0.1, half by server-sent events and half by WebSocket:
-//! what each costs in memory, how fast they come, what they cost while they stay, and how long an event
+//! Many subscribers of one local server on 127.0.0.1, half by server-sent events and half by WebSocket:
+//! the memory of each, the rate of new ones, the load while they stay, and how long an event
 //! takes to reach the last of them while one of them reads nothing.
 //!
 //! `cargo bench --workspace --bench follow [-- --subscribers 10000]`
@@ -18,34 +18,34 @@ use subscriber::{Kind, Subscriber};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Connections that are being made at the same time.
+/// Concurrent connection attempts.
 const MAKING: usize = 64;
-/// What a process needs beside its connections.
+/// Files of a process, without its connections.
 const OTHER_FILES: u64 = 200;
-/// How long the subscribers are left alone while the work of the server is measured.
+/// How long the load of the server is measured without new events or subscribers.
 const WATCHED: Duration = Duration::from_secs(10);
-/// An event that takes longer is lost.
+/// A later event counts as lost.
 const LOST: Duration = Duration::from_secs(30);
 const MAX_PAGE_SIZE: &str = "2000";
 
 #[derive(Parser)]
 struct Args {
-    /// Those who follow; half by SSE, half by WebSocket
+    /// Subscribers; half by SSE, half by WebSocket
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     subscribers: u32,
 
-    /// What they follow; of `callRecorded` the time from the commit to the last event is measured
+    /// The subscription; for `callRecorded` the time from the commit to the last event is measured
     #[arg(
         long,
         default_value = "subscription { callRecorded { id timestamp model status apiKey { masked } } }"
     )]
     subscription: String,
 
-    /// Calls that are recorded one after the other
+    /// Calls that are recorded one by one
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
 
-    /// Given by `cargo bench`
+    /// Set by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -54,7 +54,7 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` comes here.
+        // `cargo test --benches` also runs this.
         println!("follow: run it with cargo bench");
         return Ok(());
     }
@@ -73,23 +73,23 @@ async fn main() -> anyhow::Result<()> {
         ],
     )?;
     let watch = Watch::new(&server);
-    // What the first requests leave behind is no subscriber's.
+    // Memory that the first requests allocate does not belong to subscribers.
     watch.metric("callscope_subscriptions").await?;
-    let (events, mut came) = mpsc::unbounded_channel();
+    let (events, mut received) = mpsc::unbounded_channel();
     let mut following = JoinSet::new();
     let halves =
         [(Kind::Sse, args.subscribers / 2), (Kind::WebSocket, args.subscribers.div_ceil(2))];
     let mut open = 0;
     println!("\n{} subscribers: {}\n", args.subscribers, args.subscription);
-    println!("| by | subscribers | begun/s | KB each, resident |\n|---|---:|---:|---:|");
+    println!("| by | subscribers | started/s | KB each, resident |\n|---|---:|---:|---:|");
     for (kind, count) in halves {
-        let (before, began) = (watch.memory()?, Instant::now());
+        let (before, started) = (watch.memory()?, Instant::now());
         let making = (0..count).map(|_| Subscriber::open(kind, &server.url, &args.subscription));
         let made: Vec<Subscriber> =
             stream::iter(making).buffer_unordered(MAKING).try_collect().await?;
         open += count;
         watch.until_subscriptions(open).await?;
-        let took = began.elapsed();
+        let took = started.elapsed();
         for subscriber in made {
             following.spawn(subscriber.follow(events.clone()));
         }
@@ -101,13 +101,13 @@ async fn main() -> anyhow::Result<()> {
     }
     let is_recorded = args.subscription.contains("callRecorded");
     let slow = match is_recorded {
-        // One that reads nothing, from now on.
+        // This subscriber reads nothing from now on.
         true => Some(Subscriber::open(Kind::Sse, &server.url, &args.subscription).await),
         false => None,
     };
-    idle(&watch, &mut came).await?;
+    idle(&watch, &mut received).await?;
     if is_recorded {
-        rounds(&args, &server, &mut came).await?;
+        rounds(&args, &server, &mut received).await?;
     }
     drop(slow);
     following.shutdown().await;
@@ -116,17 +116,17 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the server does while nobody asks for anything new.
+/// The load of the server without new requests.
 async fn idle(
     watch: &Watch<'_>,
-    came: &mut mpsc::UnboundedReceiver<Instant>,
+    received: &mut mpsc::UnboundedReceiver<Instant>,
 ) -> anyhow::Result<()> {
-    while came.try_recv().is_ok() {}
+    while received.try_recv().is_ok() {}
     let statements = "callscope_sql_statement_duration_seconds_count";
     let (sent, ticks) = (watch.metric(statements).await?, watch.ticks()?);
     tokio::time::sleep(WATCHED).await;
     let mut events = 0;
-    while came.try_recv().is_ok() {
+    while received.try_recv().is_ok() {
         events += 1;
     }
     let seconds = WATCHED.as_secs_f64();
@@ -142,11 +142,11 @@ async fn idle(
     Ok(())
 }
 
-/// Records calls one by one; each must reach all.
+/// Records calls one by one; each must reach all subscribers.
 async fn rounds(
     args: &Args,
     server: &Server,
-    came: &mut mpsc::UnboundedReceiver<Instant>,
+    received: &mut mpsc::UnboundedReceiver<Instant>,
 ) -> anyhow::Result<()> {
     let client = reqwest::Client::new();
     let call = "mutation { recordCalls(input: { calls: [{ key: \"k\", model: \"m\", statusCode: 200 }] }) { recorded } }";
@@ -158,9 +158,10 @@ async fn rounds(
         let committed = Instant::now();
         anyhow::ensure!(answer.get("errors").is_none(), "{answer}");
         for number in 0..args.subscribers {
-            let event = tokio::time::timeout(LOST, came.recv()).await;
-            let at =
-                event.with_context(|| format!("{number} events came"))?.context("no one left")?;
+            let event = tokio::time::timeout(LOST, received.recv()).await;
+            let at = event
+                .with_context(|| format!("{number} events arrived"))?
+                .context("no one left")?;
             let took = at.saturating_duration_since(committed).as_secs_f64() * 1e3;
             if number == 0 {
                 first.push(took);
@@ -179,7 +180,7 @@ async fn rounds(
     Ok(())
 }
 
-/// Looks at the server from outside.
+/// Reads the metrics and the process values of the server.
 struct Watch<'a> {
     server: &'a Server,
     client: reqwest::Client,
@@ -190,7 +191,7 @@ impl<'a> Watch<'a> {
         Self { server, client: reqwest::Client::new() }
     }
 
-    /// The sum of all that have this name.
+    /// The sum of all metrics with this name.
     async fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let get = self.client.get(format!("{}/metrics", self.server.url));
         let text = get.send().await?.error_for_status()?.text().await?;
@@ -202,20 +203,20 @@ impl<'a> Watch<'a> {
     }
 
     async fn until_subscriptions(&self, count: u32) -> anyhow::Result<()> {
-        let began = Instant::now();
+        let started = Instant::now();
         while self.metric("callscope_subscriptions").await? < f64::from(count) {
-            anyhow::ensure!(began.elapsed() < LOST, "not all {count} begin");
+            anyhow::ensure!(started.elapsed() < LOST, "not all {count} start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
-    /// Resident, in MB, without what is mapped from files.
+    /// Resident memory in MB, without file mappings.
     fn memory(&self) -> anyhow::Result<f64> {
         Ok(Memory::of(self.server.id())?.own)
     }
 
-    /// Time on a processor, in hundredths of a second.
+    /// Processor time in hundredths of a second.
     fn ticks(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.server.id()))?;
         let fields: Vec<f64> =
@@ -226,7 +227,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Raises how many files this process and its children may open, as far as the system lets it.
+/// Raises the limit of open files of this process and its children, as far as the system allows.
 fn allow_files(needed: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

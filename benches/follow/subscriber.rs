@@ -1,4 +1,4 @@
-//! One who follows, with as little of its own as can be: the client must not be what is measured.
+//! A subscriber that does little work, so that the benchmark measures the server.
 
 use std::time::Instant;
 
@@ -30,18 +30,18 @@ impl Subscriber {
         let address = url.strip_prefix("http://").context("an URL")?;
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let asked = json!({ "query": subscription });
+        let payload = json!({ "query": subscription });
         match kind {
             Kind::Sse => {
-                let body = asked.to_string();
+                let body = payload.to_string();
                 let request = format!(
                     "POST /graphql/stream HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
                      Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
                 stream.write_all(request.as_bytes()).await?;
-                // To the head of the answer; connections that nobody waits for would overrun the
-                // queue of those that are to be accepted.
+                // Read the head of the response: further connections would overflow the
+                // accept queue.
                 let mut head = Vec::with_capacity(1024);
                 while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
                     anyhow::ensure!(stream.read_buf(&mut head).await? > 0, "closed");
@@ -62,19 +62,19 @@ impl Subscriber {
                 socket.send(Message::Text(init.into())).await?;
                 let ack = socket.next().await.context("closed")??;
                 anyhow::ensure!(ack.to_text()?.contains("connection_ack"), "{ack}");
-                let subscribe = json!({ "id": "1", "type": "subscribe", "payload": asked });
+                let subscribe = json!({ "id": "1", "type": "subscribe", "payload": payload });
                 socket.send(Message::Text(subscribe.to_string().into())).await?;
                 Ok(Self::WebSocket(Box::new(socket)))
             }
         }
     }
 
-    /// Tells when each event came, to the end.
+    /// Sends the time of each event, to the end.
     pub async fn follow(self, events: UnboundedSender<Instant>) {
         match self {
             Self::Sse(mut stream) => {
                 let mut bytes = [0; 1024];
-                // An event is short, and written at once.
+                // An event is short and is written at once.
                 while let Ok(count @ 1..) = stream.read(&mut bytes).await {
                     let text = String::from_utf8_lossy(&bytes[..count]);
                     for _ in text.matches("event: next") {

@@ -25,7 +25,7 @@ use support::{CALLS, MAX_PAGE_SIZE, data};
 const HOSTILE: usize = 8;
 const IN_FLIGHT: usize = 4;
 
-/// Between two requests of the modest client and of the health check.
+/// The pause between two requests of the modest client and of the health check.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Parser)]
@@ -38,12 +38,12 @@ struct Args {
     #[arg(long, default_value_t = CALLS, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     calls: u64,
 
-    /// Given by `cargo bench`
+    /// Set by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Documents of many percentiles, searches and long texts. One that the server refuses for its cost counts as
+/// Documents of many percentiles, searches and long texts. A document refused for its cost counts as
 /// refused.
 fn expensive_documents() -> Vec<String> {
     let as_of = format!("asOf: \"{}\"", data::AS_OF);
@@ -74,7 +74,7 @@ fn expensive_documents() -> Vec<String> {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` comes here.
+        // `cargo test --benches` also runs this.
         println!("hostile: run it with cargo bench");
         return Ok(());
     }
@@ -109,7 +109,7 @@ async fn main() -> anyhow::Result<()> {
     println!("\nThe hostile readers' answers: {outcomes:?}");
     let memory = server.stop()?;
     println!(
-        "Peak memory of the server: {:.0} MB, its own in the end {:.0} MB",
+        "Peak memory of the server: {:.0} MB, without file mappings at the end {:.0} MB",
         memory.peak, memory.own
     );
     Ok(())
@@ -126,7 +126,7 @@ impl Reader {
         Self { client: reqwest::Client::new(), url: server.url.clone(), token: token.to_owned() }
     }
 
-    /// The code of the first error of the answer, `OK` without one.
+    /// The code of the first error of the response, or `OK`.
     async fn send(&self, query: &str) -> String {
         let request = self.client.post(format!("{}/graphql", self.url)).bearer_auth(&self.token);
         let sent = request.json(&json!({ "query": query })).send().await;
@@ -150,7 +150,7 @@ async fn attack(reader: &Reader, first: usize, stop: &AtomicBool) -> BTreeMap<St
         }
         let code = reader.send(document).await;
         if code != "OK" {
-            // A client that is refused would otherwise measure its own speed.
+            // Without a pause, a refused client would measure its own speed.
             tokio::time::sleep(PAUSE).await;
         }
         *outcomes.entry(code).or_default() += 1;
@@ -158,7 +158,7 @@ async fn attack(reader: &Reader, first: usize, stop: &AtomicBool) -> BTreeMap<St
     outcomes
 }
 
-/// A client with a cheap query, and a balancer that asks for the health.
+/// Measures a client with a cheap query, and the health check of a load balancer.
 async fn measure(server: &Server, token: &str, during: &str, time: Duration) -> anyhow::Result<()> {
     let reader = Reader::new(server, token);
     let query = format!(

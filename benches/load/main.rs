@@ -1,5 +1,5 @@
-//! Bounded load on a server of our own, on 127.0.0.1 alone: a fixed number of requests by a fixed
-//! number of clients, on SQLite and, where CALLSCOPE_TEST_POSTGRES_URL is set, on PostgreSQL.
+//! Bounded load on a local server at 127.0.0.1: a fixed number of requests by a fixed
+//! number of clients, on SQLite and, if CALLSCOPE_TEST_POSTGRES_URL is set, on PostgreSQL.
 //!
 //! `cargo bench --workspace --bench load [-- --requests 300 --case calls]`
 
@@ -19,10 +19,10 @@ use server::Server;
 use support::cases::{self, Case};
 use support::{CALLS, MAX_PAGE_SIZE, data};
 
-/// Clients, of which each sends its next request when it has read an answer.
+/// Clients; each sends its next request when it has read a response.
 const CLIENTS: [usize; 3] = [1, 4, 16];
 
-/// Requests before those that are measured.
+/// Warm-up requests, which are not measured.
 const WARM_UP: usize = 8;
 
 #[derive(Parser)]
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     case: Option<String>,
 
-    /// Only so many clients
+    /// Only this number of clients
     #[arg(long)]
     clients: Option<usize>,
 
@@ -43,7 +43,7 @@ struct Args {
     #[arg(long, default_value_t = CALLS, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     calls: u64,
 
-    /// Given by `cargo bench`
+    /// Set by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -52,7 +52,7 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` comes here.
+        // `cargo test --benches` also runs this.
         println!("load: run it with cargo bench");
         return Ok(());
     }
@@ -81,7 +81,7 @@ async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
             if args.clients.is_some_and(|wanted| wanted != clients) {
                 continue;
             }
-            // A server for each line, so that the peak is its own.
+            // A new server for each line, to measure its own peak memory.
             let server = Server::start(url, &[])?;
             let load = Load::run(&server, &case, clients, args.requests as usize).await?;
             let memory = server.stop()?;
@@ -101,11 +101,11 @@ async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was measured: the time of each request, sorted, and of all together.
+/// The result: the sorted time of each request, and the total time.
 struct Load {
     times: Vec<Duration>,
     elapsed: Duration,
-    /// Of one answer.
+    /// Of one response.
     bytes: usize,
 }
 
@@ -153,7 +153,7 @@ impl Load {
         Ok(Self { times, elapsed, bytes: first.len() })
     }
 
-    /// In ms; the time that so many percent of the requests did not exceed.
+    /// In ms; `percent` percent of the requests took at most this time.
     fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.times.len() * percent).div_ceil(100).max(1);
         self.times.get(rank - 1).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)

@@ -1,4 +1,4 @@
-//! The same calls in a database of our own in PostgreSQL, which goes away after the run.
+//! The same calls in a separate PostgreSQL database, which is dropped after the run.
 
 use callscope::config::DatabaseConfig;
 use callscope::store::connect;
@@ -25,7 +25,7 @@ pub async fn create(server: &str, calls: u64) -> anyhow::Result<String> {
     })
     .await?;
     raw_sql("COMMIT").execute(&mut connection).await?;
-    // What autovacuum does within minutes.
+    // Autovacuum would do this within minutes.
     raw_sql("VACUUM ANALYZE").execute(&mut connection).await?;
     connection.close().await?;
     Ok(url)
@@ -38,7 +38,7 @@ pub async fn drop(server: &str) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// That of the server with another database's name at its end.
+/// The URL of the server with the name of the benchmark's database.
 fn url(server: &str) -> String {
     let (address, parameters) = server.split_once('?').map_or((server, ""), |(a, b)| (a, b));
     let address = address.rsplit_once('/').map_or(address, |(address, _)| address);

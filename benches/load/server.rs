@@ -1,4 +1,4 @@
-//! The program itself, in a process of its own.
+//! The program as a separate process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::MAX_PAGE_SIZE;
 
-/// Of the log that is read at once.
+/// Bytes of the log that are read at once.
 const LOG_BYTES: usize = 64 << 10;
 
 pub struct Server {
@@ -16,14 +16,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// On a free port, which its log tells; with these flags.
+    /// Starts on a free port, which the log has, with these flags.
     pub fn start(database_url: &str, flags: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--max-page-size", MAX_PAGE_SIZE])
             .args(flags.iter().flat_map(|(flag, value)| [flag, value]))
-            // No setting comes from outside.
+            // Ignore settings of the environment.
             .env_clear()
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .env("CALLSCOPE_DATABASE_URL", database_url)
@@ -41,7 +41,7 @@ impl Server {
                 line.split_once("http://").and_then(|(_, rest)| rest.split_once("/graphql"));
             if let Some((address, _)) = address {
                 let url = format!("http://{address}");
-                // Read to its end, so that the server never waits for its log.
+                // Reads the log to its end, so that the server never waits for its log.
                 std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
                 return Ok(Self { child, url });
             }
@@ -53,26 +53,26 @@ impl Server {
         self.child.id()
     }
 
-    /// Ends it; tells what memory it had.
+    /// Stops it and returns its memory.
     pub fn stop(self) -> anyhow::Result<Memory> {
         Memory::of(self.id())
     }
 }
 
 impl Drop for Server {
-    /// Also where a measurement fails, no server stays behind.
+    /// No server is left behind after a failed measurement.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Of a process, in MB; not a number but on Linux, which alone tells it.
+/// The memory of a process in MB; NaN except on Linux, the only system that reports it.
 pub struct Memory {
-    /// The most that it ever had. The pages of a database file count for each connection that maps
-    /// them, though they are in memory once and are given up when memory is short.
+    /// The peak. The pages of a database file count for each connection that maps
+    /// them, though they are in memory once and are freed when memory is short.
     pub peak: f64,
-    /// What is its own in the end, files aside.
+    /// The memory at the end, without files.
     pub own: f64,
 }
 

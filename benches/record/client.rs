@@ -1,5 +1,5 @@
-//! Clients that cost little beside the server, on a thread of their own: requests are written to the
-//! socket as they are, and of answers only the length and the status are read.
+//! Clients that need little processor time, on their own thread: they write prepared requests to the
+//! socket, and read only the length and the status of responses.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -17,7 +17,7 @@ use crate::server::Server;
 
 const DIFFERENT_CALLS: u64 = 1000;
 
-/// What is sent, and what its answer must hold.
+/// A request, and the text that its response must contain.
 #[derive(Clone)]
 pub struct Request {
     path: &'static str,
@@ -44,7 +44,7 @@ impl Request {
         }
     }
 
-    /// A line.
+    /// A line of a stream.
     pub fn line() -> Self {
         Self {
             path: "/ingest/calls",
@@ -63,7 +63,7 @@ impl Request {
         }
     }
 
-    /// With a header that records it once.
+    /// Adds an idempotency key.
     pub fn with_key(self) -> Self {
         Self {
             body: |number, _| {
@@ -90,7 +90,7 @@ impl Request {
     }
 }
 
-/// A call as producers write it. They are written beforehand: clients are to cost little.
+/// A call in the form of a producer. Calls are prepared in advance, to keep the clients cheap.
 fn call(number: u64) -> &'static str {
     static CALLS: LazyLock<Vec<String>> = LazyLock::new(|| {
         let call = |number: u64| {
@@ -106,14 +106,14 @@ fn call(number: u64) -> &'static str {
     &CALLS[(number % DIFFERENT_CALLS) as usize]
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<anyhow::Result<Vec<Duration>>>,
-    began: Instant,
+    started: Instant,
 }
 
-/// What they did.
+/// The results of the clients.
 pub struct Done {
     pub acknowledged: u64,
     pub elapsed: Duration,
@@ -121,8 +121,8 @@ pub struct Done {
 }
 
 impl Load {
-    /// Starts so many clients; `rate` is how many requests all of them send in a second, as many as
-    /// are answered by default.
+    /// Starts `clients` clients; `rate` is the number of requests per second of all of them, by default
+    /// as many as are answered.
     pub async fn start(
         server: &Server,
         request: &Request,
@@ -135,7 +135,7 @@ impl Load {
         let thread = std::thread::spawn(move || {
             runtime()?.block_on(run(address, request, connections, rate, stopping))
         });
-        Ok(Self { stop, thread, began: Instant::now() })
+        Ok(Self { stop, thread, started: Instant::now() })
     }
 
     pub async fn run_for(self, time: Duration) -> anyhow::Result<Done> {
@@ -145,14 +145,14 @@ impl Load {
         let mut times = tokio::task::spawn_blocking(move || thread.join())
             .await?
             .map_err(|_| anyhow::anyhow!("a client failed"))??;
-        let elapsed = self.began.elapsed();
+        let elapsed = self.started.elapsed();
         times.sort_unstable();
         Ok(Done { acknowledged: times.len() as u64, elapsed, times })
     }
 }
 
 impl Done {
-    /// In ms; the time that so many percent of the requests did not exceed.
+    /// In ms; `percent` percent of the requests took at most this time.
     pub fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.times.len() * percent).div_ceil(100).max(1);
         self.times.get(rank - 1).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
@@ -220,7 +220,7 @@ async fn send(
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Of the last answer.
+    /// Of the last response.
     read: usize,
 }
 
@@ -231,7 +231,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024), read: 0 })
     }
 
-    /// The whole answer, which tells its length.
+    /// The complete response, by its content length.
     async fn answer(&mut self) -> anyhow::Result<&str> {
         self.buffer.drain(..self.read);
         loop {
@@ -254,14 +254,17 @@ impl Connection {
     }
 }
 
-/// Sends so many lines by so many clients, in one request each; the time to the last answer.
+/// Sends `rows` lines by `clients` clients, in one request each; returns the time to the last response.
 pub async fn stream(server: &Server, rows: u64, clients: u64) -> anyhow::Result<Duration> {
     let address = address(server)?;
-    // The texts are made before: only what the server does is of interest.
+    // The texts are prepared in advance: only the server is measured.
     let block: Arc<Vec<u8>> =
         Arc::new((0..1000).map(|n| call(n).to_owned() + "\n").collect::<String>().into());
-    anyhow::ensure!(rows.is_multiple_of(1000 * clients), "rows come in thousands a client");
-    let began = Instant::now();
+    anyhow::ensure!(
+        rows.is_multiple_of(1000 * clients),
+        "rows must be a multiple of 1,000 per client"
+    );
+    let started = Instant::now();
     let thread = std::thread::spawn(move || {
         runtime()?.block_on(async {
             let sending =
@@ -271,7 +274,7 @@ pub async fn stream(server: &Server, rows: u64, clients: u64) -> anyhow::Result<
     });
     let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
     joined.map_err(|_| anyhow::anyhow!("a client failed"))??;
-    Ok(began.elapsed())
+    Ok(started.elapsed())
 }
 
 async fn send_stream(address: &str, block: &[u8], blocks: u64) -> anyhow::Result<()> {

@@ -1,5 +1,5 @@
-//! How fast calls are recorded, durably, and what that does to those who read: a server of our own on
-//! 127.0.0.1, on SQLite and, where their URLs are given, on PostgreSQL and MariaDB.
+//! The rate of durable recording, and its effect on reads: a local server at
+//! 127.0.0.1, on SQLite and, if their URLs are set, on PostgreSQL and MariaDB.
 //!
 //! `cargo bench --workspace --bench record [-- --seconds 5 --connections 64]`
 
@@ -26,7 +26,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
 
-    /// Connections that record, each its next call when the last is acknowledged
+    /// Connections that record; each sends its next call after the last acknowledgement
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
 
@@ -34,7 +34,7 @@ struct Args {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rows: u64,
 
-    /// Calls a second of the steady load beside which reads are measured
+    /// Calls per second of the steady load during which reads are measured
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
 
@@ -42,18 +42,18 @@ struct Args {
     #[arg(long, value_enum)]
     part: Option<Part>,
 
-    /// Given by `cargo bench`
+    /// Set by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Part {
-    /// One call a request
+    /// One call per request
     Calls,
-    /// Many rows a request
+    /// Many rows per request
     Streams,
-    /// Reads beside those who record
+    /// Reads during writes
     Reads,
 }
 
@@ -61,7 +61,7 @@ enum Part {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.bench {
-        // `cargo test --benches` comes here.
+        // `cargo test --benches` also runs this.
         println!("record: run it with cargo bench");
         return Ok(());
     }
@@ -81,7 +81,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One call a request, against a program that commits each call by itself.
+/// One call per request, compared with a program that commits each call separately.
 async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
     println!("| one call a request | connections | calls/s | p50 ms | p99 ms | ratio |");
     println!("|---|---:|---:|---:|---:|---:|");
@@ -101,9 +101,9 @@ async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
             let load = load.run_for(time).await?;
             let rate = load.acknowledged as f64 / load.elapsed.as_secs_f64();
             server.stop()?;
-            // What was acknowledged is there, and nothing else.
-            let kept = database.count().await?;
-            anyhow::ensure!(kept == load.acknowledged, "{kept} of {}", load.acknowledged);
+            // Exactly the acknowledged calls are stored.
+            let stored = database.count().await?;
+            anyhow::ensure!(stored == load.acknowledged, "{stored} of {}", load.acknowledged);
             println!(
                 "| {name} | {connections} | {rate:.0} | {:.2} | {:.2} | {:.1} |",
                 load.percentile(50),
@@ -116,7 +116,7 @@ async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Many rows a request, against a program that inserts a thousand rows a statement.
+/// Many rows per request, compared with a program that inserts a thousand rows per statement.
 async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
     println!("\n| a stream of {} rows | rows/s | peak memory MB | own MB | ratio |", args.rows);
     println!("|---|---:|---:|---:|---:|");
@@ -127,8 +127,8 @@ async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
         let server = Server::start(&database.url, &[])?;
         let elapsed = client::stream(&server, args.rows, connections).await?;
         let memory = server.stop()?;
-        let kept = database.count().await?;
-        anyhow::ensure!(kept == args.rows, "{kept} of {} rows", args.rows);
+        let stored = database.count().await?;
+        anyhow::ensure!(stored == args.rows, "{stored} of {} rows", args.rows);
         let rate = args.rows as f64 / elapsed.as_secs_f64();
         let Memory { peak, own } = memory;
         println!("| {name} | {rate:.0} | {peak:.0} | {own:.0} | {:.2} |", rate / plain);
@@ -137,10 +137,10 @@ async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What one reader waits beside those who record, and alone before and after, since the table grows.
+/// The latency of one reader during writes, and alone before and after, because the table grows.
 async fn reads(args: &Args) -> anyhow::Result<()> {
     println!("\nReads of a table of {CALLS} calls in SQLite, one client:\n");
-    println!("| query | beside | p50 ms | p99 ms | of idle | recorded calls/s |");
+    println!("| query | writers | p50 ms | p99 ms | of idle | recorded calls/s |");
     println!("|---|---|---:|---:|---:|---:|");
     let time = Duration::from_secs(args.seconds);
     let file = data::sqlite(CALLS).await?;
@@ -152,20 +152,20 @@ async fn reads(args: &Args) -> anyhow::Result<()> {
         std::fs::copy(&file, copy.path())?;
         let server = Server::start(&format!("sqlite://{}", copy.path().display()), &[])?;
         let query = serde_json::json!({ "query": case.query });
-        let asked = reqwest::Client::new().post(format!("{}/graphql", server.url)).json(&query);
-        case.rows(&asked.send().await?.json().await?)?;
+        let request = reqwest::Client::new().post(format!("{}/graphql", server.url)).json(&query);
+        case.rows(&request.send().await?.json().await?)?;
         let query = Request::query(&case.query);
         let read = async || Load::start(&server, &query, 1, None).await?.run_for(time).await;
         let mut before = read().await?;
         println!("{}", line(&case, "nothing", &before, 1.0, 0.0));
-        for (beside, rate) in [("steady", Some(args.rate)), ("all that goes", None)] {
+        for (writers, rate) in [("steady", Some(args.rate)), ("all that goes", None)] {
             let load = Load::start(&server, &Request::line(), args.connections, rate).await?;
             let found = read().await?;
             let load = load.run_for(Duration::ZERO).await?;
             let recorded = load.acknowledged as f64 / load.elapsed.as_secs_f64();
             let after = read().await?;
             let idle = f64::midpoint(before.percentile(50), after.percentile(50));
-            println!("{}", line(&case, beside, &found, found.percentile(50) / idle, recorded));
+            println!("{}", line(&case, writers, &found, found.percentile(50) / idle, recorded));
             before = after;
         }
         server.stop()?;
@@ -173,7 +173,7 @@ async fn reads(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(case: &cases::Case, beside: &str, read: &Done, of_idle: f64, recorded: f64) -> String {
+fn line(case: &cases::Case, writers: &str, read: &Done, of_idle: f64, recorded: f64) -> String {
     let (p50, p99) = (read.percentile(50), read.percentile(99));
-    format!("| {} | {beside} | {p50:.2} | {p99:.2} | {of_idle:.1} | {recorded:.0} |", case.what)
+    format!("| {} | {writers} | {p50:.2} | {p99:.2} | {of_idle:.1} | {recorded:.0} |", case.what)
 }

@@ -1,4 +1,4 @@
-//! The same rows by SQL alone, through the same driver, into tables of the same indexes; as durable.
+//! The same rows by plain SQL, through the same driver, into tables with the same indexes and durability.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::support::settings;
 
 const NAME: &str = "callscope_record";
 
-/// Where is recorded.
+/// The database that is written.
 pub struct Target {
     pub name: &'static str,
-    /// Of a server; none for SQLite.
+    /// The URL of a server; `None` for SQLite.
     server: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Target {
     pub async fn create(&self) -> anyhow::Result<Database> {
         let (url, folder) = match &self.server {
             None => {
-                // Not in a folder that is memory.
+                // Not in a folder in memory.
                 let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
                 (format!("sqlite://{}", folder.path().join("calls.db").display()), Some(folder))
             }
@@ -73,7 +73,7 @@ impl Database {
         Ok(sea_orm::Database::connect(options).await?)
     }
 
-    /// How many calls there are.
+    /// The number of calls.
     pub async fn count(&self) -> anyhow::Result<u64> {
         let connection = self.connect().await?;
         let count = "SELECT COUNT(*) FROM t_request_log";
@@ -101,19 +101,23 @@ async fn run(url: &str, sql: &str) -> anyhow::Result<()> {
 const INSERT: &str = "INSERT INTO t_request_log \
     (request_time, model_name, api_key, is_success, status_code, latency_ms) VALUES ";
 
-/// As a gateway does it that keeps what it says: each call and its commit; calls a second.
+/// Like a durable gateway: commits each call separately; returns calls per second.
 pub async fn commit_each(target: &Target, time: Duration) -> anyhow::Result<f64> {
-    let began = Instant::now();
-    insert(target, 1, |_| began.elapsed() < time).await
+    let started = Instant::now();
+    insert(target, 1, |_| started.elapsed() < time).await
 }
 
-/// As a program does it that only imports, a thousand rows a statement and commit; rows a second.
+/// Like an import: a thousand rows per statement and commit; returns rows per second.
 pub async fn insert_many(target: &Target, rows: u64) -> anyhow::Result<f64> {
     insert(target, 1000, |inserted| inserted < rows).await
 }
 
-/// Inserts so many calls a statement, each statement a transaction, for as long as `goes_on` says so.
-async fn insert(target: &Target, rows: u64, goes_on: impl Fn(u64) -> bool) -> anyhow::Result<f64> {
+/// Inserts `rows` calls per statement, each statement a transaction, while `continues` returns true.
+async fn insert(
+    target: &Target,
+    rows: u64,
+    continues: impl Fn(u64) -> bool,
+) -> anyhow::Result<f64> {
     let database = target.create().await?;
     let connection = database.connect().await?;
     let backend = connection.get_database_backend();
@@ -134,8 +138,8 @@ async fn insert(target: &Target, rows: u64, goes_on: impl Fn(u64) -> bool) -> an
     };
     let insert = INSERT.to_owned() + &(0..rows).map(marks).collect::<Vec<_>>().join(", ");
     let start = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
-    let (began, mut calls) = (Instant::now(), 0);
-    while goes_on(calls) {
+    let (started, mut calls) = (Instant::now(), 0);
+    while continues(calls) {
         let values = (calls..calls + rows).flat_map(|call| {
             let at = start + TimeDelta::milliseconds(i64::try_from(call).unwrap_or_default());
             let at = at.format("%F %T%.6f").to_string();
@@ -147,7 +151,7 @@ async fn insert(target: &Target, rows: u64, goes_on: impl Fn(u64) -> bool) -> an
         connection.execute_raw(insert).await?;
         calls += rows;
     }
-    let rate = calls as f64 / began.elapsed().as_secs_f64();
+    let rate = calls as f64 / started.elapsed().as_secs_f64();
     connection.close().await?;
     database.drop().await?;
     Ok(rate)

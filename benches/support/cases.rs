@@ -1,4 +1,4 @@
-//! The queries that are measured.
+//! The measured queries.
 
 use anyhow::Context;
 
@@ -11,16 +11,16 @@ const COUNTS: &str = "{ total success failure }";
 const LATENCY: &str = "latency { count avg min p50 p90 p95 p99 max }";
 
 pub struct Case {
-    /// Also a folder of criterion's, so plain.
+    /// Also the name of criterion's folder, so plain.
     pub name: &'static str,
     pub what: &'static str,
     pub query: String,
-    /// Where in the response the rows are.
+    /// The path to the rows in the response.
     list: Option<&'static str>,
 }
 
 impl Case {
-    /// The length of the list in an answer; nothing where the case has none. Fails unless it is one.
+    /// The length of the list in a response; `None` if the case has no list. Fails unless it is a list.
     pub fn rows(&self, answer: &serde_json::Value) -> anyhow::Result<Option<usize>> {
         anyhow::ensure!(answer.get("errors").is_none(), "{}: {answer:#}", self.name);
         let Some(list) = self.list else { return Ok(None) };
@@ -61,7 +61,7 @@ pub fn all() -> anyhow::Result<Vec<Case>> {
         ),
         case(
             "calls_errors",
-            "the same with `errorLog` of those that failed (6 %)",
+            "the same with `errorLog` of the failed ones (6 %)",
             nodes,
             format!("{{ callDetails({day}, first: 1000) {{ nodes {{ {CALL} {ERROR_LOG} }} }} }}"),
         ),

@@ -1,5 +1,5 @@
-//! The calls and error logs that are measured: the same on every machine. Call `n` is the same in a
-//! table of any size, counted from the newest, so that a window holds the same calls in each.
+//! The measured calls and error logs: the same on every machine. Call `n`, counted from the newest, is the same
+//! in a table of any size, so that a window has the same calls in each.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql};
 
 use super::settings;
 
-/// To be raised when the rows change, so that no old file is taken for a new one.
+/// Increase this when the rows change, so that old files are not reused.
 const VERSION: u32 = 1;
 
-/// The end of all windows; every call is earlier. A month of 16 days lies before it.
+/// The end of all windows; every call is earlier. The month has 16 days before it.
 pub const AS_OF: &str = "2026-03-17T00:00:00Z";
 
-/// A call in every so many microseconds: 62,500 in 24 hours, a million in 16 days.
+/// The interval of calls in microseconds: 62,500 in 24 hours, a million in 16 days.
 const STEP_MICROS: i64 = 1_382_400;
 
 const KEYS: u64 = 50;
@@ -33,10 +33,10 @@ const MODELS: [(&str, u64); 6] = [
     ("gemini-2.5-flash-image", 2),
 ];
 
-/// Status codes of failures; 0 stands for none.
+/// Status codes of failures; 0 means no code.
 const FAILURES: [(i32, u64); 5] = [(429, 70), (503, 15), (400, 7), (500, 5), (0, 3)];
 
-/// SplitMix64: ours, so that no release of a library changes the data.
+/// SplitMix64: our own, so that no release of a library changes the data.
 struct Random(u64);
 
 impl Random {
@@ -51,7 +51,7 @@ impl Random {
         self.next() % end
     }
 
-    /// Of choices with their weights in percent.
+    /// Picks one of the choices, with their weights in percent.
     fn pick<T: Copy>(&mut self, choices: &[(T, u64)]) -> T {
         let mut left = self.below(100);
         for (choice, weight) in choices {
@@ -73,7 +73,7 @@ pub struct Call {
     pub at: NaiveDateTime,
     pub key: String,
     model: &'static str,
-    /// The code of a failure, 0 for none; nothing for a success.
+    /// The code of a failure, 0 without a code; `None` for a success.
     pub failure: Option<i32>,
     latency_ms: i64,
     logged: bool,
@@ -88,12 +88,12 @@ pub fn key(number: u64) -> String {
     format!("AIzaSy{:016x}{:016x}x", random.next(), random.next())
 }
 
-/// The call before which there are `newer` newer ones.
+/// The call with `newer` newer calls.
 pub fn call(as_of: DateTime<Utc>, newer: u64) -> Call {
     let mut random = Random(newer.wrapping_mul(0xD129_0DD5_35D1_A3F5));
     let back = STEP_MICROS * (newer as i64 + 1) - random.below(STEP_MICROS as u64) as i64;
     let failed = random.below(100) < 6;
-    // A median of 900 ms, of failures 150 ms, and a long tail.
+    // A median of 900 ms, of 150 ms for failures, and a long tail.
     let median: f64 = if failed { 150.0 } else { 900.0 };
     Call {
         at: (as_of - TimeDelta::microseconds(back)).naive_utc(),
@@ -113,7 +113,7 @@ pub fn failed_call() -> anyhow::Result<Call> {
     found.next().context("no failed call")
 }
 
-/// Hands the rows to `run` as SQL that every database takes, the oldest first.
+/// Passes the rows to `run` as SQL for every database, the oldest first.
 pub async fn insert(
     calls: u64,
     mut run: impl AsyncFnMut(String) -> anyhow::Result<()>,
@@ -163,7 +163,7 @@ fn write_call(sql: &mut String, call: &Call) -> std::fmt::Result {
     )
 }
 
-/// Logged when the answer came, under the code that the gateway knew (500 where none came).
+/// Logged when the response arrived, with the code that the gateway knew (500 without a response).
 fn write_error(sql: &mut String, call: &Call) -> std::fmt::Result {
     let code = call.failure.filter(|code| *code != 0).unwrap_or(500);
     let at = call.at + TimeDelta::milliseconds(call.latency_ms);
@@ -182,7 +182,7 @@ fn write_error(sql: &mut String, call: &Call) -> std::fmt::Result {
     )
 }
 
-/// The SQLite file with so many calls; made where there is none yet.
+/// The SQLite file with `calls` calls; created if missing.
 pub async fn sqlite(calls: u64) -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let file = folder.join(format!("bench-{calls}-v{VERSION}.db"));
@@ -190,7 +190,7 @@ pub async fn sqlite(calls: u64) -> anyhow::Result<PathBuf> {
         return Ok(file);
     }
     eprintln!("making {}", file.display());
-    // Under another name until it is whole.
+    // Under another name until it is complete.
     let unfinished = tempfile::Builder::new().prefix("bench-").tempdir_in(folder)?;
     let unfinished = unfinished.path().join("calls.db");
     let url = format!("sqlite://{}", unfinished.display());

@@ -1,4 +1,4 @@
-//! What both benchmarks measure: the same data and the same queries.
+//! The data and the queries that the benchmarks share.
 
 pub mod cases;
 #[path = "../../tests/api/support/config.rs"]
@@ -7,8 +7,8 @@ pub mod data;
 
 pub use config::settings;
 
-/// Pages that hold one key's 24 hours; everything else is the default.
+/// Pages with 24 hours of one key; everything else is the default.
 pub const MAX_PAGE_SIZE: &str = "2000";
 
-/// Calls of the table that most cases are measured on.
+/// Calls of the table for most cases.
 pub const CALLS: u64 = 1_000_000;

@@ -1,4 +1,4 @@
-//! What clients hand back as text: whatever is taken has one form, which comes back as it was.
+//! Texts that clients send back: every accepted text has one form, which parses to the same value.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use callscope::store::error_log::ErrorCursor;
 use libfuzzer_sys::fuzz_target;
 
 fn round<C: Cursor + PartialEq + std::fmt::Debug>(text: &str) {
-    // As a client sends it, and unpacked, which a fuzzer finds sooner.
+    // The text as a client sends it, and decoded, which a fuzzer finds sooner.
     if let Some(cursor) = C::decode(text) {
         assert_eq!(cursor.encode(), text);
     }
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         None => {}
     }
     StoredTime::from_text(text);
-    // At most half of a key is shown, beside the dots.
+    // At most half of a key is shown, with the dots.
     let shown = mask::mask(text).chars().count() - 3;
     assert!(shown <= 8 && shown * 2 <= text.chars().count(), "{text}");
 });

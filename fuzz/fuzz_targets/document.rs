@@ -1,5 +1,5 @@
-//! A document and, behind a NUL, its variables: the path of a request from the check of its limits
-//! to the answer, over a database with a few rows.
+//! A document and, after a NUL, its variables: the path of a request from the check of its limits
+//! to the response, over a database with a few rows.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! A file to import, in any format: rows are refused with a reason or fulfil what every database
-//! demands, and the file is read the same way twice.
+//! A file to import, in any format: rows are refused with a reason or satisfy the requirements of every
+//! database, and the file is read the same way twice.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     let zone = StorageZone("Asia/Shanghai".parse().expect("a zone"));
     let options = ReadOptions { zone, dialect: Dialect::MySql, shift: TimeDelta::zero() };
     let read = || {
-        // Room for all: 8 KB are one chunk.
+        // Space for all rows: 8 KB are one chunk.
         let (sender, mut chunks) = tokio::sync::mpsc::channel(64);
         let end = source.read(0, options, &sender).map_err(|error| error.to_string());
         drop(sender);

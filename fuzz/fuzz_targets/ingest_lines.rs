@@ -1,4 +1,4 @@
-//! A stream of rows: its lines are the same however it is parted, and each is refused with a reason or
+//! A stream of rows: its lines are the same for every division into parts, and each is refused with a reason or
 //! is a row.
 
 #![no_main]

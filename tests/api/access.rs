@@ -1,4 +1,4 @@
-//! Who may do what: tokens, their scopes, sessions, the audit log.
+//! Access control: tokens, their scopes, sessions, the audit log.
 
 use callscope::access::token;
 use callscope::app::{App, Config};
@@ -13,25 +13,25 @@ use crate::support::{CallRow, ErrorRow, NOW, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    every_field_that_reads_needs_the_scope_read,
-    without_a_scope_the_rest_is_answered,
-    requests_need_a_scope_of_their_own,
-    a_token_that_does_not_hold_is_refused,
-    without_a_token_one_may_what_was_said,
-    a_server_that_others_reach_needs_tokens,
-    a_stored_token_holds_until_it_ends,
-    the_last_revoked_token_opens_nothing,
-    every_key_that_is_shown_is_in_the_audit_log,
-    no_key_is_shown_that_the_audit_log_cannot_tell,
-    a_read_only_server_shows_keys_too,
-    searches_tell_no_more_of_a_key_than_is_shown,
+    every_field_that_reads_requires_the_read_scope,
+    fields_without_their_scope_are_null,
+    request_texts_require_their_own_scope,
+    an_invalid_token_is_refused,
+    anonymous_callers_have_the_configured_scopes,
+    a_public_address_requires_tokens,
+    a_stored_token_is_valid_until_it_ends,
+    revoking_the_last_token_grants_no_anonymous_access,
+    every_shown_key_is_in_the_audit_log,
+    no_key_is_shown_without_its_audit_entry,
+    a_read_only_server_logs_shown_keys,
+    searches_match_only_what_is_shown_of_a_key,
     searches_in_full_keys_are_in_the_audit_log,
-    the_order_of_keys_tells_nothing_of_them,
+    the_order_of_keys_reveals_nothing,
     keys_are_paged_by_their_ids,
     unknown_ids_cost_one_statement,
-    a_session_stands_for_its_token,
+    a_session_has_the_scopes_of_its_token,
     a_session_ends,
-    the_viewer_is_told,
+    the_viewer_is_reported,
 }
 
 const READER: &str = "reader-0123456789abcdef";
@@ -39,8 +39,8 @@ const ADMIN: &str = "admin-0123456789abcdef";
 const SCRAPER: &str = "scraper-0123456789abcdef";
 const KEY: &str = "AIzaSecretSecretSecretSecretSecret1234";
 
-/// A server with a token for reading, one for everything and one for something else.
-async fn guarded(database: &TestDatabase) -> TestApp {
+/// A server with a token for reading, one with all scopes and one with another scope.
+async fn start_with_tokens(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| config.access = tokens(&[])).await
 }
 
@@ -65,11 +65,11 @@ fn codes(response: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-async fn every_field_that_reads_needs_the_scope_read(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let fields = app.graphql_as(ADMIN, "{ __schema { queryType { fields { name } } } }").await;
     let fields = fields["data"]["__schema"]["queryType"]["fields"].as_array().unwrap().clone();
-    // What tells of the server alone is for everybody with a token.
+    // Any token may read facts about the server itself.
     let open = ["serverInfo", "viewer"];
     for field in fields.iter().map(|field| field["name"].as_str().unwrap()) {
         let query = match field {
@@ -86,7 +86,7 @@ async fn every_field_that_reads_needs_the_scope_read(database: TestDatabase) {
             "apiKey" => "{ apiKey(key: \"k\") { id } }",
             "node" => "{ node(id: \"call_1\") { id } }",
             "nodes" => "{ nodes(ids: [\"call_1\"]) { id } }",
-            // Of deletions, by their own scope: `delete::a_deletion_is_found_by_its_id`.
+            // Deletions have their own scope: `delete::a_deletion_is_found_by_its_id`.
             "deletion" => continue,
             "serverInfo" => "{ serverInfo { version } }",
             "viewer" => "{ viewer { name } }",
@@ -100,9 +100,9 @@ async fn every_field_that_reads_needs_the_scope_read(database: TestDatabase) {
     }
 }
 
-async fn without_a_scope_the_rest_is_answered(database: TestDatabase) {
+async fn fields_without_their_scope_are_null(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let query = "{ apiKeys { nodes { masked secret } } callDetails(period: LAST_HOUR) {
         nodes { statusCode apiKey { secret } } } }";
     let response = app.graphql_as(READER, query).await;
@@ -112,17 +112,17 @@ async fn without_a_scope_the_rest_is_answered(database: TestDatabase) {
     });
     assert_eq!(response["data"], expected);
     assert_eq!(codes(&response), [("FORBIDDEN", "secret"), ("FORBIDDEN", "secret")]);
-    let told = response["errors"][0]["message"].as_str().unwrap();
-    assert!(told.contains("REVEAL_KEYS") && !response.to_string().contains(KEY), "{response}");
+    let message = response["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("REVEAL_KEYS") && !response.to_string().contains(KEY), "{response}");
     let response = app.graphql_as(ADMIN, query).await;
     assert_eq!(response["data"]["apiKeys"]["nodes"][0]["secret"], KEY);
     assert_eq!(response["data"]["callDetails"]["nodes"][0]["apiKey"]["secret"], KEY);
 }
 
-async fn requests_need_a_scope_of_their_own(database: TestDatabase) {
+async fn request_texts_require_their_own_scope(database: TestDatabase) {
     let request = r#"{"prompt": "the-prompt"}"#;
     database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(KEY).request(request)]).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let query = "{ errorLogs { nodes { errorCode request } } node(id: \"error_1\") {
         ... on ErrorLog { request } } }";
     let response = app.graphql_as(READER, query).await;
@@ -150,8 +150,8 @@ fn query(app: &TestApp) -> RequestBuilder {
     app.client().post(app.url("/graphql")).json(&query)
 }
 
-async fn a_token_that_does_not_hold_is_refused(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn an_invalid_token_is_refused(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let refused = || (401, "UNAUTHENTICATED".to_owned());
     assert_eq!(refusal(query(&app)).await, refused());
     for wrong in ["", "x", &READER[1..], &format!("{READER}x"), &READER.to_uppercase()] {
@@ -162,13 +162,13 @@ async fn a_token_that_does_not_hold_is_refused(database: TestDatabase) {
     }
     let lower = query(&app).header("Authorization", format!("bearer  {READER}"));
     assert_eq!(refusal(lower).await, (200, String::new()));
-    // Whether the process lives is no secret, nor are GraphiQL's files; what it knows is.
+    // Liveness and GraphiQL's files are public; the server's data is not.
     for (path, expected) in [("/healthz", 200), ("/schema.graphql", 401), ("/graphiql", 200)] {
         assert_eq!(status(app.client().get(app.url(path))).await, expected, "{path}");
     }
 }
 
-async fn without_a_token_one_may_what_was_said(database: TestDatabase) {
+async fn anonymous_callers_have_the_configured_scopes(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
     let more = ["--anonymous-scopes", "READ"];
     let app = TestApp::start_with(&database, |config| config.access = tokens(&more)).await;
@@ -176,7 +176,7 @@ async fn without_a_token_one_may_what_was_said(database: TestDatabase) {
     let response = response.await;
     assert_eq!(response["data"]["viewer"], json!({ "name": "anonymous", "scopes": ["READ"] }));
     assert_eq!(codes(&response), [("FORBIDDEN", "secret")]);
-    // Nobody's token is worse than none.
+    // An unknown token is refused where a missing one is not.
     assert_eq!(refusal(query(&app).bearer_auth("wrong")).await.0, 401);
 }
 
@@ -194,7 +194,7 @@ async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<
     App::open(config).await.map_err(|error| error.to_string())
 }
 
-async fn a_server_that_others_reach_needs_tokens(database: TestDatabase) {
+async fn a_public_address_requires_tokens(database: TestDatabase) {
     for public in ["0.0.0.0:0", "[::]:0"] {
         let refused = open(&database, public, &[]).await.err().unwrap();
         assert!(refused.contains("callscope token create") && refused.contains("--tokens"));
@@ -211,7 +211,7 @@ async fn a_server_that_others_reach_needs_tokens(database: TestDatabase) {
     assert_eq!(everybody.unwrap().tokens().anonymous_scopes().to_string(), "READ");
 }
 
-/// Makes a token in the database, as `callscope token create` does.
+/// Creates a token in the database, as `callscope token create` does.
 async fn create(app: &TestApp, name: &str, holds: Option<TimeDelta>) -> (String, TokenRow) {
     let now = app.clock.now();
     let scopes: Scopes = "READ".parse().unwrap();
@@ -224,12 +224,12 @@ async fn status(request: RequestBuilder) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-async fn a_stored_token_holds_until_it_ends(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_stored_token_is_valid_until_it_ends(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let (lasting, row) = create(&app, "lasting", None).await;
     let (short, _) = create(&app, "short", Some(TimeDelta::minutes(10))).await;
     assert!(!row.digest.contains(&lasting[3..]), "a token is not stored");
-    // A token that is new to a server is looked for, though not more than once a second.
+    // A server looks up unknown tokens, at most once a second.
     app.clock.advance(TimeDelta::seconds(1));
     assert_eq!(status(query(&app).bearer_auth(&lasting)).await, 200);
     assert_eq!(status(query(&app).bearer_auth(&short)).await, 200);
@@ -237,17 +237,20 @@ async fn a_stored_token_holds_until_it_ends(database: TestDatabase) {
     assert_eq!(status(query(&app).bearer_auth(&short)).await, 401);
     let now = app.clock.now();
     assert!(store::revoke(&app.services().db, "lasting", now).await.unwrap());
-    assert!(!store::revoke(&app.services().db, "lasting", now).await.unwrap(), "once is enough");
+    assert!(
+        !store::revoke(&app.services().db, "lasting", now).await.unwrap(),
+        "it is revoked already"
+    );
     app.clock.advance(TimeDelta::seconds(5));
     assert_eq!(status(query(&app).bearer_auth(&lasting)).await, 401);
-    // A name stays taken: the audit log goes by names.
+    // A name is never free again: the audit log refers to names.
     let again = token::make("lasting", Scopes::all(), now, None).unwrap();
     let refused = store::insert(&app.services().db, &again.row).await.unwrap_err();
     assert_eq!(refused.code(), "BAD_USER_INPUT");
     assert_eq!(store::list(&app.services().db).await.unwrap().len(), 2);
 }
 
-async fn the_last_revoked_token_opens_nothing(database: TestDatabase) {
+async fn revoking_the_last_token_grants_no_anonymous_access(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     assert_eq!(status(query(&app)).await, 200);
     create(&app, "only", None).await;
@@ -267,12 +270,12 @@ async fn audit(database: &TestDatabase) -> Vec<Vec<Value>> {
         .await
 }
 
-async fn every_key_that_is_shown_is_in_the_audit_log(database: TestDatabase) {
+async fn every_shown_key_is_in_the_audit_log(database: TestDatabase) {
     let calls = ["a", "b", "b"]
         .map(|end| CallRow::at("2026-03-01T11:30:00Z").key(format!("{KEY}{end}").as_str()));
     database.insert(&calls).await;
-    let app = guarded(&database).await;
-    // Neither what is masked nor what is refused is shown.
+    let app = start_with_tokens(&database).await;
+    // Masked and refused keys are not shown.
     app.graphql_as(READER, "{ apiKeys { nodes { secret masked } } }").await;
     assert_eq!(audit(&database).await, Vec::<Vec<Value>>::new());
     let query = "{ apiKeys { nodes { id secret } }
@@ -290,16 +293,16 @@ async fn every_key_that_is_shown_is_in_the_audit_log(database: TestDatabase) {
     };
     let mut entries = audit(&database).await;
     entries.sort_by_key(|entry| entry[4].to_string());
-    // Of two lists that are ready at different moments, each may enter what both show.
+    // Two lists that finish at different times may both log the keys that they share.
     entries.dedup();
     let mut expected: Vec<_> = ids.iter().map(entry).collect();
     expected.sort_by_key(|entry| entry[4].to_string());
     assert_eq!(entries, expected);
 }
 
-async fn no_key_is_shown_that_the_audit_log_cannot_tell(database: TestDatabase) {
+async fn no_key_is_shown_without_its_audit_entry(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     database.execute("DROP TABLE callscope_audit").await;
     let response = app.graphql_as(ADMIN, "{ apiKeys { nodes { masked secret } } }").await;
     let expected = json!([{ "masked": "AIza...1234", "secret": null }]);
@@ -307,7 +310,7 @@ async fn no_key_is_shown_that_the_audit_log_cannot_tell(database: TestDatabase) 
     assert_eq!(codes(&response), [("DATABASE_UNAVAILABLE", "secret")]);
 }
 
-async fn a_read_only_server_shows_keys_too(database: TestDatabase) {
+async fn a_read_only_server_logs_shown_keys(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
     TestApp::start(&database).await.shutdown().await;
     let app = TestApp::start_with(&database, |config| {
@@ -317,16 +320,16 @@ async fn a_read_only_server_shows_keys_too(database: TestDatabase) {
     .await;
     let response = app.graphql_as(ADMIN, "{ apiKeys { nodes { secret } } }").await;
     assert_eq!(response["data"]["apiKeys"]["nodes"][0]["secret"], KEY);
-    assert_eq!(audit(&database).await, Vec::<Vec<Value>>::new(), "the log alone tells");
+    assert_eq!(audit(&database).await, Vec::<Vec<Value>>::new(), "only the server's log has it");
 }
 
-async fn searches_tell_no_more_of_a_key_than_is_shown(database: TestDatabase) {
+async fn searches_match_only_what_is_shown_of_a_key(database: TestDatabase) {
     let other = "AIzaOtherOtherOtherOtherOtherOther5678";
     for key in [KEY, other] {
         database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(key)]).await;
         database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(key)]).await;
     }
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let found = async |token: &str, needle: &str| {
         let query = format!(
             "{{ apiKeys(search: \"{needle}\") {{ totalCount nodes {{ masked }} }}
@@ -360,15 +363,15 @@ fn login(app: &TestApp, token: &str) -> RequestBuilder {
     app.client().post(app.url("/session")).json(&json!({ "token": token }))
 }
 
-/// The name, the value and the attributes of the cookie that an answer sets.
+/// The name, the value and the attributes of the cookie that a response sets.
 fn cookie(response: &Response) -> (String, Vec<String>) {
     let text = response.headers()["Set-Cookie"].to_str().unwrap();
     let mut parts = text.split("; ").map(str::to_owned);
     (parts.next().unwrap(), parts.collect())
 }
 
-async fn a_session_stands_for_its_token(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_session_has_the_scopes_of_its_token(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let response = login(&app, READER).send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["Cache-Control"], "no-store");
@@ -388,7 +391,7 @@ async fn a_session_stands_for_its_token(database: TestDatabase) {
     assert_eq!(answer["data"]["viewer"]["name"], "reader");
     let shown = app.client().get(app.url("/session")).header("Cookie", &pair);
     assert_eq!(shown.send().await.unwrap().json::<Value>().await.unwrap(), expected);
-    // The header counts where both are there.
+    // The header takes precedence over the cookie.
     let both = query(&app).header("Cookie", &pair).bearer_auth(ADMIN);
     let answer: Value = both.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["viewer"]["name"], "admin");
@@ -407,13 +410,13 @@ async fn a_session_stands_for_its_token(database: TestDatabase) {
     .await;
     assert_eq!(is_secure(&behind_tls).await, [true, true]);
     assert_eq!(refusal(login(&app, "wrong")).await, (401, "UNAUTHENTICATED".to_owned()));
-    // A form of another site can send this, and is not believed.
+    // A form of another site can send this header, so it is ignored.
     let form = app.client().post(app.url("/session")).body(json!({ "token": READER }).to_string());
     assert_eq!(refusal(form).await, (400, "BAD_REQUEST".to_owned()));
 }
 
 async fn a_session_ends(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let (token, _) = create(&app, "page", Some(TimeDelta::hours(1))).await;
     app.clock.advance(TimeDelta::seconds(1));
     let (short, attributes) = cookie(&login(&app, &token).send().await.unwrap());
@@ -435,8 +438,8 @@ async fn a_session_ends(database: TestDatabase) {
     assert!(attributes.iter().any(|found| found == "Max-Age=0"));
 }
 
-async fn the_viewer_is_told(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn the_viewer_is_reported(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let viewer = async |token| {
         app.graphql_as(token, "{ viewer { name scopes } }").await["data"]["viewer"].clone()
     };
@@ -445,7 +448,7 @@ async fn the_viewer_is_told(database: TestDatabase) {
     assert_eq!(viewer(ADMIN).await, json!({ "name": "admin", "scopes": all }));
 }
 
-/// The ids of a page of keys, and where it lies.
+/// The ids of a page of keys, and its page information.
 async fn key_ids(app: &TestApp, token: &str, page: &str) -> (Vec<String>, Value) {
     let query =
         format!("{{ apiKeys({page}) {{ nodes {{ id }} pageInfo {{ endCursor startCursor }} }} }}");
@@ -455,17 +458,17 @@ async fn key_ids(app: &TestApp, token: &str, page: &str) -> (Vec<String>, Value)
     (ids, list["pageInfo"].clone())
 }
 
-async fn the_order_of_keys_tells_nothing_of_them(database: TestDatabase) {
+async fn the_order_of_keys_reveals_nothing(database: TestDatabase) {
     let calls: Vec<_> = (0..9)
         .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
         .collect();
     database.insert(&calls).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let (all, _) = key_ids(&app, READER, "first: 50").await;
     assert!(all.is_sorted() && all.len() == 9, "by their ids: {all:?}");
     let (by_key, _) = key_ids(&app, ADMIN, "first: 50").await;
-    assert!(!by_key.is_sorted(), "by their keys, for who may see them");
-    // Groups of the same size go by their first rows.
+    assert!(!by_key.is_sorted(), "a caller that sees keys gets them by key");
+    // Groups of the same size are sorted by their first rows.
     database.execute("DELETE FROM t_request_log").await;
     for key in ["AIza2key", "AIza9key", "AIza1key"] {
         database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(key)]).await;
@@ -484,7 +487,7 @@ async fn keys_are_paged_by_their_ids(database: TestDatabase) {
         .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
         .collect();
     database.insert(&calls).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let (all, _) = key_ids(&app, READER, "first: 50").await;
     for (first, step) in [("first", "after"), ("last", "before")] {
         let (mut found, mut cursor) = (vec![], String::new());
@@ -512,25 +515,25 @@ async fn unknown_ids_cost_one_statement(database: TestDatabase) {
         .collect();
     let query = format!("{{ nodes(ids: [{}]) {{ id }} {} }}", ids.join(", "), aliases.join(" "));
     let statements = app.statements(&query).await;
-    // One for the ids, one for the list that `apiKey` looks through.
+    // One statement for the ids, one for the list that `apiKey` reads.
     assert!(statements <= 2, "{statements}");
 }
 
 async fn searches_in_full_keys_are_in_the_audit_log(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
     database.insert(&[ErrorRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let subjects = async || {
         let entries = audit(&database).await;
         assert!(entries.iter().all(|entry| entry[1] == "admin" && entry[3] == "SEARCH_KEYS"));
         let subject = |entry: &Vec<Value>| entry[4].as_str().unwrap().to_owned();
         entries.iter().map(subject).collect::<Vec<_>>()
     };
-    // Neither a search in masked keys nor the empty text reveals anything.
+    // A search in masked keys and an empty text reveal nothing.
     app.graphql_as(READER, "{ apiKeys(search: \"Secret\") { totalCount } }").await;
     app.graphql_as(ADMIN, "{ apiKeys(search: \"\") { totalCount } }").await;
     assert_eq!(subjects().await, Vec::<String>::new());
-    // Character by character, as a key is spelled out.
+    // A caller that searches for a key character by character.
     let mut known = "AIza".to_owned();
     for next in ["x", "S", "e"] {
         let search = format!("{{ apiKeys(search: \"{known}{next}\") {{ totalCount }} }}");
@@ -545,7 +548,7 @@ async fn searches_in_full_keys_are_in_the_audit_log(database: TestDatabase) {
     let search = |keys| entry("apiKeys.search", keys);
     assert_eq!(subjects().await, [search(0), search(1), search(1)]);
 
-    // Each search of one document, in one statement.
+    // All searches of one document are logged by one statement.
     database.execute("DELETE FROM callscope_audit").await;
     let before = app.sent();
     let query = "{ errorLogs(filter: { keyContains: \"AIzaSecr\" }) { totalCount }
@@ -557,7 +560,7 @@ async fn searches_in_full_keys_are_in_the_audit_log(database: TestDatabase) {
     let mut found = subjects().await;
     found.sort();
     let filter = |keys| entry("ErrorLogFilter.keyContains", keys);
-    // Of two equal searches that are ready at different times, each may have an entry.
+    // Two equal searches that finish at different times may each have an entry.
     assert!(found.len() >= 3 && found.starts_with(&[filter(0), filter(0)]), "{found:?}");
     assert!(found[2..].iter().all(|subject| *subject == filter(1)), "{found:?}");
     assert!(app.sent() - before < 20);
@@ -571,7 +574,7 @@ async fn searches_in_full_keys_are_in_the_audit_log(database: TestDatabase) {
     assert_eq!(subjects().await, [expected]);
     drop(events);
 
-    // No answer without an entry.
+    // Without an audit entry there is no answer.
     database.execute("DROP TABLE callscope_audit").await;
     let response = app.graphql_as(ADMIN, "{ apiKeys(search: \"Secret\") { totalCount } }").await;
     assert_eq!(response["data"], Value::Null);

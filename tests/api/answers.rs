@@ -1,4 +1,4 @@
-//! How large an answer may become, and what all of them may hold together.
+//! The size limit of a response, and the memory of all responses together.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,13 +10,13 @@ use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    an_answer_may_be_so_large,
-    a_batch_is_no_larger_than_a_request.only(&[Kind::Sqlite]),
-    an_event_may_be_so_large.only(&[Kind::Sqlite]),
-    a_mutation_that_was_carried_out_says_so.only(&[Kind::Sqlite]),
-    long_texts_are_read_whole,
-    keys_that_are_too_many_are_refused.only(&[Kind::Sqlite]),
-    unread_answers_do_not_block_other_clients.only(&[Kind::Sqlite]),
+    response_size_is_limited,
+    a_batch_shares_the_size_limit_of_one_request.only(&[Kind::Sqlite]),
+    event_size_is_limited.only(&[Kind::Sqlite]),
+    a_completed_mutation_is_reported_as_completed.only(&[Kind::Sqlite]),
+    long_texts_are_read_completely,
+    too_many_keys_are_refused.only(&[Kind::Sqlite]),
+    unread_responses_do_not_block_other_clients.only(&[Kind::Sqlite]),
 }
 
 const TIME: &str = "2026-03-01T11:30:00Z";
@@ -38,8 +38,8 @@ async fn fill(database: &TestDatabase) {
     database.insert_unwatched(&errors).await;
 }
 
-/// Answers of a megabyte: of what is there once, but not twice.
-async fn small(database: &TestDatabase) -> TestApp {
+/// Responses of up to a megabyte: the rows fit once, but not twice.
+async fn start_with_small_responses(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| {
         config.server.memory.max_response_bytes = 1 << 20;
         config.server.http.max_batch = 3;
@@ -47,23 +47,23 @@ async fn small(database: &TestDatabase) -> TestApp {
     .await
 }
 
-/// The code of a response that has nothing but one error.
-fn refused(response: &Value) -> &str {
+/// The code of a response with one error and no data.
+fn error_code(response: &Value) -> &str {
     let errors = response["errors"].as_array().unwrap_or_else(|| panic!("{response:#}"));
     assert!(errors.len() == 1 && response.get("data").is_none(), "{response:#}");
     errors[0]["extensions"]["code"].as_str().unwrap()
 }
 
-async fn an_answer_may_be_so_large(database: TestDatabase) {
+async fn response_size_is_limited(database: TestDatabase) {
     fill(&database).await;
-    let app = small(&database).await;
+    let app = start_with_small_responses(&database).await;
     let ids = app.data("{ errorLogs { nodes { id } } }").await;
     let ids = ids["errorLogs"]["nodes"].as_array().unwrap().clone();
     let ids: Vec<String> = ids.iter().map(|node| node["id"].to_string()).collect();
     let forms = [
         "{ errorLogs { nodes { FIELDS } } }".to_owned(),
         "{ errorLogs { edges { cursor node { FIELDS } } } }".to_owned(),
-        // What cannot be read row by row: fields that are merged, and edges that are more than usual.
+        // Forms that are not read row by row: merged fields, and edges with extra fields.
         "{ errorLogs { nodes { apiKey { id } apiKey { masked } FIELDS } } }".to_owned(),
         "{ errorLogs { edges { __typename cursor node { FIELDS } } } }".to_owned(),
         "{ callDetails(period: LAST_HOUR) { nodes { id errorLog { FIELDS } } } }".to_owned(),
@@ -78,7 +78,7 @@ async fn an_answer_may_be_so_large(database: TestDatabase) {
             assert!(once.to_string().len() > LOGS * TEXT);
             let twice = form.replace("FIELDS", &format!("a: {field} b: {field}"));
             let response = app.graphql(&twice).await;
-            assert_eq!(refused(&response), "RESPONSE_TOO_LARGE", "{twice}");
+            assert_eq!(error_code(&response), "RESPONSE_TOO_LARGE", "{twice}");
         }
     }
     let query = json!({ "query": "{ errorLogs { nodes { a: message b: message } } }" });
@@ -88,19 +88,19 @@ async fn an_answer_may_be_so_large(database: TestDatabase) {
     assert!(message.contains("1048576 bytes") && message.contains("smaller page"), "{message}");
 }
 
-async fn a_batch_is_no_larger_than_a_request(database: TestDatabase) {
+async fn a_batch_shares_the_size_limit_of_one_request(database: TestDatabase) {
     fill(&database).await;
-    let app = small(&database).await;
+    let app = start_with_small_responses(&database).await;
     let query = json!({ "query": "{ errorLogs { nodes { message } } }" });
     let cheap = json!({ "query": "{ serverInfo { version } }" });
     let (status, _, body) = answer(post(&app).json(&json!([cheap, query, query]))).await;
     assert_eq!(status, 200);
     assert!(body[0].get("errors").is_none() && body[1].get("errors").is_none());
-    assert_eq!(refused(&body[2]), "RESPONSE_TOO_LARGE");
+    assert_eq!(error_code(&body[2]), "RESPONSE_TOO_LARGE");
 }
 
-async fn an_event_may_be_so_large(database: TestDatabase) {
-    let app = small(&database).await;
+async fn event_size_is_limited(database: TestDatabase) {
+    let app = start_with_small_responses(&database).await;
     let aliases: String = (0..20).map(|n| format!("a{n}: message ")).collect();
     let mut all =
         Events::follow(&app, &format!("subscription {{ errorRecorded {{ {aliases} }} }}")).await;
@@ -111,25 +111,25 @@ async fn an_event_may_be_so_large(database: TestDatabase) {
         let response = app.graphql_with(mutation, json!({ "m": text })).await;
         assert_eq!(response["data"]["recordErrors"]["recorded"], 1, "{response:#}");
     }
-    assert_eq!(refused(&all.next().await), "RESPONSE_TOO_LARGE");
+    assert_eq!(error_code(&all.next().await), "RESPONSE_TOO_LARGE");
     assert_eq!(all.next().await["data"]["errorRecorded"]["a7"], "short");
     assert_eq!(one.next().await["data"]["errorRecorded"]["message"], message.as_str());
 }
 
-async fn a_mutation_that_was_carried_out_says_so(database: TestDatabase) {
-    let app = small(&database).await;
+async fn a_completed_mutation_is_reported_as_completed(database: TestDatabase) {
+    let app = start_with_small_responses(&database).await;
     let aliases: String = (0..20).map(|n| format!("a{n}: message ")).collect();
     let query = format!(
         "mutation($m: String) {{ recordErrors(input: {{ errors: [{{ message: $m }}] }}) \
          {{ recorded errorLogs {{ {aliases} }} }} }}"
     );
     let response = app.graphql_with(&query, json!({ "m": "z".repeat(100_000) })).await;
-    // Not SERVER_BUSY, upon which a client sends it again.
+    // Not SERVER_BUSY, because a client would send the mutation again.
     assert_eq!(response["errors"][0]["extensions"]["code"], "RESPONSE_TOO_LARGE");
     assert_eq!(app.data("{ errorLogs { totalCount } }").await["errorLogs"]["totalCount"], 1);
 }
 
-async fn long_texts_are_read_whole(database: TestDatabase) {
+async fn long_texts_are_read_completely(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let lengths = [10, 2046, 2048, 2050, 5000].into_iter().chain(std::iter::repeat_n(30_000, 40));
     let texts: Vec<String> = lengths.map(|bytes| "ü".repeat(bytes / 2)).collect();
@@ -144,13 +144,13 @@ async fn long_texts_are_read_whole(database: TestDatabase) {
     let found: Vec<&str> = nodes.iter().map(|node| node["message"].as_str().unwrap()).collect();
     assert!(found == texts, "{:?}", found.iter().map(|text| text.len()).collect::<Vec<_>>());
     assert!(nodes.iter().zip(&texts).all(|(node, text)| node["request"]["t"] == text.as_str()));
-    // The page and its requests, and those that are long: a megabyte by one statement.
+    // The page and its requests, and the long texts: one statement per megabyte.
     assert_eq!(app.statements(query).await, 6);
     let short = "{ errorLogs(orderBy: OLDEST_FIRST, first: 3) { nodes { message } } }";
     assert_eq!(app.statements(short).await, 1);
 }
 
-async fn keys_that_are_too_many_are_refused(database: TestDatabase) {
+async fn too_many_keys_are_refused(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.memory.max_memory = 64).await;
     let keys = |from: i32, to: i32| {
         format!(
@@ -162,14 +162,14 @@ async fn keys_that_are_too_many_are_refused(database: TestDatabase) {
     database.execute(&keys(1, 1000)).await;
     assert_eq!(app.data("{ apiKeys { totalCount } }").await["apiKeys"]["totalCount"], 1000);
     database.execute(&keys(1001, 120_000)).await;
-    assert_eq!(refused(&app.graphql("{ apiKeys { totalCount } }").await), "RESPONSE_TOO_LARGE");
-    // A statement that groups by them returns as many as are asked for.
+    assert_eq!(error_code(&app.graphql("{ apiKeys { totalCount } }").await), "RESPONSE_TOO_LARGE");
+    // A statement that groups by keys returns at most the requested number.
     let groups = "{ callGroups(by: [API_KEY, MODEL], period: LAST_HOUR, first: 1000) { apiKey { id } model } }";
     assert_eq!(app.data(groups).await["callGroups"].as_array().unwrap().len(), 1000);
 }
 
-async fn unread_answers_do_not_block_other_clients(database: TestDatabase) {
-    // 14 MB: far more than the system takes for a connection.
+async fn unread_responses_do_not_block_other_clients(database: TestDatabase) {
+    // 14 MB: far more than the system buffers for a connection.
     let app = TestApp::start_with(&database, |config| config.server.memory.max_memory = 128).await;
     let rows = "INSERT INTO t_error_logs (gemini_key, error_log, error_code, request_time) \
                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 70) \
@@ -187,23 +187,23 @@ async fn unread_answers_do_not_block_other_clients(database: TestDatabase) {
     let mut head = [0; 15];
     slow.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
-    // What it holds is not there for another one, and a small answer needs little.
+    // Its memory is not available to another large response; a start_with_small_responses response needs little.
     let response = post(&app).json(&json!({ "query": query })).send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["Retry-After"], "1");
     let response: Value = response.json().await.unwrap();
-    assert_eq!(refused(&response), "SERVER_BUSY");
+    assert_eq!(error_code(&response), "SERVER_BUSY");
     app.data("{ errorLogs(first: 1) { nodes { message } } }").await;
     app.data("{ serverInfo { version } }").await;
     drop(slow);
-    // It is free as soon as the server knows that its client is gone.
+    // The memory is free once the server detects that the client has disconnected.
     let started = std::time::Instant::now();
     loop {
         let response = app.graphql(query).await;
         if response.get("errors").is_none() {
             break;
         }
-        assert_eq!(refused(&response), "SERVER_BUSY");
+        assert_eq!(error_code(&response), "SERVER_BUSY");
         assert!(started.elapsed() < std::time::Duration::from_secs(20));
     }
 }

@@ -9,21 +9,21 @@ use super::support::{CallRow, ErrorRow, NULL, TestApp, TestDatabase, gateway};
 use crate::tests;
 
 tests! {
-    pages_in_both_directions,
-    pages_bear_new_keys,
+    pages_work_in_both_directions,
+    paging_tolerates_new_keys,
     a_search_takes_every_character_literally,
-    a_key_is_found_by_itself_or_its_id,
-    letter_case_makes_another_key,
-    a_collation_hides_no_key_of_an_error.empty(),
-    when_a_key_was_seen,
-    ids_outlive_the_server,
-    a_given_secret_makes_ids_without_a_table.empty(),
+    a_key_is_found_by_its_text_or_id,
+    keys_are_case_sensitive,
+    keys_of_errors_ignore_the_collation.empty(),
+    first_and_last_use_of_a_key_are_shown,
+    ids_survive_a_restart,
+    a_configured_secret_needs_no_table.empty(),
     ids_reveal_nothing,
     an_id_is_found_among_any_number_of_keys,
     a_list_costs_the_same_for_any_number_of_keys,
-    many_keys_in_many_windows,
-    what_a_key_did,
-    bad_arguments_are_named,
+    many_keys_are_counted_in_many_windows,
+    a_key_lists_its_calls_and_errors,
+    bad_arguments_are_named_in_errors,
 }
 
 const TIME: &str = "2026-03-01T11:30:00Z";
@@ -32,14 +32,14 @@ fn call(key: &str) -> CallRow {
     CallRow::at(TIME).key(key)
 }
 
-/// The keys that a list has, in its order.
+/// The keys of a list, in its order.
 async fn keys(app: &TestApp, args: &str) -> Vec<String> {
     let data = app.data(&format!("{{ apiKeys{args} {{ nodes {{ secret }} }} }}")).await;
     let Value::Array(nodes) = &data["apiKeys"]["nodes"] else { panic!("{data}") };
     nodes.iter().map(|node| node["secret"].as_str().expect("a key").to_owned()).collect()
 }
 
-async fn pages_in_both_directions(database: TestDatabase) {
+async fn pages_work_in_both_directions(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let all = ["A", "Z", "a", "b", "c", "z", "密钥"];
     database.insert(&["b", "z", "密钥", "a", "A", "a"].map(call)).await;
@@ -79,7 +79,7 @@ async fn pages_in_both_directions(database: TestDatabase) {
     }
 }
 
-async fn pages_bear_new_keys(database: TestDatabase) {
+async fn paging_tolerates_new_keys(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&["b", "d", "f"].map(call)).await;
     let first = app.data("{ apiKeys(first: 2) { pageInfo { endCursor } } }").await;
@@ -102,7 +102,7 @@ async fn a_search_takes_every_character_literally(database: TestDatabase) {
         ("钥", &["密钥"]),
         ("%", &["AIza_100%"]),
         ("", &["AIza_100%", "aizaX1005", "other*[a]", "ÉCOLE", "密钥"]),
-        ("nobody", &[]),
+        ("unknown", &[]),
     ];
     for (search, expected) in cases {
         let data = app
@@ -120,7 +120,7 @@ async fn a_search_takes_every_character_literally(database: TestDatabase) {
     }
 }
 
-async fn a_key_is_found_by_itself_or_its_id(database: TestDatabase) {
+async fn a_key_is_found_by_its_text_or_id(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[call("AIzaSyA-1234567890abcdef")]).await;
     database.insert(&[ErrorRow::at(TIME).key("of errors alone")]).await;
@@ -136,13 +136,13 @@ async fn a_key_is_found_by_itself_or_its_id(database: TestDatabase) {
         assert_eq!(again["apiKey"], found["apiKey"]);
         assert_eq!(again["node"], found["apiKey"]);
     }
-    for unknown in ["nobody", "", "AIzaSyA-1234567890ABCDEF", "key_AAAAAAAAAAAAAAAAAAAAAA"] {
+    for unknown in ["unknown", "", "AIzaSyA-1234567890ABCDEF", "key_AAAAAAAAAAAAAAAAAAAAAA"] {
         let data = app.data(&format!("{{ apiKey(key: \"{unknown}\") {{ id }} }}")).await;
         assert_eq!(data["apiKey"], Value::Null, "{unknown}");
     }
 }
 
-async fn letter_case_makes_another_key(database: TestDatabase) {
+async fn keys_are_case_sensitive(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database
         .insert(&[call("key-a"), call("KEY-A").status(429), call("Key-A"), call("key-a")])
@@ -178,8 +178,8 @@ async fn letter_case_makes_another_key(database: TestDatabase) {
     );
 }
 
-async fn a_collation_hides_no_key_of_an_error(database: TestDatabase) {
-    // MySQL's usual collation, which a gateway's own tables have, takes them for one.
+async fn keys_of_errors_ignore_the_collation(database: TestDatabase) {
+    // MySQL's usual collation, which a gateway's own tables have, treats both as one.
     database.execute(gateway::ddl(database.kind())).await;
     let app = TestApp::start(&database).await;
     database.insert(&["key-a", "key-b"].map(call)).await;
@@ -194,7 +194,7 @@ async fn a_collation_hides_no_key_of_an_error(database: TestDatabase) {
     assert_eq!(data["apiKeys"]["nodes"], json!([key(0, 1), key(1, 0), key(1, 1)]));
 }
 
-async fn when_a_key_was_seen(database: TestDatabase) {
+async fn first_and_last_use_of_a_key_are_shown(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database
         .insert(&[
@@ -230,7 +230,7 @@ async fn id_of(app: &TestApp, key: &str) -> Value {
     app.data(&format!("{{ apiKey(key: \"{key}\") {{ id }} }}")).await["apiKey"]["id"].clone()
 }
 
-async fn ids_outlive_the_server(database: TestDatabase) {
+async fn ids_survive_a_restart(database: TestDatabase) {
     database.insert(&[call("key-a"), call("key-b")]).await;
     let app = TestApp::start(&database).await;
     let id = id_of(&app, "key-a").await;
@@ -252,7 +252,7 @@ async fn ids_outlive_the_server(database: TestDatabase) {
     }
 }
 
-async fn a_given_secret_makes_ids_without_a_table(database: TestDatabase) {
+async fn a_configured_secret_needs_no_table(database: TestDatabase) {
     gateway::fill(&database).await;
     let mut ids = Vec::new();
     for secret in ["sixteen letters!", "sixteen letters!", "sixteen others!!"] {
@@ -299,7 +299,7 @@ async fn ids_reveal_nothing(database: TestDatabase) {
     let shared =
         |one: &str, other: &str| one.chars().zip(other.chars()).filter(|(a, b)| a == b).count();
     let (one, other) = (ids[0]["id"].as_str().unwrap(), ids[1]["id"].as_str().unwrap());
-    assert!(shared(one, other) < 12, "keys alike have ids unlike: {one}, {other}");
+    assert!(shared(one, other) < 12, "similar keys have similar ids: {one}, {other}");
 }
 
 async fn a_list_costs_the_same_for_any_number_of_keys(database: TestDatabase) {
@@ -337,11 +337,11 @@ async fn a_list_costs_the_same_for_any_number_of_keys(database: TestDatabase) {
     }
 }
 
-async fn many_keys_in_many_windows(database: TestDatabase) {
+async fn many_keys_are_counted_in_many_windows(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 100).await;
     let rows: Vec<CallRow> = (0..1000).map(|number| call(&format!("key-{number:03}"))).collect();
     database.insert(&rows).await;
-    // Each asks for more values than a statement of any database binds.
+    // Each query has more values than a statement of any database binds.
     let windows: String = (10..50)
         .map(|minute| {
             let as_of = format!("2026-03-01T11:{minute}:00Z");
@@ -351,7 +351,7 @@ async fn many_keys_in_many_windows(database: TestDatabase) {
     let data = app.data(&format!("{{ apiKeys(first: 1000) {{ nodes {{ {windows} }} }} }}")).await;
     let Value::Array(keys) = &data["apiKeys"]["nodes"] else { panic!("{data}") };
     for minute in 10..50 {
-        // A minute ends before the call of its end.
+        // A minute excludes the call at its end.
         let calls = i32::from(minute == 31);
         let field = format!("m{minute}");
         assert!(keys.iter().all(|key| key[&field]["total"] == calls), "{minute}");
@@ -365,7 +365,7 @@ async fn many_keys_in_many_windows(database: TestDatabase) {
     assert!(keys.iter().all(|key| key["calls"] == list), "{data}");
 }
 
-async fn what_a_key_did(database: TestDatabase) {
+async fn a_key_lists_its_calls_and_errors(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let of = |id, key: &str, model: &str| call(key).id(id).model(model);
     database
@@ -437,7 +437,7 @@ async fn what_a_key_did(database: TestDatabase) {
     );
 }
 
-async fn bad_arguments_are_named(database: TestDatabase) {
+async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[call("key")]).await;
     let data = app.data("{ callDetails(period: LAST_HOUR) { pageInfo { endCursor } } }").await;
@@ -463,7 +463,7 @@ async fn bad_arguments_are_named(database: TestDatabase) {
     }
 }
 
-/// More keys than the directory caches when it lists them.
+/// There are more keys than the directory caches.
 async fn an_id_is_found_among_any_number_of_keys(database: TestDatabase) {
     const KEYS: usize = 12_000;
     let app = TestApp::start(&database).await;
@@ -479,7 +479,7 @@ async fn an_id_is_found_among_any_number_of_keys(database: TestDatabase) {
     for number in [0, KEYS / 2, KEYS - 1] {
         let id = id_of(&app, &key(number)).await;
         let query = format!("{{ node(id: {id}) {{ ... on ApiKey {{ secret }} }} }}");
-        // The second lookup finds it in a cache.
+        // The second lookup finds the id in a cache.
         for _ in 0..2 {
             assert_eq!(app.data(&query).await["node"]["secret"], key(number));
         }

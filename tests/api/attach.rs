@@ -1,5 +1,5 @@
-//! Attaching to a gateway's tables: their indexes are built while the gateway writes, and a build that
-//! was interrupted is found and repaired.
+//! Attaching to a gateway's tables: indexes are built while the gateway writes, and an
+//! interrupted build is found and repaired.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -21,20 +21,20 @@ use crate::tests;
 tests! {
     a_gateway_writes_while_indexes_are_built.empty().only(SERVERS),
     a_gateway_writes_between_the_builds_of_sqlite.empty().only(&[Kind::Sqlite]),
-    an_open_transaction_of_the_gateway_blocks_no_other.empty().only(SERVERS),
+    an_open_transaction_does_not_block_others.empty().only(SERVERS),
     a_cancelled_build_is_repaired.empty().only(SERVERS),
     a_killed_build_is_repaired.empty(),
-    two_servers_answer_while_indexes_are_built.empty().only(SERVERS),
-    migrations_at_the_same_time_take_turns.empty(),
-    a_server_that_stops_stops_its_build.empty().only(SERVERS),
+    two_servers_respond_while_indexes_are_built.empty().only(SERVERS),
+    concurrent_migrations_take_turns.empty(),
+    a_shutdown_stops_the_build.empty().only(SERVERS),
     a_large_sqlite_file_is_served_without_indexes.empty().only(&[Kind::Sqlite]),
-    a_start_with_nothing_to_create_waits_for_no_writer.only(&[Kind::Sqlite]),
-    tables_that_cannot_be_indexed_online_are_left.empty().only(SERVERS),
-    rows_and_texts_count_in_the_estimate.empty(),
+    a_start_without_builds_does_not_wait_for_writers.only(&[Kind::Sqlite]),
+    tables_without_online_builds_are_skipped.empty().only(SERVERS),
+    the_estimate_includes_rows_and_texts.empty(),
     the_progress_of_a_build_is_logged.empty().only(&[Kind::Postgres]),
 }
 
-/// Those that build an index while the gateway writes.
+/// The databases that build an index while the gateway writes.
 const SERVERS: &[Kind] = &[Kind::Postgres, Kind::MariaDb];
 const ROWS: u32 = 150_000;
 const NO_INDEX: [&str; 2] =
@@ -43,7 +43,7 @@ const INSERT: &str = "INSERT INTO t_request_log (request_time, model_name, api_k
                       status_code, latency_ms) VALUES ('2026-03-01 11:59:59', 'model', 'key', TRUE, 200, 1)";
 const TOTAL: &str = "{ usageStats { lastHour { total } } }";
 
-/// A gateway's tables, with as many calls.
+/// Creates a gateway's tables with `rows` calls.
 async fn fill(database: &TestDatabase, rows: u32) {
     gateway::fill(database).await;
     let (number, numbers) = match database.kind() {
@@ -87,8 +87,8 @@ fn migrate(config: DatabaseConfig) -> JoinHandle<Result<()>> {
     tokio::spawn(async move { schema::migrate(&config).await })
 }
 
-/// Every build counts as a long one.
-fn impatient(database: &TestDatabase) -> DatabaseConfig {
+/// Treats every build as a long one.
+fn config_without_quick_builds(database: &TestDatabase) -> DatabaseConfig {
     DatabaseConfig { index_build_seconds: 0, ..database.config() }
 }
 
@@ -96,7 +96,7 @@ async fn start(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| config.database.index_build_seconds = 0).await
 }
 
-/// The session that builds an index at the moment, and which index.
+/// The session that builds an index, and the index.
 async fn running_build(database: &TestDatabase) -> Option<(i64, String)> {
     let sql = match database.kind() {
         Kind::Sqlite => return None,
@@ -134,7 +134,7 @@ async fn await_waiting_build(database: &TestDatabase) -> i64 {
 
 async fn await_ready(app: &TestApp) {
     let ready = async || app.client().get(app.url("/readyz")).send().await.expect("an answer");
-    // A build of MariaDB that waits for a transaction keeps others from the table for 3 seconds.
+    // A MariaDB build that waits for a transaction blocks the table for 3 seconds.
     while ready().await.status() != 200 {}
 }
 
@@ -165,11 +165,11 @@ async fn doctor(config: &DatabaseConfig) -> Vec<Finding> {
     examine(&Patient { database: config, server, access, settings: &[], clock }).await
 }
 
-/// What `callscope doctor` says about the indexes.
+/// What `callscope doctor` reports about the indexes.
 async fn finding(config: &DatabaseConfig) -> (Level, String) {
     let findings = doctor(config).await;
     let found = findings.iter().find(|finding| finding.subject == "indexes");
-    let found = found.unwrap_or_else(|| panic!("nothing about indexes in {findings:#?}"));
+    let found = found.unwrap_or_else(|| panic!("no finding about indexes in {findings:#?}"));
     (found.level, found.to_string())
 }
 
@@ -186,7 +186,7 @@ async fn a_gateway_writes_while_indexes_are_built(database: TestDatabase) {
         longest = longest.max(start.elapsed());
         inserts += 1;
         let after = running_build(&database).await;
-        // The same session ran the same statement before the insert and after it.
+        // The same session ran the same statement before and after the insert.
         during += u32::from(before.is_some() && before == after);
     }
     migration.await.unwrap().expect("migrates");
@@ -218,11 +218,11 @@ async fn a_gateway_writes_between_the_builds_of_sqlite(database: TestDatabase) {
     migration.await.unwrap().expect("migrates");
     assert_complete(&database).await;
     println!("sqlite: {between} inserts between two builds; the longest took {longest:?}");
-    assert!(between > 0, "the writer was kept out until the last index was built");
+    assert!(between > 0, "the writer was blocked until the last index was built");
 }
 
-/// A build waits for the end of a transaction that uses the table. Other transactions go on.
-async fn an_open_transaction_of_the_gateway_blocks_no_other(database: TestDatabase) {
+/// A build waits for the end of a transaction that uses the table. Other transactions are not blocked.
+async fn an_open_transaction_does_not_block_others(database: TestDatabase) {
     gateway::fill(&database).await;
     let open = open_transaction(&database).await;
     let migration = migrate(database.config());
@@ -257,13 +257,13 @@ async fn a_cancelled_build_is_repaired(database: TestDatabase) {
         assert!(text.contains("left invalid by an interrupted build: callscope_"), "{text}");
     }
     open.execute("COMMIT").await;
-    // A start does it as well.
+    // A server start repairs it too.
     Database::open(&database.config()).await.expect("opens").close().await.expect("closes");
     assert_complete(&database).await;
     assert_eq!(finding(&database.config()).await.0, Level::Good);
 }
 
-/// `callscope migrate` as a process, and what it logs.
+/// `callscope migrate` as a process, and its log.
 struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
@@ -280,7 +280,7 @@ impl Process {
         Self { child, lines }
     }
 
-    /// Its next line that says so.
+    /// Its next line with this message.
     fn line(&mut self, message: &str) -> String {
         let mut read = vec![];
         for line in &mut self.lines {
@@ -306,7 +306,7 @@ async fn a_killed_build_is_repaired(database: TestDatabase) {
     let mut process = Process::migrate(&database);
     let line = loop {
         let line = process.line("\"building an index\"");
-        // The error logs are few.
+        // There are few error logs.
         if line.contains("t_request_log") {
             break line;
         }
@@ -314,7 +314,7 @@ async fn a_killed_build_is_repaired(database: TestDatabase) {
     for field in ["\"rows\":15", "\"expected_seconds\":0.3", "\"index\":\"callscope_request_log_"] {
         assert!(line.contains(field), "no {field} in {line}");
     }
-    // A server of PostgreSQL or MySQL goes on building for a client that is gone.
+    // PostgreSQL and MySQL continue a build after its client has disconnected.
     process.kill();
     assert_ne!(indexes(&database).await, INDEXES);
     schema::migrate(&database.config()).await.expect("migrates");
@@ -322,7 +322,7 @@ async fn a_killed_build_is_repaired(database: TestDatabase) {
     assert_eq!(database.value(count).await, rows);
 }
 
-async fn two_servers_answer_while_indexes_are_built(database: TestDatabase) {
+async fn two_servers_respond_while_indexes_are_built(database: TestDatabase) {
     gateway::fill(&database).await;
     let open = open_transaction(&database).await;
     let one = start(&database).await;
@@ -342,9 +342,9 @@ async fn two_servers_answer_while_indexes_are_built(database: TestDatabase) {
     assert_complete(&database).await;
 }
 
-/// A build of PostgreSQL waits for the end of older snapshots. A migration that waits for its turn must
-/// hold none, or both would wait for each other.
-async fn migrations_at_the_same_time_take_turns(database: TestDatabase) {
+/// A PostgreSQL build waits for the end of older snapshots. A migration that waits for its turn must
+/// hold no snapshot, or both would wait for each other.
+async fn concurrent_migrations_take_turns(database: TestDatabase) {
     fill(&database, 20_000).await;
     let migrations: Vec<_> = (0..4).map(|_| migrate(database.config())).collect();
     for migration in migrations {
@@ -353,7 +353,7 @@ async fn migrations_at_the_same_time_take_turns(database: TestDatabase) {
     assert_complete(&database).await;
 }
 
-async fn a_server_that_stops_stops_its_build(database: TestDatabase) {
+async fn a_shutdown_stops_the_build(database: TestDatabase) {
     gateway::fill(&database).await;
     let open = open_transaction(&database).await;
     let app = start(&database).await;
@@ -378,14 +378,14 @@ async fn a_large_sqlite_file_is_served_without_indexes(database: TestDatabase) {
     assert_eq!(ready.status(), 200);
     let data = app.data(TOTAL).await;
     assert_eq!(data["usageStats"]["lastHour"]["total"], 2);
-    let (level, text) = finding(&impatient(&database)).await;
+    let (level, text) = finding(&config_without_quick_builds(&database)).await;
     assert_eq!(level, Level::Doubtful, "{text}");
     for words in ["missing: callscope_", "callscope migrate", "quiet hour"] {
         assert!(text.contains(words), "{text}");
     }
-    schema::migrate(&impatient(&database)).await.expect("migrates");
+    schema::migrate(&config_without_quick_builds(&database)).await.expect("migrates");
     assert_complete(&database).await;
-    // The server that runs uses them without a restart.
+    // The running server uses the new indexes without a restart.
     let statements = app.sql(TOTAL).await;
     let plan = database.query(&format!("EXPLAIN QUERY PLAN {}", statements[0])).await;
     let steps = plan.iter().filter_map(|row| row[3].as_str());
@@ -394,7 +394,7 @@ async fn a_large_sqlite_file_is_served_without_indexes(database: TestDatabase) {
     app.shutdown().await;
 }
 
-async fn a_start_with_nothing_to_create_waits_for_no_writer(database: TestDatabase) {
+async fn a_start_without_builds_does_not_wait_for_writers(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T12:00:00Z")]).await;
     database.execute("BEGIN IMMEDIATE").await;
     let opened = Database::open(&database.config()).await.expect("opens");
@@ -403,7 +403,7 @@ async fn a_start_with_nothing_to_create_waits_for_no_writer(database: TestDataba
     opened.close().await.expect("closes");
 }
 
-async fn tables_that_cannot_be_indexed_online_are_left(database: TestDatabase) {
+async fn tables_without_online_builds_are_skipped(database: TestDatabase) {
     gateway::fill(&database).await;
     for table in LogTable::ALL.map(LogTable::name) {
         let change = match database.kind() {
@@ -412,7 +412,7 @@ async fn tables_that_cannot_be_indexed_online_are_left(database: TestDatabase) {
                  CREATE TABLE {table} (LIKE {table}_part) PARTITION BY RANGE (id); \
                  ALTER TABLE {table} ATTACH PARTITION {table}_part DEFAULT"
             ),
-            // Its keys are shorter than InnoDB's.
+            // The keys of these tables are shorter than InnoDB's.
             _ => format!(
                 "ALTER TABLE {table} ENGINE = MyISAM, \
                  MODIFY model_name VARCHAR(100) CHARACTER SET latin1"
@@ -420,7 +420,7 @@ async fn tables_that_cannot_be_indexed_online_are_left(database: TestDatabase) {
         };
         database.execute(&change).await;
     }
-    let config = impatient(&database);
+    let config = config_without_quick_builds(&database);
     let opened = Database::open(&config).await.expect("opens");
     assert!(opened.lacks_indexes());
     let left = index_build::build(&config, Scope::Online, std::future::pending()).await;
@@ -432,9 +432,9 @@ async fn tables_that_cannot_be_indexed_online_are_left(database: TestDatabase) {
     opened.close().await.expect("closes");
 }
 
-async fn rows_and_texts_count_in_the_estimate(database: TestDatabase) {
+async fn the_estimate_includes_rows_and_texts(database: TestDatabase) {
     gateway::fill(&database).await;
-    // By their ids there are so many.
+    // The ids suggest this number of rows.
     let at = "2026-03-01T12:00:00Z";
     database.insert_unwatched(&[CallRow::at(at).id(5_000_000)]).await;
     let text = "a prompt ".repeat(2_000);

@@ -1,4 +1,4 @@
-//! Rows that no gateway should have written: shown as well as they can be, and in nobody's way.
+//! Rows that a gateway should not have written: shown as far as possible, without hiding other rows.
 
 use serde_json::{Value, json};
 
@@ -6,19 +6,19 @@ use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    times_that_are_none_are_in_nobodys_way,
-    times_out_of_range_are_shown_as_the_nearest,
-    texts_in_number_columns_hide_only_themselves.only(&[Kind::Sqlite]),
+    invalid_times_hide_no_other_row,
+    times_out_of_range_are_shown_as_the_nearest_time,
+    texts_in_number_columns_hide_no_other_value.only(&[Kind::Sqlite]),
     numbers_that_do_not_fit_are_null,
-    keys_of_odd_characters_are_whole,
-    bytes_that_are_no_text_are_shown_as_well_as_can_be.only(&[Kind::Sqlite]),
-    requests_that_are_no_json_are_texts.only(&[Kind::Sqlite]),
+    keys_of_unusual_characters_are_preserved,
+    invalid_utf8_is_shown_with_replacement_characters.only(&[Kind::Sqlite]),
+    requests_without_json_are_shown_as_text.only(&[Kind::Sqlite]),
     deep_and_large_requests_are_shown,
 }
 
 const NOON: &str = "2026-03-01T11:59:30Z";
 
-/// Everything that reads rows.
+/// A query with every field that reads rows.
 const EVERYTHING: &str = "{
   callDetails(period: LAST_HOUR) { totalCount nodes { id timestamp model status statusCode latencyMs
     apiKey { id masked secret } errorLog { message request } } }
@@ -39,8 +39,8 @@ async fn everything(app: &TestApp) -> Value {
     response["data"].clone()
 }
 
-/// The times that a database takes though they are none.
-fn no_times(kind: Kind) -> &'static [&'static str] {
+/// Values that the database accepts in a time column but that are not times.
+fn invalid_times(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Sqlite => &["soon", "", "NaN", "2026-13-45 99:99:99.000000", "\u{0}", "💥"],
         Kind::Postgres => &["infinity", "-infinity"],
@@ -69,24 +69,24 @@ fn odd_times(kind: Kind) -> &'static [&'static str] {
 
 async fn insert_at(database: &TestDatabase, times: &[&str]) {
     for time in times {
-        // Text that SQLite cannot take between quotes.
+        // Text that SQLite does not accept between quotes.
         let time = if *time == "\0" { "x" } else { *time };
         database.insert(&[CallRow::at_stored(time).key("odd").status(500)]).await;
         database.insert(&[ErrorRow::at_stored(time).key("odd")]).await;
     }
 }
 
-async fn times_that_are_none_are_in_nobodys_way(database: TestDatabase) {
+async fn invalid_times_hide_no_other_row(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at(NOON).status(429)]).await;
     database.insert(&[ErrorRow::at(NOON)]).await;
-    insert_at(&database, no_times(database.kind())).await;
+    insert_at(&database, invalid_times(database.kind())).await;
     let data = everything(&app).await;
     assert_eq!(data["callDetails"]["totalCount"], 1);
     assert_eq!(data["usageStats"]["last24Hours"]["total"], 1);
     assert_eq!(data["callDetails"]["nodes"][0]["errorLog"]["message"], "quota exceeded");
-    // One by one they are shown with all that can be read of them.
-    for number in 2..=no_times(database.kind()).len() + 1 {
+    // Each row alone is shown with all readable fields.
+    for number in 2..=invalid_times(database.kind()).len() + 1 {
         for id in ["call", "error"] {
             let query = format!(
                 "{{ node(id: \"{id}_{number}\") {{ ... on Call {{ timestamp statusCode errorLog {{ id }} }} \
@@ -98,7 +98,7 @@ async fn times_that_are_none_are_in_nobodys_way(database: TestDatabase) {
     }
 }
 
-async fn times_out_of_range_are_shown_as_the_nearest(database: TestDatabase) {
+async fn times_out_of_range_are_shown_as_the_nearest_time(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     insert_at(&database, odd_times(database.kind())).await;
     let data = everything(&app).await;
@@ -109,7 +109,7 @@ async fn times_out_of_range_are_shown_as_the_nearest(database: TestDatabase) {
     data["errorLogs"]["nodes"].as_array().unwrap().iter().for_each(shown);
     for number in 1..=odd_times(database.kind()).len() {
         let query = format!("{{ node(id: \"call_{number}\") {{ ... on Call {{ timestamp }} }} }}");
-        // Without a readable time it is in no list, and no node.
+        // A row without a readable time is in no list, and no node.
         let data = app.data(&query).await;
         if !data["node"].is_null() {
             shown(&data["node"]);
@@ -117,7 +117,7 @@ async fn times_out_of_range_are_shown_as_the_nearest(database: TestDatabase) {
     }
 }
 
-async fn texts_in_number_columns_hide_only_themselves(database: TestDatabase) {
+async fn texts_in_number_columns_hide_no_other_value(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database
         .insert(&[
@@ -175,7 +175,7 @@ async fn numbers_that_do_not_fit_are_null(database: TestDatabase) {
     }
 }
 
-/// A hundred characters each, which is what the columns of a gateway take.
+/// A hundred characters each, the limit of a gateway's columns.
 fn odd_keys() -> Vec<String> {
     let odd = [
         "🔑",
@@ -202,7 +202,7 @@ fn odd_keys() -> Vec<String> {
     odd.iter().map(|odd| odd.repeat(100).chars().take(100).collect()).collect()
 }
 
-async fn keys_of_odd_characters_are_whole(database: TestDatabase) {
+async fn keys_of_unusual_characters_are_preserved(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let keys = odd_keys();
     let calls: Vec<_> = keys
@@ -221,7 +221,7 @@ async fn keys_of_odd_characters_are_whole(database: TestDatabase) {
         let call = calls.iter().find(|call| call["apiKey"]["secret"] == **key);
         let call = call.unwrap_or_else(|| panic!("{key:?} is not listed"));
         assert_eq!((&call["model"], &call["errorLog"]["message"]), (&json!(key), &json!(key)));
-        // By itself and by its id it is found again.
+        // The key's text and its id both find it again.
         for argument in [json!(key), call["apiKey"]["id"].clone()] {
             let query = "query ($key: String!) { callDetails(period: LAST_HOUR, key: $key) { totalCount } }";
             let found = app.graphql_with(query, json!({ "key": argument })).await;
@@ -232,7 +232,7 @@ async fn keys_of_odd_characters_are_whole(database: TestDatabase) {
     }
 }
 
-async fn bytes_that_are_no_text_are_shown_as_well_as_can_be(database: TestDatabase) {
+async fn invalid_utf8_is_shown_with_replacement_characters(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at(NOON), CallRow::at(NOON), CallRow::at(NOON).key("good")]).await;
     database.insert(&[ErrorRow::at(NOON), ErrorRow::at(NOON), ErrorRow::at(NOON)]).await;
@@ -256,7 +256,7 @@ async fn bytes_that_are_no_text_are_shown_as_well_as_can_be(database: TestDataba
     assert_eq!(data["errorLogs"]["totalCount"], 3);
 }
 
-async fn requests_that_are_no_json_are_texts(database: TestDatabase) {
+async fn requests_without_json_are_shown_as_text(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let texts =
         ["NaN", "{\"a\": NaN}", "{'a': 1}", "{", "\"", "", "Infinity", "[1,]", "nul", "1e999", "-"];
@@ -272,7 +272,7 @@ async fn requests_that_are_no_json_are_texts(database: TestDatabase) {
 
 async fn deep_and_large_requests_are_shown(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // PostgreSQL and MariaDB refuse deeper ones themselves (MariaDB: 32 levels).
+    // PostgreSQL and MariaDB refuse deeper values (MariaDB: 32 levels).
     let levels: &[usize] = match database.kind() {
         Kind::Sqlite => &[100, 10_000, 200_000],
         Kind::Postgres => &[100, 2_000],

@@ -1,4 +1,4 @@
-//! Several GraphQL requests in one of HTTP.
+//! Several GraphQL requests in one HTTP request.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ tests! {
     a_batch_is_refused_by_default.only(&[Kind::Sqlite]),
     a_batch_is_answered_in_order,
     a_long_batch_is_refused.only(&[Kind::Sqlite]),
-    a_batch_has_the_time_of_a_request.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_batch_shares_the_timeout_of_one_request.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 fn batch(length: usize) -> Value {
@@ -59,7 +59,7 @@ async fn a_long_batch_is_refused(database: TestDatabase) {
     assert_refused(post(&app).json(&batch(4)), 400, "BATCH_TOO_LARGE").await;
 }
 
-async fn a_batch_has_the_time_of_a_request(database: TestDatabase) {
+async fn a_batch_shares_the_timeout_of_one_request(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.max_batch = 20;
         config.graphql.timeout_seconds = 1;

@@ -11,28 +11,28 @@ use super::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    a_latency_beyond_int_loses_no_row.only(&[Kind::Sqlite]),
+    a_latency_beyond_int_keeps_its_row.only(&[Kind::Sqlite]),
     every_field_of_the_filter_selects,
-    long_lists_of_a_filter,
-    a_table_of_a_smaller_alphabet.empty().only(&[Kind::MariaDb]),
-    a_whole_page,
-    pages_know_their_place,
-    every_walk_meets_each_call_once,
-    walks_bear_changes,
-    any_text_is_a_time_in_sqlite.only(&[Kind::Sqlite]),
+    a_filter_takes_long_lists,
+    a_table_with_a_smaller_charset_is_read.empty().only(&[Kind::MariaDb]),
+    a_page_has_every_field,
+    pages_report_previous_and_next_pages,
+    paging_returns_each_call_once,
+    paging_tolerates_changes,
+    sqlite_accepts_any_text_as_a_time.only(&[Kind::Sqlite]),
     whole_seconds_are_paged.empty(),
-    texts_count_as_no_number_in_sqlite.only(&[Kind::Sqlite]),
-    calls_without_a_time_lie_in_no_window,
-    only_what_is_selected_is_read,
-    error_logs_of_several_lists_are_one_statement,
-    bad_arguments_are_named,
-    cursors_that_nobody_gave_are_refused,
-    calls_of_a_zone_are_shown_in_utc,
+    sqlite_texts_in_number_columns_are_null.only(&[Kind::Sqlite]),
+    calls_without_a_time_are_in_no_window,
+    only_selected_fields_are_read,
+    error_logs_of_several_lists_share_one_statement,
+    bad_arguments_are_named_in_errors,
+    forged_cursors_are_refused,
+    times_of_a_storage_zone_are_shown_in_utc,
 }
 
 const HOUR: &str = "period: LAST_HOUR";
 
-/// The ids that a list has, in its order.
+/// The ids of a list, in its order.
 async fn ids(app: &TestApp, args: &str) -> Vec<i64> {
     let data = app.data(&format!("{{ callDetails({args}) {{ nodes {{ databaseId }} }} }}")).await;
     id_list(&data["callDetails"]["nodes"])
@@ -114,7 +114,7 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
     }
 }
 
-async fn long_lists_of_a_filter(database: TestDatabase) {
+async fn a_filter_takes_long_lists(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").id(1)]).await;
     let query = "query($keys: [String!], $models: [String!], $codes: [Int!]) {
@@ -145,7 +145,7 @@ async fn long_lists_of_a_filter(database: TestDatabase) {
     }
 }
 
-async fn a_table_of_a_smaller_alphabet(database: TestDatabase) {
+async fn a_table_with_a_smaller_charset_is_read(database: TestDatabase) {
     for charset in ["latin1", "utf8mb3"] {
         let tables = super::support::gateway::ddl(Kind::MariaDb).replace(
             "PRIMARY KEY (id)
@@ -170,7 +170,7 @@ async fn a_table_of_a_smaller_alphabet(database: TestDatabase) {
     }
 }
 
-async fn a_whole_page(database: TestDatabase) {
+async fn a_page_has_every_field(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = |id, time| CallRow::at(time).id(id);
     database
@@ -218,7 +218,7 @@ async fn a_whole_page(database: TestDatabase) {
     );
 }
 
-async fn pages_know_their_place(database: TestDatabase) {
+async fn pages_report_previous_and_next_pages(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let rows: Vec<CallRow> =
         (1..=5).map(|id| CallRow::at("2026-03-01T11:30:00Z").id(id).latency(id)).collect();
@@ -235,7 +235,7 @@ async fn pages_know_their_place(database: TestDatabase) {
             let list = app.data(&query).await["callDetails"].clone();
             let edges = list["edges"].as_array().unwrap().clone();
             let info = &list["pageInfo"];
-            assert_eq!(list["totalCount"], 5, "whatever the page");
+            assert_eq!(list["totalCount"], 5, "on every page");
             let cursor = |edge: Option<&Value>| edge.map_or(Value::Null, |e| e["cursor"].clone());
             assert_eq!(info["startCursor"], cursor(edges.first()), "{args}");
             assert_eq!(info["endCursor"], cursor(edges.last()), "{args}");
@@ -248,8 +248,8 @@ async fn pages_know_their_place(database: TestDatabase) {
             .data(&format!("{{ callDetails({HOUR}, orderBy: {order}) {{ edges {{ cursor }} }} }}"))
             .await;
         let cursor = |number: usize| edges["callDetails"]["edges"][number - 1]["cursor"].clone();
-        // Arguments, with the cursors of the first to fifth call; what the page holds of these;
-        // whether there is more in front of it and behind it.
+        // Arguments, with the cursors of the first to fifth call; the expected calls of the page;
+        // whether there are calls before and after it.
         let cases = [
             ("first: 5".to_owned(), 1..6, (false, false)),
             ("first: 2".to_owned(), 1..3, (false, true)),
@@ -272,7 +272,7 @@ async fn pages_know_their_place(database: TestDatabase) {
     }
 }
 
-/// The ids of `calls` as a list in `order` should have them.
+/// The ids of `calls`, sorted by `order`.
 fn sorted(calls: &[Sample], order: &str) -> Vec<i64> {
     let mut calls: Vec<&Sample> = calls.iter().collect();
     match order {
@@ -283,7 +283,7 @@ fn sorted(calls: &[Sample], order: &str) -> Vec<i64> {
     calls.iter().map(|call| call.id.into()).collect()
 }
 
-/// Thirty calls of few times and latencies.
+/// Thirty calls with few distinct times and latencies.
 fn tied() -> Vec<Sample> {
     let times =
         ["2026-03-01T11:00:00Z", "2026-03-01T11:00:00.000001Z", "2026-03-01T11:59:59.999999Z"];
@@ -294,7 +294,7 @@ fn tied() -> Vec<Sample> {
     calls
 }
 
-/// All ids that a walk meets, page by page, in the order of the list; `between` runs after each
+/// Reads all pages and returns the ids in the order of the list; `between` runs after each
 /// page.
 async fn walk(
     app: &TestApp,
@@ -329,7 +329,7 @@ async fn walk(
 
 const ORDERS: [&str; 3] = ["NEWEST_FIRST", "OLDEST_FIRST", "SLOWEST_FIRST"];
 
-async fn every_walk_meets_each_call_once(database: TestDatabase) {
+async fn paging_returns_each_call_once(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls = tied();
     database.insert(&calls.iter().map(Sample::row).collect::<Vec<_>>()).await;
@@ -343,7 +343,7 @@ async fn every_walk_meets_each_call_once(database: TestDatabase) {
     }
 }
 
-async fn walks_bear_changes(database: TestDatabase) {
+async fn paging_tolerates_changes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls = tied();
     for (order, backward) in ORDERS.into_iter().flat_map(|order| [(order, false), (order, true)]) {
@@ -352,7 +352,7 @@ async fn walks_bear_changes(database: TestDatabase) {
         let mut gone = HashSet::new();
         let mut next = 100;
         let found = walk(&app, order, 2, backward, async || {
-            // A copy of some call appears, and another call vanishes.
+            // Insert a copy of one call and delete another.
             let (copied, removed) = (next as usize * 7 % 30, next as usize * 11 % 30);
             database.insert(&[Sample { id: next, ..calls[copied].clone() }.row()]).await;
             let id = calls[removed].id;
@@ -362,16 +362,16 @@ async fn walks_bear_changes(database: TestDatabase) {
         })
         .await;
         let distinct: HashSet<i64> = found.iter().copied().collect();
-        assert_eq!(distinct.len(), found.len(), "{order}: no call twice in {found:?}");
+        assert_eq!(distinct.len(), found.len(), "{order}: a call is repeated in {found:?}");
         let stayed = |id: &i64| *id < 100 && !gone.contains(id);
         let found: Vec<i64> = found.into_iter().filter(stayed).collect();
         let expected: Vec<i64> = sorted(&calls, order).into_iter().filter(stayed).collect();
         assert_eq!(found, expected, "{order}, backward: {backward}");
-        assert!(gone.len() > 5, "the walk went on while calls vanished");
+        assert!(gone.len() > 5, "calls were deleted between the pages");
     }
 }
 
-async fn any_text_is_a_time_in_sqlite(database: TestDatabase) {
+async fn sqlite_accepts_any_text_as_a_time(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let times = [
         "2026-03-01 11:00",
@@ -446,7 +446,7 @@ async fn whole_seconds_are_paged(database: TestDatabase) {
     assert_eq!(ids(&app, cut).await, [3, 2]);
 }
 
-async fn texts_count_as_no_number_in_sqlite(database: TestDatabase) {
+async fn sqlite_texts_in_number_columns_are_null(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = |id| CallRow::at("2026-03-01T11:30:00Z").id(id);
     database
@@ -494,7 +494,7 @@ async fn texts_count_as_no_number_in_sqlite(database: TestDatabase) {
     assert_eq!(walk(&app, "SLOWEST_FIRST", 1, false, async || ()).await, [3, 4, 2, 1]);
 }
 
-async fn calls_without_a_time_lie_in_no_window(database: TestDatabase) {
+async fn calls_without_a_time_are_in_no_window(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let nothing = |row: CallRow| row.key(NULL).model(NULL).status(NULL).latency(NULL);
     database
@@ -509,7 +509,7 @@ async fn calls_without_a_time_lie_in_no_window(database: TestDatabase) {
     }
 }
 
-async fn only_what_is_selected_is_read(database: TestDatabase) {
+async fn only_selected_fields_are_read(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let all = "nodes { databaseId } edges { cursor node { model } } pageInfo { hasNextPage }";
@@ -530,7 +530,7 @@ async fn only_what_is_selected_is_read(database: TestDatabase) {
     assert_eq!(app.statements(counts).await, 1);
 }
 
-async fn error_logs_of_several_lists_are_one_statement(database: TestDatabase) {
+async fn error_logs_of_several_lists_share_one_statement(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let failed = |time| CallRow::at(time).status(429);
     database
@@ -572,7 +572,7 @@ async fn error_logs_of_several_lists_are_one_statement(database: TestDatabase) {
     assert_eq!(app.statements(&succeeded).await, 1, "only failed calls are looked up");
 }
 
-async fn bad_arguments_are_named(database: TestDatabase) {
+async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let data = app
@@ -632,7 +632,7 @@ async fn bad_arguments_are_named(database: TestDatabase) {
     assert_eq!(unknown["errors"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
-async fn cursors_that_nobody_gave_are_refused(database: TestDatabase) {
+async fn forged_cursors_are_refused(database: TestDatabase) {
     use base64::Engine;
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
@@ -659,12 +659,12 @@ async fn cursors_that_nobody_gave_are_refused(database: TestDatabase) {
     }
 }
 
-async fn calls_of_a_zone_are_shown_in_utc(database: TestDatabase) {
+async fn times_of_a_storage_zone_are_shown_in_utc(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.database.storage_time_zone = chrono_tz::Tz::Asia__Shanghai;
     })
     .await;
-    // Shanghai's clock shows 20:00 at NOW.
+    // NOW is 20:00 in Shanghai.
     let stored = |id, time: &str| CallRow::at_stored(at(time)).id(id);
     database
         .insert(&[
@@ -735,8 +735,8 @@ async fn calls_of_a_zone_are_shown_in_utc(database: TestDatabase) {
     assert_eq!(ids(&app, HOUR).await, [3]);
 }
 
-/// SQLite keeps integers of any width; one that GraphQL's `Int` cannot show counts as none.
-async fn a_latency_beyond_int_loses_no_row(database: TestDatabase) {
+/// SQLite stores integers of any width. A latency beyond GraphQL's `Int` is null.
+async fn a_latency_beyond_int_keeps_its_row(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[1, 2, 3].map(|ms| CallRow::at("2026-03-01T11:59:00Z").latency(ms))).await;
     database.execute("UPDATE t_request_log SET latency_ms = 3000000000 WHERE id = 1").await;

@@ -11,13 +11,13 @@ use super::support::{CallRow, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    every_grouping_in_every_order,
-    close_rates_are_told_apart,
+    every_grouping_works_in_every_order,
+    close_rates_are_sorted_exactly,
     percentiles_are_interpolated,
-    groups_without_a_latency,
-    only_the_calls_that_are_meant,
-    groups_are_one_statement,
-    bad_arguments_are_named,
+    groups_may_have_no_latency,
+    filters_and_windows_select_the_calls,
+    groups_need_one_statement,
+    bad_arguments_are_named_in_errors,
 }
 
 const DAY: &str = "period: LAST_24_HOURS";
@@ -28,7 +28,7 @@ async fn groups(app: &TestApp, args: &str) -> Value {
     rounded(&app.data(&query).await["callGroups"])
 }
 
-/// A value of a dimension: null sorts last, a failure before a success.
+/// The sort key of a dimension: null sorts last, a failure before a success.
 type Part = (bool, Option<String>, Option<i32>);
 
 fn part(call: &Sample, dimension: &str) -> Part {
@@ -41,7 +41,7 @@ fn part(call: &Sample, dimension: &str) -> Part {
     }
 }
 
-/// The groups that the server should make.
+/// The expected groups, computed from the calls.
 fn expected(calls: &[Sample], by: &[&str], order: &str) -> Value {
     let mut groups: BTreeMap<Vec<Part>, Vec<&Sample>> = BTreeMap::new();
     for call in calls {
@@ -51,8 +51,8 @@ fn expected(calls: &[Sample], by: &[&str], order: &str) -> Value {
     let mut groups: Vec<(f64, usize, _, Value)> = groups
         .into_iter()
         .map(|(parts, calls)| {
-            // By the other dimensions; keys do not count, but for there being one, and then the
-            // group with the first call comes first.
+            // Sorted by the other dimensions. A key counts only by its presence; then the group with
+            // the first call is first.
             let apart = by.iter().zip(&parts).map(|(dimension, part)| match *dimension {
                 "API_KEY" => (part.0, None, None),
                 _ => part.clone(),
@@ -91,7 +91,7 @@ fn expected(calls: &[Sample], by: &[&str], order: &str) -> Value {
 
 const ORDERS: [&str; 4] = ["TOTAL_DESC", "FAILURE_DESC", "FAILURE_RATE_DESC", "P95_LATENCY_DESC"];
 
-async fn every_grouping_in_every_order(database: TestDatabase) {
+async fn every_grouping_works_in_every_order(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let hour = TimeDelta::hours(1);
     let calls = samples(240, times("2026-02-28T12:00:00Z", "2026-03-01T12:00:00Z", hour));
@@ -120,9 +120,9 @@ async fn every_grouping_in_every_order(database: TestDatabase) {
     assert_eq!(json!(default), json!(all.as_array().map(|all| &all[..20])), "20 by default");
 }
 
-async fn close_rates_are_told_apart(database: TestDatabase) {
+async fn close_rates_are_sorted_exactly(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // 225/449 is greater than 226/451, by two in a million.
+    // 225/449 exceeds 226/451 by two in a million.
     let mut rows = Vec::new();
     for (key, failures, total) in [("higher", 225, 449), ("lower", 226, 451)] {
         rows.extend((0..total).map(|number| {
@@ -140,7 +140,7 @@ async fn close_rates_are_told_apart(database: TestDatabase) {
 
 async fn percentiles_are_interpolated(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Groups of each size from one to twenty, the first of equal latencies.
+    // Groups of one to twenty calls, the first with equal latencies.
     let mut calls =
         samples(210, times("2026-03-01T11:00:00Z", "2026-03-01T11:00:01Z", TimeDelta::seconds(1)));
     let mut rest = calls.as_mut_slice();
@@ -160,7 +160,7 @@ async fn percentiles_are_interpolated(database: TestDatabase) {
     assert_eq!(groups(&app, &args).await, expected(&calls, &["STATUS_CODE"], "TOTAL_DESC"));
 }
 
-async fn groups_without_a_latency(database: TestDatabase) {
+async fn groups_may_have_no_latency(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = |model| CallRow::at("2026-03-01T11:00:00Z").model(model).key(NULL).latency(NULL);
     database.insert(&[call("none"), call("none"), call("zero").latency(0)]).await;
@@ -172,18 +172,21 @@ async fn groups_without_a_latency(database: TestDatabase) {
     assert_eq!(found[0]["model"], "zero");
     assert_eq!(found[0]["latency"]["p95"], 0.0);
     assert_eq!(found[1]["latency"], null);
-    let nobody = groups(&app, &format!("by: [API_KEY, MODEL], {DAY}")).await;
-    assert_eq!((&nobody[0]["apiKey"], &nobody[0]["model"]), (&Value::Null, &json!("none")));
+    let without_key = groups(&app, &format!("by: [API_KEY, MODEL], {DAY}")).await;
+    assert_eq!(
+        (&without_key[0]["apiKey"], &without_key[0]["model"]),
+        (&Value::Null, &json!("none"))
+    );
     assert_eq!(groups(&app, "by: [MODEL], period: LAST_MINUTE").await, json!([]));
 }
 
-async fn only_the_calls_that_are_meant(database: TestDatabase) {
+async fn filters_and_windows_select_the_calls(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = |key, status| CallRow::at("2026-03-01T11:00:00Z").key(key).status(status);
     database
         .insert(&[call("key-a", 429), call("key-a", 200), call("KEY-A", 429), call("key-b", 429)])
         .await;
-    // The keys that most calls were throttled of.
+    // The keys with the most throttled calls.
     let filter = "filter: { statusCodes: [429] }";
     let query = |key: &str| {
         format!(
@@ -197,7 +200,7 @@ async fn only_the_calls_that_are_meant(database: TestDatabase) {
     assert_eq!(one["callGroups"], json!([group("key-a")]));
 }
 
-async fn groups_are_one_statement(database: TestDatabase) {
+async fn groups_need_one_statement(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for fields in ["counts { total }", "latency { p95 }", "model", &format!("{GROUP} {STATS}")] {
         for order in ORDERS {
@@ -209,7 +212,7 @@ async fn groups_are_one_statement(database: TestDatabase) {
     }
 }
 
-async fn bad_arguments_are_named(database: TestDatabase) {
+async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (args, argument) in [
         (format!("by: [], {DAY}"), "by"),

@@ -1,4 +1,4 @@
-//! Generated calls, and a plain reckoning of what the server should say of them.
+//! Generated calls, and a simple computation of the expected responses.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{CallRow, NULL};
 
-/// Everything that is counted of a set of calls, as [`stats`] reckons it.
+/// Every statistic of a set of calls, as [`stats`] computes it.
 pub const STATS: &str = "counts { total success failure successRate } \
     latency { count avg min p50 p90 p95 p99 max }";
 
@@ -16,13 +16,13 @@ pub fn at(time: &str) -> DateTime<Utc> {
     time.parse().unwrap_or_else(|error| panic!("{time}: {error}"))
 }
 
-/// A time as the API writes it.
+/// A time in the format of the API.
 pub fn text(time: DateTime<Utc>) -> String {
     let text = time.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
     format!("{}Z", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// A call that is generated.
+/// A generated call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub id: i32,
@@ -47,8 +47,8 @@ impl Sample {
     }
 }
 
-/// `count` calls at any of `times`, so that fewer times than calls make ties; the same ones in
-/// each run.
+/// `count` calls at any of `times`, so that fewer times than calls produce ties; the same ones in
+/// every run.
 pub fn samples(count: usize, times: Vec<DateTime<Utc>>) -> Vec<Sample> {
     let maybe = |values: &'static [&'static str]| prop::option::of(prop::sample::select(values));
     let call = (
@@ -73,7 +73,7 @@ pub fn samples(count: usize, times: Vec<DateTime<Utc>>) -> Vec<Sample> {
         .collect()
 }
 
-/// Evenly spaced times of `[since, until)`, and the last microsecond before the next of each.
+/// Evenly spaced times in `[since, until)`, each followed by the last microsecond of its step.
 pub fn times(since: &str, until: &str, step: TimeDelta) -> Vec<DateTime<Utc>> {
     let (since, until) = (at(since), at(until));
     let steps = std::iter::successors(Some(since), |time| Some(*time + step));
@@ -84,7 +84,7 @@ pub fn times(since: &str, until: &str, step: TimeDelta) -> Vec<DateTime<Utc>> {
         .collect()
 }
 
-/// What [`STATS`] should be.
+/// The expected value of [`STATS`].
 pub fn stats<'a>(calls: impl IntoIterator<Item = &'a Sample>) -> Value {
     let calls: Vec<&Sample> = calls.into_iter().collect();
     let total = calls.len();
@@ -122,7 +122,7 @@ pub fn percentile(sorted: &[i32], share: f64) -> Option<f64> {
     Some(below + (f64::from(above) - below) * rank.fract())
 }
 
-/// With fractions that differ only by the order of a computation made equal.
+/// Rounds fractions, which differ in the last digits by the order of a computation.
 pub fn rounded(value: &Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => {

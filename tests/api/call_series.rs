@@ -9,15 +9,15 @@ use super::support::{CallRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    buckets_are_filled_and_cut,
-    buckets_follow_the_clock_of_the_zone,
+    empty_buckets_are_filled_and_edges_cut,
+    buckets_follow_the_time_zone,
     a_bucket_ends_with_its_last_microsecond,
-    buckets_add_up_to_the_usage,
-    odd_clocks_of_storage_lose_no_call,
-    an_odd_text_is_in_one_bucket.only(&[Kind::Sqlite]),
-    the_default_interval_suits_each_period,
-    at_most_1500_buckets,
-    a_series_is_one_statement,
+    bucket_counts_add_up_to_the_usage,
+    summer_time_changes_lose_no_call,
+    an_unusual_time_text_is_in_one_bucket.only(&[Kind::Sqlite]),
+    the_default_interval_fits_each_period,
+    more_than_1500_buckets_are_refused,
+    a_series_needs_one_statement,
     bad_intervals_are_refused,
 }
 
@@ -30,7 +30,7 @@ fn between(since: &str, until: &str) -> String {
     format!("between: {{ since: \"{since}\", until: \"{until}\" }}")
 }
 
-async fn buckets_are_filled_and_cut(database: TestDatabase) {
+async fn empty_buckets_are_filled_and_edges_cut(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database
         .insert(&[
@@ -65,8 +65,8 @@ async fn buckets_are_filled_and_cut(database: TestDatabase) {
     );
 }
 
-/// What `series` should be: every instant at which the zone's clock shows a multiple of `step` since
-/// midnight begins a bucket. Only for steps that divide a day, and zones off by quarter hours.
+/// The expected `series`: a bucket starts whenever the zone's clock shows a multiple of `step` since
+/// midnight. Valid only for steps that divide a day, and zone offsets that are multiples of 15 minutes.
 fn expected(
     calls: &[Sample],
     (since, until): (&str, &str),
@@ -95,7 +95,7 @@ fn expected(
     bounds.windows(2).map(bucket).collect()
 }
 
-async fn buckets_follow_the_clock_of_the_zone(database: TestDatabase) {
+async fn buckets_follow_the_time_zone(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let hours = TimeDelta::hours;
     let spring = ("2026-03-27T10:10:10.5Z", "2026-03-31T01:02:03Z");
@@ -130,13 +130,13 @@ async fn a_bucket_ends_with_its_last_microsecond(database: TestDatabase) {
     }
 }
 
-async fn odd_clocks_of_storage_lose_no_call(database: TestDatabase) {
+async fn summer_time_changes_lose_no_call(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.database.storage_time_zone = Tz::Europe__Berlin;
     })
     .await;
-    // What Berlin's clock showed around its change of summer time, the hour that it skipped or
-    // showed twice included.
+    // The readings of Berlin's clock around its change to and from summer time, including the skipped
+    // and the repeated hour.
     for (day, since, until) in [
         ("2026-03-29", "2026-03-28T22:00:00Z", "2026-03-29T10:00:00Z"),
         ("2026-10-25", "2026-10-24T22:00:00Z", "2026-10-25T10:00:00Z"),
@@ -158,7 +158,7 @@ async fn odd_clocks_of_storage_lose_no_call(database: TestDatabase) {
     }
 }
 
-async fn buckets_add_up_to_the_usage(database: TestDatabase) {
+async fn bucket_counts_add_up_to_the_usage(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls =
         samples(400, times("2026-02-28T12:00:00Z", "2026-03-01T12:10:00Z", TimeDelta::minutes(5)));
@@ -191,7 +191,7 @@ async fn buckets_add_up_to_the_usage(database: TestDatabase) {
     }
 }
 
-async fn an_odd_text_is_in_one_bucket(database: TestDatabase) {
+async fn an_unusual_time_text_is_in_one_bucket(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let texts = [
         "2026-03-01 11:00:00",
@@ -208,7 +208,7 @@ async fn an_odd_text_is_in_one_bucket(database: TestDatabase) {
     assert_eq!(totals, [0, 0, 0, 1, 2, 0, 1, 1, 0, 0, 0, 0, 0, 0]);
 }
 
-async fn the_default_interval_suits_each_period(database: TestDatabase) {
+async fn the_default_interval_fits_each_period(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let periods = [
         "LAST_MINUTE",
@@ -239,7 +239,7 @@ async fn the_default_interval_suits_each_period(database: TestDatabase) {
     }
 }
 
-async fn at_most_1500_buckets(database: TestDatabase) {
+async fn more_than_1500_buckets_are_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T00:24:59.999999Z")]).await;
     let ask = async |until: &str| {
@@ -258,7 +258,7 @@ async fn at_most_1500_buckets(database: TestDatabase) {
     assert_eq!(error["extensions"], json!({ "code": "BAD_USER_INPUT", "argument": "interval" }));
 }
 
-async fn a_series_is_one_statement(database: TestDatabase) {
+async fn a_series_needs_one_statement(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for fields in ["counts { total }", "start", STATS] {
         let query = format!("{{ callSeries(period: LAST_30_DAYS) {{ {fields} }} }}");

@@ -1,4 +1,4 @@
-//! A wall clock that is wrong: nothing panics, nothing is deleted, no idempotency key is forgotten.
+//! A wrong wall clock: the server does not panic, deletes nothing and keeps idempotency keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase, logs};
 use crate::tests;
 
 tests! {
-    every_reading_is_a_time,
+    every_clock_reading_is_handled,
     stored_times_of_any_year_are_read.only(&[Kind::Sqlite]),
     a_clock_that_is_ahead_deletes_nothing,
-    a_change_that_lasts_is_accepted,
-    the_newest_row_stays,
-    old_errors_go_where_calls_are_new,
-    most_rows_stay_where_the_rest_is_much_newer,
-    pruning_by_age_is_refused_after_a_change,
-    a_clock_that_is_ahead_forgets_no_idempotency_key,
-    a_clock_that_is_behind_forgets_no_idempotency_key,
+    a_lasting_clock_change_is_accepted,
+    the_newest_row_is_never_deleted,
+    old_errors_are_deleted_while_calls_are_new,
+    most_rows_are_kept_when_the_rest_is_much_newer,
+    pruning_by_age_is_refused_after_a_clock_change,
+    a_clock_that_is_ahead_deletes_no_idempotency_key,
+    a_clock_that_is_behind_deletes_no_idempotency_key,
 }
 
 const YEAR: TimeDelta = TimeDelta::days(365);
@@ -38,7 +38,7 @@ async fn record(app: &TestApp, key: &str) -> Value {
     response["data"]["recordCalls"]["duplicate"].clone()
 }
 
-async fn every_reading_is_a_time(database: TestDatabase) {
+async fn every_clock_reading_is_handled(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (number, at) in [
         DateTime::<Utc>::MIN_UTC,
@@ -81,7 +81,7 @@ async fn stored_times_of_any_year_are_read(database: TestDatabase) {
     }
 }
 
-async fn kept(database: &TestDatabase, args: &[&str]) -> TestApp {
+async fn start_with_retention(database: &TestDatabase, args: &[&str]) -> TestApp {
     TestApp::start_with(database, |config| config.keep = keep(args)).await
 }
 
@@ -90,7 +90,7 @@ async fn refused(app: &TestApp, reason: &str) {
     wait_for(true, async || app.metrics().await.contains(&line)).await;
 }
 
-/// Rows that are old, and one that is not.
+/// Inserts old rows and one new row.
 async fn insert_calls(database: &TestDatabase) {
     database
         .insert(&[
@@ -103,10 +103,10 @@ async fn insert_calls(database: &TestDatabase) {
 
 async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
     insert_calls(&database).await;
-    let app = kept(&database, &["--keep-calls", "90d"]).await;
+    let app = start_with_retention(&database, &["--keep-calls", "90d"]).await;
     wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
     app.clock.set(now() + YEAR);
-    // The gateway on the same machine writes its time.
+    // The gateway on the same machine writes times of the same clock.
     database.insert(&[CallRow::at("2027-03-01T12:00:01Z").id(4)]).await;
     refused(&app, "clock_changed").await;
     assert_eq!(ids(&database, "t_request_log").await, [2, 3, 4]);
@@ -116,7 +116,7 @@ async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
     let lines = logs::of_message("retention deletes nothing");
     let line = lines.iter().find(|line| line["reason"] == "clock_changed").unwrap();
     assert_eq!(line["level"], "WARN");
-    // The lease is free: its end would be a year away.
+    // The lease is free; otherwise it would last for a year.
     let lease = "SELECT value FROM callscope_settings WHERE name = 'retention_lease'";
     assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"));
     database.insert(&[CallRow::at("2025-10-01T00:00:00Z").id(5)]).await;
@@ -126,9 +126,9 @@ async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
     assert_eq!(app.readiness().await, (200, "ready\n".to_owned()));
 }
 
-async fn a_change_that_lasts_is_accepted(database: TestDatabase) {
+async fn a_lasting_clock_change_is_accepted(database: TestDatabase) {
     insert_calls(&database).await;
-    let app = kept(&database, &["--keep-calls", "90d"]).await;
+    let app = start_with_retention(&database, &["--keep-calls", "90d"]).await;
     wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
     app.clock.set(now() + TimeDelta::hours(8));
     refused(&app, "clock_changed").await;
@@ -137,8 +137,8 @@ async fn a_change_that_lasts_is_accepted(database: TestDatabase) {
     wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
 }
 
-/// The server was started while the clock is ahead.
-async fn the_newest_row_stays(database: TestDatabase) {
+/// The clock is ahead when the server starts.
+async fn the_newest_row_is_never_deleted(database: TestDatabase) {
     insert_calls(&database).await;
     database.insert(&[ErrorRow::at(NOW)]).await;
     let app = TestApp::start_with(&database, |config| {
@@ -154,15 +154,15 @@ async fn the_newest_row_stays(database: TestDatabase) {
     assert!(text.contains("the newest row is P365D old and would be deleted too"), "{text}");
 }
 
-async fn old_errors_go_where_calls_are_new(database: TestDatabase) {
+async fn old_errors_are_deleted_while_calls_are_new(database: TestDatabase) {
     database.insert(&[CallRow::at(NOW)]).await;
     database.insert(&[ErrorRow::at("2026-02-01T00:00:00Z")]).await;
-    let _app = kept(&database, &["--keep-errors", "7d"]).await;
+    let _app = start_with_retention(&database, &["--keep-errors", "7d"]).await;
     wait_for(0, async || ids(&database, "t_error_logs").await.len()).await;
 }
 
-/// The server and the gateway were started while the clock is ahead.
-async fn most_rows_stay_where_the_rest_is_much_newer(database: TestDatabase) {
+/// The clock is ahead when the server and the gateway start.
+async fn most_rows_are_kept_when_the_rest_is_much_newer(database: TestDatabase) {
     database.insert_unwatched(&vec![CallRow::at("2026-02-28T12:00:00Z"); 1001]).await;
     database.insert(&[CallRow::at("2027-03-01T12:00:00Z")]).await;
     let app = TestApp::start_with(&database, |config| {
@@ -174,12 +174,12 @@ async fn most_rows_stay_where_the_rest_is_much_newer(database: TestDatabase) {
     assert_eq!(ids(&database, "t_request_log").await.len(), 1002);
     let (_, text) = app.readiness().await;
     assert!(text.contains("1001 of 1002 rows of t_request_log would be deleted"), "{text}");
-    // Calls that came meanwhile: the first run of a retention deletes most rows as well.
+    // Calls arrive meanwhile: the first run of a new retention also deletes most rows.
     database.insert(&[CallRow::at("2026-12-15T00:00:00Z")]).await;
     wait_for(2, async || ids(&database, "t_request_log").await.len()).await;
 }
 
-async fn pruning_by_age_is_refused_after_a_change(database: TestDatabase) {
+async fn pruning_by_age_is_refused_after_a_clock_change(database: TestDatabase) {
     insert_calls(&database).await;
     let app = TestApp::start(&database).await;
     app.clock.set(now() + YEAR);
@@ -193,7 +193,7 @@ async fn pruning_by_age_is_refused_after_a_change(database: TestDatabase) {
     assert_eq!(app.data(query).await["pruneLogs"]["deletedCalls"], 1);
 }
 
-async fn a_clock_that_is_ahead_forgets_no_idempotency_key(database: TestDatabase) {
+async fn a_clock_that_is_ahead_deletes_no_idempotency_key(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     assert_eq!(record(&app, "k").await, false);
     let services = app.services();
@@ -202,7 +202,7 @@ async fn a_clock_that_is_ahead_forgets_no_idempotency_key(database: TestDatabase
     app.clock.set(now() + YEAR);
     let _forgets = Recorder::start_with(db, clock, TimeDelta::hours(24), soon);
     let sent = app.sent();
-    // It looks for old keys with one statement.
+    // One statement deletes old keys.
     wait_for(true, async || app.sent() > sent + 2).await;
     assert_eq!(record(&app, "k").await, true);
     app.clock.set(now());
@@ -211,7 +211,7 @@ async fn a_clock_that_is_ahead_forgets_no_idempotency_key(database: TestDatabase
     assert_eq!(record(&app, "k").await, false, "it is forgotten by the time that passes");
 }
 
-async fn a_clock_that_is_behind_forgets_no_idempotency_key(database: TestDatabase) {
+async fn a_clock_that_is_behind_deletes_no_idempotency_key(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     app.clock.set(now() - YEAR);
     assert_eq!(record(&app, "k").await, false);

@@ -1,4 +1,4 @@
-//! Compressed answers, and those that must not be.
+//! Compressed responses, and responses that must not be compressed.
 
 use std::io::Read;
 
@@ -9,9 +9,9 @@ use crate::support::{CallRow, Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    large_answers_are_compressed.only(&[Kind::Sqlite]),
-    small_answers_are_not.only(&[Kind::Sqlite]),
-    what_shows_a_secret_is_not.only(&[Kind::Sqlite]),
+    large_responses_are_compressed.only(&[Kind::Sqlite]),
+    small_responses_are_not_compressed.only(&[Kind::Sqlite]),
+    responses_with_secrets_are_not_compressed.only(&[Kind::Sqlite]),
 }
 
 const CALLS: &str =
@@ -23,7 +23,7 @@ async fn with_calls(database: &TestDatabase) -> TestApp {
     TestApp::start(database).await
 }
 
-/// The encoding of the answer, what it varies by, and its bytes.
+/// The encoding of the response, its Vary header, and its bytes.
 async fn bytes(
     app: &TestApp,
     accept: &str,
@@ -48,7 +48,7 @@ fn decoded(encoding: Option<&str>, bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-async fn large_answers_are_compressed(database: TestDatabase) {
+async fn large_responses_are_compressed(database: TestDatabase) {
     let app = with_calls(&database).await;
     let plain = bytes(&app, "identity", CALLS).await.2;
     assert!(plain.len() > 10_000);
@@ -65,22 +65,22 @@ async fn large_answers_are_compressed(database: TestDatabase) {
     ] {
         let (found, vary, bytes) = bytes(&app, accept, CALLS).await;
         assert_eq!(found.as_deref(), encoding, "{accept}");
-        // A cache must know even of an answer that is not.
+        // Responses without compression also need Vary for caches.
         assert_eq!(vary.as_deref(), Some("accept-encoding"), "{accept}");
         assert!(encoding.is_none() || bytes.len() * 5 < plain.len(), "{accept}: {}", bytes.len());
         assert_eq!(decoded(encoding, &bytes), plain, "{accept}");
     }
 }
 
-async fn small_answers_are_not(database: TestDatabase) {
+async fn small_responses_are_not_compressed(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let (encoding, _, bytes) = bytes(&app, "gzip, br, zstd", "{ usageStats { asOf } }").await;
     assert_eq!(encoding, None);
     assert!(serde_json::from_slice::<Value>(&bytes).unwrap()["data"].is_object());
 }
 
-/// Its length would tell what it is like to who may choose what stands beside it.
-async fn what_shows_a_secret_is_not(database: TestDatabase) {
+/// The compressed length would reveal the secret to a client that controls the text next to it (BREACH).
+async fn responses_with_secrets_are_not_compressed(database: TestDatabase) {
     let app = with_calls(&database).await;
     let query = CALLS.replace("model", "apiKey { hidden: secret }");
     assert_eq!(bytes(&app, "gzip, br, zstd", &query).await.0, None);

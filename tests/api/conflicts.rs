@@ -1,4 +1,4 @@
-//! Transactions that meet a deadlock, a serialization failure or a lock timeout: they run again, a limited
+//! Transactions with a deadlock, a serialization failure or a lock timeout are retried a limited
 //! number of times, and nothing is stored or deleted twice. Triggers raise the errors.
 
 use callscope::domain::record::{CallRecord, ErrorRecord};
@@ -13,12 +13,12 @@ tests! {
     a_conflict_at_commit_is_retried.only(&[Kind::Postgres]),
     deleting_and_pruning_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     imports_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
-    retries_are_bounded.only(&[Kind::Postgres, Kind::MariaDb]),
+    retries_are_limited.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 const EACH: &[&str] = &["deadlock", "serialization failure", "lock timeout"];
 
-/// Has the next `times` statements fail that do `what`, such as `INSERT ON t_request_log`.
+/// Makes the next `times` statements of kind `what` fail, such as `INSERT ON t_request_log`.
 async fn fail(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
     match database.kind() {
         Kind::Postgres => {
@@ -36,7 +36,7 @@ async fn fail(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
                 "lock timeout" => 1205,
                 _ => 1213,
             };
-            // MyISAM keeps what a transaction rolls back.
+            // A MyISAM table is not affected by a rollback.
             for statement in [
                 "DROP TRIGGER IF EXISTS conflict".to_owned(),
                 "CREATE OR REPLACE TABLE attempts (attempt INT) ENGINE = MyISAM".to_owned(),
@@ -57,7 +57,7 @@ async fn fail(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
 
 async fn postgres_function(database: &TestDatabase, conflict: &str, times: u32) {
     let code = if conflict == "deadlock" { "40P01" } else { "40001" };
-    // A sequence keeps what a transaction rolls back.
+    // A sequence is not affected by a rollback.
     database
         .execute(&format!(
             "DROP SEQUENCE IF EXISTS attempts; CREATE SEQUENCE attempts; \
@@ -164,7 +164,7 @@ async fn imports_are_retried(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 3 * EACH.len() as u64);
 }
 
-async fn retries_are_bounded(database: TestDatabase) {
+async fn retries_are_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for key in [None, Some("key")] {
         fail(&database, "INSERT ON t_request_log", "deadlock", 1000).await;

@@ -1,4 +1,4 @@
-//! Connections: their protocols, their bounds, and what becomes of them when the server stops.
+//! Connections: protocols, limits, and shutdown.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,25 +19,25 @@ use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    both_versions_of_http_are_spoken.only(&[Kind::Sqlite]),
-    one_http_2_connection_takes_many_requests.only(&[Kind::Sqlite]),
-    a_client_that_is_slow_with_its_head_is_cut.only(&[Kind::Sqlite]),
-    a_client_that_is_slow_with_its_body_is_refused.only(&[Kind::Sqlite]),
-    a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
-    an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut.only(&[Kind::Sqlite]),
+    http_1_and_http_2_are_supported.only(&[Kind::Sqlite]),
+    one_http_2_connection_serves_many_requests.only(&[Kind::Sqlite]),
+    a_client_with_a_slow_head_is_disconnected.only(&[Kind::Sqlite]),
+    a_client_with_a_slow_body_is_refused.only(&[Kind::Sqlite]),
+    a_client_that_reads_nothing_is_disconnected.only(&[Kind::Sqlite]),
+    a_stalled_or_silent_http_2_client_is_disconnected.only(&[Kind::Sqlite]),
     a_slow_sign_in_is_refused.only(&[Kind::Sqlite]),
     a_large_head_is_refused.only(&[Kind::Sqlite]),
-    connections_are_bounded.only(&[Kind::Sqlite]),
-    idle_connections_make_room.only(&[Kind::Sqlite]),
-    idle_connections_of_http_2_make_room.only(&[Kind::Sqlite]),
-    connections_of_an_address_are_bounded.only(&[Kind::Sqlite]),
+    connections_are_limited.only(&[Kind::Sqlite]),
+    idle_connections_are_closed_for_new_ones.only(&[Kind::Sqlite]),
+    idle_http_2_connections_are_closed_for_new_ones.only(&[Kind::Sqlite]),
+    connections_of_an_address_are_limited.only(&[Kind::Sqlite]),
     bodies_are_charged_by_bytes.only(&[Kind::Sqlite]),
-    bodies_of_one_caller_leave_memory_to_others.only(&[Kind::Sqlite]),
+    one_caller_leaves_body_memory_to_others.only(&[Kind::Sqlite]),
     a_refusal_reaches_a_client_that_writes_first.only(&[Kind::Sqlite]),
-    a_refusal_keeps_a_connection_with_a_short_body.only(&[Kind::Sqlite]),
-    a_refused_body_without_end_is_cut.only(&[Kind::Sqlite]),
-    the_server_outlives_a_lack_of_descriptors.only(&[Kind::Sqlite]),
-    what_is_on_its_way_is_answered_when_the_server_stops.only(&[Kind::Sqlite]),
+    a_refused_short_body_keeps_its_connection.only(&[Kind::Sqlite]),
+    a_refused_endless_body_is_disconnected.only(&[Kind::Sqlite]),
+    the_server_survives_a_lack_of_file_descriptors.only(&[Kind::Sqlite]),
+    pending_requests_are_answered_at_shutdown.only(&[Kind::Sqlite]),
 }
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -46,7 +46,7 @@ async fn connect(app: &TestApp) -> TcpStream {
     TcpStream::connect(app.url("").trim_start_matches("http://")).await.unwrap()
 }
 
-/// One answer with a body of `ok\n`.
+/// Reads one response with the body `ok\n`.
 async fn healthy(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(b"ok\n") {
@@ -55,15 +55,15 @@ async fn healthy(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// What comes until the server closes the connection.
+/// Everything until the server closes the connection.
 async fn rest(mut stream: TcpStream) -> String {
     let mut rest = Vec::new();
-    // A reset is an end as well.
+    // A reset ends the connection as well.
     stream.read_to_end(&mut rest).await.ok();
     String::from_utf8_lossy(&rest).into_owned()
 }
 
-async fn both_versions_of_http_are_spoken(database: TestDatabase) {
+async fn http_1_and_http_2_are_supported(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let second = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     for (client, version) in [(app.client(), Version::HTTP_11), (&second, Version::HTTP_2)] {
@@ -75,7 +75,7 @@ async fn both_versions_of_http_are_spoken(database: TestDatabase) {
     }
 }
 
-async fn one_http_2_connection_takes_many_requests(database: TestDatabase) {
+async fn one_http_2_connection_serves_many_requests(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 1).await;
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     client.get(app.url("/healthz")).send().await.unwrap();
@@ -88,40 +88,40 @@ async fn one_http_2_connection_takes_many_requests(database: TestDatabase) {
     }
 }
 
-async fn a_client_that_is_slow_with_its_head_is_cut(database: TestDatabase) {
+async fn a_client_with_a_slow_head_is_disconnected(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.http.client_timeout_seconds = 1)
             .await;
     let mut clients = JoinSet::new();
-    // Nothing; what may be either protocol; half a head; HTTP/2 without a request.
+    // No byte; bytes of either protocol; half a head; HTTP/2 without a request.
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for start in ["", "P", "PRI * HTTP", "GET /healthz HTTP/1.1\r\nHost: lo", preface] {
         let mut stream = connect(&app).await;
-        let began = Instant::now();
+        let started = Instant::now();
         clients.spawn(async move {
             stream.write_all(start.as_bytes()).await.unwrap();
             rest(stream).await;
-            assert!(began.elapsed() < Duration::from_secs(10), "{start:?}");
+            assert!(started.elapsed() < Duration::from_secs(10), "{start:?}");
         });
     }
-    // A second head that does not come.
+    // The head of the second request never arrives.
     let mut idle = connect(&app).await;
     clients.spawn(async move {
         idle.write_all(HEALTH.as_bytes()).await.unwrap();
         healthy(&mut idle).await;
         rest(idle).await;
     });
-    // Byte by byte, each in time, is no way around it.
+    // Single bytes, each in time, do not extend the timeout.
     let mut dripping = connect(&app).await;
     clients.spawn(async move {
-        let began = Instant::now();
+        let started = Instant::now();
         for byte in HEALTH.bytes().cycle() {
             let written = dripping.write_all(&[byte.max(b'a')]).await;
             let read = tokio::time::timeout(Duration::from_millis(100), dripping.read_u8()).await;
             if written.is_err() || matches!(read, Ok(Err(_))) {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(10));
+            assert!(started.elapsed() < Duration::from_secs(10));
         }
     });
     while let Some(client) = clients.join_next().await {
@@ -129,7 +129,7 @@ async fn a_client_that_is_slow_with_its_head_is_cut(database: TestDatabase) {
     }
 }
 
-async fn a_client_that_is_slow_with_its_body_is_refused(database: TestDatabase) {
+async fn a_client_with_a_slow_body_is_refused(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     let mut stream = connect(&app).await;
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -142,13 +142,13 @@ async fn a_client_that_is_slow_with_its_body_is_refused(database: TestDatabase) 
     );
 }
 
-async fn a_client_that_reads_nothing_is_cut(database: TestDatabase) {
+async fn a_client_that_reads_nothing_is_disconnected(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.http.client_timeout_seconds = 1)
             .await;
     let mut stream = connect(&app).await;
     let request = "GET /schema.graphql HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    // More answers than the buffers of both ends take, until the server takes no more.
+    // More responses than the buffers of both ends hold, until the server stops reading.
     let sent = async { while stream.write_all(request.repeat(100).as_bytes()).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(60), sent).await.expect("is cut");
 }
@@ -161,20 +161,20 @@ async fn a_large_head_is_refused(database: TestDatabase) {
     }
 }
 
-/// A connection from an address of loopback of its own.
+/// A connection from the given loopback address.
 async fn connect_from(app: &TestApp, address: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
     socket.connect(app.url("").trim_start_matches("http://").parse().unwrap()).await.unwrap()
 }
 
-/// The first bytes of a body that never ends.
+/// The start of a request with an endless body.
 const UNFINISHED: &str = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
     Content-Type: application/json\r\n\r\n{";
-/// What ends it.
+/// The rest of that body.
 const FINISH: &str = "\"query\":\"{ __typename }\"}";
 
-/// A connection that waits for the rest of a body, which the server knows of.
+/// Opens a connection with an incomplete body, and waits until the server has read its head.
 async fn busy(app: &TestApp, address: &str) -> TcpStream {
     let mut stream = connect_from(app, address).await;
     stream.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -183,14 +183,14 @@ async fn busy(app: &TestApp, address: &str) -> TcpStream {
     stream
 }
 
-async fn connections_are_bounded(database: TestDatabase) {
+async fn connections_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
     let mut open = vec![busy(&app, "127.0.0.1").await, busy(&app, "127.0.0.1").await];
     let mut third = connect(&app).await;
     third.write_all(HEALTH.as_bytes()).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(900), healthy(&mut third)).await;
     assert!(early.is_err(), "a third connection is served: {early:?}");
-    // The two still are, and once one closes the third is.
+    // Both open connections are still served, and the third is once one of them closes.
     let rest = format!("{FINISH}{}", " ".repeat(99 - FINISH.len()));
     open[0].write_all(rest.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -201,7 +201,7 @@ async fn connections_are_bounded(database: TestDatabase) {
     healthy(&mut third).await;
 }
 
-async fn idle_connections_make_room(database: TestDatabase) {
+async fn idle_connections_are_closed_for_new_ones(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 4).await;
     let mut open = Vec::new();
     for address in ["127.0.0.3", "127.0.0.2", "127.0.0.2", "127.0.0.2"] {
@@ -210,11 +210,11 @@ async fn idle_connections_make_room(database: TestDatabase) {
         healthy(&mut stream).await;
         open.push(stream);
     }
-    // One of the address that has the most makes room, the one that was idle for longest.
+    // The server closes a connection of the address with the most, the one idle for longest.
     let mut next = connect(&app).await;
     next.write_all(HEALTH.as_bytes()).await.unwrap();
     let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
-    assert!(answered.is_ok(), "idle connections keep others out");
+    assert!(answered.is_ok(), "idle connections block new ones");
     assert_eq!(rest(open.remove(1)).await, "");
     for mut stream in open {
         stream.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -222,7 +222,7 @@ async fn idle_connections_make_room(database: TestDatabase) {
     }
 }
 
-async fn idle_connections_of_http_2_make_room(database: TestDatabase) {
+async fn idle_http_2_connections_are_closed_for_new_ones(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.max_connections = 1;
         config.server.http.client_timeout_seconds = 3600;
@@ -231,21 +231,21 @@ async fn idle_connections_of_http_2_make_room(database: TestDatabase) {
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
     let mut silent = connect_from(&app, "127.0.0.2").await;
     silent.write_all(&preface).await.unwrap();
-    // The server's settings: it knows the protocol.
+    // The server's settings show that it has recognised HTTP/2.
     silent.read_u8().await.unwrap();
     let mut next = connect(&app).await;
     next.write_all(HEALTH.as_bytes()).await.unwrap();
     let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
-    assert!(answered.is_ok(), "an idle connection of HTTP/2 keeps others out");
+    assert!(answered.is_ok(), "an idle HTTP/2 connection blocks new ones");
 }
 
-async fn connections_of_an_address_are_bounded(database: TestDatabase) {
+async fn connections_of_an_address_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.max_connections_per_address = Some(2);
     })
     .await;
     let open = [busy(&app, "127.0.0.2").await, busy(&app, "127.0.0.2").await];
-    // The server closes a third one at once, and serves others.
+    // The server closes a third connection at once, and serves other addresses.
     let third = connect_from(&app, "127.0.0.2").await;
     let closed = tokio::time::timeout(Duration::from_secs(20), rest(third)).await;
     assert_eq!(closed.expect("a third connection stays open"), "");
@@ -257,7 +257,7 @@ async fn connections_of_an_address_are_bounded(database: TestDatabase) {
         loop {
             let mut stream = connect_from(&app, "127.0.0.2").await;
             let mut answer = Vec::new();
-            // It may be refused until the server has noticed that the others are gone.
+            // It may be refused until the server detects that the others are closed.
             if stream.write_all(HEALTH.as_bytes()).await.is_ok()
                 && stream.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0)
             {
@@ -266,7 +266,7 @@ async fn connections_of_an_address_are_bounded(database: TestDatabase) {
         }
     };
     let first = tokio::time::timeout(Duration::from_secs(20), served).await.expect("is served");
-    // An idle one of the address is closed for a new one.
+    // An idle connection of the address is closed for a new one.
     let mut second = connect_from(&app, "127.0.0.2").await;
     second.write_all(HEALTH.as_bytes()).await.unwrap();
     healthy(&mut second).await;
@@ -283,10 +283,10 @@ async fn connections_of_an_address_are_bounded(database: TestDatabase) {
     };
     tokio::time::timeout(Duration::from_secs(20), idle).await.expect("is served");
     let closed = tokio::time::timeout(Duration::from_secs(20), rest(first)).await;
-    assert!(closed.is_ok(), "the longest idle one stays open");
+    assert!(closed.is_ok(), "the connection idle for longest stays open");
 }
 
-/// A request in chunks of one byte, more of them than there are KiB for bodies.
+/// A request in chunks of one byte, with more chunks than there are KiB for bodies.
 async fn bodies_are_charged_by_bytes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let start = r#"{"query":"{ __typename }","extensions":{"padding":""#;
@@ -298,7 +298,7 @@ async fn bodies_are_charged_by_bytes(database: TestDatabase) {
     stream.write_all(format!("{head}{chunks}0\r\n\r\n").as_bytes()).await.unwrap();
     let answer = rest(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    // The same in frames of HTTP/2, which has a limit of its own for shorter ones.
+    // The same in frames of HTTP/2, which limits shorter frames separately.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let frame = |bytes: &[u8]| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(bytes)));
     let frames: Vec<_> = body.as_bytes().chunks(300).map(frame).collect();
@@ -307,12 +307,12 @@ async fn bodies_are_charged_by_bytes(database: TestDatabase) {
     assert_eq!(request.body(body).send().await.unwrap().status(), 200);
 }
 
-/// The status of a query that is sent from an address, with further lines of its head.
+/// The status of a query from an address, with more header lines.
 async fn query_from(app: &TestApp, address: &str, headers: &str) -> String {
     long_query_from(app, address, headers, 0).await
 }
 
-/// The same with so many bytes of padding.
+/// The same with `padding` more bytes.
 async fn long_query_from(app: &TestApp, address: &str, headers: &str, padding: usize) -> String {
     let mut stream = connect_from(app, address).await;
     let body = format!(r#"{{"query":"{{ __typename }}"{}}}"#, " ".repeat(padding));
@@ -325,7 +325,7 @@ async fn long_query_from(app: &TestApp, address: &str, headers: &str, padding: u
     rest(stream).await
 }
 
-async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
+async fn one_caller_leaves_body_memory_to_others(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.access =
             settings(&["--tokens=a:READ:0123456789abcdef-a", "--anonymous-scopes=READ"]);
@@ -357,7 +357,7 @@ async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
     let token = "Authorization: Bearer 0123456789abcdef-a\r\n";
     let other = query_from(&app, "127.0.0.2", token).await;
     assert!(other.starts_with("HTTP/1.1 200 "), "{other}");
-    // What is given up is free again.
+    // The memory of a cancelled body is free again.
     drop(open);
     let freed = async {
         while !long_query_from(&app, "127.0.0.2", "", 8 << 20).await.starts_with("HTTP/1.1 200 ") {}
@@ -365,7 +365,7 @@ async fn bodies_of_one_caller_leave_memory_to_others(database: TestDatabase) {
     tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
 }
 
-/// How requests are refused before their bodies are read: a path, lines of the head, the status.
+/// Requests that are refused before their bodies are read: a path, header lines, the status.
 const REFUSED: [(&str, &str, u16); 6] = [
     ("/graphql", "Content-Type: application/json\r\n", 401),
     (
@@ -410,7 +410,7 @@ async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
                 "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{framing}\r\n\r\n{first}"
             );
             stream.write_all(head.as_bytes()).await.unwrap();
-            // All of it before anything is read.
+            // The client sends everything before it reads.
             let written = stream.write_all(&body).await;
             assert!(written.is_ok(), "{path} {status} {framing}: {written:?}");
             stream.write_all(last.as_bytes()).await.unwrap();
@@ -422,7 +422,7 @@ async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
             assert!(answer.contains("connection: close"), "{answer}");
         }
     }
-    // HTTP/2 ends the one request.
+    // HTTP/2 ends only that request.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     for _ in 0..3 {
         let request = client.post(app.url("/graphql")).header("Content-Type", "application/json");
@@ -432,7 +432,7 @@ async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
     }
 }
 
-async fn a_refusal_keeps_a_connection_with_a_short_body(database: TestDatabase) {
+async fn a_refused_short_body_keeps_its_connection(database: TestDatabase) {
     let app = with_tokens(&database).await;
     let mut stream = connect(&app).await;
     for _ in 0..3 {
@@ -447,7 +447,7 @@ async fn a_refusal_keeps_a_connection_with_a_short_body(database: TestDatabase) 
     }
 }
 
-async fn a_refused_body_without_end_is_cut(database: TestDatabase) {
+async fn a_refused_endless_body_is_disconnected(database: TestDatabase) {
     let app = with_tokens(&database).await;
     let mut stream = connect(&app).await;
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -458,12 +458,12 @@ async fn a_refused_body_without_end_is_cut(database: TestDatabase) {
     while written < 200 && stream.write_all(&part).await.is_ok() {
         written += 1;
     }
-    // 8 MiB, and what the buffers of both ends take.
-    assert!(written < 100, "the server reads on for free");
+    // 8 MiB, and the buffers of both ends.
+    assert!(written < 100, "the server keeps reading a refused body");
 }
 
-/// The binary with few descriptors, and more connections than that.
-async fn the_server_outlives_a_lack_of_descriptors(database: TestDatabase) {
+/// The binary with few file descriptors, and more connections than those.
+async fn the_server_survives_a_lack_of_file_descriptors(database: TestDatabase) {
     let binary = env!("CARGO_BIN_EXE_callscope");
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 40 && exec \"$@\"", "sh", binary, "serve"]);
@@ -474,7 +474,7 @@ async fn the_server_outlives_a_lack_of_descriptors(database: TestDatabase) {
     while open.len() < 80 {
         open.push(TcpStream::connect(&server.address).await.unwrap());
     }
-    // The last of them is beyond what the process can have.
+    // The last of them exceeds the limit of the process.
     let last = open.last_mut().unwrap();
     last.write_all(HEALTH.as_bytes()).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(300), healthy(last)).await;
@@ -488,16 +488,16 @@ async fn the_server_outlives_a_lack_of_descriptors(database: TestDatabase) {
         // utime and stime, counted without the name and the state: hundredths of a second.
         fields[11] + fields[12]
     };
-    assert!(!cfg!(target_os = "linux") || ticks() < 300, "it spins");
+    assert!(!cfg!(target_os = "linux") || ticks() < 300, "the server spins");
     server.kill();
 }
 
-async fn what_is_on_its_way_is_answered_when_the_server_stops(database: TestDatabase) {
+async fn pending_requests_are_answered_at_shutdown(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut used = connect(&app).await;
     used.write_all(HEALTH.as_bytes()).await.unwrap();
     healthy(&mut used).await;
-    // One that the server has not even accepted, and one whose next request it has not read.
+    // The server has not accepted the first connection, and has not read the next request of the second.
     let mut new = connect(&app).await;
     new.write_all(HEALTH.as_bytes()).await.unwrap();
     used.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -515,7 +515,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
-async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: TestDatabase) {
+async fn a_stalled_or_silent_http_2_client_is_disconnected(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.client_timeout_seconds = 1;
     })
@@ -524,7 +524,7 @@ async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: Te
     let path = "/schema.graphql";
     let length = u8::try_from(path.len()).unwrap();
     let head = [&[0x82, 0x86, 0x04, length], path.as_bytes(), &[0x01, 9], b"localhost"].concat();
-    // No room for an answer, and room for it.
+    // A window of zero for responses, and a usual window.
     for window in [0_u32, 65_535] {
         let mut stream = connect(&app).await;
         let settings = [&[0, 4], &window.to_be_bytes()[..]].concat();
@@ -540,7 +540,7 @@ async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: Te
             let mut ping = tokio::time::interval(Duration::from_millis(50));
             loop {
                 tokio::select! {
-                    // It goes on to say that it lives, as a client that holds an answer would.
+                    // The client keeps answering pings, like a client that reads a response slowly.
                     _ = ping.tick() => {
                         stream.write_all(&frame(6, 0, 0, &[0; 8])).await.ok();
                     }
@@ -553,7 +553,7 @@ async fn an_http_2_client_that_reads_nothing_or_asks_nothing_is_cut(database: Te
         });
         let answer = end.await.expect("the connection is closed");
         let has_body = String::from_utf8_lossy(&answer).contains("type ApiKey");
-        assert_eq!(has_body, window > 0, "an answer came, as far as there was room for it");
+        assert_eq!(has_body, window > 0, "a response is sent if the window allows it");
     }
 }
 

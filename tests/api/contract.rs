@@ -1,4 +1,4 @@
-//! The schema: it is the one that is committed, it keeps the contract, and it explains itself.
+//! The schema: it equals the committed file, keeps the contract, and has descriptions.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    the_committed_schema_is_the_servers.only(&[Kind::Sqlite]).needs("schema.graphql"),
+    the_committed_schema_matches_the_server.only(&[Kind::Sqlite]).needs("schema.graphql"),
     the_contract_is_kept.only(&[Kind::Sqlite]).needs("../shared/contract/schema.graphql"),
     everything_has_a_description.only(&[Kind::Sqlite]),
 }
@@ -24,11 +24,11 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-async fn the_committed_schema_is_the_servers(_: TestDatabase) {
+async fn the_committed_schema_matches_the_server(_: TestDatabase) {
     assert_eq!(read("schema.graphql").trim_end(), sdl().trim_end(), "run `callscope schema`");
 }
 
-/// What a client can rely on, a line each; and the names of what it must give.
+/// The guarantees of a schema, one per line; and the names of required inputs.
 #[derive(Default)]
 struct Promises {
     all: BTreeSet<String>,
@@ -103,21 +103,21 @@ async fn the_contract_is_kept(_: TestDatabase) {
     let contract = Promises::of(&read("../shared/contract/schema.graphql"));
     let ours = Promises::of(&sdl());
     assert!(contract.all.len() > 200, "the contract was read");
-    // The contract may be ahead of the server. What both have must be the same.
+    // The contract may be ahead of the server. Items that both have must be equal.
     let name = |promise: &str| promise.split(": ").next().unwrap_or_default().to_owned();
     let names: BTreeSet<String> = ours.all.iter().map(|promise| name(promise)).collect();
     let (broken, missing): (Vec<_>, Vec<_>) =
         contract.all.difference(&ours.all).partition(|promise| names.contains(&name(promise)));
-    assert!(broken.is_empty(), "not kept: {broken:#?}");
+    assert!(broken.is_empty(), "the contract is broken: {broken:#?}");
     println!("{} of {} promises are not there yet", missing.len(), contract.all.len());
-    // What the contract does not have may demand what it likes.
+    // Fields that the contract does not have may require any argument.
     let known: BTreeSet<String> = contract.all.iter().map(|promise| name(promise)).collect();
     let is_known = |required: &&String| match required.split_once('(') {
         Some((field, _)) => known.contains(field),
         None => required.split('.').next().is_some_and(|of| known.contains(&format!("input {of}"))),
     };
-    let demanded: Vec<_> = ours.required.difference(&contract.required).filter(is_known).collect();
-    assert!(demanded.is_empty(), "demanded beyond the contract: {demanded:#?}");
+    let required: Vec<_> = ours.required.difference(&contract.required).filter(is_known).collect();
+    assert!(required.is_empty(), "required beyond the contract: {required:#?}");
 }
 
 async fn everything_has_a_description(database: TestDatabase) {
@@ -141,7 +141,7 @@ async fn everything_has_a_description(database: TestDatabase) {
     let name = |of: &Value| of["name"].as_str().unwrap().to_owned();
     for of in list(&data["__schema"]["types"]) {
         let path = name(&of);
-        // GraphQL's own.
+        // Part of GraphQL itself.
         if path.starts_with("__") || path == "ID" {
             continue;
         }
@@ -156,6 +156,6 @@ async fn everything_has_a_description(database: TestDatabase) {
             }
         }
     }
-    assert!(seen > 200, "only {seen} things were seen");
+    assert!(seen > 200, "only {seen} items were checked");
     assert!(bare.is_empty(), "without a description: {bare:#?}");
 }

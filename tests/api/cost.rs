@@ -1,4 +1,4 @@
-//! The cost of a query follows the rows that its statements read, as they are estimated before they run.
+//! The cost of a query follows the estimated number of rows that its statements read.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -8,18 +8,18 @@ use crate::tests;
 
 tests! {
     the_cost_follows_the_rows_of_the_window,
-    an_order_by_percentiles_costs_what_percentiles_cost.only(&[Kind::Sqlite]),
+    ordering_by_percentiles_costs_as_much_as_percentiles.only(&[Kind::Sqlite]),
     a_search_costs_more_than_a_list.only(&[Kind::Sqlite]),
     a_window_is_found_in_arguments_and_variables.only(&[Kind::Sqlite]),
-    what_would_read_too_much_is_refused_before_it_runs,
-    queries_of_the_page_pass_over_many_calls.only(&[Kind::Sqlite]),
+    expensive_reads_are_refused_before_they_run,
+    queries_of_the_page_are_allowed_over_many_calls.only(&[Kind::Sqlite]),
     the_estimate_follows_the_table.only(&[Kind::Sqlite]),
 }
 
-/// Rows of which one of `spread` ids is there: to the estimate, a table of `rows * spread`.
+/// One of `spread` ids exists, so that the estimate is a table of `rows * spread`.
 const ROWS: i32 = 300;
 
-/// A table that looks as if it had so many calls, and a tenth of them error logs, evenly in 31 days.
+/// A table that appears to have `calls` calls, and a tenth as many error logs, evenly over 31 days.
 async fn fill(database: &TestDatabase, calls: i32) {
     let now: DateTime<Utc> = NOW.parse().unwrap();
     let at = |number: i32| now - TimeDelta::days(31) * (ROWS - 1 - number) / (ROWS - 1);
@@ -34,7 +34,7 @@ async fn fill(database: &TestDatabase, calls: i32) {
     database.insert(&errors).await;
 }
 
-/// What the server answers, and the cost.
+/// The response, and its cost.
 async fn send(app: &TestApp, body: Value) -> (Value, u64) {
     let mut body = body;
     body["extensions"] = json!({ "cost": true });
@@ -49,7 +49,7 @@ async fn cost(app: &TestApp, query: &str) -> u64 {
     send(app, json!({ "query": query })).await.1
 }
 
-/// That `cost` is about `units`.
+/// Checks that `cost` is about `units`.
 fn about(cost: u64, units: f64) {
     let (least, most) = (units * 0.8, units * 1.25);
     assert!((least..most).contains(&(cost as f64)), "{cost}, not about {units}");
@@ -69,7 +69,7 @@ async fn the_cost_follows_the_rows_of_the_window(database: TestDatabase) {
     about(groups("period: LAST_30_DAYS").await as u64, 2.0 * 30.0 * day);
     let between = "between: { since: \"2026-02-10T00:00:00Z\", until: \"2026-02-20T00:00:00Z\" }";
     about(groups(between).await as u64, 2.0 * 10.0 * day);
-    // Before the first call, and after the last one.
+    // Windows before the first call, and after the last one.
     assert!(groups("period: LAST_7_DAYS, asOf: \"2020-01-01T00:00:00Z\"").await < 1000.0);
     let later = "between: { since: \"2026-03-02T00:00:00Z\", until: \"2030-01-01T00:00:00Z\" }";
     assert!(groups(later).await < 1000.0);
@@ -83,13 +83,13 @@ async fn the_cost_follows_the_rows_of_the_window(database: TestDatabase) {
     let page = |fields: &str, more: &str| {
         format!("{{ callDetails(period: LAST_30_DAYS, first: 5{more}) {{ {fields} }} }}")
     };
-    // A page is read by an index; a total, a filter or another order needs the window.
+    // A page uses an index; a total, a filter or another order reads the window.
     assert!(cost(&app, &page("nodes { id }", "")).await < 1000);
     about(cost(&app, &page("totalCount", "")).await, 0.25 * 30.0 * day);
     let filtered = page("nodes { id }", ", filter: { models: [\"none\"] }");
     about(cost(&app, &filtered).await, 0.4 * 30.0 * day);
     about(cost(&app, &page("nodes { id }", ", orderBy: SLOWEST_FIRST")).await, 0.4 * 30.0 * day);
-    // Of one key of fifty there are fewer calls than of all.
+    // One key of fifty has fewer calls than all.
     let of_key = |fields: &str| format!("{{ apiKey(key: \"FakeSyCost07\") {{ {fields} }} }}");
     let counts = "counts(period: LAST_30_DAYS) { total }";
     let (one, all) = (
@@ -98,13 +98,13 @@ async fn the_cost_follows_the_rows_of_the_window(database: TestDatabase) {
     );
     about(all, 2.0 * 30.0 * day);
     assert!(one * 5 < all, "{one} of {all}");
-    // Each alias pays for its own statement.
+    // Each alias is charged for its own statement.
     let twice = "{ a: callGroups(by: [MODEL], period: LAST_7_DAYS) { model } \
                    b: callGroups(by: [MODEL], period: LAST_7_DAYS) { model } }";
     about(cost(&app, twice).await, 2.0 * 2.0 * 7.0 * day);
 }
 
-async fn an_order_by_percentiles_costs_what_percentiles_cost(database: TestDatabase) {
+async fn ordering_by_percentiles_costs_as_much_as_percentiles(database: TestDatabase) {
     fill(&database, 1_000_000).await;
     let app = TestApp::start(&database).await;
     let groups = |order: &str, fields: &str| {
@@ -164,7 +164,7 @@ async fn a_window_is_found_in_arguments_and_variables(database: TestDatabase) {
     let (response, cost) = send(&app, json!({ "query": query, "variables": variables })).await;
     assert!(response.get("errors").is_none(), "{response:#}");
     about(cost, 3.0 * 2.0 * 7.0 * 1_000_000.0 / 31.0);
-    // What is no window is charged for the table, and refused by its field.
+    // An invalid window is charged for the whole table, and its field refuses it.
     for window in [
         "",
         "period: LAST_7_DAYS, between: { since: \"2026-02-22T12:00:00Z\", until: \"2026-03-01T12:00:00Z\" }",
@@ -175,16 +175,16 @@ async fn a_window_is_found_in_arguments_and_variables(database: TestDatabase) {
         assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
         about(cost, 2.0 * 1_000_000.0);
     }
-    // The windows of a fragment end where the field says that spreads it.
+    // The windows of a fragment end where the spreading field says.
     let query =
         "{ now: usageStats { ...w } then: usageStats(asOf: \"2020-01-01T00:00:00Z\") { ...w } }
         fragment w on UsageStats { last24Hours { total } currentMonth { total } }";
     let (_, cost) = send(&app, json!({ "query": query })).await;
-    // The day of now, whose month started twelve hours ago.
+    // The current day, in a month that started twelve hours ago.
     about(cost, 0.25 * 1.5 * 1_000_000.0 / 31.0 + 2000.0);
 }
 
-async fn what_would_read_too_much_is_refused_before_it_runs(database: TestDatabase) {
+async fn expensive_reads_are_refused_before_they_run(database: TestDatabase) {
     fill(&database, 1_000_000).await;
     let app = TestApp::start(&database).await;
     let all = "by: [API_KEY, MODEL, STATUS_CODE, STATUS], period: LAST_30_DAYS";
@@ -223,7 +223,7 @@ async fn what_would_read_too_much_is_refused_before_it_runs(database: TestDataba
     }
 }
 
-async fn queries_of_the_page_pass_over_many_calls(database: TestDatabase) {
+async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase) {
     fill(&database, 10_000_000).await;
     let app = TestApp::start(&database).await;
     let mut documents = String::new();
@@ -244,7 +244,7 @@ async fn queries_of_the_page_pass_over_many_calls(database: TestDatabase) {
     for number in 0..12 {
         variables[format!("w{number}")] = range(2 * (number + 1), 2 * number);
     }
-    let mut asked = 0;
+    let mut sent = 0;
     for line in documents.lines().filter(|line| line.starts_with("query ")) {
         let name: String =
             line["query ".len()..].chars().take_while(|c| c.is_alphanumeric()).collect();
@@ -259,9 +259,9 @@ async fn queries_of_the_page_pass_over_many_calls(database: TestDatabase) {
         let (response, cost) = send(&app, body).await;
         assert!(response.get("errors").is_none(), "{name}: {response:#}");
         assert!(cost < 16_000_000, "{name} costs {cost}");
-        asked += 1;
+        sent += 1;
     }
-    assert!(asked >= 12, "{asked}");
+    assert!(sent >= 12, "{sent}");
 }
 
 async fn the_estimate_follows_the_table(database: TestDatabase) {
@@ -269,11 +269,11 @@ async fn the_estimate_follows_the_table(database: TestDatabase) {
     let query = "{ callGroups(by: [MODEL], period: LAST_30_DAYS) { model } }";
     assert!(cost(&app, query).await < 1000);
     fill(&database, 1_000_000).await;
-    // A request never waits for it; it is renewed in the background, once a minute at most.
+    // Requests never wait for the estimate; the server renews it in the background, once a minute at most.
     let services = app.services();
     services.density.refresh(&services.db).await.unwrap();
     about(cost(&app, query).await, 2.0 * 30.0 * 1_000_000.0 / 31.0);
-    // Estimating reads no table through.
+    // The estimate does not read the whole table.
     services.db.record();
     services.density.refresh(&services.db).await.unwrap();
     for sql in services.db.record() {

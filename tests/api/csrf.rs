@@ -1,5 +1,5 @@
-//! What a browser must not do for a page of somebody else: send requests (CSRF), read answers (CORS), or
-//! take the server for another one (DNS rebinding).
+//! Attacks by pages of other sites in a browser: sending requests (CSRF), reading responses (CORS), and
+//! naming the server as another host (DNS rebinding).
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -14,11 +14,11 @@ tests! {
     a_form_or_a_text_is_refused.only(&[Kind::Sqlite]),
     no_origin_is_allowed_by_default.only(&[Kind::Sqlite]),
     listed_origins_are_allowed.only(&[Kind::Sqlite]),
-    loopback_goes_by_its_names_alone.only(&[Kind::Sqlite]),
-    listed_hosts_are_taken.only(&[Kind::Sqlite]),
+    loopback_accepts_only_its_own_names.only(&[Kind::Sqlite]),
+    listed_hosts_are_accepted.only(&[Kind::Sqlite]),
     every_route_checks_the_host.only(&[Kind::Sqlite]),
-    scopes_without_a_token_need_the_host_on_loopback.only(&[Kind::Sqlite]),
-    metrics_with_a_token_come_by_any_name.only(&[Kind::Sqlite]),
+    anonymous_scopes_require_a_loopback_host.only(&[Kind::Sqlite]),
+    metrics_with_a_token_accept_any_host.only(&[Kind::Sqlite]),
 }
 
 fn get(app: &TestApp) -> RequestBuilder {
@@ -28,7 +28,7 @@ fn get(app: &TestApp) -> RequestBuilder {
 async fn a_simple_get_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     assert_refused(get(&app), 403, "CSRF_PREVENTED").await;
-    // Headers that a page can set without asking, or that a browser adds by itself.
+    // Headers that a page can set without a preflight, or that the browser adds.
     for (name, value) in [
         ("Accept", "application/json"),
         ("Accept", "application/graphql-response+json"),
@@ -41,7 +41,7 @@ async fn a_simple_get_is_refused(database: TestDatabase) {
     ] {
         assert_refused(get(&app).header(name, value), 403, "CSRF_PREVENTED").await;
     }
-    // Browsers add this one by themselves; it shows nobody, and is refused even before.
+    // Browsers add this header themselves; it proves nothing, and the request is refused even earlier.
     let basic = get(&app).header("Authorization", "Basic eDp5");
     assert_refused(basic, 401, "UNAUTHENTICATED").await;
     for (name, value) in [
@@ -64,7 +64,7 @@ async fn a_form_or_a_text_is_refused(database: TestDatabase) {
     for kind in
         ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
     {
-        // Not even with the header: a body of these is never read.
+        // Refused even with the header: such a body is never read.
         for header in ["Accept", "X-Callscope-Client"] {
             let sent = post(&app).header("Content-Type", kind).header(header, "*/*");
             assert_refused(sent.body(body.clone()), 415, "UNSUPPORTED_MEDIA_TYPE").await;
@@ -74,7 +74,7 @@ async fn a_form_or_a_text_is_refused(database: TestDatabase) {
     assert_refused(post(&app).body(body), 415, "UNSUPPORTED_MEDIA_TYPE").await;
 }
 
-/// What a browser asks before it sends JSON to another origin, and the headers of the answer.
+/// Sends the preflight of a JSON request from another origin, and returns the status and headers.
 async fn preflight(app: &TestApp, origin: &str) -> (u16, HeaderMap) {
     let request = app.client().request(Method::OPTIONS, app.url("/graphql"));
     let request = request
@@ -122,7 +122,7 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         assert_eq!(value(&headers, "access-control-allow-origin").as_deref(), Some(origin));
         assert!(value(&headers, "vary").unwrap().contains("origin"));
     }
-    // Signing out is a DELETE.
+    // Signing out uses DELETE.
     let sign_out = app.client().request(Method::OPTIONS, app.url("/session"));
     let sign_out = sign_out
         .header("Origin", listed[0])
@@ -130,7 +130,7 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         .send();
     let methods = value(sign_out.await.unwrap().headers(), "access-control-allow-methods").unwrap();
     assert!(methods.split(',').any(|method| method.trim() == "DELETE"), "{methods}");
-    // A page may read why it was refused.
+    // A page may read why its request was refused.
     let refused = post(&app).header("Origin", listed[0]).bearer_auth("gone").send().await.unwrap();
     assert_eq!(refused.status(), 401);
     let allowed = value(refused.headers(), "access-control-allow-origin");
@@ -146,12 +146,12 @@ async fn listed_origins_are_allowed(database: TestDatabase) {
         let (_, headers) = preflight(&app, origin).await;
         assert_eq!(value(&headers, "access-control-allow-origin"), None, "{origin}");
         assert_eq!(value(&headers, "access-control-allow-credentials"), None, "{origin}");
-        // Nor does it help to send what needs no permission.
+        // A request that needs no preflight is refused too.
         assert_refused(get(&app).header("Origin", origin), 403, "CSRF_PREVENTED").await;
     }
 }
 
-async fn loopback_goes_by_its_names_alone(database: TestDatabase) {
+async fn loopback_accepts_only_its_own_names(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let send = |host: &str| post(&app).header("Host", host).json(&json!({ "query": QUERY }));
     for host in [
@@ -174,7 +174,7 @@ async fn loopback_goes_by_its_names_alone(database: TestDatabase) {
         }
         assert_eq!(get("/healthz").await.0, 200);
     }
-    // By HTTP/2 the name is no header; the client puts that of its URL there.
+    // In HTTP/2 the name is not a header; the client takes it from its URL.
     let second = reqwest::Client::builder()
         .http2_prior_knowledge()
         .resolve("evil.example", app.url("").trim_start_matches("http://").parse().unwrap());
@@ -183,7 +183,7 @@ async fn loopback_goes_by_its_names_alone(database: TestDatabase) {
     assert_refused(sent, 421, "HOST_NOT_ALLOWED").await;
 }
 
-async fn listed_hosts_are_taken(database: TestDatabase) {
+async fn listed_hosts_are_accepted(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.allowed_hosts = vec!["calls.example".to_owned()];
     })
@@ -231,13 +231,13 @@ async fn every_route_checks_the_host(database: TestDatabase) {
             "a scraper on this machine: {host}"
         );
     }
-    // They hold no data.
+    // These routes return no data.
     for path in ["/healthz", "/readyz"] {
         assert_eq!(send(Method::GET, path, "evil.example").await, 200, "{path}");
     }
 }
 
-async fn scopes_without_a_token_need_the_host_on_loopback(database: TestDatabase) {
+async fn anonymous_scopes_require_a_loopback_host(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--anonymous-scopes", "READ,METRICS"]);
     })
@@ -249,7 +249,7 @@ async fn scopes_without_a_token_need_the_host_on_loopback(database: TestDatabase
     assert_refused(metrics, 421, "HOST_NOT_ALLOWED").await;
 }
 
-async fn metrics_with_a_token_come_by_any_name(database: TestDatabase) {
+async fn metrics_with_a_token_accept_any_host(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", "scraper:METRICS:scraper-0123456789"]);
         config.server.http.allowed_hosts = vec!["calls.example".to_owned()];

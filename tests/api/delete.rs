@@ -1,4 +1,4 @@
-//! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: what goes, what stays, who did it.
+//! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`: which rows are deleted and which stay, and the audit log.
 
 use std::process::Command;
 
@@ -11,22 +11,22 @@ use crate::support::{
 use crate::tests;
 
 tests! {
-    error_logs_go_by_their_ids,
-    error_logs_go_by_a_filter,
-    an_empty_filter_is_all_of_them,
-    many_go_in_batches,
-    what_arrives_meanwhile_stays.only(&[Kind::Sqlite]).empty(),
-    what_is_told_is_what_was_deleted.only(&[Kind::Sqlite]),
+    error_logs_are_deleted_by_id,
+    error_logs_are_deleted_by_filter,
+    an_empty_filter_deletes_all_error_logs,
+    many_rows_are_deleted_in_batches,
+    rows_that_arrive_meanwhile_are_kept.only(&[Kind::Sqlite]).empty(),
+    only_rows_of_this_deletion_are_counted.only(&[Kind::Sqlite]),
     old_rows_are_pruned,
-    the_room_that_is_freed_is_told,
-    what_time_did_not_suffice_for_is_told.only(&[Kind::Postgres, Kind::MariaDb]),
-    deleting_needs_its_scope,
+    the_freed_space_is_reported,
+    a_deletion_that_times_out_is_reported.only(&[Kind::Postgres, Kind::MariaDb]),
+    deleting_requires_its_scope,
     deletions_are_in_the_audit_log,
     no_key_is_stored_in_the_audit_log,
-    nothing_is_deleted_that_the_audit_log_cannot_tell,
+    nothing_is_deleted_without_its_audit_entry,
     a_client_that_disconnects_stops_its_deletion,
     a_failed_deletion_reports_what_it_deleted,
-    a_server_that_stops_ends_its_deletions.only(&[Kind::Sqlite]),
+    a_shutdown_stops_deletions.only(&[Kind::Sqlite]),
     a_deletion_is_found_by_its_id,
     callscope_audit_shows_the_outcome,
 }
@@ -41,7 +41,7 @@ async fn deleted(app: &TestApp, field: &str) -> Value {
     data["done"]["deletedCount"].clone()
 }
 
-async fn error_logs_go_by_their_ids(database: TestDatabase) {
+async fn error_logs_are_deleted_by_id(database: TestDatabase) {
     let rows: Vec<_> = (0..5).map(|_| ErrorRow::at("2026-03-01T11:00:00Z")).collect();
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
@@ -51,7 +51,7 @@ async fn error_logs_go_by_their_ids(database: TestDatabase) {
     assert_eq!(ids(&database, "t_error_logs").await, [all[1], all[3], all[4]]);
     assert_eq!(deleted(&app, &format!("deleteErrorLogs(ids: [{names}])")).await, 0);
     assert_eq!(deleted(&app, "deleteErrorLogs(ids: [])").await, 0);
-    // One that is no error log refuses them all.
+    // One id that is not an error log refuses the whole list.
     for other in ["call_1", "7", "error_x"] {
         let query = format!(
             "mutation {{ deleteErrorLogs(ids: [\"error_{}\", \"{other}\"]) {{ deletedCount }} }}",
@@ -63,7 +63,7 @@ async fn error_logs_go_by_their_ids(database: TestDatabase) {
     assert_eq!(ids(&database, "t_error_logs").await.len(), 3);
 }
 
-async fn error_logs_go_by_a_filter(database: TestDatabase) {
+async fn error_logs_are_deleted_by_filter(database: TestDatabase) {
     database
         .insert(&[
             ErrorRow::at("2026-03-01T10:00:00Z").key("a").code(429),
@@ -77,13 +77,13 @@ async fn error_logs_go_by_a_filter(database: TestDatabase) {
     let filter = "{ keys: [\"a\"], errorCodes: [403], since: \"2026-03-01T10:30:00Z\" }";
     assert_eq!(deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await, 1);
     assert_eq!(ids(&database, "t_error_logs").await, [all[0], all[2], all[3]]);
-    // Where no time is asked for, a row without one matches as well.
+    // Without a time in the filter, rows without a time match as well.
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"a\"] })").await, 2);
     assert_eq!(ids(&database, "t_error_logs").await, [all[2]]);
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [] })").await, 0);
 }
 
-async fn an_empty_filter_is_all_of_them(database: TestDatabase) {
+async fn an_empty_filter_deletes_all_error_logs(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z"), ErrorRow::at_stored(NULL)]).await;
     if database.kind() == Kind::Sqlite {
         database.insert(&[ErrorRow::at_stored("soon").code("none")]).await;
@@ -93,10 +93,10 @@ async fn an_empty_filter_is_all_of_them(database: TestDatabase) {
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: {})").await, count);
     assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
     let response = app.graphql("mutation { deleteErrorLogsWhere { deletedCount } }").await;
-    assert!(response.get("data").is_none(), "all is never meant by leaving something out");
+    assert!(response.get("data").is_none(), "a missing filter does not mean all rows");
 }
 
-async fn many_go_in_batches(database: TestDatabase) {
+async fn many_rows_are_deleted_in_batches(database: TestDatabase) {
     let rows: Vec<_> = (0..2345)
         .map(|number| {
             ErrorRow::at("2026-03-01T10:00:00Z").code(if number % 2 == 0 { 1 } else { 2 })
@@ -108,14 +108,14 @@ async fn many_go_in_batches(database: TestDatabase) {
     assert_eq!(ids(&database, "t_error_logs").await.len(), 1172);
 }
 
-/// In a gateway's table, which gives the ids of its last rows again once these are gone.
-async fn what_arrives_meanwhile_stays(database: TestDatabase) {
+/// In a gateway's table, which reuses the ids of its last rows once these are deleted.
+async fn rows_that_arrive_meanwhile_are_kept(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
-    // The last row is the oldest, so that the index of the key has it first.
+    // The last row is the oldest, so that the index of the key lists it first.
     let row =
         |n: i64| ErrorRow::at_stored(NOW.parse::<DateTime<Utc>>().unwrap() - TimeDelta::seconds(n));
     database.insert(&(1..=700).map(|n| row(n).key("k")).collect::<Vec<_>>()).await;
-    // For each of the first rows, which go last, one that matches as well.
+    // Adds a matching row for each of the first rows, which are deleted last.
     database
         .execute(
             "CREATE TRIGGER arrives AFTER DELETE ON t_error_logs
@@ -131,8 +131,8 @@ async fn what_arrives_meanwhile_stays(database: TestDatabase) {
     assert_eq!(ids(&database, "t_error_logs").await.len(), 100);
 }
 
-/// Others delete as well: what they were faster with does not count.
-async fn what_is_told_is_what_was_deleted(database: TestDatabase) {
+/// Rows that other clients deleted first are not counted.
+async fn only_rows_of_this_deletion_are_counted(database: TestDatabase) {
     let at = "2026-02-01T10:00:00Z";
     database.insert(&vec![ErrorRow::at(at); 300]).await;
     database.insert(&vec![CallRow::at(at); 300]).await;
@@ -173,7 +173,7 @@ async fn old_rows_are_pruned(database: TestDatabase) {
     }
 }
 
-async fn the_room_that_is_freed_is_told(database: TestDatabase) {
+async fn the_freed_space_is_reported(database: TestDatabase) {
     let row = ErrorRow::at("2026-02-01T00:00:00Z").log("x".repeat(4000));
     database.insert(&vec![row; 500]).await;
     let app = TestApp::start(&database).await;
@@ -182,9 +182,9 @@ async fn the_room_that_is_freed_is_told(database: TestDatabase) {
     assert_eq!(pruned["deletedErrorLogs"], 500);
     let freed = pruned["freedBytes"].as_u64().unwrap();
     match database.kind() {
-        // A page each, at least.
+        // At least one page each.
         Kind::Sqlite => assert!((500 * 4096..800 * 4096).contains(&freed), "{freed}"),
-        // They keep the room for new rows.
+        // These databases keep the space for new rows.
         Kind::Postgres | Kind::MariaDb => assert_eq!(freed, 0),
     }
     let storage = app.data("{ serverInfo { storage { freeBytes } } }").await;
@@ -193,8 +193,8 @@ async fn the_room_that_is_freed_is_told(database: TestDatabase) {
     }
 }
 
-/// Somebody holds a row, so that the request cannot come to its end.
-async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
+/// The test locks a row, so that the deletion cannot finish.
+async fn a_deletion_that_times_out_is_reported(database: TestDatabase) {
     let rows: Vec<_> = (1..=600).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
     database.insert(&rows).await;
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 2).await;
@@ -216,13 +216,13 @@ async fn what_time_did_not_suffice_for_is_told(database: TestDatabase) {
         assert_eq!(last_outcome(&database).await, ended("timeout", deleted));
     }
     database.execute("ROLLBACK").await;
-    // A slow database may have it sent again more than once.
+    // A slow database may require several retries.
     let prune = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }";
     while app.graphql(prune).await["errors"][0]["extensions"]["code"] == "TIMEOUT" {}
     assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
 }
 
-async fn deleting_needs_its_scope(database: TestDatabase) {
+async fn deleting_requires_its_scope(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z")]).await;
     let app = TestApp::start_with(&database, |config| {
         let tokens = "others:READ,READ_REQUESTS,REVEAL_KEYS,RECORD,METRICS:0123456789abcdef";
@@ -266,7 +266,7 @@ async fn deletions_are_in_the_audit_log(database: TestDatabase) {
     assert_eq!(texts[2], ("PRUNE_LOGS", "{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"));
 }
 
-async fn nothing_is_deleted_that_the_audit_log_cannot_tell(database: TestDatabase) {
+async fn nothing_is_deleted_without_its_audit_entry(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z")]).await;
     let app = TestApp::start(&database).await;
     database.execute("DROP TABLE callscope_audit").await;
@@ -276,7 +276,7 @@ async fn nothing_is_deleted_that_the_audit_log_cannot_tell(database: TestDatabas
     assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
 }
 
-/// The columns of an entry that has ended.
+/// The columns of a completed entry.
 fn ended(outcome: &str, error_logs: usize) -> Vec<Value> {
     vec![json!(outcome), json!(0), json!(error_logs)]
 }
@@ -288,7 +288,7 @@ async fn last_outcome(database: &TestDatabase) -> Vec<Value> {
     database.query(last).await.remove(0)
 }
 
-/// The same once the deletion has ended.
+/// The last outcome, once the deletion has ended.
 async fn await_outcome(database: &TestDatabase) -> Vec<Value> {
     found("the outcome of the deletion", async || {
         Some(last_outcome(database).await).filter(|outcome| !outcome[0].is_null())
@@ -301,12 +301,12 @@ async fn number_of_errors(database: &TestDatabase) -> usize {
     usize::try_from(count.as_u64().unwrap()).unwrap()
 }
 
-/// Has each row of SQLite's take about a millisecond to delete.
+/// Slows down deletions in SQLite to about a millisecond per row.
 const SLOW: &str = "CREATE TRIGGER slow BEFORE DELETE ON t_error_logs BEGIN
     SELECT (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
             SELECT COUNT(*) FROM n); END";
 
-/// Lets the test's own transactions see what the server commits meanwhile.
+/// Makes the test's transactions see what the server commits meanwhile.
 async fn read_committed(database: &TestDatabase) {
     if database.kind() == Kind::MariaDb {
         database.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
@@ -316,7 +316,7 @@ async fn read_committed(database: &TestDatabase) {
 /// The most rows of one batch.
 const LARGEST_BATCH: usize = 4096;
 
-/// SQLite deletes slowly; the others wait for a row that the test has locked.
+/// SQLite deletes slowly; the other databases wait for a row that the test has locked.
 async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
     let rows: Vec<_> = (1..=9000).map(|id| ErrorRow::at("2026-02-01T10:00:00Z").id(id)).collect();
     database.insert(&rows).await;
@@ -339,7 +339,7 @@ async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
             assert!(!request.is_finished(), "ended before it was stopped");
         }
         request.abort();
-        // This request alone is in flight once the server has dropped the other.
+        // Only this request is in flight once the server has dropped the other.
         let alone = "callscope_http_requests_in_flight 1\n";
         let metrics = async || {
             app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap()
@@ -351,7 +351,7 @@ async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
         }
         let outcome = await_outcome(&database).await;
         let left = number_of_errors(&database).await;
-        assert!(left > 0, "the deletion went on");
+        assert!(left > 0, "the deletion was not stopped");
         assert!(dropped - left <= LARGEST_BATCH, "{dropped} rows, then {left}");
         assert_eq!(outcome, ended("stopped", before - left));
         app.shutdown().await;
@@ -398,7 +398,7 @@ async fn a_failed_deletion_reports_what_it_deleted(database: TestDatabase) {
     assert!(left > 0 && left < 1200, "some batches were committed: {left} are left");
 }
 
-async fn a_server_that_stops_ends_its_deletions(database: TestDatabase) {
+async fn a_shutdown_stops_deletions(database: TestDatabase) {
     database.insert(&vec![ErrorRow::at("2026-02-01T10:00:00Z"); 9000]).await;
     let app =
         TestApp::start_with(&database, |config| config.server.shutdown_grace_seconds = 0).await;
@@ -412,7 +412,7 @@ async fn a_server_that_stops_ends_its_deletions(database: TestDatabase) {
     }
     app.shutdown().await;
     let left = number_of_errors(&database).await;
-    assert!(left > 0, "the deletion went on");
+    assert!(left > 0, "the deletion was not stopped");
     assert_eq!(last_outcome(&database).await, ended("stopped", 9000 - left));
 }
 
@@ -443,7 +443,7 @@ async fn a_deletion_is_found_by_its_id(database: TestDatabase) {
     };
     assert_eq!(find(ADMIN, "first").await, expected("first", 0, 3));
     assert_eq!(find(ADMIN, "second_2-b").await, expected("second_2-b", 1, 0));
-    // Of the caller's own alone.
+    // Only deletions of the same caller are found.
     assert_eq!(find(OTHER, "first").await, json!({ "data": { "deletion": null } }));
     let refused = find(READER, "first").await;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
@@ -473,7 +473,7 @@ async fn callscope_audit_shows_the_outcome(database: TestDatabase) {
     app.data("mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }").await;
     app.shutdown().await;
     for (action, at) in [("REVEAL_KEY", "2026-01-01"), ("DELETE_ERROR_LOGS", "2026-01-02")] {
-        // As a version without outcomes wrote them.
+        // Entries of a version without outcomes.
         let insert = format!(
             "INSERT INTO callscope_audit (at, caller, address, action, subject)
              VALUES ('{at}', 'admin', '-', '{action}', 'subject')"
@@ -503,7 +503,7 @@ async fn no_key_is_stored_in_the_audit_log(database: TestDatabase) {
         format!("{{ keys: [\"{key}\"] }}"),
         format!("{{ keyContains: \"{key}\" }}"),
     ] {
-        // Of a key with a row, and of one without.
+        // A key with a row, and a key without one.
         for rows in [vec![error()], vec![]] {
             database.insert(&rows).await;
             deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await;
@@ -520,5 +520,9 @@ async fn no_key_is_stored_in_the_audit_log(database: TestDatabase) {
             assert!(!subject.to_lowercase().contains(&part), "{subject}");
         }
     }
-    assert!(subjects[0].contains("AIza...qrst"), "an auditor sees what was meant: {}", subjects[0]);
+    assert!(
+        subjects[0].contains("AIza...qrst"),
+        "the audit entry does not show the masked key: {}",
+        subjects[0]
+    );
 }

@@ -1,4 +1,4 @@
-//! `callscope doctor`: each check, provoked.
+//! `callscope doctor`: each check, with its failure provoked.
 
 use callscope::access::token;
 use callscope::clock::Clock;
@@ -11,20 +11,20 @@ use crate::support::{CallRow, Kind, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    a_healthy_database_has_nothing_wrong,
-    missing_tables_are_told.empty(),
-    columns_of_another_kind_are_told.empty(),
-    missing_indexes_are_named,
-    calls_in_the_future_tell_the_zone,
+    a_healthy_database_has_no_bad_finding,
+    missing_tables_are_reported.empty(),
+    columns_of_another_type_are_reported.empty(),
+    missing_indexes_are_reported,
+    calls_in_the_future_suggest_the_zone,
     a_quiet_gateway_is_doubtful,
-    commits_that_do_not_wait_are_told.only(&[Kind::Postgres]),
-    clocks_that_differ_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
-    missing_rights_are_named.only(&[Kind::Postgres, Kind::MariaDb]),
-    the_secret_of_ids_is_looked_for,
-    too_many_connections_are_told.only(&[Kind::Postgres, Kind::MariaDb]),
-    a_database_out_of_reach_ends_the_visit.only(&[Kind::Sqlite, Kind::Postgres, Kind::MariaDb]),
-    a_journal_that_lets_readers_wait_is_told.only(&[Kind::Sqlite]),
-    who_may_ask_is_told,
+    asynchronous_commits_are_reported.only(&[Kind::Postgres]),
+    clock_differences_are_reported.only(&[Kind::Postgres, Kind::MariaDb]),
+    missing_rights_are_reported.only(&[Kind::Postgres, Kind::MariaDb]),
+    the_secret_of_ids_is_checked,
+    too_many_connections_are_reported.only(&[Kind::Postgres, Kind::MariaDb]),
+    an_unreachable_database_ends_the_checks.only(&[Kind::Sqlite, Kind::Postgres, Kind::MariaDb]),
+    a_blocking_journal_mode_is_reported.only(&[Kind::Sqlite]),
+    callers_with_access_are_reported,
 }
 
 async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
@@ -36,7 +36,7 @@ async fn visit(database: &DatabaseConfig) -> Vec<Finding> {
     findings(database, &Clock::System).await
 }
 
-/// The worst of the findings about a subject, as it is printed.
+/// The worst of the findings about a subject, in its printed form.
 fn worst(findings: &[Finding], subject: &str) -> (Level, String) {
     let about = findings.iter().filter(|finding| finding.subject == subject);
     let worst = about.max_by_key(|finding| finding.level);
@@ -52,19 +52,19 @@ fn assert_found(findings: &[Finding], subject: &str, level: Level, words: &[&str
     }
 }
 
-/// A call that was sent so long ago.
+/// A call from `ago` before now.
 fn call(ago: TimeDelta) -> CallRow {
     CallRow::at_stored(Clock::System.now() - ago)
 }
 
-async fn a_healthy_database_has_nothing_wrong(database: TestDatabase) {
+async fn a_healthy_database_has_no_bad_finding(database: TestDatabase) {
     database.insert(&[call(TimeDelta::seconds(10))]).await;
     let found = visit(&database.config()).await;
     for subject in ["database", "tables", "indexes", "permissions", "ids of keys", "time zone"] {
         assert_found(&found, subject, Level::Good, &[]);
     }
     assert!(found.iter().all(|finding| finding.level != Level::Bad), "{found:#?}");
-    // The servers of tests may sync nothing, which is told.
+    // The test servers may run without syncing, which the check reports.
     let (level, text) = worst(&found, "durability");
     assert!(level == Level::Good || text.contains("power cut"), "{text}");
     assert!(level == Level::Good || database.kind() != Kind::Sqlite, "{text}");
@@ -73,7 +73,7 @@ async fn a_healthy_database_has_nothing_wrong(database: TestDatabase) {
     assert_found(&found, "size", Level::Good, &["MB"]);
 }
 
-async fn missing_tables_are_told(database: TestDatabase) {
+async fn missing_tables_are_reported(database: TestDatabase) {
     let config = database.config();
     let found = visit(&config).await;
     assert_found(&found, "tables", Level::Doubtful, &["there is no t_", "callscope migrate"]);
@@ -81,7 +81,7 @@ async fn missing_tables_are_told(database: TestDatabase) {
     assert_found(&found, "tables", Level::Bad, &["there is no t_"]);
 }
 
-async fn columns_of_another_kind_are_told(database: TestDatabase) {
+async fn columns_of_another_type_are_reported(database: TestDatabase) {
     database
         .execute(
             "CREATE TABLE t_request_log (id INTEGER, request_time VARCHAR(50), \
@@ -89,11 +89,11 @@ async fn columns_of_another_kind_are_told(database: TestDatabase) {
         )
         .await;
     let found = visit(&database.config()).await;
-    let told = ["request_time is `", "status_code is `", "latency_ms is missing"];
-    assert_found(&found, "tables", Level::Bad, &told);
+    let words = ["request_time is `", "status_code is `", "latency_ms is missing"];
+    assert_found(&found, "tables", Level::Bad, &words);
 }
 
-async fn missing_indexes_are_named(database: TestDatabase) {
+async fn missing_indexes_are_reported(database: TestDatabase) {
     let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
     let config = database.config();
@@ -103,12 +103,12 @@ async fn missing_indexes_are_named(database: TestDatabase) {
     assert_found(&visit(&read_only).await, "indexes", Level::Bad, &named);
 }
 
-async fn calls_in_the_future_tell_the_zone(database: TestDatabase) {
+async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
     database.insert(&[call(TimeDelta::hours(-8))]).await;
     let mut config = database.config();
-    let told =
+    let words =
         ["7 hours 59 minutes in the future", "UTC+08:00", "--storage-time-zone Asia/Shanghai"];
-    assert_found(&visit(&config).await, "time zone", Level::Bad, &told);
+    assert_found(&visit(&config).await, "time zone", Level::Bad, &words);
     config.storage_time_zone = chrono_tz::Asia::Tokyo;
     assert_found(&visit(&config).await, "time zone", Level::Doubtful, &["Asia/Shanghai"]);
     config.storage_time_zone = chrono_tz::Asia::Shanghai;
@@ -117,19 +117,19 @@ async fn calls_in_the_future_tell_the_zone(database: TestDatabase) {
 
 async fn a_quiet_gateway_is_doubtful(database: TestDatabase) {
     database.insert(&[call(TimeDelta::hours(5))]).await;
-    let told = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
-    assert_found(&visit(&database.config()).await, "time zone", Level::Doubtful, &told);
+    let words = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
+    assert_found(&visit(&database.config()).await, "time zone", Level::Doubtful, &words);
 }
 
-async fn commits_that_do_not_wait_are_told(database: TestDatabase) {
+async fn asynchronous_commits_are_reported(database: TestDatabase) {
     let config = database.config();
     let name = database.url().rsplit('/').next().unwrap();
     database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
-    let told = ["synchronous_commit = off", "power cut"];
-    assert_found(&visit(&config).await, "durability", Level::Doubtful, &told);
+    let words = ["synchronous_commit = off", "power cut"];
+    assert_found(&visit(&config).await, "durability", Level::Doubtful, &words);
 }
 
-async fn clocks_that_differ_are_told(database: TestDatabase) {
+async fn clock_differences_are_reported(database: TestDatabase) {
     let config = database.config();
     assert_found(&visit(&config).await, "clock", Level::Good, &[]);
     let clock = Clock::fixed(Clock::System.now() - TimeDelta::minutes(10));
@@ -137,7 +137,7 @@ async fn clocks_that_differ_are_told(database: TestDatabase) {
     assert_found(&found, "clock", Level::Bad, &["60", " s ahead of ours", "NTP"]);
 }
 
-async fn missing_rights_are_named(database: TestDatabase) {
+async fn missing_rights_are_reported(database: TestDatabase) {
     let name = database.url().rsplit('/').next().unwrap().to_owned();
     let user = format!("reader_{}", &name[name.len().saturating_sub(16)..]);
     let (create, drop) = match database.kind() {
@@ -155,7 +155,7 @@ async fn missing_rights_are_named(database: TestDatabase) {
     database.execute(&create).await;
     let url = database.url().replacen("callscope@", &format!("{user}@"), 1);
     let config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
-    // All is made: nothing is missed.
+    // All tables and indexes exist: no right is missing.
     assert_found(&visit(&config).await, "permissions", Level::Good, &["lacks", "nothing is left"]);
     let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
@@ -165,7 +165,7 @@ async fn missing_rights_are_named(database: TestDatabase) {
     database.execute(&drop).await;
 }
 
-async fn the_secret_of_ids_is_looked_for(database: TestDatabase) {
+async fn the_secret_of_ids_is_checked(database: TestDatabase) {
     let subject = "ids of keys";
     let mut config = DatabaseConfig { read_only: true, ..database.config() };
     assert_found(&visit(&config).await, subject, Level::Bad, &["CALLSCOPE_ID_KEY"]);
@@ -178,14 +178,14 @@ async fn the_secret_of_ids_is_looked_for(database: TestDatabase) {
     assert_found(&visit(&config).await, subject, Level::Good, &["kept in the database"]);
 }
 
-async fn too_many_connections_are_told(database: TestDatabase) {
+async fn too_many_connections_are_reported(database: TestDatabase) {
     let config = DatabaseConfig { database_connections: 5_000, ..database.config() };
-    let told = ["up to 5000", "--database-connections"];
-    assert_found(&visit(&config).await, "connections", Level::Bad, &told);
+    let words = ["up to 5000", "--database-connections"];
+    assert_found(&visit(&config).await, "connections", Level::Bad, &words);
     assert_found(&visit(&database.config()).await, "connections", Level::Good, &["up to 2"]);
 }
 
-async fn a_database_out_of_reach_ends_the_visit(database: TestDatabase) {
+async fn an_unreachable_database_ends_the_checks(database: TestDatabase) {
     let url = match database.kind() {
         Kind::Sqlite => "sqlite:///nowhere/nothing.db",
         Kind::Postgres => "postgres://user:Password-Marker@127.0.0.1:1/nothing",
@@ -199,30 +199,30 @@ async fn a_database_out_of_reach_ends_the_visit(database: TestDatabase) {
     assert!(!format!("{found:?}").contains("Password-Marker"), "{found:#?}");
 }
 
-async fn a_journal_that_lets_readers_wait_is_told(database: TestDatabase) {
+async fn a_blocking_journal_mode_is_reported(database: TestDatabase) {
     assert_found(&visit(&database.config()).await, "journal", Level::Good, &["write-ahead"]);
     assert_found(&visit(&database.config()).await, "file", Level::Good, &[]);
     database.execute("PRAGMA journal_mode = DELETE").await;
     let config = DatabaseConfig { read_only: true, ..database.config() };
-    let told = ["`delete`", "PRAGMA journal_mode = WAL"];
-    assert_found(&visit(&config).await, "journal", Level::Doubtful, &told);
+    let words = ["`delete`", "PRAGMA journal_mode = WAL"];
+    assert_found(&visit(&config).await, "journal", Level::Doubtful, &words);
 }
 
-async fn who_may_ask_is_told(database: TestDatabase) {
-    let told = async |listen: &str, access: &[&str]| {
+async fn callers_with_access_are_reported(database: TestDatabase) {
+    let check = async |listen: &str, access: &[&str]| {
         let (server, access) = (settings(&["--listen", listen]), settings(access));
         let (clock, database) = (Clock::System, database.config());
         let (database, server, access, clock) = (&database, &server, &access, &clock);
         worst(&examine(&Patient { database, server, access, settings: &[], clock }).await, "access")
     };
     let (local, public) = ("127.0.0.1:8000", "0.0.0.0:8000");
-    assert_eq!(told(local, &[]).await.0, Level::Good);
-    let (level, text) = told(public, &[]).await;
+    assert_eq!(check(local, &[]).await.0, Level::Good);
+    let (level, text) = check(public, &[]).await;
     assert!(level == Level::Bad && text.contains("callscope token create"), "{text}");
-    let (level, text) = told(public, &["--anonymous-scopes", "READ"]).await;
+    let (level, text) = check(public, &["--anonymous-scopes", "READ"]).await;
     assert!(level == Level::Doubtful && text.contains("may READ"), "{text}");
-    assert_eq!(told(public, &["--anonymous-scopes", ""]).await.0, Level::Good);
-    assert_eq!(told(public, &["--tokens", "a:READ:0123456789abcdef"]).await.0, Level::Good);
+    assert_eq!(check(public, &["--anonymous-scopes", ""]).await.0, Level::Good);
+    assert_eq!(check(public, &["--tokens", "a:READ:0123456789abcdef"]).await.0, Level::Good);
     let (db, now) = (Database::open(&database.config()).await.unwrap(), Clock::System.now());
     for (name, days) in [("long", 90), ("short", 3), ("over", -3)] {
         let end = Some(now + TimeDelta::days(days));
@@ -230,6 +230,6 @@ async fn who_may_ask_is_told(database: TestDatabase) {
         store::token::insert(&db, &new.row).await.unwrap();
     }
     db.close().await.unwrap();
-    let (level, text) = told(public, &[]).await;
+    let (level, text) = check(public, &[]).await;
     assert!(level == Level::Doubtful && text.contains("end: short"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `errorLogs`, what an error log keeps, and `errorGroups`.
+//! `errorLogs`, the fields of an error log, and `errorGroups`.
 
 use serde_json::{Value, json};
 
@@ -6,30 +6,30 @@ use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    each_filter_holds,
-    filters_hold_together,
+    each_filter_selects,
+    filters_are_combined,
     a_search_ignores_case_in_every_script,
     a_search_takes_every_character_literally,
     windows_are_half_open,
     rows_without_a_time_are_in_no_list,
-    texts_that_are_no_time_are_in_no_list.only(&[Kind::Sqlite]),
-    pages_lead_through_the_list_both_ways,
-    a_cursor_survives_the_rows_around_it,
-    other_texts_of_a_time_keep_their_place.only(&[Kind::Sqlite]),
-    fields_are_as_they_were_stored,
+    rows_with_invalid_times_are_in_no_list.only(&[Kind::Sqlite]),
+    pages_work_in_both_directions,
+    a_cursor_stays_valid_without_its_rows,
+    unusual_time_texts_keep_their_order.only(&[Kind::Sqlite]),
+    fields_return_the_stored_values,
     requests_are_json,
-    requests_of_sqlite_may_be_anything.only(&[Kind::Sqlite]),
-    requests_of_a_page_are_one_statement,
-    totals_are_counted_only_when_asked_for,
-    keys_have_error_logs_of_their_own,
+    sqlite_requests_may_be_any_text.only(&[Kind::Sqlite]),
+    requests_of_a_page_need_one_statement,
+    totals_are_counted_only_when_selected,
+    keys_list_their_error_logs,
     groups_count_each_dimension,
-    groups_of_what_is_missing,
-    the_latest_of_a_group_is_of_its_filter,
-    groups_cost_few_statements,
-    long_lists_of_a_filter_are_taken_or_refused,
+    missing_values_are_grouped,
+    the_latest_of_a_group_respects_the_filter,
+    groups_need_few_statements,
+    long_filter_lists_are_accepted_or_refused,
 }
 
-/// The database ids of a list that is asked for with `arguments`.
+/// The database ids of a list with `arguments`.
 async fn ids(app: &TestApp, arguments: &str) -> Vec<i64> {
     let query = format!("{{ errorLogs{arguments} {{ nodes {{ databaseId }} totalCount }} }}");
     let data = app.data(&query).await;
@@ -45,7 +45,7 @@ async fn filtered(app: &TestApp, filter: &str) -> Vec<i64> {
     ids
 }
 
-async fn each_filter_holds(database: TestDatabase) {
+async fn each_filter_selects(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database
         .insert(&[
@@ -79,13 +79,13 @@ async fn each_filter_holds(database: TestDatabase) {
     for (filter, found) in [
         ("", vec![1, 2, 3, 4]),
         ("keys: [\"FakeSyOne\"]", vec![1]),
-        ("keys: [\"FakeSyOne\", \"nobody\"]", vec![1]),
+        ("keys: [\"FakeSyOne\", \"unknown\"]", vec![1]),
         (by_id.as_str(), vec![2, 4]),
         ("keys: []", vec![]),
         ("keys: null", vec![1, 2, 3, 4]),
         ("keyContains: \"SYO\"", vec![1, 4]),
         ("keyContains: \"\"", vec![1, 2, 4]),
-        ("keyContains: \"nobody\"", vec![]),
+        ("keyContains: \"unknown\"", vec![]),
         ("models: [\"pro\"]", vec![1]),
         ("models: [\"pro\", \"flash\"]", vec![1, 2]),
         ("models: []", vec![]),
@@ -104,7 +104,7 @@ async fn each_filter_holds(database: TestDatabase) {
     }
 }
 
-async fn filters_hold_together(database: TestDatabase) {
+async fn filters_are_combined(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     let row = |id| ErrorRow::at(at).id(id).key("FakeSyOne").model("pro").error_type("chat");
     database
@@ -126,7 +126,7 @@ async fn filters_hold_together(database: TestDatabase) {
     let filter = "keyContains: \"sy\", keys: [\"FakeSyOne\"], models: [\"pro\"], errorTypes: [\"chat\"],
         errorCodes: [429], contains: \"exceeded\", since: \"2026-03-01T11:00:00Z\", until: \"2026-03-01T11:00:01Z\"";
     assert_eq!(filtered(&app, filter).await, [1]);
-    // The two filters of keys both hold.
+    // The two key filters apply together.
     assert_eq!(filtered(&app, "keyContains: \"sy\", keys: [\"other\"]").await, [0; 0]);
 }
 
@@ -230,14 +230,14 @@ async fn rows_without_a_time_are_in_no_list(database: TestDatabase) {
     assert_eq!(data, json!({ "node": null, "errorGroups": [group] }));
 }
 
-async fn texts_that_are_no_time_are_in_no_list(database: TestDatabase) {
+async fn rows_with_invalid_times_are_in_no_list(database: TestDatabase) {
     let row = |time: &str| ErrorRow::at_stored(time);
     database.insert(&[row("yesterday"), row(""), row("2026-03-01 11:00:00")]).await;
     let app = TestApp::start(&database).await;
     assert_eq!(ids(&app, "").await, [3]);
 }
 
-/// Ids in the order of their times, of which several are the same.
+/// Ids in the order of their times, of which several are equal.
 async fn insert_with_ties(database: &TestDatabase) -> Vec<i64> {
     let at = |second: i32| format!("2026-03-01T11:00:{second:02}Z");
     let rows: Vec<ErrorRow> =
@@ -248,7 +248,7 @@ async fn insert_with_ties(database: &TestDatabase) -> Vec<i64> {
     ids
 }
 
-async fn pages_lead_through_the_list_both_ways(database: TestDatabase) {
+async fn pages_work_in_both_directions(database: TestDatabase) {
     let oldest = insert_with_ties(&database).await;
     let newest: Vec<i64> = oldest.iter().rev().copied().collect();
     let app = TestApp::start(&database).await;
@@ -308,7 +308,7 @@ async fn pages_lead_through_the_list_both_ways(database: TestDatabase) {
     }
 }
 
-async fn a_cursor_survives_the_rows_around_it(database: TestDatabase) {
+async fn a_cursor_stays_valid_without_its_rows(database: TestDatabase) {
     let oldest = insert_with_ties(&database).await;
     let app = TestApp::start(&database).await;
     let data =
@@ -325,7 +325,7 @@ async fn a_cursor_survives_the_rows_around_it(database: TestDatabase) {
     assert_eq!(data["errorLogs"]["nodes"], json!(next));
 }
 
-async fn other_texts_of_a_time_keep_their_place(database: TestDatabase) {
+async fn unusual_time_texts_keep_their_order(database: TestDatabase) {
     let row = |time: &str| ErrorRow::at_stored(time);
     database
         .insert(&[
@@ -362,7 +362,7 @@ async fn other_texts_of_a_time_keep_their_place(database: TestDatabase) {
     assert_eq!(seen, expected);
 }
 
-async fn fields_are_as_they_were_stored(database: TestDatabase) {
+async fn fields_return_the_stored_values(database: TestDatabase) {
     let log = "{\"error\": {\"code\": 429, \"message\": \"it's \\\"over\\\"\\n密钥 🔑\"}}";
     database
         .insert(&[
@@ -426,16 +426,16 @@ async fn requests_are_json(database: TestDatabase) {
             Value::Null,
         ]
     );
-    // What a client reads, to the last digit.
+    // The client reads every digit.
     let body = json!({ "query": "{ node(id: \"error_5\") { ... on ErrorLog { request } } }" });
     let sent = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
     let text = sent.text().await.unwrap();
     assert!(text.contains("9007199254740993") && text.contains("18446744073709551615"), "{text}");
 }
 
-async fn requests_of_sqlite_may_be_anything(database: TestDatabase) {
+async fn sqlite_requests_may_be_any_text(database: TestDatabase) {
     let row = |request: &str| ErrorRow::at("2026-03-01T11:00:00Z").request(request);
-    database.insert(&[row("{'single': 1}"), row(""), row("42"), row("tell me")]).await;
+    database.insert(&[row("{'single': 1}"), row(""), row("42"), row("plain text")]).await;
     let blob = "UPDATE t_error_logs SET request_msg = CAST('{\"a\": 1}' AS BLOB) WHERE id = 4";
     database.execute(blob).await;
     let app = TestApp::start(&database).await;
@@ -445,7 +445,7 @@ async fn requests_of_sqlite_may_be_anything(database: TestDatabase) {
     );
 }
 
-async fn requests_of_a_page_are_one_statement(database: TestDatabase) {
+async fn requests_of_a_page_need_one_statement(database: TestDatabase) {
     let rows: Vec<ErrorRow> = (0..60)
         .map(|second| ErrorRow::at(&format!("2026-03-01T11:00:{second:02}Z")).request("{\"a\": 1}"))
         .collect();
@@ -457,7 +457,7 @@ async fn requests_of_a_page_are_one_statement(database: TestDatabase) {
     assert_eq!(app.statements(query).await, 3);
 }
 
-async fn totals_are_counted_only_when_asked_for(database: TestDatabase) {
+async fn totals_are_counted_only_when_selected(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     assert_eq!(app.statements("{ errorLogs { totalCount } }").await, 1);
     assert_eq!(app.statements("{ errorLogs { pageInfo { hasNextPage } } }").await, 1);
@@ -465,7 +465,7 @@ async fn totals_are_counted_only_when_asked_for(database: TestDatabase) {
     assert_eq!(app.statements(two).await, 1);
 }
 
-async fn keys_have_error_logs_of_their_own(database: TestDatabase) {
+async fn keys_list_their_error_logs(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database.insert(&[CallRow::at(at).key("c")]).await;
     let row = |id, key: &str| ErrorRow::at(at).id(id).key(key);
@@ -480,7 +480,7 @@ async fn keys_have_error_logs_of_their_own(database: TestDatabase) {
     };
     let nodes = json!([key("A", &[4]), key("a", &[3, 1]), key("b", &[2]), key("c", &[])]);
     assert_eq!(data["apiKeys"]["nodes"], nodes);
-    // The last one enters in the audit log which keys are shown.
+    // The last statement writes the audit entries for the shown keys.
     assert_eq!(app.statements(query).await, 4);
     let data = app
         .data(
@@ -576,7 +576,7 @@ async fn groups_count_each_dimension(database: TestDatabase) {
     }
 }
 
-async fn groups_of_what_is_missing(database: TestDatabase) {
+async fn missing_values_are_grouped(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     let bare = |id| ErrorRow::at(at).id(id).key(NULL).model(NULL).error_type(NULL).code(NULL);
     database.insert(&[bare(1), bare(2), bare(3).key(""), ErrorRow::at(at).id(4)]).await;
@@ -600,7 +600,7 @@ async fn groups_of_what_is_missing(database: TestDatabase) {
     assert_eq!(groups.len(), 3);
 }
 
-async fn the_latest_of_a_group_is_of_its_filter(database: TestDatabase) {
+async fn the_latest_of_a_group_respects_the_filter(database: TestDatabase) {
     let row = |id, time: &str| ErrorRow::at(time).id(id);
     database
         .insert(&[
@@ -620,7 +620,7 @@ async fn the_latest_of_a_group_is_of_its_filter(database: TestDatabase) {
     );
 }
 
-async fn groups_cost_few_statements(database: TestDatabase) {
+async fn groups_need_few_statements(database: TestDatabase) {
     let rows: Vec<ErrorRow> = (0..250)
         .map(|number| {
             ErrorRow::at("2026-03-01T11:00:00Z").key(format!("key-{number}")).request("{}")
@@ -633,12 +633,12 @@ async fn groups_cost_few_statements(database: TestDatabase) {
             "{{ errorGroups(by: API_KEY, first: {first}) {{ count latest {{ message request }} }} }}"
         )
     };
-    // The groups, the ids of the latest of each, these error logs, and their requests.
+    // The groups, the ids of the latest error log of each, these error logs, and their requests.
     assert_eq!(app.statements(&query(20)).await, 4);
     assert_eq!(app.statements(&query(250)).await, 6);
 }
 
-async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
+async fn long_filter_lists_are_accepted_or_refused(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T11:00:00Z")]).await;
     let app = TestApp::start(&database).await;
     let query =
@@ -646,7 +646,7 @@ async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
     let codes = |count: i32| json!({ "f": { "errorCodes": (1..=count).collect::<Vec<_>>() } });
     let taken = app.graphql_with(query, codes(1000)).await;
     assert_eq!(taken["data"]["errorLogs"]["totalCount"], 1);
-    // A union of groups binds them once for each group.
+    // A union of groups binds the values once for each group.
     let keys: Vec<String> = (0..1000).map(|number| format!("key-{number}")).collect();
     let rows: Vec<ErrorRow> =
         keys.iter().map(|key| ErrorRow::at("2026-03-01T11:00:00Z").key(key.as_str())).collect();
@@ -659,7 +659,7 @@ async fn long_lists_of_a_filter_are_taken_or_refused(database: TestDatabase) {
     let response = app.graphql_with(groups, json!({ "f": { "keyContains": "KEY-" } })).await;
     let found = response["data"]["errorGroups"].as_array().map(Vec::len);
     assert_eq!(found, Some(40), "{:#}", response["errors"]);
-    // More than a statement can bind.
+    // More values than a statement can bind.
     let refused = app.graphql_with(query, codes(70_000)).await;
     let extensions = &refused["errors"][0]["extensions"];
     assert_eq!(*extensions, json!({ "code": "BAD_USER_INPUT", "argument": "filter" }));

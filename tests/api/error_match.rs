@@ -1,5 +1,5 @@
-//! Which error log belongs to a call: `errorLookup` and `Call.errorLog` against the rules read word
-//! for word over every row, and what finding them costs.
+//! The error log of a call: `errorLookup` and `Call.errorLog` are compared with a literal implementation of
+//! the rules over every row, and their statements are counted.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -11,20 +11,20 @@ tests! {
     lookups_follow_the_rules,
     calls_follow_the_same_rules,
     whole_seconds_match.empty(),
-    other_texts_of_a_time_match.only(&[Kind::Sqlite]),
-    a_text_for_a_status_is_no_code.only(&[Kind::Sqlite]),
-    both_ends_of_the_window_belong_to_it,
-    ties_go_to_the_later_then_to_the_higher_id,
-    a_code_is_preferred_to_nearness,
-    keys_are_compared_letter_by_letter,
-    a_call_that_succeeded_has_none,
-    a_page_costs_one_statement_more,
+    other_time_formats_match.only(&[Kind::Sqlite]),
+    a_status_text_is_not_a_code.only(&[Kind::Sqlite]),
+    both_ends_of_the_window_are_included,
+    ties_prefer_the_later_time_then_the_higher_id,
+    a_matching_code_is_preferred_to_a_nearer_time,
+    keys_are_compared_by_bytes,
+    a_successful_call_has_no_error_log,
+    a_page_needs_one_more_statement,
     lists_of_a_request_are_matched_together,
-    a_dense_neighbourhood_is_matched,
-    many_probes_cost_few_statements,
+    a_dense_range_is_matched,
+    many_lookups_need_few_statements,
 }
 
-/// The same numbers in every run.
+/// A generator of the same numbers in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -44,7 +44,7 @@ fn base() -> DateTime<Utc> {
     "2026-03-01T09:00:00Z".parse().unwrap()
 }
 
-/// Few instants, whose distances meet each other and the ends of the windows that are asked for.
+/// Few instants, so that distances are equal and fall on the ends of the windows.
 const OFFSETS: [i64; 17] = [
     -300_000_001,
     -300_000_000,
@@ -101,7 +101,7 @@ async fn store(database: &TestDatabase, logged: &[Logged]) {
     database.insert(&rows).await;
 }
 
-/// The rules word for word, over every row.
+/// A literal implementation of the rules, over every row.
 fn expected(
     logged: &[Logged],
     key: &str,
@@ -199,7 +199,7 @@ async fn lookup(app: &TestApp, at: &str, more: &str) -> Value {
     app.data(&query).await["errorLookup"]["databaseId"].clone()
 }
 
-/// As MySQL's DATETIME has them.
+/// MySQL's DATETIME stores whole seconds.
 async fn whole_seconds_match(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
     database
@@ -219,8 +219,8 @@ async fn whole_seconds_match(database: TestDatabase) {
     assert_eq!(lookup(&app, "2026-03-01T10:59:58.999999Z", "windowSeconds: 1").await, Value::Null);
 }
 
-/// Other writers leave out the fraction, or some of its digits.
-async fn other_texts_of_a_time_match(database: TestDatabase) {
+/// Other programs leave out the fraction or some of its digits.
+async fn other_time_formats_match(database: TestDatabase) {
     let row = |time: &str| ErrorRow::at_stored(time);
     database.insert(&[row("2026-03-01 11:00:00"), row("2026-03-01 11:10:00.5")]).await;
     let app = TestApp::start(&database).await;
@@ -232,7 +232,7 @@ async fn other_texts_of_a_time_match(database: TestDatabase) {
     assert_eq!(lookup(&app, "2026-03-01T11:10:01.500001Z", "windowSeconds: 1").await, Value::Null);
 }
 
-async fn a_text_for_a_status_is_no_code(database: TestDatabase) {
+async fn a_status_text_is_not_a_code(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database
         .insert(&[
@@ -257,7 +257,7 @@ async fn a_text_for_a_status_is_no_code(database: TestDatabase) {
     assert_eq!(data["callDetails"]["nodes"], nodes);
 }
 
-async fn both_ends_of_the_window_belong_to_it(database: TestDatabase) {
+async fn both_ends_of_the_window_are_included(database: TestDatabase) {
     database
         .insert(&[
             ErrorRow::at("2026-03-01T11:00:00Z"),
@@ -277,7 +277,7 @@ async fn both_ends_of_the_window_belong_to_it(database: TestDatabase) {
         assert_eq!(lookup(&app, &at(too_early), &window).await, Value::Null);
         assert_eq!(lookup(&app, &at(too_late), &window).await, Value::Null);
     }
-    // 100 seconds by default, and where null is given.
+    // 100 seconds by default, also for null.
     for window in ["", "windowSeconds: null"] {
         assert_eq!(lookup(&app, "2026-03-01T11:31:40.000001Z", window).await, 2);
         assert_eq!(lookup(&app, "2026-03-01T11:31:40.000002Z", window).await, Value::Null);
@@ -292,7 +292,7 @@ async fn both_ends_of_the_window_belong_to_it(database: TestDatabase) {
     }
 }
 
-async fn ties_go_to_the_later_then_to_the_higher_id(database: TestDatabase) {
+async fn ties_prefer_the_later_time_then_the_higher_id(database: TestDatabase) {
     database
         .insert(&[
             ErrorRow::at("2026-03-01T11:00:02Z").id(9),
@@ -307,7 +307,7 @@ async fn ties_go_to_the_later_then_to_the_higher_id(database: TestDatabase) {
     assert_eq!(lookup(&app, "2026-03-01T13:00:00+02:00", "").await, 8);
 }
 
-async fn a_code_is_preferred_to_nearness(database: TestDatabase) {
+async fn a_matching_code_is_preferred_to_a_nearer_time(database: TestDatabase) {
     database
         .insert(&[
             ErrorRow::at("2026-03-01T11:00:00Z").code(500),
@@ -324,7 +324,7 @@ async fn a_code_is_preferred_to_nearness(database: TestDatabase) {
     assert_eq!(lookup(&app, at, "statusCode: 429, windowSeconds: 10").await, 3);
 }
 
-async fn keys_are_compared_letter_by_letter(database: TestDatabase) {
+async fn keys_are_compared_by_bytes(database: TestDatabase) {
     let row = |key: &str| ErrorRow::at("2026-03-01T11:00:00Z").key(key);
     database.insert(&[row("key"), row("KEY"), row("kéy"), row("key ").code(500)]).await;
     let app = TestApp::start(&database).await;
@@ -342,12 +342,12 @@ async fn keys_are_compared_letter_by_letter(database: TestDatabase) {
     assert_eq!(lookup(&app, "2026-03-01T11:00:00Z", &format!("key: \"{id}\"")).await, 2);
 }
 
-async fn a_call_that_succeeded_has_none(database: TestDatabase) {
+async fn a_successful_call_has_no_error_log(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database
         .insert(&[
             CallRow::at(at).status(200),
-            // What counts is the status code.
+            // Only the status code decides.
             CallRow::at(at).status(204).success(false),
             CallRow::at(at).status(429).key(NULL),
         ])
@@ -364,7 +364,7 @@ const PAGE: &str = "{ callDetails(period: LAST_24_HOURS, first: 1000) {
     nodes { databaseId errorLog { databaseId message } } } }";
 
 /// A thousand calls of 50 keys within the hour, 6 in 100 of them failed, each with its error log.
-async fn a_page_costs_one_statement_more(database: TestDatabase) {
+async fn a_page_needs_one_more_statement(database: TestDatabase) {
     let at = |number: i32| base() + TimeDelta::milliseconds(i64::from(number) * 3500);
     let calls: Vec<CallRow> = (0..1000)
         .map(|number| {
@@ -396,12 +396,12 @@ async fn lists_of_a_request_are_matched_together(database: TestDatabase) {
         "{{ callDetails{list} other: callDetails(period: LAST_24_HOURS, key: \"b\") {{ edges {{ node {{ errorLog {{ id }} }} }} }} }}"
     );
     assert_eq!(app.statements(&query).await, 3);
-    // The keys themselves, the calls of all of them, the error logs of all these calls.
+    // One statement each: the keys, their calls, the error logs of all these calls.
     let query = format!("{{ apiKeys {{ nodes {{ calls{list} }} }} }}");
     assert_eq!(app.statements(&query).await, 3);
 }
 
-async fn a_dense_neighbourhood_is_matched(database: TestDatabase) {
+async fn a_dense_range_is_matched(database: TestDatabase) {
     let dice = &mut Dice(3);
     let logged: Vec<Logged> = (1..=5000)
         .map(|id| {
@@ -416,7 +416,7 @@ async fn a_dense_neighbourhood_is_matched(database: TestDatabase) {
         .collect();
     database.insert(&calls).await;
     let app = TestApp::start(&database).await;
-    // The list, the attempt with the rows themselves, their times and codes, the rows found.
+    // The list, the first attempt with whole rows, their times and codes, the matching rows.
     assert_eq!(app.statements(PAGE).await, 4);
     let data = app.data(PAGE).await;
     let found = |code| expected(&logged, "a", base(), code, 300)["databaseId"].clone();
@@ -430,7 +430,7 @@ async fn a_dense_neighbourhood_is_matched(database: TestDatabase) {
     assert_eq!(lookup(&app, &text(base()), "key: \"a\", statusCode: 503").await, found(Some(503)));
 }
 
-async fn many_probes_cost_few_statements(database: TestDatabase) {
+async fn many_lookups_need_few_statements(database: TestDatabase) {
     let at = |number: i32| base() - TimeDelta::seconds(i64::from(number) * 60);
     let key = |number: i32| format!("key-{}", number * 7 % 300);
     let calls: Vec<CallRow> = (0..1000)

@@ -1,4 +1,4 @@
-//! `callscope export`: what it writes comes back by `callscope import` to the letter.
+//! `callscope export`: `callscope import` restores its files without any difference.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,14 +9,14 @@ use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    every_form_comes_back_to_the_letter,
-    texts_in_number_columns_survive_in_text_forms.only(&[Kind::Sqlite]),
-    a_window_a_key_and_a_model_are_chosen,
+    every_format_is_restored_exactly,
+    text_formats_keep_texts_in_number_columns.only(&[Kind::Sqlite]),
+    exports_select_a_window_a_key_and_a_model,
     keys_can_be_masked,
-    a_file_is_there_whole_or_not_at_all.only(&[Kind::Sqlite]),
-    rows_without_a_time_are_told,
+    a_file_is_complete_or_missing.only(&[Kind::Sqlite]),
+    rows_without_a_time_are_reported,
     many_pages_are_one_file.only(&[Kind::Sqlite]),
-    what_makes_no_sense_is_refused.only(&[Kind::Sqlite]),
+    contradictory_arguments_are_refused.only(&[Kind::Sqlite]),
 }
 
 fn callscope(database: &TestDatabase, command: &str, args: &[&str]) -> Output {
@@ -35,7 +35,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn nasty_calls() -> Vec<CallRow> {
+fn unusual_calls() -> Vec<CallRow> {
     let texts = [
         "plain",
         "",
@@ -78,7 +78,7 @@ fn nasty_calls() -> Vec<CallRow> {
     rows
 }
 
-fn nasty_errors(kind: Kind) -> Vec<ErrorRow> {
+fn unusual_errors(kind: Kind) -> Vec<ErrorRow> {
     let at = |number: usize| ErrorRow::at(&format!("2026-01-01T00:00:00.{number:06}Z"));
     let requests = [
         "null",
@@ -138,13 +138,13 @@ async fn empty(database: &TestDatabase) {
     }
 }
 
-async fn every_form_comes_back_to_the_letter(database: TestDatabase) {
-    database.insert_unwatched(&nasty_calls()).await;
-    database.insert_unwatched(&nasty_errors(database.kind())).await;
+async fn every_format_is_restored_exactly(database: TestDatabase) {
+    database.insert_unwatched(&unusual_calls()).await;
+    database.insert_unwatched(&unusual_errors(database.kind())).await;
     let before = contents(&database).await;
     let folder = tempfile::tempdir().unwrap();
     for form in ["ndjson", "csv", "parquet", "ndjson.gz", "csv.gz"] {
-        // The file holds instants, so that the zone only has to be the same.
+        // The file holds instants, so the zone only has to be the same for both commands.
         let zone = ["--storage-time-zone", "Asia/Shanghai"];
         let name = folder.path().join(format!("{{table}}.{form}"));
         let args = ["--table", "calls,errors", name.to_str().unwrap()];
@@ -161,7 +161,7 @@ async fn every_form_comes_back_to_the_letter(database: TestDatabase) {
         }
         assert_eq!(before, after, "{form}");
     }
-    // In another zone the wall clock is another one, eight hours behind.
+    // Another zone has another wall clock, here eight hours behind.
     let name = folder.path().join("moved.ndjson");
     let args = [name.to_str().unwrap(), "--storage-time-zone", "Asia/Shanghai"];
     export(&database, &args);
@@ -171,7 +171,7 @@ async fn every_form_comes_back_to_the_letter(database: TestDatabase) {
     assert!(first.as_str().unwrap().starts_with("2025-12-31 16:00:00"), "{first}");
 }
 
-async fn texts_in_number_columns_survive_in_text_forms(database: TestDatabase) {
+async fn text_formats_keep_texts_in_number_columns(database: TestDatabase) {
     let text = "Server disconnected without sending a response.";
     database.insert(&[CallRow::at("2026-01-01T00:00:00Z").status(text).latency(7)]).await;
     let line = &lines(&export(&database, &[]))[0];
@@ -195,11 +195,11 @@ async fn texts_in_number_columns_survive_in_text_forms(database: TestDatabase) {
         assert!(output.status.success(), "{form}: {output:?}");
     }
     let none = "SELECT COUNT(*) FROM t_request_log WHERE status_code IS NULL AND latency_ms = 7";
-    // Each export held what the imports before it had added.
+    // Each export contains the rows of the imports before it.
     assert_eq!(database.value(none).await, 1 + 2 + 4);
 }
 
-async fn a_window_a_key_and_a_model_are_chosen(database: TestDatabase) {
+async fn exports_select_a_window_a_key_and_a_model(database: TestDatabase) {
     let at = |hour: u32| CallRow::at(&format!("2026-01-01T{hour:02}:00:00Z"));
     let rows = [
         at(3).key("a").model("m"),
@@ -247,7 +247,7 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-async fn a_file_is_there_whole_or_not_at_all(database: TestDatabase) {
+async fn a_file_is_complete_or_missing(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-01-01T00:00:00Z")]).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("calls.csv");
@@ -264,14 +264,14 @@ async fn a_file_is_there_whole_or_not_at_all(database: TestDatabase) {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    // An export that fails leaves nothing.
+    // A failed export leaves no file.
     std::fs::remove_file(&file).unwrap();
     database.execute("ALTER TABLE t_request_log RENAME COLUMN latency_ms TO latency").await;
     assert_eq!(callscope(&database, "export", &[name]).status.code(), Some(1));
     assert!(names(folder.path()).is_empty());
 }
 
-async fn rows_without_a_time_are_told(database: TestDatabase) {
+async fn rows_without_a_time_are_reported(database: TestDatabase) {
     database.insert(&[CallRow::at_stored(NULL), CallRow::at("2026-01-01T00:00:00Z")]).await;
     let mut left_out = 1;
     if database.kind() == Kind::Sqlite {
@@ -280,16 +280,16 @@ async fn rows_without_a_time_are_told(database: TestDatabase) {
     }
     let output = callscope(&database, "export", &[]);
     assert_eq!(lines(&String::from_utf8(output.stdout).unwrap()).len(), 1);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("wrote 1 calls to standard output\n"), "{told}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("wrote 1 calls to standard output\n"), "{message}");
     assert!(
-        told.contains(&format!("left out {left_out} calls whose time cannot be read")),
-        "{told}"
+        message.contains(&format!("left out {left_out} calls whose time cannot be read")),
+        "{message}"
     );
 }
 
 async fn many_pages_are_one_file(database: TestDatabase) {
-    // Many rows of the same time: pages go on by the id.
+    // Many rows have the same time, so that pages continue by id.
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT '2026-01-01 00:00:00.00000' || (i % 2), 'k', 1, i FROM n";
@@ -300,12 +300,12 @@ async fn many_pages_are_one_file(database: TestDatabase) {
     export(&database, &[file.to_str().unwrap()]);
     empty(&database).await;
     assert!(callscope(&database, "import", &[file.to_str().unwrap()]).status.success());
-    // Status codes over 299 are no successes.
+    // Status codes above 299 are failures.
     database.execute("UPDATE t_request_log SET is_success = 1").await;
     assert!(contents(&database).await == before, "rows were lost or repeated");
 }
 
-async fn what_makes_no_sense_is_refused(database: TestDatabase) {
+async fn contradictory_arguments_are_refused(database: TestDatabase) {
     for args in [
         &["--table", "calls,errors"][..],
         &["--format", "parquet", "--gzip"],

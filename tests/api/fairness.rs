@@ -1,4 +1,4 @@
-//! Callers share the database and the server: what one asks for does not keep the others out.
+//! Callers share the database and the server: the load of one caller does not block the others.
 
 use callscope::app::Config;
 use reqwest::StatusCode;
@@ -13,14 +13,14 @@ tests! {
     heavy_queries_leave_a_connection_to_others,
     one_request_holds_half_of_the_connections,
     waiting_for_a_busy_database_is_server_busy,
-    a_caller_leaves_places_to_others,
+    one_caller_leaves_request_slots_to_others,
     a_health_check_does_not_wait_for_queries,
 }
 
 const GREEDY: &str = "0123456789abcdef-greedy";
 const MODEST: &str = "0123456789abcdef-modest";
 
-/// Heavy by the number of its fields; its statement never ends where the table is endless.
+/// Heavy by its number of fields; over an endless table its statement never ends.
 fn heavy() -> String {
     let fields: String = (0..30).map(|alias| format!("a{alias}: counts {{ total }} ")).collect();
     format!("{{ callGroups(by: [API_KEY], period: LAST_HOUR, first: 1000) {{ {fields} }} }}")
@@ -40,7 +40,7 @@ async fn app(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> TestA
     app
 }
 
-/// Sends a query and does not wait for its answer.
+/// Sends a query without waiting for the response.
 fn send(app: &TestApp, token: &str, query: &str) -> JoinHandle<Value> {
     let request = app.client().post(app.url("/graphql")).bearer_auth(token);
     let request = request.json(&json!({ "query": query }));
@@ -71,7 +71,7 @@ async fn heavy_queries_leave_a_connection_to_others(database: TestDatabase) {
     assert_eq!(status(&app, "/readyz").await, StatusCode::OK);
     assert_eq!(connections_in_use(&app), 2);
     greedy.iter().for_each(JoinHandle::abort);
-    eventually("the statements of clients that are gone stop", async || {
+    eventually("the statements of disconnected clients stop", async || {
         connections_in_use(&app) == 0
     })
     .await;
@@ -95,7 +95,7 @@ async fn one_request_holds_half_of_the_connections(database: TestDatabase) {
     eventually("three statements run", async || connections_in_use(&app) == 3).await;
     let response = app.graphql_as(MODEST, CHEAP).await;
     assert_eq!(response["data"]["errorLogs"]["totalCount"], 0, "{response:#}");
-    // It waits for itself longer than statements wait for those of others.
+    // A request waits longer for its own statements than for those of others.
     let response = greedy.await.unwrap();
     assert_eq!(code(&response), "TIMEOUT", "{response:#}");
 }
@@ -113,7 +113,7 @@ async fn waiting_for_a_busy_database_is_server_busy(database: TestDatabase) {
     greedy.abort();
 }
 
-async fn a_caller_leaves_places_to_others(database: TestDatabase) {
+async fn one_caller_leaves_request_slots_to_others(database: TestDatabase) {
     let app = app(&database, |config| config.server.max_concurrent_requests = 6).await;
     let sent = app.sent();
     let greedy: Vec<_> = (0..4).map(|_| send(&app, GREEDY, &heavy())).collect();

@@ -1,5 +1,5 @@
-//! Statements that nobody waits for any more, and a database that is not as it should be. What
-//! takes a server of its own stands in `tests/outages.rs`.
+//! Abandoned statements, and a database that fails. Tests that need their own database server are in
+//! `tests/outages.rs`.
 
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use crate::tests;
 
 tests! {
     a_request_that_times_out_stops_its_statement,
-    a_client_that_goes_away_stops_its_statement,
-    a_stopped_statement_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
-    many_abandoned_requests_leave_the_server_well,
-    a_missing_table_is_a_fault_of_the_database,
+    a_client_that_disconnects_stops_its_statement,
+    a_cancelled_statement_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
+    many_abandoned_requests_leave_the_server_healthy,
+    a_missing_table_is_a_database_error,
     a_locked_table_is_a_timeout.only(&[Kind::Postgres, Kind::MariaDb]),
-    readers_do_not_mind_a_locked_file_in_write_ahead_mode.only(&[Kind::Sqlite]),
-    a_locked_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
-    a_file_may_go_and_come_back.only(&[Kind::Sqlite]),
-    a_damaged_file_is_a_fault_of_the_database.only(&[Kind::Sqlite]),
-    another_file_in_its_place_is_read.only(&[Kind::Sqlite]),
-    another_file_in_its_place_is_written.only(&[Kind::Sqlite]),
-    a_file_that_is_overwritten_ends_nothing.only(&[Kind::Sqlite]),
-    what_cannot_be_written_is_refused_and_later_taken.only(&[Kind::Sqlite]),
+    a_locked_file_does_not_block_readers_in_write_ahead_mode.only(&[Kind::Sqlite]),
+    a_locked_file_is_a_database_error.only(&[Kind::Sqlite]),
+    a_file_may_disappear_and_reappear.only(&[Kind::Sqlite]),
+    a_damaged_file_is_a_database_error.only(&[Kind::Sqlite]),
+    a_replaced_file_is_read.only(&[Kind::Sqlite]),
+    a_replaced_file_is_written.only(&[Kind::Sqlite]),
+    an_overwritten_file_does_not_end_the_server.only(&[Kind::Sqlite]),
+    a_blocked_write_is_refused_and_later_accepted.only(&[Kind::Sqlite]),
 }
 
 const SLOW: &str = "{ usageStats { lastHour { total } } }";
 const QUICK: &str = "{ errorLogs { totalCount } }";
 
-/// Puts something in the place of the calls that takes hours to count.
+/// Replaces the table of calls by a view that takes hours to count.
 pub async fn make_calls_endless(database: &TestDatabase) {
     let numbers = match database.kind() {
         Kind::Sqlite => {
@@ -54,7 +54,7 @@ pub async fn make_calls_endless(database: &TestDatabase) {
     database.execute(&view).await;
 }
 
-/// How many statements the server runs at this moment; SQLite does not tell.
+/// How many statements the server runs now; SQLite does not report it.
 async fn running(database: &TestDatabase) -> Option<u64> {
     let count = match database.kind() {
         Kind::Sqlite => return None,
@@ -80,8 +80,8 @@ pub fn code(response: &Value) -> &str {
     response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
 }
 
-/// The only connection is of use again, and nothing runs any more: long before the limits of the
-/// sessions would have ended it.
+/// Checks that the only connection is usable again and no statement runs, long before the limits of the
+/// sessions would have stopped it.
 async fn assert_stopped(app: &TestApp, database: &TestDatabase, since: Instant) {
     await_running(database, 0).await;
     let stopped = since.elapsed();
@@ -106,7 +106,7 @@ async fn a_request_that_times_out_stops_its_statement(database: TestDatabase) {
     assert_stopped(&app, &database, Instant::now()).await;
 }
 
-async fn a_client_that_goes_away_stops_its_statement(database: TestDatabase) {
+async fn a_client_that_disconnects_stops_its_statement(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.database.database_connections = 1).await;
     make_calls_endless(&database).await;
@@ -121,8 +121,8 @@ async fn a_client_that_goes_away_stops_its_statement(database: TestDatabase) {
     assert_stopped(&app, &database, Instant::now()).await;
 }
 
-/// By another session, or by the limit of its own. No other session can stop a statement of SQLite.
-async fn a_stopped_statement_is_a_timeout(database: TestDatabase) {
+/// Stopped by another session, or by its own limit. In SQLite no other session can stop a statement.
+async fn a_cancelled_statement_is_a_timeout(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     make_calls_endless(&database).await;
     let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
@@ -138,7 +138,7 @@ async fn a_stopped_statement_is_a_timeout(database: TestDatabase) {
              AND command IN ('Query', 'Execute') AND id <> CONNECTION_ID()"
         }
     };
-    // More than once: what was seen may have been its preparation.
+    // Repeatedly: the observed statement may have been only prepared.
     while !request.is_finished() {
         for found in database.query(statements).await {
             let stop = match database.kind() {
@@ -154,8 +154,8 @@ async fn a_stopped_statement_is_a_timeout(database: TestDatabase) {
     app.data(QUICK).await;
 }
 
-/// A stop that came late would hit the statement of another request.
-async fn many_abandoned_requests_leave_the_server_well(database: TestDatabase) {
+/// A late cancellation would stop the statement of another request.
+async fn many_abandoned_requests_leave_the_server_healthy(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for round in 0..20 {
         let requests: Vec<_> = (0..4)
@@ -164,7 +164,7 @@ async fn many_abandoned_requests_leave_the_server_well(database: TestDatabase) {
                 tokio::spawn(app.client().post(app.url("/graphql")).json(&body).send())
             })
             .collect();
-        // Each round gives up a little later.
+        // Each round cancels a little later.
         for _ in 0..round * 10 {
             tokio::task::yield_now().await;
         }
@@ -177,47 +177,47 @@ async fn readiness(app: &TestApp) -> u16 {
     app.client().get(app.url("/readyz")).send().await.unwrap().status().as_u16()
 }
 
-async fn assert_down(app: &TestApp) {
+async fn assert_unhealthy(app: &TestApp) {
     let response = app.graphql(SLOW).await;
     assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response:#}");
     assert_eq!(readiness(app).await, 503);
 }
 
-async fn assert_well(app: &TestApp, total: u64) {
+async fn assert_healthy(app: &TestApp, total: u64) {
     assert_eq!(app.data(SLOW).await["usageStats"]["lastHour"]["total"], total);
     assert_eq!(readiness(app).await, 200);
 }
 
-async fn a_missing_table_is_a_fault_of_the_database(database: TestDatabase) {
+async fn a_missing_table_is_a_database_error(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
-    assert_down(&app).await;
+    assert_unhealthy(&app).await;
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
 }
 
-/// Whoever locks it may let go at any time: the request waits, and is given up in the end.
+/// The lock may be released at any time: the request waits until its timeout.
 async fn a_locked_table_is_a_timeout(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     lock(&database, "t_request_log").await;
     assert_eq!(code(&app.graphql(SLOW).await), "TIMEOUT");
     assert_eq!(readiness(&app).await, 503);
     unlock(&database).await;
-    assert_well(&app, 0).await;
+    assert_healthy(&app, 0).await;
 }
 
-async fn readers_do_not_mind_a_locked_file_in_write_ahead_mode(database: TestDatabase) {
+async fn a_locked_file_does_not_block_readers_in_write_ahead_mode(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     database.execute("BEGIN EXCLUSIVE; DELETE FROM t_request_log").await;
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
     database.execute("COMMIT").await;
-    assert_well(&app, 0).await;
+    assert_healthy(&app, 0).await;
 }
 
-async fn a_locked_file_is_a_fault_of_the_database(database: TestDatabase) {
-    // A gateway's own mode, which a server that only reads leaves as it is.
+async fn a_locked_file_is_a_database_error(database: TestDatabase) {
+    // A gateway's own journal mode, which a read-only server does not change.
     database.execute("PRAGMA journal_mode = DELETE").await;
     let app = TestApp::start_with(&database, |config| {
         config.database.read_only = true;
@@ -225,60 +225,60 @@ async fn a_locked_file_is_a_fault_of_the_database(database: TestDatabase) {
     })
     .await;
     database.execute("BEGIN EXCLUSIVE").await;
-    assert_down(&app).await;
+    assert_unhealthy(&app).await;
     database.execute("COMMIT").await;
-    assert_well(&app, 0).await;
+    assert_healthy(&app, 0).await;
 }
 
 fn path(database: &TestDatabase) -> String {
     database.url().trim_start_matches("sqlite://").to_owned()
 }
 
-/// Moves the file and what belongs to it.
+/// Moves the file with its write-ahead log.
 fn move_file(from: &str, to: &str) {
     for suffix in ["", "-wal", "-shm"] {
-        // Only the file itself is always there.
+        // Only the file itself always exists.
         std::fs::rename(format!("{from}{suffix}"), format!("{to}{suffix}")).ok();
     }
 }
 
-async fn a_file_may_go_and_come_back(database: TestDatabase) {
+async fn a_file_may_disappear_and_reappear(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
     let (path, away) = (path(&database), format!("{}.away", path(&database)));
     move_file(&path, &away);
-    assert_down(&app).await;
-    assert!(!std::path::Path::new(&path).exists(), "no empty file is made in its place");
+    assert_unhealthy(&app).await;
+    assert!(!std::path::Path::new(&path).exists(), "no empty file is created in its place");
     move_file(&away, &path);
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
 }
 
-async fn a_damaged_file_is_a_fault_of_the_database(database: TestDatabase) {
+async fn a_damaged_file_is_a_database_error(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
     let (path, away) = (path(&database), format!("{}.away", path(&database)));
     move_file(&path, &away);
     for damage in [b"not a database, and longer than its header ".repeat(100), Vec::new()] {
         std::fs::write(&path, damage).unwrap();
-        assert_down(&app).await;
+        assert_unhealthy(&app).await;
     }
-    // What looks like it at first.
+    // The start of the file looks valid.
     let mut content = std::fs::read(&away).unwrap();
     let page = content.len() / 8;
     content[page..].fill(0xa5);
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, content).unwrap();
-    assert_down(&app).await;
+    assert_unhealthy(&app).await;
     std::fs::remove_file(&path).unwrap();
     move_file(&away, &path);
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
 }
 
-async fn another_file_in_its_place_is_read(database: TestDatabase) {
+async fn a_replaced_file_is_read(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    assert_well(&app, 0).await;
+    assert_healthy(&app, 0).await;
     let path = path(&database);
     let backup = format!("{path}.backup");
     database.execute(&format!("VACUUM INTO '{backup}'")).await;
@@ -287,11 +287,11 @@ async fn another_file_in_its_place_is_read(database: TestDatabase) {
     restored.close().await;
     move_file(&path, &format!("{path}.away"));
     move_file(&backup, &path);
-    assert_well(&app, 1).await;
+    assert_healthy(&app, 1).await;
 }
 
-/// The connection that records is kept from one group to the next, but never beyond its file.
-async fn another_file_in_its_place_is_written(database: TestDatabase) {
+/// The recorder keeps its connection between groups, but not after the file was replaced.
+async fn a_replaced_file_is_written(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let record = async |key: &str| {
         let query = format!(
@@ -307,20 +307,20 @@ async fn another_file_in_its_place_is_written(database: TestDatabase) {
         let response = record(key).await;
         assert_eq!(response["data"]["recordCalls"]["recorded"], 1, "{response}");
     }
-    assert_well(&app, 4).await;
+    assert_healthy(&app, 4).await;
     move_file(&path, &format!("{path}.away"));
-    // Nobody would ever see what went into a file that is gone.
+    // Rows written into a deleted file would be lost.
     let response = record("").await;
     assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response}");
     move_file(&backup, &path);
     assert_eq!(record("").await["data"]["recordCalls"]["recorded"], 1);
     assert_eq!(record(", idempotencyKey: \"a\"").await["data"]["recordCalls"]["recorded"], 1);
-    assert_well(&app, 2).await;
+    assert_healthy(&app, 2).await;
 }
 
-/// As `cp backup.db calls.db` does, which cuts the file first: a mapped file would end the process by
-/// SIGBUS. In a process of its own, which may end.
-async fn a_file_that_is_overwritten_ends_nothing(database: TestDatabase) {
+/// As `cp backup.db calls.db` does, which truncates the file first: a mapped file would end the process by
+/// SIGBUS. The test uses a separate process, which may end.
+async fn an_overwritten_file_does_not_end_the_server(database: TestDatabase) {
     let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT '2026-03-01 11:' || (10 + i % 50) || ':00.000000', 'k' || i % 97, 1, 200 FROM n";
@@ -347,7 +347,7 @@ async fn a_file_that_is_overwritten_ends_nothing(database: TestDatabase) {
         let unavailable = Err("DATABASE_UNAVAILABLE".to_owned());
         assert!(answer == unavailable || answer == Ok(json!(20_000)), "{answer:?}");
     };
-    // A statement that runs while the file is cut meets its end.
+    // A statement that runs while the file is truncated fails.
     let (ask, check, overwritten) = (&ask, &check, &overwritten);
     let asking = (0..4).map(|_| async move {
         while !overwritten.get() {
@@ -371,7 +371,7 @@ async fn a_file_that_is_overwritten_ends_nothing(database: TestDatabase) {
     assert_eq!(server.child.try_wait().unwrap(), None);
 }
 
-/// `callscope serve` on a port that the system chose; it ends with the test.
+/// `callscope serve` on a free port; it ends with the test.
 struct ServerProcess {
     child: std::process::Child,
     url: String,
@@ -391,7 +391,7 @@ impl ServerProcess {
             let line: Value = serde_json::from_str(&line.ok()?).ok()?;
             Some(line["page"].as_str()?.trim_end_matches('/').to_owned())
         });
-        // The rest of the log is read as well, so that the pipe does not fill.
+        // Reads the rest of the log too, so that the pipe does not fill.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url: page.unwrap() }
     }
@@ -404,8 +404,8 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Writing waits its turn for five seconds, then says that it cannot; nothing is half written.
-async fn what_cannot_be_written_is_refused_and_later_taken(database: TestDatabase) {
+/// A write waits for five seconds, then fails; it is never stored in part.
+async fn a_blocked_write_is_refused_and_later_accepted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = CallRecord {
         timestamp: "2026-03-01T11:30:00Z".parse().unwrap(),
@@ -421,5 +421,5 @@ async fn what_cannot_be_written_is_refused_and_later_taken(database: TestDatabas
     assert_eq!(refused.unwrap_err().code(), "DATABASE_UNAVAILABLE");
     database.execute("COMMIT").await;
     callscope::store::write::insert(app.db(), &calls, &none, None).await.unwrap();
-    assert_well(&app, 3).await;
+    assert_healthy(&app, 3).await;
 }

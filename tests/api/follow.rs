@@ -1,46 +1,46 @@
-//! `callRecorded` and `errorRecorded`: what is stored, by whomever, is told to those who follow.
+//! `callRecorded` and `errorRecorded`: subscribers get the rows of all writers.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::subscriptions::{Events, code, guarded, post};
+use super::subscriptions::{Events, code, post, start_with_tokens};
 use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, eventually, gateway};
 use crate::tests;
 
 tests! {
-    what_is_recorded_here_is_told_at_once,
-    what_others_write_is_told_in_order,
-    what_others_write_is_told_within_a_second,
-    a_subscription_begins_with_the_present,
+    local_records_are_sent_at_once,
+    rows_of_other_writers_are_sent_in_order,
+    rows_of_other_writers_are_sent_within_a_second,
+    a_subscription_starts_with_new_rows,
     transactions_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
     the_first_rows_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
-    ids_that_were_rolled_back_hold_nothing_up.only(&[Kind::Postgres, Kind::MariaDb]),
-    ids_may_be_used_again.only(&[Kind::Sqlite]).empty(),
+    rolled_back_ids_do_not_delay_rows.only(&[Kind::Postgres, Kind::MariaDb]),
+    ids_may_be_reused.only(&[Kind::Sqlite]).empty(),
     the_last_rows_may_be_deleted,
-    a_table_may_be_emptied_and_filled_again.empty(),
-    calls_are_filtered_as_in_lists,
-    error_logs_are_filtered_as_in_lists,
-    keys_are_searched_as_far_as_they_are_shown.only(&[Kind::Sqlite]),
-    a_slow_client_is_told_what_it_missed.only(&[Kind::Sqlite]),
-    a_failed_call_has_its_error_log,
-    an_event_of_columns_sends_no_statement,
-    a_tail_rests_while_nobody_follows.only(&[Kind::Sqlite]),
-    servers_of_a_database_tell_each_other.only(&[Kind::Postgres]),
-    a_lost_listener_listens_again.only(&[Kind::Postgres]),
-    what_a_lost_listener_did_not_hear_is_found.only(&[Kind::Postgres]),
-    following_needs_its_scope.only(&[Kind::Sqlite]),
-    arguments_are_checked_before_it_begins.only(&[Kind::Sqlite]),
-    a_database_that_is_away_refuses.only(&[Kind::Postgres]),
-    a_tail_reads_no_whole_table,
+    a_table_may_be_emptied_and_refilled.empty(),
+    call_filters_match_the_lists,
+    error_filters_match_the_lists,
+    key_searches_see_only_what_is_shown.only(&[Kind::Sqlite]),
+    a_slow_client_gets_the_number_of_missed_events.only(&[Kind::Sqlite]),
+    a_failed_call_includes_its_error_log,
+    an_event_of_columns_needs_no_statement,
+    a_tail_stops_without_subscribers.only(&[Kind::Sqlite]),
+    servers_of_a_database_notify_each_other.only(&[Kind::Postgres]),
+    a_lost_listener_reconnects.only(&[Kind::Postgres]),
+    notifications_missed_by_a_lost_listener_are_recovered.only(&[Kind::Postgres]),
+    subscribing_requires_its_scope.only(&[Kind::Sqlite]),
+    arguments_are_checked_before_the_subscription_starts.only(&[Kind::Sqlite]),
+    an_unavailable_database_refuses_new_subscriptions.only(&[Kind::Postgres]),
+    a_tail_never_scans_the_table,
 }
 
 const CALLS: &str = "subscription { callRecorded { databaseId model } }";
 const ERRORS: &str = "subscription { errorRecorded { databaseId message } }";
 const AT: &str = "2026-03-01T11:59:00Z";
 
-/// Follows where nothing is found by the clock.
+/// Starts a server that polls too rarely to find rows by polling.
 async fn without_clock(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| config.server.follow_poll_ms = 60_000).await
 }
@@ -54,7 +54,7 @@ async fn insert(database: &TestDatabase, models: &[&str]) {
     database.insert(&rows).await;
 }
 
-/// The models of the next calls.
+/// The models of the next `count` calls.
 async fn models(events: &mut Events, count: usize) -> Vec<String> {
     let mut found = vec![];
     while found.len() < count {
@@ -65,7 +65,7 @@ async fn models(events: &mut Events, count: usize) -> Vec<String> {
     found
 }
 
-/// The ids of the next rows.
+/// The ids of the next `count` rows.
 async fn ids(events: &mut Events, count: usize) -> Vec<i64> {
     let mut found = vec![];
     while found.len() < count {
@@ -87,16 +87,17 @@ async fn metric(app: &TestApp, line: &str) -> f64 {
     found.map_or(0.0, |value| value.parse().unwrap())
 }
 
-/// How many statements of this name were answered.
-async fn answered(app: &TestApp, statement: &str) -> f64 {
+/// How often the statement of this name has completed.
+async fn completed(app: &TestApp, statement: &str) -> f64 {
     let count = "callscope_sql_statement_duration_seconds_count";
     metric(app, &format!("{count}{{statement=\"{statement}\"}}")).await
 }
 
-/// Ends when the table of calls has been looked at a few times more.
-async fn until_looked(app: &TestApp) {
-    let before = answered(app, "call.tail").await;
-    eventually("three more looks", async || answered(app, "call.tail").await >= before + 3.0).await;
+/// Waits for three more polls of the table of calls.
+async fn until_polled(app: &TestApp) {
+    let before = completed(app, "call.tail").await;
+    eventually("three more polls", async || completed(app, "call.tail").await >= before + 3.0)
+        .await;
 }
 
 async fn record(app: &TestApp, model: &str) {
@@ -106,7 +107,7 @@ async fn record(app: &TestApp, model: &str) {
     assert_eq!(answer["data"]["recordCalls"]["recorded"], 1, "{answer}");
 }
 
-async fn what_is_recorded_here_is_told_at_once(database: TestDatabase) {
+async fn local_records_are_sent_at_once(database: TestDatabase) {
     let app = without_clock(&database).await;
     let mut calls = Events::follow(&app, CALLS).await;
     let mut errors = Events::follow(&app, ERRORS).await;
@@ -123,14 +124,14 @@ async fn what_is_recorded_here_is_told_at_once(database: TestDatabase) {
     assert_eq!(metric(&app, &rows("t_error_logs")).await, 2.0);
 }
 
-async fn what_others_write_is_told_in_order(database: TestDatabase) {
+async fn rows_of_other_writers_are_sent_in_order(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let (mut first, mut second) =
         (Events::follow(&app, CALLS).await, Events::follow(&app, CALLS).await);
     let mut errors = Events::follow(&app, ERRORS).await;
     insert(&database, &["a"]).await;
     assert_eq!(models(&mut first, 1).await, ["a"]);
-    // More than one statement reads.
+    // More rows than one statement reads.
     let many: Vec<String> = (0..1300).map(|number| number.to_string()).collect();
     insert(&database, &many.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(models(&mut first, 1300).await, many);
@@ -140,17 +141,17 @@ async fn what_others_write_is_told_in_order(database: TestDatabase) {
     for message in ["one", "two"] {
         assert_eq!(errors.next().await["data"]["errorRecorded"]["message"], message);
     }
-    // What no list shows is not told either.
+    // Rows that no list shows are not sent either.
     database.insert(&[CallRow::at_stored(NULL).model("timeless"), call("timely")]).await;
     assert_eq!(models(&mut first, 1).await, ["timely"]);
 }
 
-/// Ends when the table of calls is looked at as seldom as by default, every 500 ms: without new rows the
-/// interval doubles from look to look.
-async fn until_seldom_looked(app: &TestApp) {
-    let (mut looks, mut last) = (answered(app, "call.tail").await, Instant::now());
+/// Waits until the table of calls is polled as rarely as by default, every 500 ms: without new rows the
+/// interval doubles from poll to poll.
+async fn until_rarely_polled(app: &TestApp) {
+    let (mut looks, mut last) = (completed(app, "call.tail").await, Instant::now());
     eventually("an interval of more than 300 ms", async || {
-        let now = answered(app, "call.tail").await;
+        let now = completed(app, "call.tail").await;
         let interval = if now > looks { last.elapsed() } else { Duration::ZERO };
         if now > looks {
             (looks, last) = (now, Instant::now());
@@ -160,14 +161,14 @@ async fn until_seldom_looked(app: &TestApp) {
     .await;
 }
 
-/// Also after nothing came for a while, when the table is looked at least often. Most of them, since a
+/// Also after a time without rows, when the table is polled least often. Checks most rows, since a
 /// test may have to wait for its processor.
-async fn what_others_write_is_told_within_a_second(database: TestDatabase) {
+async fn rows_of_other_writers_are_sent_within_a_second(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, CALLS).await;
     let mut waits = vec![];
     for number in 0..3 {
-        until_seldom_looked(&app).await;
+        until_rarely_polled(&app).await;
         insert(&database, &[&number.to_string()]).await;
         let stored = Instant::now();
         assert_eq!(models(&mut events, 1).await, [number.to_string()]);
@@ -177,12 +178,12 @@ async fn what_others_write_is_told_within_a_second(database: TestDatabase) {
     assert!(waits[1] < Duration::from_secs(1), "{waits:?}");
 }
 
-async fn a_subscription_begins_with_the_present(database: TestDatabase) {
+async fn a_subscription_starts_with_new_rows(database: TestDatabase) {
     insert(&database, &["old"]).await;
     let app = TestApp::start(&database).await;
     let mut first = Events::follow(&app, CALLS).await;
     insert(&database, &["a"]).await;
-    // The table is read already: of what it may not have reached yet nothing is told.
+    // The tail already reads the table. Rows from before the subscription are not sent.
     let mut second = Events::follow(&app, CALLS).await;
     insert(&database, &["b"]).await;
     assert_eq!(models(&mut second, 1).await, ["b"]);
@@ -193,7 +194,7 @@ async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     insert(&database, &["before"]).await;
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, CALLS).await;
-    let (slow, slower) = (another(&database), another(&database));
+    let (slow, slower) = (second_connection(&database), second_connection(&database));
     slow.execute("BEGIN").await;
     insert(&slow, &["slow 1", "slow 2"]).await;
     slower.execute("BEGIN").await;
@@ -204,7 +205,7 @@ async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     assert_eq!(metric(&app, "callscope_tail_gaps{table=\"t_request_log\"}").await, 1.0);
     slow.execute("COMMIT").await;
     assert_eq!(models(&mut events, 3).await, ["slow 1", "slow 2", "slow 3"]);
-    // One that begins now is told what is committed from now on, whatever its id.
+    // A new subscription gets rows that are committed from now on, with any id.
     let mut later = Events::follow(&app, CALLS).await;
     slower.execute("COMMIT").await;
     assert_eq!(models(&mut events, 1).await, ["slower"]);
@@ -216,20 +217,20 @@ async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     slower.close().await;
 }
 
-/// The same database through a connection of its own.
-fn another(database: &TestDatabase) -> TestDatabase {
+/// The same database through second_connection connection.
+fn second_connection(database: &TestDatabase) -> TestDatabase {
     TestDatabase::new(database.kind(), database.url().to_owned())
 }
 
 async fn the_first_rows_may_commit_out_of_order(database: TestDatabase) {
-    let slow = another(&database);
+    let slow = second_connection(&database);
     slow.execute("BEGIN").await;
     insert(&slow, &["slow"]).await;
     let app = TestApp::start(&database).await;
     let mut empty = Events::follow(&app, CALLS).await;
     insert(&database, &["quick"]).await;
     assert_eq!(models(&mut empty, 1).await, ["quick"]);
-    // And one whose tail begins behind them.
+    // And a subscription on a tail that starts after these rows.
     let other = TestApp::start(&database).await;
     let mut behind = Events::follow(&other, CALLS).await;
     slow.execute("COMMIT").await;
@@ -238,7 +239,7 @@ async fn the_first_rows_may_commit_out_of_order(database: TestDatabase) {
     slow.close().await;
 }
 
-async fn ids_that_were_rolled_back_hold_nothing_up(database: TestDatabase) {
+async fn rolled_back_ids_do_not_delay_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, CALLS).await;
     insert(&database, &["a"]).await;
@@ -252,28 +253,28 @@ async fn ids_that_were_rolled_back_hold_nothing_up(database: TestDatabase) {
     assert_eq!(models(&mut events, 1).await, ["c"]);
 }
 
-async fn ids_may_be_used_again(database: TestDatabase) {
+async fn ids_may_be_reused(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
     insert(&database, &["1", "2", "3"]).await;
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, CALLS).await;
     let changes = [
         ("DELETE FROM t_request_log WHERE id >= 2", vec![2, 3]),
-        // Between two looks the highest id may fall, rise, or stay.
+        // Between two polls the highest id may fall, rise, or stay.
         ("DELETE FROM t_request_log WHERE id >= 2", vec![2]),
         ("DELETE FROM t_request_log WHERE id >= 2", vec![2, 3, 4]),
         ("DELETE FROM t_request_log WHERE id = 4", vec![4]),
         ("DELETE FROM t_request_log WHERE id = 2", vec![5]),
         ("DELETE FROM t_request_log", vec![1, 2]),
     ];
-    // No two rows are the same in every column, as they are not in a gateway's tables.
+    // As in a gateway's tables, no two rows are equal in every column.
     let mut changed = 0;
     for looked in [false, true] {
         for (delete, new) in &changes {
             changed += 1;
             if looked {
                 database.execute(delete).await;
-                until_looked(&app).await;
+                until_polled(&app).await;
             }
             let values = new.iter().map(|_| {
                 format!("('2026-03-01 11:59:00.000000', 'change {changed}', 'key', 1, 200, 1)")
@@ -287,7 +288,7 @@ async fn ids_may_be_used_again(database: TestDatabase) {
             assert_eq!(&ids(&mut events, new.len()).await, new, "{delete}, {looked}");
         }
         database.execute("DELETE FROM t_request_log").await;
-        until_looked(&app).await;
+        until_polled(&app).await;
         insert(&database, &["1", "2", "3"]).await;
         assert_eq!(ids(&mut events, 3).await, [1, 2, 3]);
     }
@@ -299,7 +300,7 @@ async fn the_last_rows_may_be_deleted(database: TestDatabase) {
     insert(&database, &["a", "b", "c"]).await;
     assert_eq!(models(&mut events, 3).await, ["a", "b", "c"]);
     database.execute("DELETE FROM t_request_log WHERE model_name = 'c'").await;
-    until_looked(&app).await;
+    until_polled(&app).await;
     insert(&database, &["d"]).await;
     assert_eq!(models(&mut events, 1).await, ["d"]);
     database.execute("DELETE FROM t_request_log WHERE model_name IN ('a', 'd')").await;
@@ -307,14 +308,14 @@ async fn the_last_rows_may_be_deleted(database: TestDatabase) {
     assert_eq!(models(&mut events, 1).await, ["e"]);
 }
 
-async fn a_table_may_be_emptied_and_filled_again(database: TestDatabase) {
+async fn a_table_may_be_emptied_and_refilled(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
     let empty = match database.kind() {
         Kind::Sqlite => "DELETE FROM t_request_log",
         Kind::Postgres => "TRUNCATE t_request_log RESTART IDENTITY",
         Kind::MariaDb => "TRUNCATE t_request_log",
     };
-    // More than are remembered at first, and fewer.
+    // More rows than the tail remembers at first, and fewer.
     for rows in [700, 20] {
         database.execute(empty).await;
         database.insert(&vec![call("old"); rows]).await;
@@ -327,14 +328,14 @@ async fn a_table_may_be_emptied_and_filled_again(database: TestDatabase) {
             assert_eq!(ids(&mut events, again).await, expected, "{again} after {rows}");
         }
         database.execute(empty).await;
-        until_looked(&app).await;
+        until_polled(&app).await;
         insert(&database, &["new"]).await;
         assert_eq!(ids(&mut events, 1).await, [1]);
     }
 }
 
-/// Follows with each filter while the same rows are stored twice; compares what is told of the first
-/// of them with what a list with the filter shows.
+/// Subscribes with each filter while the same rows are stored twice; compares the first events
+/// with the list under the same filter.
 async fn compare(
     app: &TestApp,
     (field, filters): (&str, &[&str]),
@@ -368,14 +369,14 @@ async fn compare(
         }
         assert_eq!(ids(&mut events, expected.len()).await, expected, "{filter}");
         let again = ids(&mut events, 1).await;
-        assert!(again[0] > expected[0], "{filter}: told twice");
+        assert!(again[0] > expected[0], "{filter}: sent twice");
         assert!(listed(filter).await.contains(&again[0]), "{filter}: {again:?} is not listed");
         some.insert(expected);
     }
     assert!(some.len() > filters.len() / 2 && none < 4, "{} sorts, {none} of none", some.len());
 }
 
-async fn calls_are_filtered_as_in_lists(database: TestDatabase) {
+async fn call_filters_match_the_lists(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut rows = vec![
         call("flash"),
@@ -426,7 +427,7 @@ async fn calls_are_filtered_as_in_lists(database: TestDatabase) {
     compare(&app, ("callRecorded", &filters), list, async || database.insert(&rows).await).await;
 }
 
-async fn error_logs_are_filtered_as_in_lists(database: TestDatabase) {
+async fn error_filters_match_the_lists(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let at = ErrorRow::at;
     let mut rows = vec![
@@ -441,7 +442,7 @@ async fn error_logs_are_filtered_as_in_lists(database: TestDatabase) {
         at("0999-01-01T00:00:00Z").model("old"),
     ];
     if database.kind() == Kind::Sqlite {
-        // Texts that other programs write, and that are compared as texts.
+        // Texts of other programs, which are compared as texts.
         for time in ["2026-03-01 12:00:00", "2026-03-01T12:00:00.5", "2026-03-01 12:00:00.25"] {
             rows.push(ErrorRow::at_stored(time).log("odd"));
         }
@@ -476,8 +477,8 @@ async fn error_logs_are_filtered_as_in_lists(database: TestDatabase) {
     compare(&app, ("errorRecorded", &filters), list, async || database.insert(&rows).await).await;
 }
 
-async fn keys_are_searched_as_far_as_they_are_shown(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn key_searches_see_only_what_is_shown(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let reader = super::subscriptions::READER;
     let follow = |query: &str| Events::of(post(&app, query).bearer_auth(reader));
     let key = "Aiza-0123456789-secret-part-9876";
@@ -488,7 +489,7 @@ async fn keys_are_searched_as_far_as_they_are_shown(database: TestDatabase) {
     };
     let mut hidden = follow(&search("secret")).await;
     let mut shown = follow(&search("aiza")).await;
-    // Of keys that no row had when it began.
+    // Keys that had no rows when the subscription started.
     database.insert(&[ErrorRow::at(AT).key(key).log("first")]).await;
     let event = shown.next().await;
     let expected = json!({ "apiKey": { "masked": "Aiza...9876" }, "message": "first" });
@@ -502,15 +503,15 @@ async fn keys_are_searched_as_far_as_they_are_shown(database: TestDatabase) {
         .await;
     assert_eq!(shown.next().await["data"]["errorRecorded"]["message"], "last");
     drop(shown);
-    // What a guess could find is not told: the stream of the hidden part has had nothing.
+    // A guessed key part is not confirmed: the stream for the hidden part has no event.
     let more = tokio::time::timeout(Duration::from_millis(200), hidden.next()).await;
     assert!(more.is_err(), "{more:?}");
 }
 
-async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
+async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.follow_rows = 4).await;
     let mut quick = Events::follow(&app, CALLS).await;
-    // Takes less than an event until that is read.
+    // The stream's buffer holds less than one event until it is read.
     let small = reqwest::Client::builder().http2_prior_knowledge();
     let small = small.http2_initial_stream_window_size(64).build().unwrap();
     let request = small.post(app.url("/graphql/stream")).json(&json!({ "query": CALLS }));
@@ -519,26 +520,26 @@ async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
         insert(&database, &[&number.to_string()]).await;
         assert_eq!(models(&mut quick, 1).await, [number.to_string()], "others are not held up");
     }
-    let mut told = 0;
+    let mut received = 0;
     let event = loop {
         let event = slow.next().await;
         if event.get("errors").is_some() {
             break event;
         }
-        assert_eq!(event["data"]["callRecorded"]["model"], told.to_string());
-        told += 1;
+        assert_eq!(event["data"]["callRecorded"]["model"], received.to_string());
+        received += 1;
     };
     assert!(event["data"].is_null() && event.as_object().unwrap().contains_key("data"), "{event}");
-    let extensions = json!({ "code": "EVENTS_MISSED", "missed": 40 - told });
+    let extensions = json!({ "code": "EVENTS_MISSED", "missed": 40 - received });
     assert_eq!(event["errors"][0]["extensions"], extensions, "{event}");
     assert_eq!(event["errors"][0]["path"], json!(["callRecorded"]));
     let missed = "callscope_tail_rows_missed_total{table=\"t_request_log\"}";
-    assert_eq!(metric(&app, missed).await, f64::from(40 - told));
+    assert_eq!(metric(&app, missed).await, f64::from(40 - received));
     insert(&database, &["present"]).await;
     assert_eq!(models(&mut slow, 1).await, ["present"]);
 }
 
-async fn a_failed_call_has_its_error_log(database: TestDatabase) {
+async fn a_failed_call_includes_its_error_log(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "subscription { callRecorded(filter: { status: FAILURE }) {
         statusCode apiKey { masked } errorLog { message } } }";
@@ -550,14 +551,14 @@ async fn a_failed_call_has_its_error_log(database: TestDatabase) {
     let expected = json!({ "statusCode": 429, "apiKey": { "masked": "0123...cdef" },
         "errorLog": { "message": "quota" } });
     assert_eq!(events.next().await["data"]["callRecorded"], expected);
-    // As gateways do it: the error log first, each in a transaction of its own.
+    // As gateways do: the error log first, each in its own transaction.
     database.insert(&[ErrorRow::at(AT).key("k").log("refused")]).await;
     database.insert(&[call("m").key("k").status(429)]).await;
     let event = events.next().await;
     assert_eq!(event["data"]["callRecorded"]["errorLog"]["message"], "refused", "{event}");
 }
 
-async fn an_event_of_columns_sends_no_statement(database: TestDatabase) {
+async fn an_event_of_columns_needs_no_statement(database: TestDatabase) {
     let app = without_clock(&database).await;
     let query = "subscription { callRecorded { id databaseId timestamp model status statusCode latencyMs apiKey { id masked } } }";
     let mut events = Events::follow(&app, query).await;
@@ -574,22 +575,22 @@ async fn an_event_of_columns_sends_no_statement(database: TestDatabase) {
     assert!(others.iter().all(of_tail), "{sent:#?}");
 }
 
-async fn a_tail_rests_while_nobody_follows(database: TestDatabase) {
+async fn a_tail_stops_without_subscribers(database: TestDatabase) {
     let (app, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let mut events = Events::follow(&other, CALLS).await;
     insert(&database, &["a"]).await;
     record(&app, "b").await;
-    // Another server follows, and looks for them and, in vain, for more.
+    // Another server has a subscriber: it polls for the rows and, without finding any, for more.
     assert_eq!(models(&mut events, 2).await, ["a", "b"]);
-    until_looked(&other).await;
-    assert_eq!(answered(&app, "call.tail").await, 0.0);
+    until_polled(&other).await;
+    assert_eq!(completed(&app, "call.tail").await, 0.0);
     let mut events = Events::follow(&app, CALLS).await;
     insert(&database, &["c"]).await;
     assert_eq!(models(&mut events, 1).await, ["c"]);
 }
 
-async fn servers_of_a_database_tell_each_other(database: TestDatabase) {
-    // By the clock, nothing would be found before the test is over.
+async fn servers_of_a_database_notify_each_other(database: TestDatabase) {
+    // Polling would not find a row before the end of the test.
     let (writer, reader) = (without_clock(&database).await, without_clock(&database).await);
     let mut events = Events::follow(&reader, CALLS).await;
     for model in ["a", "b", "c"] {
@@ -600,7 +601,7 @@ async fn servers_of_a_database_tell_each_other(database: TestDatabase) {
     assert_eq!(metric(&writer, "callscope_tail_notifications_total").await, 0.0);
 }
 
-async fn a_lost_listener_listens_again(database: TestDatabase) {
+async fn a_lost_listener_reconnects(database: TestDatabase) {
     let (writer, reader) = (without_clock(&database).await, without_clock(&database).await);
     let mut events = Events::follow(&reader, CALLS).await;
     let listeners =
@@ -616,9 +617,9 @@ async fn a_lost_listener_listens_again(database: TestDatabase) {
     assert_eq!(models(&mut events, 1).await, ["a"]);
 }
 
-/// It is refused when it connects anew, and meanwhile something is told.
-async fn what_a_lost_listener_did_not_hear_is_found(database: TestDatabase) {
-    // Connections of the pools stay; that of the listener is the only new one.
+/// The reconnect is refused, and meanwhile a notification is sent.
+async fn notifications_missed_by_a_lost_listener_are_recovered(database: TestDatabase) {
+    // Pooled connections stay open; only the listener connects anew.
     let start = async || {
         TestApp::start_with(&database, |config| {
             config.database.database_connections = 1;
@@ -642,14 +643,16 @@ async fn what_a_lost_listener_did_not_hear_is_found(database: TestDatabase) {
     let counted = format!("SELECT COUNT(*) {listeners}");
     let until_listening = async |count: u32| {
         let found = async || elsewhere.value(&counted).await == json!(count);
-        eventually("so many listeners", found).await;
+        eventually("all servers listen", found).await;
     };
     let until_notified = async |count: f64| {
-        eventually("so many notifications", async || answered(&writer, "notify").await >= count)
-            .await;
+        eventually("all notifications are sent", async || {
+            completed(&writer, "notify").await >= count
+        })
+        .await;
     };
     until_listening(1).await;
-    // Opens the writer's connection; a call would be looked for by the clock after it.
+    // Opens the writer's connection. A poll would follow a recorded call.
     writer.data("mutation { recordErrors(input: { errors: [{}] }) { recorded } }").await;
     until_notified(1.0).await;
     allow(false).await;
@@ -662,8 +665,8 @@ async fn what_a_lost_listener_did_not_hear_is_found(database: TestDatabase) {
     elsewhere.close().await;
 }
 
-async fn following_needs_its_scope(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn subscribing_requires_its_scope(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     for query in [CALLS, ERRORS] {
         let other = super::subscriptions::OTHER;
         let mut events = Events::of(post(&app, query).bearer_auth(other)).await;
@@ -672,7 +675,7 @@ async fn following_needs_its_scope(database: TestDatabase) {
     }
 }
 
-async fn arguments_are_checked_before_it_begins(database: TestDatabase) {
+async fn arguments_are_checked_before_the_subscription_starts(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (field, expected) in [
         ("callRecorded(key: \"key_AAAAAAAAAAAAAAAAAAAAAA\") { id }", "NOT_FOUND"),
@@ -690,7 +693,7 @@ async fn arguments_are_checked_before_it_begins(database: TestDatabase) {
     }
 }
 
-async fn a_database_that_is_away_refuses(database: TestDatabase) {
+async fn an_unavailable_database_refuses_new_subscriptions(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.execute("ALTER TABLE t_request_log RENAME TO t_elsewhere").await;
     let mut events = Events::follow(&app, CALLS).await;
@@ -699,20 +702,20 @@ async fn a_database_that_is_away_refuses(database: TestDatabase) {
     assert!(metric(&app, "callscope_tail_errors_total{table=\"t_request_log\"}").await > 0.0);
     database.execute("ALTER TABLE t_elsewhere RENAME TO t_request_log").await;
     let mut events = Events::follow(&app, CALLS).await;
-    // One that follows outlasts it, and misses nothing.
+    // An existing subscription survives the outage and misses no event.
     insert(&database, &["a"]).await;
     assert_eq!(models(&mut events, 1).await, ["a"]);
     database.execute("ALTER TABLE t_request_log RENAME TO t_elsewhere").await;
     let errors =
         async || metric(&app, "callscope_tail_errors_total{table=\"t_request_log\"}").await;
     let before = errors().await;
-    eventually("another failed look", async || errors().await > before).await;
+    eventually("second_connection failed poll", async || errors().await > before).await;
     database.execute("ALTER TABLE t_elsewhere RENAME TO t_request_log").await;
     insert(&database, &["b", "c"]).await;
     assert_eq!(models(&mut events, 2).await, ["b", "c"]);
 }
 
-async fn a_tail_reads_no_whole_table(database: TestDatabase) {
+async fn a_tail_never_scans_the_table(database: TestDatabase) {
     database.insert(&vec![call("old"); 3000]).await;
     let app = TestApp::start(&database).await;
     app.db().record();

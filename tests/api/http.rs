@@ -10,19 +10,19 @@ use crate::support::{CallRow, Kind, TestApp, TestDatabase, eventually};
 use crate::tests;
 
 tests! {
-    queries_come_by_post_and_get.only(&[Kind::Sqlite]),
-    other_routes_answer.only(&[Kind::Sqlite]),
+    queries_are_accepted_by_post_and_get.only(&[Kind::Sqlite]),
+    other_routes_respond.only(&[Kind::Sqlite]),
     other_paths_and_methods_are_refused.only(&[Kind::Sqlite]),
-    only_queries_come_by_get.only(&[Kind::Sqlite]),
-    defaults_of_variables_count_in_directives.only(&[Kind::Sqlite]),
-    only_json_is_taken.only(&[Kind::Sqlite]),
-    only_known_media_types_are_given.only(&[Kind::Sqlite]),
+    only_queries_are_accepted_by_get.only(&[Kind::Sqlite]),
+    variable_defaults_apply_in_directives.only(&[Kind::Sqlite]),
+    only_json_is_accepted.only(&[Kind::Sqlite]),
+    only_known_media_types_are_returned.only(&[Kind::Sqlite]),
     a_large_body_is_refused.only(&[Kind::Sqlite]),
     a_malformed_request_is_refused.only(&[Kind::Sqlite]),
     the_status_follows_the_media_type,
-    the_server_tells_what_it_is,
+    the_server_reports_its_version,
     the_server_is_not_ready_without_its_database.only(&[Kind::Postgres]),
-    a_request_in_flight_is_finished.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_shutdown_finishes_a_request_in_flight.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 pub const QUERY: &str = "{ usageStats { asOf } }";
@@ -32,7 +32,7 @@ pub fn post(app: &TestApp) -> RequestBuilder {
     app.client().post(app.url("/graphql"))
 }
 
-/// With the header that tells it from what a browser sends for any page.
+/// A GET with the header that a browser sends only after a preflight.
 fn get(app: &TestApp) -> RequestBuilder {
     app.client().get(app.url("/graphql")).header("X-Callscope-Client", "test")
 }
@@ -51,7 +51,7 @@ pub fn usage() -> Value {
     json!({ "data": { "usageStats": { "asOf": "2026-03-01T12:00:00Z" } } })
 }
 
-/// A refusal before the schema: a status, a code, no data.
+/// Checks a refusal before the schema: a status, a code, no data.
 pub async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
     let (found, kind, body) = answer(request).await;
     assert_eq!((found, &body["errors"][0]["extensions"]["code"]), (status, &json!(code)), "{body}");
@@ -59,7 +59,7 @@ pub async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
     assert!(body["errors"][0]["message"].is_string() && body.get("data").is_none(), "{body}");
 }
 
-async fn queries_come_by_post_and_get(database: TestDatabase) {
+async fn queries_are_accepted_by_post_and_get(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let json_type = "application/json; charset=utf-8".to_owned();
     let body =
@@ -73,14 +73,14 @@ async fn queries_come_by_post_and_get(database: TestDatabase) {
     assert_eq!(answer(get().query(&parameters)).await.2, usage());
     let body = json!({ "query": query, "operationName": "A", "variables": { "at": "2026-03-01T14:00:00+02:00" } });
     assert_eq!(answer(post(&app).json(&body)).await.2, usage());
-    // Of several operations one must be named.
+    // A document with several operations needs an operation name.
     for body in [json!({ "query": query }), json!({ "query": query, "operationName": "C" })] {
         let (_, _, body) = answer(post(&app).json(&body)).await;
         assert_eq!(body["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{body}");
     }
 }
 
-async fn other_routes_answer(database: TestDatabase) {
+async fn other_routes_respond(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let get = |path: &str| answer(app.client().get(app.url(path)));
     let (status, kind, body) = get("/schema.graphql").await;
@@ -108,7 +108,7 @@ async fn other_paths_and_methods_are_refused(database: TestDatabase) {
     }
 }
 
-async fn only_queries_come_by_get(database: TestDatabase) {
+async fn only_queries_are_accepted_by_get(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let send = |query: &str, name: Option<&str>| {
         let name = name.map(|name| ("operationName", name));
@@ -129,7 +129,7 @@ async fn only_queries_come_by_get(database: TestDatabase) {
     assert_eq!(status, 200, "{body}");
 }
 
-async fn only_json_is_taken(database: TestDatabase) {
+async fn only_json_is_accepted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let body = json!({ "query": QUERY }).to_string();
     let send = |kind: &str| post(&app).header("Content-Type", kind).body(body.clone());
@@ -148,7 +148,7 @@ async fn only_json_is_taken(database: TestDatabase) {
     }
 }
 
-async fn only_known_media_types_are_given(database: TestDatabase) {
+async fn only_known_media_types_are_returned(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let send = |accept: &str| post(&app).header("Accept", accept).json(&json!({ "query": QUERY }));
     for accept in ["text/html", "application/xml", "application/json;q=0"] {
@@ -177,7 +177,7 @@ async fn a_large_body_is_refused(database: TestDatabase) {
     );
     assert_refused(post(&app).json(&body(2001)), 413, "PAYLOAD_TOO_LARGE").await;
     assert_refused(post(&app).json(&body(500_000)), 413, "PAYLOAD_TOO_LARGE").await;
-    // What is too large by its own account is not waited for.
+    // The server does not wait for a body with a length above the limit.
     let address = app.url("").trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
@@ -186,7 +186,7 @@ async fn a_large_body_is_refused(database: TestDatabase) {
     let mut early = [0; 13];
     stream.read_exact(&mut early).await.unwrap();
     assert_eq!(&early, b"HTTP/1.1 413 ");
-    // Without a length that tells it beforehand.
+    // A body without a length header.
     let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -232,7 +232,7 @@ async fn a_malformed_request_is_refused(database: TestDatabase) {
     let nested = format!("{{\"query\": \"{{ a }}\", \"variables\": {}1", "{\"a\":".repeat(90_000));
     let sent = post(&app).header("Content-Type", "application/json").body(nested);
     assert_refused(sent, 400, "BAD_REQUEST").await;
-    // Each of these values would take thirty times its bytes.
+    // Each of these values would take thirty times its bytes in memory.
     let many = "{},".repeat(60_000);
     let many = format!("{{\"query\": \"{{ a }}\", \"variables\": {{\"a\": [{many}0]}}}}");
     let sent = post(&app).header("Content-Type", "application/json").body(many);
@@ -260,7 +260,7 @@ async fn the_status_follows_the_media_type(database: TestDatabase) {
         ("{", 400, None),
         ("{ nothing }", 400, None),
         ("{ usageStats(nothing: 1) { asOf } }", 400, None),
-        // An error of a field is part of an answer.
+        // A field error is part of a response.
         ("{ node(id: \"call_1\") { id } serverInfo { database } }", 200, Some(())),
         ("{ usageStats { lastHour { total } } }", 200, Some(())),
     ] {
@@ -278,7 +278,7 @@ async fn the_status_follows_the_media_type(database: TestDatabase) {
     }
 }
 
-async fn the_server_tells_what_it_is(database: TestDatabase) {
+async fn the_server_reports_its_version(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "{ serverInfo { version database now timeZone limits { maxPageSize defaultPageSize
         maxDepth maxComplexity maxAliases timeout maxRecordBatch } } }";
@@ -301,7 +301,7 @@ async fn the_server_tells_what_it_is(database: TestDatabase) {
     assert_eq!(app.data(query).await["serverInfo"], info);
 }
 
-/// As GraphiQL and the generators of clients send it.
+/// The query of GraphiQL and of client generators.
 pub const INTROSPECTION: &str = "
 query IntrospectionQuery {
   __schema {
@@ -331,7 +331,7 @@ fragment TypeRef on __Type {
 async fn the_server_is_not_ready_without_its_database(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let get = |path: &str| answer(app.client().get(app.url(path)));
-    // From outside, since no database can close itself.
+    // Closed from outside, since no database can close itself.
     let url = std::env::var("CALLSCOPE_TEST_POSTGRES_URL").unwrap();
     let mut admin = PgConnection::connect(&url).await.unwrap();
     let name = database.url().rsplit('/').next().unwrap();
@@ -347,14 +347,14 @@ async fn the_server_is_not_ready_without_its_database(database: TestDatabase) {
     assert_eq!(response["errors"][0]["extensions"], json!({ "code": "DATABASE_UNAVAILABLE" }));
     raw_sql(AssertSqlSafe(connections(true))).execute(&mut admin).await.unwrap();
     assert_eq!(get("/readyz").await.0, 200);
-    // A connection that has been idle for less than a second is not checked before its next statement.
+    // A connection idle for less than a second is not checked before its next statement.
     eventually("a query is answered", async || {
         app.graphql("{ usageStats { lastHour { total } } }").await.get("errors").is_none()
     })
     .await;
 }
 
-async fn a_request_in_flight_is_finished(database: TestDatabase) {
+async fn a_shutdown_finishes_a_request_in_flight(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     let address = app.url("").trim_start_matches("http://").to_owned();
@@ -363,7 +363,7 @@ async fn a_request_in_flight_is_finished(database: TestDatabase) {
     let request = tokio::spawn(post(&app).json(&query).send());
     until_waiting(&database, 1).await;
     let stopping = tokio::spawn(app.shutdown());
-    // New connections are refused as soon as it begins.
+    // New connections are refused once the shutdown starts.
     while tokio::net::TcpStream::connect(&address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -374,7 +374,7 @@ async fn a_request_in_flight_is_finished(database: TestDatabase) {
     stopping.await.unwrap();
 }
 
-async fn defaults_of_variables_count_in_directives(database: TestDatabase) {
+async fn variable_defaults_apply_in_directives(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "query A($a: Boolean = true, $b: Boolean = true) {
         usageStats { asOf @include(if: $a) ... on UsageStats @skip(if: $b) { lastHour { total } } } }";
@@ -394,11 +394,11 @@ async fn defaults_of_variables_count_in_directives(database: TestDatabase) {
         let (_, _, found) = answer(get(&app).query(&parameters)).await;
         assert_eq!(found["data"]["usageStats"], expected, "{found}");
     }
-    // An explicit null is no omission: `if` needs a value.
+    // An explicit null does not select the default: `if` requires a value.
     let body = json!({ "query": query, "variables": { "a": null } });
     let (_, _, found) = answer(post(&app).json(&body)).await;
     assert_ne!(found["data"]["usageStats"]["asOf"], "2026-03-01T12:00:00Z", "{found}");
-    // Defaults of the chosen operation alone.
+    // Only the defaults of the selected operation count.
     let query = "query A($a: Boolean = false) { usageStats { asOf @include(if: $a) } }
         query B($a: Boolean = true) { usageStats { asOf @include(if: $a) } }";
     let body = json!({ "query": query, "operationName": "B" });

@@ -1,4 +1,4 @@
-//! `callscope import`: every database keeps what was imported, and gives it back.
+//! `callscope import`: every database stores the imported rows and returns them.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,12 +8,12 @@ use crate::data::{Trace, gzip};
 use crate::tests;
 
 tests! {
-    a_trace_comes_back_as_it_was.empty(),
+    an_imported_trace_is_unchanged.empty(),
 }
 
-/// Files into the database, and from there by its URL into SQLite: the same rows as straight from
-/// the files. The second round finds everything there and adds nothing.
-async fn a_trace_comes_back_as_it_was(database: TestDatabase) {
+/// Imports files into the database, and from it into SQLite by its URL: the rows equal those of a direct import
+/// of the files. The second round imports nothing new.
+async fn an_imported_trace_is_unchanged(database: TestDatabase) {
     let folder = tempfile::tempdir().unwrap();
     let trace = Trace::new("2023-11-16T18:15:46Z", 28_185);
     let files = [("calls.csv.gz", &trace.calls_csv), ("errors.ndjson.gz", &trace.errors_ndjson)];

@@ -1,4 +1,4 @@
-//! `POST /ingest/calls` and `/ingest/errors`: streams of rows, what is kept of them and what a retry
+//! `POST /ingest/calls` and `/ingest/errors`: streams of rows, which rows are recorded, and what a retry
 //! does.
 
 use std::io::Write;
@@ -19,34 +19,34 @@ use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    rows_are_recorded_by_either_names,
-    a_long_stream_is_recorded_whole,
-    a_packed_stream_is_unpacked,
-    what_is_packed_badly_is_refused.only(&[Kind::Sqlite]),
-    bad_lines_are_told_and_the_others_kept,
-    rejections_that_are_told_are_bounded.only(&[Kind::Sqlite]),
-    lines_end_in_every_way.only(&[Kind::Sqlite]),
+    rows_accept_both_naming_styles,
+    a_long_stream_is_recorded_completely,
+    a_compressed_stream_is_decompressed,
+    broken_compression_is_refused.only(&[Kind::Sqlite]),
+    bad_lines_are_reported_and_the_others_recorded,
+    reported_rejections_are_limited.only(&[Kind::Sqlite]),
+    every_line_ending_is_accepted.only(&[Kind::Sqlite]),
     a_line_that_is_too_long_is_rejected.only(&[Kind::Sqlite]),
-    a_key_may_be_named_by_its_id,
-    a_retry_after_a_broken_connection_records_what_was_missing,
+    a_key_may_be_given_by_its_id,
+    a_retry_after_a_broken_connection_records_the_missing_rows,
     a_retry_of_a_whole_stream_records_nothing,
-    a_key_stands_for_one_content_caller_and_route,
+    an_idempotency_key_belongs_to_one_content_caller_and_route,
     rows_are_recorded_before_the_stream_ends,
-    a_fault_of_the_database_tells_how_far_it_came,
-    a_full_server_is_waited_for_and_then_told.only(&[Kind::Postgres]),
-    a_server_that_stops_tells_how_far_it_came.only(&[Kind::Sqlite]),
-    streams_are_bounded.only(&[Kind::Sqlite]),
-    streams_of_a_caller_leave_room_for_others.only(&[Kind::Sqlite]),
-    a_line_that_does_not_come_ends_the_stream.only(&[Kind::Sqlite]),
-    blank_lines_are_no_progress,
-    a_body_that_is_compressed_too_much_is_refused,
-    streams_need_the_scope_to_record.only(&[Kind::Sqlite]),
+    a_database_failure_reports_the_recorded_rows,
+    a_full_queue_delays_and_then_refuses_a_stream.only(&[Kind::Postgres]),
+    a_shutdown_reports_the_recorded_rows.only(&[Kind::Sqlite]),
+    streams_are_limited.only(&[Kind::Sqlite]),
+    one_caller_leaves_streams_to_others.only(&[Kind::Sqlite]),
+    a_missing_line_ends_the_stream.only(&[Kind::Sqlite]),
+    blank_lines_do_not_count_as_progress,
+    an_excessive_compression_ratio_is_refused,
+    streams_require_the_record_scope.only(&[Kind::Sqlite]),
     other_media_types_and_methods_are_refused.only(&[Kind::Sqlite]),
-    streams_count_as_requests.only(&[Kind::Sqlite]),
-    a_read_only_database_takes_no_stream,
+    streams_count_against_the_request_rate.only(&[Kind::Sqlite]),
+    a_read_only_database_refuses_streams,
 }
 
-/// The lines of a chunk, as its module has it.
+/// The lines of a chunk, as `ingest/intake` defines it.
 const CHUNK: usize = 4096;
 
 fn post(app: &TestApp, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
@@ -73,7 +73,7 @@ fn report(lines: u64, recorded: u64) -> Value {
     json!({ "lines": lines, "recorded": recorded, "duplicates": 0, "rejected": 0, "rejections": [] })
 }
 
-/// Calls of which every third failed and tells why.
+/// Calls of which every third failed and has an error log.
 fn calls(range: std::ops::Range<usize>) -> String {
     let line = |number: usize| {
         let mut call = json!({ "timestamp": "2026-03-01T11:00:00Z", "key": "key-of-a-stream",
@@ -93,7 +93,7 @@ fn gzip(text: &str) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
-async fn rows_are_recorded_by_either_names(database: TestDatabase) {
+async fn rows_accept_both_naming_styles(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let lines = r#"{"timestamp":"2026-03-01T19:59:00.123456+08:00","key":"key-one","model":"m","statusCode":429,"latencyMs":7,"error":{"errorType":"chat","message":"quota \u00e9","request":{"a":["密",1]}}}
 {"request_time":"2026-03-01 11:58:00","api_key":"key-one","model_name":"m","is_success":true,"status_code":200,"latency_ms":12,"id":7}
@@ -130,24 +130,24 @@ async fn rows_are_recorded_by_either_names(database: TestDatabase) {
     assert_eq!(app.data(query).await["errorLogs"]["nodes"], expected);
 }
 
-async fn a_long_stream_is_recorded_whole(database: TestDatabase) {
+async fn a_long_stream_is_recorded_completely(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let rows = 2 * CHUNK + 100;
-    let (status, told) = send(post(&app, "/ingest/calls", calls(0..rows))).await;
-    assert_eq!((status, told), (200, report(rows as u64, rows as u64)));
+    let (status, summary) = send(post(&app, "/ingest/calls", calls(0..rows))).await;
+    assert_eq!((status, summary), (200, report(rows as u64, rows as u64)));
     assert_eq!(count(&database, "t_request_log").await, rows as u64);
     assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
     let distinct = "SELECT COUNT(DISTINCT model_name) FROM t_request_log";
     assert_eq!(database.value(distinct).await, rows as u64);
-    // Long lines make chunks of fewer: a megabyte each.
+    // Long lines make chunks of fewer lines: one megabyte each.
     let line = json!({ "message": "x".repeat(60_000) });
     let lines = format!("{line}\n").repeat(50);
     assert_eq!(send(post(&app, "/ingest/errors", lines)).await, (200, report(50, 50)));
 }
 
-async fn a_packed_stream_is_unpacked(database: TestDatabase) {
+async fn a_compressed_stream_is_decompressed(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Of two members, the border within a line.
+    // Two gzip members; the border is within a line.
     let lines = calls(0..5000);
     let (first, second) = lines.split_at(100_001);
     let body = [gzip(first), gzip(second)].concat();
@@ -158,7 +158,7 @@ async fn a_packed_stream_is_unpacked(database: TestDatabase) {
     assert_eq!(send(plain).await.0, 200);
 }
 
-async fn what_is_packed_badly_is_refused(database: TestDatabase) {
+async fn broken_compression_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for encoding in ["br", "zstd", "deflate", "gzip, gzip", "x"] {
         let packed = post(&app, "/ingest/calls", "{}").header("Content-Encoding", encoding);
@@ -167,14 +167,18 @@ async fn what_is_packed_badly_is_refused(database: TestDatabase) {
     let whole = gzip(&calls(0..CHUNK + 500));
     let packed =
         |body: Vec<u8>| post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
-    let (status, told) = send(packed(whole[..whole.len() - 20].to_vec())).await;
-    assert_eq!((status, &told["errors"][0]["extensions"]["code"]), (400, &json!("BAD_REQUEST")));
-    assert_eq!((&told["lines"], &told["recorded"]), (&json!(CHUNK), &json!(CHUNK)), "{told}");
+    let (status, summary) = send(packed(whole[..whole.len() - 20].to_vec())).await;
+    assert_eq!((status, &summary["errors"][0]["extensions"]["code"]), (400, &json!("BAD_REQUEST")));
+    assert_eq!(
+        (&summary["lines"], &summary["recorded"]),
+        (&json!(CHUNK), &json!(CHUNK)),
+        "{summary}"
+    );
     assert_eq!(count(&database, "t_request_log").await, CHUNK as u64);
     assert_refused(packed(b"{}\n{}\n".to_vec()), 400, "BAD_REQUEST").await;
 }
 
-async fn bad_lines_are_told_and_the_others_kept(database: TestDatabase) {
+async fn bad_lines_are_reported_and_the_others_recorded(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let long = "Secret-Value".repeat(20);
     let bad: Vec<(Vec<u8>, &str)> = vec![
@@ -203,40 +207,47 @@ async fn bad_lines_are_told_and_the_others_kept(database: TestDatabase) {
             "request has too many values",
         ),
     ];
-    // Each between two that are good.
+    // Each bad line is between two good ones.
     let mut body = b"{\"model\":\"good\"}\n".to_vec();
     for (line, _) in &bad {
         body.extend_from_slice(line);
         body.extend_from_slice(b"\n{\"model\":\"good\"}\n");
     }
-    let (status, told) = send(post(&app, "/ingest/calls", body)).await;
+    let (status, summary) = send(post(&app, "/ingest/calls", body)).await;
     let good = bad.len() as u64 + 1;
     assert_eq!(status, 200);
-    assert_eq!((&told["recorded"], &told["rejected"]), (&json!(good), &json!(bad.len())), "{told}");
+    assert_eq!(
+        (&summary["recorded"], &summary["rejected"]),
+        (&json!(good), &json!(bad.len())),
+        "{summary}"
+    );
     for (index, (_, reason)) in bad.iter().enumerate() {
-        let rejection = &told["rejections"][index];
+        let rejection = &summary["rejections"][index];
         assert_eq!(rejection["line"], 2 * index + 2);
         assert!(rejection["reason"].as_str().unwrap().starts_with(reason), "{reason}: {rejection}");
     }
-    assert!(!told.to_string().contains("Secret-Value"), "{told}");
+    assert!(!summary.to_string().contains("Secret-Value"), "{summary}");
     assert_eq!(count(&database, "t_request_log").await, good);
     assert_eq!(count(&database, "t_error_logs").await, 0);
 }
 
-async fn rejections_that_are_told_are_bounded(database: TestDatabase) {
+async fn reported_rejections_are_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let body = format!("{{}}\n{}", "bad\n".repeat(10_000));
-    let (status, told) = send(post(&app, "/ingest/calls", body)).await;
-    assert_eq!((status, &told["rejected"], &told["recorded"]), (200, &json!(10_000), &json!(1)));
-    assert_eq!(told["rejections"].as_array().unwrap().len(), 100);
-    assert_eq!(told["rejections"][99]["line"], 101);
-    // Nothing kept is no success.
-    let (status, told) = send(post(&app, "/ingest/calls", "bad\nworse")).await;
-    assert_eq!((status, &told["rejected"], &told["lines"]), (422, &json!(2), &json!(2)));
-    assert_eq!(told["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    let (status, summary) = send(post(&app, "/ingest/calls", body)).await;
+    assert_eq!(
+        (status, &summary["rejected"], &summary["recorded"]),
+        (200, &json!(10_000), &json!(1))
+    );
+    assert_eq!(summary["rejections"].as_array().unwrap().len(), 100);
+    assert_eq!(summary["rejections"][99]["line"], 101);
+    // A stream without any recorded row is not a success.
+    let (status, summary) = send(post(&app, "/ingest/calls", "bad\nworse")).await;
+    assert_eq!((status, &summary["rejected"], &summary["lines"]), (422, &json!(2), &json!(2)));
+    assert_eq!(summary["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
 }
 
-async fn lines_end_in_every_way(database: TestDatabase) {
+async fn every_line_ending_is_accepted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (body, lines, recorded) in [
         ("", 0, 0),
@@ -264,14 +275,14 @@ async fn a_line_that_is_too_long_is_rejected(database: TestDatabase) {
         (format!("{fits}\n{huge}\n{fits}\n"), 2),
         (format!("{fits}\n{fits}\n{huge}"), 3),
     ] {
-        let (status, told) = send(post(&app, "/ingest/errors", body)).await;
+        let (status, summary) = send(post(&app, "/ingest/errors", body)).await;
         let rejections = json!([{ "line": line, "reason": "longer than 1024 bytes" }]);
-        assert_eq!((status, &told["recorded"]), (200, &json!(2)), "{told}");
-        assert_eq!(told["rejections"], rejections);
+        assert_eq!((status, &summary["recorded"]), (200, &json!(2)), "{summary}");
+        assert_eq!(summary["rejections"], rejections);
     }
 }
 
-async fn a_key_may_be_named_by_its_id(database: TestDatabase) {
+async fn a_key_may_be_given_by_its_id(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     send(post(&app, "/ingest/calls", "{\"key\":\"key-to-be-named\"}")).await;
     let keys = app.data("{ apiKeys { nodes { id } } }").await;
@@ -280,18 +291,18 @@ async fn a_key_may_be_named_by_its_id(database: TestDatabase) {
     let unknown = "key_AAAAAAAAAAAAAAAAAAAAAA";
     let body =
         format!("{{\"key\":\"{id}\"}}\n{{\"key\":\"{unknown}\"}}\n{{\"api_key\":\"{unknown}\"}}");
-    let (status, told) = send(post(&other, "/ingest/calls", body)).await;
+    let (status, summary) = send(post(&other, "/ingest/calls", body)).await;
     let rejections = json!([{ "line": 2, "reason": "no API key has the id in key" }]);
-    assert_eq!((status, &told["rejections"]), (200, &rejections), "{told}");
+    assert_eq!((status, &summary["rejections"]), (200, &rejections), "{summary}");
     let named = "SELECT COUNT(*) FROM t_request_log WHERE api_key = 'key-to-be-named'";
     assert_eq!(database.value(named).await, 2);
-    // A column holds what it says.
+    // An id in a stored column is taken literally.
     let literal = format!("SELECT COUNT(*) FROM t_request_log WHERE api_key = '{unknown}'");
     assert_eq!(database.value(&literal).await, 1);
 }
 
-/// A request whose body is sent in pieces.
-async fn begin(app: &TestApp, path: &str, headers: &str) -> TcpStream {
+/// Starts a request, to send its body in pieces.
+async fn start_request(app: &TestApp, path: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(app.url("").trim_start_matches("http://")).await.unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -301,13 +312,13 @@ async fn begin(app: &TestApp, path: &str, headers: &str) -> TcpStream {
     stream
 }
 
-async fn go_on(stream: &mut TcpStream, text: &str) {
+async fn send_part(stream: &mut TcpStream, text: &str) {
     let piece = format!("{:x}\r\n{text}\r\n", text.len());
     stream.write_all(piece.as_bytes()).await.unwrap();
 }
 
-/// The status, the headers in lower case, and the report.
-async fn end(mut stream: TcpStream) -> (u16, String, Value) {
+/// Ends the body and returns the status, the headers in lower case, and the report.
+async fn end_request(mut stream: TcpStream) -> (u16, String, Value) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let answer = String::from_utf8(answer).unwrap();
@@ -316,22 +327,22 @@ async fn end(mut stream: TcpStream) -> (u16, String, Value) {
     (head[9..12].parse().unwrap(), head.to_lowercase(), serde_json::from_str(json).unwrap())
 }
 
-async fn a_retry_after_a_broken_connection_records_what_was_missing(database: TestDatabase) {
+async fn a_retry_after_a_broken_connection_records_the_missing_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let rows = 2 * CHUNK + 700;
     let whole = calls(0..rows);
-    // Within a line of the second chunk.
-    let mut broken = begin(&app, "/ingest/calls", "Idempotency-Key: nightly\r\n").await;
-    go_on(&mut broken, &whole[..whole.len() * 6 / 10]).await;
+    // The connection breaks within a line of the second chunk.
+    let mut broken = start_request(&app, "/ingest/calls", "Idempotency-Key: nightly\r\n").await;
+    send_part(&mut broken, &whole[..whole.len() * 6 / 10]).await;
     until(&database, "t_request_log", CHUNK as u64).await;
     drop(broken);
     let retry = || post(&app, "/ingest/calls", whole.clone()).header("Idempotency-Key", "nightly");
-    let (status, told) = send(retry()).await;
+    let (status, summary) = send(retry()).await;
     let missing = rows - CHUNK;
     assert_eq!(
-        (status, &told["duplicates"], &told["recorded"], &told["lines"]),
+        (status, &summary["duplicates"], &summary["recorded"], &summary["lines"]),
         (200, &json!(CHUNK), &json!(missing), &json!(rows)),
-        "{told}"
+        "{summary}"
     );
     assert_eq!(count(&database, "t_request_log").await, rows as u64);
     assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
@@ -346,23 +357,23 @@ async fn a_retry_of_a_whole_stream_records_nothing(database: TestDatabase) {
     let retry = |app: &TestApp| post(app, "/ingest/calls", body).header("Idempotency-Key", "once");
     let (_, first) = send(retry(&one)).await;
     assert_eq!((&first["recorded"], &first["duplicates"]), (&json!(2), &json!(0)));
-    // A time that was left out is the server's, and another one at the second try.
+    // A missing time is the server's time, which differs at the second attempt.
     other.clock.advance(chrono::TimeDelta::seconds(10));
     let (status, second) = send(retry(&other)).await;
     assert_eq!((status, &second["recorded"], &second["duplicates"]), (200, &json!(0), &json!(2)));
     assert_eq!(second["rejections"], first["rejections"]);
-    // Packed otherwise, it is the same stream.
+    // With another compression it is the same stream.
     let packed = post(&one, "/ingest/calls", gzip(body));
     let packed = packed.header("Idempotency-Key", "once").header("Content-Encoding", "gzip");
     assert_eq!(send(packed).await.1["duplicates"], 2);
     assert_eq!(count(&database, "t_request_log").await, 2);
     assert_eq!(count(&database, "t_error_logs").await, 1);
-    // Without a key each is recorded.
+    // Without a key every stream is recorded.
     send(post(&one, "/ingest/calls", body)).await;
     assert_eq!(count(&database, "t_request_log").await, 4);
 }
 
-async fn a_key_stands_for_one_content_caller_and_route(database: TestDatabase) {
+async fn an_idempotency_key_belongs_to_one_content_caller_and_route(database: TestDatabase) {
     let tokens = "a:RECORD:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", tokens]);
@@ -377,9 +388,12 @@ async fn a_key_stands_for_one_content_caller_and_route(database: TestDatabase) {
     assert_eq!(send(keyed("b", "/ingest/calls", body, "k")).await.1["recorded"], 1);
     assert_eq!(send(keyed("a", "/ingest/errors", body, "k")).await.1["recorded"], 1);
     let other = keyed("a", "/ingest/calls", "{\"model\":\"n\"}", "k");
-    let (status, told) = send(other).await;
-    assert_eq!((status, &told["errors"][0]["extensions"]["code"]), (409, &json!("BAD_USER_INPUT")));
-    assert_eq!((&told["lines"], &told["recorded"]), (&json!(0), &json!(0)));
+    let (status, summary) = send(other).await;
+    assert_eq!(
+        (status, &summary["errors"][0]["extensions"]["code"]),
+        (409, &json!("BAD_USER_INPUT"))
+    );
+    assert_eq!((&summary["lines"], &summary["recorded"]), (&json!(0), &json!(0)));
     for bad in ["", &"x".repeat(256)] {
         assert_refused(keyed("a", "/ingest/calls", body, bad), 400, "BAD_USER_INPUT").await;
     }
@@ -392,61 +406,61 @@ async fn a_key_stands_for_one_content_caller_and_route(database: TestDatabase) {
 
 async fn rows_are_recorded_before_the_stream_ends(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut stream = begin(&app, "/ingest/calls", "").await;
+    let mut stream = start_request(&app, "/ingest/calls", "").await;
     for row in 1..=3 {
-        go_on(&mut stream, "{}\n{}\n{\"mo").await;
+        send_part(&mut stream, "{}\n{}\n{\"mo").await;
         until(&database, "t_request_log", 3 * row - 1).await;
-        go_on(&mut stream, "del\":\"m\"}\n").await;
+        send_part(&mut stream, "del\":\"m\"}\n").await;
         until(&database, "t_request_log", 3 * row).await;
     }
-    go_on(&mut stream, "").await;
-    let (status, _, told) = end(stream).await;
-    assert_eq!((status, told), (200, report(9, 9)));
+    send_part(&mut stream, "").await;
+    let (status, _, summary) = end_request(stream).await;
+    assert_eq!((status, summary), (200, report(9, 9)));
 }
 
-async fn a_fault_of_the_database_tells_how_far_it_came(database: TestDatabase) {
+async fn a_database_failure_reports_the_recorded_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let lines = calls(0..CHUNK + 10);
     let first_end = calls(0..CHUNK).len();
-    let mut stream = begin(&app, "/ingest/calls", "Idempotency-Key: k\r\n").await;
-    go_on(&mut stream, &lines[..first_end]).await;
+    let mut stream = start_request(&app, "/ingest/calls", "Idempotency-Key: k\r\n").await;
+    send_part(&mut stream, &lines[..first_end]).await;
     until(&database, "t_request_log", CHUNK as u64).await;
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
-    go_on(&mut stream, &format!("{}bad\n", &lines[first_end..])).await;
-    go_on(&mut stream, "").await;
-    let (status, head, told) = end(stream).await;
+    send_part(&mut stream, &format!("{}bad\n", &lines[first_end..])).await;
+    send_part(&mut stream, "").await;
+    let (status, head, summary) = end_request(stream).await;
     assert_eq!(
-        (status, &told["errors"][0]["extensions"]["code"]),
+        (status, &summary["errors"][0]["extensions"]["code"]),
         (503, &json!("DATABASE_UNAVAILABLE")),
-        "{told}"
+        "{summary}"
     );
     assert!(head.contains("retry-after: 1"), "{head}");
-    // What is not dealt with is not told either.
-    let told = (&told["lines"], &told["recorded"], &told["rejected"]);
-    assert_eq!(told, (&json!(CHUNK), &json!(CHUNK), &json!(0)));
+    // The report leaves out rows that are neither recorded nor rejected.
+    let summary = (&summary["lines"], &summary["recorded"], &summary["rejected"]);
+    assert_eq!(summary, (&json!(CHUNK), &json!(CHUNK), &json!(0)));
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
     let rest: String = lines.lines().skip(CHUNK).map(|line| format!("{line}\n")).collect();
     assert_eq!(send(post(&app, "/ingest/calls", rest)).await, (200, report(10, 10)));
     assert_eq!(count(&database, "t_request_log").await, CHUNK as u64 + 10);
 }
 
-async fn a_full_server_is_waited_for_and_then_told(database: TestDatabase) {
+async fn a_full_queue_delays_and_then_refuses_a_stream(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_body_bytes = 2 << 20;
         config.server.max_streams = 100;
-        // Long enough for all to be sent by a busy machine.
+        // Long enough for a busy machine to send all of it.
         config.graphql.timeout_seconds = 15;
     })
     .await;
     lock(&database, "t_error_logs").await;
-    // A chunk each; one more than may wait.
+    // One chunk each; one request more than may wait.
     let line = format!("{{\"message\":\"{}\"}}\n", "x".repeat(1_200_000));
     let sent = (0..65).map(|_| post(&app, "/ingest/errors", line.clone()).send());
     let mut answers: FuturesUnordered<_> = sent.collect();
     let refused = answers.next().await.unwrap().unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
-    let told: Value = refused.json().await.unwrap();
-    let (code, lines) = (&told["errors"][0]["extensions"]["code"], &told["lines"]);
+    let summary: Value = refused.json().await.unwrap();
+    let (code, lines) = (&summary["errors"][0]["extensions"]["code"], &summary["lines"]);
     assert_eq!((code, lines), (&json!("SERVER_BUSY"), &json!(0)));
     unlock(&database).await;
     let others: Vec<_> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
@@ -454,39 +468,39 @@ async fn a_full_server_is_waited_for_and_then_told(database: TestDatabase) {
     assert_eq!(count(&database, "t_error_logs").await, 64);
 }
 
-async fn a_server_that_stops_tells_how_far_it_came(database: TestDatabase) {
+async fn a_shutdown_reports_the_recorded_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut stream = begin(&app, "/ingest/calls", "").await;
-    go_on(&mut stream, "{}\n{}").await;
+    let mut stream = start_request(&app, "/ingest/calls", "").await;
+    send_part(&mut stream, "{}\n{}").await;
     until(&database, "t_request_log", 1).await;
     let stopping = tokio::spawn(app.shutdown());
-    let (status, _, told) = end(stream).await;
-    assert_eq!((status, &told["recorded"], &told["lines"]), (503, &json!(1), &json!(1)));
+    let (status, _, summary) = end_request(stream).await;
+    assert_eq!((status, &summary["recorded"], &summary["lines"]), (503, &json!(1), &json!(1)));
     stopping.await.unwrap();
     assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
-async fn streams_are_bounded(database: TestDatabase) {
+async fn streams_are_limited(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.max_concurrent_requests = 1).await;
-    let mut open = begin(&app, "/ingest/calls", "").await;
-    go_on(&mut open, "{}\n").await;
+    let mut open = start_request(&app, "/ingest/calls", "").await;
+    send_part(&mut open, "{}\n").await;
     until(&database, "t_request_log", 1).await;
     let refused = post(&app, "/ingest/errors", "{}").send().await.unwrap();
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["Retry-After"]),
         (503, &"1".parse().unwrap())
     );
-    // Others than streams are not kept out.
+    // Other requests than streams are still accepted.
     app.data("{ usageStats { asOf } }").await;
-    go_on(&mut open, "").await;
-    assert_eq!(end(open).await.0, 200);
+    send_part(&mut open, "").await;
+    assert_eq!(end_request(open).await.0, 200);
     assert_eq!(send(post(&app, "/ingest/errors", "{}")).await.0, 200);
 }
 
-async fn streams_of_a_caller_leave_room_for_others(database: TestDatabase) {
+async fn one_caller_leaves_streams_to_others(database: TestDatabase) {
     let tokens = "a:RECORD:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
-    // As many as are allowed; or while a caller holds less than twice of what is free.
+    // The full number of streams, or fewer while one caller holds less than twice the free slots.
     for (max_streams, most) in [(2, 2), (100, 3)] {
         let app = TestApp::start_with(&database, |config| {
             config.access = settings(&["--tokens", tokens]);
@@ -498,8 +512,8 @@ async fn streams_of_a_caller_leave_room_for_others(database: TestDatabase) {
         let mut open = Vec::new();
         for number in 1..=most {
             let token = "Authorization: Bearer 0123456789abcdef-a\r\n";
-            let mut stream = begin(&app, "/ingest/calls", token).await;
-            go_on(&mut stream, "{}\n").await;
+            let mut stream = start_request(&app, "/ingest/calls", token).await;
+            send_part(&mut stream, "{}\n").await;
             until(&database, "t_request_log", before + number).await;
             open.push(stream);
         }
@@ -512,21 +526,21 @@ async fn streams_of_a_caller_leave_room_for_others(database: TestDatabase) {
         let other = || post(&app, "/ingest/errors", "{}").bearer_auth("0123456789abcdef-b");
         assert_eq!(send(other()).await.0, 200);
         for mut stream in open {
-            go_on(&mut stream, "").await;
-            assert_eq!(end(stream).await.0, 200);
+            send_part(&mut stream, "").await;
+            assert_eq!(end_request(stream).await.0, 200);
         }
     }
 }
 
-async fn blank_lines_are_no_progress(database: TestDatabase) {
+async fn blank_lines_do_not_count_as_progress(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     let before = std::time::Instant::now();
-    let mut stream = begin(&app, "/ingest/calls", "").await;
-    go_on(&mut stream, "{}\n\n{}\n").await;
+    let mut stream = start_request(&app, "/ingest/calls", "").await;
+    send_part(&mut stream, "{}\n\n{}\n").await;
     let mut answer = Vec::new();
-    // A newline now and then; and more of them than are one chunk.
+    // A newline every few milliseconds; and more newlines than a chunk has lines.
     for blanks in ["\n", "\n\n", &"\n".repeat(2 * CHUNK)].iter().cycle() {
-        go_on(&mut stream, blanks).await;
+        send_part(&mut stream, blanks).await;
         let reading = stream.read_buf(&mut answer);
         if tokio::time::timeout(std::time::Duration::from_millis(100), reading).await.is_ok() {
             break;
@@ -542,19 +556,19 @@ async fn blank_lines_are_no_progress(database: TestDatabase) {
     assert_eq!(found["recorded"], 2, "{found}");
     assert!(found["lines"].as_u64().unwrap() >= 3, "{found}");
     assert_eq!(count(&database, "t_request_log").await, 2);
-    // Rows are progress, at any rate.
-    let mut stream = begin(&app, "/ingest/calls", "").await;
+    // Rows do count as progress.
+    let mut stream = start_request(&app, "/ingest/calls", "").await;
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(400));
     for row in 3..=6 {
         pace.tick().await;
-        go_on(&mut stream, "{}\n").await;
+        send_part(&mut stream, "{}\n").await;
         until(&database, "t_request_log", row).await;
     }
-    go_on(&mut stream, "").await;
-    assert_eq!(end(stream).await.0, 200);
+    send_part(&mut stream, "").await;
+    assert_eq!(end_request(stream).await.0, 200);
 }
 
-async fn a_body_that_is_compressed_too_much_is_refused(database: TestDatabase) {
+async fn an_excessive_compression_ratio_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let best = |text: &str| {
         let mut packer = GzEncoder::new(Vec::new(), Compression::best());
@@ -564,7 +578,7 @@ async fn a_body_that_is_compressed_too_much_is_refused(database: TestDatabase) {
     let packed =
         |body: Vec<u8>| post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
     let (blank, rows) = (best(&"\n".repeat(20_000_000)), best(&"{}\n".repeat(2_000_000)));
-    // In parts as well.
+    // The same holds for a body sent in parts.
     let parts = best(&"\n".repeat(100_000)).repeat(200);
     for body in [blank, rows, parts] {
         let (size, before) = (body.len(), count(&database, "t_request_log").await);
@@ -575,27 +589,27 @@ async fn a_body_that_is_compressed_too_much_is_refused(database: TestDatabase) {
         assert_eq!(found["recorded"], recorded, "{found}");
         assert!(recorded < (65_536 + 100 * size as u64) / 3, "{recorded} rows of {size} bytes");
     }
-    // Rows as they are sent, and a short body of equal rows, are nowhere near.
+    // Usual rows, and a short body of equal rows, stay far below the limit.
     let before = count(&database, "t_request_log").await;
     assert_eq!(send(packed(best(&calls(0..20_000)))).await, (200, report(20_000, 20_000)));
     assert_eq!(send(packed(best(&"{}\n".repeat(20_000)))).await, (200, report(20_000, 20_000)));
     assert_eq!(count(&database, "t_request_log").await, before + 40_000);
 }
 
-async fn a_line_that_does_not_come_ends_the_stream(database: TestDatabase) {
+async fn a_missing_line_ends_the_stream(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     for (headers, recorded) in [("", 2), ("Idempotency-Key: k\r\n", 0)] {
-        let mut stream = begin(&app, "/ingest/calls", headers).await;
-        go_on(&mut stream, "{}\n{}\n{\"model\":").await;
-        let (status, _, told) = end(stream).await;
-        let code = &told["errors"][0]["extensions"]["code"];
+        let mut stream = start_request(&app, "/ingest/calls", headers).await;
+        send_part(&mut stream, "{}\n{}\n{\"model\":").await;
+        let (status, _, summary) = end_request(stream).await;
+        let code = &summary["errors"][0]["extensions"]["code"];
         assert_eq!((status, code), (408, &json!("REQUEST_TIMEOUT")));
-        assert_eq!((&told["lines"], &told["recorded"]), (&json!(recorded), &json!(recorded)));
+        assert_eq!((&summary["lines"], &summary["recorded"]), (&json!(recorded), &json!(recorded)));
     }
     assert_eq!(count(&database, "t_request_log").await, 2);
 }
 
-async fn streams_need_the_scope_to_record(database: TestDatabase) {
+async fn streams_require_the_record_scope(database: TestDatabase) {
     let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", tokens]);
@@ -606,7 +620,7 @@ async fn streams_need_the_scope_to_record(database: TestDatabase) {
         assert_refused(sent("{}".into()), 401, "UNAUTHENTICATED").await;
         let reader = sent("{}".into()).bearer_auth("0123456789abcdef-r");
         assert_refused(reader, 403, "FORBIDDEN").await;
-        // A refusal is read also by who is still sending.
+        // A client that is still sending also gets the refusal.
         let long = sent("{}\n".repeat(1_000_000)).bearer_auth("0123456789abcdef-r");
         assert_refused(long, 403, "FORBIDDEN").await;
         let writer = sent("{}".into()).bearer_auth("0123456789abcdef-w");
@@ -647,21 +661,21 @@ async fn other_media_types_and_methods_are_refused(database: TestDatabase) {
     assert_eq!(get.status(), 405);
 }
 
-async fn streams_count_as_requests(database: TestDatabase) {
+async fn streams_count_against_the_request_rate(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
     let response = post(&app, "/ingest/calls", "{}").send().await.unwrap();
     assert_eq!(response.status(), 200);
     let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
     let lines = crate::support::logs::of_request(&id);
-    let told = |line: &Value| line["path"] == "/ingest/calls" && line["status"] == 200;
-    assert!(lines.iter().any(told), "{lines:?}");
+    let of_stream = |line: &Value| line["path"] == "/ingest/calls" && line["status"] == 200;
+    assert!(lines.iter().any(of_stream), "{lines:?}");
     for path in ["/ingest/calls", "/ingest/errors"] {
         assert_refused(post(&app, path, "{}"), 429, "RATE_LIMITED").await;
     }
 }
 
-async fn a_read_only_database_takes_no_stream(database: TestDatabase) {
+async fn a_read_only_database_refuses_streams(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.database.read_only = true;
         config.database.id_key = Some(Secret::new("sixteen letters!"));

@@ -1,4 +1,4 @@
-//! What goes wrong: each error has its code, names what is to blame, and tells nothing else.
+//! Invalid input: each error has its code, names the argument, and reveals nothing else.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ tests! {
     bad_values_are_named_by_their_argument,
     bad_variables_are_named_by_their_argument,
     unknown_names_are_invalid,
-    what_is_no_graphql_does_not_parse,
-    texts_to_look_for_are_bounded,
+    invalid_graphql_does_not_parse,
+    search_texts_are_limited,
     an_unknown_key_id_is_not_found,
-    a_missing_table_is_an_error_and_no_zero,
-    an_internal_error_shows_a_request_id_alone,
-    a_slow_request_is_given_up.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_missing_table_is_an_error_rather_than_zero,
+    an_internal_error_shows_only_a_request_id,
+    a_slow_request_times_out.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 fn extensions(response: &Value) -> &Value {
     &response["errors"][0]["extensions"]
 }
 
-fn blamed(argument: &str) -> Value {
+fn argument_error(argument: &str) -> Value {
     json!({ "code": "BAD_USER_INPUT", "argument": argument })
 }
 
@@ -41,8 +41,8 @@ const BAD_TIMES: [&str; 9] = [
 const BAD_DURATIONS: [&str; 7] = ["\"\"", "\"1H\"", "\"PT0S\"", "\"P1M\"", "\"-PT1H\"", "60", "[]"];
 const BAD_ZONES: [&str; 4] = ["\"\"", "\"Mars/Olympus\"", "\"UTC+8\"", "8"];
 
-/// Each bad value with a query where `$` stands for it, the type of a variable in its place, and
-/// the argument that is to blame.
+/// Each bad value with a query where `$` is its place, the type of a variable in that place, and
+/// the argument that the error names.
 fn bad_values() -> Vec<(String, &'static str, &'static str, &'static str)> {
     let mut all = vec![];
     let mut add =
@@ -74,10 +74,14 @@ async fn bad_values_are_named_by_their_argument(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (value, query, _, argument) in bad_values() {
         let response = app.graphql(&format!("{{ {} }}", query.replace('$', &value))).await;
-        assert_eq!(*extensions(&response), blamed(argument), "{query} {value} {response:#}");
+        assert_eq!(
+            *extensions(&response),
+            argument_error(argument),
+            "{query} {value} {response:#}"
+        );
         assert!(response.get("data").is_none_or(Value::is_null), "{response:#}");
     }
-    // Values that stand deeper, and names that are no value.
+    // Nested values, and names that are not values.
     database.insert(&[ErrorRow::at("2026-03-01T11:00:00Z")]).await;
     for (query, argument) in [
         (
@@ -100,7 +104,7 @@ async fn bad_values_are_named_by_their_argument(database: TestDatabase) {
         ),
     ] {
         let response = app.graphql(&format!("{{ {query} }}")).await;
-        assert_eq!(*extensions(&response), blamed(argument), "{query} {response:#}");
+        assert_eq!(*extensions(&response), argument_error(argument), "{query} {response:#}");
     }
 }
 
@@ -110,13 +114,17 @@ async fn bad_variables_are_named_by_their_argument(database: TestDatabase) {
         let query = format!("query($v: {kind}) {{ {} }}", query.replace('$', "$v"));
         let value: Value = serde_json::from_str(&value).unwrap();
         let response = app.graphql_with(&query, json!({ "v": value })).await;
-        assert_eq!(*extensions(&response), blamed(argument), "{query} {value} {response:#}");
+        assert_eq!(
+            *extensions(&response),
+            argument_error(argument),
+            "{query} {value} {response:#}"
+        );
         assert!(response.get("data").is_none_or(Value::is_null), "{response:#}");
     }
     let query = "query($f: ErrorLogFilter) { errorLogs(filter: $f) { totalCount } }";
     for filter in [json!({ "since": "soon" }), json!({ "errorCodes": ["429"] }), json!("all")] {
         let response = app.graphql_with(query, json!({ "f": filter })).await;
-        assert_eq!(*extensions(&response), blamed("filter"), "{filter} {response:#}");
+        assert_eq!(*extensions(&response), argument_error("filter"), "{filter} {response:#}");
     }
 }
 
@@ -141,7 +149,7 @@ async fn unknown_names_are_invalid(database: TestDatabase) {
     }
 }
 
-async fn what_is_no_graphql_does_not_parse(database: TestDatabase) {
+async fn invalid_graphql_does_not_parse(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for query in ["{", "{ usageStats { } }", "{ usageStats(asOf: ) { asOf } }", "hello", "{ a } }"]
     {
@@ -151,7 +159,7 @@ async fn what_is_no_graphql_does_not_parse(database: TestDatabase) {
     }
 }
 
-async fn texts_to_look_for_are_bounded(database: TestDatabase) {
+async fn search_texts_are_limited(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:00:00Z")]).await;
     let app = TestApp::start(&database).await;
     let long = "é".repeat(501);
@@ -180,7 +188,7 @@ async fn texts_to_look_for_are_bounded(database: TestDatabase) {
     ] {
         for text in [long.as_str(), "a\0b"] {
             let response = app.graphql_with(query, json!({ "t": text })).await;
-            assert_eq!(*extensions(&response), blamed(argument), "{query} {response:#}");
+            assert_eq!(*extensions(&response), argument_error(argument), "{query} {response:#}");
         }
         let taken = app.graphql_with(query, json!({ "t": &long[..1000] })).await;
         assert!(taken.get("errors").is_none(), "{query} {taken:#}");
@@ -218,8 +226,8 @@ const READING: [&str; 10] = [
     "errorLookup(key: \"key\", timestamp: \"2026-03-01T11:00:00Z\") { id }",
 ];
 
-/// Neither SQL nor a driver's words.
-fn assert_discreet(response: &Value) {
+/// Checks that the response contains neither SQL nor driver messages.
+fn assert_no_internal_details(response: &Value) {
     let text = response.to_string().to_lowercase();
     for word in
         ["select", "t_request_log", "t_error_logs", "sqlx", "relation", "no such", "elsewhere"]
@@ -228,7 +236,7 @@ fn assert_discreet(response: &Value) {
     }
 }
 
-async fn a_missing_table_is_an_error_and_no_zero(database: TestDatabase) {
+async fn a_missing_table_is_an_error_rather_than_zero(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:00:00Z")]).await;
     let app = TestApp::start(&database).await;
     app.data("{ usageStats { lastHour { total } } }").await;
@@ -240,11 +248,11 @@ async fn a_missing_table_is_an_error_and_no_zero(database: TestDatabase) {
         assert_eq!(error["message"], "the database is unavailable");
         assert_eq!(error["path"][0], "it");
         assert!(response["data"].is_null() || response["data"]["it"].is_null(), "{response:#}");
-        assert_discreet(&response);
+        assert_no_internal_details(&response);
     }
 }
 
-async fn an_internal_error_shows_a_request_id_alone(database: TestDatabase) {
+async fn an_internal_error_shows_only_a_request_id(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.execute("ALTER TABLE t_error_logs RENAME COLUMN error_log TO elsewhere").await;
     let mut seen = vec![];
@@ -256,10 +264,10 @@ async fn an_internal_error_shows_a_request_id_alone(database: TestDatabase) {
         assert_eq!(extensions["code"], "INTERNAL");
         assert_eq!(extensions.len(), 2);
         seen.push(extensions["requestId"].as_str().unwrap().to_owned());
-        assert_discreet(&response);
+        assert_no_internal_details(&response);
     }
     assert_ne!(seen[0], seen[1]);
-    // What is right is answered all the same.
+    // Valid fields are still answered.
     let response = app.graphql("{ node(id: \"error_1\") { id } usageStats { asOf } }").await;
     assert_eq!(
         response["data"],
@@ -268,7 +276,7 @@ async fn an_internal_error_shows_a_request_id_alone(database: TestDatabase) {
     assert_eq!(extensions(&response)["code"], "INTERNAL");
 }
 
-/// Takes a table so that every reader waits; `unlock` lets them go.
+/// Locks a table so that every reader waits until `unlock`.
 pub async fn lock(database: &TestDatabase, table: &str) {
     database
         .execute(&match database.kind() {
@@ -284,7 +292,7 @@ pub async fn unlock(database: &TestDatabase) {
         .await;
 }
 
-/// Ends when so many readers wait for a locked table.
+/// Waits until `readers` readers wait for a locked table.
 pub async fn until_waiting(database: &TestDatabase, readers: i64) {
     let waiting = match database.kind() {
         Kind::Postgres => {
@@ -299,7 +307,7 @@ pub async fn until_waiting(database: &TestDatabase, readers: i64) {
     }
 }
 
-async fn a_slow_request_is_given_up(database: TestDatabase) {
+async fn a_slow_request_times_out(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     lock(&database, "t_request_log").await;
     let query = json!({ "query": "{ usageStats { lastHour { total } } }" });
@@ -321,7 +329,7 @@ async fn a_slow_request_is_given_up(database: TestDatabase) {
         assert!(body.get("data").is_none());
     }
     unlock(&database).await;
-    // The connections that were given up are usable, or replaced.
+    // The abandoned connections are usable, or replaced.
     for _ in 0..3 {
         app.data("{ usageStats { lastHour { total } } }").await;
     }

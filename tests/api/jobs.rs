@@ -1,4 +1,4 @@
-//! Background jobs that panic: they are started again, and `/readyz`, `/metrics` and the log say so.
+//! Background jobs that panic: they are restarted, and `/readyz`, `/metrics` and the log report it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,14 +13,14 @@ use crate::support::{CallRow, INJECTED, Kind, NOW, TestApp, TestDatabase, logs};
 use crate::tests;
 
 tests! {
-    a_recorder_that_panics_goes_on,
-    a_recorder_that_fails_again_and_again_is_not_ready,
+    a_recorder_that_panics_is_restarted,
+    a_recorder_that_keeps_failing_is_not_ready,
     a_read_only_server_needs_no_recorder.only(&[Kind::Sqlite]),
-    a_retention_that_panics_goes_on,
-    a_check_of_callers_that_panics_goes_on.only(&[Kind::Sqlite]),
+    a_retention_that_panics_is_restarted,
+    a_caller_check_that_panics_is_restarted.only(&[Kind::Sqlite]),
 }
 
-/// A clock at which the next readings of background jobs panic, as many as the number says.
+/// A clock, and the number of its next readings by background jobs that panic.
 fn fragile() -> (Clock, Arc<AtomicU32>) {
     let panics = Arc::new(AtomicU32::new(0));
     let left = panics.clone();
@@ -44,7 +44,7 @@ fn code(response: &Value) -> &Value {
     &response["errors"][0]["extensions"]["code"]
 }
 
-async fn a_recorder_that_panics_goes_on(database: TestDatabase) {
+async fn a_recorder_that_panics_is_restarted(database: TestDatabase) {
     let (clock, panics) = fragile();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
     assert!(app.metrics().await.contains("callscope_job_running{job=\"recorder\"} 1\n"));
@@ -55,9 +55,9 @@ async fn a_recorder_that_panics_goes_on(database: TestDatabase) {
     let recorded = answers.iter().filter(|answer| answer.get("errors").is_none()).count();
     let unknown = answers.iter().filter(|answer| *code(answer) == "OUTCOME_UNKNOWN");
     assert_eq!(recorded + unknown.count(), 20, "{answers:?}");
-    assert!(recorded < 20, "the group at hand is answered with an error");
+    assert!(recorded < 20, "the current group is answered with an error");
     let count = "SELECT COUNT(*) FROM t_request_log";
-    assert_eq!(database.value(count).await, recorded, "what is acknowledged is stored, no more");
+    assert_eq!(database.value(count).await, recorded, "only acknowledged calls are stored");
     // Each of them is recorded once.
     for (key, answer) in keys.iter().zip(&answers) {
         let duplicate = answer.get("errors").is_none();
@@ -72,7 +72,7 @@ async fn a_recorder_that_panics_goes_on(database: TestDatabase) {
     assert_eq!((&line["level"], &line["text"]), (&json!("ERROR"), &json!(INJECTED)));
 }
 
-async fn a_recorder_that_fails_again_and_again_is_not_ready(database: TestDatabase) {
+async fn a_recorder_that_keeps_failing_is_not_ready(database: TestDatabase) {
     let (clock, panics) = fragile();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
     panics.store(3, Ordering::Relaxed);
@@ -83,7 +83,7 @@ async fn a_recorder_that_fails_again_and_again_is_not_ready(database: TestDataba
     assert_eq!(status, 503, "{text}");
     assert!(text.starts_with("not ready\ndegraded: recorder "), "{text}");
     assert_eq!(record(&app, "a").await["data"]["recordCalls"]["duplicate"], false);
-    // One that has just recovered may fail again.
+    // A job that has just recovered may fail again.
     let expected = "not ready\ndegraded: recorder fails again and again\n";
     assert_eq!(app.readiness().await, (503, expected.to_owned()));
     assert!(app.metrics().await.contains("callscope_job_running{job=\"recorder\"} 1\n"));
@@ -101,7 +101,7 @@ async fn a_read_only_server_needs_no_recorder(database: TestDatabase) {
     assert_eq!(app.readiness().await, (200, expected.to_owned()));
 }
 
-async fn a_retention_that_panics_goes_on(database: TestDatabase) {
+async fn a_retention_that_panics_is_restarted(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-01-01T00:00:00Z").id(1), CallRow::at(NOW).id(2)]).await;
     let (clock, panics) = fragile();
     let app = TestApp::start_with(&database, |config| {
@@ -121,8 +121,8 @@ async fn a_retention_that_panics_goes_on(database: TestDatabase) {
     app.shutdown().await;
 }
 
-/// Nobody is left without a check, nor is a caller shut out.
-async fn a_check_of_callers_that_panics_goes_on(database: TestDatabase) {
+/// Revoked callers are still detected, and valid callers stay connected.
+async fn a_caller_check_that_panics_is_restarted(database: TestDatabase) {
     let (clock, panics) = fragile();
     let time = clock.clone();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
@@ -134,7 +134,7 @@ async fn a_check_of_callers_that_panics_goes_on(database: TestDatabase) {
     wait_for(true, async || app.metrics().await.contains(panicked)).await;
     let mut later = Events::follow(&app, query).await;
     assert!(later.next().await["data"]["usageStats"].is_object());
-    // The first goes on until its caller may not ask any more, which is still found out.
+    // The first stream continues until its caller loses access, which is still detected.
     let new = callscope::access::token::make("t", "READ".parse().unwrap(), time.now(), None);
     callscope::store::token::insert(app.db(), &new.unwrap().row).await.unwrap();
     time.advance(chrono::TimeDelta::seconds(5));

@@ -1,4 +1,4 @@
-//! What a request may not exceed: exactly at a limit it is answered, one beyond it is refused with the
+//! Request limits: a request exactly at a limit is answered, one beyond it is refused with the
 //! code of the limit, the numbers, and no data.
 
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use crate::support::{CallRow, Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    documents_may_be_so_long.only(&[Kind::Sqlite]),
-    documents_may_have_so_many_tokens.only(&[Kind::Sqlite]),
-    names_may_be_so_long.only(&[Kind::Sqlite]),
-    brackets_may_nest_so_deep.only(&[Kind::Sqlite]),
-    fragments_may_nest_so_deep.only(&[Kind::Sqlite]),
-    fragments_may_expand_so_far.only(&[Kind::Sqlite]),
-    a_fragment_within_itself_is_refused.only(&[Kind::Sqlite]),
-    directives_may_be_so_many.only(&[Kind::Sqlite]),
-    fields_at_the_root_may_be_so_many.only(&[Kind::Sqlite]),
-    aliases_may_be_so_many.only(&[Kind::Sqlite]),
-    fields_may_nest_so_deep.only(&[Kind::Sqlite]),
-    an_operation_may_cost_so_much.only(&[Kind::Sqlite]),
-    a_list_costs_what_first_says.only(&[Kind::Sqlite]),
-    the_cost_is_told_when_asked_for.only(&[Kind::Sqlite]),
-    only_the_operation_that_runs_counts.only(&[Kind::Sqlite]),
+    document_length_is_limited.only(&[Kind::Sqlite]),
+    document_tokens_are_limited.only(&[Kind::Sqlite]),
+    name_length_is_limited.only(&[Kind::Sqlite]),
+    bracket_depth_is_limited.only(&[Kind::Sqlite]),
+    fragment_depth_is_limited.only(&[Kind::Sqlite]),
+    fragment_expansion_is_limited.only(&[Kind::Sqlite]),
+    a_recursive_fragment_is_refused.only(&[Kind::Sqlite]),
+    directives_are_limited.only(&[Kind::Sqlite]),
+    root_fields_are_limited.only(&[Kind::Sqlite]),
+    aliases_are_limited.only(&[Kind::Sqlite]),
+    field_depth_is_limited.only(&[Kind::Sqlite]),
+    the_cost_of_an_operation_is_limited.only(&[Kind::Sqlite]),
+    the_cost_of_a_list_follows_first.only(&[Kind::Sqlite]),
+    the_cost_is_reported_on_request.only(&[Kind::Sqlite]),
+    only_the_selected_operation_counts.only(&[Kind::Sqlite]),
     useful_queries_pass_the_defaults.only(&[Kind::Sqlite]),
-    what_would_keep_the_server_busy_is_refused.only(&[Kind::Sqlite]),
-    errors_are_told_up_to_a_number.only(&[Kind::Sqlite]),
-    introspection_can_be_switched_off.only(&[Kind::Sqlite]),
-    requests_at_the_same_time_may_be_so_many.only(&[Kind::Postgres, Kind::MariaDb]),
-    requests_of_an_address_may_be_so_many.only(&[Kind::Sqlite]),
-    credentials_that_are_not_valid_are_limited,
-    wrong_tokens_count_as_requests.only(&[Kind::Sqlite]),
-    every_limit_is_told.only(&[Kind::Sqlite]),
+    expensive_documents_are_refused_early.only(&[Kind::Sqlite]),
+    reported_errors_are_limited.only(&[Kind::Sqlite]),
+    introspection_can_be_disabled.only(&[Kind::Sqlite]),
+    concurrent_requests_are_limited.only(&[Kind::Postgres, Kind::MariaDb]),
+    requests_of_an_address_are_limited.only(&[Kind::Sqlite]),
+    invalid_credentials_are_limited,
+    wrong_tokens_count_against_the_request_rate.only(&[Kind::Sqlite]),
+    every_limit_is_reported.only(&[Kind::Sqlite]),
 }
 
-/// What the statement of a page, and of a few rows, costs.
+/// The cost of the statement of a page of a few rows.
 const PAGE: u64 = 500;
 const LOOKUP: u64 = 200;
 
-/// What a GET must have.
+/// The header that a GET requires.
 const SIGN: &str = "X-Callscope-Client";
 
 const CHEAP: &str = "serverInfo { version }";
@@ -52,7 +52,7 @@ async fn app(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> TestA
     TestApp::start_with(database, change).await
 }
 
-/// The extensions of the error of a request that is refused.
+/// The extensions of the only error of a refused request.
 async fn refusal(app: &TestApp, query: &str) -> Value {
     let response = app.graphql(query).await;
     let errors = response["errors"].as_array();
@@ -62,49 +62,49 @@ async fn refusal(app: &TestApp, query: &str) -> Value {
     errors[0]["extensions"].clone()
 }
 
-/// `taken` is answered, and `refused` exceeds `limit` by one.
+/// Checks that `taken` is answered, and that `refused` exceeds `limit` by one.
 async fn at_most(app: &TestApp, code: &str, limit: u64, taken: &str, refused: &str) {
     app.data(taken).await;
-    let told = json!({ "code": code, "limit": limit, "actual": limit + 1 });
-    assert_eq!(refusal(app, refused).await, told, "{}", &refused[..refused.len().min(300)]);
-    // As GraphQL over HTTP wants it.
+    let expected = json!({ "code": code, "limit": limit, "actual": limit + 1 });
+    assert_eq!(refusal(app, refused).await, expected, "{}", &refused[..refused.len().min(300)]);
+    // GraphQL over HTTP requires status 400.
     let strict = "application/graphql-response+json";
     let request = app.client().post(app.url("/graphql")).header("Accept", strict);
     let response = request.json(&json!({ "query": refused })).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }
 
-async fn documents_may_be_so_long(database: TestDatabase) {
+async fn document_length_is_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_document_bytes = 300).await;
     let document = |bytes: usize| format!("{{ {CHEAP} }}{:bytes$}", "", bytes = bytes - 26);
     at_most(&app, "DOCUMENT_TOO_LARGE", 300, &document(300), &document(301)).await;
 }
 
-async fn documents_may_have_so_many_tokens(database: TestDatabase) {
+async fn document_tokens_are_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_tokens = 10).await;
     let taken = "{,,a: serverInfo { version, now,,, database } } # not, these";
     let refused = "{ a: serverInfo { version now database timeZone } }";
     at_most(&app, "TOO_MANY_TOKENS", 10, taken, refused).await;
 }
 
-async fn names_may_be_so_long(database: TestDatabase) {
+async fn name_length_is_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = |length: usize| format!("{{ {}: {CHEAP} }}", "a".repeat(length));
     at_most(&app, "NAME_TOO_LONG", 200, &query(200), &query(201)).await;
 }
 
-async fn brackets_may_nest_so_deep(database: TestDatabase) {
+async fn bracket_depth_is_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_nesting = 20).await;
     let inline =
         |times: usize| format!("{{ {} {CHEAP} {} }}", "... {".repeat(times), "}".repeat(times));
     at_most(&app, "NESTING_TOO_DEEP", 20, &inline(18), &inline(19)).await;
-    // Such as would overflow the stack of the parser.
+    // Nested deep enough to overflow the parser's stack.
     for literal in ["[", "{x:", "[{x:"] {
         let literal = literal.repeat(10_000);
         let refused = format!("{{ errorLogs(filter: {literal}) {{ totalCount }} }}");
         assert_eq!(refusal(&app, &refused).await["code"], "NESTING_TOO_DEEP");
     }
-    // As deep as can be allowed.
+    // The highest limit that can be configured.
     let app = TestApp::start_with(&database, |config| config.graphql.max_nesting = 64).await;
     app.data(&inline(62)).await;
     let literal = format!("{}1{}", "[{x:".repeat(31), "}]".repeat(31));
@@ -113,7 +113,7 @@ async fn brackets_may_nest_so_deep(database: TestDatabase) {
     assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{response:#}");
 }
 
-/// A chain of fragments, of which each spreads the next, and the last selects something.
+/// A chain of fragments: each spreads the next, and the last selects a field.
 fn chain(length: usize) -> String {
     let link = |number| {
         let next =
@@ -123,11 +123,11 @@ fn chain(length: usize) -> String {
     (0..length).map(link).collect()
 }
 
-async fn fragments_may_nest_so_deep(database: TestDatabase) {
+async fn fragment_depth_is_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_nesting = 20).await;
     let spread = |length| format!("{{ ...f0 }} {}", chain(length));
     at_most(&app, "NESTING_TOO_DEEP", 20, &spread(18), &spread(19)).await;
-    // Those that nothing spreads, too, and however long the chain is.
+    // Unused fragments count too, and chains of any length.
     let unused = format!("{{ {CHEAP} }} {}", chain(100));
     assert_eq!(refusal(&app, &unused).await["code"], "NESTING_TOO_DEEP");
     let app = TestApp::start_with(&database, |config| {
@@ -141,9 +141,9 @@ async fn fragments_may_nest_so_deep(database: TestDatabase) {
     app.data(&spread(62)).await;
 }
 
-async fn fragments_may_expand_so_far(database: TestDatabase) {
+async fn fragment_expansion_is_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_expanded_selections = 16).await;
-    // Two spreads and one field in each fragment.
+    // Each fragment has two spreads and one field.
     let fragment = "fragment f on ServerInfo { version now }";
     let taken =
         format!("{{ serverInfo {{ ...f ...f ...f version version version version }} }} {fragment}");
@@ -154,21 +154,21 @@ async fn fragments_may_expand_so_far(database: TestDatabase) {
     let link = |n| format!("fragment f{n} on Query {{ ...f{0} ...f{0} }}", n + 1);
     let doubling: String = (0..30).map(link).collect();
     let doubling = format!("{{ ...f0 }} {doubling} fragment f30 on Query {{ __typename }}");
-    let began = Instant::now();
-    let told = refusal(&app, &doubling).await;
-    assert_eq!(told["code"], "FRAGMENTS_TOO_LARGE");
+    let start = Instant::now();
+    let error = refusal(&app, &doubling).await;
+    assert_eq!(error["code"], "FRAGMENTS_TOO_LARGE");
     assert!(
-        told["actual"].as_u64().unwrap() > 1 << 30 && began.elapsed() < Duration::from_secs(20)
+        error["actual"].as_u64().unwrap() > 1 << 30 && start.elapsed() < Duration::from_secs(20)
     );
-    // A variable that many operations reach is looked at for each.
+    // A variable used by many operations is checked for each of them.
     let uses = "$v,".repeat(200);
     let fragment = format!("fragment f on Query {{ nodes(ids: [{uses}]) {{ id }} }}");
     let operations: String = (0..30).map(|n| format!("query q{n} {{ ...f }} ")).collect();
-    let told = refusal(&app, &format!("{operations}{fragment}")).await;
-    assert_eq!(told["code"], "FRAGMENTS_TOO_LARGE");
+    let error = refusal(&app, &format!("{operations}{fragment}")).await;
+    assert_eq!(error["code"], "FRAGMENTS_TOO_LARGE");
 }
 
-async fn a_fragment_within_itself_is_refused(database: TestDatabase) {
+async fn a_recursive_fragment_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for query in [
         "{ ...a } fragment a on Query { ...a }",
@@ -181,7 +181,7 @@ async fn a_fragment_within_itself_is_refused(database: TestDatabase) {
     }
 }
 
-async fn directives_may_be_so_many(database: TestDatabase) {
+async fn directives_are_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_directives = 3).await;
     let skip = "@skip(if: false)";
     let taken = format!(
@@ -193,16 +193,16 @@ async fn directives_may_be_so_many(database: TestDatabase) {
     for many in
         ["@a".repeat(1000), format!("@skip(if: {})", "true) @skip(if: ".repeat(99) + "true")]
     {
-        let told = refusal(&app, &format!("{{ __typename {many} }}")).await;
-        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
-        let told = refusal(&app, &format!("query {many} {{ __typename }}")).await;
-        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
-        let told = refusal(&app, &format!("query($v: Int {many}) {{ __typename }}")).await;
-        assert_eq!(told["code"], "TOO_MANY_DIRECTIVES");
+        let error = refusal(&app, &format!("{{ __typename {many} }}")).await;
+        assert_eq!(error["code"], "TOO_MANY_DIRECTIVES");
+        let error = refusal(&app, &format!("query {many} {{ __typename }}")).await;
+        assert_eq!(error["code"], "TOO_MANY_DIRECTIVES");
+        let error = refusal(&app, &format!("query($v: Int {many}) {{ __typename }}")).await;
+        assert_eq!(error["code"], "TOO_MANY_DIRECTIVES");
     }
 }
 
-async fn fields_at_the_root_may_be_so_many(database: TestDatabase) {
+async fn root_fields_are_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_root_fields = 4).await;
     let taken = format!(
         "{{ __typename ... {{ {CHEAP} }} ...f }} fragment f on Query {{ a: __typename {CHEAP} }}"
@@ -211,7 +211,7 @@ async fn fields_at_the_root_may_be_so_many(database: TestDatabase) {
     at_most(&app, "TOO_MANY_ROOT_FIELDS", 4, &taken, &refused).await;
 }
 
-async fn aliases_may_be_so_many(database: TestDatabase) {
+async fn aliases_are_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_aliases = 3).await;
     let taken =
         "{ a: serverInfo { ...f } b: serverInfo { version } } fragment f on ServerInfo { c: now }";
@@ -228,19 +228,19 @@ async fn app_with_defaults(database: &TestDatabase) -> TestApp {
     TestApp::start(database).await
 }
 
-async fn fields_may_nest_so_deep(database: TestDatabase) {
+async fn field_depth_is_limited(database: TestDatabase) {
     let app = app(&database, |config| config.graphql.max_depth = 4).await;
     let taken = "{ errorLogs { nodes { ...f } } } fragment f on ErrorLog { apiKey { id } }";
     let refused = taken.replace("{ id }", "{ counts(period: LAST_HOUR) { total } }");
     at_most(&app, "DEPTH_EXCEEDED", 4, taken, &refused).await;
-    // What leads back to where it began.
+    // A path that leads back to its start.
     let app = app_with_defaults(&database).await;
     let around = "apiKey { errorLogs(first: 1) { nodes { ".repeat(6);
     let query = format!("{{ errorLogs {{ nodes {{ {around} id {} }} }} }}", "} } }".repeat(6));
     assert_eq!(refusal(&app, &query).await["code"], "DEPTH_EXCEEDED");
 }
 
-/// The cost of a query, as the server tells it.
+/// The cost of a query, as the server reports it.
 async fn cost(app: &TestApp, query: &str, variables: Value) -> u64 {
     let body = json!({ "query": query, "variables": variables, "extensions": { "cost": true } });
     let response = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
@@ -248,7 +248,7 @@ async fn cost(app: &TestApp, query: &str, variables: Value) -> u64 {
     response["extensions"]["cost"]["requested"].as_u64().unwrap_or_else(|| panic!("{response:#}"))
 }
 
-async fn an_operation_may_cost_so_much(database: TestDatabase) {
+async fn the_cost_of_an_operation_is_limited(database: TestDatabase) {
     let query = "{ errorLogs(first: 10) { nodes { id model } } }";
     let app = app_with_defaults(&database).await;
     // The statement, `errorLogs`, `nodes`, and ten rows of two fields.
@@ -261,7 +261,7 @@ async fn an_operation_may_cost_so_much(database: TestDatabase) {
     assert_eq!(refusal(&app, &refused).await["actual"], PAGE + 2 + 1000 * 3);
 }
 
-async fn a_list_costs_what_first_says(database: TestDatabase) {
+async fn the_cost_of_a_list_follows_first(database: TestDatabase) {
     let app = app_with_defaults(&database).await;
     let page = async |query: &str, variables: Value| {
         (cost(&app, query, variables).await - PAGE - 2).checked_div(2).unwrap()
@@ -274,10 +274,10 @@ async fn a_list_costs_what_first_says(database: TestDatabase) {
     assert_eq!(page(&variable("Int"), json!({ "n": 9 })).await, 9);
     assert_eq!(page(&variable("Int = 11"), json!({})).await, 11);
     assert_eq!(page(&variable("Int"), json!({})).await, 50);
-    // More than the largest page is refused when it is read.
+    // A page above the maximum size is refused while the document is read.
     assert_eq!(page(&list("first: 2000000"), json!({})).await, 1000);
     assert_eq!(page(&list("first: -5"), json!({})).await, 0);
-    // Wherever fragments are, the rows multiply what they hold.
+    // The rows of a list multiply the cost of all fragments in it.
     let plain =
         "{ callDetails(period: LAST_HOUR, first: 20) { totalCount nodes { id apiKey { id } } } }";
     let fragments = "{ callDetails(period: LAST_HOUR, first: 20) { ...list } }
@@ -296,7 +296,7 @@ async fn a_list_costs_what_first_says(database: TestDatabase) {
     assert_eq!(cost(&app, keys, json!({})).await, 2 * PAGE + 2 + 3 * (1 + 51 + 1 + 5 * 2));
 }
 
-async fn the_cost_is_told_when_asked_for(database: TestDatabase) {
+async fn the_cost_is_reported_on_request(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 5).await;
     let send = async |query: &str, extensions: Value| -> Value {
         let body = json!({ "query": query, "extensions": extensions });
@@ -310,7 +310,7 @@ async fn the_cost_is_told_when_asked_for(database: TestDatabase) {
     for extensions in [json!({}), Value::Null, json!({ "cost": false }), json!({ "cost": 1 })] {
         assert!(send(query, extensions).await.get("extensions").is_none());
     }
-    // Of what is refused, too.
+    // A refused request reports its cost too.
     let response = send("{ errorLogs { totalCount } }", json!({ "cost": true })).await;
     assert_eq!(response["extensions"]["cost"], json!({ "requested": 1002, "maximum": 5 }));
     assert_eq!(response["errors"][0]["extensions"]["code"], "COST_EXCEEDED");
@@ -327,7 +327,7 @@ async fn the_cost_is_told_when_asked_for(database: TestDatabase) {
     assert_eq!(response["extensions"]["cost"]["requested"], 2);
 }
 
-async fn only_the_operation_that_runs_counts(database: TestDatabase) {
+async fn only_the_selected_operation_counts(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.graphql.max_complexity = 5;
         config.graphql.max_aliases = 1;
@@ -344,7 +344,7 @@ async fn only_the_operation_that_runs_counts(database: TestDatabase) {
     assert_eq!(send("C").await["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED");
 }
 
-/// One of everything that a page of an overview shows.
+/// One of every list and statistic of an overview page.
 const DASHBOARD: &str = "
 query Dashboard($day: Period = LAST_24_HOURS) {
   usageStats { ...windows currentMonth { ...counts } last(duration: \"P7D\") { ...counts } }
@@ -383,25 +383,25 @@ async fn useful_queries_pass_the_defaults(database: TestDatabase) {
         assert!(cost * 10 < most * 8, "{cost} of {most}: {query}");
     }
     for query in [
-        // The schema leads back to itself.
+        // The schema's types are recursive.
         format!("{{ __schema {{ types {{ {} name {} }} }} }}", "fields { type { ".repeat(6), "} }".repeat(6)),
-        // So do calls and their keys.
+        // So are calls and their keys.
         "{ callDetails(period: LAST_30_DAYS, first: 1000) { nodes { apiKey { calls(period: LAST_30_DAYS, first: 1000) { nodes {
             id databaseId timestamp model status statusCode latencyMs apiKey { id masked } a: id b: timestamp c: model d: id e: id f: id errorLog { id errorCode } } } } } } }".into(),
-        // The same field again and again is answered again and again.
+        // A repeated field is answered once per repetition.
         format!("{{ apiKeys(first: 1000) {{ nodes {{ calls(period: LAST_HOUR) {{ nodes {{ {} }} }} }} }} }}", "id ".repeat(500)),
     ] {
         assert_eq!(refusal(&app, &query).await["code"], "COST_EXCEEDED");
     }
 }
 
-/// Documents that a validator could take long for, or make much of.
+/// Documents that could keep a validator busy, or that it could expand a lot.
 fn hostile() -> Vec<String> {
     let repeat =
         |times: usize, text: &dyn Fn(usize) -> String| (0..times).map(text).collect::<String>();
     let long = "x".repeat(190);
     vec![
-        // Arguments of one field are compared with those of each other field of its name.
+        // The validator compares the arguments of fields with the same name.
         format!(
             "{{ __typename({}) {} }}",
             repeat(1000, &|n| format!("a{n}:1 ")),
@@ -412,9 +412,9 @@ fn hostile() -> Vec<String> {
             repeat(19, &|n| format!("a{n}:1 ")),
             "version ".repeat(4900)
         ),
-        // A name that every error repeats.
+        // A long name that every error repeats.
         format!("{{ __typename: {long} {} }}", "__typename ".repeat(4900)),
-        // Names that are nearly those of fields.
+        // Names similar to those of fields.
         format!("{{ {} }}", repeat(4000, &|n| format!("callDetail{n} "))),
         format!("{{ {} }}", repeat(300, &|n| format!("callDetails{n}{long} "))),
         // Many operations, variables, fragments.
@@ -434,7 +434,7 @@ fn hostile() -> Vec<String> {
             repeat(1000, &|n| format!("...f{n} ")),
             repeat(1000, &|n| format!("fragment f{n} on Query {{ __typename }} "))
         ),
-        // The same selections in many sets of selections.
+        // The same selections in many selection sets.
         format!(
             "{{ {} }} fragment f on Query {{ {} }}",
             "... { ...f } ".repeat(1000),
@@ -453,27 +453,27 @@ fn hostile() -> Vec<String> {
     ]
 }
 
-async fn what_would_keep_the_server_busy_is_refused(database: TestDatabase) {
+async fn expensive_documents_are_refused_early(database: TestDatabase) {
     let app = app_with_defaults(&database).await;
     for query in hostile() {
         let shown: String = query.chars().take(150).collect();
-        let began = Instant::now();
+        let start = Instant::now();
         let response = app.graphql(&query).await;
-        // Milliseconds in truth; the bound is one for unoptimized code on a busy machine.
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}: {shown}", began.elapsed());
+        // It takes milliseconds; the bound allows for unoptimized code on a busy machine.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {shown}", start.elapsed());
         let size = response.to_string().len();
         assert!(size < 200_000, "{size} bytes: {shown}");
     }
 }
 
-async fn errors_are_told_up_to_a_number(database: TestDatabase) {
+async fn reported_errors_are_limited(database: TestDatabase) {
     let app = app_with_defaults(&database).await;
-    // Fewer names than are refused at once.
+    // Fewer unknown names than the error limit.
     let unknown = |many: usize| format!("{{ {} }}", "nothing ".repeat(many));
     let response = app.graphql(&unknown(20)).await;
     assert_eq!(response["errors"].as_array().unwrap().len(), 20);
-    let told = json!({ "code": "GRAPHQL_VALIDATION_FAILED", "limit": 20, "actual": 21 });
-    assert_eq!(refusal(&app, &unknown(21)).await, told);
+    let expected = json!({ "code": "GRAPHQL_VALIDATION_FAILED", "limit": 20, "actual": 21 });
+    assert_eq!(refusal(&app, &unknown(21)).await, expected);
     let conflicts =
         |many: usize| format!("{{ serverInfo {{ now: version {} }} }}", "now ".repeat(many));
     let response = app.graphql(&conflicts(100)).await;
@@ -483,13 +483,13 @@ async fn errors_are_told_up_to_a_number(database: TestDatabase) {
     assert_eq!((errors.len(), response.get("data")), (101, None));
     assert_eq!(errors[100]["extensions"]["code"], "TOO_MANY_ERRORS");
     assert_eq!(errors[100]["message"], "30 more errors are not told");
-    // What the client sent is not sent back whole.
+    // The message cuts long text of the client.
     let query = "query($id: ID!) { node(id: $id) { id } }";
     let response = app.graphql_with(query, json!({ "id": "ä".repeat(100_000) })).await;
     assert!(response.to_string().len() < 3000);
 }
 
-async fn introspection_can_be_switched_off(database: TestDatabase) {
+async fn introspection_can_be_disabled(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.introspection = false).await;
     let refused = json!({ "code": "INTROSPECTION_DISABLED" });
     for query in [
@@ -502,7 +502,7 @@ async fn introspection_can_be_switched_off(database: TestDatabase) {
     assert_eq!(app.data("{ __typename }").await, json!({ "__typename": "Query" }));
     let schema = app.client().get(app.url("/schema.graphql")).send().await.unwrap();
     assert_eq!(schema.status(), StatusCode::NOT_FOUND);
-    // Nor do errors tell what there is.
+    // Nor do error messages suggest names.
     let mistakes = [
         "{ callDetail { id } }",
         "{ serverInfo { versio } }",
@@ -521,7 +521,7 @@ async fn introspection_can_be_switched_off(database: TestDatabase) {
     assert!(app.data(INTROSPECTION).await["__schema"].is_object());
 }
 
-async fn requests_at_the_same_time_may_be_so_many(database: TestDatabase) {
+async fn concurrent_requests_are_limited(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start_with(&database, |config| {
         config.server.max_concurrent_requests = 2;
@@ -545,7 +545,7 @@ async fn requests_at_the_same_time_may_be_so_many(database: TestDatabase) {
         .header(SIGN, "tests")
         .query(&[("query", "{ __typename }")]);
     assert_eq!(get.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
-    // Whoever watches the server still can.
+    // Health checks and metrics still answer.
     for path in ["/healthz", "/graphiql", "/schema.graphql"] {
         assert_eq!(app.client().get(app.url(path)).send().await.unwrap().status(), 200);
     }
@@ -556,7 +556,7 @@ async fn requests_at_the_same_time_may_be_so_many(database: TestDatabase) {
     app.data("{ __typename }").await;
 }
 
-async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
+async fn requests_of_an_address_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_requests_per_minute = 3;
         config.server.trust_forwarded_for = true;
@@ -567,7 +567,7 @@ async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
         let request = app.client().post(app.url("/graphql")).json(&body);
         request.header("X-Forwarded-For", forwarded).send().await.unwrap()
     };
-    // What a client claims does not help it: the proxy appends.
+    // Claims of the client have no effect: the proxy appends its address.
     for claimed in 0..3 {
         assert_eq!(send(&format!("9.9.9.{claimed}, 1.2.3.4")).await.status(), 200);
     }
@@ -580,10 +580,10 @@ async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
     assert!(refused.get("data").is_none());
     assert_eq!(send("1.2.3.5").await.status(), 200);
     assert_eq!(app.client().get(app.url("/healthz")).send().await.unwrap().status(), 200);
-    // Nor can tokens be guessed faster.
+    // Tokens cannot be guessed faster either.
     let login = app.client().post(app.url("/session")).header("X-Forwarded-For", "1.2.3.4");
     assert_eq!(login.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
-    // Where no proxy is trusted, the connection counts alone.
+    // Without a trusted proxy only the address of the connection counts.
     let app =
         TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
     for (forwarded, status) in [("1.1.1.1", 200), ("2.2.2.2", 429)] {
@@ -597,7 +597,7 @@ async fn requests_of_an_address_may_be_so_many(database: TestDatabase) {
     }
 }
 
-async fn credentials_that_are_not_valid_are_limited(database: TestDatabase) {
+async fn invalid_credentials_are_limited(database: TestDatabase) {
     let valid = "0123456789abcdef-a";
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", &format!("a:ALL:{valid}")]);
@@ -623,7 +623,7 @@ async fn credentials_that_are_not_valid_are_limited(database: TestDatabase) {
     let forged = format!("{}{}", &session[..session.len() - 4], "AAAA");
     let status =
         async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
-    // The first of a minute are answered as invalid, on each way.
+    // The first failures of a minute get the answer for invalid credentials, on each route.
     for number in 0..3 {
         let wrong = format!("wrong-token-{number}");
         let request = match number % 3 {
@@ -649,7 +649,7 @@ async fn credentials_that_are_not_valid_are_limited(database: TestDatabase) {
         let found: Value = refused.json().await.unwrap();
         assert_eq!(found["errors"][0]["extensions"]["code"], "RATE_LIMITED");
     }
-    // What is valid passes from the same address, and what is not is refused as ever to others.
+    // Valid credentials pass from the same address; invalid ones of other addresses get the usual answer.
     assert_eq!(status(query("1.1.1.1").bearer_auth(valid)).await, 200);
     assert_eq!(status(query("1.1.1.1").header("Cookie", &session)).await, 200);
     assert_eq!(status(sign_in("1.1.1.1", valid)).await, 200);
@@ -657,7 +657,7 @@ async fn credentials_that_are_not_valid_are_limited(database: TestDatabase) {
     assert_eq!(status(query("1.1.1.2").bearer_auth("wrong")).await, 401);
 }
 
-async fn wrong_tokens_count_as_requests(database: TestDatabase) {
+async fn wrong_tokens_count_against_the_request_rate(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", "a:ALL:0123456789abcdef-a"]);
         config.server.max_requests_per_minute = 5;
@@ -673,26 +673,27 @@ async fn wrong_tokens_count_as_requests(database: TestDatabase) {
     assert_eq!(statuses, [[401; 5], [429; 5]].concat());
 }
 
-async fn every_limit_is_told(database: TestDatabase) {
+async fn every_limit_is_reported(database: TestDatabase) {
     let app = app_with_defaults(&database).await;
     let limits = "{ serverInfo { limits { maxPageSize defaultPageSize maxBodyBytes maxDocumentBytes
         maxTokens maxNesting maxExpandedSelections maxDirectives maxRootFields maxDepth maxComplexity
         maxResponseBytes maxAliases timeout maxConcurrentRequests maxRequestsPerMinute maxSubscriptions maxRecordBatch maxBatch introspection } } }";
-    let told = json!({
+    let expected = json!({
         "maxPageSize": 1000, "defaultPageSize": 50, "maxBodyBytes": 1_048_576,
         "maxDocumentBytes": 65_536, "maxTokens": 10_000, "maxNesting": 50,
         "maxExpandedSelections": 5000, "maxDirectives": 50, "maxRootFields": 50, "maxDepth": 16,
         "maxComplexity": 20_000_000, "maxResponseBytes": 16_777_216, "maxAliases": 50, "timeout": "PT30S", "maxConcurrentRequests": 256,
         "maxRequestsPerMinute": null, "maxSubscriptions": 100, "maxRecordBatch": 1000, "maxBatch": 1, "introspection": true,
     });
-    assert_eq!(app.data(limits).await["serverInfo"]["limits"], told);
+    assert_eq!(app.data(limits).await["serverInfo"]["limits"], expected);
     let app = TestApp::start_with(&database, |config| {
         config.server.max_requests_per_minute = 600;
         config.server.max_body_bytes = 2000;
         config.graphql.max_tokens = 200;
     })
     .await;
-    let told = app.data(limits).await["serverInfo"]["limits"].clone();
-    let some = (&told["maxRequestsPerMinute"], &told["maxBodyBytes"], &told["maxTokens"]);
+    let reported = app.data(limits).await["serverInfo"]["limits"].clone();
+    let some =
+        (&reported["maxRequestsPerMinute"], &reported["maxBodyBytes"], &reported["maxTokens"]);
     assert_eq!(some, (&json!(600), &json!(2000), &json!(200)));
 }

@@ -1,4 +1,4 @@
-//! Lists read the columns of their rows directly (docs/adr/0004): the same values as field by field.
+//! Lists read the columns of their rows directly (docs/adr/0004), with the same values as field resolvers.
 
 use serde_json::Value;
 
@@ -6,9 +6,9 @@ use super::support::{CallRow, ErrorRow, NULL, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    a_listed_row_is_the_row_itself,
-    fragments_aliases_and_merged_fields_are_as_ever,
-    a_list_of_rows_asks_together,
+    a_listed_row_equals_the_single_row,
+    fragments_aliases_and_merged_fields_work,
+    rows_of_a_list_share_statements,
 }
 
 const COUNTS: &str =
@@ -32,7 +32,7 @@ async fn insert(database: &TestDatabase) {
         .await;
 }
 
-async fn a_listed_row_is_the_row_itself(database: TestDatabase) {
+async fn a_listed_row_equals_the_single_row(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     insert(&database).await;
     let error = format!(
@@ -70,7 +70,7 @@ async fn a_listed_row_is_the_row_itself(database: TestDatabase) {
     }
 }
 
-async fn fragments_aliases_and_merged_fields_are_as_ever(database: TestDatabase) {
+async fn fragments_aliases_and_merged_fields_work(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     insert(&database).await;
     let data = app
@@ -90,7 +90,7 @@ async fn fragments_aliases_and_merged_fields_are_as_ever(database: TestDatabase)
     assert_eq!(data["callDetails"]["edges"][0]["node"]["kind"], "Call");
 }
 
-async fn a_list_of_rows_asks_together(database: TestDatabase) {
+async fn rows_of_a_list_share_statements(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     insert(&database).await;
     let query = format!(

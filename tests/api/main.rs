@@ -1,7 +1,7 @@
-//! The tests: each runs through the front door on a fresh database, once per database kind.
+//! The API tests: each runs over HTTP on a fresh database, once per database kind.
 //!
-//! To add one, write `async fn what_is_true(database: TestDatabase)` in the module of its subject
-//! and name it in that module's `tests!`. A new module is declared and listed here.
+//! To add one, write `async fn a_fact_about_the_server(database: TestDatabase)` in the module of its subject
+//! and list it in that module's `tests!`. A new module is declared and listed here.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! `/metrics`, and what the log tells of statements.
+//! `/metrics`, and the log of statements.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::tests;
 tests! {
     requests_are_counted.only(&[Kind::Sqlite]),
     statements_and_batches_are_counted,
-    the_calls_of_the_last_minutes_are_told,
+    recent_calls_are_reported,
     every_line_is_well_formed.only(&[Kind::Sqlite]),
-    metrics_are_there_without_the_database.only(&[Kind::Postgres]),
+    metrics_work_without_the_database.only(&[Kind::Postgres]),
     metrics_do_not_wait_for_a_locked_table.only(&[Kind::Postgres, Kind::MariaDb]),
     slow_statements_are_logged.only(&[Kind::Postgres, Kind::MariaDb]),
     statements_are_logged_without_values,
-    metrics_need_their_scope.only(&[Kind::Sqlite]),
+    metrics_require_their_scope.only(&[Kind::Sqlite]),
 }
 
 async fn scrape(app: &TestApp) -> String {
@@ -31,7 +31,7 @@ async fn scrape(app: &TestApp) -> String {
     response.text().await.unwrap()
 }
 
-/// The value of one line, `name{labels}`; nothing where there is no such line.
+/// The value of one line, `name{labels}`, or `None` without such a line.
 fn value(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
@@ -48,7 +48,7 @@ async fn requests_are_counted(database: TestDatabase) {
     send(json!({ "query": "query Usage { callDetails(period: LAST_HOUR, first: -1) { totalCount } }" })).await;
     send(json!({ "query": "{ nothing }" })).await;
     send(json!({ "query": 7 })).await;
-    app.client().get(app.url("/nobody/knows/this")).send().await.unwrap();
+    app.client().get(app.url("/no/such/path")).send().await.unwrap();
     let text = scrape(&app).await;
     let graphql =
         |labels: &str| value(&text, &format!("callscope_graphql_requests_total{{{labels}}}"));
@@ -109,7 +109,7 @@ async fn statements_and_batches_are_counted(database: TestDatabase) {
     assert_eq!(value(&text, r#"callscope_sql_errors_total{statement="call.list"}"#), Some(1.0));
 }
 
-async fn the_calls_of_the_last_minutes_are_told(database: TestDatabase) {
+async fn recent_calls_are_reported(database: TestDatabase) {
     let at = |time: &str| CallRow::at(time);
     database
         .insert(&[
@@ -128,7 +128,7 @@ async fn the_calls_of_the_last_minutes_are_told(database: TestDatabase) {
         assert_eq!(value(&text, &recent(code)), Some(count), "{text}");
     }
     assert_eq!(value(&text, "callscope_recent_calls_failed"), Some(2.0), "{text}");
-    // However often they are asked for, they are counted every ten seconds at most.
+    // However often they are read, they are counted at most every ten seconds.
     database.insert(&[at("2026-03-01T11:59:00Z").status(500)]).await;
     let text = scrape(&app).await;
     assert_eq!(value(&text, &recent("500")), None, "{text}");
@@ -167,9 +167,9 @@ async fn every_line_is_well_formed(database: TestDatabase) {
     assert_eq!(families.len(), count, "a family stands twice in {text}");
 }
 
-async fn metrics_are_there_without_the_database(database: TestDatabase) {
+async fn metrics_work_without_the_database(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // From outside, since no database can close itself.
+    // Closed from outside, since no database can close itself.
     let url = std::env::var("CALLSCOPE_TEST_POSTGRES_URL").unwrap();
     let mut admin = PgConnection::connect(&url).await.unwrap();
     let name = database.url().rsplit('/').next().unwrap();
@@ -187,10 +187,10 @@ async fn metrics_are_there_without_the_database(database: TestDatabase) {
 async fn metrics_do_not_wait_for_a_locked_table(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     lock(&database, "t_request_log").await;
-    let began = std::time::Instant::now();
+    let start = std::time::Instant::now();
     let text = scrape(&app).await;
-    assert!(began.elapsed() < Duration::from_secs(4));
-    // A database whose tables cannot be read is as good as none.
+    assert!(start.elapsed() < Duration::from_secs(4));
+    // A database with unreadable tables is treated as unavailable.
     assert_eq!(value(&text, "callscope_database_up"), Some(0.0), "{text}");
     assert!(!text.contains("callscope_recent_calls"), "{text}");
     unlock(&database).await;
@@ -211,9 +211,9 @@ async fn slow_statements_are_logged(database: TestDatabase) {
         unlock(&database).await;
     };
     let (id, ()) = futures_util::join!(request, held);
-    let told = |line: &&Value| line["message"] == "slow query";
+    let is_slow = |line: &&Value| line["message"] == "slow query";
     let lines = logs::of_request(&id);
-    let lines: Vec<&Value> = lines.iter().filter(told).collect();
+    let lines: Vec<&Value> = lines.iter().filter(is_slow).collect();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     let line = lines[0];
     assert_eq!((&line["level"], &line["operation"]), (&json!("WARN"), &json!("Slow")), "{line}");
@@ -222,7 +222,7 @@ async fn slow_statements_are_logged(database: TestDatabase) {
     assert!(line["sql"].as_str().unwrap().contains("t_request_log"), "{line}");
 }
 
-/// Each argument that reaches a statement, with a value that stands nowhere else.
+/// Each argument that reaches a statement, with a value found nowhere else.
 const EVERYTHING: &str = r#"query Everything($key: String!) {
   usageStats(key: $key) { lastHour { total } }
   callDetails(period: LAST_HOUR, key: $key, filter: { models: ["Model-Marker-1"] }) {
@@ -260,7 +260,7 @@ async fn statements_are_logged_without_values(database: TestDatabase) {
     }
 }
 
-async fn metrics_need_their_scope(database: TestDatabase) {
+async fn metrics_require_their_scope(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         let tokens = "reader:READ:reader-0123456789 scraper:METRICS:scraper-0123456789";
         config.access = settings(&["--tokens", tokens]);

@@ -1,5 +1,5 @@
-//! What Callscope does to a database when it opens it: creates what is missing, and leaves what it
-//! finds as it is.
+//! Opening a database: Callscope creates missing tables and indexes, and leaves existing ones
+//! unchanged.
 
 use callscope::observe::redact::without_values;
 use callscope::store::{Database, connect};
@@ -11,16 +11,16 @@ use crate::tests;
 
 tests! {
     a_fresh_database_gets_tables_and_indexes.empty(),
-    twice_is_harmless.empty(),
+    opening_twice_is_harmless.empty(),
     errors_show_the_names_of_tables_and_columns,
-    four_at_once_are_harmless.empty(),
-    a_gateways_tables_stay_as_they_are.empty(),
-    a_gateway_goes_on_writing.empty(),
-    an_audit_log_from_before_gets_its_columns.empty(),
+    four_concurrent_migrations_are_harmless.empty(),
+    a_gateways_tables_stay_unchanged.empty(),
+    a_gateway_can_continue_writing.empty(),
+    an_older_audit_log_gets_its_columns.empty(),
     read_only_creates_nothing.empty(),
-    read_only_leaves_every_byte.empty().only(&[Kind::Sqlite]),
-    read_only_leaves_every_byte_of_a_real_file.empty().only(&[Kind::Sqlite]),
-    the_gateways_tables_are_gemini_balances.empty().needs(REAL_DDL),
+    read_only_changes_no_byte.empty().only(&[Kind::Sqlite]),
+    read_only_changes_no_byte_of_a_real_file.empty().only(&[Kind::Sqlite]),
+    the_gateways_tables_match_gemini_balance.empty().needs(REAL_DDL),
 }
 
 const REAL_DDL: &str = "../shared/data/ddl.sql";
@@ -52,7 +52,7 @@ async fn a_fresh_database_gets_tables_and_indexes(database: TestDatabase) {
     assert_eq!(indexes(&database).await, INDEXES);
 }
 
-async fn twice_is_harmless(database: TestDatabase) {
+async fn opening_twice_is_harmless(database: TestDatabase) {
     open(&database).await;
     database.insert(&[CallRow::at("2026-03-01T12:00:00Z")]).await;
     let first = contents(&database).await;
@@ -62,7 +62,7 @@ async fn twice_is_harmless(database: TestDatabase) {
     assert_eq!(indexes(&database).await, INDEXES);
 }
 
-async fn four_at_once_are_harmless(database: TestDatabase) {
+async fn four_concurrent_migrations_are_harmless(database: TestDatabase) {
     futures_util::future::join_all((0..4).map(|_| open(&database))).await;
     assert_eq!(tables(&database).await, TABLES);
     assert_eq!(indexes(&database).await, INDEXES);
@@ -70,7 +70,7 @@ async fn four_at_once_are_harmless(database: TestDatabase) {
     assert_eq!(database.value(steps).await, 0);
 }
 
-async fn a_gateways_tables_stay_as_they_are(database: TestDatabase) {
+async fn a_gateways_tables_stay_unchanged(database: TestDatabase) {
     gateway::fill(&database).await;
     let before = contents(&database).await;
     open(&database).await;
@@ -79,8 +79,8 @@ async fn a_gateways_tables_stay_as_they_are(database: TestDatabase) {
     assert_eq!(indexes(&database).await, INDEXES);
 }
 
-/// The tables of Callscope's own making, too, take a gateway's statements.
-async fn a_gateway_goes_on_writing(database: TestDatabase) {
+/// Tables that Callscope created also accept a gateway's statements.
+async fn a_gateway_can_continue_writing(database: TestDatabase) {
     gateway::fill(&database).await;
     let calls = number_of_rows(&database, "t_request_log").await;
     let errors = number_of_rows(&database, "t_error_logs").await;
@@ -91,8 +91,8 @@ async fn a_gateway_goes_on_writing(database: TestDatabase) {
     assert_eq!(number_of_rows(&database, "t_error_logs").await, errors + 1);
 }
 
-/// Also where the step was interrupted between two columns.
-async fn an_audit_log_from_before_gets_its_columns(database: TestDatabase) {
+/// Also after an interruption between two columns.
+async fn an_older_audit_log_gets_its_columns(database: TestDatabase) {
     let id = match database.kind() {
         Kind::Sqlite => "id integer NOT NULL PRIMARY KEY AUTOINCREMENT",
         Kind::Postgres => "id bigserial NOT NULL PRIMARY KEY",
@@ -122,20 +122,20 @@ async fn read_only_creates_nothing(database: TestDatabase) {
     assert_eq!(indexes(&database).await, Vec::<String>::new());
 }
 
-async fn read_only_leaves_every_byte(database: TestDatabase) {
+async fn read_only_changes_no_byte(database: TestDatabase) {
     gateway::fill(&database).await;
     database.close().await;
     opening_changes_no_byte(&database).await;
 }
 
-async fn read_only_leaves_every_byte_of_a_real_file(database: TestDatabase) {
+async fn read_only_changes_no_byte_of_a_real_file(database: TestDatabase) {
     std::fs::write(file(&database), gateway_database()).expect("writes");
     opening_changes_no_byte(&database).await;
 }
 
-/// The tables that stand for gemini-balance's in these tests are the ones it makes, but for the
-/// words of the comments.
-async fn the_gateways_tables_are_gemini_balances(database: TestDatabase) {
+/// The gateway tables of these tests equal gemini-balance's, except for the
+/// text of comments.
+async fn the_gateways_tables_match_gemini_balance(database: TestDatabase) {
     let real = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_DDL);
     let all = std::fs::read_to_string(real).expect("reads");
     let name = match database.kind() {
@@ -148,7 +148,7 @@ async fn the_gateways_tables_are_gemini_balances(database: TestDatabase) {
     assert_eq!(words(gateway::ddl(database.kind())), words(section));
 }
 
-/// The words of a statement, without the texts in quotes.
+/// The words of a statement, without the quoted texts.
 fn words(sql: &str) -> Vec<String> {
     let unquoted: Vec<&str> = sql.split('\'').step_by(2).collect();
     unquoted.join("''").split_whitespace().map(str::to_owned).collect()
@@ -179,15 +179,15 @@ async fn opening_changes_no_byte(database: &TestDatabase) {
     open_read_only(database).await;
     assert!(std::fs::read(file).unwrap() == before, "the file has changed");
     for suffix in ["-wal", "-shm", "-journal"] {
-        let beside = format!("{file}{suffix}");
-        assert!(!std::path::Path::new(&beside).exists(), "{beside} was left behind");
+        let side_file = format!("{file}{suffix}");
+        assert!(!std::path::Path::new(&side_file).exists(), "{side_file} was left behind");
     }
-    // What must not change when it is opened can still be written by its owner.
+    // The owner of the file can still write to it.
     connect::migrate(&database.config()).await.expect("migrates");
     assert_eq!(indexes(database).await, INDEXES);
 }
 
-/// The gateway's tables: how each is defined, but for our indexes, and every row in it.
+/// The gateway's tables: the definition of each, without our indexes, and every row.
 async fn contents(database: &TestDatabase) -> Value {
     let mut contents = Vec::new();
     for table in ["t_request_log", "t_error_logs"] {
@@ -217,7 +217,7 @@ async fn definition(database: &TestDatabase, table: &str) -> Vec<String> {
     let lines = texts.flat_map(|text| text.lines());
     lines
         .filter(|line| !line.trim_start().starts_with("KEY `callscope_"))
-        // MariaDB ends each line but the last of a list with a comma.
+        // MariaDB ends each line of a list except the last with a comma.
         .map(|line| line.trim_end_matches(',').to_owned())
         .collect()
 }
@@ -237,7 +237,7 @@ async fn tables(database: &TestDatabase) -> Vec<String> {
     sorted(database.query(sql).await)
 }
 
-/// Every index but those of primary keys, as `name(column,column)`.
+/// Every index except primary keys, as `name(column,column)`.
 pub async fn indexes(database: &TestDatabase) -> Vec<String> {
     let sql = match database.kind() {
         Kind::Sqlite => {
@@ -267,7 +267,7 @@ fn sorted(rows: Vec<Vec<Value>>) -> Vec<String> {
     names
 }
 
-/// Of every table that a migration makes, also of later ones.
+/// Checks every table of the migrations, including later ones.
 async fn errors_show_the_names_of_tables_and_columns(database: TestDatabase) {
     let columns = match database.kind() {
         Kind::Sqlite => {

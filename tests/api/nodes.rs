@@ -6,14 +6,14 @@ use crate::support::{CallRow, ErrorRow, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    every_kind_is_found_by_its_id,
+    every_type_is_found_by_its_id,
     unknown_ids_are_null,
     malformed_ids_are_refused,
-    many_nodes_are_two_statements,
+    many_nodes_need_two_statements,
     more_than_a_page_is_refused,
 }
 
-async fn every_kind_is_found_by_its_id(database: TestDatabase) {
+async fn every_type_is_found_by_its_id(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     database.insert(&[CallRow::at(at).key("a").status(429)]).await;
     database.insert(&[ErrorRow::at(at).key("b")]).await;
@@ -38,7 +38,7 @@ async fn every_kind_is_found_by_its_id(database: TestDatabase) {
         let data = app.data(&format!("{{ node(id: {id}) {fields} }}")).await;
         assert_eq!(data["node"], *expected);
     }
-    // In the order in which they are asked for, also twice.
+    // In the order of the request, with a repeated id.
     let twice: Vec<&Value> = ids.iter().rev().chain(&ids).collect();
     let data = app.data(&format!("{{ nodes(ids: {}) {fields} }}", json!(twice))).await;
     let expected: Vec<&Value> = expected.iter().rev().chain(&expected).collect();
@@ -90,7 +90,7 @@ async fn malformed_ids_are_refused(database: TestDatabase) {
     }
 }
 
-async fn many_nodes_are_two_statements(database: TestDatabase) {
+async fn many_nodes_need_two_statements(database: TestDatabase) {
     let at = "2026-03-01T11:00:00Z";
     let calls: Vec<CallRow> = (0..20).map(|_| CallRow::at(at)).collect();
     let errors: Vec<ErrorRow> = (0..20).map(|_| ErrorRow::at(at)).collect();

@@ -1,4 +1,4 @@
-//! `POST /v1/traces`: spans of calls to models become calls.
+//! `POST /v1/traces`: spans of model calls are recorded as calls.
 
 use std::io::Write;
 
@@ -16,17 +16,17 @@ use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    spans_of_calls_are_recorded,
+    spans_of_model_calls_are_recorded,
     other_spans_are_left_out.only(&[Kind::Sqlite]),
-    a_call_that_is_told_twice_is_one.only(&[Kind::Sqlite]),
-    an_export_that_is_sent_again_records_nothing,
-    what_cannot_be_kept_is_told,
-    the_key_comes_by_a_configured_attribute,
+    a_call_reported_twice_is_recorded_once.only(&[Kind::Sqlite]),
+    a_repeated_export_records_nothing,
+    rejected_spans_are_reported,
+    the_key_is_read_from_a_configured_attribute,
     refusals_have_the_format_of_the_request.only(&[Kind::Sqlite]),
-    a_fault_of_the_database_may_be_tried_again,
-    spans_that_come_too_often_are_refused.only(&[Kind::Sqlite]),
+    a_database_failure_may_be_retried,
+    spans_are_rate_limited.only(&[Kind::Sqlite]),
     an_export_of_empty_spans_is_refused.only(&[Kind::Sqlite]),
-    a_read_only_database_takes_no_spans.only(&[Kind::Sqlite]),
+    a_read_only_database_refuses_spans.only(&[Kind::Sqlite]),
 }
 
 /// 2026-03-01T11:59:00.25Z
@@ -41,7 +41,7 @@ fn attribute((key, value): (&str, Value)) -> Value {
     json!({ "key": key, "value": value })
 }
 
-/// A span of 12 ms, as OTLP has it in JSON.
+/// A span of 12 ms, in OTLP's JSON format.
 fn span(id: u64, attributes: Vec<(&str, Value)>) -> Value {
     json!({
         "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": format!("{id:016x}"),
@@ -83,7 +83,7 @@ async fn count(database: &TestDatabase, table: &str) -> u64 {
     database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
 }
 
-async fn spans_of_calls_are_recorded(database: TestDatabase) {
+async fn spans_of_model_calls_are_recorded(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let key = ("callscope.key", json!("key-of-span"));
     let mut failed = chat(
@@ -110,7 +110,7 @@ async fn spans_of_calls_are_recorded(database: TestDatabase) {
     let expected = json!([call(429, quota), call(200, Value::Null)]);
     assert_eq!(app.data(query).await["callDetails"]["nodes"], expected);
 
-    // The same by protobuf, plain and packed; other spans, so not the same export.
+    // The same by protobuf, plain and compressed; with other spans, so not the same export.
     let plain = by_protobuf(&app, &export(&[chat(3, vec![])], vec![])).send().await.unwrap();
     assert_eq!(plain.headers()["Content-Type"], "application/x-protobuf");
     assert_eq!((plain.status().as_u16(), plain.bytes().await.unwrap().len()), (200, 0));
@@ -141,14 +141,14 @@ async fn other_spans_are_left_out(database: TestDatabase) {
     assert_eq!(database.value("SELECT status_code FROM t_request_log").await, 404);
 }
 
-/// `span` within the span `parent`.
+/// `span` as a child of the span `parent`.
 fn within(parent: u64, mut span: Value) -> Value {
     span["parentSpanId"] = json!(format!("{parent:016x}"));
     span
 }
 
-/// By a framework, and by the client library that it uses.
-async fn a_call_that_is_told_twice_is_one(database: TestDatabase) {
+/// Reported by a framework, and by the client library that it uses.
+async fn a_call_reported_twice_is_recorded_once(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let status = |code: u32| vec![("http.response.status_code", json!(code))];
     let key = |key: &str| vec![("callscope.key", json!(key))];
@@ -164,21 +164,21 @@ async fn a_call_that_is_told_twice_is_one(database: TestDatabase) {
         span
     };
     let spans = [
-        // Tried twice within spans of two frameworks, with a span that is no call between; children end
+        // Two attempts within spans of two frameworks, with another span between; children end
         // first.
         within(3, chat(4, [status(429), key("key-of-its-own")].concat())),
         within(3, chat(5, status(200))),
         within(2, span(3, vec![("http.request.method", json!("POST"))])),
         within(1, chat(2, key("key-of-the-framework"))),
         chat(1, [status(500), key("key-from-further-out")].concat()),
-        // What embeds for an answer is a call of its own.
+        // An embedding within a chat span is a separate call.
         within(10, span(11, [embeddings, status(201)].concat())),
         chat(10, status(202)),
-        // So is what a gateway calls that is called.
+        // So is the call of a gateway within the call to that gateway.
         within(21, chat(22, status(203))),
         server,
         chat(20, status(204)),
-        // Nobody is within itself, in whatever circle.
+        // A cycle of parents does not hide a span.
         within(30, chat(30, status(205))),
         of_another_trace,
         within(0, chat(40, status(206))),
@@ -196,7 +196,7 @@ async fn a_call_that_is_told_twice_is_one(database: TestDatabase) {
     assert_eq!(calls, codes.map(|code| vec![json!(code), key_of(code)]));
 }
 
-async fn an_export_that_is_sent_again_records_nothing(database: TestDatabase) {
+async fn a_repeated_export_records_nothing(database: TestDatabase) {
     let (app, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let spans = export(&[chat(1, vec![]), chat(2, vec![])], vec![]);
     for app in [&app, &other, &app] {
@@ -208,7 +208,7 @@ async fn an_export_that_is_sent_again_records_nothing(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 3);
 }
 
-async fn what_cannot_be_kept_is_told(database: TestDatabase) {
+async fn rejected_spans_are_reported(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let long = "Secret-Value".repeat(10);
     let mut timeless = chat(3, vec![]);
@@ -221,9 +221,9 @@ async fn what_cannot_be_kept_is_told(database: TestDatabase) {
         unknown,
         chat(5, vec![]),
     ];
-    let (status, told) = send(by_json(&app, &export(&spans, vec![]))).await;
-    let partial = &told["partialSuccess"];
-    assert_eq!((status, &partial["rejectedSpans"]), (200, &json!("4")), "{told}");
+    let (status, body) = send(by_json(&app, &export(&spans, vec![]))).await;
+    let partial = &body["partialSuccess"];
+    assert_eq!((status, &partial["rejectedSpans"]), (200, &json!("4")), "{body}");
     let message = partial["errorMessage"].as_str().unwrap();
     for part in ["key has 120 characters", "no valid ids", "no start", "no API key has the id"] {
         assert!(message.contains(part), "{message}");
@@ -231,11 +231,11 @@ async fn what_cannot_be_kept_is_told(database: TestDatabase) {
     assert!(!message.contains("Secret-Value"), "{message}");
     assert_eq!(count(&database, "t_request_log").await, 1);
     let answer = by_protobuf(&app, &export(&spans[..2], vec![])).send().await.unwrap();
-    let told = ExportTraceServiceResponse::decode(answer.bytes().await.unwrap()).unwrap();
-    assert_eq!(told.partial_success.unwrap().rejected_spans, 2);
+    let response = ExportTraceServiceResponse::decode(answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(response.partial_success.unwrap().rejected_spans, 2);
 }
 
-async fn the_key_comes_by_a_configured_attribute(database: TestDatabase) {
+async fn the_key_is_read_from_a_configured_attribute(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.record = settings(&["--otlp-key-attribute", "app.key"]);
     })
@@ -246,7 +246,7 @@ async fn the_key_comes_by_a_configured_attribute(database: TestDatabase) {
     let nodes = keys["apiKeys"]["nodes"].as_array().unwrap().clone();
     let secrets: Vec<&str> = nodes.iter().map(|key| key["secret"].as_str().unwrap()).collect();
     assert_eq!(secrets, ["key-of-resource", "key-of-span"]);
-    // The id of a key does as well, and keeps the key out of the trace.
+    // The id of a key works too, and keeps the key out of the trace.
     send(by_json(&app, &export(&[chat(3, vec![("app.key", nodes[1]["id"].clone())])], vec![])))
         .await;
     let named = "SELECT COUNT(*) FROM t_request_log WHERE api_key = 'key-of-span'";
@@ -293,7 +293,7 @@ async fn refusals_have_the_format_of_the_request(database: TestDatabase) {
     assert_eq!(send(as_writer(by_json(&app, &empty))).await, (200, json!({})));
 }
 
-async fn a_fault_of_the_database_may_be_tried_again(database: TestDatabase) {
+async fn a_database_failure_may_be_retried(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let spans = export(&[chat(1, vec![])], vec![]);
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
@@ -308,7 +308,7 @@ async fn a_fault_of_the_database_may_be_tried_again(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
-async fn spans_that_come_too_often_are_refused(database: TestDatabase) {
+async fn spans_are_rate_limited(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
     assert_eq!(send(by_json(&app, &json!({}))).await.0, 200);
@@ -318,7 +318,7 @@ async fn spans_that_come_too_often_are_refused(database: TestDatabase) {
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], 8);
 }
 
-/// A mebibyte of them is 1 KiB of gzip, and 120 MiB when it is decoded.
+/// A mebibyte of empty spans is 1 KiB of gzip, and 120 MiB when decoded.
 async fn an_export_of_empty_spans_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let protobuf = |spans: usize| {
@@ -354,7 +354,7 @@ async fn an_export_of_empty_spans_is_refused(database: TestDatabase) {
     }
 }
 
-async fn a_read_only_database_takes_no_spans(database: TestDatabase) {
+async fn a_read_only_database_refuses_spans(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.database.read_only = true;
         config.database.id_key = Some(Secret::new("sixteen letters!"));

@@ -1,4 +1,4 @@
-//! The page: how its files are served. What it does is tested in a browser, in `web/tests`.
+//! The page: how its files are served. `web/tests` tests its behaviour in a browser.
 
 use reqwest::Response;
 use reqwest::header::HeaderMap;
@@ -7,13 +7,13 @@ use crate::support::{Kind, TestApp, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    the_page_is_served_at_its_addresses.only(&[Kind::Sqlite]),
-    files_are_kept_for_ever_and_the_page_is_asked_for.only(&[Kind::Sqlite]),
-    brotli_is_for_those_who_take_it.only(&[Kind::Sqlite]),
-    what_a_browser_has_is_not_sent_again.only(&[Kind::Sqlite]),
-    the_page_may_do_nothing_elsewhere.only(&[Kind::Sqlite]),
+    the_page_is_served_at_its_paths.only(&[Kind::Sqlite]),
+    files_are_cached_and_the_page_is_revalidated.only(&[Kind::Sqlite]),
+    brotli_is_sent_when_accepted.only(&[Kind::Sqlite]),
+    an_unchanged_page_is_not_sent_again.only(&[Kind::Sqlite]),
+    the_page_may_only_use_its_own_origin.only(&[Kind::Sqlite]),
     graphiql_is_part_of_the_server.only(&[Kind::Sqlite]),
-    whoever_must_sign_in_gets_the_page.only(&[Kind::Sqlite]),
+    the_page_is_served_before_signing_in.only(&[Kind::Sqlite]),
 }
 
 async fn get(app: &TestApp, path: &str, headers: &[(&'static str, &str)]) -> Response {
@@ -28,7 +28,7 @@ fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// The addresses of the script and the style of a page.
+/// The URLs of the script and the style of a page.
 async fn files_of(app: &TestApp, path: &str) -> Vec<String> {
     let page = get(app, path, &[]).await.text().await.unwrap();
     let parts = page.split('"').filter(|part| part.starts_with("/assets/"));
@@ -39,7 +39,7 @@ async fn files(app: &TestApp) -> Vec<String> {
     files_of(app, "/").await
 }
 
-async fn the_page_is_served_at_its_addresses(database: TestDatabase) {
+async fn the_page_is_served_at_its_paths(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let page = get(&app, "/", &[]).await.text().await.unwrap();
     assert!(page.starts_with("<!doctype html>"), "{page}");
@@ -54,7 +54,7 @@ async fn the_page_is_served_at_its_addresses(database: TestDatabase) {
     assert_eq!(app.client().post(app.url("/calls")).send().await.unwrap().status(), 405);
 }
 
-async fn files_are_kept_for_ever_and_the_page_is_asked_for(database: TestDatabase) {
+async fn files_are_cached_and_the_page_is_revalidated(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let files = files(&app).await;
     for end in [".js", ".css", ".svg"] {
@@ -73,7 +73,7 @@ async fn files_are_kept_for_ever_and_the_page_is_asked_for(database: TestDatabas
     assert_eq!(value(page.headers(), "cache-control"), Some("no-cache"));
 }
 
-async fn brotli_is_for_those_who_take_it(database: TestDatabase) {
+async fn brotli_is_sent_when_accepted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for file in files(&app).await {
         let plain = get(&app, &file, &[("accept-encoding", "gzip, br;q=0")]).await;
@@ -93,7 +93,7 @@ async fn brotli_is_for_those_who_take_it(database: TestDatabase) {
     }
 }
 
-async fn what_a_browser_has_is_not_sent_again(database: TestDatabase) {
+async fn an_unchanged_page_is_not_sent_again(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let first = get(&app, "/", &[]).await;
     let etag = value(first.headers(), "etag").unwrap().to_owned();
@@ -107,7 +107,7 @@ async fn what_a_browser_has_is_not_sent_again(database: TestDatabase) {
     assert_eq!(get(&app, "/", &[("if-none-match", "\"other\"")]).await.status(), 200);
 }
 
-async fn the_page_may_do_nothing_elsewhere(database: TestDatabase) {
+async fn the_page_may_only_use_its_own_origin(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut paths = files(&app).await;
     paths.push("/".to_owned());
@@ -141,7 +141,7 @@ async fn graphiql_is_part_of_the_server(database: TestDatabase) {
     assert_eq!(value(headers, "content-type"), Some("text/html; charset=utf-8"));
     assert_eq!(value(headers, "cache-control"), Some("no-cache"));
     let policy = value(headers, "content-security-policy").unwrap();
-    // Styles alone may stand within: the editor makes them. Everything comes from here.
+    // Only inline styles are allowed, for the editor. Everything else is loaded from this server.
     let rules: Vec<&str> = policy.split("; ").collect();
     for rule in [
         "default-src 'none'",
@@ -163,14 +163,14 @@ async fn graphiql_is_part_of_the_server(database: TestDatabase) {
     for file in files {
         let response = get(&app, &file, &[]).await;
         assert_eq!(response.status(), 200, "{file}");
-        // What may be laxer is the page of GraphiQL, and nothing of the other.
+        // Only GraphiQL's page has the relaxed policy.
         let policy = value(response.headers(), "content-security-policy").unwrap();
         assert!(!policy.contains("unsafe"), "{file}: {policy}");
     }
     assert_eq!(get(&app, "/graphiql.html", &[]).await.status(), 404);
 }
 
-async fn whoever_must_sign_in_gets_the_page(database: TestDatabase) {
+async fn the_page_is_served_before_signing_in(database: TestDatabase) {
     let tokens = ["--tokens", "reader:READ:reader-token-0123456789"];
     let app = TestApp::start_with(&database, |config| config.access = settings(&tokens)).await;
     for headers in [

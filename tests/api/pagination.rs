@@ -1,5 +1,5 @@
-//! Pages of a list that changes meanwhile: who was there all the time is seen exactly once and in
-//! its order; nobody is seen twice.
+//! Pages of a list that changes meanwhile: a row that exists throughout is returned exactly once and in
+//! order; no row is returned twice.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ tests! {
 
 const CASES: usize = 8;
 
-/// A row: its minute and its latency, few of each, so that many are alike; and what becomes of it.
+/// A row: its minute and its latency, with few values, so that many are equal; and its fate.
 #[derive(Clone, Debug)]
 struct Entry {
     minute: u32,
@@ -29,9 +29,9 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     Stays,
-    /// Is deleted after so many pages.
+    /// Is deleted after this number of pages.
     GoesAfter(usize),
-    /// Is inserted after so many pages.
+    /// Is inserted after this number of pages.
     ComesAfter(usize),
 }
 
@@ -46,7 +46,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec(entry, 5..40)
 }
 
-/// A kind of list: its field with the arguments that choose the rows of one key, and its orders.
+/// A list: its field with the arguments that select the rows of one key, and its orders.
 struct List {
     table: &'static str,
     field: fn(&str) -> String,
@@ -82,7 +82,7 @@ async fn insert(database: &TestDatabase, list: &List, key: &str, entries: &[(i32
     }
 }
 
-/// What a list is sorted by, smallest first.
+/// The sort key of a list, smallest first.
 fn rank(order: &str, (id, entry): &(i32, Entry)) -> (i64, i32) {
     match order {
         "NEWEST_FIRST" => (-i64::from(entry.minute), -id),

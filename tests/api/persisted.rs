@@ -1,4 +1,4 @@
-//! Documents that are named rather than sent: automatic persisted queries and trusted documents.
+//! Documents that are named instead of sent: automatic persisted queries and trusted documents.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    a_document_is_sent_once.only(&[Kind::Sqlite]),
+    a_document_is_stored_when_first_sent.only(&[Kind::Sqlite]),
     a_wrong_hash_is_refused.only(&[Kind::Sqlite]),
-    what_is_not_valid_is_not_kept.only(&[Kind::Sqlite]),
-    few_documents_are_kept.only(&[Kind::Sqlite]),
-    nothing_is_kept_where_it_is_turned_off.only(&[Kind::Sqlite]),
+    invalid_documents_are_not_stored.only(&[Kind::Sqlite]),
+    the_number_of_stored_documents_is_limited.only(&[Kind::Sqlite]),
+    nothing_is_stored_when_disabled.only(&[Kind::Sqlite]),
     only_trusted_documents_run.only(&[Kind::Sqlite]),
     the_documents_of_the_page_are_trusted.only(&[Kind::Sqlite]),
     the_manifests_of_three_tools_are_read.only(&[Kind::Sqlite]),
-    a_manifest_that_does_not_fit_is_refused.only(&[Kind::Sqlite]),
+    an_invalid_manifest_is_refused.only(&[Kind::Sqlite]),
 }
 
 pub fn hash(text: &str) -> String {
@@ -36,15 +36,15 @@ fn by_get(app: &TestApp) -> RequestBuilder {
     app.client().get(app.url("/graphql")).header("X-Callscope-Client", "test")
 }
 
-/// The status and code of a request that names a document; the code is null where it ran.
+/// The status and code of a request that names a document; the code is null if it ran.
 async fn ask(app: &TestApp, text: &str) -> (u16, Value) {
     let (status, _, body) = answer(post(app).json(&json!({ "extensions": named(text) }))).await;
     (status, body["errors"][0]["extensions"]["code"].clone())
 }
 
-async fn a_document_is_sent_once(database: TestDatabase) {
+async fn a_document_is_stored_when_first_sent(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // As Apollo's clients do: by the hash, then with the text, then by the hash again.
+    // Like Apollo's clients: by the hash, then with the text, then by the hash again.
     let (status, _, body) = answer(post(&app).json(&json!({ "extensions": named(QUERY) }))).await;
     let unknown = json!([{
         "message": "PersistedQueryNotFound",
@@ -60,7 +60,7 @@ async fn a_document_is_sent_once(database: TestDatabase) {
     let url = by_get(&app).query(&[("extensions", named(QUERY).to_string())]);
     assert_eq!(answer(url).await.2, usage());
 
-    // The same by GET alone.
+    // The same by GET only.
     let text = "query A { usageStats { asOf } }";
     let extensions = ("extensions", named(text).to_string());
     let ask = || by_get(&app).query(std::slice::from_ref(&extensions));
@@ -86,7 +86,7 @@ async fn a_wrong_hash_is_refused(database: TestDatabase) {
     }
 }
 
-async fn what_is_not_valid_is_not_kept(database: TestDatabase) {
+async fn invalid_documents_are_not_stored(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for text in
         ["{", "{ nothing }", "query A { usageStats { asOf } } query B { usageStats { asOf } }"]
@@ -97,7 +97,7 @@ async fn what_is_not_valid_is_not_kept(database: TestDatabase) {
     }
 }
 
-async fn few_documents_are_kept(database: TestDatabase) {
+async fn the_number_of_stored_documents_is_limited(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.http.persisted_queries = 2).await;
     let texts: Vec<String> = (0..3).map(|number| format!("{QUERY} # {number}")).collect();
@@ -110,7 +110,7 @@ async fn few_documents_are_kept(database: TestDatabase) {
     assert_eq!(ask(&app, &texts[2]).await.1, Value::Null);
 }
 
-async fn nothing_is_kept_where_it_is_turned_off(database: TestDatabase) {
+async fn nothing_is_stored_when_disabled(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.server.http.persisted_queries = 0).await;
     let both = json!({ "query": QUERY, "extensions": named(QUERY) });
@@ -165,12 +165,12 @@ async fn only_trusted_documents_run(database: TestDatabase) {
     assert_refused(post(&app).json(&json!({})), 400, "BAD_REQUEST").await;
     assert_eq!(answer(by_get(&app).query(&[("documentId", "stats-1")])).await.2, usage());
     assert_refused(by_get(&app).query(&[("query", QUERY)]), 403, "DOCUMENT_NOT_TRUSTED").await;
-    // GraphiQL could not even ask for the schema.
+    // GraphiQL could not even query the schema.
     let (status, _, body) = answer(app.client().get(app.url("/graphiql"))).await;
     assert!(status == 404 && body.as_str().unwrap().contains("trusted documents"), "{body}");
 }
 
-/// What the page sends; `web/tests/trusted.spec.ts` goes through its views.
+/// The documents of the page; `web/tests/trusted.spec.ts` visits its views.
 const OF_THE_PAGE: &[&str] = &include!("../../web/dist/documents.in");
 
 async fn the_documents_of_the_page_are_trusted(database: TestDatabase) {
@@ -184,7 +184,7 @@ async fn the_documents_of_the_page_are_trusted(database: TestDatabase) {
     assert!(OF_THE_PAGE.len() > 10, "{}", OF_THE_PAGE.len());
     for text in OF_THE_PAGE {
         assert_eq!(checker.check(text).await, Ok(()), "{text}");
-        // Most need variables, and two are followed: what matters is that they get that far.
+        // Most need variables, and two are subscriptions; the test only checks that they are accepted.
         let (_, _, body) = answer(post(&app).json(&json!({ "query": text }))).await;
         assert_ne!(body["errors"][0]["extensions"]["code"], "DOCUMENT_NOT_TRUSTED", "{text}");
         let changed = json!({ "query": format!("{text} ") });
@@ -218,7 +218,7 @@ async fn the_manifests_of_three_tools_are_read(database: TestDatabase) {
     }
 }
 
-async fn a_manifest_that_does_not_fit_is_refused(database: TestDatabase) {
+async fn an_invalid_manifest_is_refused(database: TestDatabase) {
     let folder = tempfile::tempdir().unwrap();
     let deep = format!("{{ a(x: {}) }}", "[".repeat(5000));
     let format = json!({ "format": "other", "version": 1, "operations": [] });

@@ -1,5 +1,5 @@
-//! How the databases run the statements, those that write included: through the indexes, never over a
-//! whole table; statistics without touching a row of it.
+//! The plans of all statements, including writes: they use the indexes and never scan a whole
+//! table; statistics read no row of it.
 
 use callscope::access::token;
 use callscope::domain::record::{CallRecord, ErrorRecord};
@@ -15,16 +15,16 @@ use crate::tests;
 
 tests! {
     lists_and_lookups_scan_no_table,
-    statistics_read_an_index_alone,
+    statistics_read_only_an_index,
     error_statistics_scan_no_table,
     old_rows_are_found_by_an_index,
     an_export_scans_no_table,
-    what_writes_scans_no_table,
+    writes_scan_no_table,
 }
 
 const KEYS: i64 = 150;
 
-/// 20,000 calls and 2,000 error logs over 240 days, and what the planners learn from them.
+/// 20,000 calls and 2,000 error logs over 240 days, and the planners' statistics of them.
 async fn fill(database: &TestDatabase) {
     let now: chrono::DateTime<chrono::Utc> = NOW.parse().unwrap();
     let key = |number: i64| format!("FakeSyPlan{:029}", number % KEYS);
@@ -52,7 +52,7 @@ async fn fill(database: &TestDatabase) {
                 .error_type(["gemini-chat-stream", "openai-chat-stream"][of as usize % 2])
                 .code(if number % 9 == 0 { 403 } else { 429 })
                 .log("quota exceeded for this project ".repeat(12))
-                .request(format!("{{\"contents\": \"{}\"}}", "tell me more ".repeat(30)))
+                .request(format!("{{\"contents\": \"{}\"}}", "a longer text ".repeat(30)))
         })
         .collect();
     database.insert(&calls).await;
@@ -66,8 +66,8 @@ async fn fill(database: &TestDatabase) {
     }
 }
 
-/// Index-only scans trust the visibility map, which VACUUM writes only for rows that no transaction
-/// of the whole server may still find missing: those of parallel tests may have to end first.
+/// Index-only scans need the visibility map, which VACUUM writes only for rows that are visible to all
+/// transactions of the server: those of parallel tests may have to end first.
 async fn vacuum(database: &TestDatabase, table: &str) {
     let visible =
         format!("SELECT relallvisible = relpages FROM pg_class WHERE relname = '{table}'");
@@ -79,16 +79,16 @@ async fn vacuum(database: &TestDatabase, table: &str) {
     }
 }
 
-/// Which accesses of the two tables a plan may have.
+/// The table accesses that a plan may have.
 #[derive(Clone, Copy, PartialEq)]
 enum Allowed {
-    /// Rows that an index found.
+    /// Rows found by an index.
     Rows,
-    /// A range of an index that holds all columns.
+    /// A range of a covering index.
     IndexAlone,
 }
 
-/// Fails for each access of a table in a plan that is not allowed.
+/// Fails for each disallowed table access in a plan.
 async fn check(database: &TestDatabase, app: &TestApp, query: &str, allowed: Allowed) {
     let statements = app.sql(query).await;
     check_statements(database, query, statements, allowed).await;
@@ -111,18 +111,18 @@ async fn check_statements(
     }
 }
 
-/// The tables that grow; of the others a scan is as good as an index.
+/// The tables that grow; a scan of the others is as good as an index.
 fn is_large(table: &str) -> bool {
     matches!(table, "t_request_log" | "t_error_logs" | "callscope_idempotency" | "callscope_audit")
 }
 
-/// The other statements set a session up or tend the file.
+/// The other statements set up a session or maintain the file.
 fn has_plan(sql: &str) -> bool {
     ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb))
 }
 
 async fn sqlite_faults(database: &TestDatabase, sql: &str, allowed: Allowed) -> Vec<String> {
-    // What follows an INSERT only reads the id of its last row.
+    // A clause after the INSERT only reads the id of its last row.
     let sql = sql.strip_suffix("; SELECT last_insert_rowid()").unwrap_or(sql);
     let plan = database.query(&format!("EXPLAIN QUERY PLAN {sql}")).await;
     let steps = plan.iter().filter_map(|row| row[3].as_str());
@@ -150,7 +150,7 @@ async fn postgres_faults(database: &TestDatabase, sql: &str, allowed: Allowed) -
             continue;
         }
         let kind = node["Node Type"].as_str().unwrap();
-        // Changes the rows that its plans find.
+        // This node changes the rows that its plans find.
         if kind == "ModifyTable" {
             continue;
         }
@@ -169,10 +169,10 @@ async fn mariadb_faults(database: &TestDatabase, sql: &str, allowed: Allowed) ->
         let (kind, extra) = (text(row, 3), text(row, 9));
         matches!(kind.as_str(), "ALL" | "index")
             || allowed == Allowed::IndexAlone && !extra.contains("Using index")
-            // A condition that only filters what the whole index gives, or a plan made per row.
+            // A condition that only filters rows of the whole index, or a plan made per row.
             || extra.contains("Using index condition") && allowed == Allowed::IndexAlone
     };
-    // New rows are searched for nowhere.
+    // New rows need no search.
     let searched = |row: &&Vec<Value>| is_large(&text(row, 2)) && text(row, 1) != "INSERT";
     plan.iter().filter(searched).filter(fault).map(|row| format!("{row:?}")).collect()
 }
@@ -252,7 +252,7 @@ async fn lists_and_lookups_scan_no_table(database: TestDatabase) {
     }
 }
 
-async fn statistics_read_an_index_alone(database: TestDatabase) {
+async fn statistics_read_only_an_index(database: TestDatabase) {
     fill(&database).await;
     let app = TestApp::start(&database).await;
     let id = key_id(&app).await;
@@ -331,7 +331,7 @@ async fn error_statistics_scan_no_table(database: TestDatabase) {
     }
 }
 
-/// Also from the middle on, where a prune goes on behind what it deleted.
+/// Also from the middle on, where a prune continues after the rows that it deleted.
 async fn old_rows_are_found_by_an_index(database: TestDatabase) {
     fill(&database).await;
     let app = TestApp::start(&database).await;
@@ -345,7 +345,7 @@ async fn old_rows_are_found_by_an_index(database: TestDatabase) {
             if days == 1 {
                 old::count_since(app.db(), table, before).await.unwrap();
             }
-            // To count most of a table it is rightly read as a whole.
+            // Counting most of a table correctly reads all of it.
             if days == 230 {
                 old::count(app.db(), table, before).await.unwrap();
             }
@@ -406,8 +406,8 @@ async fn fill_own_tables(database: &TestDatabase) {
     }
 }
 
-/// What each of these does is in the list at the end, so that no statement stays unseen.
-async fn what_writes_scans_no_table(database: TestDatabase) {
+/// The list at the end has all expected statements, so that none is missed.
+async fn writes_scan_no_table(database: TestDatabase) {
     fill(&database).await;
     fill_own_tables(&database).await;
     let app = TestApp::start(&database).await;
@@ -421,7 +421,7 @@ async fn what_writes_scans_no_table(database: TestDatabase) {
         "recordCalls(input: { calls: [{}] }) { recorded }".to_owned(),
         format!("recordCalls(input: {{ calls: [{call}, {call}] }}) {{ recorded }}"),
         "recordErrors(input: { errors: [{}, {}] }) { recorded }".to_owned(),
-        // Recorded, found again, and claimed anew when it is old.
+        // Recorded, found again, and claimed again after it expired.
         "recordCalls(input: { calls: [{}], idempotencyKey: \"a\" }) { recorded }".to_owned(),
         "recordCalls(input: { calls: [{}], idempotencyKey: \"a\" }) { recorded }".to_owned(),
     ] {

@@ -11,15 +11,15 @@ use crate::tests;
 
 tests! {
     a_dry_run_counts_what_the_command_then_deletes,
-    it_says_what_is_missing.only(&[Kind::Sqlite]),
-    a_clock_that_may_be_wrong_needs_force,
-    it_tells_how_far_it_is.only(&[Kind::Sqlite]).needs_program("script"),
-    ctrl_c_ends_it_after_the_batch_at_hand.only(&[Kind::Sqlite]),
-    a_file_of_ours_becomes_smaller.only(&[Kind::Sqlite]),
-    a_file_of_a_gateway_becomes_smaller_by_a_rewrite.empty(),
-    storage_tells_what_there_is,
+    missing_arguments_are_reported.only(&[Kind::Sqlite]),
+    a_doubtful_clock_requires_force,
+    progress_is_shown.only(&[Kind::Sqlite]).needs_program("script"),
+    ctrl_c_ends_it_after_the_current_batch.only(&[Kind::Sqlite]),
+    a_file_that_callscope_created_shrinks.only(&[Kind::Sqlite]),
+    a_gateways_file_shrinks_by_a_rewrite.empty(),
+    storage_reports_sizes,
     large_tables_are_estimated,
-    storage_needs_its_scope,
+    storage_requires_its_scope,
 }
 
 fn command(database: &TestDatabase, args: &[&str]) -> Command {
@@ -33,7 +33,7 @@ fn prune(database: &TestDatabase, args: &[&str]) -> Output {
     command(database, args).output().unwrap()
 }
 
-fn told(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -50,11 +50,11 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     database.insert(&[CallRow::at_stored(NULL)]).await;
     let mut without_time = 1;
     if database.kind() == Kind::Sqlite {
-        // Older as texts; the last one is a time in another form.
+        // Older as texts; the last one is a time in another format.
         database.insert(&["1 day ago", "0", "2001-02-30 x"].map(CallRow::at_stored)).await;
         database.insert(&[CallRow::at_stored("2001-02-28T10:00")]).await;
         database.insert(&[CallRow::at_stored("2001-02-28")]).await;
-        // By its offset it is four hours younger than 90 days.
+        // With its offset it is four hours younger than 90 days.
         let east = now - TimeDelta::days(90) - TimeDelta::hours(1);
         let east = east.format("%Y-%m-%d %H:%M:%S-05:00").to_string();
         database.insert(&[CallRow::at_stored(east)]).await;
@@ -62,14 +62,14 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     }
     let old_calls = if database.kind() == Kind::Sqlite { 4 } else { 3 };
     let args = ["--calls-older-than", "90d", "--errors-older-than", "P7D"];
-    let dry = told(&prune(&database, &[&args[..], &["--dry-run"]].concat()));
+    let dry = output_text(&prune(&database, &[&args[..], &["--dry-run"]].concat()));
     assert_eq!(dry, format!("would delete {old_calls} calls and 5 error logs\n"));
     assert_eq!(count(&database, "t_error_logs").await, 7);
-    let done = told(&prune(&database, &args));
+    let done = output_text(&prune(&database, &args));
     assert!(done.starts_with(&format!("deleted {old_calls} calls and 5 error logs\n")), "{done}");
     assert_eq!(count(&database, "t_request_log").await, 4 + without_time);
     assert_eq!(count(&database, "t_error_logs").await, 2);
-    let again = told(&prune(&database, &["--calls-older-than", "90d"]));
+    let again = output_text(&prune(&database, &["--calls-older-than", "90d"]));
     assert!(again.starts_with("deleted 0 calls and 0 error logs\n"), "{again}");
     let audit =
         "SELECT caller, address, action, subject, outcome, deleted_calls, deleted_error_logs
@@ -85,7 +85,7 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     assert_eq!(database.query(audit).await, expected);
 }
 
-async fn it_says_what_is_missing(database: TestDatabase) {
+async fn missing_arguments_are_reported(database: TestDatabase) {
     for (args, code, text) in [
         (&[][..], 1, "--calls-older-than"),
         (&["--dry-run", "--vacuum"], 1, "--calls-older-than"),
@@ -99,8 +99,8 @@ async fn it_says_what_is_missing(database: TestDatabase) {
     }
 }
 
-/// All rows are old, as they are by a clock that is a year ahead.
-async fn a_clock_that_may_be_wrong_needs_force(database: TestDatabase) {
+/// All rows are old by a clock that is a year ahead.
+async fn a_doubtful_clock_requires_force(database: TestDatabase) {
     let old = Clock::System.now() - TimeDelta::days(365);
     database.insert(&[CallRow::at_stored(old)]).await;
     let args = ["--calls-older-than", "90d"];
@@ -113,13 +113,13 @@ async fn a_clock_that_may_be_wrong_needs_force(database: TestDatabase) {
     );
     assert_eq!(count(&database, "t_request_log").await, 1);
     let output = prune(&database, &[&args[..], &["--dry-run"]].concat());
-    assert_eq!(told(&output), "would delete 1 calls and 0 error logs\n");
+    assert_eq!(output_text(&output), "would delete 1 calls and 0 error logs\n");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--force"));
-    let done = told(&prune(&database, &[&args[..], &["--force"]].concat()));
+    let done = output_text(&prune(&database, &[&args[..], &["--force"]].concat()));
     assert!(done.starts_with("deleted 1 calls and 0 error logs\n"), "{done}");
 }
 
-async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
+async fn ctrl_c_ends_it_after_the_current_batch(database: TestDatabase) {
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
@@ -136,9 +136,9 @@ async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let left = count(&database, "t_request_log").await;
     assert!(left > 0, "stopped too late to show anything");
-    let told = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     let expected = format!("deleted {} calls and 0 error logs\n", 200_000 - left);
-    assert!(told.starts_with(&expected), "{told} of {expected}");
+    assert!(text.starts_with(&expected), "{text} of {expected}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
     let oldest = "SELECT MIN(id) FROM t_request_log";
     assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
@@ -147,8 +147,8 @@ async fn ctrl_c_ends_it_after_the_batch_at_hand(database: TestDatabase) {
     assert_eq!(database.query(entry).await, [expected]);
 }
 
-/// On a terminal, which `script` pretends to be.
-async fn it_tells_how_far_it_is(database: TestDatabase) {
+/// Runs on a terminal, which `script` provides.
+async fn progress_is_shown(database: TestDatabase) {
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT '2001-01-01 00:00:00.000000', 'k', 1, i FROM n";
@@ -159,15 +159,15 @@ async fn it_tells_how_far_it_is(database: TestDatabase) {
         database.url()
     );
     let output = Command::new("script").args(["-qec", &prune, "/dev/null"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("deleting old rows"), "{told}");
-    let done = told.split("/50,000 rows").filter_map(|before| {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("deleting old rows"), "{text}");
+    let done = text.split("/50,000 rows").filter_map(|before| {
         let digits = before.rsplit(|c: char| !c.is_ascii_digit() && c != ',').next()?;
         digits.replace(',', "").parse::<u32>().ok()
     });
-    assert!(done.into_iter().any(|done| (1..50_000).contains(&done)), "{told}");
-    assert!(told.contains("deleted 50000 calls and 0 error logs"), "{told}");
+    assert!(done.into_iter().any(|done| (1..50_000).contains(&done)), "{text}");
+    assert!(text.contains("deleted 50000 calls and 0 error logs"), "{text}");
 }
 
 /// 500 error logs of 4 KB from long ago, and one of today.
@@ -181,24 +181,24 @@ fn size(database: &TestDatabase) -> u64 {
     std::fs::metadata(database.url().strip_prefix("sqlite://").unwrap()).unwrap().len()
 }
 
-async fn a_file_of_ours_becomes_smaller(database: TestDatabase) {
+async fn a_file_that_callscope_created_shrinks(database: TestDatabase) {
     fill(&database).await;
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
     let before = size(&database);
     let output = prune(&database, &["--errors-older-than", "7d"]);
-    assert!(told(&output).contains("gave back 2."), "{output:?}");
+    assert!(output_text(&output).contains("gave back 2."), "{output:?}");
     let freed = before - size(&database);
     assert!(freed > 1_900_000, "{freed}");
     assert!(!String::from_utf8(output.stderr).unwrap().contains("--vacuum"));
 }
 
-async fn a_file_of_a_gateway_becomes_smaller_by_a_rewrite(database: TestDatabase) {
+async fn a_gateways_file_shrinks_by_a_rewrite(database: TestDatabase) {
     gateway::fill(&database).await;
     fill(&database).await;
     let left = count(&database, "t_error_logs").await - 500;
     let output = prune(&database, &["--errors-older-than", "7300d"]);
-    assert!(told(&output).starts_with("deleted 0 calls and 500 error logs\n"), "{output:?}");
-    assert!(!told(&output).contains("gave back"), "{output:?}");
+    assert!(output_text(&output).starts_with("deleted 0 calls and 500 error logs\n"), "{output:?}");
+    assert!(!output_text(&output).contains("gave back"), "{output:?}");
     if database.kind() == Kind::Sqlite {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains("--vacuum"), "{stderr}");
@@ -206,11 +206,11 @@ async fn a_file_of_a_gateway_becomes_smaller_by_a_rewrite(database: TestDatabase
         assert_eq!(database.value("SELECT auto_vacuum FROM pragma_auto_vacuum").await, 0);
     }
     let output = prune(&database, &["--vacuum"]);
-    assert!(told(&output).starts_with("the database is "), "{output:?}");
+    assert!(output_text(&output).starts_with("the database is "), "{output:?}");
     assert_eq!(count(&database, "t_error_logs").await, left);
     if database.kind() == Kind::Sqlite {
         assert!(size(&database) < 400_000, "{}", size(&database));
-        // Nor is it still in the write-ahead log, which stays while somebody has the file open.
+        // The write-ahead log, which stays while a connection is open, does not have it either.
         let log = format!("{}-wal", database.url().strip_prefix("sqlite://").unwrap());
         assert_eq!(std::fs::metadata(log).unwrap().len(), 0);
         assert_eq!(database.value("SELECT auto_vacuum FROM pragma_auto_vacuum").await, 2);
@@ -223,7 +223,7 @@ const STORAGE: &str = "{ serverInfo { version storage {
     bytes freeBytes
 } } }";
 
-async fn storage_tells_what_there_is(database: TestDatabase) {
+async fn storage_reports_sizes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let storage = app.data(STORAGE).await["serverInfo"]["storage"].clone();
     assert_eq!(storage["calls"]["rows"], 0);
@@ -259,7 +259,7 @@ async fn large_tables_are_estimated(database: TestDatabase) {
     }
 }
 
-async fn storage_needs_its_scope(database: TestDatabase) {
+async fn storage_requires_its_scope(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", "scraper:METRICS:0123456789abcdef"]);
     })

@@ -1,5 +1,5 @@
-//! What documents claim: the README's answers are the server's, and the tests that
-//! docs/SECURITY.md names are there.
+//! Claims of the documents: the README's responses are the server's, and the tests named in
+//! docs/SECURITY.md exist.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::data::gateway_database;
 use crate::tests;
 
 tests! {
-    its_queries_have_its_answers.only(&[Kind::Sqlite]),
-    its_table_names_every_setting.only(&[Kind::Sqlite]),
-    every_threat_has_its_test.only(&[Kind::Sqlite]),
+    readme_queries_return_the_shown_responses.only(&[Kind::Sqlite]),
+    readme_table_lists_every_setting.only(&[Kind::Sqlite]),
+    every_threat_has_a_test.only(&[Kind::Sqlite]),
 }
 
-async fn its_queries_have_its_answers(database: TestDatabase) {
+async fn readme_queries_return_the_shown_responses(database: TestDatabase) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("real.sqlite");
     std::fs::write(&file, gateway_database()).unwrap();
@@ -36,7 +36,7 @@ async fn its_queries_have_its_answers(database: TestDatabase) {
     }
 }
 
-async fn its_table_names_every_setting(_: TestDatabase) {
+async fn readme_table_lists_every_setting(_: TestDatabase) {
     let readme = readme();
     for command in ["serve", "demo"] {
         let binary = env!("CARGO_BIN_EXE_callscope");
@@ -64,7 +64,7 @@ fn blocks<'a>(markdown: &'a str, language: &str) -> Vec<&'a str> {
     markdown.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
-async fn every_threat_has_its_test(_: TestDatabase) {
+async fn every_threat_has_a_test(_: TestDatabase) {
     let text = std::fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
     let rows: Vec<&str> = text.lines().filter(|line| line.matches('|').count() == 4).collect();
     let threats = text[text.find("## Threats").unwrap()..].lines();
@@ -78,11 +78,11 @@ async fn every_threat_has_its_test(_: TestDatabase) {
             if let Some((module, test)) = name.split_once("::") {
                 let file = root().join(format!("tests/api/{module}.rs"));
                 let source = std::fs::read_to_string(&file).unwrap();
-                assert!(source.contains(&format!("async fn {test}(")), "{name} is not there");
+                assert!(source.contains(&format!("async fn {test}(")), "{name} does not exist");
                 tests += 1;
             } else if name.contains(['/', '.']) {
                 let path = name.split_whitespace().next().unwrap();
-                assert!(root().join(path).exists(), "{name} is not there");
+                assert!(root().join(path).exists(), "{name} does not exist");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Rows that gemini-balance itself wrote: what the server tells of them is what plain SQL tells.
+//! Rows that gemini-balance wrote: the server's results equal those of plain SQL.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
-    counts_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
-    groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
+    counts_match_plain_sql.only(&[Kind::Sqlite]).empty(),
+    groups_match_plain_sql.only(&[Kind::Sqlite]).empty(),
     every_call_is_listed.only(&[Kind::Sqlite]).empty(),
     every_error_log_is_listed.only(&[Kind::Sqlite]).empty(),
-    error_groups_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
-    matches_are_those_of_plain_sql.only(&[Kind::Sqlite]).empty(),
+    error_groups_match_plain_sql.only(&[Kind::Sqlite]).empty(),
+    matches_equal_plain_sql.only(&[Kind::Sqlite]).empty(),
 }
 
 const WINDOW: &str =
@@ -31,7 +31,7 @@ fn nodes(data: &Value, list: &str) -> Vec<Value> {
     data[list]["nodes"].as_array().unwrap().clone()
 }
 
-async fn counts_are_those_of_plain_sql(database: TestDatabase) {
+async fn counts_match_plain_sql(database: TestDatabase) {
     let app = open(&database).await;
     let data = app
         .data(&format!("{{ callSeries({WINDOW}, interval: \"P1D\") {{ counts {{ total success failure }} latency {{ count min max avg }} }}
@@ -56,7 +56,7 @@ async fn counts_are_those_of_plain_sql(database: TestDatabase) {
     assert_eq!(data["callDetails"]["totalCount"], total - success);
     assert_eq!(data["usageStats"]["currentMonth"], json!({ "total": total, "success": success }));
     assert_eq!(data["usageStats"]["lastMinute"]["total"], 0);
-    // By minute, and second by second of one.
+    // By minute, and one minute by second.
     let minutes = app
         .data(&format!(
             "{{ callSeries({WINDOW}, interval: \"PT1M\") {{ start counts {{ total success }} }} }}"
@@ -77,7 +77,7 @@ async fn counts_are_those_of_plain_sql(database: TestDatabase) {
     assert_eq!(found, expected);
 }
 
-async fn groups_are_those_of_plain_sql(database: TestDatabase) {
+async fn groups_match_plain_sql(database: TestDatabase) {
     let app = open(&database).await;
     let dimensions = [
         ("API_KEY", "apiKey { secret }", "api_key"),
@@ -202,7 +202,7 @@ async fn every_error_log_is_listed(database: TestDatabase) {
     }
 }
 
-async fn error_groups_are_those_of_plain_sql(database: TestDatabase) {
+async fn error_groups_match_plain_sql(database: TestDatabase) {
     let app = open(&database).await;
     let data = app
         .data("{ errorGroups(by: [ERROR_TYPE, ERROR_CODE, MODEL], first: 1000) { errorType errorCode model count latest { databaseId } } }")
@@ -232,7 +232,7 @@ async fn error_groups_are_those_of_plain_sql(database: TestDatabase) {
     assert_eq!(found, expected);
 }
 
-async fn matches_are_those_of_plain_sql(database: TestDatabase) {
+async fn matches_equal_plain_sql(database: TestDatabase) {
     let app = open(&database).await;
     let data = app
         .data(&format!("{{ callDetails({WINDOW}, filter: {{ status: FAILURE }}, first: 1000) {{ nodes {{ databaseId errorLog {{ databaseId }} }} }} }}"))

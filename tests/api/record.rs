@@ -1,4 +1,4 @@
-//! `recordCalls`, `recordErrors`: what is stored, what is refused, what a retry does.
+//! `recordCalls`, `recordErrors`: what they store and refuse, and what a retry does.
 
 use std::collections::HashSet;
 
@@ -13,33 +13,33 @@ use crate::support::{Kind, TestApp, TestDatabase, eventually, settings};
 use crate::tests;
 
 tests! {
-    a_call_is_stored_with_the_error_that_matches_it,
-    error_logs_are_stored_on_their_own,
-    what_is_left_out_has_its_default,
-    a_batch_is_stored_whole_or_not_at_all,
-    a_refused_input_is_told_by_index_and_field,
-    a_retry_records_nothing_and_answers_as_the_first_time,
-    a_retry_tells_negative_ids_too.only(&[Kind::Sqlite]).empty(),
-    a_key_whose_ids_cannot_be_read_is_a_fault,
-    a_key_stands_for_one_content_and_one_caller,
+    a_call_is_stored_with_its_matching_error,
+    error_logs_are_stored_without_a_call,
+    missing_fields_get_defaults,
+    a_batch_is_stored_completely_or_not_at_all,
+    a_refused_input_is_reported_by_index_and_field,
+    a_retry_records_nothing_and_returns_the_first_response,
+    a_retry_returns_negative_ids.only(&[Kind::Sqlite]).empty(),
+    unreadable_ids_of_a_key_are_an_internal_error,
+    an_idempotency_key_belongs_to_one_content_and_caller,
     a_retry_from_another_server_records_nothing,
     a_retry_of_error_logs_records_nothing,
-    the_header_of_a_request_is_a_key_as_well,
-    a_group_is_few_statements,
-    keys_are_found_by_their_index_however_many_there_are.only(&[Kind::Postgres]),
-    of_many_tries_at_once_one_records,
-    what_two_servers_record_at_once_is_recorded_once,
-    keys_that_come_together_are_told_apart,
-    calls_that_come_together_are_all_recorded,
-    what_the_database_refuses_takes_nothing_else_with_it,
-    an_old_key_is_forgotten,
-    old_keys_are_forgotten_after_the_configured_time,
-    recording_needs_its_scope,
+    the_request_header_sets_the_idempotency_key,
+    a_group_needs_few_statements,
+    idempotency_keys_are_found_by_index.only(&[Kind::Postgres]),
+    one_of_many_concurrent_retries_records,
+    two_servers_record_a_shared_key_once,
+    concurrent_keys_are_kept_apart,
+    concurrent_calls_are_all_recorded,
+    a_refused_batch_does_not_affect_its_group,
+    an_old_key_expires,
+    keys_expire_after_the_configured_time,
+    recording_requires_its_scope,
     scopes_of_the_payload_are_checked_before_recording,
-    a_mutation_comes_by_json_and_post_alone,
-    a_read_only_database_takes_nothing,
-    what_the_database_is_too_slow_for_is_put_off,
-    what_is_answered_too_late_may_be_stored,
+    mutations_require_json_and_post,
+    a_read_only_database_refuses_writes,
+    a_slow_database_refuses_further_batches,
+    a_timed_out_batch_may_be_stored,
 }
 
 const RECORD: &str = "mutation R($calls: [CallInput!]!, $key: String) {
@@ -61,7 +61,7 @@ async fn count(database: &TestDatabase, table: &str) -> u64 {
     database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
 }
 
-async fn a_call_is_stored_with_the_error_that_matches_it(database: TestDatabase) {
+async fn a_call_is_stored_with_its_matching_error(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let at = "2026-03-01T11:59:00.123456Z";
     let calls = json!([
@@ -94,7 +94,7 @@ async fn a_call_is_stored_with_the_error_that_matches_it(database: TestDatabase)
     assert_eq!(truths, [true, false, false], "as the gateway writes them");
 }
 
-async fn error_logs_are_stored_on_their_own(database: TestDatabase) {
+async fn error_logs_are_stored_without_a_call(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "mutation { recordErrors(input: { errors: [
         { timestamp: \"2026-03-01T10:00:00+08:00\", key: \"k\", model: \"m\", errorType: \"t\",
@@ -111,7 +111,7 @@ async fn error_logs_are_stored_on_their_own(database: TestDatabase) {
     assert_eq!(data["recordErrors"], expected);
 }
 
-async fn what_is_left_out_has_its_default(database: TestDatabase) {
+async fn missing_fields_get_defaults(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let payload = record(&app, json!([{}]), None).await.unwrap();
     let call = &payload["calls"][0];
@@ -120,7 +120,7 @@ async fn what_is_left_out_has_its_default(database: TestDatabase) {
     assert_eq!(record(&app, json!([]), None).await.unwrap()["recorded"], 0);
 }
 
-async fn a_batch_is_stored_whole_or_not_at_all(database: TestDatabase) {
+async fn a_batch_is_stored_completely_or_not_at_all(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.max_record_batch = 3).await;
     let good = json!({ "key": "k", "statusCode": 500, "error": { "message": "m" } });
     let long = json!({ "key": "x".repeat(101) });
@@ -139,10 +139,10 @@ async fn a_batch_is_stored_whole_or_not_at_all(database: TestDatabase) {
     );
 }
 
-async fn a_refused_input_is_told_by_index_and_field(database: TestDatabase) {
+async fn a_refused_input_is_reported_by_index_and_field(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let long = "x".repeat(101);
-    for (call, told) in [
+    for (call, parts) in [
         (json!({ "key": long }), ["calls[1]", "key has 101"]),
         (json!({ "model": long }), ["calls[1]", "model has 101"]),
         (json!({ "key": "a\0b" }), ["calls[1]", "key contains a NUL"]),
@@ -156,17 +156,17 @@ async fn a_refused_input_is_told_by_index_and_field(database: TestDatabase) {
         let error = record(&app, json!([{}, call]), None).await.unwrap_err();
         assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT");
         let message = error["message"].as_str().unwrap();
-        assert!(told.iter().all(|part| message.contains(part)), "{message}");
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!message.contains(&long), "no value is repeated: {message}");
     }
     assert_eq!(count(&database, "t_request_log").await, 0);
 }
 
-async fn a_retry_records_nothing_and_answers_as_the_first_time(database: TestDatabase) {
+async fn a_retry_records_nothing_and_returns_the_first_response(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls = json!([{ "key": "a", "statusCode": 500, "error": { "message": "m" } }, {}]);
     let mut first = record(&app, calls.clone(), Some("batch-1")).await.unwrap();
-    // A time that was left out is the server's, and another one at the second try.
+    // A missing time is the server's time, which differs at the second attempt.
     app.clock.advance(chrono::TimeDelta::seconds(10));
     let second = record(&app, calls.clone(), Some("batch-1")).await.unwrap();
     first["duplicate"] = json!(true);
@@ -178,8 +178,8 @@ async fn a_retry_records_nothing_and_answers_as_the_first_time(database: TestDat
     assert_ne!(other["calls"][0]["id"], first["calls"][0]["id"]);
 }
 
-/// SQLite goes on behind the highest id of a table, which may be a negative one.
-async fn a_retry_tells_negative_ids_too(database: TestDatabase) {
+/// SQLite continues after the highest id of a table, which may be negative.
+async fn a_retry_returns_negative_ids(database: TestDatabase) {
     for table in ["t_request_log", "t_error_logs"] {
         let key = if table == "t_error_logs" { "gemini_key" } else { "api_key" };
         let columns = "model_name TEXT, is_success INTEGER, status_code INTEGER, latency_ms INTEGER, \
@@ -207,7 +207,7 @@ async fn a_retry_tells_negative_ids_too(database: TestDatabase) {
     assert_eq!((&first["recorded"], first["calls"].as_array().map(Vec::len)), (&json!(3), Some(3)));
     first["duplicate"] = json!(true);
     assert_eq!(record().await, first);
-    // One call alone, too.
+    // The same for a single call.
     assert_eq!(
         app.data("mutation { recordCalls(input: { calls: [{}] }) { recorded } }").await["recordCalls"]
             ["recorded"],
@@ -215,7 +215,7 @@ async fn a_retry_tells_negative_ids_too(database: TestDatabase) {
     );
 }
 
-async fn a_key_whose_ids_cannot_be_read_is_a_fault(database: TestDatabase) {
+async fn unreadable_ids_of_a_key_are_an_internal_error(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     record(&app, json!([{}]), Some("k")).await.unwrap();
     database.execute("UPDATE callscope_idempotency SET call_ids = 'rubbish'").await;
@@ -224,7 +224,7 @@ async fn a_key_whose_ids_cannot_be_read_is_a_fault(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
-async fn a_key_stands_for_one_content_and_one_caller(database: TestDatabase) {
+async fn an_idempotency_key_belongs_to_one_content_and_caller(database: TestDatabase) {
     let tokens = "a:READ,RECORD,REVEAL_KEYS:0123456789abcdef-a b:RECORD,READ:0123456789abcdef-b";
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", tokens]);
@@ -240,7 +240,7 @@ async fn a_key_stands_for_one_content_and_one_caller(database: TestDatabase) {
     let duplicate = |response: &Value| response["data"]["recordCalls"]["duplicate"].clone();
     assert_eq!(duplicate(&send("a", "m").await), false);
     assert_eq!(duplicate(&send("a", "m").await), true);
-    assert_eq!(duplicate(&send("b", "m").await), false, "the key of somebody else");
+    assert_eq!(duplicate(&send("b", "m").await), false, "the key of another caller");
     let other = send("a", "n").await;
     assert_eq!(other["errors"][0]["extensions"]["argument"], "idempotencyKey", "{other}");
     assert_eq!(count(&database, "t_request_log").await, 2);
@@ -276,13 +276,13 @@ async fn a_retry_of_error_logs_records_nothing(database: TestDatabase) {
     assert_eq!(second, first);
     let refused = other.graphql_with(query, json!({ "message": "another" })).await;
     assert_eq!(refused["errors"][0]["extensions"]["argument"], "idempotencyKey", "{refused}");
-    // Of calls it is another key.
+    // The key of a calls request is a different key.
     let calls = record(&one, json!([{}]), Some("k")).await.unwrap();
     assert_eq!(calls["duplicate"], false);
     assert_eq!(count(&database, "t_error_logs").await, 2);
 }
 
-async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
+async fn the_request_header_sets_the_idempotency_key(database: TestDatabase) {
     let (one, other) = (
         TestApp::start(&database).await,
         TestApp::start_with(&database, |config| config.server.http.max_batch = 3).await,
@@ -304,7 +304,7 @@ async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
     assert!(status == 200 && first.matches("\"duplicate\":false").count() == 4, "{first}");
     let (_, second) = send(&other, "/graphql", "k", &query("m")).await;
     assert_eq!(second, first.replace("false", "true"), "answered as the first time");
-    // By server-sent events it is the same request.
+    // Over server-sent events it is the same request.
     let (_, third) = send(&one, "/graphql/stream", "k", &query("m")).await;
     assert_eq!(third.matches("\"duplicate\":true").count(), 4, "{third}");
     assert_eq!(count(&database, "t_request_log").await, 3);
@@ -314,23 +314,23 @@ async fn the_header_of_a_request_is_a_key_as_well(database: TestDatabase) {
         refused.contains("this idempotency key was used to record something else"),
         "{refused}"
     );
-    // Each request of a batch records its own.
+    // Each request of a batch records its own rows.
     let before = count(&database, "t_request_log").await;
     let plain =
         json!({ "query": "mutation { recordCalls(input: { calls: [{}] }) { duplicate } }" });
     for duplicate in ["false", "true"] {
-        let (_, told) = send(&other, "/graphql", "batch", &json!([plain, plain, plain])).await;
-        assert_eq!(told.matches(&format!("\"duplicate\":{duplicate}")).count(), 3, "{told}");
+        let (_, body) = send(&other, "/graphql", "batch", &json!([plain, plain, plain])).await;
+        assert_eq!(body.matches(&format!("\"duplicate\":{duplicate}")).count(), 3, "{body}");
     }
     assert_eq!(count(&database, "t_request_log").await, before + 3);
     for bad in ["", &"x".repeat(256)] {
-        let (status, told) = send(&one, "/graphql", bad, &plain).await;
-        assert!(status == 400 && told.contains("BAD_USER_INPUT"), "{status} {told}");
+        let (status, body) = send(&one, "/graphql", bad, &plain).await;
+        assert!(status == 400 && body.contains("BAD_USER_INPUT"), "{status} {body}");
     }
 }
 
-/// The statements of a transaction are counted.
-async fn a_group_is_few_statements(database: TestDatabase) {
+/// Counts include the statements of a transaction.
+async fn a_group_needs_few_statements(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls = "calls: [{}, {}, { error: {} }]";
     // For an insert of several rows MariaDB first returns its `auto_increment_increment`.
@@ -339,7 +339,7 @@ async fn a_group_is_few_statements(database: TestDatabase) {
         ("calls: [{}]".to_owned(), 1),
         ("calls: [{}, {}]".to_owned(), 1 + of_ids),
         (calls.to_owned(), 2 + of_ids),
-        // The key is looked for, and entered.
+        // The key is looked up and inserted.
         (format!("{calls}, idempotencyKey: \"a\""), 4 + of_ids),
         (format!("{calls}, idempotencyKey: \"a\""), 1),
     ] {
@@ -351,11 +351,11 @@ async fn a_group_is_few_statements(database: TestDatabase) {
     }
 }
 
-/// Though the statement that finds them was first sent when there was none.
-async fn keys_are_found_by_their_index_however_many_there_are(database: TestDatabase) {
+/// The statement that finds keys was planned while the table was empty.
+async fn idempotency_keys_are_found_by_index(database: TestDatabase) {
     let app =
         TestApp::start_with(&database, |config| config.database.database_connections = 1).await;
-    // In groups, of which the same sizes come again and again.
+    // In groups of repeated sizes.
     let record_some = async |name: &str| {
         for round in 0..20 {
             let keys = (0..16).map(|number| format!("{name} {round} {number}"));
@@ -369,18 +369,18 @@ async fn keys_are_found_by_their_index_however_many_there_are(database: TestData
         FROM generate_series(1, 20000) AS n";
     database.execute(others).await;
     record_some("many").await;
-    // A session tells what it read at its end.
+    // A PostgreSQL session reports its reads when it ends.
     app.shutdown().await;
-    let told = |column: &str| {
+    let statistic = |column: &str| {
         format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = 'callscope_idempotency'")
     };
-    let inserted = async || database.value(&told("n_tup_ins")).await.as_u64() >= Some(20_640);
-    eventually("the statistics of all sessions", inserted).await;
-    let read = database.value(&told("seq_tup_read")).await.as_u64();
+    let inserted = async || database.value(&statistic("n_tup_ins")).await.as_u64() >= Some(20_640);
+    eventually("all sessions report their statistics", inserted).await;
+    let read = database.value(&statistic("seq_tup_read")).await.as_u64();
     assert!(read < Some(20_000), "{read:?} rows");
 }
 
-async fn of_many_tries_at_once_one_records(database: TestDatabase) {
+async fn one_of_many_concurrent_retries_records(database: TestDatabase) {
     let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let calls = json!([{ "key": "a" }, { "key": "b" }]);
     let tries = (0..20).map(|number| {
@@ -396,9 +396,9 @@ async fn of_many_tries_at_once_one_records(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 4);
 }
 
-/// Groups of two servers, some of whose keys are the same: whoever is second begins anew, and the rest of
-/// the group is recorded all the same. Keys that are forgotten are claimed anew, by one of them.
-async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase) {
+/// Two servers record groups that share some keys: the second transaction of a pair starts again, and the rest of
+/// its group is recorded. One of the servers claims an expired key again.
+async fn two_servers_record_a_shared_key_once(database: TestDatabase) {
     let (one, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
     let send = async |app: &TestApp, number: usize| {
         let calls = json!([{ "model": format!("m{number}") }]);
@@ -406,7 +406,7 @@ async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase
         record(app, calls, key.as_deref()).await.unwrap()
     };
     for round in 1..=3 {
-        // Each in an order of its own, so that they meet at every place of their groups.
+        // Each server has its own order, so that they meet at every position of their groups.
         let of_one = futures_util::future::join_all((0..80).map(|n| send(&one, n)));
         let of_other = futures_util::future::join_all((0..80).rev().map(|n| send(&other, n)));
         let (of_one, mut of_other) = futures_util::future::join(of_one, of_other).await;
@@ -424,9 +424,9 @@ async fn what_two_servers_record_at_once_is_recorded_once(database: TestDatabase
     }
 }
 
-async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
+async fn concurrent_keys_are_kept_apart(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // A batch without calls is known by its key as well.
+    // A batch without calls is also recognised by its key.
     let calls = |number: usize| match number % 5 {
         0 => json!([]),
         _ => json!([{ "model": format!("m{number}") }, { "model": "n" }]),
@@ -435,7 +435,7 @@ async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
         async |number: usize, calls: Value| record(&app, calls, Some(&format!("k{number}"))).await;
     let old = (0..60).step_by(3).map(|number| send(number, calls(number)));
     let first = futures_util::future::join_all(old).await;
-    // Of those that come again, some say something else.
+    // Some of the repeated keys have other content.
     let all = (0..60).map(|number| {
         let other = number % 6 == 3;
         send(number, if other { json!([{ "model": "other" }]) } else { calls(number) })
@@ -459,11 +459,11 @@ async fn keys_that_come_together_are_told_apart(database: TestDatabase) {
             }
         }
     }
-    // 48 batches have two calls, 12 have none.
+    // 48 batches have two calls, 12 have no calls.
     assert_eq!(count(&database, "t_request_log").await, 96);
 }
 
-async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
+async fn concurrent_calls_are_all_recorded(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let sent = (0..100).map(|number| {
         let app = &app;
@@ -473,7 +473,7 @@ async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
             if number % 3 == 0 {
                 call["error"] = json!({ "message": model });
             }
-            // Every tenth is refused, which must not touch the others.
+            // Every tenth batch is refused, which must not affect the others.
             if number % 10 == 0 {
                 call["key"] = json!("x".repeat(101));
             }
@@ -497,8 +497,8 @@ async fn calls_that_come_together_are_all_recorded(database: TestDatabase) {
     assert_eq!(count(&database, "t_error_logs").await, 30);
 }
 
-/// Some of a group cannot be stored: of these nothing is, of the others everything.
-async fn what_the_database_refuses_takes_nothing_else_with_it(database: TestDatabase) {
+/// The database refuses some batches of a group: none of their rows is stored, all of the others are.
+async fn a_refused_batch_does_not_affect_its_group(database: TestDatabase) {
     for statement in match database.kind() {
         Kind::Sqlite => &["CREATE TRIGGER refuse BEFORE INSERT ON t_error_logs
             WHEN NEW.model_name = 'refused' BEGIN SELECT RAISE(ABORT, 'no'); END"][..],
@@ -517,7 +517,7 @@ async fn what_the_database_refuses_takes_nothing_else_with_it(database: TestData
     let sent = (0..60).map(|number| {
         let app = &app;
         async move {
-            let model = if number % 10 == 0 { "refused" } else { "kept" };
+            let model = if number % 10 == 0 { "refused" } else { "recorded" };
             let error = (number % 2 == 0).then(|| json!({ "message": "m" }));
             let call = json!({ "model": model, "statusCode": 500, "error": error });
             let key = (number % 3 == 0).then(|| format!("key {number}"));
@@ -531,11 +531,11 @@ async fn what_the_database_refuses_takes_nothing_else_with_it(database: TestData
     assert_eq!(count(&database, "t_error_logs").await, 24);
     let refused = "SELECT COUNT(*) FROM t_request_log WHERE model_name = 'refused'";
     assert_eq!(database.value(refused).await, 0);
-    // Nor is a key taken by what was not stored.
+    // A batch that was not stored does not claim its key.
     assert_eq!(count(&database, "callscope_idempotency").await, 18);
 }
 
-async fn an_old_key_is_forgotten(database: TestDatabase) {
+async fn an_old_key_expires(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     record(&app, json!([{}]), Some("old")).await.unwrap();
     app.clock.advance(chrono::TimeDelta::hours(20));
@@ -548,7 +548,7 @@ async fn an_old_key_is_forgotten(database: TestDatabase) {
     assert_eq!(record(&app, json!([{}]), Some("old")).await.unwrap()["duplicate"], false);
 }
 
-async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase) {
+async fn keys_expire_after_the_configured_time(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.record = settings(&["--idempotency-hours", "2"]);
     })
@@ -562,10 +562,10 @@ async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase
     app.clock.advance(chrono::TimeDelta::minutes(90));
     assert!(duplicate("old", "m").await && !duplicate("young", "m").await);
     app.clock.advance(chrono::TimeDelta::minutes(40));
-    // To the minute, and for whatever it stands then.
+    // To the minute; an expired key accepts any content.
     assert!(!duplicate("old", "n").await && duplicate("old", "n").await);
     assert!(duplicate("young", "m").await);
-    // Nor do their rows stay.
+    // Its rows are deleted too.
     app.clock.advance(chrono::TimeDelta::minutes(100));
     let soon = std::time::Duration::from_millis(10);
     let db = app.services().db.clone();
@@ -577,7 +577,7 @@ async fn old_keys_are_forgotten_after_the_configured_time(database: TestDatabase
     assert!(duplicate("old", "n").await);
 }
 
-async fn recording_needs_its_scope(database: TestDatabase) {
+async fn recording_requires_its_scope(database: TestDatabase) {
     let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
     let app = TestApp::start_with(&database, |config| {
         config.access = settings(&["--tokens", tokens]);
@@ -639,7 +639,7 @@ async fn scopes_of_the_payload_are_checked_before_recording(database: TestDataba
             format!("mutation {{ {calls} {{ calls {{ errorLog {{ request }} }} }} }}"),
         ),
         ("b", "READ_REQUESTS", format!("mutation {{ {errors} {{ errorLogs {{ request }} }} }}")),
-        // A later field that is forbidden must not take the acknowledgement of an earlier one.
+        // A forbidden later field must not remove the result of an earlier one.
         (
             "b",
             "DELETE",
@@ -678,7 +678,7 @@ async fn scopes_of_the_payload_are_checked_before_recording(database: TestDataba
     assert_eq!(rows().await, (3, 1));
 }
 
-async fn a_mutation_comes_by_json_and_post_alone(database: TestDatabase) {
+async fn mutations_require_json_and_post(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "mutation { recordCalls(input: { calls: [{}] }) { recorded } }";
     let by_get = app.client().get(app.url("/graphql")).query(&[("query", query)]);
@@ -693,7 +693,7 @@ async fn a_mutation_comes_by_json_and_post_alone(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 1);
 }
 
-async fn a_read_only_database_takes_nothing(database: TestDatabase) {
+async fn a_read_only_database_refuses_writes(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.database.read_only = true;
         config.database.id_key = Some(Secret::new("sixteen letters!"));
@@ -711,59 +711,59 @@ async fn a_read_only_database_takes_nothing(database: TestDatabase) {
     assert_eq!(count(&database, "t_request_log").await, 0);
 }
 
-/// Nobody else writes until `let_write`.
-async fn keep_from_writing(database: &TestDatabase) {
+/// Blocks other writers until `unblock_writers`.
+async fn block_writers(database: &TestDatabase) {
     match database.kind() {
         Kind::Sqlite => database.execute("BEGIN IMMEDIATE").await,
         _ => lock(database, "t_error_logs").await,
     }
 }
 
-async fn let_write(database: &TestDatabase) {
+async fn unblock_writers(database: &TestDatabase) {
     match database.kind() {
         Kind::Sqlite => database.execute("COMMIT").await,
         _ => unlock(database).await,
     }
 }
 
-async fn what_the_database_is_too_slow_for_is_put_off(database: TestDatabase) {
+async fn a_slow_database_refuses_further_batches(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 100).await;
-    // Of 1 MB each: more than may wait.
+    // 1 MB each: together more than the queue takes.
     let request = "x".repeat(1_000_000);
     let query = "mutation($errors: [ErrorLogInput!]!) {
         recordErrors(input: { errors: $errors }) { recorded } }";
     let body = json!({ "query": query, "variables": { "errors": [{ "request": request }] } });
-    keep_from_writing(&database).await;
+    block_writers(&database).await;
     let sent = (0..72).map(|_| app.client().post(app.url("/graphql")).json(&body).send());
     let mut answers: FuturesUnordered<_> = sent.collect();
     let refused = answers.next().await.unwrap().unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
     let refused: Value = refused.json().await.unwrap();
     assert_eq!(refused["errors"][0]["extensions"]["code"], "SERVER_BUSY");
-    let_write(&database).await;
-    let (mut kept, mut unavailable) = (0, 0);
+    unblock_writers(&database).await;
+    let (mut recorded, mut unavailable) = (0, 0);
     while let Some(answer) = answers.next().await {
         let answer: Value = answer.unwrap().json().await.unwrap();
         match answer["errors"][0]["extensions"]["code"].as_str() {
-            None => kept += 1,
+            None => recorded += 1,
             // On a busy machine the requests above take longer than SQLite waits for the lock.
             Some("DATABASE_UNAVAILABLE") => unavailable += 1,
             code => assert_eq!(code, Some("SERVER_BUSY"), "{answer}"),
         }
     }
-    assert!((55..72).contains(&(kept + unavailable)), "{kept} and {unavailable}");
-    assert!(kept > 0);
-    assert_eq!(count(&database, "t_error_logs").await, kept);
+    assert!((55..72).contains(&(recorded + unavailable)), "{recorded} and {unavailable}");
+    assert!(recorded > 0);
+    assert_eq!(count(&database, "t_error_logs").await, recorded);
 }
 
-async fn what_is_answered_too_late_may_be_stored(database: TestDatabase) {
+async fn a_timed_out_batch_may_be_stored(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
-    keep_from_writing(&database).await;
+    block_writers(&database).await;
     let call = json!([{ "statusCode": 500, "error": { "message": "m" } }]);
     let late = record(&app, call.clone(), Some("k")).await.unwrap_err();
     assert_eq!(late["extensions"]["code"], "TIMEOUT");
-    let_write(&database).await;
-    // Whichever it was, the key makes it once.
+    unblock_writers(&database).await;
+    // With the same key it is recorded once, in either case.
     let retried = record(&app, call, Some("k")).await.unwrap();
     assert_eq!(retried["recorded"], 1);
     assert_eq!(count(&database, "t_request_log").await, 1);

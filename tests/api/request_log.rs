@@ -1,4 +1,4 @@
-//! The line that each request leaves in the log, and its id.
+//! The log line of each request, and its id.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -7,13 +7,13 @@ use crate::support::{Kind, TestApp, TestDatabase, found, logs};
 use crate::tests;
 
 tests! {
-    every_request_leaves_one_line.only(&[Kind::Sqlite]),
-    a_line_names_the_operation_that_ran.only(&[Kind::Sqlite]),
-    ids_of_a_proxy_are_taken_over.only(&[Kind::Sqlite]),
-    a_client_that_goes_away_is_told.only(&[Kind::Postgres]),
+    every_request_logs_one_line.only(&[Kind::Sqlite]),
+    a_line_names_the_executed_operation.only(&[Kind::Sqlite]),
+    request_ids_of_a_proxy_are_used.only(&[Kind::Sqlite]),
+    a_client_that_disconnects_is_logged.only(&[Kind::Postgres]),
 }
 
-/// The id of a response, and the line of its request.
+/// The id of a response, and the log line of its request.
 async fn line(request: RequestBuilder) -> (String, Value) {
     let response = request.send().await.unwrap();
     let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
@@ -23,13 +23,13 @@ async fn line(request: RequestBuilder) -> (String, Value) {
     (id, lines.remove(0))
 }
 
-async fn every_request_leaves_one_line(database: TestDatabase) {
+async fn every_request_logs_one_line(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let post =
         |body: Value| app.client().post(app.url("/graphql?api_key=inTheQueryString")).json(&body);
-    let (_, told) = line(post(json!({ "query": "query Usage { usageStats { asOf } }" }))).await;
-    let duration = told["duration_ms"].as_f64().unwrap();
-    assert!(duration > 0.0 && duration < 60_000.0, "{told}");
+    let (_, entry) = line(post(json!({ "query": "query Usage { usageStats { asOf } }" }))).await;
+    let duration = entry["duration_ms"].as_f64().unwrap();
+    assert!(duration > 0.0 && duration < 60_000.0, "{entry}");
     for (field, value) in [
         ("level", json!("INFO")),
         ("method", json!("POST")),
@@ -39,47 +39,51 @@ async fn every_request_leaves_one_line(database: TestDatabase) {
         ("kind", json!("query")),
         ("caller", json!("anonymous")),
     ] {
-        assert_eq!(told[field], value, "{field} of {told}");
+        assert_eq!(entry[field], value, "{field} of {entry}");
     }
     assert!(
-        told.get("codes").is_none() && !told.to_string().contains("inTheQueryString"),
-        "{told}"
+        entry.get("codes").is_none() && !entry.to_string().contains("inTheQueryString"),
+        "{entry}"
     );
 
-    let (_, told) = line(post(json!({ "query": "{ usageStats { nothing } }" }))).await;
-    assert_eq!(told["codes"], "GRAPHQL_VALIDATION_FAILED", "{told}");
-    let (_, told) = line(post(json!({ "query": "{" }))).await;
-    assert_eq!(told["codes"], "GRAPHQL_PARSE_FAILED", "{told}");
-    let (_, told) = line(post(json!({}))).await;
-    assert_eq!((&told["codes"], &told["status"]), (&json!("BAD_REQUEST"), &json!(400)), "{told}");
+    let (_, entry) = line(post(json!({ "query": "{ usageStats { nothing } }" }))).await;
+    assert_eq!(entry["codes"], "GRAPHQL_VALIDATION_FAILED", "{entry}");
+    let (_, entry) = line(post(json!({ "query": "{" }))).await;
+    assert_eq!(entry["codes"], "GRAPHQL_PARSE_FAILED", "{entry}");
+    let (_, entry) = line(post(json!({}))).await;
+    assert_eq!(
+        (&entry["codes"], &entry["status"]),
+        (&json!("BAD_REQUEST"), &json!(400)),
+        "{entry}"
+    );
 
     let get = |path: &str| app.client().get(app.url(path));
-    let (_, told) = line(get("/healthz")).await;
-    assert_eq!((&told["level"], &told["path"]), (&json!("DEBUG"), &json!("/healthz")), "{told}");
-    let (_, told) = line(get("/secret-in-the-path")).await;
-    assert_eq!((&told["status"], &told["path"]), (&json!(404), &json!("unknown")), "{told}");
+    let (_, entry) = line(get("/healthz")).await;
+    assert_eq!((&entry["level"], &entry["path"]), (&json!("DEBUG"), &json!("/healthz")), "{entry}");
+    let (_, entry) = line(get("/secret-in-the-path")).await;
+    assert_eq!((&entry["status"], &entry["path"]), (&json!(404), &json!("unknown")), "{entry}");
 }
 
-async fn a_line_names_the_operation_that_ran(database: TestDatabase) {
+async fn a_line_names_the_executed_operation(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let long = "x".repeat(100);
     let a_and_b = "query A { usageStats { asOf } } query B { usageStats { asOf } }";
-    for (query, name, told) in [
+    for (query, name, logged) in [
         ("{ usageStats { asOf } }", None, Value::Null),
         ("query Alone { usageStats { asOf } }", None, json!("Alone")),
         (a_and_b, Some("B"), json!("B")),
         (a_and_b, None, Value::Null),
-        // A name that is none of the document's may be anything.
+        // An unknown operation name may be any text.
         (a_and_b, Some("AnythingAtAll"), Value::Null),
         (&format!("query {long} {{ usageStats {{ asOf }} }}"), None, json!("x".repeat(64))),
     ] {
         let body = json!({ "query": query, "operationName": name });
         let (_, line) = line(app.client().post(app.url("/graphql")).json(&body)).await;
-        assert_eq!(line["operation"], told, "{line}");
+        assert_eq!(line["operation"], logged, "{line}");
     }
 }
 
-async fn ids_of_a_proxy_are_taken_over(database: TestDatabase) {
+async fn request_ids_of_a_proxy_are_used(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let get = || app.client().get(app.url("/healthz"));
     let (id, _) = line(get().header("X-Request-Id", "proxy-1.of_this-test")).await;
@@ -89,7 +93,7 @@ async fn ids_of_a_proxy_are_taken_over(database: TestDatabase) {
     assert!(first != second && !first.contains(' '));
 }
 
-async fn a_client_that_goes_away_is_told(database: TestDatabase) {
+async fn a_client_that_disconnects_is_logged(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.execute("BEGIN; LOCK TABLE t_request_log IN ACCESS EXCLUSIVE MODE").await;
     let sent = app
@@ -100,7 +104,7 @@ async fn a_client_that_goes_away_is_told(database: TestDatabase) {
     let sent = tokio::time::timeout(std::time::Duration::from_millis(200), sent.send()).await;
     assert!(sent.is_err());
     let logged = async || logs::of_request("gone-away").pop();
-    let line = found("the line of the request", logged).await;
+    let line = found("the log line of the request", logged).await;
     assert_eq!((&line["gone"], &line["status"]), (&json!(true), &Value::Null), "{line}");
     assert_eq!(line["operation"], "Waits", "{line}");
     database.execute("ROLLBACK").await;

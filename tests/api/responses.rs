@@ -1,12 +1,12 @@
 //! Whole responses, as clients see them. The clock and the secret of key ids are fixed, so that
-//! nothing but the database's kind needs to be left out: the same snapshots hold for all three.
+//! only the database's kind is redacted: all three databases have the same snapshots.
 
 use callscope::config::Secret;
 
 use super::support::{CallRow, ErrorRow, NULL, TestApp, TestDatabase};
 use crate::tests;
 
-tests! { whole_responses_are_as_they_were }
+tests! { whole_responses_match_their_snapshots }
 
 const QUERIES: [(&str, &str); 10] = [
     (
@@ -68,7 +68,7 @@ const QUERIES: [(&str, &str); 10] = [
     ),
 ];
 
-async fn whole_responses_are_as_they_were(database: TestDatabase) {
+async fn whole_responses_match_their_snapshots(database: TestDatabase) {
     let key = "key-of-some-length";
     let call = |time: &str| CallRow::at(time).key(key).model("gemini-2.5-pro");
     database

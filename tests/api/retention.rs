@@ -1,4 +1,4 @@
-//! `--keep-calls` and `--keep-errors`: what goes by itself, what stays, and of whose tables.
+//! `--keep-calls` and `--keep-errors`: which rows are deleted automatically, which stay, and in which tables.
 
 use callscope::app::App;
 use callscope::config::KeepConfig;
@@ -12,13 +12,13 @@ use crate::support::{
 use crate::tests;
 
 tests! {
-    old_rows_go_by_themselves,
-    tables_of_a_gateway_need_one_more_word.empty(),
-    nothing_is_kept_short_in_a_read_only_database,
+    old_rows_are_deleted_automatically,
+    gateway_tables_require_another_option.empty(),
+    a_read_only_database_refuses_retention,
     one_server_at_a_time_has_the_lease,
     nothing_is_deleted_while_another_server_has_the_lease,
-    a_server_that_stops_stops_deleting.only(&[Kind::Sqlite]),
-    what_room_is_freed_is_given_back.only(&[Kind::Sqlite]),
+    a_shutdown_stops_retention.only(&[Kind::Sqlite]),
+    freed_space_is_returned.only(&[Kind::Sqlite]),
 }
 
 pub fn keep(args: &[&str]) -> KeepConfig {
@@ -30,7 +30,7 @@ pub async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
     rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
 }
 
-/// Waits for what a job does.
+/// Waits until a job has produced the expected value.
 pub async fn wait_for<T: PartialEq + std::fmt::Debug>(
     expected: T,
     mut found: impl AsyncFnMut() -> T,
@@ -38,7 +38,7 @@ pub async fn wait_for<T: PartialEq + std::fmt::Debug>(
     eventually(&format!("{expected:?}"), async || found().await == expected).await;
 }
 
-async fn old_rows_go_by_themselves(database: TestDatabase) {
+async fn old_rows_are_deleted_automatically(database: TestDatabase) {
     let times =
         ["2026-01-01T00:00:00Z", "2026-02-28T11:59:59.999999Z", "2026-02-28T12:00:00Z", NOW];
     let call = |(id, time): (i32, &&str)| CallRow::at(time).id(id);
@@ -47,7 +47,7 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
     database.insert(&times.map(ErrorRow::at)).await;
     let mut stay = vec![3, 4, 5];
     if database.kind() == Kind::Sqlite {
-        // As texts they stand before the instant, and are no times; the last one is a later one.
+        // As texts they sort before the limit but are not times; the last one is a later time.
         let texts =
             [(6, "1 day ago"), (7, "2026-02-xx"), (8, ""), (9, "2026-02-28 11:00:00-05:00")];
         for (id, text) in texts {
@@ -77,7 +77,7 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
         .all(|line| text.contains(line))
     })
     .await;
-    // What comes later goes later, and what stays stays.
+    // Later rows are deleted later, and the others stay.
     database.insert(&[ErrorRow::at("2026-02-28T11:00:00Z")]).await;
     wait_for(1, async || ids(&database, "t_error_logs").await.len()).await;
     assert_eq!(ids(&database, "t_request_log").await, stay);
@@ -96,7 +96,7 @@ async fn old_rows_go_by_themselves(database: TestDatabase) {
     assert_eq!(database.query(audit).await, expected, "one for each run that deleted");
 }
 
-async fn tables_of_a_gateway_need_one_more_word(database: TestDatabase) {
+async fn gateway_tables_require_another_option(database: TestDatabase) {
     gateway::fill(&database).await;
     let calls = ids(&database, "t_request_log").await.len();
     let open = async |args: &[&str]| {
@@ -108,13 +108,13 @@ async fn tables_of_a_gateway_need_one_more_word(database: TestDatabase) {
     assert!(refused.contains("--prune-gateway-tables"), "{refused}");
     assert_eq!(open(&[]).await, Ok(()));
     assert_eq!(open(&["--keep-errors", "7d", "--prune-gateway-tables"]).await, Ok(()));
-    // A setting that says what is not known is no leave either.
+    // A setting with unknown content does not permit it either.
     database.execute("DELETE FROM callscope_settings WHERE name = 'tables_made'").await;
     assert!(open(&["--keep-calls", "7d"]).await.unwrap_err().contains("t_request_log"));
     assert_eq!(ids(&database, "t_request_log").await.len(), calls);
 }
 
-async fn nothing_is_kept_short_in_a_read_only_database(database: TestDatabase) {
+async fn a_read_only_database_refuses_retention(database: TestDatabase) {
     let mut config = TestApp::config(&database);
     config.keep = keep(&["--keep-calls", "7d"]);
     config.database.read_only = true;
@@ -132,9 +132,9 @@ async fn one_server_at_a_time_has_the_lease(database: TestDatabase) {
     };
     assert!(take("one", 0).await && !take("other", 5).await);
     assert!(take("one", 6).await, "its holder may renew it");
-    assert!(!take("other", 12).await && take("other", 17).await, "it ends by itself");
+    assert!(!take("other", 12).await && take("other", 17).await, "the lease expires");
     lease::give_back(app.db(), "work", "one").await.unwrap();
-    assert!(!take("one", 18).await, "it is the other's now");
+    assert!(!take("one", 18).await, "the other server has it now");
     lease::give_back(app.db(), "work", "other").await.unwrap();
     assert!(take("one", 18).await);
 }
@@ -156,7 +156,7 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
     assert_eq!(ids(&database, "t_request_log").await.len(), 2);
     lease::give_back(other.db(), "retention_lease", "other").await.unwrap();
     wait_for(1, async || ids(&database, "t_request_log").await.len()).await;
-    // And it gives the lease back.
+    // The server then releases the lease.
     wait_for(true, async || {
         let until = now + TimeDelta::minutes(1);
         lease::take(other.db(), "retention_lease", "other", (now, until)).await.unwrap()
@@ -164,13 +164,13 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
     .await;
 }
 
-async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
+async fn a_shutdown_stops_retention(database: TestDatabase) {
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
         INSERT INTO t_request_log (request_time, api_key, is_success, status_code)
         SELECT strftime('%Y-%m-%d %H:%M:%f', 1e9 + i, 'unixepoch') || '000', 'k' || i % 97, 1, 200
         FROM n";
     database.execute(many).await;
-    // A gateway that goes on.
+    // A gateway that continues to write.
     database.insert(&[CallRow::at("2026-02-28T18:00:00Z").id(200_001)]).await;
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
     let app = app.await;
@@ -188,10 +188,13 @@ async fn a_server_that_stops_stops_deleting(database: TestDatabase) {
     let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
     assert_eq!(database.query(entry).await, [expected]);
     let lease = "SELECT value FROM callscope_settings WHERE name = 'retention_lease'";
-    assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"), "the next may");
+    assert!(
+        database.value(lease).await.as_str().unwrap().ends_with(" nobody"),
+        "the lease is released"
+    );
 }
 
-async fn what_room_is_freed_is_given_back(database: TestDatabase) {
+async fn freed_space_is_returned(database: TestDatabase) {
     let row = ErrorRow::at("2026-01-01T00:00:00Z").log("x".repeat(4000));
     database.insert(&vec![row; 500]).await;
     database.insert(&[CallRow::at(NOW)]).await;

@@ -1,4 +1,4 @@
-//! The rows that tests insert arrive as a gateway would have written them.
+//! The rows that tests insert equal those of a gateway.
 
 use serde_json::json;
 
@@ -6,13 +6,13 @@ use crate::support::{CallRow, ErrorRow, Kind, NULL, TestDatabase};
 use crate::tests;
 
 tests! {
-    calls_arrive_with_six_digits,
-    sqlite_takes_any_text.only(&[Kind::Sqlite]),
-    errors_arrive_letter_by_letter,
+    times_of_calls_have_six_digits,
+    sqlite_accepts_any_text.only(&[Kind::Sqlite]),
+    error_texts_are_stored_exactly,
     many_rows_keep_their_order,
 }
 
-async fn calls_arrive_with_six_digits(database: TestDatabase) {
+async fn times_of_calls_have_six_digits(database: TestDatabase) {
     database
         .insert(&[
             CallRow::at("2026-03-01T12:00:00Z").key("a").status(429).latency(120),
@@ -41,7 +41,7 @@ async fn calls_arrive_with_six_digits(database: TestDatabase) {
     );
 }
 
-async fn sqlite_takes_any_text(database: TestDatabase) {
+async fn sqlite_accepts_any_text(database: TestDatabase) {
     database
         .insert(&[
             CallRow::at_stored("yesterday").status("Server disconnected"),
@@ -54,7 +54,7 @@ async fn sqlite_takes_any_text(database: TestDatabase) {
     assert_eq!(json!(rows), json!([["yesterday", "Server disconnected", 0], ["", "", 0]]));
 }
 
-async fn errors_arrive_letter_by_letter(database: TestDatabase) {
+async fn error_texts_are_stored_exactly(database: TestDatabase) {
     let log = "it's \"quoted\" \\ and 50 % of\n密钥 🔑";
     let request = r#"{"message": "C:\\temp"}"#;
     let row = ErrorRow::at("2026-03-01T12:00:00Z").log(log).request(request);

@@ -1,4 +1,4 @@
-//! GraphQL over WebSocket: the protocol graphql-transport-ws, its close codes, and who may connect.
+//! GraphQL over WebSocket: the graphql-transport-ws protocol, its close codes, and which clients may connect.
 
 use std::time::{Duration, Instant};
 
@@ -17,52 +17,52 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{assert_refused, usage};
 use super::persisted::hash;
-use super::subscriptions::assert_nothing_else_is_asked;
+use super::subscriptions::assert_no_other_statements;
 use crate::support::{CallRow, Kind, TestApp, TestDatabase, eventually, found, logs, settings};
 use crate::tests;
 
 tests! {
-    events_come_until_they_are_completed,
-    other_operations_are_answered_once,
-    operations_are_told_apart.only(&[Kind::Sqlite]),
+    events_are_sent_until_the_client_completes,
+    queries_and_mutations_get_one_response,
+    concurrent_operations_keep_their_ids.only(&[Kind::Sqlite]),
     pings_are_answered.only(&[Kind::Sqlite]),
-    an_idle_connection_lasts.only(&[Kind::Sqlite]),
-    what_cannot_start_is_an_error.only(&[Kind::Sqlite]),
-    errors_of_fields_stand_beside_the_data.only(&[Kind::Sqlite]),
-    an_invalid_message_is_4400.only(&[Kind::Sqlite]),
-    an_operation_before_the_acknowledgement_is_4401.only(&[Kind::Sqlite]),
-    a_token_that_does_not_hold_is_4403.only(&[Kind::Sqlite]),
-    another_protocol_is_4406.only(&[Kind::Sqlite]),
-    no_initialisation_is_4408.only(&[Kind::Sqlite]),
-    an_id_in_use_is_4409.only(&[Kind::Sqlite]),
-    a_second_initialisation_is_4429.only(&[Kind::Sqlite]),
-    a_large_message_is_1009.only(&[Kind::Sqlite]),
-    little_is_read_before_the_initialisation.only(&[Kind::Sqlite]),
-    unfinished_messages_are_charged_as_bodies_are.only(&[Kind::Sqlite]),
+    an_idle_connection_stays_open.only(&[Kind::Sqlite]),
+    an_operation_that_cannot_start_gets_an_error.only(&[Kind::Sqlite]),
+    field_errors_are_sent_with_the_data.only(&[Kind::Sqlite]),
+    an_invalid_message_closes_with_4400.only(&[Kind::Sqlite]),
+    an_operation_before_the_acknowledgement_closes_with_4401.only(&[Kind::Sqlite]),
+    an_invalid_token_closes_with_4403.only(&[Kind::Sqlite]),
+    another_protocol_closes_with_4406.only(&[Kind::Sqlite]),
+    a_missing_initialisation_closes_with_4408.only(&[Kind::Sqlite]),
+    an_id_in_use_closes_with_4409.only(&[Kind::Sqlite]),
+    a_second_initialisation_closes_with_4429.only(&[Kind::Sqlite]),
+    a_large_message_closes_with_1009.only(&[Kind::Sqlite]),
+    messages_before_the_initialisation_are_limited.only(&[Kind::Sqlite]),
+    unfinished_messages_count_against_body_memory.only(&[Kind::Sqlite]),
     wrong_tokens_are_limited.only(&[Kind::Sqlite]),
-    broken_frames_are_1002_and_1007.only(&[Kind::Sqlite]),
-    a_server_that_stops_is_1001,
-    a_token_comes_in_many_ways.only(&[Kind::Sqlite]),
-    the_scope_is_needed.only(&[Kind::Sqlite]),
+    broken_frames_close_with_1002_or_1007.only(&[Kind::Sqlite]),
+    a_server_shutdown_closes_with_1001,
+    a_token_is_accepted_from_every_source.only(&[Kind::Sqlite]),
+    a_missing_scope_is_refused.only(&[Kind::Sqlite]),
     a_revoked_token_ends_its_connections,
     an_expired_session_ends_its_connections.only(&[Kind::Sqlite]),
-    many_who_follow_cost_no_more_statements.only(&[Kind::Sqlite]),
+    many_subscribers_share_the_token_check.only(&[Kind::Sqlite]),
     pages_of_other_origins_are_refused.only(&[Kind::Sqlite]),
-    a_cookie_needs_an_origin.only(&[Kind::Sqlite]),
-    only_upgrades_are_taken.only(&[Kind::Sqlite]),
+    a_cookie_requires_an_origin.only(&[Kind::Sqlite]),
+    requests_without_an_upgrade_are_refused.only(&[Kind::Sqlite]),
     operations_count_as_requests.only(&[Kind::Sqlite]),
-    subscriptions_may_be_so_many.only(&[Kind::Sqlite]),
-    limits_of_documents_hold.only(&[Kind::Sqlite]),
-    persisted_documents_run.only(&[Kind::Sqlite]),
-    connections_are_bounded.only(&[Kind::Sqlite]),
-    a_client_that_reads_nothing_is_cut.only(&[Kind::Sqlite]),
-    nothing_is_asked_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
-    a_slow_client_is_told_what_it_missed.only(&[Kind::Sqlite]),
-    a_client_that_is_gone_is_noticed.only(&[Kind::Sqlite]),
+    subscriptions_are_limited.only(&[Kind::Sqlite]),
+    document_limits_apply.only(&[Kind::Sqlite]),
+    persisted_documents_are_executed.only(&[Kind::Sqlite]),
+    connections_are_limited.only(&[Kind::Sqlite]),
+    a_client_that_reads_nothing_is_disconnected.only(&[Kind::Sqlite]),
+    no_statement_runs_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
+    a_slow_client_gets_the_number_of_missed_events.only(&[Kind::Sqlite]),
+    a_dead_client_is_detected.only(&[Kind::Sqlite]),
     connections_and_operations_are_logged.only(&[Kind::Sqlite]),
-    the_scheme_of_a_trusted_proxy_counts.only(&[Kind::Sqlite]),
-    defaults_of_variables_count_in_directives.only(&[Kind::Sqlite]),
-    no_level_of_the_log_holds_a_secret.only(&[Kind::Sqlite]),
+    the_scheme_of_a_trusted_proxy_is_used.only(&[Kind::Sqlite]),
+    variable_defaults_apply_in_directives.only(&[Kind::Sqlite]),
+    no_log_level_contains_a_secret.only(&[Kind::Sqlite]),
 }
 
 const FAST: &str =
@@ -73,7 +73,7 @@ const READER: &str = "reader-0123456789abcdef";
 const OTHER: &str = "other-0123456789abcdef";
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// A client of the protocol, by hand.
+/// A client of the protocol, written without a protocol library.
 struct Client {
     socket: WebSocketStream<TcpStream>,
     response: Response<Option<Vec<u8>>>,
@@ -97,7 +97,7 @@ impl Client {
         Self::try_open(app, &[PROTOCOL]).await.unwrap()
     }
 
-    /// Opened and acknowledged.
+    /// Opens a connection and initialises it.
     async fn ready(app: &TestApp) -> Self {
         Self::ready_as(app, json!({})).await
     }
@@ -133,22 +133,22 @@ impl Client {
         }
     }
 
-    /// The payload of the next message, which has this id and type.
-    async fn told(&mut self, id: &str, kind: &str) -> Value {
+    /// The payload of the next message, which must have this id and type.
+    async fn payload(&mut self, id: &str, kind: &str) -> Value {
         let message = self.next().await;
         assert_eq!((&message["id"], &message["type"]), (&json!(id), &json!(kind)), "{message}");
         message["payload"].clone()
     }
 
-    /// The code of the error by which an operation could not start.
-    async fn refused(&mut self, id: &str, query: &str) -> String {
+    /// Subscribes and returns the code of the error that refuses the operation.
+    async fn error_code(&mut self, id: &str, query: &str) -> String {
         self.subscribe(id, query).await;
-        let errors = self.told(id, "error").await;
+        let errors = self.payload(id, "error").await;
         errors[0]["extensions"]["code"].as_str().unwrap().to_owned()
     }
 
-    /// The code with which the server closes, whatever comes before.
-    async fn closed(mut self) -> (u16, String) {
+    /// Skips messages up to the close frame and returns its code and reason.
+    async fn close_code_and_reason(mut self) -> (u16, String) {
         let closing = async {
             loop {
                 match self.socket.next().await.expect("a close frame").expect("a frame") {
@@ -160,7 +160,9 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), closing).await.expect("is closed")
+        tokio::time::timeout(Duration::from_secs(20), closing)
+            .await
+            .expect("is close_code_and_reason")
     }
 
     fn request_id(&self) -> String {
@@ -176,7 +178,7 @@ fn close(code: u16, reason: &str) -> (u16, String) {
     (code, reason.to_owned())
 }
 
-async fn guarded(database: &TestDatabase) -> TestApp {
+async fn start_with_tokens(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| {
         let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
         config.access = settings(&["--tokens", &tokens]);
@@ -184,11 +186,11 @@ async fn guarded(database: &TestDatabase) -> TestApp {
     .await
 }
 
-async fn impatient(database: &TestDatabase) -> TestApp {
+async fn start_with_short_timeout(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| config.server.http.client_timeout_seconds = 1).await
 }
 
-async fn events_come_until_they_are_completed(database: TestDatabase) {
+async fn events_are_sent_until_the_client_completes(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
@@ -200,31 +202,31 @@ async fn events_come_until_they_are_completed(database: TestDatabase) {
         json!({ "id": "a", "type": "next", "payload": { "data": { "usageStats": stats } } })
     );
     database.insert(&[CallRow::at("2026-03-01T11:59:59Z")]).await;
-    assert_eq!(total(&client.told("a", "next").await), 2);
+    assert_eq!(total(&client.payload("a", "next").await), 2);
     client.send(json!({ "id": "a", "type": "complete" })).await;
     client.send(json!({ "type": "ping" })).await;
-    // What was on its way may come before; nothing does after.
+    // An event already on its way may arrive before; no event arrives after.
     while client.next().await != json!({ "type": "pong" }) {}
-    assert_nothing_else_is_asked(&app).await;
-    // The id is free again; what is not open may be completed.
+    assert_no_other_statements(&app).await;
+    // The id is free again, and completing an unknown operation is allowed.
     client.send(json!({ "id": "a", "type": "complete" })).await;
     client.subscribe("a", SLOW).await;
-    assert_eq!(client.told("a", "next").await, usage());
+    assert_eq!(client.payload("a", "next").await, usage());
 }
 
-async fn other_operations_are_answered_once(database: TestDatabase) {
+async fn queries_and_mutations_get_one_response(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     client.subscribe("q", QUERY).await;
-    assert_eq!(client.told("q", "next").await, usage());
+    assert_eq!(client.payload("q", "next").await, usage());
     assert_eq!(client.next().await, json!({ "id": "q", "type": "complete" }));
     client
         .subscribe("q", "mutation { pruneLogs(callsOlderThan: \"P30D\") { deletedCalls } }")
         .await;
-    let payload = client.told("q", "next").await;
+    let payload = client.payload("q", "next").await;
     assert_eq!(payload, json!({ "data": { "pruneLogs": { "deletedCalls": 0 } } }));
     assert_eq!(client.next().await, json!({ "id": "q", "type": "complete" }));
-    // A query has its variables and its name.
+    // A query has variables and an operation name.
     let payload = json!({
         "query": "query A { a: __typename } query B($zone: TimeZone) { c: usageStats(timeZone: $zone) { asOf } }",
         "operationName": "B",
@@ -233,13 +235,13 @@ async fn other_operations_are_answered_once(database: TestDatabase) {
     });
     client.send(json!({ "id": "v", "type": "subscribe", "payload": payload })).await;
     let answer = json!({ "data": { "c": { "asOf": "2026-03-01T12:00:00Z" } } });
-    assert_eq!(client.told("v", "next").await, answer);
+    assert_eq!(client.payload("v", "next").await, answer);
 }
 
-async fn operations_are_told_apart(database: TestDatabase) {
+async fn concurrent_operations_keep_their_ids(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
-    // More than are answered at the same time.
+    // More operations than a connection runs at the same time.
     for number in 0..100 {
         client.subscribe(&number.to_string(), "{ __typename }").await;
     }
@@ -272,28 +274,28 @@ async fn pings_are_answered(database: TestDatabase) {
     assert_eq!(client.next().await, json!({ "type": "pong" }));
     client.send(ping).await;
     assert_eq!(client.next().await["type"], "pong");
-    // Those of WebSocket itself as well.
+    // Pings of the WebSocket protocol are answered as well.
     client.socket.send(Message::Ping("x".into())).await.unwrap();
     assert_eq!(client.socket.next().await.unwrap().unwrap(), Message::Pong("x".into()));
 }
 
-/// Much longer than a client may be silent over HTTP.
-async fn an_idle_connection_lasts(database: TestDatabase) {
-    let app = impatient(&database).await;
+/// The wait is much longer than the client timeout of HTTP.
+async fn an_idle_connection_stays_open(database: TestDatabase) {
+    let app = start_with_short_timeout(&database).await;
     let mut client = Client::ready(&app).await;
     let mut pings = 0;
     while pings < 4 {
-        // Reading on answers them.
+        // Reading the socket answers its pings.
         match client.socket.next().await.unwrap().unwrap() {
             Message::Ping(_) => pings += 1,
             other => panic!("{other:?}"),
         }
     }
     client.subscribe("q", QUERY).await;
-    assert_eq!(client.told("q", "next").await, usage());
+    assert_eq!(client.payload("q", "next").await, usage());
 }
 
-async fn what_cannot_start_is_an_error(database: TestDatabase) {
+async fn an_operation_that_cannot_start_gets_an_error(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     for (query, code) in [
@@ -307,30 +309,30 @@ async fn what_cannot_start_is_an_error(database: TestDatabase) {
         ("subscription { usageStats(every: \"PT0.1S\") { asOf } }", "BAD_USER_INPUT"),
         ("", "BAD_REQUEST"),
     ] {
-        assert_eq!(client.refused("x", query).await, code, "{query}");
+        assert_eq!(client.error_code("x", query).await, code, "{query}");
     }
-    // Nothing else follows, and the connection goes on.
+    // No other message follows, and the connection stays open.
     client.subscribe("x", QUERY).await;
-    assert_eq!(client.told("x", "next").await, usage());
+    assert_eq!(client.payload("x", "next").await, usage());
 }
 
-async fn errors_of_fields_stand_beside_the_data(database: TestDatabase) {
+async fn field_errors_are_sent_with_the_data(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
     client.subscribe("x", "{ usageStats { asOf lastHour { total } } }").await;
-    let payload = client.told("x", "next").await;
+    let payload = client.payload("x", "next").await;
     assert_eq!(payload["data"], Value::Null);
     assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
     assert_eq!(client.next().await, json!({ "id": "x", "type": "complete" }));
     client.subscribe("x", FAST).await;
-    let payload = client.told("x", "next").await;
+    let payload = client.payload("x", "next").await;
     assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
-    assert_eq!(total(&client.told("x", "next").await), 0);
+    assert_eq!(total(&client.payload("x", "next").await), 0);
 }
 
-async fn an_invalid_message_is_4400(database: TestDatabase) {
+async fn an_invalid_message_closes_with_4400(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for text in [
         "",
@@ -348,25 +350,29 @@ async fn an_invalid_message_is_4400(database: TestDatabase) {
                 client.init(json!({})).await;
             }
             client.socket.send(Message::Text(text.into())).await.unwrap();
-            assert_eq!(client.closed().await, close(4400, "Invalid message received"), "{text}");
+            assert_eq!(
+                client.close_code_and_reason().await,
+                close(4400, "Invalid message received"),
+                "{text}"
+            );
         }
     }
     let mut client = Client::open(&app).await;
     let init = json!({ "type": "connection_init" }).to_string();
     client.socket.send(Message::Binary(init.into())).await.unwrap();
-    assert_eq!(client.closed().await.0, 4400);
+    assert_eq!(client.close_code_and_reason().await.0, 4400);
 }
 
-async fn an_operation_before_the_acknowledgement_is_4401(database: TestDatabase) {
+async fn an_operation_before_the_acknowledgement_closes_with_4401(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::open(&app).await;
     client.send(json!({ "id": "1", "type": "complete" })).await;
     client.subscribe("1", QUERY).await;
-    assert_eq!(client.closed().await, close(4401, "Unauthorized"));
+    assert_eq!(client.close_code_and_reason().await, close(4401, "Unauthorized"));
 }
 
-async fn a_token_that_does_not_hold_is_4403(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn an_invalid_token_closes_with_4403(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     for payload in [
         json!(null),
         json!({}),
@@ -379,24 +385,24 @@ async fn a_token_that_does_not_hold_is_4403(database: TestDatabase) {
     ] {
         let mut client = Client::open(&app).await;
         client.send(json!({ "type": "connection_init", "payload": payload })).await;
-        assert_eq!(client.closed().await, close(4403, "Forbidden"), "{payload}");
+        assert_eq!(client.close_code_and_reason().await, close(4403, "Forbidden"), "{payload}");
     }
-    // A wrong one in a header is refused as everywhere; in a message it counts more than a header.
-    let refused = Client::try_open(&app, &[PROTOCOL, ("Authorization", "Bearer wrong")]).await;
-    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 401));
+    // A wrong token in a header is error_code like everywhere; a token in a message overrides the header.
+    let error_code = Client::try_open(&app, &[PROTOCOL, ("Authorization", "Bearer wrong")]).await;
+    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 401));
     let bearer = format!("Bearer {READER}");
     let mut client = Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap();
     client.send(json!({ "type": "connection_init", "payload": { "token": "wrong" } })).await;
-    assert_eq!(client.closed().await.0, 4403);
+    assert_eq!(client.close_code_and_reason().await.0, 4403);
 }
 
-async fn another_protocol_is_4406(database: TestDatabase) {
+async fn another_protocol_closes_with_4406(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Whoever asks for one is told by the answer alone, which tungstenite takes for a fault.
+    // A client that asks for another protocol learns it from the response, which tungstenite reports as an error.
     let mut client = Client::try_open(&app, &[]).await.unwrap();
     assert!(!client.response.headers().contains_key("Sec-WebSocket-Protocol"));
     client.socket.send(Message::Text(r#"{"type":"connection_init"}"#.into())).await.ok();
-    assert_eq!(client.closed().await, close(4406, "Subprotocol not acceptable"));
+    assert_eq!(client.close_code_and_reason().await, close(4406, "Subprotocol not acceptable"));
     for offered in ["graphql-ws", "soap, graphql-ws", "GRAPHQL-TRANSPORT-WS"] {
         let (head, frame) = upgrade_by_hand(&app, offered).await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -407,7 +413,7 @@ async fn another_protocol_is_4406(database: TestDatabase) {
     assert!(head.to_ascii_lowercase().contains("sec-websocket-protocol: graphql-transport-ws"));
 }
 
-/// The head of the answer, and what the server sends before it closes or a second passes.
+/// The head of the response, and what the server sends before it closes or a second passes.
 async fn upgrade_by_hand(app: &TestApp, offered: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(app.url("").replace("http://", "")).await.unwrap();
     let head = format!(
@@ -425,69 +431,78 @@ async fn upgrade_by_hand(app: &TestApp, offered: &str) -> (String, Vec<u8>) {
     (head, answer[end..].to_vec())
 }
 
-async fn no_initialisation_is_4408(database: TestDatabase) {
-    let app = impatient(&database).await;
+async fn a_missing_initialisation_closes_with_4408(database: TestDatabase) {
+    let app = start_with_short_timeout(&database).await;
     let mut client = Client::open(&app).await;
-    // A ping is no way around it.
+    // A ping does not extend the timeout.
     client.send(json!({ "type": "ping" })).await;
-    assert_eq!(client.closed().await, close(4408, "Connection initialisation timeout"));
+    assert_eq!(
+        client.close_code_and_reason().await,
+        close(4408, "Connection initialisation timeout")
+    );
 }
 
-async fn an_id_in_use_is_4409(database: TestDatabase) {
+async fn an_id_in_use_closes_with_4409(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     client.subscribe("one", SLOW).await;
-    client.told("one", "next").await;
+    client.payload("one", "next").await;
     client.subscribe("one", QUERY).await;
-    assert_eq!(client.closed().await, close(4409, "Subscriber for one already exists"));
-    // A reason is short, however long the id.
+    assert_eq!(
+        client.close_code_and_reason().await,
+        close(4409, "Subscriber for one already exists")
+    );
+    // A close reason is short, however long the id.
     let mut client = Client::ready(&app).await;
     let id = "é".repeat(128);
     client.subscribe(&id, SLOW).await;
-    client.told(&id, "next").await;
+    client.payload(&id, "next").await;
     client.subscribe(&id, SLOW).await;
-    let (code, reason) = client.closed().await;
+    let (code, reason) = client.close_code_and_reason().await;
     assert!(code == 4409 && reason.starts_with("Subscriber for éé"), "{code} {reason}");
 }
 
-async fn a_second_initialisation_is_4429(database: TestDatabase) {
+async fn a_second_initialisation_closes_with_4429(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     client.send(json!({ "type": "connection_init" })).await;
-    assert_eq!(client.closed().await, close(4429, "Too many initialisation requests"));
+    assert_eq!(
+        client.close_code_and_reason().await,
+        close(4429, "Too many initialisation requests")
+    );
 }
 
-async fn a_large_message_is_1009(database: TestDatabase) {
+async fn a_large_message_closes_with_1009(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.max_body_bytes = 10_000).await;
     let mut client = Client::ready(&app).await;
     let query = |length: usize| format!("{QUERY}{}", " ".repeat(length));
     client.subscribe("fits", &query(9000)).await;
-    assert_eq!(client.told("fits", "next").await, usage());
+    assert_eq!(client.payload("fits", "next").await, usage());
     client.subscribe("large", &query(10_000)).await;
-    assert_eq!(client.closed().await, close(1009, "Message too large"));
-    // Much more than the server reads: it must not be cut before it was told.
+    assert_eq!(client.close_code_and_reason().await, close(1009, "Message too large"));
+    // Much more than the server reads: the server must send its close code before it cuts the connection.
     let mut client = Client::ready(&app).await;
     let sent = Message::Text(query(3_000_000).into());
     client.socket.send(sent).await.ok();
-    assert_eq!(client.closed().await.0, 1009);
-    // As with a body, a text of many values is larger than it looks.
+    assert_eq!(client.close_code_and_reason().await.0, 1009);
+    // As with a body, a text of many values takes more memory than its length.
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     let many = format!("[{}0]", "0,".repeat(100_001));
     client.socket.send(Message::Text(many.into())).await.unwrap();
-    assert_eq!(client.closed().await.0, 1009);
+    assert_eq!(client.close_code_and_reason().await.0, 1009);
 }
 
-/// The beginning of a frame of text that says to be `length` long, and `sent` bytes of it.
+/// The start of a text frame with the header of `length` bytes, and `sent` bytes of its content.
 fn unfinished(length: u64, sent: usize) -> Vec<u8> {
-    // Masked by zeros, as it is sent.
+    // The mask is zero, so the content is sent as it is.
     let head = [&[0x81, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
     [head, vec![b' '; sent]].concat()
 }
 
-async fn little_is_read_before_the_initialisation(database: TestDatabase) {
+async fn messages_before_the_initialisation_are_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // One frame without end; frames that are whole, each of them small.
+    // One frame of endless length; then whole frames, each of them small.
     let pings = {
         let text = json!({ "type": "ping", "payload": { "a": "x".repeat(100) } }).to_string();
         let length = u8::try_from(text.len()).unwrap();
@@ -497,21 +512,21 @@ async fn little_is_read_before_the_initialisation(database: TestDatabase) {
         let start = Instant::now();
         let mut client = Client::open(&app).await;
         client.socket.get_mut().write_all(&sent).await.unwrap();
-        assert_eq!(client.closed().await, close(1009, "Message too large"));
+        assert_eq!(client.close_code_and_reason().await, close(1009, "Message too large"));
         assert!(start.elapsed() < Duration::from_secs(15), "only the timeout ends it");
     }
-    // A token is far below; once it is known, messages may be as long as bodies.
+    // A token is far below the limit. Once it is checked, messages may be as long as bodies.
     let mut client = Client::ready_as(&app, json!({ "padding": "x".repeat(8000) })).await;
     client.subscribe("1", &format!("{QUERY}{}", " ".repeat(50_000))).await;
-    assert_eq!(client.told("1", "next").await, usage());
-    client.told("1", "complete").await;
+    assert_eq!(client.payload("1", "next").await, usage());
+    client.payload("1", "complete").await;
     for _ in 0..20 {
         client.subscribe("1", &format!("{QUERY}{}", " ".repeat(50_000))).await;
         while client.next().await["type"] != "complete" {}
     }
 }
 
-/// The code with which the server closes a connection that sends a long message, if it does.
+/// The code with which the server closes a connection that sends a long message, or `None`.
 async fn refuses_long_message(app: &TestApp) -> Option<u16> {
     let mut client = Client::open(app).await;
     let payload = json!({ "query": format!("{QUERY}{}", " ".repeat(100_000)) });
@@ -520,7 +535,7 @@ async fn refuses_long_message(app: &TestApp) -> Option<u16> {
         json!({ "id": "1", "type": "subscribe", "payload": payload }),
     ];
     for message in messages {
-        // Where it is closed meanwhile, the frame says why.
+        // If the server closes the connection meanwhile, its close frame has the code.
         client.socket.send(Message::Text(message.to_string().into())).await.ok();
         if let Message::Close(Some(frame)) = client.socket.next().await?.ok()? {
             return Some(frame.code.into());
@@ -529,13 +544,13 @@ async fn refuses_long_message(app: &TestApp) -> Option<u16> {
     None
 }
 
-async fn unfinished_messages_are_charged_as_bodies_are(database: TestDatabase) {
+async fn unfinished_messages_count_against_body_memory(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_body_bytes = 9 << 20;
     })
     .await;
     let mut open = Vec::new();
-    // Two thirds of the memory of bodies, 128 MiB, are enough.
+    // Two thirds of the memory for bodies are 128 MiB.
     let code = loop {
         assert!(open.len() < 40, "unfinished messages are not counted");
         let mut client = Client::ready(&app).await;
@@ -561,16 +576,16 @@ async fn wrong_tokens_are_limited(database: TestDatabase) {
         let mut client = Client::open(&app).await;
         let payload = json!({ "token": "wrong" });
         client.send(json!({ "type": "connection_init", "payload": payload })).await;
-        assert_eq!(client.closed().await.0, code);
+        assert_eq!(client.close_code_and_reason().await.0, code);
     }
     let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
     client.subscribe("1", QUERY).await;
-    assert_eq!(client.told("1", "next").await, usage());
+    assert_eq!(client.payload("1", "next").await, usage());
 }
 
-async fn broken_frames_are_1002_and_1007(database: TestDatabase) {
+async fn broken_frames_close_with_1002_or_1007(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Masked, as a client's must be: a reserved bit; a text that is no UTF-8.
+    // Both frames are masked, as a client's must be: a reserved bit; a text that is not UTF-8.
     for (frame, code) in [
         (vec![0xC1, 0x80, 0, 0, 0, 0], 1002),
         (vec![0x81, 0x81, 0, 0, 0, 0, 0xFF], 1007),
@@ -578,31 +593,31 @@ async fn broken_frames_are_1002_and_1007(database: TestDatabase) {
     ] {
         let mut client = Client::open(&app).await;
         client.socket.get_mut().write_all(&frame).await.unwrap();
-        assert_eq!(client.closed().await.0, code, "{frame:?}");
+        assert_eq!(client.close_code_and_reason().await.0, code, "{frame:?}");
     }
 }
 
-async fn a_server_that_stops_is_1001(database: TestDatabase) {
+async fn a_server_shutdown_closes_with_1001(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut following = Client::ready(&app).await;
     following.subscribe("1", SLOW).await;
-    following.told("1", "next").await;
+    following.payload("1", "next").await;
     let idle = Client::ready(&app).await;
     let early = Client::open(&app).await;
-    // One that does not even answer the close frame.
+    // This client does not answer the close frame.
     let silent = Client::ready(&app).await;
-    let began = Instant::now();
+    let start = Instant::now();
     let stopping = tokio::spawn(app.shutdown());
     for client in [following, idle, early] {
-        assert_eq!(client.closed().await, close(1001, "Going away"));
+        assert_eq!(client.close_code_and_reason().await, close(1001, "Going away"));
     }
     stopping.await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert_eq!(silent.closed().await.0, 1001);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(silent.close_code_and_reason().await.0, 1001);
 }
 
-async fn a_token_comes_in_many_ways(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_token_is_accepted_from_every_source(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let bearer = format!("Bearer {READER}");
     for payload in [
         json!({ "token": READER }),
@@ -611,25 +626,25 @@ async fn a_token_comes_in_many_ways(database: TestDatabase) {
     ] {
         let mut client = Client::ready_as(&app, payload).await;
         client.subscribe("1", QUERY).await;
-        assert_eq!(client.told("1", "next").await, usage());
+        assert_eq!(client.payload("1", "next").await, usage());
     }
     let mut client = Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap();
     client.init(json!(null)).await;
     client.subscribe("1", "{ viewer { name } }").await;
-    assert_eq!(client.told("1", "next").await["data"]["viewer"]["name"], "reader");
+    assert_eq!(client.payload("1", "next").await["data"]["viewer"]["name"], "reader");
 }
 
-async fn the_scope_is_needed(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_missing_scope_is_refused(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let mut client = Client::ready_as(&app, json!({ "token": OTHER })).await;
-    assert_eq!(client.refused("1", FAST).await, "FORBIDDEN");
+    assert_eq!(client.error_code("1", FAST).await, "FORBIDDEN");
     client.subscribe("1", QUERY).await;
-    let payload = client.told("1", "next").await;
+    let payload = client.payload("1", "next").await;
     assert_eq!(payload["errors"][0]["extensions"]["code"], "FORBIDDEN");
 }
 
 async fn a_revoked_token_ends_its_connections(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let now = app.clock.now();
     let new = token::make("short", "READ".parse().unwrap(), now, None).unwrap();
     store::insert(app.db(), &new.row).await.unwrap();
@@ -639,13 +654,13 @@ async fn a_revoked_token_ends_its_connections(database: TestDatabase) {
     let mut slow = Client::ready_as(&app, short.clone()).await;
     for id in ["a", "b"] {
         slow.subscribe(id, SLOW).await;
-        slow.told(id, "next").await;
+        slow.payload(id, "next").await;
     }
     let mut fast = Client::ready_as(&app, short).await;
     fast.subscribe("c", FAST).await;
     let mut lasting = Client::ready_as(&app, json!({ "token": READER })).await;
     lasting.subscribe("d", FAST).await;
-    lasting.told("d", "next").await;
+    lasting.payload("d", "next").await;
     assert!(store::revoke(app.db(), "short", now).await.unwrap());
     app.clock.advance(TimeDelta::seconds(5));
     let unauthenticated = |message: &Value| {
@@ -665,27 +680,27 @@ async fn a_revoked_token_ends_its_connections(database: TestDatabase) {
     assert_eq!(unauthenticated(&last), "c");
     idle.send(json!({ "type": "pong" })).await;
     for client in [slow, fast, idle] {
-        assert_eq!(client.closed().await, close(4403, "Forbidden"));
+        assert_eq!(client.close_code_and_reason().await, close(4403, "Forbidden"));
     }
-    assert_eq!(total(&lasting.told("d", "next").await), 0);
+    assert_eq!(total(&lasting.payload("d", "next").await), 0);
 }
 
 async fn an_expired_session_ends_its_connections(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let cookie = sign_in(&app).await;
     let origin = app.url("");
     let headers = [PROTOCOL, ("Cookie", &cookie), ("Origin", &origin)];
     let mut client = Client::try_open(&app, &headers).await.unwrap();
     client.init(json!({})).await;
     client.subscribe("1", SLOW).await;
-    assert_eq!(client.told("1", "next").await, usage());
+    assert_eq!(client.payload("1", "next").await, usage());
     let mut late = Client::try_open(&app, &headers).await.unwrap();
     app.clock.advance(TimeDelta::hours(12));
     late.send(json!({ "type": "connection_init" })).await;
-    assert_eq!(late.closed().await.0, 4403);
-    let errors = client.told("1", "error").await;
+    assert_eq!(late.close_code_and_reason().await.0, 4403);
+    let errors = client.payload("1", "error").await;
     assert_eq!(errors[0]["extensions"]["code"], "UNAUTHENTICATED");
-    assert_eq!(client.closed().await.0, 4403);
+    assert_eq!(client.close_code_and_reason().await.0, 4403);
 }
 
 async fn sign_in(app: &TestApp) -> String {
@@ -694,29 +709,29 @@ async fn sign_in(app: &TestApp) -> String {
     login.headers()["Set-Cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
 }
 
-async fn many_who_follow_cost_no_more_statements(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn many_subscribers_share_the_token_check(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let mut clients = Vec::new();
     for _ in 0..30 {
         let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
         client.subscribe("1", SLOW).await;
-        client.told("1", "next").await;
+        client.payload("1", "next").await;
         clients.push(client);
     }
-    // What is known of the tokens is old at once, each time that it is asked for.
+    // The cached identities expire at once, so that each check queries the tokens.
     let next_statement = async || {
         let before = app.sent();
-        eventually("a statement", async || {
+        eventually("a statement is sent", async || {
             app.clock.advance(TimeDelta::seconds(5));
             app.sent() > before
         })
         .await;
     };
-    // One for all of them, every two seconds. For each of them there would be 30 in that time.
+    // One query for all of them, every two seconds. A query for each would be 30 in that time.
     next_statement().await;
-    let began = Instant::now();
+    let start = Instant::now();
     next_statement().await;
-    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 async fn pages_of_other_origins_are_refused(database: TestDatabase) {
@@ -733,25 +748,25 @@ async fn pages_of_other_origins_are_refused(database: TestDatabase) {
     for origin in
         ["https://evil.example", "null", "http://localhost", &port, "https://dash.example.evil"]
     {
-        let refused = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await;
-        let Err(Error::Http(answer)) = refused else { panic!("{origin} is taken") };
+        let error_code = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await;
+        let Err(Error::Http(answer)) = error_code else { panic!("{origin} is taken") };
         assert_eq!(answer.status(), StatusCode::FORBIDDEN.as_u16());
         let body: Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
         assert_eq!(body["errors"][0]["extensions"]["code"], "CSRF_PREVENTED");
     }
-    // Whoever points a name of their own at loopback has the right origin, and the wrong name.
+    // A page of another name that resolves to loopback has the right origin, but the wrong host.
     let evil = [PROTOCOL, ("Origin", "http://evil.example")];
     let mut request = "ws://evil.example/graphql/ws".into_client_request().unwrap();
     for (name, value) in evil {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     let stream = TcpStream::connect(own.replace("http://", "")).await.unwrap();
-    let refused = client_async(request, stream).await;
-    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 421));
+    let error_code = client_async(request, stream).await;
+    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 421));
 }
 
-async fn a_cookie_needs_an_origin(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_cookie_requires_an_origin(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     let cookie = sign_in(&app).await;
     let own = app.url("");
     let open = |headers: Vec<(&'static str, String)>| {
@@ -765,19 +780,19 @@ async fn a_cookie_needs_an_origin(database: TestDatabase) {
     let mut client = open(vec![("Cookie", cookie.clone()), ("Origin", own.clone())]).await.unwrap();
     client.init(json!({})).await;
     client.subscribe("1", "{ viewer { name } }").await;
-    assert_eq!(client.told("1", "next").await["data"]["viewer"]["name"], "reader");
+    assert_eq!(client.payload("1", "next").await["data"]["viewer"]["name"], "reader");
     for headers in [
         vec![("Cookie", cookie.clone())],
         vec![("Cookie", cookie.clone()), ("Origin", "https://evil.example".to_owned())],
     ] {
         assert!(matches!(open(headers).await, Err(Error::Http(answer)) if answer.status() == 403));
     }
-    // Beside a token it does not count.
+    // A cookie that is sent with a token is ignored.
     let bearer = ("Authorization", format!("Bearer {READER}"));
     open(vec![("Cookie", cookie), bearer]).await.unwrap().init(json!({})).await;
 }
 
-async fn only_upgrades_are_taken(database: TestDatabase) {
+async fn requests_without_an_upgrade_are_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let url = app.url("/graphql/ws");
     let get = app.client().get(&url);
@@ -798,20 +813,20 @@ async fn operations_count_as_requests(database: TestDatabase) {
     let mut client = Client::ready(&app).await;
     for _ in 0..2 {
         client.subscribe("1", QUERY).await;
-        assert_eq!(client.told("1", "next").await, usage());
-        client.told("1", "complete").await;
+        assert_eq!(client.payload("1", "next").await, usage());
+        client.payload("1", "complete").await;
     }
     for query in [QUERY, FAST] {
         client.subscribe("1", query).await;
-        let errors = client.told("1", "error").await;
+        let errors = client.payload("1", "error").await;
         assert_eq!(errors[0]["extensions"]["code"], "RATE_LIMITED");
         assert!((1..=20).contains(&errors[0]["extensions"]["retryAfterSeconds"].as_u64().unwrap()));
     }
-    let refused = Client::try_open(&app, &[PROTOCOL]).await;
-    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 429));
+    let error_code = Client::try_open(&app, &[PROTOCOL]).await;
+    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 429));
 }
 
-async fn subscriptions_may_be_so_many(database: TestDatabase) {
+async fn subscriptions_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_subscriptions = 2;
         config.server.max_concurrent_requests = 1;
@@ -819,28 +834,28 @@ async fn subscriptions_may_be_so_many(database: TestDatabase) {
     .await;
     let (mut first, mut second) = (Client::ready(&app).await, Client::ready(&app).await);
     first.subscribe("1", SLOW).await;
-    assert_eq!(first.told("1", "next").await, usage());
+    assert_eq!(first.payload("1", "next").await, usage());
     second.subscribe("1", SLOW).await;
-    assert_eq!(second.told("1", "next").await, usage());
-    assert_eq!(first.refused("2", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
-    // Nor do they take the room of queries.
+    assert_eq!(second.payload("1", "next").await, usage());
+    assert_eq!(first.error_code("2", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+    // Subscriptions do not use the limit of concurrent queries.
     first.subscribe("2", QUERY).await;
-    assert_eq!(first.told("2", "next").await, usage());
-    first.told("2", "complete").await;
-    // A place is free when its subscription was completed, or its connection closed.
+    assert_eq!(first.payload("2", "next").await, usage());
+    first.payload("2", "complete").await;
+    // A slot is free once its subscription is complete or its connection is close_code_and_reason.
     second.send(json!({ "id": "1", "type": "complete" })).await;
-    begin_soon(&mut first, "2").await;
+    subscribe_when_free(&mut first, "2").await;
     drop(second);
-    assert_eq!(first.refused("3", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+    assert_eq!(first.error_code("3", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
     drop(first);
     let mut third = Client::ready(&app).await;
-    begin_soon(&mut third, "1").await;
-    begin_soon(&mut third, "2").await;
+    subscribe_when_free(&mut third, "1").await;
+    subscribe_when_free(&mut third, "2").await;
 }
 
-/// The place of a subscription that ended is free as soon as the server knows.
-async fn begin_soon(client: &mut Client, id: &str) {
-    eventually("a free place", async || {
+/// The server frees the slot of an ended subscription after a short time.
+async fn subscribe_when_free(client: &mut Client, id: &str) {
+    eventually("a free slot", async || {
         client.subscribe(id, SLOW).await;
         let message = client.next().await;
         let code = &message["payload"][0]["extensions"]["code"];
@@ -850,7 +865,7 @@ async fn begin_soon(client: &mut Client, id: &str) {
     .await;
 }
 
-async fn limits_of_documents_hold(database: TestDatabase) {
+async fn document_limits_apply(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.graphql.max_complexity = 1000;
         config.graphql.max_root_fields = 2;
@@ -864,15 +879,15 @@ async fn limits_of_documents_hold(database: TestDatabase) {
         ("{ a: __typename b: __typename c: __typename }".to_owned(), "TOO_MANY_ROOT_FIELDS"),
         (SLOW.to_owned(), "TOO_MANY_SUBSCRIPTIONS"),
     ] {
-        assert_eq!(client.refused("1", &query).await, code);
+        assert_eq!(client.error_code("1", &query).await, code);
     }
     let app =
         TestApp::start_with(&database, |config| config.server.max_subscriptions_in_all = 0).await;
     let mut client = Client::ready(&app).await;
-    assert_eq!(client.refused("1", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
+    assert_eq!(client.error_code("1", SLOW).await, "TOO_MANY_SUBSCRIPTIONS");
 }
 
-async fn persisted_documents_run(database: TestDatabase) {
+async fn persisted_documents_are_executed(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     let mut payload = json!({
@@ -881,15 +896,15 @@ async fn persisted_documents_run(database: TestDatabase) {
     let subscribe =
         |id: &str, payload: &Value| json!({ "id": id, "type": "subscribe", "payload": payload });
     client.send(subscribe("1", &payload)).await;
-    let errors = client.told("1", "error").await;
+    let errors = client.payload("1", "error").await;
     assert_eq!(errors[0]["message"], "PersistedQueryNotFound");
     payload["query"] = json!(SLOW);
     client.send(subscribe("1", &payload)).await;
-    assert_eq!(client.told("1", "next").await, usage());
-    // The clients of the protocol must send a text, if an empty one.
+    assert_eq!(client.payload("1", "next").await, usage());
+    // Clients of the protocol must send a document, even an empty one.
     payload["query"] = json!("");
     client.send(subscribe("2", &payload)).await;
-    assert_eq!(client.told("2", "next").await, usage());
+    assert_eq!(client.payload("2", "next").await, usage());
     let folder = tempfile::tempdir().unwrap();
     let manifest = folder.path().join("documents.json");
     std::fs::write(&manifest, json!({ "slow": SLOW }).to_string()).unwrap();
@@ -898,12 +913,12 @@ async fn persisted_documents_run(database: TestDatabase) {
     })
     .await;
     let mut client = Client::ready(&app).await;
-    assert_eq!(client.refused("1", FAST).await, "DOCUMENT_NOT_TRUSTED");
+    assert_eq!(client.error_code("1", FAST).await, "DOCUMENT_NOT_TRUSTED");
     client.send(subscribe("1", &json!({ "documentId": "slow" }))).await;
-    assert_eq!(client.told("1", "next").await, usage());
+    assert_eq!(client.payload("1", "next").await, usage());
 }
 
-async fn connections_are_bounded(database: TestDatabase) {
+async fn connections_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
     let mut open = vec![Client::ready(&app).await, Client::ready(&app).await];
     let healthy = async |limit: u64| {
@@ -912,21 +927,21 @@ async fn connections_are_bounded(database: TestDatabase) {
     };
     assert!(!healthy(400).await, "a third connection is served");
     open[0].subscribe("1", QUERY).await;
-    assert_eq!(open[0].told("1", "next").await, usage());
+    assert_eq!(open[0].payload("1", "next").await, usage());
     open.pop();
     assert!(healthy(20_000).await);
 }
 
-/// What one event answers, many times larger than it was asked for.
+/// A document with a result many times larger than the document.
 fn large() -> String {
     let fields: String = (0..30).map(|number| format!(" a{number}: __typename")).collect();
     format!("subscription {{ usageStats(every: \"PT0.5S\") {{ asOf{fields} }} }}")
 }
 
-async fn a_client_that_reads_nothing_is_cut(database: TestDatabase) {
-    let app = impatient(&database).await;
+async fn a_client_that_reads_nothing_is_disconnected(database: TestDatabase) {
+    let app = start_with_short_timeout(&database).await;
     let mut client = Client::ready(&app).await;
-    // More answers than the buffers of both ends take, until the server takes no more.
+    // More results than the buffers of both ends hold, until the server stops reading.
     let sdl = "{ __schema { types { name description fields { name description } } } }";
     let payload = json!({ "query": sdl });
     let sending = async {
@@ -941,45 +956,45 @@ async fn a_client_that_reads_nothing_is_cut(database: TestDatabase) {
     tokio::time::timeout(Duration::from_secs(60), sending).await.expect("is cut");
 }
 
-async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase) {
+async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
-    // Small answers fit the buffers: so many that they do not.
+    // Small results fit into the buffers, so this sends enough of them to fill the buffers.
     let sdl = "{ __schema { types { name description fields { name description } } } }";
     for id in 0..200 {
         client.subscribe(&format!("large {id}"), sdl).await;
     }
     client.subscribe("1", &large()).await;
-    // Before its own first event the large answers fill the buffers.
+    // The large results fill the buffers before the slow client's own first event.
     let mut quick = Client::ready(&app).await;
     quick.subscribe("1", FAST).await;
     for _ in 0..3 {
-        quick.told("1", "next").await;
+        quick.payload("1", "next").await;
     }
     drop(quick);
-    assert_nothing_else_is_asked(&app).await;
+    assert_no_other_statements(&app).await;
 }
 
-async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
+async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) {
     const ROWS: i64 = 1500;
     let app = TestApp::start_with(&database, |config| {
         config.server.follow_rows = 64;
-        // The slow client reads nothing for as long as a busy machine takes for all rows.
+        // The slow client reads nothing for as long as a busy machine needs for all rows.
         config.server.http.client_timeout_seconds = 120;
     })
     .await;
-    // Events of 4 KB, so that all of them are more than the buffers of both ends take.
+    // Events of 4 KB, so that all of them exceed the buffers of both ends.
     let fields: String = (0..40).map(|number| format!(" a{number}: model")).collect();
     let query = format!("subscription {{ callRecorded {{ latencyMs{fields} }} }}");
     let row = |number: i64| {
         let row = CallRow::at("2026-03-01T11:59:00Z").model("m".repeat(100));
         row.latency(i32::try_from(number).unwrap())
     };
-    let told = |payload: &Value| payload["data"]["callRecorded"]["latencyMs"].as_i64();
+    let latency = |payload: &Value| payload["data"]["callRecorded"]["latencyMs"].as_i64();
     let (mut slow, mut quick) = (Client::ready(&app).await, Client::ready(&app).await);
     for client in [&mut slow, &mut quick] {
         client.subscribe("s", &query).await;
-        // It has begun once it tells of a row.
+        // The subscription is active once it delivers a row.
         let soon = Duration::from_millis(200);
         while tokio::time::timeout(soon, client.next()).await.is_err() {
             database.insert(&[row(0)]).await;
@@ -989,8 +1004,9 @@ async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
         let last = (first + 49).min(ROWS);
         database.insert(&(first..=last).map(row).collect::<Vec<_>>()).await;
         loop {
-            let payload = quick.told("s", "next").await;
-            let number = told(&payload).unwrap_or_else(|| panic!("is held up: {payload}"));
+            let payload = quick.payload("s", "next").await;
+            let number = latency(&payload)
+                .unwrap_or_else(|| panic!("the quick client misses events: {payload}"));
             if number == last {
                 break;
             }
@@ -998,8 +1014,8 @@ async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
     }
     let mut last = 0;
     let missed = loop {
-        let payload = slow.told("s", "next").await;
-        match told(&payload) {
+        let payload = slow.payload("s", "next").await;
+        match latency(&payload) {
             Some(0) => {}
             Some(number) => {
                 assert_eq!(number, last + 1);
@@ -1012,10 +1028,10 @@ async fn a_slow_client_is_told_what_it_missed(database: TestDatabase) {
     assert_eq!(missed["errors"][0]["extensions"], extensions, "{missed}");
     assert_eq!(missed["data"], Value::Null);
     database.insert(&[row(7)]).await;
-    assert_eq!(told(&slow.told("s", "next").await), Some(7), "it goes on");
+    assert_eq!(latency(&slow.payload("s", "next").await), Some(7), "the subscription continues");
 }
 
-async fn a_client_that_is_gone_is_noticed(database: TestDatabase) {
+async fn a_dead_client_is_detected(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.http.client_timeout_seconds = 1;
         config.server.max_subscriptions = 1;
@@ -1023,23 +1039,23 @@ async fn a_client_that_is_gone_is_noticed(database: TestDatabase) {
     .await;
     let mut client = Client::ready(&app).await;
     client.subscribe("1", SLOW).await;
-    client.told("1", "next").await;
+    client.payload("1", "next").await;
     let id = client.request_id();
-    // It takes what comes, and answers nothing, as the kernel of a machine that hangs does.
+    // The client accepts data but never answers, like the kernel of a machine that hangs.
     let stream = client.socket.get_mut();
     let reading = async {
         let mut bytes = [0; 1024];
         while !matches!(stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
     };
     tokio::time::timeout(Duration::from_secs(20), reading).await.expect("is cut");
-    let told = line(&id, |line| line["close_code"].is_null()).await;
-    assert_eq!(told["gone"], true, "{told}");
-    begin_soon(&mut Client::ready(&app).await, "1").await;
+    let entry = line(&id, |line| line["close_code"].is_null()).await;
+    assert_eq!(entry["gone"], true, "{entry}");
+    subscribe_when_free(&mut Client::ready(&app).await, "1").await;
 }
 
-/// The line of a request or an operation, once it is there.
+/// The log line of a request or an operation, once it is logged.
 async fn line(id: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-    found("the line of the request", async || {
+    found("the log line of the request", async || {
         let mut lines = logs::of_request(id).into_iter();
         lines.find(|line| line["message"] == "request" && is_it(line))
     })
@@ -1047,7 +1063,7 @@ async fn line(id: &str, is_it: impl Fn(&Value) -> bool) -> Value {
 }
 
 async fn connections_and_operations_are_logged(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     logs::never_log(READER);
     let scrape = async || {
         let request = app.client().get(app.url("/metrics")).bearer_auth(OTHER);
@@ -1056,13 +1072,13 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
     let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
     let id = client.request_id();
     client.subscribe("1", SLOW).await;
-    client.told("1", "next").await;
+    client.payload("1", "next").await;
     client.subscribe("2", "query Asked { usageStats { asOf } }").await;
-    client.told("2", "next").await;
-    client.told("2", "complete").await;
-    assert_eq!(client.refused("3", "{ nothing }").await, "GRAPHQL_VALIDATION_FAILED");
+    client.payload("2", "next").await;
+    client.payload("2", "complete").await;
+    assert_eq!(client.error_code("3", "{ nothing }").await, "GRAPHQL_VALIDATION_FAILED");
     client.subscribe("4", SLOW).await;
-    client.told("4", "next").await;
+    client.payload("4", "next").await;
     let text = scrape().await;
     for line in ["callscope_subscriptions 2", "callscope_subscription_events_total 2"] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
@@ -1071,7 +1087,7 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
         "callscope_graphql_requests_total{operation=\"Asked\",kind=\"query\",code=\"OK\"} 1";
     assert!(text.contains(operations), "{text}");
     client.send(json!({ "id": "1", "type": "complete" })).await;
-    // At once: a client that waited for the log would answer no ping.
+    // The client closes at once: while it waits for the log it would not answer pings.
     client.socket.close(None).await.unwrap();
     for (number, fields) in [
         (1, json!({ "operation": "Slow", "kind": "subscription" })),
@@ -1079,30 +1095,30 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
         (3, json!({ "kind": "query", "codes": "GRAPHQL_VALIDATION_FAILED" })),
         (4, json!({ "operation": "Slow", "kind": "subscription", "gone": true })),
     ] {
-        let told = line(&format!("{id}.{number}"), |_| true).await;
+        let entry = line(&format!("{id}.{number}"), |_| true).await;
         for (field, value) in fields.as_object().unwrap() {
-            assert_eq!(&told[field], value, "{field} of {told}");
+            assert_eq!(&entry[field], value, "{field} of {entry}");
         }
-        assert_eq!((&told["path"], &told["caller"]), (&json!("/graphql/ws"), &json!("reader")));
-        assert_eq!(told.get("gone").is_some(), number == 4, "{told}");
+        assert_eq!((&entry["path"], &entry["caller"]), (&json!("/graphql/ws"), &json!("reader")));
+        assert_eq!(entry.get("gone").is_some(), number == 4, "{entry}");
     }
-    let told = line(&id, |_| true).await;
-    assert_eq!((&told["status"], &told["close_code"]), (&json!(101), &json!(1005)), "{told}");
-    assert_eq!(told.get("gone"), None);
-    // One that is just not there any more.
+    let entry = line(&id, |_| true).await;
+    assert_eq!((&entry["status"], &entry["close_code"]), (&json!(101), &json!(1005)), "{entry}");
+    assert_eq!(entry.get("gone"), None);
+    // A client that disconnects without a close frame.
     let gone = Client::ready_as(&app, json!({ "token": READER })).await;
     let id = gone.request_id();
     drop(gone);
-    let told = line(&id, |_| true).await;
-    assert_eq!((&told["gone"], told.get("close_code")), (&json!(true), None), "{told}");
-    let mut refused = Client::open(&app).await;
-    let id = refused.request_id();
-    refused.send(json!({ "type": "connection_init" })).await;
-    assert_eq!(refused.closed().await.0, 4403);
+    let entry = line(&id, |_| true).await;
+    assert_eq!((&entry["gone"], entry.get("close_code")), (&json!(true), None), "{entry}");
+    let mut error_code = Client::open(&app).await;
+    let id = error_code.request_id();
+    error_code.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(error_code.close_code_and_reason().await.0, 4403);
     assert_eq!(line(&id, |_| true).await["close_code"], 4403);
 }
 
-async fn the_scheme_of_a_trusted_proxy_counts(database: TestDatabase) {
+async fn the_scheme_of_a_trusted_proxy_is_used(database: TestDatabase) {
     for (trusts, is_taken) in [(false, true), (true, false)] {
         let app = TestApp::start_with(&database, |config| {
             config.server.trust_forwarded_for = trusts;
@@ -1116,23 +1132,23 @@ async fn the_scheme_of_a_trusted_proxy_counts(database: TestDatabase) {
     }
 }
 
-async fn defaults_of_variables_count_in_directives(database: TestDatabase) {
+async fn variable_defaults_apply_in_directives(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut client = Client::ready(&app).await;
     for kind in ["query", "subscription"] {
         let query =
             format!("{kind}($a: Boolean = true) {{ usageStats {{ asOf @include(if: $a) }} }}");
         client.subscribe(kind, &query).await;
-        assert_eq!(client.told(kind, "next").await, usage(), "{kind}");
+        assert_eq!(client.payload(kind, "next").await, usage(), "{kind}");
         client.send(json!({ "id": kind, "type": "complete" })).await;
         if kind == "query" {
-            client.told(kind, "complete").await;
+            client.payload(kind, "complete").await;
         }
     }
 }
 
-/// The log of the tests takes all that an operator can ask for (`--log trace`).
-async fn no_level_of_the_log_holds_a_secret(database: TestDatabase) {
+/// The tests log at the most detailed level of an operator (`--log trace`).
+async fn no_log_level_contains_a_secret(database: TestDatabase) {
     let secret = |transport: &str| format!("{transport}-token-0123456789abcdef");
     let transports = ["http1", "http2", "login", "socket", "header"];
     let tokens = transports.map(|transport| format!("{transport}:ALL:{}", secret(transport)));
@@ -1162,9 +1178,9 @@ async fn no_level_of_the_log_holds_a_secret(database: TestDatabase) {
     clients[1].init(json!({})).await;
     for client in &mut clients {
         client.send(json!({ "id": "1", "type": "subscribe", "payload": body })).await;
-        assert_eq!(client.told("1", "next").await, usage());
+        assert_eq!(client.payload("1", "next").await, usage());
     }
-    let marker = "line-of-no_level_of_the_log_holds_a_secret";
+    let marker = "line-of-no_log_level_contains_a_secret";
     tracing::trace!(target: "callscope::tests", marker);
     tracing::trace!(target: "tungstenite::protocol", marker);
     tracing::debug!(target: "callscope_of_others", marker);

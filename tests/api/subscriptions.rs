@@ -1,4 +1,4 @@
-//! What is followed over server-sent events.
+//! Subscriptions over server-sent events.
 
 use std::time::{Duration, Instant};
 
@@ -15,30 +15,30 @@ use crate::support::{CallRow, Kind, TestApp, TestDatabase, found, logs, settings
 use crate::tests;
 
 tests! {
-    each_event_counts_anew,
-    windows_of_one_event_are_one_statement,
-    a_key_can_be_followed.only(&[Kind::Sqlite]),
-    a_stream_is_neither_stored_nor_compressed.only(&[Kind::Sqlite]),
-    the_time_between_events_is_bounded.only(&[Kind::Sqlite]),
-    the_scope_is_needed.only(&[Kind::Sqlite]),
+    each_event_counts_again,
+    windows_of_one_event_need_one_statement,
+    a_subscription_may_select_a_key.only(&[Kind::Sqlite]),
+    a_stream_is_neither_cached_nor_compressed.only(&[Kind::Sqlite]),
+    the_interval_of_events_is_limited.only(&[Kind::Sqlite]),
+    a_missing_scope_is_refused.only(&[Kind::Sqlite]),
     a_revoked_token_ends_its_streams,
     an_expired_session_ends_its_streams.only(&[Kind::Sqlite]),
-    the_first_token_ends_the_streams_of_those_without.only(&[Kind::Sqlite]),
-    a_database_may_go_and_come_back,
+    the_first_token_ends_anonymous_streams.only(&[Kind::Sqlite]),
+    a_stream_survives_a_database_outage,
     an_event_may_time_out.only(&[Kind::Postgres, Kind::MariaDb]),
-    a_token_may_have_so_many.only(&[Kind::Sqlite]),
-    all_together_may_be_so_many.only(&[Kind::Sqlite]),
-    a_stream_takes_no_room_of_requests.only(&[Kind::Sqlite]),
-    nothing_is_asked_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
+    streams_of_a_token_are_limited.only(&[Kind::Sqlite]),
+    all_streams_together_are_limited.only(&[Kind::Sqlite]),
+    a_stream_does_not_use_a_request_slot.only(&[Kind::Sqlite]),
+    no_statement_runs_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
     a_silent_stream_has_comments.only(&[Kind::Sqlite]),
-    a_client_that_goes_away_is_told,
+    a_client_that_disconnects_is_logged,
     shutdown_ends_streams,
-    other_operations_are_answered_once.only(&[Kind::Sqlite]),
-    what_cannot_begin_is_told_by_an_event.only(&[Kind::Sqlite]),
+    queries_and_mutations_get_one_response.only(&[Kind::Sqlite]),
+    a_subscription_that_cannot_start_sends_an_error_event.only(&[Kind::Sqlite]),
     a_bad_request_is_refused.only(&[Kind::Sqlite]),
-    persisted_documents_can_be_followed.only(&[Kind::Sqlite]),
+    persisted_subscriptions_are_executed.only(&[Kind::Sqlite]),
     streams_are_counted_and_logged.only(&[Kind::Sqlite]),
-    only_the_stream_takes_subscriptions.only(&[Kind::Sqlite]),
+    only_the_stream_accepts_subscriptions.only(&[Kind::Sqlite]),
 }
 
 const FAST: &str =
@@ -47,14 +47,14 @@ const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
 pub const READER: &str = "reader-0123456789abcdef";
 pub const OTHER: &str = "other-0123456789abcdef";
 
-/// The events of a response, as they come.
+/// The events of a response, in order.
 pub struct Events {
     response: Response,
     text: String,
 }
 
 impl Events {
-    /// Of a request that must be taken.
+    /// Sends a request that must be accepted.
     pub async fn of(request: RequestBuilder) -> Self {
         let response = request.header("Accept", "text/event-stream").send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -65,7 +65,7 @@ impl Events {
         Self::of(post(app, query)).await
     }
 
-    /// The name and the data of the next one; nothing at the end of the stream.
+    /// The name and the data of the next event, or `None` at the end of the stream.
     async fn any(&mut self) -> Option<(String, String)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -92,7 +92,7 @@ impl Events {
         serde_json::from_str(&data).unwrap()
     }
 
-    /// There is nothing left but the end.
+    /// Checks that only the end of the stream remains.
     pub async fn assert_complete(mut self) {
         assert_eq!(self.any().await, Some(("complete".into(), String::new())));
         assert_eq!(self.any().await, None);
@@ -115,7 +115,7 @@ pub fn code(event: &Value) -> &str {
     event["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
 }
 
-pub async fn guarded(database: &TestDatabase) -> TestApp {
+pub async fn start_with_tokens(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| {
         let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
         config.access = settings(&["--tokens", &tokens]);
@@ -123,10 +123,10 @@ pub async fn guarded(database: &TestDatabase) -> TestApp {
     .await
 }
 
-async fn each_event_counts_anew(database: TestDatabase) {
+async fn each_event_counts_again(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
-    let began = Instant::now();
+    let start = Instant::now();
     let mut events = Events::follow(&app, FAST).await;
     let event = events.next().await;
     let expected = json!({ "asOf": "2026-03-01T12:00:00Z", "lastHour": { "total": 1 } });
@@ -138,17 +138,20 @@ async fn each_event_counts_anew(database: TestDatabase) {
         event = events.next().await;
     }
     assert_eq!(total(&event), 4);
-    // A window moves with its moment.
+    // A window moves with the time of its event.
     app.clock.advance(TimeDelta::minutes(45));
     while event["data"]["usageStats"]["asOf"] == "2026-03-01T12:00:00Z" {
         event = events.next().await;
     }
     assert_eq!(event["data"]["usageStats"]["asOf"], "2026-03-01T12:45:00Z");
     assert_eq!(total(&event), 3);
-    assert!(began.elapsed() >= Duration::from_millis(990), "no sooner than was asked for");
+    assert!(
+        start.elapsed() >= Duration::from_millis(990),
+        "the event is earlier than the interval"
+    );
 }
 
-async fn windows_of_one_event_are_one_statement(database: TestDatabase) {
+async fn windows_of_one_event_need_one_statement(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "subscription { usageStats(every: \"PT0.5S\", timeZone: \"Asia/Shanghai\") {
         lastMinute { total } lastHour { failure } last8Hours { success } last24Hours { total }
@@ -162,7 +165,7 @@ async fn windows_of_one_event_are_one_statement(database: TestDatabase) {
     }
 }
 
-async fn a_key_can_be_followed(database: TestDatabase) {
+async fn a_subscription_may_select_a_key(database: TestDatabase) {
     let at = CallRow::at("2026-03-01T11:30:00Z");
     database.insert(&[at.clone().key("the-first-key"), at.clone().key("the-other-key"), at]).await;
     let app = TestApp::start(&database).await;
@@ -174,7 +177,7 @@ async fn a_key_can_be_followed(database: TestDatabase) {
     }
 }
 
-async fn a_stream_is_neither_stored_nor_compressed(database: TestDatabase) {
+async fn a_stream_is_neither_cached_nor_compressed(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for request in [post(&app, SLOW), get(&app, SLOW).header("X-Callscope-Client", "tests")] {
         let mut events = Events::of(request.header("Accept-Encoding", "gzip, br")).await;
@@ -188,7 +191,7 @@ async fn a_stream_is_neither_stored_nor_compressed(database: TestDatabase) {
     }
 }
 
-async fn the_time_between_events_is_bounded(database: TestDatabase) {
+async fn the_interval_of_events_is_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for every in ["PT0.499S", "PT1H0.000001S", "P30D", "often"] {
         let query = format!("subscription {{ usageStats(every: \"{every}\") {{ asOf }} }}");
@@ -204,8 +207,8 @@ async fn the_time_between_events_is_bounded(database: TestDatabase) {
     }
 }
 
-async fn the_scope_is_needed(database: TestDatabase) {
-    let app = guarded(&database).await;
+async fn a_missing_scope_is_refused(database: TestDatabase) {
+    let app = start_with_tokens(&database).await;
     assert_refused(post(&app, FAST), 401, "UNAUTHENTICATED").await;
     assert_refused(post(&app, FAST).bearer_auth("wrong"), 401, "UNAUTHENTICATED").await;
     let mut events = Events::of(post(&app, FAST).bearer_auth(OTHER)).await;
@@ -216,7 +219,7 @@ async fn the_scope_is_needed(database: TestDatabase) {
 }
 
 async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let now = app.clock.now();
     let new = token::make("short", "READ".parse().unwrap(), now, None).unwrap();
     store::insert(app.db(), &new.row).await.unwrap();
@@ -229,7 +232,7 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
     }
     assert!(store::revoke(app.db(), "short", now).await.unwrap());
     app.clock.advance(TimeDelta::seconds(5));
-    let began = Instant::now();
+    let start = Instant::now();
     for mut events in [fast, slow] {
         let event = loop {
             let event = events.next().await;
@@ -241,12 +244,12 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
         assert!(event.get("data").is_none(), "{event}");
         events.assert_complete().await;
     }
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(lasting.next().await["data"]["usageStats"].is_object());
 }
 
 async fn an_expired_session_ends_its_streams(database: TestDatabase) {
-    let app = guarded(&database).await;
+    let app = start_with_tokens(&database).await;
     let login = app.client().post(app.url("/session")).json(&json!({ "token": READER }));
     let login = login.send().await.unwrap();
     let cookie = login.headers()["Set-Cookie"].to_str().unwrap().split(';').next().unwrap();
@@ -257,7 +260,7 @@ async fn an_expired_session_ends_its_streams(database: TestDatabase) {
     events.assert_complete().await;
 }
 
-async fn the_first_token_ends_the_streams_of_those_without(database: TestDatabase) {
+async fn the_first_token_ends_anonymous_streams(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, SLOW).await;
     assert_eq!(events.next().await, usage());
@@ -268,7 +271,7 @@ async fn the_first_token_ends_the_streams_of_those_without(database: TestDatabas
     events.assert_complete().await;
 }
 
-async fn a_database_may_go_and_come_back(database: TestDatabase) {
+async fn a_stream_survives_a_database_outage(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, FAST).await;
@@ -294,18 +297,18 @@ async fn an_event_may_time_out(database: TestDatabase) {
     assert_eq!(total(&events.next().await), 0);
 }
 
-/// The place of a stream that ended is free as soon as the server knows.
-async fn follow_soon(request: RequestBuilder) -> Events {
-    found("a free place", async || {
+/// The server frees the slot of an ended stream after a short time.
+async fn subscribe_when_free(request: RequestBuilder) -> Events {
+    found("a free slot", async || {
         let tried = request.try_clone().unwrap().send().await.unwrap();
         (tried.status() == 200).then_some(Events { response: tried, text: String::new() })
     })
     .await
 }
 
-/// Fails where statements are sent for anything but a subscriber of this helper's own, which reads some
+/// Fails if statements are sent for any subscriber except one of this helper, which reads some
 /// events of the same interval as `FAST`, each of one statement.
-pub async fn assert_nothing_else_is_asked(app: &TestApp) {
+pub async fn assert_no_other_statements(app: &TestApp) {
     const EVENTS: u64 = 4;
     let mut events = Events::follow(app, FAST).await;
     events.next().await;
@@ -313,12 +316,12 @@ pub async fn assert_nothing_else_is_asked(app: &TestApp) {
     for _ in 0..EVENTS {
         events.next().await;
     }
-    // Another subscriber of this interval would double it. The next event may be on its way.
+    // Another subscriber of this interval would double the number. The next event may be on its way.
     let sent = app.sent() - before;
     assert!(sent <= EVENTS + 1, "{sent} statements for {EVENTS} events");
 }
 
-async fn a_token_may_have_so_many(database: TestDatabase) {
+async fn streams_of_a_token_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         let tokens = format!("reader:READ:{READER} other:READ:{OTHER}");
         config.access = settings(&["--tokens", &tokens, "--anonymous-scopes", "READ"]);
@@ -347,23 +350,23 @@ async fn a_token_may_have_so_many(database: TestDatabase) {
         assert_refused(request.try_clone().unwrap(), 429, "TOO_MANY_SUBSCRIPTIONS").await;
         more.push(request);
     }
-    // What answers once takes no place, nor does what cannot begin keep one.
+    // Queries use no slot, and a refused subscription releases its slot.
     for request in ways(|app| post(app, "{ usageStats { asOf } }")) {
         assert_eq!(Events::of(request).await.next().await, usage());
     }
     drop(open);
     for request in more {
-        assert_eq!(follow_soon(request).await.next().await, usage());
+        assert_eq!(subscribe_when_free(request).await.next().await, usage());
     }
     for request in ways(|app| post(app, "subscription { nothing }")) {
         for _ in 0..3 {
-            let mut events = follow_soon(request.try_clone().unwrap()).await;
+            let mut events = subscribe_when_free(request.try_clone().unwrap()).await;
             assert_eq!(code(&events.next().await), "GRAPHQL_VALIDATION_FAILED");
         }
     }
 }
 
-async fn all_together_may_be_so_many(database: TestDatabase) {
+async fn all_streams_together_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_subscriptions_in_all = 2;
         config.server.trust_forwarded_for = true;
@@ -373,10 +376,10 @@ async fn all_together_may_be_so_many(database: TestDatabase) {
     let open = (Events::of(request("10.0.0.1")).await, Events::of(request("10.0.0.2")).await);
     assert_refused(request("10.0.0.3"), 503, "TOO_MANY_SUBSCRIPTIONS").await;
     drop(open);
-    follow_soon(request("10.0.0.3")).await;
+    subscribe_when_free(request("10.0.0.3")).await;
 }
 
-async fn a_stream_takes_no_room_of_requests(database: TestDatabase) {
+async fn a_stream_does_not_use_a_request_slot(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
         config.server.max_concurrent_requests = 1;
         config.graphql.timeout_seconds = 1;
@@ -384,7 +387,7 @@ async fn a_stream_takes_no_room_of_requests(database: TestDatabase) {
     .await;
     let (mut first, mut second) =
         (Events::follow(&app, FAST).await, Events::follow(&app, FAST).await);
-    // Nor does the time of a request end it.
+    // The request timeout does not end it either.
     for _ in 0..4 {
         assert_eq!(total(&first.next().await), 0);
         assert_eq!(total(&second.next().await), 0);
@@ -392,9 +395,9 @@ async fn a_stream_takes_no_room_of_requests(database: TestDatabase) {
     }
 }
 
-async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase) {
+async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Takes less than an event until that is read.
+    // The stream's buffer holds less than one event until it is read.
     let small = reqwest::Client::builder().http2_prior_knowledge();
     let small = small.http2_initial_stream_window_size(64).build().unwrap();
     let request = small.post(app.url("/graphql/stream")).json(&json!({ "query": FAST }));
@@ -405,7 +408,7 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
         quick.next().await;
     }
     drop(quick);
-    assert_nothing_else_is_asked(&app).await;
+    assert_no_other_statements(&app).await;
     app.clock.advance(TimeDelta::seconds(2));
     let mut old = 0;
     while events.next().await["data"]["usageStats"]["asOf"] == "2026-03-01T12:00:00Z" {
@@ -415,31 +418,31 @@ async fn nothing_is_asked_for_a_client_that_does_not_read(database: TestDatabase
 }
 
 async fn a_silent_stream_has_comments(database: TestDatabase) {
-    let patience = |config: &mut callscope::app::Config| {
+    let timeouts = |config: &mut callscope::app::Config| {
         config.server.http.client_timeout_seconds = 1;
     };
-    let app = TestApp::start_with(&database, patience).await;
+    let app = TestApp::start_with(&database, timeouts).await;
     let mut events = Events::follow(&app, SLOW).await;
     assert_eq!(events.next().await, usage());
-    let began = Instant::now();
+    let start = Instant::now();
     for _ in 0..2 {
         assert_eq!(events.response.chunk().await.unwrap().unwrap(), ":\n\n");
     }
-    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(start.elapsed() > Duration::from_millis(1500), "{:?}", start.elapsed());
 }
 
-/// The line that a request left, once it is there.
+/// The log line of a request, once it is logged.
 async fn line(id: &str) -> Value {
     let logged =
         async || logs::of_request(id).into_iter().find(|line| line["message"] == "request");
-    found("the line of the request", logged).await
+    found("the log line of the request", logged).await
 }
 
 fn request_id(events: &Events) -> String {
     events.response.headers()["X-Request-Id"].to_str().unwrap().to_owned()
 }
 
-async fn a_client_that_goes_away_is_told(database: TestDatabase) {
+async fn a_client_that_disconnects_is_logged(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, FAST).await;
     events.next().await;
@@ -448,8 +451,8 @@ async fn a_client_that_goes_away_is_told(database: TestDatabase) {
     drop(events);
     let line = line(&id).await;
     assert_eq!((&line["gone"], &line["kind"]), (&json!(true), &json!("subscription")), "{line}");
-    // Nothing is asked for it any more.
-    assert_nothing_else_is_asked(&app).await;
+    // No more statements are sent for it.
+    assert_no_other_statements(&app).await;
 }
 
 async fn shutdown_ends_streams(database: TestDatabase) {
@@ -460,19 +463,19 @@ async fn shutdown_ends_streams(database: TestDatabase) {
     for events in &mut streams {
         events.next().await;
     }
-    let began = Instant::now();
+    let start = Instant::now();
     let stopping = tokio::spawn(app.shutdown());
     for mut events in streams {
-        // It is not complete, so that its client connects anew.
+        // The stream ends without `complete`, so that its client reconnects.
         assert_eq!(events.any().await, None);
     }
-    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
     drop(both);
     stopping.await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
-async fn other_operations_are_answered_once(database: TestDatabase) {
+async fn queries_and_mutations_get_one_response(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::follow(&app, "{ usageStats { asOf } }").await;
     assert_eq!(events.next().await, usage());
@@ -485,7 +488,7 @@ async fn other_operations_are_answered_once(database: TestDatabase) {
     assert_refused(by_get, 405, "METHOD_NOT_ALLOWED").await;
 }
 
-async fn what_cannot_begin_is_told_by_an_event(database: TestDatabase) {
+async fn a_subscription_that_cannot_start_sends_an_error_event(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.max_complexity = 1000).await;
     for (query, expected) in [
         ("subscription {", "GRAPHQL_PARSE_FAILED"),
@@ -493,7 +496,7 @@ async fn what_cannot_begin_is_told_by_an_event(database: TestDatabase) {
         ("subscription { usageStats { nothing } }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
-        // By the specification there is one root field.
+        // The specification allows one root field.
         (
             "subscription { usageStats { asOf } b: usageStats { asOf } }",
             "GRAPHQL_VALIDATION_FAILED",
@@ -537,7 +540,7 @@ async fn a_bad_request_is_refused(database: TestDatabase) {
     assert_eq!(put.status(), 405);
 }
 
-async fn persisted_documents_can_be_followed(database: TestDatabase) {
+async fn persisted_subscriptions_are_executed(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let named = |hash: &str| json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash } } });
     let send = |body: &Value| app.client().post(app.url("/graphql/stream")).json(body);
@@ -583,7 +586,7 @@ async fn streams_are_counted_and_logged(database: TestDatabase) {
         events.next().await;
         let id = request_id(&events);
         events.assert_complete().await;
-        let told = line(&id).await;
+        let entry = line(&id).await;
         for (field, value) in [
             ("path", json!("/graphql/stream")),
             ("status", json!(200)),
@@ -593,13 +596,13 @@ async fn streams_are_counted_and_logged(database: TestDatabase) {
             ("caller", json!("anonymous")),
             ("gone", Value::Null),
         ] {
-            assert_eq!(told[field], value, "{field} of {told}");
+            assert_eq!(entry[field], value, "{field} of {entry}");
         }
-        assert!(told["duration_ms"].as_f64().unwrap() > 1000.0, "{told}");
+        assert!(entry["duration_ms"].as_f64().unwrap() > 1000.0, "{entry}");
     }
 }
 
-async fn only_the_stream_takes_subscriptions(database: TestDatabase) {
+async fn only_the_stream_accepts_subscriptions(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for query in [FAST, "subscription { nothing }"] {
         let response = app.graphql(query).await;

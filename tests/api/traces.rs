@@ -20,10 +20,10 @@ tests! {
     a_request_is_traced_down_to_its_statements,
     a_request_is_part_of_the_trace_that_it_names.only(&[Kind::Sqlite]),
     failures_are_marked.only(&[Kind::Sqlite]),
-    a_collector_that_fails_harms_nobody.only(&[Kind::Sqlite]),
+    a_failing_collector_does_not_affect_requests.only(&[Kind::Sqlite]),
 }
 
-/// A collector on a free port, which keeps what it receives.
+/// A collector on a free port, which stores what it receives.
 struct Collector {
     endpoint: String,
     received: Arc<Mutex<Vec<Bytes>>>,
@@ -105,7 +105,7 @@ async fn a_request_is_traced_down_to_its_statements(database: TestDatabase) {
         assert_eq!(child.parent_span_id, parent.span_id, "{spans:#?}");
         assert_eq!(child.trace_id, parent.trace_id);
     }
-    // What a batch asks for belongs to the whole operation.
+    // The statement of a batch belongs to the whole operation.
     let batch = named(&spans, "error_match.rows");
     assert_eq!(batch.parent_span_id, named(&spans, "query Failures").span_id, "{spans:#?}");
     let statement = named(&spans, "call.list");
@@ -158,16 +158,16 @@ async fn failures_are_marked(database: TestDatabase) {
     }
 }
 
-async fn a_collector_that_fails_harms_nobody(database: TestDatabase) {
+async fn a_failing_collector_does_not_affect_requests(database: TestDatabase) {
     let failing = Collector::start(StatusCode::BAD_REQUEST).await;
     for endpoint in [failing.endpoint.as_str(), "http://127.0.0.1:1", "https://127.0.0.1:1"] {
         let endpoint = Some(endpoint.to_owned());
         let app =
             TestApp::start_with(&database, |config| config.observe.otlp_endpoint = endpoint).await;
         app.data("{ usageStats { lastHour { total } } }").await;
-        let began = std::time::Instant::now();
+        let start = std::time::Instant::now();
         app.shutdown().await;
-        assert!(began.elapsed() < std::time::Duration::from_secs(10));
+        assert!(start.elapsed() < std::time::Duration::from_secs(10));
     }
     assert!(!failing.received.lock().unwrap().is_empty());
 }

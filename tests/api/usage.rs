@@ -7,16 +7,16 @@ use crate::tests;
 
 tests! {
     windows_are_half_open,
-    all_windows_are_one_statement,
-    reads_go_on_while_a_gateway_writes.only(&[Kind::Sqlite]),
-    a_key_is_named_by_itself_or_its_id,
-    letter_case_makes_another_key.empty(),
-    windows_end_in_the_past,
-    months_begin_in_their_zone,
+    all_windows_need_one_statement,
+    reads_continue_while_a_gateway_writes.only(&[Kind::Sqlite]),
+    a_key_is_given_by_its_text_or_id,
+    keys_are_case_sensitive.empty(),
+    windows_may_end_in_the_past,
+    months_start_in_their_zone,
     the_zone_of_the_server_is_the_default,
     texts_are_failures_in_sqlite.only(&[Kind::Sqlite]),
-    spans_overlap,
-    bad_arguments_are_named,
+    windows_may_overlap,
+    bad_arguments_are_named_in_errors,
 }
 
 async fn windows_are_half_open(database: TestDatabase) {
@@ -46,7 +46,7 @@ async fn windows_are_half_open(database: TestDatabase) {
     );
 }
 
-async fn all_windows_are_one_statement(database: TestDatabase) {
+async fn all_windows_need_one_statement(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "{
         a: usageStats { lastMinute { total } lastHour { total } last8Hours { total } last24Hours { total }
@@ -57,7 +57,7 @@ async fn all_windows_are_one_statement(database: TestDatabase) {
     assert_eq!(app.statements(query).await, 1);
 }
 
-async fn a_key_is_named_by_itself_or_its_id(database: TestDatabase) {
+async fn a_key_is_given_by_its_text_or_id(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let call = |key| CallRow::at("2026-03-01T11:59:30Z").key(key);
     database.insert(&[call("a"), call("a").status(500), call("b"), call("b").key(NULL)]).await;
@@ -82,8 +82,8 @@ async fn a_key_is_named_by_itself_or_its_id(database: TestDatabase) {
     );
 }
 
-async fn letter_case_makes_another_key(database: TestDatabase) {
-    // MySQL's usual collation takes them for one.
+async fn keys_are_case_sensitive(database: TestDatabase) {
+    // MySQL's usual collation treats both as equal.
     database.execute(gateway::ddl(database.kind())).await;
     let app = TestApp::start(&database).await;
     let call = |key| CallRow::at("2026-03-01T11:59:30Z").key(key);
@@ -110,7 +110,7 @@ async fn letter_case_makes_another_key(database: TestDatabase) {
     );
 }
 
-async fn windows_end_in_the_past(database: TestDatabase) {
+async fn windows_may_end_in_the_past(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database
         .insert(&[
@@ -135,17 +135,17 @@ async fn windows_end_in_the_past(database: TestDatabase) {
     );
 }
 
-async fn months_begin_in_their_zone(database: TestDatabase) {
+async fn months_start_in_their_zone(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    // Each month of Berlin begins in the offset of its own first day: summer time lasts from
+    // Each month starts in Berlin's offset on its first day: summer time lasts from
     // 2026-03-29 to 2026-10-25.
-    let begins = ["2026-02-28T23:00:00Z", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z"];
+    let month_starts = ["2026-02-28T23:00:00Z", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z"];
     let before = [
         "2026-02-28T22:59:59.999999Z",
         "2026-09-30T21:59:59.999999Z",
         "2026-10-31T22:59:59.999999Z",
     ];
-    database.insert(&begins.map(CallRow::at)).await;
+    database.insert(&month_starts.map(CallRow::at)).await;
     database.insert(&before.map(|time| CallRow::at(time).status(NULL))).await;
     let month = async |zone: &str, as_of: &str| {
         let args = format!("timeZone: \"{zone}\", asOf: \"{as_of}\"");
@@ -194,11 +194,11 @@ async fn texts_are_failures_in_sqlite(database: TestDatabase) {
         .await;
     let data =
         app.data("{ usageStats(key: \"key\") { lastHour { total success failure } } }").await;
-    // A text that is a whole number is stored as one.
+    // SQLite stores a text that is a whole number as a number.
     assert_eq!(data["usageStats"]["lastHour"], json!({ "total": 5, "success": 1, "failure": 4 }));
 }
 
-async fn spans_overlap(database: TestDatabase) {
+async fn windows_may_overlap(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.max_aliases = 100).await;
     let rows: Vec<CallRow> =
         (0..60).map(|minute| CallRow::at(&format!("2026-03-01T11:{minute:02}:00Z"))).collect();
@@ -218,7 +218,7 @@ async fn spans_overlap(database: TestDatabase) {
     assert_eq!(app.statements(&query).await, 1);
 }
 
-async fn bad_arguments_are_named(database: TestDatabase) {
+async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (args, field, argument) in [
         ("asOf: \"yesterday\"", "lastHour", "asOf"),
@@ -239,8 +239,8 @@ async fn bad_arguments_are_named(database: TestDatabase) {
     assert_eq!(app.graphql(unknown).await["errors"][0]["extensions"]["code"], "NOT_FOUND");
 }
 
-/// A writer that holds SQLite's lock in the middle of a transaction holds up no reader.
-async fn reads_go_on_while_a_gateway_writes(database: TestDatabase) {
+/// A writer with SQLite's lock, within a transaction, does not block readers.
+async fn reads_continue_while_a_gateway_writes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:59:30Z")]).await;
     database.execute("BEGIN IMMEDIATE").await;

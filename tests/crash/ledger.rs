@@ -1,4 +1,4 @@
-//! What was sent and what was acknowledged, against what the database holds.
+//! The sent and the acknowledged batches, compared with the rows in the database.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ struct Entry {
     acknowledged: bool,
 }
 
-/// How often each model stands in each table.
+/// The number of rows of each model in each table.
 pub struct Stored {
     calls: HashMap<String, usize>,
     errors: HashMap<String, usize>,
@@ -76,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// Panics unless all that was acknowledged is there once, and the rest once or not, as a whole.
+    /// Panics unless every acknowledged batch is stored once, and every other batch once or not at all, completely.
     pub fn check(&self, stored: &Stored) {
         let (mut calls, mut errors) = (0, 0);
         for Entry { batch, acknowledged } in self.entries().iter() {
@@ -89,7 +89,7 @@ impl Ledger {
                 times == 1 || !acknowledged,
                 "{batch:?} was acknowledged, and is there {times} times"
             );
-            assert!(times <= 1, "{batch:?} is there {times} times");
+            assert!(times <= 1, "{batch:?} is stored {times} times");
             assert!(
                 of_calls.iter().all(|count| *count == times),
                 "half of {batch:?}: {of_calls:?}"
@@ -100,7 +100,7 @@ impl Ledger {
             calls += times * batch.calls;
             errors += expected * batch.calls;
         }
-        // And nothing that nobody sent.
+        // And no row that was never sent.
         assert_eq!(calls, stored.calls.values().sum::<usize>());
         assert_eq!(errors, stored.errors.values().sum::<usize>());
     }

@@ -1,4 +1,4 @@
-//! Who records. Each call has a model name of its own, by which it is found again.
+//! Producers that record calls. Each call has a unique model name, which identifies it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use super::ledger::Ledger;
 
-/// What one request records, whole or not at all.
+/// The calls of one request, stored completely or not at all.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub name: String,
     pub calls: usize,
     pub failed: bool,
-    /// Whether it has an idempotency key, by which it can be sent again.
+    /// Whether it has an idempotency key, so that it can be sent again.
     pub keyed: bool,
-    /// Whether it is sent as a stream of lines, of which a key makes one batch.
+    /// Whether it is sent as a stream of lines, which a key makes one batch.
     pub streamed: bool,
 }
 
@@ -54,7 +54,7 @@ impl Batch {
         })
     }
 
-    /// Whether it was acknowledged; the answer is what it must be, or there is none, or an error.
+    /// Sends the batch. The response must be complete, an error or missing.
     pub async fn send(&self, http: &reqwest::Client, address: &str) -> Acknowledgement {
         if self.streamed {
             return self.stream(http, address).await;
@@ -112,11 +112,11 @@ pub enum Acknowledgement {
 }
 
 pub fn client() -> reqwest::Client {
-    // No answer is awaited for ever from a server that is killed between.
+    // A timeout, because the server may be killed before it responds.
     reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
-/// Records one batch after the other until it is told to stop.
+/// Records batches one by one until `stop` is set.
 pub async fn produce(name: String, address: String, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
     let http = client();
     let mut number = 0;

@@ -1,4 +1,4 @@
-//! Data of the tests: the database that a gateway wrote (see README.md), and generated traces.
+//! Test data: the database that a gateway wrote (see README.md), and generated traces.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ pub fn gateway_database() -> Vec<u8> {
     file
 }
 
-/// Calls of some hours and the error logs of the failed ones. The same arguments make the same bytes.
+/// Calls of some hours and the error logs of the failed ones. The same arguments generate the same bytes.
 pub struct Trace {
     /// CSV, as `t_request_log` is exported.
     pub calls_csv: String,
@@ -25,7 +25,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// `calls` calls from `start` on, every one at a time of its own. One in 18 fails, in bursts.
+    /// `calls` calls from `start` on, all at different times. One in 18 fails, in bursts.
     pub fn new(start: &str, calls: usize) -> Self {
         let mut at: DateTime<Utc> = start.parse().expect("a time");
         let mut random = Random(calls as u64);
@@ -56,7 +56,7 @@ impl Trace {
             let latency = 50 + random.below(9000);
             writeln!(trace.calls_csv, "{time},{model},{key},{success},{status},{latency}")
                 .expect("writes");
-            // Some failed calls leave no error log.
+            // Some failed calls have no error log.
             if failing && random.below(16) > 0 {
                 let later = at + TimeDelta::microseconds(random.below(900_000));
                 let error = json!({
@@ -76,7 +76,7 @@ impl Trace {
     }
 }
 
-/// A file as gzip packs it.
+/// The content of a file, compressed by gzip.
 pub fn gzip(content: &str) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(content.as_bytes()).expect("packs");

@@ -1,5 +1,5 @@
-//! A PostgreSQL or MariaDB server that a test may treat as it likes, on a port of its own. Root runs it
-//! as the user of its package, since both refuse root.
+//! A PostgreSQL or MariaDB server that belongs to one test, on a free port. Root runs it
+//! as the user of its package, because both servers refuse to run as root.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -30,7 +30,7 @@ impl Kind {
         }
     }
 
-    /// The user that root runs it as.
+    /// The system user that root runs it as.
     fn user(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -43,13 +43,13 @@ pub struct Server {
     pub kind: Kind,
     folder: TempDir,
     port: u16,
-    /// Each waits for a process to end.
+    /// Waiting for a process to end fails after this time.
     ends: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Server {
-    /// A fresh server with the user `app`, who may not do everything, and his database; or why
-    /// there can be none.
+    /// A fresh server with the user `app`, without administrator rights, and the user's database; or the reason
+    /// why it cannot start.
     pub fn start(kind: Kind) -> Result<Self, String> {
         for name in programs(kind) {
             if find(name).is_none() {
@@ -83,7 +83,7 @@ impl Server {
                 let users = "CREATE DATABASE IF NOT EXISTS logs; \
                     CREATE USER IF NOT EXISTS 'admin'@'127.0.0.1'; GRANT ALL ON *.* TO 'admin'@'127.0.0.1'; \
                     CREATE USER IF NOT EXISTS 'app'@'127.0.0.1'; GRANT ALL ON logs.* TO 'app'@'127.0.0.1';\n";
-                // Each statement on a line of its own, as the server reads them.
+                // One statement per line, which is how the server reads them.
                 std::fs::write(server.path("init.sql"), users.replace("; ", ";\n"))
                     .expect("writes");
                 let folder = format!("--datadir={data}");
@@ -134,7 +134,7 @@ impl Server {
         self.path("data").display().to_string()
     }
 
-    /// Another program may take a port after it was found to be free: then the server ends, and another
+    /// Another program may take a free port before the server binds it: then the server ends, and another
     /// port is tried.
     fn start_on_a_free_port(&mut self) {
         let since = Instant::now();
@@ -152,7 +152,7 @@ impl Server {
         let since = Instant::now();
         while !self.answers() {
             if !self.is_running() {
-                // One that was killed holds its port and its memory for a moment.
+                // A killed server holds its port and its memory for a short time.
                 self.spawn();
             }
             self.wait_to_start(since);
@@ -189,11 +189,11 @@ impl Server {
         };
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = command.spawn().expect("starts");
-        // Else it stays a zombie, which still seems to run.
+        // Otherwise it stays a zombie, which still looks like a running process.
         let end = std::thread::spawn(move || drop(child.wait()));
         self.ends.lock().expect("a list").push(end);
-        let began = Instant::now();
-        while !self.is_running() && began.elapsed() < Duration::from_secs(5) {
+        let started = Instant::now();
+        while !self.is_running() && started.elapsed() < Duration::from_secs(5) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -214,7 +214,7 @@ impl Server {
         self.pid().is_some_and(|pid| Path::new("/proc").join(pid).exists())
     }
 
-    /// Whether this server answers on its port, and no other one.
+    /// Whether this server, rather than another one, answers on its port.
     fn answers(&self) -> bool {
         let url = self.admin_url();
         let folder: Result<String, SqlxError> = block_on(async {
@@ -232,9 +232,9 @@ impl Server {
         folder.is_ok_and(|folder| folder.trim_end_matches('/') == self.data())
     }
 
-    /// As its package does it: no client is waited for.
+    /// As its package does it, without waiting for clients.
     pub fn stop(&mut self) {
-        // PostgreSQL's fast shutdown; MariaDB knows TERM.
+        // PostgreSQL's fast shutdown; TERM for MariaDB.
         self.signal(if self.kind == Kind::Postgres { "INT" } else { "TERM" });
         self.await_end();
     }
@@ -245,9 +245,9 @@ impl Server {
     }
 
     fn await_end(&self) {
-        let began = Instant::now();
+        let started = Instant::now();
         while self.is_running() {
-            assert!(began.elapsed() < Duration::from_secs(60), "did not stop: {}", self.log());
+            assert!(started.elapsed() < Duration::from_secs(60), "did not stop: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -258,7 +258,7 @@ impl Server {
         }
     }
 
-    /// To the server and, with PostgreSQL, to the processes of its connections.
+    /// Sends a signal to the server and, with PostgreSQL, to the processes of its connections.
     pub fn signal_all(&self, name: &str) {
         let Some(pid) = self.pid() else { return };
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -268,7 +268,7 @@ impl Server {
         }
     }
 
-    /// The user may have no connection from now on, and loses those that he has.
+    /// Forbids new connections of the user, and ends the current ones.
     pub async fn allow_no_connection(&self) -> Option<MySqlConnection> {
         match self.kind {
             Kind::Postgres => {
@@ -281,14 +281,17 @@ impl Server {
             Kind::MariaDb => {
                 self.sql("ALTER USER 'app'@'127.0.0.1' WITH MAX_USER_CONNECTIONS 1").await;
                 self.sql("KILL USER 'app'@'127.0.0.1'").await;
-                let began = Instant::now();
-                // Whoever is first: the test takes the only one.
+                let started = Instant::now();
+                // The test takes the only connection before another client does.
                 loop {
                     match MySqlConnection::connect(&self.url()).await {
                         Ok(connection) => return Some(connection),
                         Err(_) => self.sql("KILL USER 'app'@'127.0.0.1'").await,
                     }
-                    assert!(began.elapsed() < Duration::from_secs(30), "the connection is not had");
+                    assert!(
+                        started.elapsed() < Duration::from_secs(30),
+                        "the only connection is not available"
+                    );
                 }
             }
         }
@@ -368,11 +371,11 @@ impl Server {
         block_on(self.sql(sql));
     }
 
-    /// A program of the server, as the user that may run it, from a folder that he may enter.
+    /// A program of the server, run by its user, from a folder that the user can enter.
     fn command(&self, program: &str) -> Command {
         let path = find(program).expect("found before");
         let mut command = if is_root() {
-            // Not runuser, which stays between, and stops for good with a server that is frozen.
+            // Not runuser: its process stays between, and hangs with a frozen server.
             let mut command = Command::new("setpriv");
             let user = self.kind.user();
             command.args(["--reuid", user, "--regid", user, "--init-groups", "--"]).arg(path);
@@ -394,17 +397,17 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.signal_all("KILL");
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
-        let began = Instant::now();
+        let started = Instant::now();
         while !ends.iter().all(JoinHandle::is_finished) && !std::thread::panicking() {
-            let waited = began.elapsed();
+            let waited = started.elapsed();
             assert!(waited < Duration::from_secs(30), "a process is left behind: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// Below the range from which the system gives ports to outgoing connections, so that the port is free
-/// again after the server stopped.
+/// Below the range of ports for outgoing connections, so that the port is still free
+/// after the server has stopped.
 fn free_port() -> u16 {
     loop {
         let port = rand::rng().random_range(20_000..32_000);
@@ -421,7 +424,7 @@ fn programs(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Where `scripts/test-databases` looks, too: Debian keeps PostgreSQL's programs outside PATH.
+/// Looks where `scripts/test-databases` looks: Debian keeps PostgreSQL's programs outside PATH.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -445,11 +448,11 @@ fn own(folder: &Path, kind: Kind) {
 }
 
 fn send(signal: &str, pid: &str) {
-    // It may have ended by itself.
+    // It may have ended already.
     Command::new("kill").args(["-s", signal, pid]).stderr(Stdio::null()).status().expect("kill");
 }
 
-/// From within a runtime or without.
+/// Works within a runtime and without one.
 fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| {
         let runtime =

@@ -1,4 +1,4 @@
-//! The program itself, as a process that serves on a free port of 127.0.0.1.
+//! The program as a process that serves on a free port of 127.0.0.1.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 /// The lines that a process writes after its address.
 pub type Log = Lines<BufReader<ChildStderr>>;
 
-/// Ends with its test, however that ends.
+/// Ends with its test.
 pub struct Process {
     child: Child,
     /// `127.0.0.1:PORT`.
     pub address: String,
 }
 
-/// `callscope serve` in `folder`, with no setting of the environment.
+/// `callscope serve` in `folder`, without settings from the environment.
 pub fn serve(folder: &Path, database_url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
     command.arg("serve").env_clear().current_dir(folder);
@@ -23,7 +23,7 @@ pub fn serve(folder: &Path, database_url: &str) -> Command {
     command
 }
 
-/// The system chooses the port, and the log names it: a port that a test chose could be taken before the
+/// The system chooses the port, and the log has it: a port that a test chose could be taken before the
 /// process binds it.
 pub fn listen(command: &mut Command) {
     command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
@@ -37,7 +37,7 @@ impl Process {
         process
     }
 
-    /// The same, for a caller that reads the rest of the log itself, or leaves it unread.
+    /// The same, for a caller that reads the rest of the log, or leaves it unread.
     pub fn start_with_log(command: &mut Command) -> (Self, Log) {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("callscope starts");
         let mut log = BufReader::new(child.stderr.take().expect("a log")).lines();
@@ -63,7 +63,7 @@ impl Process {
         self.child.wait().expect("ends")
     }
 
-    /// SIGKILL: nothing is finished, nothing is closed.
+    /// SIGKILL: the process cannot finish or close anything.
     pub fn kill(mut self) {
         self.end();
     }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub struct Disk(TempDir);
 
 impl Disk {
-    /// Mounts it, or says why not.
+    /// Mounts it, or returns the reason why not.
     pub fn mount(megabytes: usize) -> Result<Self, String> {
         let folder =
             tempfile::Builder::new().prefix("callscope-disk.").tempdir().expect("a folder");
@@ -30,7 +30,7 @@ impl Disk {
         self.0.path()
     }
 
-    /// Takes all room but so many bytes.
+    /// Fills the disk up to `room` bytes.
     pub fn fill(&self, room: u64) {
         let mut filler = File::create(self.path().join("filler")).expect("a file");
         while filler.write_all(&[1; 65536]).is_ok() {}

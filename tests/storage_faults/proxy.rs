@@ -1,5 +1,5 @@
-//! A TCP proxy before a database that cuts the connections that write, at a step of the test's choice.
-//! A step is a part of the conversation that arrives at once, from either side.
+//! A TCP proxy in front of a database that cuts writing connections at a step of the test's choice.
+//! A step is one chunk of data from either side.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// How much of the part at which the connection is cut still arrives.
+/// How much of the chunk at the cut still arrives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Arrives {
     Nothing,
@@ -25,10 +25,10 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct Cutter {
-    /// 0: nothing is cut.
+    /// 0: no cut.
     at: AtomicU64,
     steps: AtomicU64,
-    /// Thirds of a part, as [`Arrives`].
+    /// Thirds of a chunk, as [`Arrives`].
     halves: AtomicU64,
     cuts: AtomicU64,
 }
@@ -57,7 +57,7 @@ impl Proxy {
         Self { address, cutter }
     }
 
-    /// From now on the connection of step `at`, counted from 1, is cut at it.
+    /// Cuts the next connection that reaches step `at`, counted from 1.
     pub fn arm(&self, at: u64, arrives: Arrives) {
         self.cutter.at.store(0, Ordering::SeqCst);
         self.cutter.steps.store(0, Ordering::SeqCst);
@@ -71,7 +71,7 @@ impl Proxy {
         self.cutter.at.store(at, Ordering::SeqCst);
     }
 
-    /// Whether a connection was cut since it was armed.
+    /// Whether a connection was cut since the last `arm`.
     pub fn disarm(&self) -> bool {
         self.cutter.at.store(0, Ordering::SeqCst);
         self.cutter.cuts.load(Ordering::SeqCst) > 0
@@ -113,6 +113,6 @@ async fn carry(
             break;
         }
     }
-    // The other direction ends as well.
+    // Ends the other direction as well.
     link.cut.notify_one();
 }

@@ -113,7 +113,7 @@ SYNCING(fdatasync)
 TRUNCATING(ftruncate, off_t)
 TRUNCATING(ftruncate64, off64_t)
 
-/* Locks are had or not; what is let go is let go. */
+/* Taking a lock may fail; releasing one never fails. */
 #define CONTROLLING(name)                                                                \
     int name(int fd, int command, ...) {                                                 \
         static int (*real)(int, int, void *);                                            \

@@ -24,9 +24,9 @@ pub struct Mode {
     pub name: &'static str,
     pub errno: i64,
     pub kinds: i64,
-    /// All operations fail from the first one on, rather than that one alone.
+    /// All operations fail from the first one on, rather than only one.
     pub lasting: bool,
-    /// A write that fails stores half of its bytes.
+    /// A failed write stores half of its bytes.
     pub torn: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Shim {
 }
 
 impl Shim {
-    /// Compiles the library, or says what is missing.
+    /// Compiles the library, or returns the reason why not.
     pub fn build() -> Result<Self, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage_faults/shim.c");
@@ -57,7 +57,7 @@ impl Shim {
         Ok(Self { folder, control })
     }
 
-    /// The environment of a process whose operations on `database` can fail.
+    /// The environment of a process with faults in its operations on `database`.
     pub fn environment(&self, database: &Path) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("LD_PRELOAD", self.folder.path().join("shim.so")),
@@ -66,7 +66,7 @@ impl Shim {
         ]
     }
 
-    /// From now on the `first` operation fails, counted from 1.
+    /// Makes the `first` operation fail, counted from 1.
     pub fn arm(&self, mode: Mode, first: i64) {
         self.set(0, 0);
         let times = if mode.lasting { i64::MAX } else { 1 };
@@ -77,7 +77,7 @@ impl Shim {
         self.set(0, first);
     }
 
-    /// Ends the faults; how many there were.
+    /// Ends the faults and returns their number.
     pub fn disarm(&self) -> i64 {
         self.set(0, 0);
         let mut bytes = [0; 8];

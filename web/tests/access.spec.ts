@@ -58,7 +58,7 @@ test('a session that ends leads to the form and back to the same view', async ({
   await page.getByLabel('Token').fill(READER);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await settled(page);
-  // The next request is that of the click.
+  // The click sends the next request.
   await page.keyboard.press('p');
   await page.waitForLoadState('networkidle');
   await context.clearCookies();

@@ -29,7 +29,7 @@ test('each filter leaves what the API counts', async ({ page, demo }) => {
     const expected = await count(demo, filter);
     expect(expected, params).toBeGreaterThan(0);
     expect(expected, params).toBeLessThan(all);
-    // Calls arrive between the two questions.
+    // Calls arrive between the two requests.
     await expect.poll(async () => Math.abs((await shown(page)) - expected), params).toBeLessThan(60);
   }
 });
@@ -97,7 +97,7 @@ test('thousands of rows scroll, and few are in the document', async ({ page, dem
     await expect.poll(last).toBeGreaterThan(before);
   }
   expect(await page.locator('tbody tr').count()).toBeLessThan(100);
-  // Frames while scrolling through what is loaded: none of them is long in coming.
+  // Frames while scrolling through loaded rows: none of them takes long.
   const slowest = await box.evaluate(async (element) => {
     let longest = 0;
     let at = performance.now();

@@ -161,7 +161,7 @@ test('Cancel stops a deletion after its batch and shows how many rows are delete
   expect(left).toBeGreaterThan(0);
   expect(deleted).toBe(TOTAL - left);
   expect(demo.tell('audit')).toContain(`stopped: 0 calls and ${deleted} error logs deleted`);
-  // The list shows what is left, and a second deletion takes it.
+  // The list shows the remaining rows, and a second deletion deletes them.
   await dialog.getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText(`${left.toLocaleString('en-GB')} error logs deleted`)).toBeVisible();
   expect(await total(demo, { errorTypes: ['to-stop'] })).toBe(0);

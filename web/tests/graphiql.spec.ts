@@ -1,4 +1,4 @@
-// GraphiQL: a query, subscriptions by both transports, tokens, links. Documents are written into the models of
+// GraphiQL: a query, subscriptions over both transports, tokens, links. Documents are written into the models of
 // its editors, since the editors complete what is typed.
 import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
@@ -39,7 +39,7 @@ async function explore(page: Page, server: Server, search = ''): Promise<void> {
   await expect(page.locator('.graphiql-response .view-lines')).toBeVisible();
 }
 
-/** Writes an operation with a name, and waits until GraphiQL knows the name. */
+/** Writes an operation with a name, and waits until GraphiQL shows the name. */
 async function compose(page: Page, name: string, document: string): Promise<void> {
   await write(page, 'operation.graphql', document);
   await expect(page.locator('.graphiql-tab-active')).toContainText(name);
@@ -50,7 +50,7 @@ async function answers(page: Page, text: string): Promise<void> {
 }
 
 async function isAccessible(page: Page, what: string): Promise<void> {
-  // Not ours to mend: the colours of Monaco's own theme, and GraphiQL's tabs, which hold their buttons.
+  // Outside of this project: the colours of Monaco's own theme, and GraphiQL's tabs, which contain their buttons.
   const builder = new AxeBuilder({ page }).exclude('.monaco-editor').disableRules('nested-interactive');
   const { violations } = await builder.analyze();
   const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
@@ -67,7 +67,7 @@ async function signIn(page: Page, server: Server, token: string): Promise<void> 
   await settled(page);
 }
 
-/** Follows the calls of a model until one came, and then no more. */
+/** Subscribes to the calls of a model until one arrives, and then stops. */
 async function follow(page: Page, server: Server, model: string): Promise<void> {
   await compose(page, 'Follow', `subscription Follow { callRecorded(filter: { models: ["${model}"] }) { model statusCode } }`);
   await runs(page).click();
@@ -75,7 +75,7 @@ async function follow(page: Page, server: Server, model: string): Promise<void> 
     await recordCalls(server, [{ model, key: 'key-of-a-followed-call', statusCode: 200, latencyMs: 5 }]);
     expect(await read(page, 'response.json')).toContain(`"model": "${model}"`);
   }).toPass();
-  // GraphiQL offers to stop what goes on.
+  // GraphiQL offers to stop a running subscription.
   await page.getByRole('button', { name: /^Stop query/ }).click();
   await expect(page.getByRole('button', { name: /^Execute query/ })).toBeVisible();
 }
@@ -84,8 +84,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
   test(`GraphiQL begins with five questions, ${colorScheme}`, async ({ page, demo }) => {
     const refused: string[] = [];
     page.on('console', (message) => {
-      // What the explorer says of lists as arguments, which it cannot show; and of a document that was sent
-      // with the name of the operation of the tab before, below.
+      // Warnings of the explorer for lists as arguments, which it cannot show; and for a document that was sent
+      // with the operation name of the previous tab, below.
       const known = /^arg mismatch|status of 400/.test(message.text());
       if (message.type() === 'error' && !known) {
         refused.push(message.text());
@@ -96,7 +96,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await expect(tabs(page)).toHaveText([/HowMany/, /WhichKey/, /WhatWasSaid/, /WhenDidItBegin/, /WhichErrors/]);
     for (const [at, field] of ['usageStats', 'callGroups', 'callDetails', 'callSeries', 'errorGroups'].entries()) {
       await tabs(page).nth(at).click();
-      // For a moment GraphiQL still has the name of the operation of the tab before.
+      // GraphiQL briefly keeps the operation name of the previous tab.
       await expect(async () => {
         await runs(page).click();
         await expect.poll(() => read(page, 'response.json'), { timeout: 5000 }).toContain(`"${field}"`);
@@ -107,12 +107,12 @@ for (const colorScheme of ['light', 'dark'] as const) {
     for (const plugin of ['Documentation Explorer', 'GraphiQL Explorer', 'History']) {
       await page.getByRole('button', { name: `Show ${plugin}` }).click();
       await expect(page.locator('.graphiql-plugin')).toContainText(plugin === 'Documentation Explorer' ? 'Query' : /\w/);
-      // Nor the explorer's own fields, which have no labels.
+      // The explorer's own fields have no labels.
       if (plugin !== 'GraphiQL Explorer') {
         await isAccessible(page, plugin);
       }
     }
-    // Nothing is against the policy of the page.
+    // The page violates no rule of its policy.
     expect(refused).toEqual([]);
   });
 }
@@ -165,7 +165,7 @@ test('without a token GraphiQL says so, and a typed one is kept nowhere', async 
   await follow(page, guarded, 'followed-with-a-token');
   await page.getByRole('button', { name: 'Subscriptions come by WebSocket' }).click();
   await follow(page, guarded, 'followed-with-a-token-by-sse');
-  // The history has the query, a favourite is written anew, and tabs are kept.
+  // The history has the query, a favourite is saved, and tabs are restored.
   await page.getByRole('button', { name: 'Show History' }).click();
   await expect(page.locator('.graphiql-history')).toContainText('Who');
   await page.getByRole('button', { name: 'Add favorite' }).first().click();
@@ -200,7 +200,7 @@ test('a link opens its document in a tab, which stays as it is changed', async (
   await answers(page, '"callDetails"');
   expect(await read(page, 'variables.json')).toBe('{"first": 1}');
   await compose(page, 'Changed', query.replace('Linked', 'Changed'));
-  // The document itself: the name of the tab may be stored before it.
+  // Check the document itself: the name of the tab may be stored before it.
   await expect.poll(() => page.evaluate(() => localStorage.getItem('graphiql:tabState'))).toContain('query Changed(');
   await page.reload();
   await expect(page.locator('.graphiql-tab-active')).toContainText('Changed');
@@ -209,7 +209,7 @@ test('a link opens its document in a tab, which stays as it is changed', async (
   await explore(page, demo, search);
   await expect(page.locator('.graphiql-tab-active')).toContainText('Linked');
   await expect(tabs(page)).toHaveCount(7);
-  // The same link again: its tab is there already.
+  // The same link again: its tab exists already.
   await explore(page, demo, search);
   await expect(page.locator('.graphiql-tab-active')).toContainText('Linked');
   await expect(tabs(page)).toHaveCount(7);

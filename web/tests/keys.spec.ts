@@ -9,7 +9,7 @@ test('lists every key, masked, with what it needs', async ({ page, demo }) => {
   await expect(first.locator('.tag')).toHaveText('Dead');
   await expect(first.getByRole('img', { name: /\d+ calls, \d+ failed/ })).toBeVisible();
   await expect(first.locator('.col-models')).toContainText('gemini-');
-  // The demo's keys begin so, and are 39 characters long.
+  // The demo's keys have this prefix and 39 characters.
   expect(await page.content()).not.toMatch(/FakeSyDEMO/);
 });
 
@@ -27,7 +27,7 @@ test('sorts by each of its columns, both ways', async ({ page, demo }) => {
   }
   await page.getByRole('columnheader', { name: 'Success' }).getByRole('button').click();
   await expect(page.locator('tbody tr').first().locator('.col-rate')).toHaveText('0%');
-  // Nothing comes in between from now on.
+  // No new calls from now on.
   await page.keyboard.press('p');
   await page.getByRole('columnheader', { name: 'p95' }).getByRole('button').click();
   const slow = (await page.locator('tbody .col-p95').allTextContents()).map(milliseconds);
@@ -77,7 +77,7 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(key);
   await page.getByRole('button', { name: 'Hide' }).click();
   await expect(page.locator('.key-name')).toHaveText(/^Fake….{4}$/);
-  // What is on the screen already is not asked for again.
+  // A key on the screen is not requested again.
   expect(secrets).toHaveLength(1);
   const id = new URL(page.url()).pathname.replace('/keys/', '');
   expect(demo.tell('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);

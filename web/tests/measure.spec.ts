@@ -4,7 +4,7 @@ import { expect, open, type Server, settled, test } from './servers';
 
 test.skip(!process.env.MEASURE, 'measured with MEASURE=1');
 
-// A trace takes pictures all the time, which is half of what the machine does meanwhile.
+// A trace takes screenshots all the time, which is half of the machine's load.
 test.use({ trace: 'off' });
 
 const ROUNDS = 15;
@@ -14,12 +14,12 @@ const at = (values: number[], share: number): number => values.toSorted((a, b) =
 const spread = (values: number[]): string =>
   `least ${Math.min(...values).toFixed(0)} ms, median ${at(values, 0.5).toFixed(0)} ms, most ${Math.max(...values).toFixed(0)} ms`;
 
-/** What the browser saw, in milliseconds since it began to navigate. */
+/** Times of the browser, in milliseconds since the start of the navigation. */
 interface Seen {
   painted: number;
-  /** Sentence, cards, charts, keys that need attention: nothing is waited for any more. */
+  /** Sentence, cards, charts, keys that need attention: all requests are complete. */
   whole: number;
-  /** The end of the last task of more than 50 ms before that; the page answers whoever clicks from then on. */
+  /** The end of the last task of more than 50 ms before that; from then on the page answers clicks. */
   busyUntil: number;
 }
 
@@ -57,7 +57,7 @@ async function firstView(page: Page, server: Server): Promise<Seen & { bytes: nu
   const seen = (): Promise<Seen> => page.evaluate(() => (globalThis as unknown as { seen: Seen }).seen);
   await page.waitForFunction(() => (globalThis as unknown as { seen: Seen }).seen.whole > 0);
   const first = { ...(await seen()), bytes };
-  // A click that is answered: from the first view to a hundred calls.
+  // The time of a click: from the first view to a hundred calls.
   const toCalls = await page.evaluate(async () => {
     const began = performance.now();
     document.querySelector<HTMLElement>('nav a[href^="/calls"]')?.click();
@@ -70,7 +70,7 @@ async function firstView(page: Page, server: Server): Promise<Seen & { bytes: nu
 test('the first view', async ({ browser, demo }) => {
   const seen: Awaited<ReturnType<typeof firstView>>[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    // A context of its own has nothing in its cache.
+    // A new context has an empty cache.
     const [context, page] = await fresh(browser);
     seen.push(await firstView(page, demo));
     await context.close();
@@ -108,7 +108,7 @@ test('scrolling', async ({ browser, demo }) => {
     };
     requestAnimationFrame(next);
   });
-  // As by a wheel: 1,000 rows down and up again, at 6,000 pixels a second.
+  // Like a wheel: 1,000 rows down and up again, at 6,000 pixels a second.
   const client = await context.newCDPSession(page);
   const middle = await box.boundingBox();
   if (!middle) throw new Error('no list');

@@ -51,8 +51,8 @@ test('follows the server, and pauses', async ({ page, demo }) => {
   const asked: string[] = [];
   page.on('request', (request) => asked.push(request.url()));
   await recordCalls(demo, calls(500));
-  // What would have told of them is the stream, which events come on every two seconds; the server's
-  // own clock has moved on by more than that once it has answered for four different seconds.
+  // The stream would show new calls, with events every two seconds; the server's
+  // clock has advanced by more than that after responses for four different seconds.
   const seconds = new Set<string>();
   await expect
     .poll(async () => seconds.add((await demo.ask<{ serverInfo: { now: string } }>('{ serverInfo { now } }')).serverInfo.now.slice(0, 19)).size)
@@ -78,7 +78,7 @@ test('zooms by dragging, and back by the history', async ({ page, demo }) => {
   expect(hours).toBeGreaterThan(4);
   expect(hours).toBeLessThan(6);
   await settled(page);
-  // A link to a span leads anybody to the same view.
+  // A link to a range leads every user to the same view.
   await page.reload();
   await settled(page);
   await expect(page.getByRole('button', { name: 'Back to 24 hours' })).toBeVisible();

@@ -1,4 +1,4 @@
-// What holds for every view: access for all, languages, colours, sizes, weight, strange texts.
+// Checks of every view: accessibility, languages, colours, sizes, transfer size, unusual texts.
 import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 import { expect, open, recordCalls, settled, test } from './servers';
@@ -153,7 +153,7 @@ test('asks few questions, and no more than it is allowed', async ({ page, demo }
     await open(page, demo, path);
     await page.keyboard.press('p');
     test.info().annotations.push({ type: path, description: costs.join(', ') });
-    // What the server is, and the view.
+    // The server's information, and the view.
     expect(costs.length, `${path}: ${costs.join(', ')}`).toBeLessThanOrEqual(5);
   }
   await page.unrouteAll({ behavior: 'ignoreErrors' });

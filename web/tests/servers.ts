@@ -1,4 +1,4 @@
-// Real servers for the tests: the binary, on a free port, over a database of its own.
+// Real servers for the tests: the binary, on a free port, each with its database.
 import { test as base, type Page } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ const binary = process.env.CALLSCOPE_BIN ?? join(root, 'target', 'debug', 'calls
 /** The database that a real gateway wrote. */
 const REAL = join(root, 'tests', 'data', 'gemini_balance.sqlite.gz');
 
-// A server refuses settings that it does not know, and this one is of the tests.
+// A server refuses unknown settings, and this one belongs to the tests.
 const env = { ...process.env, CALLSCOPE_BIN: undefined };
 
 export const ADMIN = 'a'.repeat(48);
@@ -20,7 +20,7 @@ export const PROBE = 'c'.repeat(48);
 
 export interface Server {
   url: string;
-  /** What another command of the binary says about its database. */
+  /** The output of another command of the binary for this database. */
   tell: (command: string) => string;
   /** Sends an operation with all rights. */
   ask: <T>(query: string, variables?: unknown) => Promise<T>;
@@ -30,7 +30,7 @@ export interface Server {
 
 async function start(command: string, folder: string, args: string[], token?: string): Promise<Server> {
   let child: ChildProcess;
-  // On a port that the system chooses and the log names, or on the one of before.
+  // On a port that the system chooses and the log has, or on the previous one.
   const launch = async (listen: string): Promise<string> => {
     const log: string[] = [];
     child = spawn(
@@ -93,7 +93,7 @@ export const test = base.extend<
   { outside: string[] },
   { demo: Server; guarded: Server; trusting: Server; empty: Server; real: Server }
 >({
-  /** Requests of the page that left the server; there are none after any test. */
+  /** Requests of the page to other servers; there must be none after any test. */
   outside: [
     async ({ page }, use) => {
       const outside: string[] = [];
@@ -136,13 +136,13 @@ export const test = base.extend<
 
 export const expect = base.expect;
 
-/** A latency as the page writes it. */
+/** A latency in the page's format. */
 export function milliseconds(text: string): number {
   const [, number = '', unit = ''] = /^([\d.]+)(ms|s|m|h)$/.exec(text.trim()) ?? [];
   return Number(number) * ({ ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit] ?? NaN);
 }
 
-/** Opens a view and waits until all of it is there. */
+/** Opens a view and waits until it is complete. */
 export async function open(page: Page, server: Server, path: string): Promise<void> {
   await page.goto(server.url + path);
   await settled(page);
@@ -157,7 +157,7 @@ export async function settled(page: Page): Promise<void> {
 const RECORD_CALLS = 'mutation R($calls: [CallInput!]!) { recordCalls(input: {calls: $calls}) { recorded calls { id } } }';
 const RECORD_ERRORS = 'mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }';
 
-/** Rows that a test knows, of a model that nobody else calls. */
+/** Records rows for a test, of a model that no other test uses. */
 export function recordCalls(server: Server, calls: Record<string, unknown>[]): Promise<{ recordCalls: { calls: { id: string }[] } }> {
   return server.ask(RECORD_CALLS, { calls });
 }

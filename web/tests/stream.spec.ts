@@ -1,8 +1,8 @@
-// What the stream alone brings, and what comes where no stream gets through.
+// Updates by the stream alone, and the fallback when no stream connects.
 import type { Page } from '@playwright/test';
 import { expect, open, recordCalls, recordErrors, settled, test } from './servers';
 
-/** From now on no question is answered, so that nothing but a stream that is open can bring anything. */
+/** Blocks all further requests, so that only an open stream can update the page. */
 async function answerNothing(page: Page): Promise<string[]> {
   const answered: string[] = [];
   await page.route('**/graphql', () => undefined);
@@ -14,7 +14,7 @@ const rows = (page: Page) => page.locator('.listing > .table-box tbody tr[aria-r
 
 test('calls come by the stream', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=by-stream&status=failure');
-  // Nothing has come by then, and the stream is open all the same.
+  // No event has arrived by then, but the stream is open.
   await expect(page.locator('.live')).toHaveText('Live');
   const answered = await answerNothing(page);
   await recordCalls(demo, [
@@ -37,7 +37,7 @@ test('a call that comes before the list is in it', async ({ page, demo }) => {
   let answers = 0;
   await page.route('**/graphql', async (route) => {
     if (!route.request().postData()?.includes('query Calls(')) return route.continue();
-    // The list as it was, later; a second one never.
+    // The first list, delayed; no second list.
     const response = await route.fetch();
     answers += 1;
     if (answers > 1) return undefined;
@@ -93,7 +93,7 @@ test('what came for one list is not taken for another', async ({ page, demo }) =
     const ask = globalThis.fetch;
     globalThis.fetch = async (...args) => {
       const answer = await ask(...args);
-      // While the row is gathered, which takes 200 ms, the view becomes another, which nothing is added to.
+      // The page gathers rows for 200 ms; meanwhile the view changes to another, which gets no new rows.
       if (args[0] === '/graphql/stream') {
         setTimeout(() => {
           history.pushState(null, '', elsewhere);
@@ -103,7 +103,7 @@ test('what came for one list is not taken for another', async ({ page, demo }) =
       return answer;
     };
   }, span);
-  // Its list comes after the time of gathering.
+  // Its list arrives after that time.
   await page.route('**/graphql', async (route) => {
     if (route.request().postData()?.includes(`"since":"${day}`)) await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 400)));
     await route.continue();
@@ -149,7 +149,7 @@ test('where no stream gets through, rows are asked for', async ({ page, demo }) 
 });
 
 test('a list that missed events is loaded anew', async ({ page, demo }) => {
-  // Each stream tells at once of what it could not tell, and ends; a second later the next begins.
+  // Each stream reports missed events at once and ends; a second later the next one starts.
   let began = 0;
   const missed = { data: null, errors: [{ message: 'rows went by', extensions: { code: 'EVENTS_MISSED' } }] };
   await page.route('**/graphql/stream', (route) => {
@@ -162,6 +162,6 @@ test('a list that missed events is loaded anew', async ({ page, demo }) => {
   });
   await open(page, demo, '/calls?model=missed');
   await expect.poll(() => began).toBeGreaterThanOrEqual(5);
-  // Without it there would be one by now, and another every 15 seconds.
+  // Without the stream there would be one list by now, and another every 15 seconds.
   expect(lists).toBeGreaterThanOrEqual(4);
 });

@@ -1,4 +1,4 @@
-// A server that runs trusted documents alone: those of the page are among them.
+// A server that runs only trusted documents, which include those of the page.
 import type { Page } from '@playwright/test';
 import { ADMIN, expect, open, recordCalls, recordErrors, settled, test } from './servers';
 
@@ -12,7 +12,7 @@ test.beforeAll(async ({ trusting }) => {
   await recordErrors(trusting, [{ key: FULL, errorType: 'to-delete', errorCode: 500, message: 'gone soon' }]);
 });
 
-/** The codes of all that is refused. */
+/** The error codes of all refused requests. */
 function refusals(page: Page): string[] {
   const codes: string[] = [];
   page.on('response', async (response) => {
@@ -31,7 +31,7 @@ test('the page works on a server of trusted documents', async ({ page, trusting 
   const refused = refusals(page);
   await expect(page.locator('.sentence')).toContainText('of 2 calls succeeded');
   await expect(page.locator('.live')).toHaveText('Live');
-  // Nobody is sent to where nothing is.
+  // No link leads to a missing page.
   await expect(page.locator('a[href^="/graphiql"]')).toHaveCount(0);
 
   await open(page, trusting, '/calls');

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{TestDatabase, settings};
 
-/// The instant at which the clock of a test stands until the test moves it.
+/// The time of a test's clock until the test moves it.
 pub const NOW: &str = "2026-03-01T12:00:00Z";
 
 pub struct TestApp {
@@ -17,12 +17,12 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// With the defaults, at `NOW`.
+    /// A server with the default settings, at `NOW`.
     pub async fn start(database: &TestDatabase) -> Self {
         Self::start_with(database, |_| {}).await
     }
 
-    /// `change` sets what matters to the test: `|config| config.graphql.max_depth = 5`.
+    /// `change` sets the settings that matter to the test: `|config| config.graphql.max_depth = 5`.
     pub async fn start_with(database: &TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Self::config(database);
         let clock = config.clock.clone();
@@ -31,7 +31,7 @@ impl TestApp {
         Self { running, client: reqwest::Client::new(), clock }
     }
 
-    /// The defaults on a free port, at `NOW`.
+    /// The default settings on a free port, at `NOW`.
     pub fn config(database: &TestDatabase) -> Config {
         Config {
             database: database.config(),
@@ -49,7 +49,7 @@ impl TestApp {
         format!("http://{}{path}", self.running.address)
     }
 
-    /// The server's own way to the database.
+    /// The server's connections to the database.
     pub fn db(&self) -> &callscope::store::Database {
         &self.running.services.db
     }

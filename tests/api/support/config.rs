@@ -1,6 +1,6 @@
-//! Configuration for tests: the defaults of the command line, and nothing of the environment.
+//! Configuration for tests: the defaults of the command line, without the environment.
 
-/// A section of the configuration as `args` make it: `settings::<GraphqlConfig>(&["--max-depth=5"])`.
+/// A section of the configuration from `args`: `settings::<GraphqlConfig>(&["--max-depth=5"])`.
 pub fn settings<T: clap::Args>(args: &[&str]) -> T {
     let command = T::augment_args(clap::Command::new("callscope").no_binary_name(true));
     let command = command.mut_args(|arg| arg.env(None::<&str>));

@@ -1,4 +1,4 @@
-//! A test's own database, with a connection that passes the server by.
+//! The database of a test, with a connection that bypasses the server.
 
 use callscope::config::DatabaseConfig;
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
@@ -24,7 +24,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::MariaDb];
 
-    /// In the names of tests.
+    /// The name in test names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The variable with the URL of a user who may create databases.
+    /// The environment variable with the URL of a user with the right to create databases.
     pub fn variable(self) -> Option<&'static str> {
         match self {
             Self::Sqlite => None,
@@ -66,7 +66,7 @@ enum Raw {
 }
 
 impl TestDatabase {
-    /// The database at `url`, which whoever made it drops.
+    /// The database at `url`; its creator drops it.
     pub fn new(kind: Kind, url: String) -> Self {
         Self { kind, url, raw: Mutex::new(None) }
     }
@@ -79,8 +79,8 @@ impl TestDatabase {
         &self.url
     }
 
-    /// The defaults, on this database, with few connections: many tests share one server. Statements wait
-    /// long for a connection, since a busy machine is slow.
+    /// The default settings on this database, with few connections: many tests share one server. Statements wait
+    /// long for a connection, because a busy machine is slow.
     pub fn config(&self) -> DatabaseConfig {
         let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
         settings(&[&["--database-url", &self.url], &few[..]].concat())
@@ -91,8 +91,8 @@ impl TestDatabase {
         self.query(sql).await;
     }
 
-    /// The rows of a statement: integers and decimals as numbers, truth values as the database has
-    /// them (a number but for PostgreSQL), NULL as null, everything else as the database's text.
+    /// The rows of a statement: integers and decimals as numbers, booleans in the database's form
+    /// (a number except in PostgreSQL), NULL as null, everything else as the database's text.
     pub async fn query(&self, sql: &str) -> Vec<Vec<Value>> {
         let mut raw = self.raw.lock().await;
         if raw.is_none() {
@@ -112,13 +112,13 @@ impl TestDatabase {
         rows[0][0].clone()
     }
 
-    /// Inserts rows as a gateway does, in their order, past the server's own write path.
+    /// Inserts rows as a gateway does, in their order, without the server's write path.
     pub async fn insert<T: Insert>(&self, rows: &[T]) {
-        rows.iter().for_each(rows::keep_secrets);
+        rows.iter().for_each(rows::forbid_logging);
         self.insert_unwatched(rows).await;
     }
 
-    /// The same for rows that are no secrets, or too large to look for in the log.
+    /// The same for rows without secrets, or with texts too large to search the log for.
     pub async fn insert_unwatched<T: Insert>(&self, rows: &[T]) {
         for statement in rows::inserts(rows, self.kind) {
             self.execute(&statement).await;
@@ -139,7 +139,7 @@ impl TestDatabase {
 
 impl Raw {
     async fn open(kind: Kind, url: &str) -> Result<Self, sea_orm::SqlxError> {
-        // The values stand in these statements, and the log is searched for them (`logs`).
+        // These statements contain the values, and the log is searched for them (`logs`).
         Ok(match kind {
             Kind::Sqlite => {
                 let options = url.parse::<SqliteConnectOptions>()?.disable_statement_logging();
@@ -156,7 +156,7 @@ impl Raw {
         })
     }
 
-    /// Unprepared, so that each database sends text and takes several statements.
+    /// Unprepared, so that each database sends text and accepts several statements.
     async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Value>>, sea_orm::SqlxError> {
         let sql = raw_sql(AssertSqlSafe(sql));
         Ok(match self {
@@ -176,7 +176,7 @@ impl Raw {
 fn sqlite_values(row: &sea_orm::sqlx::sqlite::SqliteRow) -> Vec<Value> {
     let value = |index| {
         let raw = row.try_get_raw(index).expect("a value");
-        // The type of the value, not of the column: SQLite takes any in each.
+        // The type of the value rather than of the column: SQLite stores any type in each column.
         match raw.type_info().name() {
             _ if raw.is_null() => Value::Null,
             "INTEGER" => row.get_unchecked::<i64, _>(index).into(),

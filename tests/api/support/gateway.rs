@@ -1,5 +1,5 @@
-//! gemini-balance's database before Callscope comes to it: its two tables with its columns and
-//! types, and no index. The words of the comments are ours.
+//! gemini-balance's database before Callscope first opens it: its two tables with its columns and
+//! types, and no index. The text of the comments is ours.
 
 use super::{CallRow, ErrorRow, Kind, NULL, TestDatabase};
 
@@ -80,7 +80,7 @@ pub fn ddl(kind: Kind) -> &'static str {
     }
 }
 
-/// Makes the tables in an empty database and fills them with rows of every sort that gemini-balance
+/// Creates the tables in an empty database and fills them with rows of every kind that gemini-balance
 /// writes.
 pub async fn fill(database: &TestDatabase) {
     database.execute(ddl(database.kind())).await;

@@ -1,4 +1,4 @@
-//! Runs each test once per database, in parallel, and tells what was not tested.
+//! Runs each test once per database, in parallel, and reports which tests were ignored.
 
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
@@ -14,12 +14,12 @@ use super::database::{Kind, TestDatabase};
 use super::logs;
 use super::servers::{Schema, Servers};
 
-/// A test that hangs fails after this time rather than holding up the run.
+/// A test that hangs fails after this time, so that the run can end.
 const LIMIT: Duration = Duration::from_secs(120);
 
 type Run = fn(TestDatabase) -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// One test and where it runs; made by `tests!`.
+/// One test and its databases; `tests!` creates it.
 pub struct Test {
     name: &'static str,
     run: Run,
@@ -39,17 +39,17 @@ impl Test {
         Self { kinds, ..self }
     }
 
-    /// Starts from a database without any table.
+    /// Starts from a database without tables.
     pub fn empty(self) -> Self {
         Self { schema: Schema::Empty, ..self }
     }
 
-    /// Is ignored where this file, named from the repository's root, is missing.
+    /// Is ignored if this file, relative to the repository's root, is missing.
     pub fn needs(self, file: &'static str) -> Self {
         Self { file: Some(file), ..self }
     }
 
-    /// Is ignored where this program is not in PATH.
+    /// Is ignored if this program is not in PATH.
     pub fn needs_program(self, program: &'static str) -> Self {
         Self { program: Some(program), ..self }
     }
@@ -70,10 +70,10 @@ macro_rules! tests {
     };
 }
 
-/// Runs what the command line asks for and ends the process with its outcome.
+/// Runs the tests that the command line selects and exits with their outcome.
 pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
     let mut args = Arguments::from_args();
-    // Tests wait for their database more than they compute.
+    // Tests mostly wait for their database.
     args.test_threads
         .get_or_insert(4 * std::thread::available_parallelism().map_or(1, usize::from));
     let servers = Arc::new(Servers::from_environment());
@@ -83,7 +83,7 @@ pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
             println!("{missing}");
         }
     }
-    keep_panics_of_tests();
+    collect_panics_of_tests();
     logs::keep();
     let trials = tests.into_iter().flat_map(|test| trials(test, &servers)).collect();
     let conclusion = libtest_mimic::run(&args, trials);
@@ -94,7 +94,7 @@ pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
     conclusion.exit()
 }
 
-/// Ends the run where a key, a token, a prompt or the like stands in the log of its servers.
+/// Fails the run if the log of its servers contains a key, a token, a prompt or another secret.
 fn refuse_leaks() {
     let (leaks, lines, secrets) = logs::leaks();
     if leaks.is_empty() {
@@ -108,7 +108,7 @@ fn refuse_leaks() {
     std::process::exit(101);
 }
 
-/// What this run leaves out, and why.
+/// The ignored tests, and the reasons.
 fn missing(tests: &[Test], servers: &Servers) -> Vec<String> {
     let mut missing: Vec<String> = Kind::ALL
         .iter()
@@ -120,7 +120,7 @@ fn missing(tests: &[Test], servers: &Servers) -> Vec<String> {
     missing
 }
 
-/// The file or program that a test needs and this machine lacks.
+/// The file or program that a test needs but this machine lacks.
 fn lack(test: &Test) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = test.file.filter(|file| !root.join(file).exists());
@@ -146,22 +146,22 @@ fn trials(test: Test, servers: &Arc<Servers>) -> Vec<Trial> {
     test.kinds.iter().map(trial).collect()
 }
 
-/// Makes the database, runs the test and drops the database, whatever the outcome.
+/// Creates the database, runs the test and drops the database after any outcome.
 fn run_one(run: Run, kind: Kind, schema: Schema, servers: &Servers) -> Result<(), Failed> {
     PANICS.set(Some(Vec::new()));
-    // One thread: a panic anywhere, in a task of the server too, is this test's.
+    // One thread: a panic anywhere, also in a task of the server, belongs to this test.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut name = String::new();
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         name = servers.create(&runtime, kind, schema);
         let database = TestDatabase::new(kind, servers.url(kind, &name));
-        // The same snapshot holds for each database.
+        // All databases have the same snapshots.
         insta::allow_duplicates! {
             runtime.block_on(async { tokio::time::timeout(LIMIT, run(database)).await })
         }
     }));
     let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        // First the runtime, and with it every task that holds a connection.
+        // Drop the runtime first, and with it every task with a connection.
         drop(runtime);
         servers.drop(kind, &name);
     }));
@@ -178,30 +178,30 @@ thread_local! {
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// The text of a panic that a test causes in a background job on purpose.
+/// The text of a panic that a test deliberately causes in a background job.
 pub const INJECTED: &str = "a panic of the test";
 
-/// Keeps a test's panics for its report, so that those of parallel tests do not mix.
-fn keep_panics_of_tests() {
+/// Collects a test's panics for its report, so that those of parallel tests do not mix.
+fn collect_panics_of_tests() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() == Some(INJECTED) {
             return;
         }
-        let kept = PANICS.with_borrow_mut(|panics| {
+        let collected = PANICS.with_borrow_mut(|panics| {
             let Some(panics) = panics else { return false };
             let place = panic.location().map_or_else(String::new, ToString::to_string);
             let text = panic.payload_as_str().unwrap_or("a panic without a text");
             panics.push(format!("{place}: {text}{}", own_frames(&Backtrace::force_capture())));
             true
         });
-        if !kept {
+        if !collected {
             default(panic);
         }
     }));
 }
 
-/// The places of this repository that led to a panic: its own is often in `support`.
+/// The frames of this repository that led to a panic: the panic itself is often in `support`.
 fn own_frames(trace: &Backtrace) -> String {
     let own = |line: &&str| {
         line.starts_with("at ./src/")

@@ -1,5 +1,5 @@
-//! What the servers of all tests log, kept in memory: a test reads the lines of a request, and at the
-//! end of the run none may hold a key, a prompt or another secret that a test used.
+//! The log of the servers of all tests, in memory: a test reads the lines of a request, and at the
+//! end of the run no line may contain a key, a prompt or another secret of a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,20 +14,20 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// All that an operator can make the server log.
+/// The most detailed log that an operator can configure.
 const FILTER: &str = "trace";
 
-/// Shorter texts, such as `a` or `key`, stand in any log by chance.
+/// Shorter texts, such as `a` or `key`, occur in any log by chance.
 const MIN_LENGTH: usize = 8;
 
-/// Never logged, whoever used it: the beginnings of keys, real ones and made-up ones.
+/// Never logged by any server: the prefixes of keys, real ones and generated ones.
 const PATTERNS: [&str; 3] = ["AIza", "FakeSy", "Bearer "];
 
-/// Stands before the id of a request.
+/// The text before the id of a request.
 const REQUEST_ID: &[u8] = b"\"request_id\":\"";
 
-/// The lines, as JSON, in the order in which they came, and where those of each request stand: tests
-/// look for them again and again.
+/// The lines, as JSON, in order of arrival, and the positions of each request's lines: tests
+/// search for them repeatedly.
 struct Log {
     lines: Vec<u8>,
     of_requests: BTreeMap<String, Vec<Range<usize>>>,
@@ -36,22 +36,22 @@ struct Log {
 static LOG: Mutex<Log> = Mutex::new(Log { lines: Vec::new(), of_requests: BTreeMap::new() });
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Starts to keep the log of this process.
+/// Starts to collect the log of this process.
 pub fn keep() {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(FILTER))
-        .with_writer(Keeper)
+        .with_writer(Collector)
         .json()
         .flatten_event(true);
     subscriber.finish().with(cap_libraries()).init();
 }
 
 #[derive(Clone, Copy)]
-struct Keeper;
+struct Collector;
 
-impl io::Write for Keeper {
+impl io::Write for Collector {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // An event is written at once.
+        // An event is written with one call.
         let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
         let line = log.lines.len()..log.lines.len() + bytes.len();
         log.lines.extend_from_slice(bytes);
@@ -69,7 +69,7 @@ impl io::Write for Keeper {
     }
 }
 
-impl MakeWriter<'_> for Keeper {
+impl MakeWriter<'_> for Collector {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -77,7 +77,7 @@ impl MakeWriter<'_> for Keeper {
     }
 }
 
-/// The lines in which a request id stands.
+/// The lines that contain a request id.
 pub fn of_request(id: &str) -> Vec<Value> {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let lines = log.of_requests.get(id).into_iter().flatten();
@@ -96,25 +96,25 @@ pub fn of_message(message: &str) -> Vec<Value> {
         .collect()
 }
 
-/// How many lines hold a text.
+/// How many lines contain a text.
 pub fn count(text: &str) -> usize {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let lines = log.lines.split(|byte| *byte == b'\n');
     lines.filter(|line| line.windows(text.len()).any(|part| part == text.as_bytes())).count()
 }
 
-/// Must not be logged by anyone, in this run: a key, a token, what was sent or said. The texts of
-/// what is JSON count one by one.
+/// Marks a text that no server may log in this run: a key, a token, a request or a message. For
+/// JSON, each of its texts counts.
 pub fn never_log(text: &str) {
     let mut found = vec![text.to_owned()];
     if let Ok(json) = serde_json::from_str(text) {
         texts_of(&json, &mut found);
     }
-    let telling = found.into_iter().filter(|text| {
-        // Nor is a plain word one, such as `internal`.
+    let secrets = found.into_iter().filter(|text| {
+        // A plain word such as `internal` is not a secret either.
         text.chars().count() >= MIN_LENGTH && !text.bytes().all(|byte| byte.is_ascii_lowercase())
     });
-    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).extend(telling);
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).extend(secrets);
 }
 
 fn texts_of(json: &Value, found: &mut Vec<String>) {
@@ -126,13 +126,13 @@ fn texts_of(json: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The lines that hold what must not be logged, each with what it was; and how many lines and
-/// secrets there were.
+/// The lines that contain a secret, each with that secret; and the number of lines and
+/// secrets.
 pub fn leaks() -> (Vec<String>, usize, usize) {
     let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     let written = |text: &str| {
-        // As it stands in a line of JSON, without the quotes.
+        // In the form of a JSON string, without the quotes.
         let json = Value::from(text).to_string();
         json[1..json.len() - 1].to_owned()
     };
@@ -144,7 +144,7 @@ pub fn leaks() -> (Vec<String>, usize, usize) {
     let leaks = all().filter_map(|line| {
         let found = search.find(line)?;
         let form = &forms[found.pattern().as_usize()];
-        Some(format!("{form:?} stands in {}", String::from_utf8_lossy(line)))
+        Some(format!("{form:?} is in {}", String::from_utf8_lossy(line)))
     });
     (leaks.collect(), all().count(), secrets.len())
 }

@@ -1,4 +1,4 @@
-//! What tests stand on: a database per test, rows with defaults, and the runner.
+//! The base of the tests: a database per test, rows with defaults, and the runner.
 
 mod app;
 mod config;

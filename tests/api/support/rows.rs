@@ -1,4 +1,4 @@
-//! Rows as a gateway writes them: builders with defaults, so that a test states what matters to it.
+//! Rows in the form of a gateway: builders with defaults, so that a test sets only what matters to it.
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use super::logs;
 /// The SQL NULL, for every setter: `.status(NULL)`.
 pub const NULL: Cell = Cell::Null;
 
-/// What stands in a column. SQLite takes a text in any column, as it does from gateways:
+/// The value of a column. SQLite accepts a text in any column, as gateways write it:
 /// `.status("Server disconnected")`.
 #[derive(Clone, Debug)]
 pub enum Cell {
@@ -36,7 +36,7 @@ impl From<String> for Cell {
     }
 }
 
-/// A time in its stored form: naive, six digits. Naive means the storage time zone's wall clock.
+/// A time in its stored form: naive, six digits. Naive means the wall clock of the storage time zone.
 impl From<DateTime<Utc>> for Cell {
     fn from(time: DateTime<Utc>) -> Self {
         Self::Text(time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
@@ -52,7 +52,7 @@ impl Cell {
             Self::Truth(truth) => u8::from(*truth).to_string(),
             Self::Text(text) => {
                 let text = text.replace('\'', "''");
-                // MariaDB alone reads backslashes in a text.
+                // Only MariaDB interprets backslashes in a text.
                 let text = if kind == Kind::MariaDb { text.replace('\\', "\\\\") } else { text };
                 format!("'{text}'")
             }
@@ -66,8 +66,8 @@ fn instant(time: &str) -> Cell {
     time.into()
 }
 
-/// A row of `t_request_log`: by default a call with `key` to `model` that took 100 ms and was
-/// answered with 200.
+/// A row of `t_request_log`: by default a call with `key` to `model` that took 100 ms and
+/// succeeded with 200.
 #[derive(Clone, Debug)]
 pub struct CallRow {
     id: Option<i32>,
@@ -97,7 +97,7 @@ impl CallRow {
         }
     }
 
-    /// PostgreSQL's next id does not pass those that are set: set them for all rows or for none.
+    /// PostgreSQL's sequence ignores ids that are set: set them for all rows or for none.
     pub fn id(self, id: i32) -> Self {
         Self { id: Some(id), ..self }
     }
@@ -118,13 +118,13 @@ impl CallRow {
         Self { latency: latency.into(), ..self }
     }
 
-    /// `is_success`, which otherwise follows the status.
+    /// `is_success`, which by default follows the status.
     pub fn success(self, success: bool) -> Self {
         Self { success: Some(success), ..self }
     }
 }
 
-/// A row of `t_error_logs`: by default a 429 of `key` for `model`, with a text and no request.
+/// A row of `t_error_logs`: by default a 429 of `key` for `model`, with a message and no request.
 #[derive(Clone, Debug)]
 pub struct ErrorRow {
     id: Option<i32>,
@@ -156,7 +156,7 @@ impl ErrorRow {
         }
     }
 
-    /// PostgreSQL's next id does not pass those that are set: set them for all rows or for none.
+    /// PostgreSQL's sequence ignores ids that are set: set them for all rows or for none.
     pub fn id(self, id: i32) -> Self {
         Self { id: Some(id), ..self }
     }
@@ -187,7 +187,7 @@ impl ErrorRow {
     }
 }
 
-/// A row that knows its table.
+/// A row with its table.
 pub trait Insert {
     const TABLE: &str;
     const COLUMNS: &str;
@@ -197,12 +197,12 @@ pub trait Insert {
     /// In the order of `COLUMNS`.
     fn cells(&self) -> Vec<Cell>;
 
-    /// What no log may show: the key, what was sent and what was said.
+    /// The texts that no log may show: the key, the request and the message.
     fn secrets(&self) -> Vec<&Cell>;
 }
 
-/// No server may log the secrets of this row.
-pub(super) fn keep_secrets(row: &impl Insert) {
+/// Forbids all servers to log the secrets of this row.
+pub(super) fn forbid_logging(row: &impl Insert) {
     for cell in row.secrets() {
         if let Cell::Text(text) = cell {
             logs::never_log(text);

@@ -1,4 +1,4 @@
-//! Where the databases of the tests come from. Each test gets its own: a copy of one that was
+//! The databases of the tests. Each test gets a copy of one that is
 //! migrated once per run: a copy costs from a hundredth (SQLite) to two thirds (PostgreSQL) of a
 //! migration.
 
@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::database::{Kind, TestDatabase};
 
-/// What a test finds in its database.
+/// The content of a test's database at its start.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
     Empty,
@@ -23,7 +23,7 @@ pub struct Servers {
     folder: TempDir,
     postgres: Option<String>,
     mariadb: Option<String>,
-    /// Names the databases of this run, and of no other that may share the servers.
+    /// The prefix of this run's databases; other runs may share the servers.
     run: String,
     next: AtomicU64,
     templates: [OnceLock<String>; 3],
@@ -33,7 +33,7 @@ impl Servers {
     pub fn from_environment() -> Self {
         let url = |kind: Kind| std::env::var(kind.variable()?).ok().filter(|url| !url.is_empty());
         Self {
-            folder: tempfile::tempdir().expect("a temporary folder for SQLite's files"),
+            folder: tempfile::tempdir().expect("a temporary folder for SQLite files"),
             postgres: url(Kind::Postgres),
             mariadb: url(Kind::MariaDb),
             run: format!("callscope_test_{:08x}", rand::random::<u32>()),
@@ -42,7 +42,7 @@ impl Servers {
         }
     }
 
-    /// Why databases of this kind cannot be had.
+    /// Why databases of this kind are unavailable.
     pub fn lack(&self, kind: Kind) -> Option<String> {
         let variable = kind.variable()?;
         self.admin_url(kind).is_none().then(|| format!("{variable} is not set"))
@@ -73,7 +73,7 @@ impl Servers {
         TestDatabase::new(kind, self.admin_url(kind).unwrap_or_default().to_owned())
     }
 
-    /// Makes a database for one test and returns its name.
+    /// Creates a database for one test and returns its name.
     pub fn create(&self, runtime: &Runtime, kind: Kind, schema: Schema) -> String {
         let name = format!("{}_{}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let template = match schema {
@@ -102,7 +102,7 @@ impl Servers {
                 Some(template) => {
                     std::fs::copy(self.file(template), self.file(name)).expect("copies the file");
                 }
-                // SQLite takes an empty file for an empty database.
+                // SQLite treats an empty file as an empty database.
                 None => std::fs::write(self.file(name), "").expect("makes the file"),
             },
             Kind::Postgres => {
@@ -135,7 +135,7 @@ impl Servers {
         }
     }
 
-    /// Drops a test's database, though a connection may still be open.
+    /// Drops a test's database, even if a connection is still open.
     pub fn drop(&self, kind: Kind, name: &str) {
         if name.is_empty() {
             return;
@@ -144,7 +144,7 @@ impl Servers {
             Kind::Sqlite => {
                 for suffix in ["", "-wal", "-shm"] {
                     let file = format!("{}{suffix}", self.file(name).display());
-                    // Not every test leaves all three.
+                    // Some of these files may not exist.
                     std::fs::remove_file(file).ok();
                 }
                 return;
@@ -160,7 +160,7 @@ impl Servers {
         });
     }
 
-    /// At the end of the run.
+    /// Called at the end of the run.
     pub fn drop_templates(&self) {
         for kind in Kind::ALL {
             if let Some(name) = self.templates[kind as usize].get() {

@@ -2,10 +2,10 @@
 //
 //   npm ci && node audit.mjs http://127.0.0.1:8000/graphql
 //
-// Prints each check that is not passed, and succeeds only when every one is.
+// Prints each failed check, and succeeds only without failures.
 import { auditServer } from 'graphql-http';
 
-// A change of their number is a change of the specification: look before it is accepted.
+// A different number of checks means a new specification: review it before changing this number.
 const CHECKS = 61;
 
 const [url] = process.argv.slice(2);
@@ -14,8 +14,8 @@ if (!url) {
   process.exit(2);
 }
 
-// Some checks send GETs. A browser of another site can send those, too, so the server wants a header
-// from whoever is none; the specification leaves that to the server.
+// Some checks send GETs. A page of another site can send those too, so the server requires a header
+// of other clients; the specification leaves that to the server.
 const withHeader = (address, options = {}) =>
   fetch(address, { ...options, headers: { ...options.headers, 'X-Callscope-Client': 'audit' } });
 

@@ -1,5 +1,5 @@
-// Follows a server of its own with the npm clients graphql-ws and graphql-sse, through restarts, and
-// checks the close codes of graphql-transport-ws by hand:
+// Runs the npm clients graphql-ws and graphql-sse against a local server, through restarts, and
+// checks the close codes of graphql-transport-ws without a client library:
 //
 //   npm ci && node clients.mjs ../../../target/debug/callscope
 import assert from 'node:assert/strict';
@@ -17,7 +17,7 @@ if (!binary) {
   process.exit(2);
 }
 
-// A server that keeps one waiting is a failure.
+// A server that does not respond is a failure.
 const limit = setTimeout(() => {
   console.error('took too long');
   server?.process.kill('SIGKILL');
@@ -44,7 +44,7 @@ const sse = (options = {}) =>
     ...options,
   });
 
-// Node tells of a refused connection by an error, which graphql-ws takes for the last unless told otherwise.
+// Node reports a refused connection as an error, which graphql-ws treats as final by default.
 const soon = {
   retryAttempts: 50,
   retryWait: () => new Promise((done) => setTimeout(done, 100)),
@@ -65,7 +65,7 @@ async function events(client, query, count) {
 }
 
 const checks = {
-  async 'graphql-ws follows, asks and is refused'() {
+  async 'graphql-ws subscribes, queries and is refused'() {
     const client = ws();
     const [first, second] = await events(client, FAST, 2);
     assert.equal(typeof first.usageStats.lastMinute.total, 'number');
@@ -82,7 +82,7 @@ const checks = {
     await client.dispose();
   },
 
-  async 'a wrong token is 4403'() {
+  async 'a wrong token closes with 4403'() {
     for (const connectionParams of [{ token: 'wrong' }, {}]) {
       const closed = events(ws({ connectionParams }), SLOW, 1);
       await assert.rejects(closed, { code: 4403, reason: 'Forbidden' });
@@ -92,32 +92,32 @@ const checks = {
     await assert.rejects(refused, (error) => error.response.status === 401);
   },
 
-  async 'a lazy client connects when it follows, and leaves afterwards'() {
-    const told = [];
-    const tell = (what) => (event) => told.push(what === 'closed' ? event.code : what);
-    const on = { connecting: tell('connecting'), connected: tell('connected'), closed: tell('closed') };
+  async 'a lazy client connects to subscribe, and disconnects afterwards'() {
+    const seen = [];
+    const record = (what) => (event) => seen.push(what === 'closed' ? event.code : what);
+    const on = { connecting: record('connecting'), connected: record('connected'), closed: record('closed') };
     const client = ws({ on });
     await new Promise((done) => setTimeout(done, 200));
-    assert.deepEqual(told, []);
+    assert.deepEqual(seen, []);
     await events(client, SLOW, 1);
     await server.subscriptions(0);
     await new Promise((done) => setTimeout(done, 200));
-    assert.deepEqual(told, ['connecting', 'connected', 1000]);
-    told.length = 0;
+    assert.deepEqual(seen, ['connecting', 'connected', 1000]);
+    seen.length = 0;
     const eager = ws({ lazy: false, on, onNonLazyError: assert.fail });
-    while (!told.includes('connected')) {
+    while (!seen.includes('connected')) {
       await new Promise((done) => setTimeout(done, 20));
     }
     await events(eager, SLOW, 1);
     await eager.dispose();
   },
 
-  async 'pings of the client are answered, and a quiet connection lasts'() {
+  async 'pings of the client are answered, and a quiet connection stays open'() {
     let pongs = 0;
     let closed = false;
     const on = { pong: (received) => (pongs += received ? 1 : 0), closed: () => (closed = true) };
     const client = ws({ lazy: false, keepAlive: 300, on, onNonLazyError: assert.fail });
-    // Longer than the server waits for a client that does nothing.
+    // Longer than the server's timeout for silent clients.
     while (pongs < 15) {
       await new Promise((done) => setTimeout(done, 100));
     }
@@ -126,7 +126,7 @@ const checks = {
     await client.dispose();
   },
 
-  async 'both clients go on when the server was stopped, or killed, and comes back'() {
+  async 'both clients continue after the server was stopped or killed and restarted'() {
     for (const [signal, code] of [['SIGTERM', 1001], ['SIGKILL', 1006]]) {
       const closed = [];
       const on = { closed: ({ code }) => closed.push(code) };
@@ -189,7 +189,7 @@ const checks = {
       });
       assert.deepEqual(closed, [code, reason]);
     }
-    // The protocol of old is not spoken, which the handshake tells.
+    // The older protocol is not supported, as the handshake shows.
     const old = new WebSocket(url, 'graphql-ws');
     const error = await new Promise((done) => old.on('error', done));
     assert.match(error.message, /no subprotocol/);

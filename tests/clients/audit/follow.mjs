@@ -1,8 +1,8 @@
-// Follows a server with the client of graphql-sse:
+// Subscribes with the client of graphql-sse:
 //
 //   npm ci && node follow.mjs http://127.0.0.1:8000/graphql/stream
 //
-// Succeeds when a subscription gives events and a query its one answer.
+// Succeeds when a subscription sends events and a query its one response.
 import assert from 'node:assert/strict';
 import { createClient } from 'graphql-sse';
 

@@ -1,5 +1,5 @@
-// A server of our own on a free port of 127.0.0.1, with two tokens, which can be stopped, killed and
-// started again.
+// A local server on a free port of 127.0.0.1, with two tokens, which can be stopped, killed and
+// restarted.
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,7 +13,7 @@ export class Server {
     const server = new Server();
     server.binary = resolve(binary);
     server.folder = await mkdtemp(join(tmpdir(), 'callscope-clients.'));
-    // The system chooses the port at first; later starts are on the same one.
+    // The system chooses the first port; later starts use the same one.
     server.address = '127.0.0.1:0';
     await server.start();
     return server;
@@ -54,7 +54,7 @@ export class Server {
     await rm(this.folder, { recursive: true });
   }
 
-  // The open subscriptions, once they are so many.
+  // Returns once there are `count` open subscriptions.
   async subscriptions(count) {
     for (let tries = 0; tries < 200; tries++) {
       const headers = { Authorization: `Bearer ${SCRAPER}` };
