@@ -1,4 +1,4 @@
-//! `t_error_logs`: what the provider said about a failed call.
+//! `t_error_logs`: the provider's answers to failed calls.
 
 use sea_orm::entity::prelude::*;
 
@@ -18,7 +18,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub error_log: Option<String>,
     pub error_code: Option<i32>,
-    /// The request that failed, as JSON; often the JSON text `null`.
+    /// The failed request as JSON; often the JSON text `null`.
     pub request_msg: Option<Json>,
     /// When the failure was logged, in the storage time zone (naive).
     pub request_time: Option<DateTime>,

@@ -15,8 +15,8 @@ pub struct Model {
     #[sea_orm(column_type = "String(StringLen::N(100))", nullable)]
     pub api_key: Option<String>,
     pub is_success: bool,
-    /// HTTP status of the provider's answer. SQLite rows may hold text here: a call that failed
-    /// without a status code.
+    /// HTTP status of the provider's answer. SQLite may store a text for a call that failed without a
+    /// status code.
     pub status_code: Option<i32>,
     pub latency_ms: Option<i32>,
 }

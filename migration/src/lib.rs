@@ -1,8 +1,7 @@
-//! The database schema, as frozen steps. A step creates what is missing and never alters, drops or
-//! rewrites what it finds: the tables may be a gateway's own. A table named `callscope_*` is ours, the
-//! table of applied steps too: a step may add nullable columns to it. Steps never import the entities, which move on.
-//! Indexes on the gateway's tables are no steps: `store/index_build.rs` builds them without blocking the
-//! gateway.
+//! The database schema, as frozen steps. A step creates missing tables and never alters, drops or rewrites
+//! an existing table of a gateway. Tables named `callscope_*` are Callscope's own: a step may add nullable
+//! columns to them. Steps never import the entities, which change. Indexes on the gateway's tables are not
+//! part of the steps: `store/index_build.rs` builds them without blocking the gateway.
 
 use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::{MigratorTrait, SchemaManager};

@@ -1,5 +1,5 @@
-//! The gateway's two tables where they are missing, with gemini-balance's columns, and our own
-//! table of settings.
+//! Creates the gateway's two tables, if missing, with the columns of gemini-balance, and Callscope's
+//! tables of settings and imports.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -52,7 +52,7 @@ fn settings() -> TableCreateStatement {
         .take()
 }
 
-/// How far the import of each source came, so that one that was stopped goes on where it was.
+/// The progress of the import of each source: a stopped import continues there.
 fn imports() -> TableCreateStatement {
     own_table("callscope_imports")
         .col(ColumnDef::new("source").string_len(64).not_null().primary_key())
@@ -66,7 +66,7 @@ fn own_table(name: &'static str) -> TableCreateStatement {
     Table::create().table(name).if_not_exists().take()
 }
 
-/// In MySQL, texts compare by their bytes: an API key is another one when a letter changes case.
+/// In MySQL, texts compare by bytes: API keys are case-sensitive.
 fn gateway_table(name: &'static str, backend: DbBackend) -> TableCreateStatement {
     let mut table = own_table(name);
     if backend == DbBackend::MySql {
@@ -79,7 +79,7 @@ fn text(name: &'static str, length: u32) -> ColumnDef {
     ColumnDef::new(name).string_len(length).take()
 }
 
-/// Naive, in the storage time zone, to the microsecond. SQLite has no such type and keeps text.
+/// Naive, in the storage time zone, to the microsecond. SQLite has no such type and stores text.
 fn request_time(backend: DbBackend) -> ColumnDef {
     let kind = match backend {
         DbBackend::Postgres => "TIMESTAMP WITHOUT TIME ZONE",

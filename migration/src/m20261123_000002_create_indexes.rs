@@ -1,8 +1,7 @@
-//! Creates nothing, in any database. It created the four indexes on the gateway's tables, in the
-//! transaction of the other steps, which kept the gateway from writing until the last of them was
-//! built. The server now builds them outside of the steps (`store/index_build.rs`), looks for them at
-//! every start, and repairs a build that was interrupted. The step keeps its name: databases that were
-//! migrated before have it in their table of applied steps.
+//! Does nothing. Earlier it created the four indexes on the gateway's tables in the transaction of the
+//! other steps, which blocked the gateway's writes until all were built. The server now builds them
+//! outside of the steps (`store/index_build.rs`), checks them at every start, and repairs interrupted
+//! builds. The step keeps its name, because migrated databases have it in their table of applied steps.
 
 use sea_orm_migration::prelude::*;
 

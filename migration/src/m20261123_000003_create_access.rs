@@ -1,5 +1,5 @@
-//! Who may ask what, and what was asked that someone may have to answer for. Times are texts, UTC as
-//! RFC 3339 to the microsecond, so that they read and sort alike in every database.
+//! Tokens and the audit log. Times are texts (UTC, RFC 3339, to the microsecond), which sort alike in
+//! every database.
 
 use sea_orm_migration::prelude::*;
 
@@ -18,7 +18,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Bearer tokens, as digests: the tokens themselves are kept nowhere.
+/// Bearer tokens, as digests: the tokens themselves are never stored.
 fn tokens() -> TableCreateStatement {
     Table::create()
         .table("callscope_tokens")

@@ -1,5 +1,5 @@
-//! What was recorded under an idempotency key, so that a retry is answered as the first time was and
-//! records nothing. Keys are kept as digests, and forgotten after a while.
+//! The ids that were recorded under each idempotency key: a retry gets the answer of the first request and
+//! records nothing. Keys are stored as digests and expire.
 
 use sea_orm_migration::prelude::*;
 

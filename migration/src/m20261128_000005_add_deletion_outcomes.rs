@@ -1,5 +1,5 @@
-//! The outcome of deletions in the audit log: what was deleted and how it ended. All columns are
-//! nullable: entries from before have none, nor do entries of anything but deletions.
+//! Adds the outcome of deletions to the audit log: the deleted rows and how the deletion ended. All columns
+//! are nullable: older entries, and entries of other actions, have no values.
 
 use sea_orm_migration::prelude::*;
 
@@ -19,7 +19,7 @@ impl MigrationTrait for Migration {
             ColumnDef::new("ended_at").string_len(32).take(),
         ];
         for mut column in columns {
-            // MySQL commits each change of a table: a step that was interrupted left some of them.
+            // MySQL commits each change of a table: an interrupted step leaves some of the columns.
             if !manager.has_column(TABLE, column.get_column_name()).await? {
                 let alter = Table::alter().table(TABLE).add_column(&mut column).take();
                 manager.alter_table(alter).await?;
