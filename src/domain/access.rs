@@ -1,9 +1,9 @@
-//! Who asks, and what they may do.
+//! Callers and their scopes.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One thing that a caller may be allowed to do.
+/// A permission of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccessScope {
     Read,
@@ -24,7 +24,7 @@ impl AccessScope {
         Self::Metrics,
     ];
 
-    /// As configuration, schema and errors write it.
+    /// The name in configuration, schema and errors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "READ",
@@ -81,7 +81,7 @@ impl fmt::Display for Scopes {
 impl FromStr for Scopes {
     type Err = String;
 
-    /// Names with commas between them; nothing at all is the empty set.
+    /// Names separated by commas; an empty text is the empty set.
     fn from_str(text: &str) -> Result<Self, String> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.into_iter().try_fold(Self::NONE, |scopes, name| {
@@ -90,24 +90,23 @@ impl FromStr for Scopes {
             }
             let known =
                 AccessScope::ALL.into_iter().find(|known| name.eq_ignore_ascii_case(known.name()));
-            let known = known.ok_or_else(|| {
-                format!("`{name}` is no scope; there are {} and ALL", Self::all())
-            })?;
+            let known =
+                known.ok_or_else(|| format!("`{name}` is no scope: use {} or ALL", Self::all()))?;
             Ok(Self(scopes.0 | known.bit()))
         })
     }
 }
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
-    /// The name of its token, which the audit log tells; `anonymous` without one.
+    /// The name of its token, which the audit log records; `anonymous` without a token.
     pub name: String,
     pub scopes: Scopes,
 }
 
 impl Caller {
-    /// The name of whoever brings no token; no token may have it.
+    /// The name of callers without a token; reserved.
     pub const ANONYMOUS: &str = "anonymous";
 
     pub fn anonymous(scopes: Scopes) -> Self {

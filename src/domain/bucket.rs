@@ -1,4 +1,4 @@
-//! Buckets of a series: aligned to the clock of a time zone, also across a change of summer time.
+//! Buckets of a series, aligned to the clock of a time zone, also across daylight saving changes.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -14,7 +14,7 @@ const DAY: i64 = 86_400;
 /// A Monday, so that buckets of weeks start on Mondays.
 const ORIGIN: i64 = 4 * DAY;
 
-/// Intervals, in seconds, that a person would choose.
+/// Round intervals, in seconds.
 const NICE: [i64; 26] = [
     1,
     2,
@@ -44,11 +44,11 @@ const NICE: [i64; 26] = [
     3640 * DAY,
 ];
 
-/// The shortest sensible interval that cuts `window` into at most 120 buckets: 30 to 120 of them
-/// wherever the window is 30 seconds or longer.
+/// The shortest round interval that splits `window` into at most 120 buckets. A window of 30 seconds or
+/// more has at least 30.
 pub fn default_interval(window: Window) -> TimeDelta {
     let seconds = window.length().num_seconds();
-    // A window that is not aligned has a part of a bucket at each end.
+    // An unaligned window has a partial bucket at each end.
     let fits = NICE.into_iter().find(|interval| seconds / interval + 2 <= 120);
     TimeDelta::seconds(fits.unwrap_or(NICE[NICE.len() - 1]))
 }
@@ -57,7 +57,7 @@ pub fn default_interval(window: Window) -> TimeDelta {
 pub fn first_instant(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     match zone.from_local_datetime(&local) {
         LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => at.to_utc(),
-        // Skipped: the clock jumped over it, so the first later instant is the jump itself.
+        // Skipped by the clock: the first later instant is the change itself.
         LocalResult::None => {
             let before = zone.from_local_datetime(&(local - TimeDelta::hours(24))).earliest();
             let before = before.map_or(local.and_utc(), |at| at.to_utc());
@@ -66,10 +66,10 @@ pub fn first_instant(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     }
 }
 
-/// The ends of the buckets of `window`: its own two ends and, between them, each instant at which
-/// the clock of `zone` shows a multiple of `interval`, counted from midnight on a Monday. Whole
-/// days start with the calendar's day, so that a day of 23 or 25 hours is one bucket. `None` where
-/// there would be more than [`MAX_BUCKETS`].
+/// The bounds of the buckets of `window`: its two ends and, between them, each instant at which the clock
+/// of `zone` shows a multiple of `interval`, counted from midnight on a Monday. Buckets of whole days
+/// start at local midnight, so a day of 23 or 25 hours is one bucket. `None` for more than
+/// [`MAX_BUCKETS`].
 pub fn bounds(window: Window, interval: TimeDelta, zone: Tz) -> Option<Vec<DateTime<Utc>>> {
     let seconds = interval.num_seconds();
     let mut bounds = vec![window.since];
@@ -94,18 +94,18 @@ pub fn bounds(window: Window, interval: TimeDelta, zone: Tz) -> Option<Vec<DateT
     }
 }
 
-/// Neighbouring buckets of the same length, so that a division tells a bucket's number.
+/// Adjacent buckets of the same length: a division gives the number of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The number of its first bucket.
     pub first: usize,
     pub start: NaiveDateTime,
-    /// The seconds of each of its buckets; nothing where it is a single one of any length.
+    /// The seconds of each of its buckets; None for a single bucket of any length.
     pub step: Option<i64>,
 }
 
-/// The buckets between `bounds` as runs. The two at the ends, which a window may have cut between
-/// whole seconds, stand alone.
+/// The buckets between `bounds` as runs. The first and the last bucket, which a window may have cut
+/// between whole seconds, are separate runs.
 pub fn runs(bounds: &[NaiveDateTime]) -> Vec<Run> {
     let lengths: Vec<TimeDelta> = bounds.windows(2).map(|ends| ends[1] - ends[0]).collect();
     let last = lengths.len().saturating_sub(1);
@@ -120,7 +120,7 @@ pub fn runs(bounds: &[NaiveDateTime]) -> Vec<Run> {
     runs
 }
 
-/// The start of the first day after `at` whose number is a multiple of `days`.
+/// The start of the first day after `at` with a number that is a multiple of `days`.
 fn next_day(at: DateTime<Utc>, days: i64, zone: Tz) -> DateTime<Utc> {
     let local = at.with_timezone(&zone).naive_local();
     let number = (local.and_utc().timestamp() - ORIGIN).div_euclid(DAY);
@@ -144,7 +144,7 @@ fn next_multiple(at: DateTime<Utc>, seconds: i64, zone: Tz) -> DateTime<Utc> {
     if shown.rem_euclid(seconds) == 0 { jump } else { step(jump) }
 }
 
-/// Where the zone's offset changes in `(from, to]`, to the second.
+/// The instant in `(from, to]` at which the zone's offset changes, to the second.
 fn jump_between(from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
     let (mut low, mut high) = (from.timestamp(), to.timestamp());
     let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or(from);
@@ -184,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn days_follow_summer_time() {
-        // Berlin: summer time begins on 2026-03-29 and ends on 2026-10-25.
+    fn days_follow_daylight_saving() {
+        // Berlin: daylight saving starts on 2026-03-29 and ends on 2026-10-25.
         let day = TimeDelta::days(1);
         let zone = Tz::Europe__Berlin;
         assert_eq!(
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_and_quarters_of_a_day_follow_summer_time() {
+    fn hours_and_quarters_of_a_day_follow_daylight_saving() {
         let zone = Tz::Europe__Berlin;
         let spring =
             lengths("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z", TimeDelta::hours(6), zone);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_whose_midnight_is_skipped_starts_at_the_jump() {
+    fn a_day_without_midnight_starts_at_the_change() {
         // Beirut skipped midnight on 2026-03-29.
         let midnight = "2026-03-29T00:00:00".parse().unwrap();
         assert_eq!(first_instant(midnight, Tz::Asia__Beirut), at("2026-03-28T22:00:00Z"));

@@ -1,6 +1,6 @@
-//! What is counted of a set of calls.
+//! Counts and latencies of a set of calls.
 
-/// Calls of a window: `total` of them, `success` of these with a status code of 200 to 299.
+/// The number of calls, and how many of them have a status code of 200 to 299.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallCounts {
     pub total: i64,
@@ -8,12 +8,12 @@ pub struct CallCounts {
 }
 
 impl CallCounts {
-    /// Everything that did not succeed, a missing status code included.
+    /// All other calls, including those without a status code.
     pub fn failure(self) -> i64 {
         self.total - self.success
     }
 
-    /// From 0 to 1; nothing where there was no call.
+    /// From 0 to 1; None without calls.
     pub fn success_rate(self) -> Option<f64> {
         (self.total > 0).then(|| self.success as f64 / self.total as f64)
     }
@@ -26,10 +26,10 @@ impl std::ops::AddAssign for CallCounts {
     }
 }
 
-/// The percentiles that are computed, in percent.
+/// The computed percentiles, in percent.
 pub const PERCENTILES: [i64; 4] = [50, 90, 95, 99];
 
-/// Milliseconds over the calls that have a latency.
+/// Milliseconds, of the calls with a latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LatencyStats {
     pub count: i64,

@@ -4,11 +4,11 @@ use chrono::TimeDelta;
 
 use super::excerpt::excerpt;
 
-/// The longest span that is taken: a thousand years.
+/// The longest valid span: a thousand years.
 const MAX_DAYS: i64 = 366_000;
 
-/// Parses weeks, days, hours, minutes and seconds (to the microsecond). Years and months have no
-/// fixed length and are refused, as is a span of zero.
+/// Parses weeks, days, hours, minutes and seconds (to the microsecond). Rejects zero, and years and
+/// months, which have no fixed length.
 pub fn parse(text: &str) -> Result<TimeDelta, String> {
     let shown = excerpt(text);
     let invalid = || format!("`{shown}` is not an ISO 8601 duration such as PT1M, PT8H or P30D");
@@ -19,14 +19,14 @@ pub fn parse(text: &str) -> Result<TimeDelta, String> {
         None => (body, ""),
     };
     if date.contains(['Y', 'M']) {
-        return Err(format!("`{shown}` names years or months, whose length varies; use days"));
+        return Err(format!("`{shown}` has years or months, which have no fixed length; use days"));
     }
     let micros = sum(date, &[('W', 7 * 86_400), ('D', 86_400)])
         .zip(sum(time, &[('H', 3600), ('M', 60), ('S', 1)]))
         .and_then(|(date, time)| date.checked_add(time))
         .ok_or_else(invalid)?;
     if micros == 0 {
-        return Err(format!("`{shown}` must be longer than nothing"));
+        return Err(format!("`{shown}` is zero; a longer duration is required"));
     }
     if micros > MAX_DAYS * 86_400_000_000 {
         return Err(format!("`{shown}` is longer than a thousand years"));
@@ -34,7 +34,7 @@ pub fn parse(text: &str) -> Result<TimeDelta, String> {
     Ok(TimeDelta::microseconds(micros))
 }
 
-/// The same, or one whole number and its unit: `90d`, `12h`, `2w`. For settings, which people type.
+/// Parses a setting: an ISO 8601 duration, or one whole number with its unit: `90d`, `12h`, `2w`.
 pub fn parse_setting(text: &str) -> Result<TimeDelta, String> {
     let short = text.split_at_checked(text.len().saturating_sub(1)).and_then(|(number, unit)| {
         let whole = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -52,7 +52,7 @@ pub fn parse_setting(text: &str) -> Result<TimeDelta, String> {
     }
 }
 
-/// Microseconds of `text`, whose units must come in the order of `units` (with their seconds).
+/// The microseconds of `text`. Its units must have the order of `units` (each with its seconds).
 fn sum(mut text: &str, units: &[(char, i64)]) -> Option<i64> {
     let mut total = 0i64;
     for &(unit, seconds) in units {

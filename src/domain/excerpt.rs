@@ -1,11 +1,11 @@
-//! What an error repeats of a text that a client sent, which may be as long as a request.
+//! The part of a client's text that an error repeats. The text may be as long as a request.
 
 use std::borrow::Cow;
 
-/// Characters that are enough to find the text again.
+/// Enough characters to recognize the text.
 const MAX: usize = 100;
 
-/// A text, or the beginning of a long one.
+/// A text, or the first characters of a long one.
 pub fn excerpt(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),

@@ -1,10 +1,10 @@
-//! How much there is in a JSON text, told before it is read.
+//! Counts the values of a JSON text before it is parsed.
 
-/// A value takes some thirty times its bytes in memory, so that a text of brackets and commas is far
-/// larger than it looks.
+/// The most values of a text. A parsed value takes about thirty times its bytes, so a text of brackets and
+/// commas needs far more memory than its length.
 pub const MAX_VALUES: usize = 100_000;
 
-/// About how many values there are in a JSON text, right for any that is well formed.
+/// An estimate of the values in a JSON text; exact for a valid one.
 pub fn count_values(json: &[u8]) -> usize {
     let (mut in_text, mut escaped, mut values) = (false, false, 0);
     for byte in json {
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_texts_does_not_count() {
+    fn brackets_in_strings_are_not_counted() {
         assert_eq!(count_values(br#"{"a": [1, 2], "b": "[,{\",,"}"#), 4);
     }
 }

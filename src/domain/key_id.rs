@@ -1,5 +1,5 @@
-//! Ids of API keys: a keyed hash, so that an id is the same from every server of a database and
-//! tells nothing of the key.
+//! Ids of API keys: a keyed hash. An id is the same on every server of a database and reveals nothing
+//! about the key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,13 +10,13 @@ pub const PREFIX: &str = "key_";
 /// 128 bits in base64.
 const DIGEST_CHARACTERS: usize = 22;
 
-/// Makes ids from keys with a secret.
+/// Computes the ids of keys with a secret.
 #[derive(Clone)]
 pub struct KeyHasher(Hmac<Sha256>);
 
 impl KeyHasher {
     pub fn new(secret: &[u8]) -> Self {
-        // HMAC takes a secret of any length, so this falls back to nothing.
+        // HMAC accepts a secret of any length, so the fallback is never used.
         Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default())))
     }
 

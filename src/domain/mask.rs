@@ -1,7 +1,7 @@
-//! How an API key is shown and searched for.
+//! Masks API keys, and searches in them.
 
-/// The first four and last four characters. Of a key shorter than 16, fewer, so that at least half
-/// of it stays hidden.
+/// The first four and last four characters. A key of less than 16 characters shows fewer, so that at
+/// least half of it is hidden.
 pub fn mask(key: &str) -> String {
     let characters: Vec<char> = key.chars().collect();
     let shown = (characters.len() / 4).min(4);
@@ -10,16 +10,16 @@ pub fn mask(key: &str) -> String {
     format!("{head}...{tail}")
 }
 
-/// The shortest text that counts as a key. Shorter ones are words as well.
+/// The shortest text that counts as a key. Shorter texts may be words.
 const MIN_KEY: usize = 8;
-/// The shortest run of letters and digits, with a digit among them, that looks like (a part of) a key.
+/// The shortest run of letters and digits, with at least one digit, that looks like a part of a key.
 const MIN_RANDOM: usize = 16;
 
-/// A text of a filter with its keys masked, for the audit log: all of the text where it holds one of the
-/// `stored` keys, else each word that looks like a key.
+/// Masks the keys in a text of a filter, for the audit log: the whole text if it contains one of the
+/// `stored` keys, otherwise each word that looks like a key.
 pub fn redact_keys(text: &str, stored: &[String]) -> String {
-    let holds = |key: &String| key.len() >= MIN_KEY && contains_ignoring_case(text, key);
-    if stored.iter().any(holds) {
+    let is_contained = |key: &String| key.len() >= MIN_KEY && contains_ignoring_case(text, key);
+    if stored.iter().any(is_contained) {
         return mask(text);
     }
     let word = |word: &str| if looks_random(word) { mask(word) } else { word.to_owned() };
@@ -31,9 +31,9 @@ fn looks_random(word: &str) -> bool {
     runs.any(|run| run.len() >= MIN_RANDOM && run.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether `text` holds `needle` anywhere, letter case aside, every character literal.
-pub fn contains_ignoring_case(text: &str, needle: &str) -> bool {
-    text.to_lowercase().contains(&needle.to_lowercase())
+/// Whether `text` contains `part`, ignoring case. Every character is literal.
+pub fn contains_ignoring_case(text: &str, part: &str) -> bool {
+    text.to_lowercase().contains(&part.to_lowercase())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! Which error log belongs to a failed call. The rules: of the error logs of the same key within
-//! the window (both ends inclusive), first those with the call's code; only where none has it, all.
-//! Of these the nearest in time; of two as near, the later; of two as late, the higher id.
+//! Matches failed calls with error logs. The rules: candidates are the error logs of the same key within
+//! the window (both ends inclusive) with the code of the call, or, if none has this code, all of them. The
+//! nearest in time matches; of two at the same distance the later one, of two at the same time the one
+//! with the higher id.
 
 use std::collections::HashMap;
 
 use chrono::{NaiveDateTime, TimeDelta};
 
-/// What is looked for: the moment and the code of a failed call of one key.
+/// The key, time and code of a failed call, whose error log is searched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
     pub key: String,
@@ -15,7 +16,7 @@ pub struct Probe {
     pub window: TimeDelta,
 }
 
-/// An error log that may be what is looked for.
+/// An error log that may match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     pub at: NaiveDateTime,
@@ -23,7 +24,7 @@ pub struct Candidate {
     pub code: Option<i32>,
 }
 
-/// The error logs of many keys, sorted so that a probe finds its match in logarithmic time.
+/// The error logs of many keys, sorted to find the match of a probe in logarithmic time.
 #[derive(Debug, Default)]
 pub struct Candidates {
     of_key: HashMap<String, Vec<Candidate>>,
@@ -45,7 +46,7 @@ impl Candidates {
         all
     }
 
-    /// The error log that matches, by the rules above.
+    /// The error log that matches by the rules above.
     pub fn find(&self, probe: &Probe) -> Option<Candidate> {
         let with_code = probe
             .code
@@ -56,7 +57,7 @@ impl Candidates {
 }
 
 fn nearest(sorted: &[Candidate], probe: &Probe) -> Option<Candidate> {
-    // Up to an instant, the last entry is the one with the highest id of the latest instant.
+    // The last entry up to an instant has the highest id of its time.
     let last_until = |at: NaiveDateTime| {
         let end = sorted.partition_point(|candidate| candidate.at <= at);
         (end.checked_sub(1).map(|last| sorted[last]), sorted.get(end))
@@ -77,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// The rules word for word, over every candidate.
+    /// The rules as written, applied to every candidate.
     fn brute_force(candidates: &[(String, Candidate)], probe: &Probe) -> Option<Candidate> {
         let near: Vec<Candidate> = candidates
             .iter()
@@ -96,8 +97,8 @@ mod tests {
         })
     }
 
-    fn moment() -> impl Strategy<Value = NaiveDateTime> {
-        // Few distinct instants, so that ties and window ends are met often.
+    fn instant() -> impl Strategy<Value = NaiveDateTime> {
+        // Few distinct instants, so that ties and window ends are frequent.
         prop_oneof![0i64..12, 595i64..606].prop_map(|tenths| {
             chrono::DateTime::from_timestamp_micros(tenths * 500_000).unwrap().naive_utc()
         })
@@ -110,10 +111,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
-        fn the_match_is_what_brute_force_finds(
-            rows in prop::collection::vec((0u8..2, moment(), code()), 0..24),
+        fn the_match_equals_brute_force(
+            rows in prop::collection::vec((0u8..2, instant(), code()), 0..24),
             key in 0u8..2,
-            at in moment(),
+            at in instant(),
             code in code(),
             seconds in prop_oneof![1i64..4, Just(300i64)],
         ) {

@@ -1,4 +1,4 @@
-//! Pure rules: time windows, buckets, matching, masks, scopes. No I/O, no SQL, no GraphQL, no clock.
+//! Pure rules: time windows, buckets, matching, masks, scopes. No I/O, SQL, GraphQL or clock.
 
 pub mod access;
 pub mod bucket;

@@ -1,8 +1,8 @@
-//! What is recorded: one call, one error log. The form that every writer hands to the write path.
+//! The rows to record: calls and error logs. Every source converts its input to these types.
 
 use chrono::{DateTime, Utc};
 
-/// One call to the provider, as it will stand in `t_request_log`.
+/// A call to the provider, for `t_request_log`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallRecord {
     /// When the call was sent; stored to the microsecond.
@@ -16,10 +16,10 @@ pub struct CallRecord {
     pub latency_ms: Option<i32>,
 }
 
-/// One error log, as it will stand in `t_error_logs`.
+/// An error log, for `t_error_logs`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorRecord {
-    /// When the failure was seen; stored to the microsecond.
+    /// When the failure occurred; stored to the microsecond.
     pub timestamp: DateTime<Utc>,
     /// The full API key, at most 100 characters.
     pub key: Option<String>,
@@ -30,12 +30,12 @@ pub struct ErrorRecord {
     pub error_code: Option<i32>,
     /// The provider's text.
     pub message: Option<String>,
-    /// The request that failed.
+    /// The failed request.
     pub request: Option<serde_json::Value>,
 }
 
-/// An error log of an imported source. Its request is kept to the letter, even where it is no JSON:
-/// Python writes `NaN`, which JSON lacks.
+/// An imported error log. The text of its request is kept unchanged, also if it is not JSON: Python
+/// writes `NaN`, which JSON does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportedError {
     /// Without the request.
@@ -43,11 +43,11 @@ pub struct ImportedError {
     pub request_text: Option<String>,
 }
 
-/// The field of NDJSON in place of `request_msg` where that is no JSON, or not on one line.
+/// The field of NDJSON that replaces `request_msg` for a text that is not JSON on one line.
 pub const UNPARSED_REQUEST: &str = "request_msg_text";
 
 impl CallRecord {
-    /// Whether the status code is 200 to 299; every other call failed, one without a code too.
+    /// Whether the status code is 200 to 299. A call without a code failed.
     pub fn is_success(&self) -> bool {
         self.status_code.is_some_and(|code| (200..=299).contains(&code))
     }

@@ -1,4 +1,4 @@
-//! Windows of time. Every window is half open: `since` belongs to it, `until` does not.
+//! Windows of time. Every window is half open: it includes `since` and excludes `until`.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -12,7 +12,7 @@ pub struct Window {
     pub until: DateTime<Utc>,
 }
 
-/// A window that ends at the instant that is asked about.
+/// A window that ends at a given instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Period {
     LastMinute,
@@ -26,7 +26,7 @@ pub enum Period {
 }
 
 impl Window {
-    /// The last `span` before `until`; nothing where that is before the calendar's begin.
+    /// The last `span` before `until`; None if it starts before the year 1.
     pub fn last(span: TimeDelta, until: DateTime<Utc>) -> Option<Self> {
         let since = until.checked_sub_signed(span).filter(|since| since.year() > 0)?;
         Some(Self { since, until })
@@ -61,8 +61,8 @@ impl Window {
     }
 }
 
-/// The pieces between the ends of all `windows` that lie in any of them. Windows that overlap share
-/// pieces, so counting each piece once counts every window.
+/// Splits `windows` at the ends of all of them. Overlapping windows share pieces, so each piece is
+/// counted only once.
 pub fn pieces(windows: &[Window]) -> Vec<Window> {
     let mut ends: Vec<_> = windows.iter().flat_map(|window| [window.since, window.until]).collect();
     ends.sort_unstable();
@@ -86,7 +86,7 @@ mod tests {
         let month = |until: &str, zone: Tz| Window::month(at(until), zone).unwrap().since;
         assert_eq!(month("2026-03-31T20:00:00Z", Tz::UTC), at("2026-03-01T00:00:00Z"));
         assert_eq!(month("2026-03-31T20:00:00Z", Tz::Asia__Shanghai), at("2026-03-31T16:00:00Z"));
-        // Summer time began within the month.
+        // Daylight saving started within the month.
         assert_eq!(month("2026-03-30T12:00:00Z", Tz::Europe__Berlin), at("2026-02-28T23:00:00Z"));
     }
 
