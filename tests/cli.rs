@@ -180,10 +180,10 @@ fn the_doctor_lists_settings_and_their_origin() {
         "    listen = 0.0.0.0:1, from --listen\n",
         "    database-url = (secret), from --database-url\n",
         "    id-key = (secret), from CALLSCOPE_ID_KEY_FILE\n",
-        "! secrets: --database-url is given as a flag\n",
-        "! address: 0.0.0.0:1 is reached from other machines\n",
-        "! access: whoever reaches the server may READ\n",
-        "✓ indexes: all are there\n",
+        "! secrets: --database-url is set by a flag\n",
+        "! address: 0.0.0.0:1 is reachable from other machines\n",
+        "! access: clients without a token may READ\n",
+        "✓ indexes: all exist\n",
     ] {
         assert!(text.contains(line), "no {line:?} in\n{text}");
     }
@@ -193,7 +193,7 @@ fn the_doctor_lists_settings_and_their_origin() {
     let output = callscope(folder.path(), &args, &[]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("✗ database: there is no file nothing.db"), "{text}");
+    assert!(text.contains("✗ database: the file nothing.db does not exist"), "{text}");
     assert!(!folder.path().join("nothing.db").exists());
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::serve::ServeArgs;
 use crate::config::effective::Setting;
-use crate::doctor::{Level, Patient, examine};
+use crate::doctor::{CheckInput, Level, run_checks};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -22,18 +22,18 @@ pub fn run(args: DoctorArgs, settings: &[Setting]) -> anyhow::Result<()> {
     for setting in settings.iter().filter(|setting| setting.origin != "default") {
         println!("    {} = {}, from {}", setting.name, setting.value, setting.origin);
     }
-    let patient = Patient {
+    let input = CheckInput {
         database: &config.database,
         server: &config.server,
         access: &config.access,
         settings,
         clock: &config.clock,
     };
-    let findings = super::block_on(async { Ok(examine(&patient).await) })?;
+    let findings = super::block_on(async { Ok(run_checks(&input).await) })?;
     for finding in &findings {
         println!("{finding}");
     }
-    let wrong = findings.iter().filter(|finding| finding.level == Level::Bad).count();
+    let wrong = findings.iter().filter(|finding| finding.level == Level::Error).count();
     match wrong {
         0 => Ok(()),
         1 => bail!("1 thing is wrong"),

@@ -97,7 +97,7 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
             "nothing was deleted: {refusal}; check the clock, or add --force to delete all the same"
         );
     }
-    space::spare_syncs(&db).await?;
+    space::relax_syncs(&db).await?;
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(stop.clone()));
     let finished = !named || delete(&db, &args, &plan, &stop).await?;
@@ -139,7 +139,7 @@ async fn delete(
     let tally = Tally::default();
     let stopped = || stop.load(Ordering::Relaxed);
     let pruned = {
-        let work = prune::prune(db, plan.cutoffs, Pace::brisk(db), &tally, &stopped);
+        let work = prune::prune(db, plan.cutoffs, Pace::foreground(db), &tally, &stopped);
         let mut work = std::pin::pin!(work);
         let terminal = Terminal::default();
         terminal.begin("old rows", Phase::Delete, plan.counts.total());
@@ -158,11 +158,11 @@ async fn delete(
     let ending = deletion::ending(&Clock::System, deletion::outcome(&pruned), tally.counts());
     deletion::complete(db, &entry, &ending, &deletion::SHORT_DELAYS).await;
     let finished = pruned?;
-    let freed = prune::give_back(db, Pace::brisk(db), &stopped).await?;
+    let freed = prune::release_space(db, Pace::foreground(db), &stopped).await?;
     if freed > 0 {
         println!("gave back {}", HumanBytes(freed));
     }
-    if !args.vacuum && !prune::is_shrinkable(db).await? {
+    if !args.vacuum && !prune::releases_space(db).await? {
         let free = space::measure(db).await?.free_bytes.unwrap_or(0);
         eprintln!(
             "the file keeps {} of free room for new rows; --vacuum rewrites it without, for which \

@@ -1,53 +1,51 @@
-//! Who may ask: whether the server starts at all, what everybody may do, tokens that end.
+//! Access: whether the server starts, the scopes of anonymous callers, tokens that expire soon.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Finding, Patient};
+use super::{CheckInput, Finding};
 use crate::domain::access::Scopes;
 use crate::store::Database;
 use crate::store::token::{self, TokenRow};
 
 const SUBJECT: &str = "access";
 
-/// A token that ends so soon should be followed by another one by now.
+/// A token that expires within this time should have a successor.
 const SOON: TimeDelta = TimeDelta::days(7);
 
-pub(super) async fn check(db: &Database, patient: &Patient<'_>) -> Vec<Finding> {
+pub(super) async fn check(db: &Database, input: &CheckInput<'_>) -> Vec<Finding> {
     let stored = match token::list(db).await {
         Ok(stored) => stored,
         Err(error) => return vec![Finding::failed(SUBJECT, &error)],
     };
-    let configured = patient.access.tokens.0.len();
-    let now = patient.clock.now();
-    let held = stored.iter().filter(|token| ends_after(token, now)).count();
+    let configured = input.access.tokens.0.len();
+    let now = input.clock.now();
+    let valid = stored.iter().filter(|token| ends_after(token, now)).count();
     let none = configured == 0 && stored.is_empty();
-    let loopback = patient.server.listen.ip().is_loopback();
-    let everybody = patient.access.anonymous_scopes;
-    let mut findings = vec![match everybody {
-        None if none && loopback => Finding::good(
+    let loopback = input.server.listen.ip().is_loopback();
+    let mut findings = vec![match input.access.anonymous_scopes {
+        None if none && loopback => {
+            Finding::ok(SUBJECT, "there are no tokens: any client on this machine has all scopes")
+        }
+        None if none => Finding::error(
             SUBJECT,
-            "there are no tokens: everybody on this machine may do everything",
-        ),
-        None if none => Finding::bad(
-            SUBJECT,
-            "there are no tokens, and the server does not start where others reach it",
+            "there are no tokens: the server does not start with an address that other machines reach",
             "callscope token create NAME --scopes READ",
         ),
-        Some(scopes) if scopes != Scopes::NONE => Finding::doubtful(
+        Some(scopes) if scopes != Scopes::NONE => Finding::warning(
             SUBJECT,
-            format!("whoever reaches the server may {scopes}"),
-            "leave --anonymous-scopes out unless that is meant",
+            format!("clients without a token may {scopes}"),
+            "remove --anonymous-scopes unless this is intended",
         ),
-        _ => Finding::good(SUBJECT, format!("{} tokens hold", configured + held)),
+        _ => Finding::ok(SUBJECT, format!("{} valid tokens", configured + valid)),
     }];
     let ending =
         stored.iter().filter(|token| ends_after(token, now) && !ends_after(token, now + SOON));
     let names: Vec<&str> = ending.map(|token| token.name.as_str()).collect();
     if !names.is_empty() {
-        findings.push(Finding::doubtful(
+        findings.push(Finding::warning(
             SUBJECT,
-            format!("within 7 days these tokens end: {}", names.join(", ")),
-            "callscope token create with another name",
+            format!("tokens that expire within 7 days: {}", names.join(", ")),
+            "create a new token: callscope token create OTHER_NAME",
         ));
     }
     findings

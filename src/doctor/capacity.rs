@@ -1,10 +1,10 @@
-//! Connections and disk.
+//! Capacity: connections and disk space.
 
 use super::Finding;
 use crate::config::DatabaseConfig;
 use crate::store::{Database, demo, inspect};
 
-/// Less is too little for indexes and SQLite's write-ahead log.
+/// Free space that indexes and SQLite's write-ahead log need at least.
 const MIN_FREE_BYTES: u64 = 1 << 30;
 
 pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
@@ -12,7 +12,7 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
         Ok(bytes) => bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         Err(error) => return vec![Finding::failed("size", &error)],
     };
-    let mut findings = vec![Finding::good("size", format!("{} of database", megabytes(size)))];
+    let mut findings = vec![Finding::ok("size", format!("{} of database", megabytes(size)))];
     match inspect::connections(db).await {
         Ok(Some((most, open))) => {
             findings.push(connections(most, open, config.database_connections.into()));
@@ -29,24 +29,25 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 }
 
 fn connections(most: i64, open: i64, wanted: i64) -> Finding {
-    let found = format!("we use up to {wanted}; the server takes {most}, {open} are open");
+    let found =
+        format!("callscope uses up to {wanted}; the server accepts {most}, {open} are open");
     if wanted + open > most {
-        let advice = "lower --database-connections, or raise the server's max_connections: requests \
-                      would fail with DATABASE_UNAVAILABLE";
-        return Finding::bad("connections", found, advice);
+        let advice = "lower --database-connections or raise max_connections of the database server; \
+                      otherwise requests fail with DATABASE_UNAVAILABLE";
+        return Finding::error("connections", found, advice);
     }
-    Finding::good("connections", found)
+    Finding::ok("connections", found)
 }
 
-/// Indexes may take as much room as half of the tables.
+/// Indexes may need half of the size of the tables.
 fn disk(free: u64, size: u64) -> Finding {
     let found = format!("{} free", megabytes(free));
     if free < MIN_FREE_BYTES.max(size / 2) {
-        let advice = "indexes and SQLite's write-ahead log need room: a full disk stops the gateway's \
-                      writing too";
-        return Finding::doubtful("disk", found, advice);
+        let advice = "free disk space for indexes and SQLite's write-ahead log: on a full disk the \
+                      gateway cannot write either";
+        return Finding::warning("disk", found, advice);
     }
-    Finding::good("disk", found)
+    Finding::ok("disk", found)
 }
 
 #[cfg(unix)]
@@ -70,16 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_must_hold_the_indexes() {
+    fn the_disk_has_space_for_indexes() {
         let gigabytes = |count: u64| count << 30;
-        assert_eq!(disk(gigabytes(2), gigabytes(1)).level, Level::Good);
-        assert_eq!(disk(gigabytes(2), gigabytes(5)).level, Level::Doubtful);
-        assert_eq!(disk(1000, 0).level, Level::Doubtful);
+        assert_eq!(disk(gigabytes(2), gigabytes(1)).level, Level::Ok);
+        assert_eq!(disk(gigabytes(2), gigabytes(5)).level, Level::Warning);
+        assert_eq!(disk(1000, 0).level, Level::Warning);
     }
 
     #[test]
-    fn all_connections_must_fit() {
-        assert_eq!(connections(100, 20, 4).level, Level::Good);
-        assert_eq!(connections(100, 98, 4).level, Level::Bad);
+    fn connections_are_within_the_limit() {
+        assert_eq!(connections(100, 20, 4).level, Level::Ok);
+        assert_eq!(connections(100, 98, 4).level, Level::Error);
     }
 }

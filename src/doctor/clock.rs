@@ -1,5 +1,5 @@
-//! Clocks: the database's against ours, and the gateway's, by the newest call, against the zone that
-//! its times are said to be in.
+//! Clocks: compares the clock of the database with this machine's, and the time of the newest call with the
+//! configured time zone of the tables.
 
 use chrono::{DateTime, Offset, TimeDelta, TimeZone, Utc};
 
@@ -11,17 +11,17 @@ use crate::store::call::{self, CallListQuery, CallOrder, CallScope};
 use crate::store::page::PageRequest;
 use crate::store::{Database, inspect};
 
-/// Clocks that differ by less agree.
+/// The largest normal difference between two clocks.
 const TOLERANCE: TimeDelta = TimeDelta::seconds(5);
-/// Calls that lie further in the future than clocks may differ.
+/// A call further in the future means a wrong time zone.
 const FUTURE: TimeDelta = TimeDelta::minutes(5);
-/// A busy gateway's newest call is newer.
+/// The newest call of a busy gateway is newer than this.
 const QUIET: TimeDelta = TimeDelta::minutes(30);
 
 pub(super) async fn check(db: &Database, clock: &Clock, tables: bool) -> Vec<Finding> {
     let mut findings = vec![];
     match inspect::now(db).await {
-        Ok(Some(theirs)) => findings.push(difference(theirs, clock.now())),
+        Ok(Some(database)) => findings.push(difference(database, clock.now())),
         Ok(None) => {}
         Err(error) => findings.push(Finding::failed("clock", &error)),
     }
@@ -34,19 +34,20 @@ pub(super) async fn check(db: &Database, clock: &Clock, tables: bool) -> Vec<Fin
     findings
 }
 
-fn difference(theirs: DateTime<Utc>, ours: DateTime<Utc>) -> Finding {
-    let ahead = theirs - ours;
+fn difference(database: DateTime<Utc>, local: DateTime<Utc>) -> Finding {
+    let ahead = database - local;
     if ahead.abs() <= TOLERANCE {
-        return Finding::good("clock", "the database's agrees with ours");
+        return Finding::ok("clock", "the clock of the database is the same");
     }
     let side = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
     let seconds = ahead.abs().num_seconds();
-    let found = format!("the database's is {seconds} s {side} ours");
-    Finding::bad("clock", found, "set both clocks by NTP: windows end at ours")
+    let found =
+        format!("the clock of the database is {seconds} s {side} the clock of this machine");
+    Finding::error("clock", found, "synchronize both clocks by NTP: windows end at the local time")
 }
 
 async fn newest_call(db: &Database, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-    // No zone is a day off.
+    // No time zone differs by more than a day.
     let all = Window { since: DateTime::UNIX_EPOCH, until: now + TimeDelta::days(2) };
     let page = PageRequest { limit: 1, backward: false, after: None, before: None };
     let query = CallListQuery { scope: CallScope::of(all), order: CallOrder::NewestFirst, page };
@@ -57,7 +58,7 @@ fn zone(db: &Database, newest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Fin
     let subject = "time zone";
     let zone = db.zone().0;
     let Some(newest) = newest else {
-        return Finding::good(subject, format!("{zone}; no call tells whether that is right"));
+        return Finding::ok(subject, format!("{zone}; there are no calls to verify it"));
     };
     let ahead = newest - now;
     let offset = zone.offset_from_utc_datetime(&now.naive_utc()).fix().local_minus_utc();
@@ -65,34 +66,34 @@ fn zone(db: &Database, newest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Fin
     if ahead > FUTURE {
         let real = TimeDelta::seconds(offset.into()) + quarters(ahead);
         let found = format!(
-            "the newest call lies {} in the future ({shown} UTC, if its time is one of {zone})",
+            "the newest call is {} in the future ({shown} UTC, if its time zone is {zone})",
             words(ahead)
         );
         let advice = format!(
-            "the gateway's clock runs at UTC{}: --storage-time-zone {}",
+            "the gateway's time zone is UTC{}: --storage-time-zone {}",
             signed(real),
             example(real)
         );
-        return Finding::bad(subject, found, advice);
+        return Finding::error(subject, found, advice);
     }
     if -ahead > QUIET {
         let real = TimeDelta::seconds(offset.into()) - quarters(-ahead);
         let found = format!("{zone}; the newest call is {} old ({shown} UTC)", words(-ahead));
-        let mut advice = "if calls arrive right now, ".to_owned();
+        let mut advice = "if calls arrive now, ".to_owned();
         advice += &match real.num_hours() {
             -12..=14 => format!(
-                "the gateway's clock runs at UTC{}: --storage-time-zone {}",
+                "the gateway's time zone is UTC{}: --storage-time-zone {}",
                 signed(real),
                 example(real)
             ),
-            _ => "this is not the database that the gateway writes".to_owned(),
+            _ => "the gateway writes to another database".to_owned(),
         };
-        return Finding::doubtful(subject, found, advice);
+        return Finding::warning(subject, found, advice);
     }
-    Finding::good(subject, format!("{zone}; the newest call is {} old", words(-ahead)))
+    Finding::ok(subject, format!("{zone}; the newest call is {} old", words(-ahead)))
 }
 
-/// To the quarter of an hour by which zones differ.
+/// Rounds to quarters of an hour, the step of time zones.
 fn quarters(span: TimeDelta) -> TimeDelta {
     TimeDelta::minutes((span.num_minutes() + 7) / 15 * 15)
 }
@@ -113,7 +114,7 @@ fn signed(offset: TimeDelta) -> String {
     format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }
 
-/// A zone that has this offset: a well-known one, or the one that has it always.
+/// A zone with this offset: a well-known one, or one with a fixed offset.
 fn example(offset: TimeDelta) -> String {
     let known = match offset.num_minutes() {
         480 => Some("Asia/Shanghai"),
@@ -128,9 +129,9 @@ fn example(offset: TimeDelta) -> String {
     let hours = offset.num_hours();
     known.map_or_else(
         || match offset.num_minutes() % 60 {
-            // The signs of these names are the other way round.
+            // The signs of these names are inverted.
             0 => format!("Etc/GMT{}{}", if hours > 0 { '-' } else { '+' }, hours.abs()),
-            _ => "with the name of its zone".to_owned(),
+            _ => "NAME".to_owned(),
         },
         str::to_owned,
     )
@@ -154,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_in_words() {
-        let told = |minutes| words(TimeDelta::minutes(minutes));
-        assert_eq!([told(7), told(485), told(4000)], ["7 minutes", "8 hours 5 minutes", "2 days"]);
+    fn spans_are_written_in_words() {
+        let text = |minutes| words(TimeDelta::minutes(minutes));
+        assert_eq!([text(7), text(485), text(4000)], ["7 minutes", "8 hours 5 minutes", "2 days"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the database answers, what it is, and SQLite's file.
+//! The database: whether it answers, its version, its durability, and the file of SQLite.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::observe::redact::without_values;
 use crate::store::dialect::Dialect;
 use crate::store::{Database, demo, inspect};
 
-/// Opens the database as it is: no table, no index, no file is made.
+/// Opens the database without creating a table, index or file.
 pub(super) async fn open(config: &DatabaseConfig) -> Result<Database, Finding> {
     let dialect = Dialect::of_url(config.database_url.expose());
     if let Ok(Some(file)) = demo::sqlite_file(config)
         && !file.exists()
     {
-        let found = format!("there is no file {}", file.display());
-        let advice = "name the gateway's file with --database-url sqlite://FILE; `callscope migrate` \
-                      makes an empty database";
-        return Err(Finding::bad("database", found, advice));
+        let found = format!("the file {} does not exist", file.display());
+        let advice = "set --database-url sqlite://FILE to the gateway's file; `callscope migrate` \
+                      creates an empty database";
+        return Err(Finding::error("database", found, advice));
     }
     Database::open(&DatabaseConfig { read_only: true, ..config.clone() }).await.map_err(|error| {
         let cause = match &error {
@@ -27,7 +27,7 @@ pub(super) async fn open(config: &DatabaseConfig) -> Result<Database, Finding> {
             Error::Internal(source) => without_values(source),
             other => other.to_string(),
         };
-        Finding::bad(
+        Finding::error(
             "database",
             format!("{} does not answer: {cause}", dialect.name()),
             advice(dialect),
@@ -37,10 +37,12 @@ pub(super) async fn open(config: &DatabaseConfig) -> Result<Database, Finding> {
 
 fn advice(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::Sqlite => "is it a SQLite database, and may this user read it and its folder?",
+        Dialect::Sqlite => {
+            "check that it is a SQLite database, and that this user can read it and its folder"
+        }
         Dialect::Postgres | Dialect::MySql => {
-            "check --database-url: does the server run, is it reached from here, are user, \
-             password and name of the database right?"
+            "check --database-url: host, port, user, password and database name; check that the \
+             server runs and is reachable from this machine"
         }
     }
 }
@@ -48,7 +50,7 @@ fn advice(dialect: Dialect) -> &'static str {
 pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
     let mut findings = vec![match inspect::version(db).await {
         Ok(version) => {
-            Finding::good("database", format!("{} {version} answers", db.dialect().name()))
+            Finding::ok("database", format!("{} {version} answers", db.dialect().name()))
         }
         Err(error) => Finding::failed("database", &error),
     }];
@@ -66,14 +68,12 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 
 async fn durability(db: &Database) -> Finding {
     let subject = "durability";
-    match inspect::hasty_settings(db).await {
-        Ok(hasty) if hasty.is_empty() => {
-            Finding::good(subject, "what is acknowledged is on the disk")
-        }
-        Ok(hasty) => Finding::doubtful(
+    match inspect::durability_risks(db).await {
+        Ok(risks) if risks.is_empty() => Finding::ok(subject, "acknowledged rows are on the disk"),
+        Ok(risks) => Finding::warning(
             subject,
-            format!("{}: a power cut may lose what was acknowledged", hasty.join(", ")),
-            "change it in the database's own configuration, unless calls may be lost",
+            format!("{}: a power failure may lose acknowledged rows", risks.join(", ")),
+            "change the configuration of the database, unless calls may be lost",
         ),
         Err(error) => Finding::failed(subject, &error),
     }
@@ -82,25 +82,25 @@ async fn durability(db: &Database) -> Finding {
 async fn journal(db: &Database, read_only: bool) -> Finding {
     match inspect::journal_mode(db).await {
         Ok(mode) if mode == "wal" => {
-            Finding::good("journal", "write-ahead: reading does not wait for the gateway")
+            Finding::ok("journal", "write-ahead: reads do not wait for the gateway")
         }
-        Ok(mode) if read_only => Finding::doubtful(
+        Ok(mode) if read_only => Finding::warning(
             "journal",
-            format!("`{mode}`: reading waits while the gateway writes"),
+            format!("`{mode}`: reads wait while the gateway writes"),
             "start once without --read-only, or run `PRAGMA journal_mode = WAL` on the file",
         ),
         Ok(mode) => {
-            Finding::good("journal", format!("`{mode}`; `callscope serve` sets it to write-ahead"))
+            Finding::ok("journal", format!("`{mode}`; `callscope serve` sets it to write-ahead"))
         }
         Err(error) => Finding::failed("journal", &error),
     }
 }
 
-/// SQLite writes two files beside the database's own.
+/// Checks file and folder: SQLite writes two more files next to the file of the database.
 fn writable(file: &Path) -> Finding {
-    let advice = "let this user write the file and its folder, or serve with --read-only";
+    let advice = "give this user write access to the file and its folder, or use --read-only";
     if let Err(error) = OpenOptions::new().write(true).open(file) {
-        return Finding::bad(
+        return Finding::error(
             "file",
             format!("{} cannot be written: {error}", file.display()),
             advice,
@@ -111,13 +111,13 @@ fn writable(file: &Path) -> Finding {
     let probe = folder.join(format!(".callscope-doctor-{}", std::process::id()));
     match OpenOptions::new().write(true).create_new(true).open(&probe) {
         Ok(_) => {
-            // It was empty and ours.
+            // The probe is empty.
             let _ = std::fs::remove_file(&probe);
-            Finding::good("file", format!("{} and its folder can be written", file.display()))
+            Finding::ok("file", format!("{} and its folder can be written", file.display()))
         }
         Err(error) => {
             let found = format!("the folder {} cannot be written: {error}", folder.display());
-            Finding::bad("file", found, advice)
+            Finding::error("file", found, advice)
         }
     }
 }
@@ -132,16 +132,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("calls.db");
         std::fs::write(&file, "").unwrap();
-        assert_eq!(writable(&file).level, Level::Good);
+        assert_eq!(writable(&file).level, Level::Ok);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(writable(folder.path()).level, Level::Bad);
+        assert_eq!(writable(folder.path()).level, Level::Error);
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_folder_in_which_nobody_can_make_a_file_is_told() {
+    fn a_folder_that_is_not_writable_is_an_error() {
         let finding = writable(Path::new("/proc/self/comm"));
-        assert_eq!(finding.level, Level::Bad);
+        assert_eq!(finding.level, Level::Error);
         assert!(finding.found.contains("the folder /proc/self"), "{finding}");
     }
 }

@@ -1,10 +1,11 @@
-//! What `callscope doctor` checks: configuration, database, tables, rights, clocks, room. It changes
-//! nothing. Each check says what it found and, where that is no good, what to do.
+//! The checks of `callscope doctor`: configuration, database, tables, rights, clocks, capacity. They
+//! change nothing. Each finding describes a problem and its solution.
 
 mod access;
+mod capacity;
 mod clock;
 mod database;
-mod room;
+
 mod settings;
 mod tables;
 
@@ -16,58 +17,54 @@ use crate::config::{AccessConfig, DatabaseConfig, ServerConfig};
 use crate::observe::redact::without_values;
 use crate::store::Database;
 
-/// How bad something is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    Good,
-    /// It works, and may not be what is wanted.
-    Doubtful,
+    Ok,
+    /// It works, but may be unintended.
+    Warning,
     /// It does not work.
-    Bad,
+    Error,
 }
 
-/// One thing that was found.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub level: Level,
-    /// What was looked at: `indexes`.
+    /// The checked subject, such as `indexes`.
     pub subject: &'static str,
     pub found: String,
-    /// Empty where nothing is to be done.
+    /// Empty if there is nothing to do.
     pub advice: String,
 }
 
 impl Finding {
-    fn good(subject: &'static str, found: impl Into<String>) -> Self {
-        Self { level: Level::Good, subject, found: found.into(), advice: String::new() }
+    fn ok(subject: &'static str, found: impl Into<String>) -> Self {
+        Self { level: Level::Ok, subject, found: found.into(), advice: String::new() }
     }
 
-    fn doubtful(
-        subject: &'static str,
-        found: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> Self {
-        Self { level: Level::Doubtful, subject, found: found.into(), advice: advice.into() }
+    fn warning(subject: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { level: Level::Warning, subject, found: found.into(), advice: advice.into() }
     }
 
-    fn bad(subject: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { level: Level::Bad, subject, found: found.into(), advice: advice.into() }
+    fn error(subject: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { level: Level::Error, subject, found: found.into(), advice: advice.into() }
     }
 
-    /// A check that could not be made is no good news either.
+    /// A check that failed to run is a warning.
     fn failed(subject: &'static str, error: &crate::error::Error) -> Self {
         let cause = std::error::Error::source(error).map(|cause| without_values(&cause));
         let found = format!("could not be checked: {}", cause.unwrap_or_else(|| error.to_string()));
-        Self::doubtful(subject, found, "")
+        Self::warning(subject, found, "")
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = match self.level {
-            Level::Good => '✓',
-            Level::Doubtful => '!',
-            Level::Bad => '✗',
+            Level::Ok => '✓',
+            Level::Warning => '!',
+            Level::Error => '✗',
         };
         write!(formatter, "{mark} {}: {}", self.subject, self.found)?;
         if !self.advice.is_empty() {
@@ -77,8 +74,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is to be checked.
-pub struct Patient<'a> {
+/// The configuration to check.
+pub struct CheckInput<'a> {
     pub database: &'a DatabaseConfig,
     pub server: &'a ServerConfig,
     pub access: &'a AccessConfig,
@@ -86,10 +83,10 @@ pub struct Patient<'a> {
     pub clock: &'a Clock,
 }
 
-/// All findings, in the order in which they are best put right.
-pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
-    let mut findings = settings::check(patient);
-    let opened = database::open(patient.database).await;
+/// Runs all checks. Findings are in the order in which to fix them.
+pub async fn run_checks(input: &CheckInput<'_>) -> Vec<Finding> {
+    let mut findings = settings::check(input);
+    let opened = database::open(input.database).await;
     let db = match opened {
         Ok(db) => db,
         Err(finding) => {
@@ -97,19 +94,19 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
             return findings;
         }
     };
-    findings.extend(examine_database(&db, patient).await);
-    // Nothing was written, so nothing can be lost.
+    findings.extend(check_database(&db, input).await);
+    // Nothing was written.
     let _ = db.close().await;
     findings
 }
 
-async fn examine_database(db: &Database, patient: &Patient<'_>) -> Vec<Finding> {
-    let mut findings = database::check(db, patient.database).await;
-    let tables = tables::check(db, patient.database).await;
-    let readable = tables.iter().all(|finding| finding.level != Level::Bad);
+async fn check_database(db: &Database, input: &CheckInput<'_>) -> Vec<Finding> {
+    let mut findings = database::check(db, input.database).await;
+    let tables = tables::check(db, input.database).await;
+    let readable = tables.iter().all(|finding| finding.level != Level::Error);
     findings.extend(tables);
-    findings.extend(access::check(db, patient).await);
-    findings.extend(clock::check(db, patient.clock, readable).await);
-    findings.extend(room::check(db, patient.database).await);
+    findings.extend(access::check(db, input).await);
+    findings.extend(clock::check(db, input.clock, readable).await);
+    findings.extend(capacity::check(db, input.database).await);
     findings
 }

@@ -1,34 +1,34 @@
-//! The configuration: what is risky in it.
+//! Risks in the configuration.
 
-use super::{Finding, Patient};
+use super::{CheckInput, Finding};
 
-pub(super) fn check(patient: &Patient<'_>) -> Vec<Finding> {
+pub(super) fn check(input: &CheckInput<'_>) -> Vec<Finding> {
     let mut findings = vec![];
-    let told: Vec<&str> = patient
+    let secrets: Vec<&str> = input
         .settings
         .iter()
         .filter(|setting| setting.is_secret && setting.is_flag)
         .map(|setting| setting.name.as_str())
         .collect();
-    if let Some(name) = told.first() {
+    if let Some(name) = secrets.first() {
         let variable = format!("CALLSCOPE_{}", name.replace('-', "_").to_uppercase());
-        findings.push(Finding::doubtful(
+        findings.push(Finding::warning(
             "secrets",
-            format!("--{} is given as a flag", told.join(", --")),
+            format!("--{} is set by a flag", secrets.join(", --")),
             format!(
-                "whoever has an account on this machine can read it in the list of processes; set \
-                 {variable}, or {variable}_FILE to the name of a file that holds it"
+                "other users of this machine can read it in the process list: set {variable}, or \
+                 {variable}_FILE to the name of a file with the secret"
             ),
         ));
     }
-    if patient.server.listen.ip().is_loopback() {
-        let found = format!("{} is reached from this machine alone", patient.server.listen);
-        findings.push(Finding::good("address", found));
+    if input.server.listen.ip().is_loopback() {
+        let found = format!("{} is reachable from this machine only", input.server.listen);
+        findings.push(Finding::ok("address", found));
     } else {
-        findings.push(Finding::doubtful(
+        findings.push(Finding::warning(
             "address",
-            format!("{} is reached from other machines", patient.server.listen),
-            "what travels is not encrypted, tokens too: put a proxy with TLS in front \
+            format!("{} is reachable from other machines", input.server.listen),
+            "traffic, including tokens, is not encrypted: use a reverse proxy with TLS \
              (docs/OPERATIONS.md)",
         ));
     }

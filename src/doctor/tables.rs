@@ -1,4 +1,4 @@
-//! The tables and their columns, the indexes, the rights to make what is missing, the secret of ids.
+//! Tables and columns, indexes, the rights to create missing ones, the secret of ids.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::store::index::{PendingIndex, build_time};
 use crate::store::inspect::{self, ColumnInfo};
 use crate::store::{Database, key_directory};
 
-/// What a column must hold, in words and in the types of the three databases.
+/// The expected content of a column, as a description and as types of the three databases.
 struct Wanted {
     name: &'static str,
     holds: &'static str,
@@ -52,16 +52,17 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 
 async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
     let mut findings = vec![];
-    let mut there = 0;
+    let mut found_tables = 0;
     for (table, wanted) in [("t_request_log", &CALLS[..]), ("t_error_logs", &ERRORS[..])] {
         let columns = inspect::columns(db, table).await?;
         if !columns.is_empty() {
-            there += 1;
+            found_tables += 1;
         }
         findings.push(table_finding(db, config, table, &columns, wanted).await?);
     }
     let pending = db.pending_indexes().await;
-    let complete = pending.as_ref().is_ok_and(Vec::is_empty) && there == inspect::TABLES.len();
+    let complete =
+        pending.as_ref().is_ok_and(Vec::is_empty) && found_tables == inspect::TABLES.len();
     findings.push(match pending {
         Ok(pending) => index_finding(&pending, config, db.dialect()),
         Err(error) => Finding::failed("indexes", &error),
@@ -83,22 +84,22 @@ async fn table_finding(
     if columns.is_empty() {
         let found = format!("there is no {table}");
         return Ok(if config.read_only {
-            let advice = "is this the gateway's database? Nothing can be served without its tables";
-            Finding::bad("tables", found, advice)
+            let advice = "check that this is the gateway's database: the server needs its tables";
+            Finding::error("tables", found, advice)
         } else {
-            let advice = "is this the gateway's database? `callscope migrate` makes empty tables, as \
-                          `callscope serve` does";
-            Finding::doubtful("tables", found, advice)
+            let advice = "check that this is the gateway's database; `callscope migrate` and \
+                          `callscope serve` create empty tables";
+            Finding::warning("tables", found, advice)
         });
     }
     let wrong: Vec<String> = wanted.iter().filter_map(|wanted| fault(columns, wanted)).collect();
     if !wrong.is_empty() {
-        let advice = "Callscope reads tables of gemini-balance's form; a view of this name may give \
-                      another table that form";
-        return Ok(Finding::bad("tables", format!("{table}: {}", wrong.join("; ")), advice));
+        let advice = "Callscope reads tables with the columns of gemini-balance; a view with this name \
+                      can map another table to them";
+        return Ok(Finding::error("tables", format!("{table}: {}", wrong.join("; ")), advice));
     }
-    let rows = inspect::rows_about(db, table).await?.unwrap_or(0);
-    Ok(Finding::good("tables", format!("{table} has its columns and about {rows} rows")))
+    let rows = inspect::estimate_rows(db, table).await?.unwrap_or(0);
+    Ok(Finding::ok("tables", format!("{table} has all columns and about {rows} rows")))
 }
 
 fn fault(columns: &[ColumnInfo], wanted: &Wanted) -> Option<String> {
@@ -114,7 +115,7 @@ fn fault(columns: &[ColumnInfo], wanted: &Wanted) -> Option<String> {
 
 fn index_finding(pending: &[PendingIndex], config: &DatabaseConfig, dialect: Dialect) -> Finding {
     if pending.is_empty() {
-        return Finding::good("indexes", "all are there");
+        return Finding::ok("indexes", "all exist");
     }
     let (invalid, missing): (Vec<&PendingIndex>, Vec<_>) =
         pending.iter().partition(|one| one.is_invalid);
@@ -129,60 +130,64 @@ fn index_finding(pending: &[PendingIndex], config: &DatabaseConfig, dialect: Dia
             .collect();
     let found = found.join("; ");
     if config.read_only {
-        let advice = "queries read whole tables: run `callscope migrate` without --read-only once";
-        return Finding::bad("indexes", found, advice);
+        let advice = "queries scan whole tables: run `callscope migrate` once without --read-only";
+        return Finding::error("indexes", found, advice);
     }
     let limit = Duration::from_secs(config.index_build_seconds);
     let is_quick = pending.iter().all(|pending| pending.build_time <= limit);
     let seconds = build_time(pending).as_secs_f64().ceil();
     let advice = match dialect {
         _ if is_quick => {
-            "`callscope migrate` builds them, as `callscope serve` does when it starts".to_owned()
+            "`callscope migrate` builds them, or the next start of `callscope serve`".to_owned()
         }
         Dialect::Sqlite => format!(
-            "queries read whole tables: run `callscope migrate` at a quiet hour. It takes about {seconds} \
-             seconds; the gateway's writes wait, or fail, for as long as each index takes"
+            "queries scan whole tables: run `callscope migrate` at a quiet hour. It takes about {seconds} \
+             seconds; during the build of each index, writes of the gateway wait or fail"
         ),
         Dialect::Postgres | Dialect::MySql => format!(
-            "`callscope serve` builds them in the background, `callscope migrate` in the foreground: about \
-             {seconds} seconds, in which the gateway goes on writing"
+            "`callscope serve` builds them in the background, `callscope migrate` in the foreground. It \
+             takes about {seconds} seconds and does not block the gateway's writes"
         ),
     };
-    Finding::doubtful("indexes", found, advice)
+    Finding::warning("indexes", found, advice)
 }
 
 async fn rights_finding(db: &Database, complete: bool) -> Result<Finding> {
     let own_tables = db.has_own_tables().await?;
     let missing = inspect::missing_rights(db, !own_tables).await?;
     if missing.is_empty() {
-        return Ok(Finding::good("permissions", "tables and indexes can be made"));
+        return Ok(Finding::ok("permissions", "tables and indexes can be created"));
     }
     let found = format!("this user lacks {}", missing.join("; "));
     if complete && own_tables {
-        return Ok(Finding::good("permissions", format!("{found}; nothing is left to be made")));
+        return Ok(Finding::ok("permissions", format!("{found}; nothing is left to create")));
     }
-    let advice = "run `callscope migrate` as a user who has them, then serve as this one";
-    Ok(Finding::bad("permissions", found, advice))
+    let advice = "run `callscope migrate` as a user with these rights, then serve as this user";
+    Ok(Finding::error("permissions", found, advice))
 }
 
-/// Ids of keys are made from a secret, which is kept in the database or configured.
+/// The ids of keys need a secret, either configured or stored in the database.
 async fn secret_finding(db: &Database, config: &DatabaseConfig) -> Result<Finding> {
     let subject = "ids of keys";
     if let Some(secret) = &config.id_key {
         return Ok(if secret.expose().chars().count() < key_directory::MIN_SECRET_LENGTH {
             let found = "--id-key has less than 16 characters";
-            Finding::bad(subject, found, "make a longer one: `openssl rand -hex 32`")
+            Finding::error(subject, found, "create a longer one: `openssl rand -hex 32`")
         } else {
-            Finding::good(subject, "their secret is configured")
+            Finding::ok(subject, "the secret is configured")
         });
     }
     if key_directory::has_secret(db).await? {
-        return Ok(Finding::good(subject, "their secret is kept in the database"));
+        return Ok(Finding::ok(subject, "the secret is kept in the database"));
     }
     Ok(if config.read_only {
-        let found = "there is no secret to make them from, and none can be stored";
-        Finding::bad(subject, found, "set CALLSCOPE_ID_KEY: `openssl rand -hex 32` makes one")
+        let found = "there is no secret for them, and --read-only prevents storing one";
+        Finding::error(
+            subject,
+            found,
+            "set CALLSCOPE_ID_KEY to the output of `openssl rand -hex 32`",
+        )
     } else {
-        Finding::good(subject, "their secret is made when the server first starts")
+        Finding::ok(subject, "the secret is created at the first start of the server")
     })
 }

@@ -1,5 +1,5 @@
-//! CSV with a header. An empty field is NULL, and so an empty text is written as `\`; a text of
-//! backslashes alone as one more of them.
+//! CSV with a header. An empty field is NULL, so an empty text is written as `\`, and a text that
+//! consists of backslashes gets one more.
 
 use std::borrow::Cow;
 use std::io;

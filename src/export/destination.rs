@@ -1,4 +1,4 @@
-//! Where an export goes: standard output, or a file that is there as a whole or not at all.
+//! The destination of an export: standard output, or a file that appears only when it is complete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -9,29 +9,29 @@ use flate2::write::GzEncoder;
 
 const BUFFER: usize = 128 << 10;
 
-/// What was asked for.
+/// The requested destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     StandardOutput,
     File { path: PathBuf, overwrite: bool },
 }
 
-/// A target that is being written.
+/// A destination in use.
 pub struct Destination {
-    /// The file, and the one beside it that becomes it.
+    /// The file, and the partial file that is renamed to it.
     file: Option<(PathBuf, PathBuf)>,
     overwrite: bool,
 }
 
-/// What rows are written to.
+/// The writer for rows.
 pub enum Output {
     Plain(BufWriter<Box<dyn Sink>>),
     Gzip(GzEncoder<BufWriter<Box<dyn Sink>>>),
 }
 
-/// Where bytes end up.
+/// The final writer of bytes.
 pub trait Sink: Write + Send {
-    /// Waits until they are on the disk, where there is one.
+    /// Waits until a file is on the disk.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -48,7 +48,7 @@ impl Sink for io::Stdout {
 }
 
 impl Destination {
-    /// Begins to write. A file that is there already is refused, unless it may be overwritten.
+    /// Opens a target. Fails if the file exists, unless it may be overwritten.
     pub fn open(target: Target, gzip: bool) -> io::Result<(Self, Output)> {
         let (sink, destination): (Box<dyn Sink>, Self) = match target {
             Target::StandardOutput => {
@@ -71,7 +71,7 @@ impl Destination {
         Ok((destination, output))
     }
 
-    /// Ends what was written; the file then has its name.
+    /// Completes the output; then the file gets its name.
     pub fn finish(mut self, output: Output) -> io::Result<()> {
         let sink = match output {
             Output::Plain(sink) => sink,
@@ -82,7 +82,7 @@ impl Destination {
         if self.overwrite {
             std::fs::rename(partial, path)?;
         } else {
-            // Fails where somebody made the file meanwhile; a file system without links can only look.
+            // Fails if the file was created meanwhile. Without hard links, the check is not atomic.
             match std::fs::hard_link(partial, path) {
                 Ok(()) => std::fs::remove_file(partial)?,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
@@ -98,7 +98,7 @@ impl Destination {
 impl Drop for Destination {
     fn drop(&mut self) {
         if let Some((_, partial)) = &self.file {
-            // It was ours, and is of no use.
+            // An incomplete file is useless.
             let _ = std::fs::remove_file(partial);
         }
     }
@@ -121,7 +121,7 @@ impl Write for Output {
 }
 
 fn exists() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "the file is there already; --force overwrites it")
+    io::Error::new(io::ErrorKind::AlreadyExists, "the file exists; --force overwrites it")
 }
 
 fn partial(path: &Path) -> PathBuf {
@@ -131,7 +131,7 @@ fn partial(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// For its owner alone: keys and prompts are in it.
+/// Readable by its owner only: it contains keys and prompts.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -1,5 +1,5 @@
-//! Writes stored rows to a file that `callscope import` reads: NDJSON, CSV or Parquet. Rows are read
-//! in pages by one task and written by another thread, so that memory does not grow with their number.
+//! Writes stored rows to a file that `callscope import` reads: NDJSON, CSV or Parquet. One task reads
+//! pages of rows and another thread writes them, so memory does not depend on the number of rows.
 
 mod csv;
 mod destination;
@@ -20,15 +20,15 @@ use crate::store::Database;
 use crate::store::export::{self, ExportRow, ExportScope};
 use crate::store::log_table::LogTable;
 
-/// UTC, always with six digits, so that times sort as texts.
+/// UTC with six digits, so that times sort as texts.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
-/// Rows of the first page; further ones hold about [`PAGE_BYTES`].
+/// Rows of the first page; further pages have about [`PAGE_BYTES`].
 const FIRST_PAGE: u32 = 500;
 const LARGEST_PAGE: u32 = 16_000;
 const PAGE_BYTES: usize = 4 << 20;
 
-/// The form of a file.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// One JSON object a line
@@ -40,7 +40,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The form that a file's name tells, and whether it is gzipped.
+    /// The format by the extension of a file, and whether it is gzipped.
     pub fn of_name(path: &Path) -> (Option<Self>, bool) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let name = name.to_lowercase();
@@ -58,7 +58,7 @@ impl Format {
     }
 }
 
-/// Why an export ended early.
+/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error(transparent)]
@@ -71,32 +71,32 @@ pub enum ExportError {
     Writer(#[from] tokio::task::JoinError),
 }
 
-/// What is exported and how.
+/// The rows and the format of an export.
 #[derive(Clone, Debug)]
 pub struct Export {
     pub table: LogTable,
     pub scope: ExportScope,
     pub format: Format,
-    /// Show of each key no more than the API does.
+    /// Mask keys as the API does.
     pub mask_keys: bool,
 }
 
-/// What was exported.
+/// The result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     pub rows: u64,
-    /// Rows that have a time which cannot be read, and were left out.
+    /// Rows that were left out because their time is unreadable.
     pub unreadable: u64,
 }
 
-/// Writes rows in one form.
+/// Writes rows in one format.
 trait RowWriter {
     fn write(&mut self, rows: Vec<ExportRow>) -> io::Result<()>;
-    /// Writes what the form has at its end; hands back where it was written to.
+    /// Writes the end of the file and returns the output.
     fn finish(self: Box<Self>) -> io::Result<Output>;
 }
 
-/// Exports to `output`, which is handed back complete; `done` follows the number of rows.
+/// Exports to `output` and returns it when complete; `done` counts the rows.
 pub async fn run(
     db: &Database,
     export: &Export,
@@ -105,7 +105,7 @@ pub async fn run(
     stopped: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Exported, Output), ExportError> {
     let (format, table) = (export.format, export.table);
-    // Two pages wait at most.
+    // At most two pages wait.
     let (sender, mut pages) = mpsc::channel::<Vec<ExportRow>>(2);
     let writing = tokio::task::spawn_blocking(move || {
         let mut writer: Box<dyn RowWriter> = match format {
@@ -121,7 +121,7 @@ pub async fn run(
     let read = read(db, export, &sender, done, stopped).await;
     drop(sender);
     let output = writing.await?;
-    // A writer that failed is why the reader stopped.
+    // First the error of the writer: the reader stops because of it.
     let output = output?;
     Ok((read?, output))
 }
@@ -161,7 +161,7 @@ async fn read(
     }
 }
 
-/// As many rows as hold about [`PAGE_BYTES`], going by those that were read.
+/// The number of rows of about [`PAGE_BYTES`], estimated from the rows that were read.
 fn next_limit(limit: u32, rows: &[ExportRow]) -> u32 {
     let bytes: usize = rows.iter().map(row_bytes).sum();
     let each = bytes / rows.len().max(1) + 1;

@@ -1,4 +1,4 @@
-//! One JSON object a line, its fields named as the columns.
+//! One JSON object per line, with the columns as fields.
 
 use std::io::{self, Write};
 
@@ -41,13 +41,13 @@ impl RowWriter for Ndjson {
 fn write_field(output: &mut Output, column: &Column, cell: Option<&str>) -> io::Result<()> {
     let name = column.name;
     let Some(text) = cell else { return write!(output, ",\"{name}\":null") };
-    let as_it_is = match column.kind {
+    let is_verbatim = match column.kind {
         ColumnKind::Flag => true,
         ColumnKind::Number => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
         ColumnKind::Text => false,
         ColumnKind::Json => is_one_line_of_json(text),
     };
-    match (as_it_is, column.kind) {
+    match (is_verbatim, column.kind) {
         (true, _) => write!(output, ",\"{name}\":{text}"),
         (false, kind) => {
             let name = if kind == ColumnKind::Json { UNPARSED_REQUEST } else { name };
@@ -57,9 +57,9 @@ fn write_field(output: &mut Output, column: &Column, cell: Option<&str>) -> io::
     }
 }
 
-/// Whether it can stand in a line, and comes back to the letter.
+/// Whether the text can be written as JSON on one line, and is imported unchanged.
 fn is_one_line_of_json(text: &str) -> bool {
-    // NULL is written as null.
+    // null is written for NULL.
     text != "null"
         && text.trim() == text
         && !text.contains(['\n', '\r'])

@@ -1,5 +1,5 @@
-//! Parquet: typed columns in groups of rows, each group in memory until it is written. A number column
-//! takes numbers alone: what else a gateway put there becomes NULL.
+//! Parquet: typed columns in groups of rows. Each group is in memory until it is written. A text in a
+//! column of numbers becomes NULL.
 
 use std::io;
 use std::mem::take;
@@ -16,9 +16,9 @@ use super::{Output, RowWriter, row_bytes};
 use crate::store::export::{Column, ColumnKind, ExportRow};
 use crate::store::log_table::LogTable;
 
-/// Rows of a group, at most.
+/// The most rows of a group.
 const GROUP_ROWS: usize = 128 << 10;
-/// A group ends at about this many bytes, too.
+/// The most bytes of a group, approximately.
 const GROUP_BYTES: usize = 32 << 20;
 
 pub(super) struct Parquet {
@@ -103,7 +103,7 @@ fn field(column: &Column) -> String {
     match column.kind {
         ColumnKind::Flag => format!("REQUIRED BOOLEAN {name}; "),
         ColumnKind::Number => format!("OPTIONAL INT32 {name}; "),
-        // A stored request need not be JSON.
+        // A stored request may not be JSON.
         ColumnKind::Text | ColumnKind::Json => format!("OPTIONAL BYTE_ARRAY {name} (STRING); "),
     }
 }
@@ -112,23 +112,23 @@ fn write_optional<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Output>,
     cells: impl Iterator<Item = Option<T::T>>,
 ) -> Result<(), ParquetError> {
-    let (mut values, mut there) = (vec![], vec![]);
+    let (mut values, mut levels) = (vec![], vec![]);
     for cell in cells {
-        there.push(i16::from(cell.is_some()));
+        levels.push(i16::from(cell.is_some()));
         values.extend(cell);
     }
-    write_column::<T>(group, &values, Some(&there))
+    write_column::<T>(group, &values, Some(&levels))
 }
 
-/// The next column of the group; `there` tells which rows have a value.
+/// Writes the next column of the group. The definition `levels` are 1 for rows with a value.
 fn write_column<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Output>,
     values: &[T::T],
-    there: Option<&[i16]>,
+    levels: Option<&[i16]>,
 ) -> Result<(), ParquetError> {
     let missing = || ParquetError::General("the schema has fewer columns".into());
     let mut column = group.next_column()?.ok_or_else(missing)?;
-    column.typed::<T>().write_batch(values, there, None)?;
+    column.typed::<T>().write_batch(values, levels, None)?;
     column.close()
 }
 

@@ -26,7 +26,7 @@ use crate::domain::window::Window;
 use crate::observe::metrics::PREFIX;
 use crate::store::call::CallScope;
 use crate::store::call_group::{self, CallDimension, GroupOrder, GroupQuery};
-use crate::store::database::PING_LIMIT;
+use crate::store::database::PING_TIMEOUT;
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -151,7 +151,7 @@ impl RecentCalls {
             latency: false,
         };
         let groups = call_group::groups(&state.services.db, &query);
-        let groups = tokio::time::timeout(PING_LIMIT, groups).await.ok()?.ok()?;
+        let groups = tokio::time::timeout(PING_TIMEOUT, groups).await.ok()?.ok()?;
         let code = |code: Option<i32>| code.map_or("none".to_owned(), |code| code.to_string());
         let calls: Vec<CallsOf> =
             groups.into_iter().map(|group| (code(group.status_code), group.stats.counts)).collect();

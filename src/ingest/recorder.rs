@@ -19,7 +19,7 @@ use super::validate;
 use crate::clock::ClockWatch;
 use crate::error::{Error, Result};
 use crate::store::Database;
-use crate::store::idempotency::{self, Moment, Recorded};
+use crate::store::idempotency::{self, ClaimTime, Recorded};
 use crate::store::transaction::Fault;
 use crate::store::write::{self, Batch, Outcome};
 use crate::supervisor::{Job, supervise};
@@ -176,10 +176,10 @@ struct Memory {
 impl Memory {
     /// By a clock that does not jump: a wall clock that is set forward would forget every key, and a
     /// batch that is sent again would be stored twice.
-    fn moment(&self) -> Moment {
+    fn claim_time(&self) -> ClaimTime {
         let now = self.clock.time().now;
-        let remember_since = now.checked_sub_signed(self.remember).unwrap_or(DateTime::UNIX_EPOCH);
-        Moment { now, remember_since }
+        let valid_since = now.checked_sub_signed(self.remember).unwrap_or(DateTime::UNIX_EPOCH);
+        ClaimTime { now, valid_since }
     }
 }
 
@@ -210,7 +210,7 @@ impl Job for Writer {
                     biased;
                     // First, since there may always be something to write.
                     _ = forgetting.tick() => {
-                        forget(db, memory.moment().remember_since).await;
+                        forget(db, memory.claim_time().valid_since).await;
                         continue;
                     }
                     submission = waiting.recv() => submission,
@@ -230,7 +230,7 @@ async fn forget(db: &Database, before: DateTime<Utc>) {
         return;
     }
     for _ in 0..FORGET_PASSES {
-        match idempotency::forget(db, before).await {
+        match idempotency::delete_expired(db, before).await {
             Ok(0) => return,
             Ok(_) => tokio::task::yield_now().await,
             Err(error) => {
@@ -282,7 +282,7 @@ async fn write_group(db: &Database, memory: &Memory, group: Vec<Submission>) {
         .into_iter()
         .map(|submission| (submission.batch, (submission.reply, submission._room)))
         .unzip();
-    let outcomes = match write::insert_batches(db, &batches, memory.moment()).await {
+    let outcomes = match write::insert_batches(db, &batches, memory.claim_time()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         // One that the database refuses must not take the others with it.
         Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
@@ -303,7 +303,8 @@ async fn write_group(db: &Database, memory: &Memory, group: Vec<Submission>) {
 async fn write_each(db: &Database, memory: &Memory, batches: &[Batch]) -> Vec<Result<Outcome>> {
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
-        let written = write::insert_batches(db, std::slice::from_ref(batch), memory.moment()).await;
+        let written =
+            write::insert_batches(db, std::slice::from_ref(batch), memory.claim_time()).await;
         outcomes.push(written.map_err(Fault::into_error).and_then(|mut outcomes| {
             outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
         }));

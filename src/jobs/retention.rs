@@ -55,7 +55,7 @@ pub async fn check(db: &Database, keep: &KeepConfig) -> anyhow::Result<()> {
         LogTable::Calls => keep.keep_calls.is_some(),
         LogTable::ErrorLogs => keep.keep_errors.is_some(),
     };
-    let others = origin::tables_of_others(db).await.context("cannot tell who made the tables")?;
+    let others = origin::external_tables(db).await.context("cannot tell who made the tables")?;
     let others: Vec<&str> = others.iter().filter(|table| wanted(table)).map(|t| t.name()).collect();
     if !others.is_empty() && !keep.prune_gateway_tables {
         bail!(
@@ -161,11 +161,11 @@ impl RetentionJob {
             }
             let Self { retention, holder, stopping, .. } = &*self;
             let db = &retention.db;
-            if !lease::take(db, LEASE, holder, (plan.now, plan.now + LEASE_TIME)).await? {
+            if !lease::acquire(db, LEASE, holder, (plan.now, plan.now + LEASE_TIME)).await? {
                 return Ok(false);
             }
             let turn = retention.turn(&plan, run, stopping).await;
-            lease::give_back(db, LEASE, holder).await?;
+            lease::release(db, LEASE, holder).await?;
             if turn? {
                 return Ok(true);
             }
@@ -209,7 +209,7 @@ impl Retention {
         let stopped = || *stopping.borrow() || Instant::now() >= end;
         let tally = &run.tally;
         let earlier = tally.counts();
-        let pace = Pace::unhurried(&self.db);
+        let pace = Pace::background(&self.db);
         let pruned = prune::prune(&self.db, plan.cutoffs, pace, tally, &stopped).await;
         let counts = tally.counts();
         let metrics = &self.observer.metrics;
@@ -217,7 +217,8 @@ impl Retention {
         metrics
             .retention_removed(LogTable::ErrorLogs.name(), counts.error_logs - earlier.error_logs);
         let finished = pruned?;
-        run.freed_bytes += prune::give_back(&self.db, Pace::unhurried(&self.db), &stopped).await?;
+        run.freed_bytes +=
+            prune::release_space(&self.db, Pace::background(&self.db), &stopped).await?;
         Ok(finished)
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Counts, Cutoffs, Pace, Stopped, Tally, delete_error_logs, delete_ids, prune};
+use super::{Counts, Cutoffs, Pace, StopCheck, Tally, delete_error_logs, delete_ids, prune};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::observe::redact::without_values;
@@ -19,7 +19,7 @@ use crate::store::deletion_log::{self, DeletionEntry, DeletionStart, Ending, Out
 use crate::store::error_log::ErrorScope;
 use crate::store::token::time_text;
 
-/// Delays before the outcome is written again while the database fails, for a task on its own.
+/// Delays before the outcome is written again while the database fails, for a background task.
 const DELAYS: [Duration; 5] = [
     Duration::from_millis(200),
     Duration::from_secs(1),
@@ -27,7 +27,7 @@ const DELAYS: [Duration; 5] = [
     Duration::from_secs(15),
     Duration::from_secs(60),
 ];
-/// The same for a command or a job that other work waits for.
+/// The delays for a command or a job, which delay other work.
 pub const SHORT_DELAYS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 /// How long the answer to a client waits for the audit entry.
 const ENTRY_WAIT: Duration = Duration::from_millis(500);
@@ -80,7 +80,7 @@ pub struct Ended {
     pub counts: Counts,
     /// The cause of a failure.
     pub error: Option<Error>,
-    /// Whether a batch was cancelled, which may have been committed all the same.
+    /// Whether a batch was cancelled, which may have been committed nevertheless.
     pub was_cancelled: bool,
 }
 
@@ -110,7 +110,7 @@ impl Deletions {
         let entry = match deletion_log::start(&self.db, start).await {
             Ok(entry) => entry,
             Err(error) => {
-                // A client that is gone needs no answer: nothing was deleted.
+                // A disconnected client needs no answer: nothing was deleted.
                 let _ = answer.send(Err(error));
                 return;
             }
@@ -150,8 +150,8 @@ impl Deletions {
 }
 
 impl Deletion {
-    /// The end of the deletion. Its audit entry is complete, unless the database fails: the task then
-    /// goes on to write it, and the client is answered.
+    /// Waits for the end of the deletion and its audit entry. If the database fails, the client is
+    /// answered while the task retries to write the entry.
     pub async fn ended(mut self) -> Result<Ended> {
         let ended = (&mut self.ended).await.map_err(Error::internal)??;
         let limit = self.answer.min(Instant::now() + ENTRY_WAIT);
@@ -166,8 +166,8 @@ impl Drop for Deletion {
     }
 }
 
-async fn delete(db: &Database, rows: &Rows, tally: &Tally, stopped: Stopped<'_>) -> Result<bool> {
-    let pace = Pace::brisk(db);
+async fn delete(db: &Database, rows: &Rows, tally: &Tally, stopped: StopCheck<'_>) -> Result<bool> {
+    let pace = Pace::foreground(db);
     match rows {
         Rows::Ids(ids) => delete_ids(db, ids, pace, tally, stopped).await,
         Rows::Matching(scope) => delete_error_logs(db, scope, pace, tally, stopped).await,

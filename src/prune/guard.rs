@@ -1,5 +1,4 @@
-//! What may be deleted by age, and whether the clock can be relied on for it: a clock that is one year
-//! ahead makes every row old.
+//! Guards deletions by age against a wrong clock: with a clock that is one year ahead, every row is old.
 
 use std::fmt;
 
@@ -10,21 +9,21 @@ use crate::clock::{Clock, ClockWatch};
 use crate::domain::duration;
 use crate::error::Result;
 use crate::store::log_table::LogTable;
-use crate::store::{Database, inspect, old};
+use crate::store::{Database, inspect, retention};
 
-/// The clocks of servers and databases differ by less, unless one is wrong.
+/// The largest normal difference between the clocks of server and database.
 const TOLERANCE: TimeDelta = TimeDelta::hours(1);
-/// So many old rows of a table are deleted whatever their share of it is.
+/// Up to so many old rows of a table are deleted without a check of their share.
 const SMALL: u64 = 1000;
 
-/// How long the rows of each table are kept; a table without an age keeps all of its rows.
+/// How long the rows of each table are kept; without an age, forever.
 #[derive(Clone, Copy, Debug)]
 pub struct Ages {
     pub calls: Option<TimeDelta>,
     pub error_logs: Option<TimeDelta>,
 }
 
-/// What is old, and what speaks against deleting it.
+/// The old rows, and a reason not to delete them.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub now: DateTime<Utc>,
@@ -36,18 +35,18 @@ pub struct Plan {
 /// Why nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The wall clock was changed by so much.
+    /// The wall clock was changed by this span.
     ClockChanged(TimeDelta),
-    /// The wall clock is ahead of the database's clock by so much.
+    /// The wall clock is ahead of the database's clock by this span.
     DatabaseClock(TimeDelta),
-    /// The newest row of both tables is so old and would be deleted.
+    /// The newest row of both tables has this age and would be deleted.
     NewestRow(TimeDelta),
-    /// Most rows of a table would be deleted, and between them and the newest rows there is a gap.
+    /// Most rows of a table would be deleted, and there is a gap between them and the newest rows.
     Share { table: LogTable, old: u64, kept: u64 },
 }
 
 impl Refusal {
-    /// In metrics and logs.
+    /// The name in metrics and logs.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::ClockChanged(_) => "clock_changed",
@@ -88,7 +87,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What is older than `ages`, and whether the clock and the rows speak against deleting it.
+/// Counts the rows that are older than `ages`, and checks the clock and the rows for a refusal.
 pub async fn plan(db: &Database, clock: &ClockWatch, ages: Ages) -> Result<Plan> {
     let now = clock.time().now;
     let refusal = check_clock(db, clock).await?;
@@ -107,7 +106,7 @@ pub async fn check_clock(db: &Database, clock: &ClockWatch) -> Result<Option<Ref
     if let Some(change) = time.change {
         return Ok(Some(Refusal::ClockChanged(change)));
     }
-    // A clock that a test set differs from the database's.
+    // The clock of a test differs from that of the database.
     if !matches!(clock.clock(), Clock::System) {
         return Ok(None);
     }
@@ -116,15 +115,15 @@ pub async fn check_clock(db: &Database, clock: &ClockWatch) -> Result<Option<Ref
     Ok((ahead.abs() > TOLERANCE).then_some(Refusal::DatabaseClock(ahead)))
 }
 
-/// What speaks against a plan by the rows. Both tables count: a gateway without failures has no new
-/// error logs, and its old ones go all the same.
+/// Checks the rows for a refusal. It considers the newest row of both tables, because a gateway without
+/// failures has no new error logs.
 async fn check_rows(db: &Database, plan: &Plan) -> Result<Option<Refusal>> {
     if plan.counts.total() == 0 {
         return Ok(None);
     }
     let mut newest = None;
     for table in [LogTable::Calls, LogTable::ErrorLogs] {
-        newest = newest.max(old::newest(db, table, plan.now + TOLERANCE).await?);
+        newest = newest.max(retention::newest(db, table, plan.now + TOLERANCE).await?);
     }
     for (table, cutoff) in plan.cutoffs.each() {
         let old = plan.counts.of(table);
@@ -133,7 +132,7 @@ async fn check_rows(db: &Database, plan: &Plan) -> Result<Option<Refusal>> {
             return Ok(Some(Refusal::NewestRow(age)));
         }
         if old > SMALL && !is_continuous(db, cutoff, plan.now).await? {
-            let kept = old::count_since(db, table, cutoff).await?;
+            let kept = retention::count_since(db, table, cutoff).await?;
             if old > kept {
                 return Ok(Some(Refusal::Share { table, old, kept }));
             }
@@ -142,12 +141,12 @@ async fn check_rows(db: &Database, plan: &Plan) -> Result<Option<Refusal>> {
     Ok(None)
 }
 
-/// Whether rows were stored in the older half of the time that is kept. Where the clock is ahead there
-/// are none: all rows are old, or were stored since the clock is ahead.
+/// Whether rows were stored in the older half of the retention time. If the clock is ahead there are no
+/// such rows: all rows are old, or were stored after the clock changed.
 async fn is_continuous(db: &Database, cutoff: DateTime<Utc>, now: DateTime<Utc>) -> Result<bool> {
     let middle = cutoff + (now - cutoff) / 2;
     for table in [LogTable::Calls, LogTable::ErrorLogs] {
-        if old::newest(db, table, middle).await?.is_some_and(|newest| newest >= cutoff) {
+        if retention::newest(db, table, middle).await?.is_some_and(|newest| newest >= cutoff) {
             return Ok(true);
         }
     }

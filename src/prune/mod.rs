@@ -1,6 +1,5 @@
-//! Deletes calls and error logs that are too old, in small batches with pauses between them, so that
-//! nobody who writes has to wait for long; then gives back what they took. Whoever stops it knows how
-//! much was deleted until then.
+//! Deletes expired calls and error logs in small batches with pauses, so that writers wait only briefly,
+//! then releases their space. When it is stopped, it has counted the deleted rows.
 
 pub mod deletion;
 pub mod guard;
@@ -13,18 +12,18 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 pub use pace::Pace;
-pub use space::{give_back, is_shrinkable, rewrite};
+pub use space::{release_space, releases_space, rewrite};
 
 use crate::error::Result;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
 use crate::store::log_table::LogTable;
-use crate::store::{Database, delete, old};
+use crate::store::{Database, delete, retention};
 
-/// Whether to stop after the batch at hand.
-pub type Stopped<'a> = &'a (dyn Fn() -> bool + Sync);
+/// Returns whether to stop after the current batch.
+pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// What is too old: from before these instants, nothing of a table without one.
+/// The time limits of expired rows. A table without a limit has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cutoffs {
     pub calls: Option<DateTime<Utc>>,
@@ -39,7 +38,7 @@ impl Cutoffs {
     }
 }
 
-/// How many rows are too old.
+/// The number of rows of each table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub calls: u64,
@@ -59,7 +58,7 @@ impl Counts {
     }
 }
 
-/// What was deleted so far. It is kept apart from the work, which may be given up.
+/// Counts deleted rows. It is separate from the work, which may be dropped.
 #[derive(Debug, Default)]
 pub struct Tally {
     calls: AtomicU64,
@@ -82,11 +81,11 @@ impl Tally {
     }
 }
 
-/// How many rows are too old now. A range of an index for each table, however many there are.
+/// Counts expired rows, with a range of an index for each table.
 pub async fn count(db: &Database, cutoffs: Cutoffs) -> Result<Counts> {
     let mut counts = Counts::default();
     for (table, before) in cutoffs.each() {
-        let rows = old::count(db, table, before).await?;
+        let rows = retention::count(db, table, before).await?;
         match table {
             LogTable::Calls => counts.calls = rows,
             LogTable::ErrorLogs => counts.error_logs = rows,
@@ -95,13 +94,13 @@ pub async fn count(db: &Database, cutoffs: Cutoffs) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Deletes what is too old, and counts it in `tally`; false when it was stopped before the end.
+/// Deletes expired rows and counts them in `tally`; false if it was stopped before the end.
 pub async fn prune(
     db: &Database,
     cutoffs: Cutoffs,
     mut pace: Pace,
     tally: &Tally,
-    stopped: Stopped<'_>,
+    stopped: StopCheck<'_>,
 ) -> Result<bool> {
     for (table, before) in cutoffs.each() {
         let mut after = None;
@@ -109,55 +108,55 @@ pub async fn prune(
             if stopped() {
                 return Ok(false);
             }
-            let rows = old::find(db, table, before, after, pace.batch()).await?;
+            let rows = retention::find(db, table, before, after, pace.batch()).await?;
             let Some(last) = rows.last else { break };
             after = Some(last);
             if rows.ids.is_empty() {
                 continue;
             }
-            let began = Instant::now();
-            tally.add(table, old::delete(db, table, &rows.ids).await?);
-            pace.rest(began.elapsed()).await;
+            let start = Instant::now();
+            tally.add(table, retention::delete(db, table, &rows.ids).await?);
+            pace.pause(start.elapsed()).await;
         }
     }
     Ok(true)
 }
 
-/// Deletes the error logs that match `scope`, but for those that arrive meanwhile, and counts them in
-/// `tally`; false when it was stopped before the end.
+/// Deletes the error logs that match `scope`, except for those that arrive meanwhile, and counts them in
+/// `tally`; false if it was stopped before the end.
 pub async fn delete_error_logs(
     db: &Database,
     scope: &ErrorScope,
     mut pace: Pace,
     tally: &Tally,
-    stopped: Stopped<'_>,
+    stopped: StopCheck<'_>,
 ) -> Result<bool> {
     let last = delete::last_error_log(db).await?;
-    let mut meant = Ids::Below(last);
+    let mut range = Ids::Below(last);
     while !stopped() {
-        let ids = delete::find_error_logs(db, scope, meant, pace.batch()).await?;
+        let ids = delete::find_error_logs(db, scope, range, pace.batch()).await?;
         if ids.is_empty() {
-            match meant {
-                Ids::Below(_) => meant = Ids::Only(last),
+            match range {
+                Ids::Below(_) => range = Ids::Only(last),
                 Ids::Only(_) => return Ok(true),
             }
             continue;
         }
-        let began = Instant::now();
-        tally.add(LogTable::ErrorLogs, old::delete(db, LogTable::ErrorLogs, &ids).await?);
-        pace.rest(began.elapsed()).await;
+        let start = Instant::now();
+        tally.add(LogTable::ErrorLogs, retention::delete(db, LogTable::ErrorLogs, &ids).await?);
+        pace.pause(start.elapsed()).await;
     }
     Ok(false)
 }
 
-/// Deletes the error logs with these ids, and counts them in `tally`; false when it was stopped before the
+/// Deletes the error logs with these ids and counts them in `tally`; false if it was stopped before the
 /// end.
 pub async fn delete_ids(
     db: &Database,
     ids: &[i64],
     mut pace: Pace,
     tally: &Tally,
-    stopped: Stopped<'_>,
+    stopped: StopCheck<'_>,
 ) -> Result<bool> {
     let mut left = ids;
     while !left.is_empty() {
@@ -165,11 +164,11 @@ pub async fn delete_ids(
             return Ok(false);
         }
         let (batch, later) = left.split_at(left.len().min(pace.batch() as usize));
-        let started = Instant::now();
-        tally.add(LogTable::ErrorLogs, old::delete(db, LogTable::ErrorLogs, batch).await?);
+        let start = Instant::now();
+        tally.add(LogTable::ErrorLogs, retention::delete(db, LogTable::ErrorLogs, batch).await?);
         left = later;
         if !left.is_empty() {
-            pace.rest(started.elapsed()).await;
+            pace.pause(start.elapsed()).await;
         }
     }
     Ok(true)

@@ -1,36 +1,36 @@
-//! Gives back the room of what was deleted.
+//! Releases the space of deleted rows.
 
 use std::time::Instant;
 
-use super::{Pace, Stopped};
+use super::{Pace, StopCheck};
 use crate::error::Result;
 use crate::store::{Database, space};
 
-/// Gives back what the database can without a rewrite, a few pages at a time; tells by how many bytes
-/// it became smaller. Only a SQLite file that Callscope made, or rewrote, can.
-pub async fn give_back(db: &Database, mut pace: Pace, stopped: Stopped<'_>) -> Result<u64> {
+/// Releases space without a rewrite, a few pages at a time; returns by how many bytes the database shrank.
+/// Only a SQLite file that Callscope created or rewrote can shrink.
+pub async fn release_space(db: &Database, mut pace: Pace, stopped: StopCheck<'_>) -> Result<u64> {
     let mut left = space::releasable_pages(db).await?;
     if left == 0 {
         return Ok(0);
     }
     let before = space::measure(db).await?.bytes;
     while left > 0 && !stopped() {
-        let began = Instant::now();
+        let start = Instant::now();
         space::release(db, pace.batch()).await?;
         left = left.saturating_sub(pace.batch().into());
-        pace.rest(began.elapsed()).await;
+        pace.pause(start.elapsed()).await;
     }
     space::checkpoint(db, false).await?;
     Ok(before.saturating_sub(space::measure(db).await?.bytes))
 }
 
-/// Whether the database gives back room without a rewrite: for PostgreSQL and MySQL their own matter.
-pub async fn is_shrinkable(db: &Database) -> Result<bool> {
-    space::gives_back(db).await
+/// Whether the database releases space without a rewrite; always true for PostgreSQL and MySQL.
+pub async fn releases_space(db: &Database) -> Result<bool> {
+    space::releases_pages(db).await
 }
 
-/// Rewrites the tables without their gaps, which takes as long as it takes; tells by how many bytes
-/// the database became smaller.
+/// Rewrites the tables without free space, with no time limit; returns by how many bytes the database
+/// shrank.
 pub async fn rewrite(db: &Database) -> Result<u64> {
     let before = space::measure(db).await?.bytes;
     space::rewrite(db).await?;

@@ -1,4 +1,4 @@
-//! API keys: which there are, when they were seen.
+//! API keys: the list of all keys, and their first and last use.
 
 use chrono::{DateTime, Utc};
 use entity::{error_log, request_log};
@@ -12,9 +12,8 @@ use super::rows::columns;
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// Steps from each key to the next one through the indexes, so that the cost follows the number of
-/// keys, not that of calls. Of keys in one table that MySQL's collation takes for one, as it does
-/// with letter cases in a gateway's own tables, it meets only one. Cast last: SQLite may hold bytes.
+/// Steps from each key to the next through the indexes: the cost depends on the number of keys, not of
+/// calls. The cast is last, because SQLite may store bytes.
 const DISTINCT_KEYS: &str = "\
 WITH RECURSIVE calls(k) AS (\
   SELECT MIN(api_key) FROM t_request_log \
@@ -29,8 +28,9 @@ WITH RECURSIVE calls(k) AS (\
 ) SELECT CAST(k AS TEXT) AS c0 FROM calls WHERE k IS NOT NULL \
 UNION ALL SELECT CAST(k AS TEXT) AS c0 FROM errors WHERE k IS NOT NULL";
 
-/// The same in MySQL, which steps through an index of its own accord ("Using index for group-by"),
-/// but would read the whole index for each of the steps above.
+/// MySQL steps through the index automatically ("Using index for group-by"), but would read the whole
+/// index for each step of the statement above. Of keys that a collation treats as equal, as the default
+/// collations do with case, it finds only one.
 const DISTINCT_KEYS_MYSQL: &str = "\
 SELECT DISTINCT api_key AS c0 FROM t_request_log WHERE api_key IS NOT NULL \
 UNION ALL SELECT DISTINCT gemini_key AS c0 FROM t_error_logs WHERE gemini_key IS NOT NULL";
@@ -54,21 +54,21 @@ pub async fn list(db: &Database) -> Result<Vec<String>> {
 
 /// The times of a key's first and last call or error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct KeyActivity {
     pub first: DateTime<Utc>,
     pub last: DateTime<Utc>,
 }
 
-impl Seen {
+impl KeyActivity {
     fn and(self, other: Self) -> Self {
         Self { first: Ord::min(self.first, other.first), last: Ord::max(self.last, other.last) }
     }
 }
 
-/// When each of `keys` was seen, in their order. One statement for 50 keys, with the two ends of
-/// the two index ranges of each.
-pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
-    let mut seen: Vec<Option<Seen>> = vec![None; keys.len()];
+/// The activity of each of `keys`, in their order. One statement for 50 keys, with both ends of the two
+/// index ranges of each.
+pub async fn find_activity(db: &Database, keys: &[String]) -> Result<Vec<Option<KeyActivity>>> {
+    let mut seen: Vec<Option<KeyActivity>> = vec![None; keys.len()];
     let branches = keys.iter().zip(0..).flat_map(|(key, index)| {
         [
             ends::<request_log::Entity, _, _>(
@@ -89,7 +89,8 @@ pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
         type Columns = (i64, Option<StoredTime>, Option<StoredTime>);
         for (index, first, last) in db.fetch::<Columns>("api_key.seen", &union, 3).await? {
             let (Some(first), Some(last)) = (first, last) else { continue };
-            let found = Seen { first: db.zone().to_utc(first.at), last: db.zone().to_utc(last.at) };
+            let found =
+                KeyActivity { first: db.zone().to_utc(first.at), last: db.zone().to_utc(last.at) };
             let known = &mut seen[index as usize];
             *known = Some(known.map_or(found, |known| known.and(found)));
         }
@@ -97,8 +98,8 @@ pub async fn seen(db: &Database, keys: &[String]) -> Result<Vec<Option<Seen>>> {
     Ok(seen)
 }
 
-/// The first and the last time of a key in one table, as two scalar subqueries: asked for together,
-/// they would read the whole range.
+/// The first and the last time of a key in one table, as two scalar subqueries: a single one would read
+/// the whole range.
 fn ends<E: EntityName + Default, K: Iden + Copy, T: Iden + Copy>(
     db: &Database,
     (key_column, time_column): (K, T),

@@ -1,5 +1,6 @@
-//! `callscope_audit`: who was shown a key and who deleted what. Entries are added, never removed. The
-//! entry of a deletion is completed once, when the deletion has ended (`deletion_log.rs`).
+//! The audit log `callscope_audit`: revealed keys, searches of keys and deletions, each with its caller.
+//! Entries are never removed. The entry of a deletion is completed once, when the deletion has ended
+//! (`deletion_log.rs`).
 
 use std::net::IpAddr;
 
@@ -14,17 +15,17 @@ use crate::error::Result;
 
 pub(super) const TABLE: &str = "callscope_audit";
 
-/// What is answered for.
+/// An audited action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditAction {
-    /// A key was shown in full; the subject is its id.
+    /// A full key was returned; the subject is its id.
     RevealKey,
-    /// Full keys were searched; the subject is the filter that did it and how many keys matched, never
-    /// the searched text.
+    /// Full keys were searched; the subject is the filter and the number of matching keys, never the
+    /// searched text.
     SearchKeys,
-    /// Error logs were deleted; the subject is their ids, or the filter that names them.
+    /// Error logs were deleted; the subject has their ids or the filter.
     DeleteErrorLogs,
-    /// Calls or error logs were pruned; the subject is from before when.
+    /// Calls or error logs were pruned; the subject has the cut-off times.
     PruneLogs,
 }
 
@@ -41,7 +42,7 @@ impl AuditAction {
     }
 }
 
-/// Who did it, from where and when.
+/// The caller, its address and the time.
 #[derive(Clone, Debug)]
 pub struct Actor<'a> {
     /// The name of the caller's token.
@@ -50,8 +51,8 @@ pub struct Actor<'a> {
     pub at: DateTime<Utc>,
 }
 
-/// Enters that `actor` did something to each of `subjects`, in the log too, and before it is done. A
-/// database that is opened read-only has no such table: there the log alone tells.
+/// Adds an entry for each of `subjects`, and logs it, before the action is performed. A read-only database
+/// is not written: it has the log only.
 pub async fn record(
     db: &Database,
     actor: &Actor<'_>,
@@ -85,7 +86,7 @@ pub async fn record(
     Ok(())
 }
 
-/// One entry, as it is stored.
+/// A stored entry.
 #[derive(Clone, Debug)]
 pub struct AuditRow {
     pub at: String,
@@ -93,13 +94,12 @@ pub struct AuditRow {
     pub address: String,
     pub action: String,
     pub subject: String,
-    /// How it ended; None for other entries, and for a deletion in progress or of a process that
-    /// was killed.
+    /// The end of a deletion; None while it runs, if its process was killed, and for other actions.
     pub ending: Option<Ending>,
 }
 
 impl AuditRow {
-    /// Whether an ending is to be expected.
+    /// Whether the entry is of a deletion, which has an ending.
     pub fn is_deletion(&self) -> bool {
         AuditAction::DELETIONS.iter().any(|action| action.name() == self.action)
     }

@@ -35,7 +35,7 @@ impl CallRow {
     }
 }
 
-/// Which calls are meant: of a window, of a key, and so on; all must hold.
+/// A filter of calls. A call must match every field that is set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallScope {
     pub window: Window,
@@ -78,7 +78,7 @@ impl CallScope {
     }
 }
 
-/// A status code of 200 to 299. SQLite sorts text behind every number.
+/// A status code of 200 to 299. SQLite sorts text after every number.
 pub(super) fn succeeded() -> Expr {
     Expr::col(Column::StatusCode).between(200, 299)
 }
@@ -93,11 +93,11 @@ fn failed() -> Expr {
 pub enum CallOrder {
     NewestFirst,
     OldestFirst,
-    /// Calls without a latency come last.
+    /// Calls without a latency are at the end.
     SlowestFirst,
 }
 
-/// Where a call stands in a list.
+/// The position of a call in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallCursor {
     pub rank: CallRank,
@@ -129,7 +129,7 @@ impl CallCursor {
     }
 }
 
-/// A page of calls that is wanted.
+/// A request for a page of calls.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallListQuery {
     pub scope: CallScope,
@@ -160,14 +160,14 @@ fn list_statement(db: &Database, query: &CallListQuery) -> (SelectStatement, usi
     (select, width)
 }
 
-/// The latency as a row shows it: SQLite may hold a larger one, which is shown as none.
+/// The latency as [`CallRow`] has it: -1 for none, and for a value of SQLite that exceeds 32 bits.
 fn latency_rank(dialect: Dialect) -> Expr {
     let latency = || dialect.integer(Column::LatencyMs);
     let shown = latency().between(i32::MIN, i32::MAX);
     CaseStatement::new().case(shown, latency()).finally(Expr::cust("-1")).into()
 }
 
-/// Many pages at once, in the order of `queries`. One statement for 100 of them.
+/// Many pages at once, in the order of `queries`. One statement for 100 pages.
 pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<Page<CallRow>>> {
     let mut rows: Vec<Vec<CallRow>> = queries.iter().map(|_| vec![]).collect();
     type Tagged = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
@@ -182,7 +182,7 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
     Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
 }
 
-/// How many calls each of `scopes` has, in their order. One statement for 100 of them.
+/// The number of calls of each of `scopes`, in their order. One statement for 100 scopes.
 pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
     count_rows(
         db,
@@ -192,7 +192,7 @@ pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>>
     .await
 }
 
-/// The calls with these ids, in no order.
+/// The calls with these ids, unordered.
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<CallRow>> {
     let (mut select, width) = select(db);
     select

@@ -13,7 +13,7 @@ use super::rows::int;
 use crate::domain::bucket::{Run, runs};
 use crate::error::Result;
 
-/// By what calls are grouped.
+/// A dimension that groups calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallDimension {
     ApiKey,
@@ -46,7 +46,7 @@ impl CallDimension {
     }
 }
 
-/// The order of groups; of groups that are equal in it, the larger comes first.
+/// The order of groups, highest value first. Ties go to the larger group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GroupOrder {
     Total,
@@ -56,7 +56,7 @@ pub enum GroupOrder {
 }
 
 impl GroupOrder {
-    /// What is sorted by before the total.
+    /// The sort expression before the total.
     fn expression(self) -> Option<&'static str> {
         match self {
             Self::Total => None,
@@ -71,7 +71,7 @@ impl GroupOrder {
     }
 }
 
-/// Which groups are wanted, and whether with latencies, which cost the database a sort.
+/// A request for groups. Latencies cost the database a sort.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupQuery {
     pub scope: CallScope,
@@ -81,7 +81,7 @@ pub struct GroupQuery {
     pub latency: bool,
 }
 
-/// The calls that agree in the dimensions grouped by; the other fields are none.
+/// A group of calls. Only the fields of the requested dimensions are set.
 #[derive(Clone, Debug)]
 pub struct GroupRow {
     pub key: Option<String>,
@@ -125,8 +125,7 @@ fn group_row(row: StatsRow) -> GroupRow {
     }
 }
 
-/// The calls of each bucket, whose ends are `bounds`; a bucket without calls is all zeros. One
-/// statement.
+/// The calls of each bucket between two of `bounds`; a bucket without calls is all zeros. One statement.
 pub async fn series(
     db: &Database,
     scope: &CallScope,
@@ -149,7 +148,7 @@ pub async fn series(
     Ok(buckets)
 }
 
-/// The number of the bucket that a call falls into: a division for each run of buckets.
+/// The bucket number of a call: one division for each run of buckets.
 fn bucket_number(dialect: Dialect, runs: &[Run]) -> Expr {
     let number = |run: &Run| dialect.bucket(Column::RequestTime, run);
     let [runs @ .., last] = runs else { return dialect.number(0) };

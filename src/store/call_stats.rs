@@ -1,6 +1,6 @@
-//! Counts and exact latency percentiles of grouped calls. The database first counts the calls of
-//! each latency, then ranks these, so that a row per group is all that reaches us: percentiles are
-//! the same on every database, and our memory does not grow with the calls.
+//! Counts and exact latency percentiles of grouped calls. The database counts the calls of each
+//! latency, ranks the latencies and returns one row per group. Percentiles are the same on every
+//! database, and the memory of the server does not grow with the calls.
 
 use entity::request_log::{Column, Entity};
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
@@ -13,27 +13,27 @@ use super::rows::{columns, int};
 use crate::domain::counts::{CallCounts, LatencyStats, PERCENTILES, interpolate};
 use crate::error::Result;
 
-/// What is counted of a set of calls. The latency is empty unless it was asked for.
+/// Statistics of a set of calls. The latency is empty unless it was requested.
 #[derive(Clone, Debug, Default)]
 pub struct CallStats {
     pub counts: CallCounts,
     pub latency: LatencyStats,
 }
 
-/// The names that the dimensions of [`select`] may have: first texts, then numbers.
+/// The names of the dimensions of [`select`]: texts, then numbers.
 const DIMENSIONS: [&str; 5] = [KEY, "by_model", "by_code", "by_success", "by_bucket"];
 pub(super) const KEY: &str = "by_key";
 const TEXT_DIMENSIONS: usize = 2;
-/// What is selected of the latencies, in the order of [`StatsRow::latency`].
+/// The latency columns, in the order of [`StatsRow::latency`].
 const LATENCY: [&str; 4] = ["n", "latency_sum", "latency_min", "latency_max"];
 
-/// The lowest id of a group, by which groups of keys are sorted that are equal otherwise: by the keys
-/// themselves they would tell a caller, who may not see them, on which side of a guess one lies.
+/// The lowest id of a group, which breaks ties between groups of keys. Sorting by the keys would let a
+/// caller without access to full keys find them by guessing.
 pub(super) const FIRST_ID: &str = "first_id";
 
-/// A statement of a row per group: its `dimensions` (a name of [`DIMENSIONS`] and an expression
-/// each), `total`, `success`, where keys are a dimension [`FIRST_ID`], and, if wanted, `n`, `p95_below`, `p95_above` and so on of the
-/// latencies, all of which it can be sorted by.
+/// A statement with one row per group: its `dimensions` (each a name of [`DIMENSIONS`] and an
+/// expression), `total`, `success`, [`FIRST_ID`] if keys are a dimension, and with `latency` also `n`,
+/// `p95_below`, `p95_above` and so on. It can be sorted by all of these.
 pub(super) fn select(
     db: &Database,
     scope: &CallScope,
@@ -87,7 +87,8 @@ fn count(
     select
 }
 
-/// Adds to each latency the number of calls of its group up to it (`upto`) and in all (`n`).
+/// Adds to each latency the number of calls of its group with at most this latency (`upto`) and with
+/// any (`n`).
 fn rank(db: &Database, counted: SelectStatement, names: &[&'static str]) -> SelectStatement {
     let group =
         if names.is_empty() { String::new() } else { format!("PARTITION BY {}", names.join(", ")) };
@@ -102,8 +103,9 @@ fn rank(db: &Database, counted: SelectStatement, names: &[&'static str]) -> Sele
         .take()
 }
 
-/// Folds the latencies of a group. The value at the fractional rank p(n - 1) lies between those at
-/// the whole ranks below and above it; a latency is at rank k when more than k calls are up to it.
+/// Aggregates the latencies of a group. The value at the fractional rank p(n - 1) is between the values
+/// at the whole ranks below and above it. A latency has rank k if more than k calls have at most this
+/// latency.
 fn summarize(db: &Database, ranked: SelectStatement, names: &[&'static str]) -> SelectStatement {
     let sum = |expression: &str| Expr::cust(db.dialect().to_integer(&format!("SUM({expression})")));
     let mut select = Query::select();
@@ -144,7 +146,7 @@ fn above(percent: i64) -> String {
     format!("p{percent}_above")
 }
 
-/// The rows of a statement that [`select`] made.
+/// The rows of a statement of [`select`].
 pub(super) async fn fetch(
     db: &Database,
     name: &'static str,
@@ -153,7 +155,7 @@ pub(super) async fn fetch(
     db.fetch(name, select, StatsRow::WIDTH).await
 }
 
-/// A group; the dimensions that were not grouped by are none.
+/// A group. Only the fields of the requested dimensions are set.
 #[derive(Debug)]
 pub(super) struct StatsRow {
     pub by_key: Option<String>,
@@ -162,7 +164,7 @@ pub(super) struct StatsRow {
     pub by_success: Option<i64>,
     pub by_bucket: Option<i64>,
     counts: CallCounts,
-    /// Number, sum, least and greatest; then below and above each percentile.
+    /// Count, sum, minimum and maximum; then the values below and above each percentile.
     latency: [Option<i64>; 12],
 }
 

@@ -1,13 +1,11 @@
-//! Stops statements that nobody waits for any more. A request that is given up, or whose client
-//! went away, is dropped where it stands; its statement would run on in the database, and its
-//! connection would be of no use until then.
+//! Cancels statements of dropped requests: after a timeout, or when the client has disconnected.
+//! Otherwise the statement would keep running, and its connection would be unusable until its end.
 //!
-//! - SQLite asks a progress handler now and then whether to go on.
-//! - PostgreSQL and MySQL are told by another connection to end the session. Its statement alone
-//!   will not do: sqlx does not know where the answer to a dropped statement begins and ends on a
-//!   connection to MySQL, and takes parts of it for the answer to the next; nor can a statement be
-//!   stopped in the gap between its preparation and its start. What they cannot be told, since no
-//!   other connection can be had, ends by a limit of the session.
+//! - SQLite calls a progress handler every [`SQLITE_INSTRUCTIONS`] instructions.
+//! - On PostgreSQL and MySQL, another connection ends the session. Cancelling only the statement is not
+//!   enough: on MySQL, sqlx can read parts of the result of a dropped statement as the result of the
+//!   next one, and a statement between preparation and start cannot be cancelled. If no other connection
+//!   is available, a time limit of the session ends the statement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,32 +19,32 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Db
 use super::connect::Access;
 use super::sqlite_file::{Identity, SqliteFile};
 
-/// SQLite asks after so many of its instructions: every tenth of a millisecond or so.
+/// Instructions of SQLite between two calls of the progress handler: about 0.1 ms.
 const SQLITE_INSTRUCTIONS: i32 = 10_000;
 
-/// One connection as its database knows it.
+/// The session of one connection in the database.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Session {
-    /// PostgreSQL's process id, MySQL's connection id; that of the last connection that was made.
+    /// PostgreSQL's process id or MySQL's connection id, of the latest connection.
     id: Arc<AtomicU64>,
-    /// SQLite's running statement is to stop.
+    /// Stops the running statement of SQLite.
     stopping: Arc<AtomicBool>,
-    /// SQLite's file, and the one that the connection opened.
+    /// SQLite's file, and the identity of the file that the connection opened.
     file: OnceLock<SqliteFile>,
     opened: Arc<Mutex<Option<Identity>>>,
 }
 
 impl Session {
-    /// Has each connection that `options` make become this session, whose statements end after
-    /// `limit` where the database knows such a limit.
+    /// Makes each connection of `options` this session. Its statements end after `limit`, if the database
+    /// supports such a limit.
     pub(super) fn attach(
         &self,
         options: &mut ConnectOptions,
         access: Access,
         limit: Option<Duration>,
     ) {
-        // A pool closes a connection on which sqlx still counts a transaction: the next one would only
-        // be a savepoint in it, and its COMMIT would store nothing.
+        // The pool closes a connection if sqlx still counts a transaction on it: the next transaction
+        // would be a savepoint, and its COMMIT would store nothing.
         let (stopping, opened) = (self.stopping.clone(), self.opened.clone());
         if let Some(file) = SqliteFile::of(options.get_url()) {
             let opened = opened.clone();
@@ -106,12 +104,12 @@ impl Session {
         self.id.load(Ordering::Relaxed)
     }
 
-    /// Whether its connection is to the file that stands there now.
+    /// Whether its connection is to the current file at the path.
     pub(super) fn is_of_its_file(&self) -> bool {
         self.file.get().is_none_or(|file| file.identity() == *lock(&self.opened))
     }
 
-    /// Has SQLite stop the statement that runs, and every other until `resume`.
+    /// Stops the running statement of SQLite, and every further one until `resume`.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -120,9 +118,9 @@ impl Session {
         self.stopping.store(false, Ordering::Relaxed);
     }
 
-    /// Ends the session on PostgreSQL or MySQL; `control` is another one of the same user.
+    /// Ends the session on PostgreSQL or MySQL; `control` is another connection of the same user.
     pub(super) async fn end(&self, control: &DatabaseConnection) -> Result<(), DbErr> {
-        // A number that the server gave; MySQL binds no value here.
+        // A number from the server; MySQL does not bind values here.
         let id = self.id();
         let statement = match control.get_database_backend() {
             DbBackend::Postgres => format!("SELECT pg_terminate_backend({id})"),
@@ -152,11 +150,11 @@ async fn begin_postgres(
             .await?;
     }
     if access == Access::Write {
-        // A plan that is kept was made for tables as they were then: empty ones are read from end to
-        // end, and still are with a hundred thousand keys in them, until someone analyzes them.
+        // A cached plan fits the tables at its time: a plan for empty tables scans them, also when they
+        // have a hundred thousand keys, until ANALYZE runs.
         let set = query("SET plan_cache_mode = force_custom_plan").execute(&mut *connection);
         if let Err(error) = set.await {
-            tracing::debug!(%error, "this PostgreSQL does not let plans be made anew");
+            tracing::debug!(%error, "this PostgreSQL does not support plan_cache_mode");
         }
     }
     let id: i32 = query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?;
@@ -171,7 +169,7 @@ async fn begin_mysql(
         query_as("SELECT CAST(CONNECTION_ID() AS UNSIGNED), CAST(VERSION() AS CHAR)")
             .fetch_one(&mut *connection)
             .await?;
-    // A server may have other defaults, with which a statement alone would not be committed.
+    // With other defaults of the server, a single statement would not be committed.
     query("SET SESSION autocommit = 1, SESSION completion_type = 'NO_CHAIN'")
         .execute(&mut *connection)
         .await?;
@@ -181,9 +179,9 @@ async fn begin_mysql(
         } else {
             format!("SET SESSION max_execution_time = {}", limit.as_millis())
         };
-        // Servers of another age have no such limit, and serve as well without it.
+        // Older servers have no such limit, and work without it.
         if let Err(error) = query(AssertSqlSafe(set)).execute(connection).await {
-            tracing::debug!(%error, "the statements of a session cannot be limited");
+            tracing::debug!(%error, "this server has no time limit for statements");
         }
     }
     Ok(id)

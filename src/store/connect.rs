@@ -1,4 +1,4 @@
-//! Connects to the database: SQLite's pragmas, the limits of sessions.
+//! Connects to the database: pragmas of SQLite, limits of sessions.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
 
 /// The page cache of a SQLite connection in KiB. The file is not mapped into memory: a mapped file that
-/// is cut or cannot be read ends the process by SIGBUS.
+/// is truncated or unreadable ends the process by SIGBUS.
 const CACHE_KIB: &str = "-32768";
 
-/// After so many pages, 16 MB, SQLite folds its log into the file; by itself it does so four times as
-/// often. Groups of calls write the same pages again and again, of which only the last is folded: a
-/// commit of 32 calls takes 12 % less time, one of 64 a quarter less.
+/// Pages (16 MB) between two checkpoints of SQLite's write-ahead log, four times the default. Groups of
+/// calls write the same pages repeatedly, and a checkpoint copies only the last version: a commit of 32
+/// calls takes 12 % less time, one of 64 a quarter less.
 const CHECKPOINT_PAGES: &str = "4000";
 
-/// How long the connection that stops statements stays open for the next of them.
+/// The idle time after which the connection that ends sessions is closed.
 const CONTROL_IDLE: Duration = Duration::from_secs(10);
 
 pub(super) fn is_sqlite(url: &str) -> bool {
@@ -35,13 +35,13 @@ pub(super) fn is_sqlite(url: &str) -> bool {
 pub(super) enum Access {
     /// One connection that reads.
     Read,
-    /// One that answers health checks.
+    /// One connection for health checks.
     Probe,
-    /// One that writes.
+    /// One connection that writes.
     Write,
-    /// One connection that holds a lock while the schema changes.
+    /// One connection with a lock during changes of the schema.
     Migrate,
-    /// One that ends sessions of others, seldom.
+    /// One connection that ends other sessions, used rarely.
     Control,
 }
 
@@ -52,8 +52,8 @@ pub(super) async fn connect(
     connect_session(config, access, None, false).await
 }
 
-/// Connects, at once or (`lazy`) when the connection is needed; `tracked` is the session that it
-/// becomes, with the limit of its statements.
+/// Connects, immediately or (`lazy`) at the first use. `tracked` is the session of the connection, with
+/// the time limit of its statements.
 pub(super) async fn connect_session(
     config: &DatabaseConfig,
     access: Access,
@@ -73,16 +73,16 @@ pub(super) async fn connect_session(
         options.idle_timeout(CONTROL_IDLE);
     }
     if access == Access::Migrate {
-        // Its lock ends with the connection, which the pool would replace after half an hour.
+        // Its lock ends with the connection, which a pool replaces after half an hour by default.
         options.idle_timeout(None).max_lifetime(None);
     }
     if let Some((session, limit)) = tracked {
         session.attach(&mut options, access, limit);
     }
     let read_only = matches!(access, Access::Read | Access::Probe);
-    // Later, a file that is gone is a fault, and an empty one would hide it.
+    // Afterwards, a missing file is an error that a new, empty file would hide.
     let create = access == Access::Migrate;
-    // It cannot be had later without a rewrite of the file, and a file of others stays as it is.
+    // Set for a new file only: later it needs a rewrite of the file.
     let shrinks = create && is_new_sqlite_file(config.database_url.expose());
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
@@ -100,13 +100,13 @@ pub(super) async fn connect_session(
             .create_if_missing(create)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .journal_mode(SqliteJournalMode::Wal)
-            // What is acknowledged survives a power cut; groups share the cost.
+            // An acknowledged row survives a power failure; groups of callers share the cost.
             .synchronous(SqliteSynchronous::Full)
     });
     sea_orm::Database::connect(options).await
 }
 
-/// Refuses what is no URL with an error; SeaORM panics at it.
+/// Rejects an invalid URL with an error; SeaORM would panic.
 fn check_url(url: &str) -> Result<(), DbErr> {
     let checked = match Dialect::of_url(url) {
         Dialect::Sqlite => url.parse::<SqliteConnectOptions>().map(|_| ()),

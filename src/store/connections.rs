@@ -1,5 +1,5 @@
-//! The connections that read, and those that write. Each is a pool of one, so that it is known which
-//! session of the database runs a statement and whom to stop when nobody waits for it any more.
+//! The connections that read, and those that write. Each is a pool of one connection, so that the session
+//! of each statement is known and can be ended when the request is dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cancel::Session;
 use super::connect::{Access, connect_session, is_sqlite};
-use super::fair_queue::{Claim, FairQueue, NoTurn, Turn};
+use super::fair_queue::{Claim, FairQueue, Permit, QueueError};
 use super::pool::PoolState;
-use super::transaction::ROLLBACK_LIMIT;
+use super::transaction::ROLLBACK_TIMEOUT;
 use crate::config::DatabaseConfig;
 use crate::observe::RequestMarks;
 
-/// How long the database may take to stop a statement, or connections to close.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// Time limit for the database to stop a statement, and for connections to close.
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Pause after a connection could not be replaced.
 const REPLACE_PAUSE: Duration = Duration::from_secs(1);
@@ -29,12 +29,12 @@ const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Connections {
     options: Options,
     backend: DbBackend,
-    /// Opened when a session has to be ended, and closed soon after; SQLite has none.
+    /// Opened to end a session, and closed soon after; None for SQLite.
     control: Option<DatabaseConnection>,
-    /// The longest unused first: sqlx greets a connection after each use, which takes a moment.
+    /// The longest unused first: sqlx pings a connection after each use, which takes some time.
     free: Mutex<VecDeque<Slot>>,
     count: usize,
-    /// One turn for each that is free.
+    /// One permit for each free connection.
     queue: Arc<FairQueue>,
     /// Connections that one request may hold.
     per_request: usize,
@@ -51,13 +51,13 @@ struct Options {
 struct Slot {
     connection: DatabaseConnection,
     session: Session,
-    /// SQLite's connection while it is out of its pool, which is empty as long.
+    /// SQLite's connection while it is outside of its pool, which is empty meanwhile.
     taken: Option<PoolConnection<Sqlite>>,
 }
 
 impl Connections {
-    /// Opens the first connection, so that what is wrong with the database is known; the others
-    /// open when they are needed, as the first does if it is `lazy`.
+    /// Opens the first connection, unless `lazy`, to detect errors of the database. The others open at
+    /// their first use.
     pub(super) async fn open(
         config: &DatabaseConfig,
         access: Access,
@@ -88,7 +88,7 @@ impl Connections {
             count,
             queue: FairQueue::new(
                 count,
-                // The last connection is for cheap statements.
+                // The last connection is reserved for cheap statements.
                 (count - 1).max(1),
                 config.max_database_seconds_per_minute,
             ),
@@ -105,25 +105,26 @@ impl Connections {
         self.backend
     }
 
-    /// A connection for one statement or transaction. A request waits without limit for connections
-    /// that it holds itself, and then for `--database-wait-seconds` for those of other requests.
-    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, NoTurn> {
+    /// A connection for one statement or transaction. A request waits without limit for connections that
+    /// it holds itself, then up to `--database-wait-seconds` for those of other requests.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, QueueError> {
         let claim = self.claim().await?;
         let wait = Duration::from_secs(self.options.config.database_wait_seconds);
-        let turn = self.queue.turn(claim, Instant::now() + wait).await?;
-        let slot = self.free().pop_front().ok_or(NoTurn::Closed)?;
-        Ok(Lease { connections: self.clone(), held: Some((slot, turn)), finished: false })
+        let permit = self.queue.acquire(claim, Instant::now() + wait).await?;
+        let slot = self.free().pop_front().ok_or(QueueError::Closed)?;
+        Ok(Lease { connections: self.clone(), held: Some((slot, permit)), finished: false })
     }
 
     /// The claim of the request that this task serves, or of the server itself.
-    async fn claim(&self) -> Result<Claim, NoTurn> {
+    async fn claim(&self) -> Result<Claim, QueueError> {
         let Some(request) = RequestMarks::current() else { return Ok(Claim::default()) };
         let mut claim =
             Claim { caller: request.share().cloned(), heavy: request.is_heavy(), of_request: None };
-        // Not those that write: a request may read while it holds one.
+        // Connections that write are not counted: a request may read while it holds one.
         if self.options.access == Access::Read {
             let connections = request.connections(self.per_request).clone();
-            claim.of_request = Some(connections.acquire_owned().await.map_err(|_| NoTurn::Closed)?);
+            claim.of_request =
+                Some(connections.acquire_owned().await.map_err(|_| QueueError::Closed)?);
         }
         Ok(claim)
     }
@@ -132,38 +133,38 @@ impl Connections {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, (slot, turn): Held) {
+    fn give_back(&self, (slot, permit): Held) {
         self.free().push_back(slot);
-        drop(turn);
+        drop(permit);
     }
 
-    /// Stops what a connection runs and gives one that is of use in its place. Until then its
-    /// turn is held: there are never more connections than the configuration allows. A connection
-    /// that may be within a transaction is always replaced: no ping shows that it is not.
+    /// Stops the statement of a connection and returns a usable connection. Its permit is held until then,
+    /// so there are never more connections than configured. A connection that may be in a transaction is
+    /// always replaced: a ping cannot detect a transaction.
     async fn recover(&self, mut slot: Slot) -> Slot {
-        slot.give_back();
+        slot.return_taken();
         match &self.control {
             Some(control) => {
-                match timeout(PATIENCE, slot.session.end(control)).await {
+                match timeout(STOP_TIMEOUT, slot.session.end(control)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
                     Err(_) => tracing::warn!("a statement could not be stopped"),
                 }
-                // Whatever sqlx still does with the old connection, it does not keep it.
-                let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
+                // The old connection is not used again, also if closing it fails.
+                let _ = timeout(STOP_TIMEOUT, slot.connection.close_by_ref()).await;
             }
             None if self.options.access != Access::Write => {
                 slot.session.stop();
-                // Waits for its turn behind the statement.
-                let stopped = timeout(PATIENCE, slot.connection.ping()).await;
+                // The ping waits for the end of the statement.
+                let stopped = timeout(STOP_TIMEOUT, slot.connection.ping()).await;
                 slot.session.resume();
                 if stopped.is_ok_and(|answer| answer.is_ok()) {
                     return slot;
                 }
-                let _ = timeout(PATIENCE, slot.connection.close_by_ref()).await;
+                let _ = timeout(STOP_TIMEOUT, slot.connection.close_by_ref()).await;
             }
-            // SQLite's writer holds the lock of the file until it is closed, and its statement runs to
-            // the end: a second writer would only wait for it.
+            // SQLite's writer keeps the lock of the file until it is closed, and its statement runs to the
+            // end. A second writer would wait for it.
             None => {
                 let _ = slot.connection.close_by_ref().await;
             }
@@ -171,7 +172,7 @@ impl Connections {
         self.replace().await
     }
 
-    /// A connection that opens when it is needed.
+    /// A new connection, which opens at its first use.
     async fn replace(&self) -> Slot {
         loop {
             match self.options.open(true).await {
@@ -182,7 +183,7 @@ impl Connections {
         }
     }
 
-    /// How many of them there are. One in use is open.
+    /// The number of connections. A connection in use counts as open.
     pub(super) fn state(&self, name: &'static str) -> PoolState {
         let free = self.free();
         let idle = free.iter().filter(|slot| slot.is_open()).count();
@@ -192,12 +193,12 @@ impl Connections {
         PoolState { name, most: number(most), open, idle: number(idle) }
     }
 
-    /// Closes the connections; those that do not answer are left.
+    /// Closes the connections, except for those that do not answer.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
-        // A closed queue grants nothing, so that what is free stays free.
+        // A closed queue grants nothing, so free connections stay free.
         self.queue.close();
         let mut slots = std::mem::take(&mut *self.free());
-        slots.iter_mut().for_each(Slot::give_back);
+        slots.iter_mut().for_each(Slot::return_taken);
         let close = async {
             for slot in &slots {
                 slot.connection.close_by_ref().await?;
@@ -208,8 +209,8 @@ impl Connections {
             }
         };
         match self.control {
-            Some(_) => timeout(PATIENCE, close).await.unwrap_or(Ok(())),
-            // SQLite folds its log into the file, which takes as long as it takes.
+            Some(_) => timeout(STOP_TIMEOUT, close).await.unwrap_or(Ok(())),
+            // SQLite runs a checkpoint, without a time limit.
             None => close.await,
         }
     }
@@ -225,12 +226,12 @@ impl Options {
 }
 
 impl Slot {
-    /// Gives its pool back what was taken out.
-    fn give_back(&mut self) {
+    /// Returns the taken connection to its pool.
+    fn return_taken(&mut self) {
         self.taken = None;
     }
 
-    /// Whether its connection is open, which it is from its first use on.
+    /// Whether its connection is open: from its first use on.
     fn is_open(&self) -> bool {
         let connection = &self.connection;
         let size = match connection.get_database_backend() {
@@ -244,7 +245,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // A pool takes nothing back where nothing runs any more.
+        // Without a runtime, a pool cannot take a connection back.
         if let Some(taken) = self.taken.take()
             && Handle::try_current().is_err()
         {
@@ -253,9 +254,9 @@ impl Drop for Slot {
     }
 }
 
-type Held = (Slot, Turn);
+type Held = (Slot, Permit);
 
-/// A connection in use. Dropped before its work is finished, it has the work stopped.
+/// A connection in use. If it is dropped before [`Lease::finish`], its statement is stopped.
 pub(super) struct Lease {
     connections: Arc<Connections>,
     held: Option<Held>,
@@ -265,13 +266,13 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn connection(&mut self) -> Result<&DatabaseConnection, DbErr> {
         let slot = self.slot()?;
-        slot.give_back();
+        slot.return_taken();
         Ok(&slot.connection)
     }
 
-    /// SQLite's connection itself, for statements that each are a transaction. It stays out of its pool
-    /// from one lease to the next: the pool greets what comes back, which is a way to SQLite's thread
-    /// and back for every group of calls, in which the next one waits.
+    /// SQLite's raw connection, for statements that commit automatically. It stays outside of its pool
+    /// between leases: the pool pings each returned connection, which would be one more round trip to
+    /// SQLite's thread for every group of calls.
     pub(super) async fn sqlite(&mut self) -> Result<&mut SqliteConnection, DbErr> {
         let slot = self.slot()?;
         let taken = match slot.taken.take().filter(|_| slot.session.is_of_its_file()) {
@@ -291,34 +292,35 @@ impl Lease {
         slot.ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 
-    /// The connection is free for its next use. Only for one that is known to be outside of any
-    /// transaction: after reading, or after the database confirmed a COMMIT or a ROLLBACK.
+    /// Marks the connection as reusable. Only for a connection outside of any transaction: after reading,
+    /// or after the database confirmed a COMMIT or a ROLLBACK.
     pub(super) fn finish(&mut self) {
         self.finished = true;
     }
 
-    /// Ends a statement that was sent alone and refused. The connection is used again only if the
-    /// database confirms a ROLLBACK; SQLite confirms none outside of a transaction.
+    /// Cleans up after a refused single statement. The connection is used again only if the database
+    /// confirms a ROLLBACK; SQLite refuses one outside of a transaction.
     pub(super) async fn roll_back(mut self) {
         if self.connections.backend == DbBackend::Sqlite {
             return;
         }
         let Ok(connection) = self.connection() else { return };
-        let rolled_back = timeout(ROLLBACK_LIMIT, connection.execute_unprepared("ROLLBACK")).await;
+        let rolled_back =
+            timeout(ROLLBACK_TIMEOUT, connection.execute_unprepared("ROLLBACK")).await;
         self.finished = rolled_back.is_ok_and(|answer| answer.is_ok());
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((slot, turn)) = self.held.take() else { return };
+        let Some((slot, permit)) = self.held.take() else { return };
         let connections = self.connections.clone();
         if self.finished {
-            connections.give_back((slot, turn));
+            connections.give_back((slot, permit));
         } else if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 let slot = connections.recover(slot).await;
-                connections.give_back((slot, turn));
+                connections.give_back((slot, permit));
             });
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
-use super::fair_queue::NoTurn;
+use super::fair_queue::QueueError;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
 use super::schema;
@@ -25,28 +25,27 @@ use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
 use crate::observe::{Observer, StatementWatch};
 
-/// What a session of PostgreSQL or MySQL has for a statement beyond the time of a request: who gives
-/// a request up stops its statements, and a limit that is met first would take their place.
-const STATEMENT_SPARE: Duration = Duration::from_secs(5);
+/// Added to the time limit of a request for the limit of statements in PostgreSQL or MySQL: the server
+/// cancels the statements of a request before this limit applies.
+const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 
-/// The longest time in which the database answers a health check.
-pub const PING_LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of a health check.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The open database: several connections that read, and others that write; SQLite has one of
-/// these.
+/// The open database, with separate connections for reading and for writing. SQLite has one writer.
 #[derive(Debug)]
 pub struct Database {
     readers: Arc<Connections>,
-    /// One connection that no query takes.
+    /// One connection for health checks only.
     probe: Arc<Connections>,
-    /// None where the database is read-only.
+    /// None if the database is read-only.
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
     zone: StorageZone,
-    /// Some of its indexes are left to build.
+    /// Some of its indexes were not yet built.
     lacks_indexes: bool,
     observer: Arc<Observer>,
-    /// Told after each commit of calls or error logs.
+    /// Changes after each commit of calls or error logs.
     commits: watch::Sender<()>,
     statements: Arc<StatementLog>,
 }
@@ -57,14 +56,14 @@ impl Database {
         Box::pin(Self::open_with(config, None, Arc::default())).await
     }
 
-    /// The same for requests that may take `timeout` each; `observer` is told of every statement.
+    /// Opens the database for requests with a time limit of `timeout`; `observer` observes every statement.
     pub async fn open_for_requests(
         config: &DatabaseConfig,
         timeout: Duration,
         observer: Arc<Observer>,
     ) -> Result<Self> {
-        // Boxed, for the compiler: the futures of connecting nest deeply.
-        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_SPARE), observer)).await
+        // Boxed for the compiler: the futures of connecting are deeply nested.
+        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_GRACE), observer)).await
     }
 
     async fn open_with(
@@ -79,7 +78,7 @@ impl Database {
             let pending = Box::pin(schema::prepare(config)).await?;
             index::log_pending(&pending, Dialect::of_url(url));
             lacks_indexes = !pending.is_empty();
-            // SQLite's at once, which sets its file up; the others' when there is something to write.
+            // SQLite's writer opens now and sets up its file; the others open at the first write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
             let opened = Connections::open(config, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
@@ -111,7 +110,7 @@ impl Database {
         self.writers.is_none()
     }
 
-    /// Whether indexes were left to build when it was opened.
+    /// Whether indexes were missing after it was opened.
     pub fn lacks_indexes(&self) -> bool {
         self.lacks_indexes
     }
@@ -124,12 +123,12 @@ impl Database {
         self.readers.config()
     }
 
-    /// Calls or error logs were committed here.
-    pub(super) fn tell_commit(&self) {
+    /// Notifies [`Self::commits`] of a commit of calls or error logs.
+    pub(super) fn notify_commit(&self) {
         self.commits.send_replace(());
     }
 
-    /// Changes whenever calls or error logs were committed here.
+    /// Changes after each commit of calls or error logs by this server.
     pub fn commits(&self) -> watch::Receiver<()> {
         self.commits.subscribe()
     }
@@ -139,20 +138,20 @@ impl Database {
         self.statements.count()
     }
 
-    /// Keeps every statement from now on, and hands over those that were kept since the last call.
-    /// Tests read the plans of these; a server never calls this, since values are in them.
+    /// Records every statement from the first call on, and returns those since the last call. Tests read
+    /// their plans. A server never calls this, because the texts contain values.
     pub fn record(&self) -> Vec<String> {
         self.statements.take()
     }
 
-    /// The log of what this database sends, for a connection that is used directly.
+    /// The log of statements, for a connection that is used directly.
     pub(super) fn statement_log(&self) -> &StatementLog {
         &self.statements
     }
 
-    /// Begins to write. Refused for a read-only database.
-    pub async fn begin(&self) -> Result<WriteTransaction> {
-        // Immediate: SQLite cannot wait for another writer once a transaction has read.
+    /// Starts a write transaction. Fails for a read-only database.
+    pub async fn begin_transaction(&self) -> Result<WriteTransaction> {
+        // Immediate: SQLite cannot wait for another writer after a transaction has read.
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -162,7 +161,7 @@ impl Database {
         Ok(WriteTransaction::new(transaction, lease, self.statements.clone()))
     }
 
-    /// Sends a connection that writes a text of ours, outside of any transaction.
+    /// Sends a constant text to a connection that writes, outside of any transaction.
     pub(super) async fn set_up_writer(&self, sql: &str) -> Result<()> {
         let mut lease = self.writer().await?;
         self.statements.of(lease.connection()?).execute_unprepared(sql).await?;
@@ -170,7 +169,7 @@ impl Database {
         Ok(())
     }
 
-    /// Sends one statement that writes, as a transaction, and returns how many rows it changed. Runs again
+    /// Sends one statement that writes, as a transaction, and returns how many rows it changed. Retries
     /// after a conflict with another transaction.
     pub(super) async fn execute(
         &self,
@@ -180,7 +179,7 @@ impl Database {
         let statement = &self.readers.backend().build(statement);
         let mut watch = self.watch(name, &statement.sql);
         let changed = retry(|| async move {
-            let transaction = self.begin().await.map_err(Fault::Refused)?;
+            let transaction = self.begin_transaction().await.map_err(Fault::Refused)?;
             let changed = transaction.inner().execute_raw(statement.clone()).await;
             transaction.end(changed.map(|done| done.rows_affected()).map_err(Error::from)).await
         });
@@ -189,12 +188,12 @@ impl Database {
         Ok(changed)
     }
 
-    /// Watches what is sent as `name` until the watch is dropped.
+    /// Observes a statement until the watch is dropped.
     pub(super) fn watch(&self, name: &'static str, sql: &str) -> StatementWatch<'_> {
         self.observer.statement(name, sql)
     }
 
-    /// Refuses what a read-only database cannot take.
+    /// Fails for a read-only database.
     pub fn check_writable(&self) -> Result<()> {
         self.writers().map(|_| ())
     }
@@ -209,7 +208,7 @@ impl Database {
         Ok(self.writers()?.lease().await.map_err(DbErr::from)?)
     }
 
-    /// All rows of a reading statement; `name` tells it in metrics and logs.
+    /// All rows of a reading statement; `name` is its name in metrics and logs.
     pub async fn query_all(
         &self,
         name: &'static str,
@@ -226,7 +225,7 @@ impl Database {
         Ok(self.query_watched(name, statement).await?.0)
     }
 
-    /// The same, with the watch that tells of the statement once it is dropped.
+    /// All rows, with the watch that reports the statement when it is dropped.
     pub(super) async fn query_watched(
         &self,
         name: &'static str,
@@ -259,29 +258,29 @@ impl Database {
         Ok(pending?)
     }
 
-    /// Whether a server ever made its tables here.
+    /// Whether a server has created its own tables.
     pub async fn has_own_tables(&self) -> Result<bool> {
         self.has_table(super::setting::TABLE).await
     }
 
-    /// A connection that reads. A database that answers others meanwhile is busy, not unavailable.
+    /// A connection that reads. After a timeout, a database that answers a ping is busy, not unavailable.
     async fn reader(&self) -> Result<Lease> {
-        let asked = Instant::now();
+        let start = Instant::now();
         let leased = self.readers.lease().await;
-        self.observer.metrics.connection_waited(asked.elapsed());
+        self.observer.metrics.connection_waited(start.elapsed());
         match leased {
             Ok(lease) => Ok(lease),
-            Err(NoTurn::Late) if self.ping().await.is_ok() => Err(Error::Busy),
+            Err(QueueError::Timeout) if self.ping().await.is_ok() => Err(Error::Busy),
             Err(reason) => Err(DbErr::from(reason).into()),
         }
     }
 
-    /// Whether the database answers in time, and has the tables that it is asked for. The connection is
-    /// its own: queries do not delay a health check.
+    /// Checks that the database answers in time and has both tables. It uses a separate connection, so
+    /// queries do not delay a health check.
     pub async fn ping(&self) -> Result<()> {
         let sql =
             "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
-        let asked = async {
+        let ping = async {
             let mut lease = self.probe.lease().await.map_err(DbErr::from)?;
             let statement = Statement::from_string(self.probe.backend(), sql);
             self.statements.add(|| statement.to_string());
@@ -291,7 +290,7 @@ impl Database {
             watch.answered(answer?.len());
             Ok(())
         };
-        timeout(PING_LIMIT, asked).await.unwrap_or(Err(Error::Timeout))
+        timeout(PING_TIMEOUT, ping).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// The connections of each pool.
@@ -300,7 +299,7 @@ impl Database {
         [self.readers.state("read")].into_iter().chain(writers).collect()
     }
 
-    /// Closes the pools; SQLite then folds its write-ahead log into the file.
+    /// Closes the pools; SQLite then runs a checkpoint.
     pub async fn close(&self) -> Result<()> {
         self.readers.close().await?;
         self.probe.close().await?;

@@ -1,6 +1,6 @@
-//! Deletions of error logs, in batches of their own transaction each: a large one never holds the
-//! database up, and one that is stopped has deleted what it counted. Rows that arrive meanwhile stay:
-//! they have higher ids than the last row, which therefore goes last, since SQLite would give its id again.
+//! Finds the error logs that a deletion with a filter deletes, batch by batch. Rows that arrive during
+//! the deletion are kept: their ids are above the last id at its start. The row with that id is deleted
+//! last, because SQLite assigns the highest id again once it is free.
 
 use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -17,14 +17,14 @@ pub async fn last_error_log(db: &Database) -> Result<i64> {
     last_id(db, LogTable::ErrorLogs.name()).await
 }
 
-/// Which ids are meant.
+/// A limit on ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ids {
     Below(i64),
     Only(i64),
 }
 
-/// Some error logs that match `scope`, of those that `ids` means.
+/// The ids of at most `limit` error logs that match `scope` and `ids`.
 pub async fn find_error_logs(
     db: &Database,
     scope: &ErrorScope,

@@ -1,6 +1,6 @@
 //! Deletions in `callscope_audit`. The entry is written before the first row is deleted and completed
-//! when the deletion has ended. An entry without an outcome is of a deletion in progress, or of a
-//! process that was killed.
+//! when the deletion has ended. Without an outcome, the deletion is in progress or its process was
+//! killed.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// How a deletion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every row that it covers is deleted.
+    /// All of its rows are deleted.
     Completed,
     /// The client disconnected, the command was interrupted or the server shut down.
     Stopped,
@@ -70,7 +70,7 @@ impl Ending {
 pub struct DeletionStart {
     /// The name of the caller's token, of a command or of a job of the server.
     pub caller: String,
-    /// The client's address; `-` for a command or a job, so that no token passes for one.
+    /// The client's address; `-` for a command or a job, so that no token can be confused with one.
     pub address: String,
     pub at: DateTime<Utc>,
     pub action: AuditAction,
@@ -87,7 +87,7 @@ pub struct DeletionEntry {
     id: String,
 }
 
-/// Enters a deletion. An id that the caller has used before is refused.
+/// Adds the entry of a deletion. Fails if the caller has used the id before.
 pub async fn start(db: &Database, start: DeletionStart) -> Result<DeletionEntry> {
     let DeletionStart { caller, address, at, action, subject, id } = start;
     let id = match id {
@@ -141,7 +141,7 @@ pub async fn complete(db: &Database, entry: &DeletionEntry, ending: &Ending) -> 
 }
 
 impl DeletionEntry {
-    /// Logs the end of the deletion, so that it is known where the entry cannot be completed.
+    /// Logs the end of the deletion, in case the entry cannot be completed.
     pub fn log(&self, ending: &Ending) {
         tracing::info!(
             target: "callscope::audit",
@@ -155,14 +155,14 @@ impl DeletionEntry {
     }
 }
 
-/// A deletion as the audit log has it.
+/// A deletion in the audit log.
 #[derive(Clone, Debug)]
 pub struct DeletionRow {
     pub started_at: String,
     pub ending: Option<Ending>,
 }
 
-/// The deletion that `caller` gave this id.
+/// The deletion of `caller` with this id.
 pub async fn find(db: &Database, caller: &str, id: &str) -> Result<Option<DeletionRow>> {
     let mut select = Query::select();
     let names = ["at"].into_iter().chain(Ending::COLUMNS);

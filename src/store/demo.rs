@@ -1,5 +1,5 @@
-//! What `callscope demo` asks of a database before it writes to it: is it ours to remake, is it
-//! empty, does anyone else use it.
+//! The checks of `callscope demo` before it writes: whether the demo created the database, whether it is
+//! empty, and whether another process uses it.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use super::{Database, setting};
 use crate::config::DatabaseConfig;
 use crate::error::{Error, Result};
 
-/// The name of the setting that marks a database as made by the demo.
+/// The setting that marks a database of the demo.
 const MARK: &str = "demo";
 
 /// The file of a SQLite database; None for the other databases.
@@ -37,12 +37,12 @@ pub async fn mark(db: &Database, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether the demo made this database.
+/// Whether the demo created this database.
 pub async fn is_marked(db: &Database) -> Result<bool> {
     Ok(db.has_table(setting::TABLE).await? && setting::find(db, MARK).await?.is_some())
 }
 
-/// Whether the gateway's tables are missing or hold no row.
+/// Whether the gateway's tables are missing or empty.
 pub async fn is_empty(db: &Database) -> Result<bool> {
     let one = |select: &mut SelectStatement| select.expr(Expr::val(1)).limit(1).take();
     let tables = [
@@ -57,8 +57,8 @@ pub async fn is_empty(db: &Database) -> Result<bool> {
     Ok(true)
 }
 
-/// Fails where anyone else has the SQLite file open. Only for a file of our own: to find out, it
-/// leaves write-ahead mode, which SQLite allows to nobody but the only user.
+/// Fails if another process has the SQLite file open. Only for a file of the demo: the check leaves
+/// write-ahead mode, which SQLite allows only to the single user of a file.
 pub async fn claim_sqlite_file(config: &DatabaseConfig) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let claimed = connection.execute_unprepared("PRAGMA journal_mode = DELETE").await;

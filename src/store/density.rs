@@ -1,6 +1,6 @@
-//! How many rows a table has in a span of time, estimated from a sample. The cost of a query follows
-//! this number (`graphql/limit`), so that it must be there before a statement runs, and must never need
-//! one that reads a table through: a sample is some index seeks on the primary key.
+//! Estimates from a sample how many rows a table has in a span of time. The cost of a query depends on
+//! this number (`graphql/limit`), so it is needed before a statement runs. A sample is a fixed number of
+//! seeks in the primary key, never a scan of the table.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::rows::columns;
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// Rows that are read of a table. SQLite takes 500 branches in a statement.
+/// The rows of a sample. The limit of SQLite is 500 branches in a statement.
 const SAMPLES: i64 = 256;
 
-/// How old a sample may become before the next request has a new one taken.
+/// The age of a sample after which the next request starts a new one.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// The samples of the gateway's tables.
@@ -38,8 +38,8 @@ impl Default for Density {
 }
 
 impl Density {
-    /// At most about how many rows of `table` lie in `[since, until)`; all rows where both are open.
-    /// `of_one_key`: of these, how many the most frequent key has.
+    /// About the most rows that `table` has in `[since, until)`; without bounds, all rows. With
+    /// `of_one_key`, the rows of the most frequent key.
     pub fn estimate(
         &self,
         table: LogTable,
@@ -70,7 +70,7 @@ impl Density {
         Ok(())
     }
 
-    /// Takes new samples in the background where the current ones are old. No request waits for them.
+    /// Takes new samples in the background if the current ones are old. No request waits for them.
     pub fn refresh_if_old(self: &Arc<Self>, db: &Arc<Database>) {
         let mut taken_at = self.taken_at.lock().unwrap_or_else(PoisonError::into_inner);
         if taken_at.elapsed() < MAX_AGE {
@@ -80,7 +80,7 @@ impl Density {
         let (density, db) = (Arc::clone(self), Arc::clone(db));
         tokio::spawn(async move {
             if let Err(error) = density.refresh(&db).await {
-                tracing::warn!(%error, "row counts could not be estimated; the last estimate is used");
+                tracing::warn!(%error, "estimating row counts failed; using the last estimate");
             }
         });
     }
@@ -93,17 +93,17 @@ fn index(table: LogTable) -> usize {
     }
 }
 
-/// The times of rows whose ids are evenly spaced.
+/// The times of rows with evenly spaced ids.
 #[derive(Debug, Default)]
 struct Sample {
-    /// In microseconds since the epoch, ascending. Rows need not be stored in the order of time.
+    /// In microseconds since the epoch, ascending. Rows may be stored in any order of time.
     times: Vec<i64>,
-    /// Rows that were found, those without a readable time among them.
+    /// The sampled rows, including those without a readable time.
     found: usize,
-    /// Ids from one sampled row to the next.
+    /// The distance of ids between two sampled rows.
     step: f64,
-    /// The most of all rows that one key can be expected to have: a key that was found k times of n has
-    /// hardly more than k + 2√k + 1 of n.
+    /// The largest expected share of one key. A key with k of n sampled rows hardly has more than
+    /// k + 2√k + 1 of n.
     largest_share: f64,
 }
 
@@ -112,7 +112,7 @@ impl Sample {
         let end = |end: &str| {
             db.dialect().to_integer(&format!("(SELECT {end}(id) FROM {})", table.name()))
         };
-        // Each in a separate subquery: SQLite would read the whole table for both together.
+        // Separate subqueries: SQLite would scan the table for both together.
         let ends = format!("SELECT {} AS c0, {} AS c1", end("MIN"), end("MAX"));
         let ends = db.fetch_text::<(Option<i64>, Option<i64>)>("density.ends", &ends, 2).await?;
         let Some((Some(first), Some(last))) = ends.into_iter().next() else {
@@ -138,7 +138,7 @@ impl Sample {
                 rows.push((id, micros, key));
             }
         }
-        // A row behind a gap of ids is found more than once; the gap holds no rows.
+        // A row after a gap of ids is found more than once.
         rows.sort_unstable_by_key(|row| row.0);
         rows.dedup_by_key(|row| row.0);
         Ok(Self::of(rows.into_iter().map(|(_, micros, key)| (micros, key)), step))
@@ -163,7 +163,7 @@ impl Sample {
         self.rows(self.found)
     }
 
-    /// The rows of so many samples, of which the last one is the last row of the table.
+    /// The rows that so many samples represent. The last sample is the last row of the table.
     fn rows(&self, samples: usize) -> f64 {
         match samples {
             0 => 0.0,
@@ -171,7 +171,7 @@ impl Sample {
         }
     }
 
-    /// How many rows have an earlier time. Those from one sample to the next are spread evenly.
+    /// How many rows have an earlier time, with rows spread evenly between two samples.
     fn before(&self, micros: i64) -> f64 {
         let earlier = self.times.partition_point(|time| *time < micros);
         let (Some(last), Some(next)) =

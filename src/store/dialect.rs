@@ -1,5 +1,5 @@
-//! What differs between SQLite, PostgreSQL and MySQL: how a time is bound, how a stored value is
-//! read, how texts compare.
+//! The differences between SQLite, PostgreSQL and MySQL: binding times, reading stored values,
+//! comparing texts.
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, Value};
@@ -7,7 +7,7 @@ use sea_orm::{DbBackend, Iden};
 
 use crate::domain::bucket::Run;
 
-/// The database's kind.
+/// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     Sqlite,
@@ -41,7 +41,7 @@ impl Dialect {
         }
     }
 
-    /// An end of a half-open range, for `>=` and `<` alone. SQLite compares texts: without trailing
+    /// A bound of a half-open range, for `>=` and `<` only. SQLite compares texts: without trailing
     /// zeros, the text of an instant is not greater than any other text of the same instant.
     pub fn range_end(self, at: NaiveDateTime) -> Value {
         let at = at.clamp(earliest(), latest());
@@ -54,8 +54,8 @@ impl Dialect {
         }
     }
 
-    /// Rows of `[since, until)`. Without an end, every row whose time is one: a missing time, or a
-    /// text that is none, lies outside every range.
+    /// Rows in `[since, until)`. Without a bound, every row with a readable time: a missing or unreadable
+    /// time is outside of every range.
     pub fn time_range<C: Iden + Copy>(
         self,
         column: C,
@@ -67,15 +67,15 @@ impl Dialect {
         Condition::all().add(Expr::col(column).gte(since)).add(Expr::col(column).lt(until))
     }
 
-    /// Rows whose time is one, for statements that find rows by their ids: no index by time must
-    /// tempt the planner, as it does PostgreSQL's where a long list of ids stands beside a range.
+    /// Rows with a readable time, for statements that find rows by id. Written so that no index by time
+    /// applies: PostgreSQL would use it for a long list of ids together with a range.
     pub fn has_time<C: Iden + Copy>(self, column: C) -> Expr {
         let in_range: Expr =
             CaseStatement::new().case(self.time_range(column, None, None), 1).finally(0).into();
         in_range.eq(1)
     }
 
-    /// An integer column of any width as 64 bits. SQLite may hold text there, which counts as none.
+    /// An integer column of any width as 64 bits. Text in such a column of SQLite reads as NULL.
     pub fn integer<C: Iden>(self, column: C) -> Expr {
         let column = column.unquoted();
         Expr::cust(match self {
@@ -85,7 +85,7 @@ impl Dialect {
         })
     }
 
-    /// A text column that compares by its bytes, whatever its collation.
+    /// A text column that compares by bytes, with any collation.
     pub fn text<C: Iden>(self, column: C) -> Expr {
         let column = column.unquoted();
         Expr::cust(match self {
@@ -95,8 +95,8 @@ impl Dialect {
         })
     }
 
-    /// A text column to group by. SQLite compares by bytes anyway, and a cast would slow it down by
-    /// a third; the groups' texts are cast instead ([`Self::to_text`]).
+    /// A text column to group by. SQLite compares by bytes already, and a cast would take a third more
+    /// time; the texts of the groups are cast instead ([`Self::to_text`]).
     pub fn group_text<C: Iden>(self, column: C) -> Expr {
         match self {
             Self::Sqlite => Expr::col(column.unquoted().to_owned()),
@@ -104,7 +104,7 @@ impl Dialect {
         }
     }
 
-    /// The text of a group, also where SQLite holds bytes.
+    /// The text of a group. SQLite may store bytes.
     pub fn to_text(self, name: &'static str) -> Expr {
         match self {
             Self::Sqlite => Expr::cust(format!("CAST({name} AS TEXT)")),
@@ -118,7 +118,7 @@ impl Dialect {
         format!("CAST({expression} AS {kind})")
     }
 
-    /// A number of ours as 64 bits; PostgreSQL would take it for 32.
+    /// A literal number as 64 bits; PostgreSQL's default is 32.
     pub fn number(self, number: usize) -> Expr {
         Expr::cust(self.to_integer(&number.to_string()))
     }
@@ -133,9 +133,9 @@ impl Dialect {
         })
     }
 
-    /// Rows whose text is exactly one of `values`, by the column's index. MySQL's usual collations
-    /// find other letter cases too, so the bytes are compared as well. A value that is not ASCII may
-    /// have no place in the column's character set, which MySQL refuses, so the bytes alone count.
+    /// Rows with exactly one of `values`, by the index of the column. The default collations of MySQL
+    /// ignore case, so the bytes are compared as well. MySQL refuses a value that the column's character
+    /// set cannot hold; with a value that is not ASCII only the bytes are compared.
     pub fn text_in<'a, C: Iden + Copy>(
         self,
         column: C,
@@ -153,16 +153,16 @@ impl Dialect {
         Condition::all().add_option(found).add(self.text(column).is_in(values))
     }
 
-    /// Rows whose text holds `needle` anywhere, letter case aside, every character literal.
-    pub fn contains<C: Iden + Copy>(self, column: C, needle: &str) -> Expr {
+    /// Rows that contain `text` anywhere, ignoring case. Every character is literal.
+    pub fn contains<C: Iden + Copy>(self, column: C, text: &str) -> Expr {
         match self {
-            // LIKE ignores case for ASCII alone, so each letter is looked for in its two cases.
+            // LIKE ignores case only for ASCII, so the pattern has both cases of each letter.
             Self::Sqlite => {
-                Expr::cust_with_values(format!("{} GLOB ?", column.unquoted()), [glob(needle)])
+                Expr::cust_with_values(format!("{} GLOB ?", column.unquoted()), [glob(text)])
             }
-            // lower() knows the letters of the database's locale alone, in "C" those of ASCII.
+            // lower() supports only the letters of the database's locale; in "C" that is ASCII.
             Self::Postgres => {
-                Expr::cust_with_values(format!("{} ~ $1", column.unquoted()), [regex(needle)])
+                Expr::cust_with_values(format!("{} ~ $1", column.unquoted()), [regex(text)])
             }
             Self::MySql => Expr::cust_with_values(
                 format!(
@@ -170,12 +170,12 @@ impl Dialect {
                      LOWER(CONVERT({} USING utf8mb4)) COLLATE utf8mb4_bin) > 0",
                     column.unquoted()
                 ),
-                [needle],
+                [text],
             ),
         }
     }
 
-    /// The number of the bucket of `run` that a time of a column falls into.
+    /// The bucket number of a time column within `run`.
     pub fn bucket<C: Iden>(self, column: C, run: &Run) -> Expr {
         let (column, first) = (column.unquoted(), run.first);
         let Some(step) = run.step else { return self.number(first) };
@@ -204,7 +204,7 @@ impl Dialect {
     }
 }
 
-/// Before every call, and the first instant that all databases know.
+/// Before every call: the first time that all databases support.
 fn earliest() -> NaiveDateTime {
     NaiveDate::from_ymd_opt(1, 1, 1).unwrap_or_default().into()
 }
@@ -216,11 +216,11 @@ fn latest() -> NaiveDateTime {
 }
 
 /// A GLOB pattern: `*[aA][bB][*]*` for `ab*`.
-fn glob(needle: &str) -> String {
+fn glob(text: &str) -> String {
     let mut pattern = String::from("*");
-    for character in needle.chars() {
+    for character in text.chars() {
         match (character, cases(character)) {
-            // Outside brackets these two need no escape, inside they would.
+            // These two need an escape only inside of brackets.
             (']' | '^', _) => pattern.push(character),
             (_, Some((lower, upper))) => pattern.extend(['[', lower, upper, ']']),
             (_, None) => pattern.extend(['[', character, ']']),
@@ -231,9 +231,9 @@ fn glob(needle: &str) -> String {
 }
 
 /// A regular expression of PostgreSQL: `[aA][bB]\*` for `ab*`.
-fn regex(needle: &str) -> String {
+fn regex(text: &str) -> String {
     let mut pattern = String::new();
-    for character in needle.chars() {
+    for character in text.chars() {
         match cases(character) {
             Some((lower, upper)) => pattern.extend(['[', lower, upper, ']']),
             None if character.is_ascii_punctuation() => pattern.extend(['\\', character]),
@@ -243,7 +243,7 @@ fn regex(needle: &str) -> String {
     pattern
 }
 
-/// A letter in its two cases; nothing where it has but one, or one of them is several letters.
+/// The lower and upper case of a letter. None without two cases of one character each.
 pub(super) fn cases(character: char) -> Option<(char, char)> {
     let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next()) {
         (Some(only), None) => only,

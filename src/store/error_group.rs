@@ -1,4 +1,4 @@
-//! Groups of error logs: what goes wrong most, since when, and what it last said.
+//! Groups of error logs: their counts, first and last times, and latest error log.
 
 use chrono::{DateTime, Utc};
 use entity::error_log::{Column, Entity};
@@ -11,7 +11,7 @@ use super::rows::{columns, int};
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// By what error logs are grouped.
+/// A dimension that groups error logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorDimension {
     ApiKey,
@@ -20,7 +20,7 @@ pub enum ErrorDimension {
     ErrorCode,
 }
 
-/// The error logs that agree in the dimensions grouped by; the other fields are none.
+/// A group of error logs. Only the fields of the requested dimensions are set.
 #[derive(Clone, Debug)]
 pub struct ErrorGroupRow {
     pub key: Option<String>,
@@ -71,7 +71,7 @@ pub async fn groups(
         if by.contains(&dimension) {
             select.group_by_col(name);
         }
-        // Groups of keys that are equal otherwise go by their lowest id, as those of calls do.
+        // Ties between keys are sorted by the lowest id, as for calls.
         if by.contains(&dimension) && dimension != ErrorDimension::ApiKey {
             select.order_by(name, Order::Asc);
         }
@@ -96,8 +96,8 @@ pub async fn groups(
         .collect())
 }
 
-/// The id of the newest error log of each of `groups`, in their order: of its last instant, the
-/// highest id. One statement for 100 groups.
+/// The id of the newest error log of each of `groups`, in their order: the highest id of its latest
+/// time. One statement for 100 groups.
 pub async fn latest(
     db: &Database,
     scope: &ErrorScope,
@@ -105,7 +105,7 @@ pub async fn latest(
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     let mut latest = vec![None; groups.len()];
-    let rest = scope.beside(by);
+    let rest = scope.without(by);
     let branches = groups.iter().enumerate().map(|(index, group)| {
         let mut select = Query::select();
         let newest = db.dialect().to_integer("MAX(id)");
@@ -126,9 +126,8 @@ pub async fn latest(
 }
 
 impl ErrorScope {
-    /// What remains to be asked of rows that agree with a group in the dimensions `by`: a group has
-    /// only values that its lists name.
-    fn beside(&self, by: &[ErrorDimension]) -> Self {
+    /// This filter without the dimensions `by`: the values of a group have already passed it.
+    fn without(&self, by: &[ErrorDimension]) -> Self {
         let mut rest = self.clone();
         for dimension in by {
             match dimension {

@@ -1,4 +1,4 @@
-//! Error logs: lists, single ones, the requests they keep.
+//! Error logs: lists, single error logs, the failed requests that they store.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::rows::{columns, int};
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// A stored error log, without the request that failed, which may be large.
+/// A stored error log, without the failed request, which may be large.
 #[derive(Clone, Debug)]
 pub struct ErrorLogRow {
     pub id: i64,
@@ -25,29 +25,29 @@ pub struct ErrorLogRow {
     pub model: Option<String>,
     pub error_type: Option<String>,
     pub error_code: Option<i32>,
-    /// Nothing where it is long, until [`read_messages`] read it.
+    /// None for a long message, until [`read_messages`] has read it.
     pub message: Option<String>,
-    /// The bytes of a message that is long.
+    /// The length of a long message.
     pub long_bytes: Option<u64>,
 }
 
-/// A text with more bytes is read apart from its row, once there is room for it: stored texts may have
-/// any length, and a page of rows must not take more memory than is known beforehand.
+/// A longer text is read by a separate statement, after its memory was reserved: stored texts have no
+/// maximum length, and the memory of a page of rows must be bounded.
 pub const SHORT_BYTES: u64 = 2048;
-/// Bytes of long texts that one statement reads, where one text alone is not longer.
+/// Bytes of long texts that one statement reads, unless a single text is longer.
 const LONG_AT_ONCE: u64 = 1 << 20;
 
-/// Is asked before so many bytes of long texts are read; an error where there is no room.
-pub type Room<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
+/// Reserves memory before long texts of so many bytes are read. It fails when the memory is used up.
+pub type ReserveMemory<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
 
-/// Which error logs are meant; all must hold.
+/// A filter of error logs. An error log must match every field that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ErrorScope {
     pub keys: Option<Vec<String>>,
     pub models: Option<Vec<String>>,
     pub error_types: Option<Vec<String>>,
     pub error_codes: Option<Vec<i32>>,
-    /// A literal part of the error type or the message, letter case aside.
+    /// A literal part of the error type or the message, ignoring case.
     pub contains: Option<String>,
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
@@ -58,7 +58,7 @@ impl ErrorScope {
         Condition::all().add(self.in_time(db)).add(self.apart_from_time(db))
     }
 
-    /// The same, with rows without a readable time where no time is asked for.
+    /// Without a time limit, this condition also matches rows without a readable time.
     pub(super) fn condition_at_any_time(&self, db: &Database) -> Condition {
         let timed = self.since.is_some() || self.until.is_some();
         Condition::all().add_option(timed.then(|| self.in_time(db))).add(self.apart_from_time(db))
@@ -80,22 +80,22 @@ impl ErrorScope {
             .add_option(
                 self.error_codes.clone().map(|codes| Expr::col(Column::ErrorCode).is_in(codes)),
             )
-            .add_option(self.contains.as_deref().map(|needle| {
+            .add_option(self.contains.as_deref().map(|text| {
                 Condition::any()
-                    .add(dialect.contains(Column::ErrorType, needle))
-                    .add(dialect.contains(Column::ErrorLog, needle))
+                    .add(dialect.contains(Column::ErrorType, text))
+                    .add(dialect.contains(Column::ErrorLog, text))
             }))
     }
 }
 
-/// Where an error log stands in a list.
+/// The position of an error log in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorCursor {
     pub stored: StoredTime,
     pub id: i64,
 }
 
-/// A page of error logs that is wanted.
+/// A request for a page of error logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorListQuery {
     pub scope: ErrorScope,
@@ -114,24 +114,24 @@ pub(super) type Columns = (
     Option<i64>,
 );
 
-/// One page of error logs. One statement, and those that long messages need.
+/// One page of error logs. One statement, and further ones for long messages.
 pub async fn list(
     db: &Database,
     query: &ErrorListQuery,
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<Page<ErrorLogRow>> {
     let (select, width) = list_statement(db, query);
     let rows = db.fetch::<Columns>("error_log.list", &select, width).await?;
     let mut page = query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect());
-    read_messages(db, &mut page.rows, room).await?;
+    read_messages(db, &mut page.rows, reserve).await?;
     Ok(page)
 }
 
-/// Reads the messages that are long. A statement for each megabyte of them.
+/// Reads the long messages of `rows`. One statement for each megabyte.
 pub async fn read_messages(
     db: &Database,
     rows: impl IntoIterator<Item = &mut ErrorLogRow>,
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<()> {
     let mut long: Vec<(&mut ErrorLogRow, u64)> = rows
         .into_iter()
@@ -140,7 +140,7 @@ pub async fn read_messages(
         .collect();
     let lengths = long.iter().map(|(row, bytes)| (row.id, *bytes)).collect();
     let text = db.dialect().text(Column::ErrorLog);
-    let mut texts = read_long(db, "error_log.messages", text, lengths, room).await?;
+    let mut texts = read_long(db, "error_log.messages", text, lengths, reserve).await?;
     for (row, _) in &mut long {
         row.message = texts.remove(&row.id);
     }
@@ -153,15 +153,15 @@ async fn read_long(
     name: &'static str,
     text: Expr,
     lengths: Vec<(i64, u64)>,
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<HashMap<i64, String>> {
     let mut texts = HashMap::new();
     if lengths.is_empty() {
         return Ok(texts);
     }
-    room(lengths.iter().map(|(_, bytes)| bytes).sum())?;
+    reserve(lengths.iter().map(|(_, bytes)| bytes).sum())?;
     let mut read = lengths.first().map_or(0, |(_, bytes)| *bytes);
-    // A part ends before the text that would make it too long.
+    // A part ends before the text that would exceed the limit.
     let parts = lengths.chunk_by(|_, (_, bytes)| {
         let fits = read + bytes <= LONG_AT_ONCE;
         read = if fits { read + bytes } else { *bytes };
@@ -178,7 +178,7 @@ async fn read_long(
     Ok(texts)
 }
 
-/// A text where it is short, and its bytes where it is long.
+/// Two columns: a short text, and the length of a long one.
 fn short_and_long(dialect: Dialect, column: &str, text: Expr) -> [Expr; 2] {
     let bytes = || Expr::cust(dialect.to_integer(&format!("OCTET_LENGTH({column})")));
     let is_long = || bytes().gt(SHORT_BYTES as i64);
@@ -195,12 +195,12 @@ fn list_statement(db: &Database, query: &ErrorListQuery) -> (SelectStatement, us
     (select, width)
 }
 
-/// Many pages at once, in the order of `queries`. One statement for 100 of them, and those that long
-/// messages need.
+/// Many pages at once, in the order of `queries`. One statement for 100 pages, and further ones for
+/// long messages.
 pub async fn list_many(
     db: &Database,
     queries: &[ErrorListQuery],
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<Vec<Page<ErrorLogRow>>> {
     let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
     type Tagged = (
@@ -223,11 +223,11 @@ pub async fn list_many(
             rows[tag as usize].push(error_log_row(db, row));
         }
     }
-    read_messages(db, rows.iter_mut().flatten(), room).await?;
+    read_messages(db, rows.iter_mut().flatten(), reserve).await?;
     Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
 }
 
-/// How many error logs each of `scopes` has, in their order. One statement for 100 of them.
+/// The number of error logs of each of `scopes`, in their order. One statement for 100 scopes.
 pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
     count_rows(
         db,
@@ -237,7 +237,7 @@ pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>
     .await
 }
 
-/// The error logs with these ids, in no order, without long messages ([`read_messages`]).
+/// The error logs with these ids, unordered, without long messages ([`read_messages`]).
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     let (mut select, width) = select(db);
     select
@@ -247,12 +247,12 @@ pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
 }
 
-/// The requests that these error logs keep, as the text of their JSON. One statement, and those that
-/// long requests need.
+/// The failed requests that these error logs store, as JSON text. One statement, and further ones for
+/// long requests.
 pub async fn find_requests(
     db: &Database,
     ids: &[i64],
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<Vec<(i64, String)>> {
     let dialect = db.dialect();
     let text = || dialect.json_text(Column::RequestMsg);
@@ -266,12 +266,12 @@ pub async fn find_requests(
     type Columns = (i64, Option<String>, Option<i64>);
     let rows = db.fetch::<Columns>("error_log.find_requests", &select, 3).await?;
     let long = rows.iter().filter_map(|(id, _, bytes)| Some((*id, (*bytes)? as u64))).collect();
-    let long = read_long(db, "error_log.long_requests", text(), long, room).await?;
+    let long = read_long(db, "error_log.long_requests", text(), long, reserve).await?;
     let short = rows.into_iter().filter_map(|(id, text, _)| Some((id, text?)));
     Ok(short.chain(long).collect())
 }
 
-/// What the bytes of a request are counted of: PostgreSQL's JSON is no text by itself.
+/// The expression for the length of a request. PostgreSQL's JSON is not a text type.
 fn json_bytes(dialect: Dialect) -> String {
     match dialect {
         Dialect::Postgres => format!("CAST({} AS TEXT)", Column::RequestMsg.unquoted()),

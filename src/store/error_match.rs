@@ -1,5 +1,5 @@
-//! The error logs of failed calls: one statement for all calls of a request. The rules themselves
-//! are in [`crate::domain::matching`].
+//! Finds the error logs of failed calls, with one statement for all calls of a request. The rules are in
+//! [`crate::domain::matching`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,21 +8,23 @@ use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Condition, Expr, Query};
 
 use super::database::Database;
-use super::error_log::{Columns, ErrorLogRow, Room, error_log_row, find, read_messages, select};
+use super::error_log::{
+    Columns, ErrorLogRow, ReserveMemory, error_log_row, find, read_messages, select,
+};
 use super::rows::{columns, int};
 use super::stored_time::StoredTime;
 use crate::domain::matching::{Candidate, Candidates, Probe};
 use crate::error::Result;
 
-/// Ranges of one statement; above it, the planners of the databases become slow.
+/// The most ranges of one statement. With more, the planners of the databases are slow.
 const MAX_RANGES: usize = 250;
 /// Keys of one span.
 const MAX_KEYS: usize = 5000;
 
-/// A reading of whole spans may take in so many times what the windows themselves cover.
+/// A read of whole spans may cover at most so many times the length of the windows.
 const MAX_EXCESS: i32 = 10;
 
-/// `[since, until)` of the error logs of some keys.
+/// The error logs of some keys in `[since, until)`.
 struct Range<'a> {
     keys: Vec<&'a String>,
     since: NaiveDateTime,
@@ -35,17 +37,16 @@ impl Range<'_> {
     }
 }
 
-/// The error log of each of `probes`, in their order. One statement where the error logs near the
-/// probes are about as many as the probes, as they are for a page of calls. Where they are many
-/// more, or lie in many places, first their times and codes are read from the index alone, then
-/// those that match.
+/// The error log of each of `probes`, in their order. One statement if there are about as many error
+/// logs near the probes as probes, as for a page of calls. If there are many more, or in many ranges,
+/// their times and codes are read from the index first, then the rows that match.
 pub async fn find_matches(
     db: &Database,
     probes: &[Probe],
-    room: Room<'_>,
+    reserve: ReserveMemory<'_>,
 ) -> Result<Vec<Option<ErrorLogRow>>> {
     let mut found = find_rows(db, probes).await?;
-    read_messages(db, found.iter_mut().flatten(), room).await?;
+    read_messages(db, found.iter_mut().flatten(), reserve).await?;
     Ok(found)
 }
 
@@ -75,7 +76,7 @@ async fn find_rows(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLo
     Ok(found.into_iter().map(|candidate| rows.get(&candidate?.id).cloned()).collect())
 }
 
-/// The windows of the probes; where these are too many and lie close together, one span of all keys.
+/// The windows of the probes. Too many windows that are close together become one span of all keys.
 fn to_read(probes: &[Probe]) -> Vec<Range<'_>> {
     let windows = windows(probes);
     let ends = windows.iter().map(|range| range.since).min();
@@ -105,11 +106,11 @@ fn pick(rows: Vec<ErrorLogRow>, probes: &[Probe]) -> Vec<Option<ErrorLogRow>> {
     probes.iter().map(|probe| rows.get(&candidates.find(probe)?.id).cloned()).collect()
 }
 
-/// The windows of the probes, those of one key merged where they meet.
+/// The windows of the probes. Windows of one key that overlap are merged.
 fn windows(probes: &[Probe]) -> Vec<Range<'_>> {
     let mut of_key: BTreeMap<&String, Vec<(NaiveDateTime, NaiveDateTime)>> = BTreeMap::new();
     for probe in probes {
-        // Half open, since only such ranges are right on SQLite's texts.
+        // Half open: other ranges are wrong for the texts of SQLite.
         let until = probe.at + probe.window + TimeDelta::microseconds(1);
         of_key.entry(&probe.key).or_default().push((probe.at - probe.window, until));
     }

@@ -1,4 +1,4 @@
-//! Rows as they are stored, for `callscope export`: all columns, by their time, a page at a time.
+//! Stored rows for `callscope export`: all columns, sorted by time, in pages.
 
 use chrono::{DateTime, Utc};
 use entity::{error_log, request_log};
@@ -8,25 +8,25 @@ use sea_orm::sea_query::{Condition, Expr, Query};
 use super::database::Database;
 use super::dialect::Dialect;
 use super::log_table::LogTable;
-use super::old::Position;
 use super::page::{Keyset, PageRequest};
+use super::retention::Position;
 use super::rows::columns;
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// What a column holds.
+/// The kind of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     Text,
-    /// A number; in SQLite a gateway may have put a text in its place.
+    /// A number. SQLite may have a text instead.
     Number,
     /// `true` or `false`.
     Flag,
-    /// JSON; in SQLite it may be any text.
+    /// JSON. SQLite may have any text.
     Json,
 }
 
-/// A column of an exported row, beside its id and its time.
+/// A column of an exported row, except for the id and the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     pub name: &'static str,
@@ -59,7 +59,7 @@ const ERROR_LOGS: [Column; 6] = [
 ];
 
 impl LogTable {
-    /// The columns behind the id and the time.
+    /// The columns after the id and the time.
     pub fn columns(self) -> &'static [Column] {
         match self {
             Self::Calls => &CALLS,
@@ -68,7 +68,7 @@ impl LogTable {
     }
 }
 
-/// Which rows are exported; all must hold.
+/// A filter of exported rows. A row must match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct ExportScope {
     pub since: Option<DateTime<Utc>>,
@@ -82,17 +82,17 @@ pub struct ExportScope {
 pub struct ExportRow {
     pub id: i64,
     pub at: DateTime<Utc>,
-    /// In the order of [`LogTable::columns`]; nothing for NULL.
+    /// In the order of [`LogTable::columns`]; None for NULL.
     pub cells: Vec<Option<String>>,
 }
 
-/// Some rows in the order of their time.
+/// A page of rows, sorted by time.
 #[derive(Clone, Debug, Default)]
 pub struct ExportPage {
     pub rows: Vec<ExportRow>,
-    /// Rows whose time cannot be read, which are left out.
+    /// Rows without a readable time, which are left out.
     pub unreadable: u64,
-    /// The last row; nothing where there are no more.
+    /// The last row; None at the end.
     pub last: Option<Position>,
 }
 
@@ -116,7 +116,7 @@ type ErrorColumns = (
     Option<String>,
 );
 
-/// The next rows behind `after`, at most `limit`. One statement.
+/// The next rows after `after`, at most `limit`. One statement.
 pub async fn page(
     db: &Database,
     table: LogTable,
@@ -162,7 +162,7 @@ pub async fn page(
     Ok(page)
 }
 
-/// How many rows have no time at all, or one out of all years, and so belong to no window.
+/// How many rows have no time, or one outside of all years, and are in no window.
 pub async fn count_without_time(db: &Database, table: LogTable) -> Result<u64> {
     let time = request_log::Column::RequestTime;
     let outside = Condition::any()
@@ -191,7 +191,7 @@ fn condition(db: &Database, table: LogTable, scope: &ExportScope) -> Condition {
         .add_option(models)
 }
 
-/// A column as text, to the letter.
+/// A column as its exact text.
 fn cell(dialect: Dialect, column: &Column) -> Expr {
     let name = column.name;
     let text = if dialect == Dialect::MySql { "CHAR" } else { "TEXT" };

@@ -24,21 +24,21 @@ const TIDY_ABOVE: usize = 256;
 /// The caller that a statement is charged to; none for the server itself.
 pub(super) type CallerName = Option<Arc<str>>;
 
-/// A statement that asks for a connection.
+/// A statement that needs a connection.
 #[derive(Debug, Default)]
 pub(super) struct Claim {
     pub caller: CallerName,
     /// It belongs to a request that reads many rows.
     pub heavy: bool,
-    /// One of the connections that its request may hold; given back with the turn.
+    /// One of the connections that its request may hold; released with the permit.
     pub of_request: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a statement got no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoTurn {
+pub(super) enum QueueError {
     Closed,
-    Late,
+    Timeout,
 }
 
 #[derive(Debug)]
@@ -73,22 +73,22 @@ struct Share {
 struct Waiting {
     arrival: u64,
     claim: Claim,
-    grant: oneshot::Sender<Turn>,
+    grant: oneshot::Sender<Permit>,
 }
 
-/// The right to use one connection; given back when it is dropped.
+/// The right to use one connection, released on drop.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Permit {
     queue: Arc<FairQueue>,
     claim: Claim,
     started: Instant,
 }
 
-impl From<NoTurn> for DbErr {
-    fn from(reason: NoTurn) -> Self {
+impl From<QueueError> for DbErr {
+    fn from(reason: QueueError) -> Self {
         Self::ConnectionAcquire(match reason {
-            NoTurn::Closed => ConnAcquireErr::ConnectionClosed,
-            NoTurn::Late => ConnAcquireErr::Timeout,
+            QueueError::Closed => ConnAcquireErr::ConnectionClosed,
+            QueueError::Timeout => ConnAcquireErr::Timeout,
         })
     }
 }
@@ -112,21 +112,21 @@ impl FairQueue {
     }
 
     /// Waits for a connection until `deadline`.
-    pub(super) async fn turn(
+    pub(super) async fn acquire(
         self: &Arc<Self>,
         claim: Claim,
         deadline: tokio::time::Instant,
-    ) -> Result<Turn, NoTurn> {
+    ) -> Result<Permit, QueueError> {
         let caller = claim.caller.clone();
-        let granted = self.enqueue(claim).ok_or(NoTurn::Closed)?;
+        let granted = self.enqueue(claim).ok_or(QueueError::Closed)?;
         self.dispatch();
         let mut waiter = Waiter { queue: self, caller, granted, left_queue: false };
         match within(deadline, &mut waiter.granted).await {
             Ok(granted) => {
                 waiter.left_queue = true;
-                granted.map_err(|_| NoTurn::Closed)
+                granted.map_err(|_| QueueError::Closed)
             }
-            Err(Late) => Err(NoTurn::Late),
+            Err(Late) => Err(QueueError::Timeout),
         }
     }
 
@@ -144,7 +144,7 @@ impl FairQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(&self, claim: Claim) -> Option<oneshot::Receiver<Turn>> {
+    fn enqueue(&self, claim: Claim) -> Option<oneshot::Receiver<Permit>> {
         let (grant, granted) = oneshot::channel();
         let mut state = self.state();
         if state.closed {
@@ -168,9 +168,9 @@ impl FairQueue {
             // The lock ends with this statement: a grant that is returned takes it again.
             let next = self.state().next(self.most_heavy, Instant::now());
             let Some(Waiting { claim, grant, .. }) = next else { return };
-            let turn = Turn { queue: Arc::clone(self), claim, started: Instant::now() };
-            // A statement that was given up meanwhile drops its turn, which gives it back.
-            drop(grant.send(turn));
+            let permit = Permit { queue: Arc::clone(self), claim, started: Instant::now() };
+            // A statement that was cancelled drops its permit, which releases it.
+            drop(grant.send(permit));
         }
     }
 
@@ -248,7 +248,7 @@ impl Share {
 struct Waiter<'a> {
     queue: &'a Arc<FairQueue>,
     caller: CallerName,
-    granted: oneshot::Receiver<Turn>,
+    granted: oneshot::Receiver<Permit>,
     left_queue: bool,
 }
 
@@ -266,7 +266,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         let claim = mem::take(&mut self.claim);
         self.queue.give_back(claim, self.started.elapsed());
@@ -286,35 +286,35 @@ mod tests {
         Claim { caller, heavy, of_request: None }
     }
 
-    /// A statement that has asked for a connection.
-    struct Asked(BoxFuture<'static, Result<Turn, NoTurn>>);
+    /// A statement that waits for a connection.
+    struct PendingPermit(BoxFuture<'static, Result<Permit, QueueError>>);
 
-    impl Asked {
+    impl PendingPermit {
         fn new(queue: &Arc<FairQueue>, claim: Claim) -> Self {
             let queue = Arc::clone(queue);
             let deadline = tokio::time::Instant::now() + Duration::from_secs(3600);
-            let mut asked = Self(Box::pin(async move { queue.turn(claim, deadline).await }));
-            assert!(asked.granted().is_none_or(|_| false), "no connection is free");
-            asked
+            let mut pending = Self(Box::pin(async move { queue.acquire(claim, deadline).await }));
+            assert!(pending.granted().is_none_or(|_| false), "no connection is free");
+            pending
         }
 
-        fn granted(&mut self) -> Option<Turn> {
+        fn granted(&mut self) -> Option<Permit> {
             match self.0.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(turn) => Some(turn.unwrap()),
+                Poll::Ready(permit) => Some(permit.unwrap()),
                 Poll::Pending => None,
             }
         }
     }
 
-    async fn take(queue: &Arc<FairQueue>, caller: &str, heavy: bool) -> Turn {
-        queue.turn(claim(caller, heavy), tokio::time::Instant::now()).await.unwrap()
+    async fn take(queue: &Arc<FairQueue>, caller: &str, heavy: bool) -> Permit {
+        queue.acquire(claim(caller, heavy), tokio::time::Instant::now()).await.unwrap()
     }
 
     #[tokio::test]
     async fn heavy_statements_leave_a_connection() {
         let queue = FairQueue::new(3, 2, 0);
         let _heavy = [take(&queue, "a", true).await, take(&queue, "b", true).await];
-        let mut third = Asked::new(&queue, claim("c", true));
+        let mut third = PendingPermit::new(&queue, claim("c", true));
         let cheap = take(&queue, "d", false).await;
         drop(cheap);
         assert!(third.granted().is_none(), "the free connection is for cheap statements");
@@ -324,18 +324,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_take_turns_however_much_one_asks() {
+    async fn connections_alternate_between_callers() {
         let queue = FairQueue::new(1, 1, 0);
         let running = take(&queue, "greedy", true).await;
         let mut greedy: Vec<_> =
-            (0..50).map(|_| Asked::new(&queue, claim("greedy", true))).collect();
-        let mut modest = Asked::new(&queue, claim("modest", true));
-        let mut own = Asked::new(&queue, claim("", false));
+            (0..50).map(|_| PendingPermit::new(&queue, claim("greedy", true))).collect();
+        let mut modest = PendingPermit::new(&queue, claim("modest", true));
+        let mut own = PendingPermit::new(&queue, claim("", false));
         drop(running);
         let of_server = own.granted().expect("the server itself goes first");
         drop(of_server);
-        // Of two callers without a running statement the one that asked first is next.
-        let first = greedy[0].granted().expect("it asked first");
+        // Of two callers without a running statement, the first to arrive is next.
+        let first = greedy[0].granted().expect("it arrived first");
         assert!(modest.granted().is_none());
         drop(first);
         assert!(greedy[1].granted().is_some() || modest.granted().is_some());
@@ -346,36 +346,36 @@ mod tests {
         let queue = FairQueue::new(2, 2, 0);
         let _running = take(&queue, "greedy", false).await;
         let other = take(&queue, "other", false).await;
-        let mut greedy = Asked::new(&queue, claim("greedy", false));
-        let mut modest = Asked::new(&queue, claim("modest", false));
+        let mut greedy = PendingPermit::new(&queue, claim("greedy", false));
+        let mut modest = PendingPermit::new(&queue, claim("modest", false));
         drop(other);
         assert!(modest.granted().is_some());
         assert!(greedy.granted().is_some(), "the connection is free again");
     }
 
     #[tokio::test]
-    async fn database_time_that_was_used_is_a_debt() {
+    async fn used_database_time_is_a_debt() {
         let queue = FairQueue::new(1, 1, 1);
         let mut running = take(&queue, "greedy", false).await;
         running.started = running.started.checked_sub(Duration::from_secs(2)).unwrap();
-        let mut greedy = [0, 1].map(|_| Asked::new(&queue, claim("greedy", false)));
-        let mut modest = Asked::new(&queue, claim("modest", false));
+        let mut greedy = [0, 1].map(|_| PendingPermit::new(&queue, claim("greedy", false)));
+        let mut modest = PendingPermit::new(&queue, claim("modest", false));
         drop(running);
-        let turn = modest.granted().expect("the caller without debt is next");
-        drop(turn);
-        let turn = greedy[0].granted().expect("a debt delays nobody where no other caller waits");
-        drop(turn);
+        let permit = modest.granted().expect("the caller without debt is next");
+        drop(permit);
+        let permit = greedy[0].granted().expect("without other callers a debt causes no delay");
+        drop(permit);
         assert!(greedy[1].granted().is_some());
     }
 
     #[tokio::test]
     async fn a_caller_over_its_budget_has_one_connection() {
         let queue = FairQueue::new(2, 2, 1);
-        let mut turn = take(&queue, "greedy", false).await;
-        turn.started = turn.started.checked_sub(Duration::from_secs(2)).unwrap();
-        drop(turn);
+        let mut permit = take(&queue, "greedy", false).await;
+        permit.started = permit.started.checked_sub(Duration::from_secs(2)).unwrap();
+        drop(permit);
         let first = take(&queue, "greedy", false).await;
-        let mut second = Asked::new(&queue, claim("greedy", false));
+        let mut second = PendingPermit::new(&queue, claim("greedy", false));
         assert!(second.granted().is_none());
         let _modest = take(&queue, "modest", false).await;
         drop(first);
@@ -383,19 +383,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_statement_that_is_given_up_leaves_the_queue() {
+    async fn a_cancelled_statement_leaves_the_queue() {
         let queue = FairQueue::new(1, 1, 0);
         let running = take(&queue, "a", false).await;
-        let given_up = Asked::new(&queue, claim("b", false));
-        let mut next = Asked::new(&queue, claim("c", false));
+        let given_up = PendingPermit::new(&queue, claim("b", false));
+        let mut next = PendingPermit::new(&queue, claim("c", false));
         drop(given_up);
         assert!(queue.state().shares[&Some("b".into())].light.is_empty());
         drop(running);
         drop(next.granted().expect("the next one gets the connection"));
         assert_eq!(queue.state().free, 1);
-        // One that was granted and never looked at gives its connection back.
+        // A permit that is never received is released.
         let running = take(&queue, "a", false).await;
-        let unseen = Asked::new(&queue, claim("b", false));
+        let unseen = PendingPermit::new(&queue, claim("b", false));
         drop(running);
         assert_eq!(queue.state().free, 0);
         drop(unseen);
@@ -406,13 +406,13 @@ mod tests {
     async fn a_closed_queue_grants_nothing() {
         let queue = FairQueue::new(1, 1, 0);
         let running = take(&queue, "a", false).await;
-        let waiting = queue.turn(claim("b", false), tokio::time::Instant::now() + PERIOD);
+        let waiting = queue.acquire(claim("b", false), tokio::time::Instant::now() + PERIOD);
         let close = async { queue.close() };
         let (refused, ()) = tokio::join!(waiting, close);
-        assert_eq!(refused.unwrap_err(), NoTurn::Closed);
+        assert_eq!(refused.unwrap_err(), QueueError::Closed);
         drop(running);
-        let refused = queue.turn(claim("b", false), tokio::time::Instant::now()).await;
-        assert_eq!(refused.unwrap_err(), NoTurn::Closed);
+        let refused = queue.acquire(claim("b", false), tokio::time::Instant::now()).await;
+        assert_eq!(refused.unwrap_err(), QueueError::Closed);
     }
 
     #[tokio::test]

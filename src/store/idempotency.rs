@@ -1,6 +1,6 @@
-//! `callscope_idempotency`: what was recorded under which key. A key is entered by the transaction that
-//! records. Where two servers record under the same key at once, the second waits for the first at its
-//! entry, is refused it, and begins anew, when it finds what the first recorded.
+//! Idempotency keys (`callscope_idempotency`) and the ids that were recorded under each. The transaction
+//! that records rows also inserts the key. When two servers record under one key at once, the insert of
+//! the second waits for the first and fails; the second then retries and finds the first result.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -17,53 +17,52 @@ use crate::error::{Error, Result};
 
 const TABLE: &str = "callscope_idempotency";
 
-/// Claims of one statement, at most; so few have a statement for each number of them.
+/// The most claims of one statement; up to `FEW_CLAIMS` are always one statement.
 const CLAIMS_PER_STATEMENT: usize = 64;
 const FEW_CLAIMS: usize = 8;
 
-/// Ids in a row of one batch, at most: more than a batch has rows.
+/// The most consecutive ids of one batch: above the rows of any batch.
 const LONGEST_RUN: i64 = 10_000_000;
 
-/// Keys that are forgotten by one statement, at most.
-const FORGOTTEN_AT_ONCE: u64 = 1000;
+/// The most expired keys that one statement deletes.
+const EXPIRED_PER_STATEMENT: u64 = 1000;
 
-/// A key under which something is to be recorded once.
+/// An idempotency key of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Of the key and of who uses it.
+    /// The digest of the key and its caller.
     pub digest: String,
-    /// Of what is to be recorded.
+    /// The digest of the content to record.
     pub content: String,
 }
 
-/// The moment at which keys are claimed.
+/// The time of a claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct ClaimTime {
     pub now: DateTime<Utc>,
-    /// Keys that were used before this are forgotten, whether their rows were removed yet or not.
-    pub remember_since: DateTime<Utc>,
+    /// Keys that were used before this have expired, whether they are deleted or not.
+    pub valid_since: DateTime<Utc>,
 }
 
-/// What was recorded under a key.
+/// The ids of recorded rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     pub call_ids: Vec<i64>,
     pub error_ids: Vec<i64>,
 }
 
-/// What a key stands for already.
-pub(super) struct Earlier {
+/// A claim of an earlier batch.
+pub(super) struct StoredClaim {
     pub content: String,
     pub recorded: Recorded,
 }
 
-/// Tells for each of these keys what it stands for where something was recorded under it; what is to be
-/// forgotten is.
+/// Looks up the stored claim of each key, and deletes expired keys.
 pub(super) async fn find(
     transaction: &impl ConnectionTrait,
     claims: &[&Claim],
-    remember_since: DateTime<Utc>,
-) -> Result<Vec<Option<Earlier>>> {
+    valid_since: DateTime<Utc>,
+) -> Result<Vec<Option<StoredClaim>>> {
     let (mut known, mut old) = (HashMap::new(), vec![]);
     for claims in chunks(claims, FEW_CLAIMS, CLAIMS_PER_STATEMENT) {
         let mut select = Query::select();
@@ -74,24 +73,24 @@ pub(super) async fn find(
         for row in transaction.query_all(&select).await? {
             let text = |index| row.try_get_by_index::<String>(index);
             let digest = text(0)?;
-            if text(4)? < time_text(remember_since) {
+            if text(4)? < time_text(valid_since) {
                 old.push(digest);
                 continue;
             }
             let recorded =
                 Recorded { call_ids: read_ids(&text(2)?)?, error_ids: read_ids(&text(3)?)? };
-            known.insert(digest, Earlier { content: text(1)?, recorded });
+            known.insert(digest, StoredClaim { content: text(1)?, recorded });
         }
     }
     if !old.is_empty() {
-        transaction.execute(&removal(old, remember_since)).await?;
+        transaction.execute(&removal(old, valid_since)).await?;
     }
     Ok(claims.iter().map(|claim| known.remove(&claim.digest)).collect())
 }
 
-/// Removes these keys, but for those that were used again meanwhile.
+/// Deletes these keys, unless they were used again at the same time.
 fn removal(digests: Vec<String>, before: DateTime<Utc>) -> DeleteStatement {
-    // Not the column itself: by its index MySQL would lock the keys between, those to come included.
+    // Not the plain column: with its index, MySQL would lock gaps and block inserts of new keys.
     let at = Func::coalesce([Expr::col("at"), Expr::val("")]);
     Query::delete()
         .from_table(TABLE)
@@ -100,10 +99,10 @@ fn removal(digests: Vec<String>, before: DateTime<Utc>) -> DeleteStatement {
         .take()
 }
 
-/// Enters keys, each another one, with what was recorded under them. They are to come in one order, so
-/// that two servers do not wait for each other. False where somebody else entered one meanwhile: then
-/// nothing of the transaction may stay.
-pub(super) async fn enter(
+/// Inserts distinct keys with their recorded ids. All servers must insert keys in the same order to
+/// prevent deadlocks. Returns false if another server has inserted one of them: the transaction must then
+/// be rolled back.
+pub(super) async fn insert(
     transaction: &impl ConnectionTrait,
     entries: &[(&Claim, &Recorded)],
     now: DateTime<Utc>,
@@ -129,11 +128,14 @@ fn is_taken(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
-/// Forgets keys that were used before `before`, a bounded number of them; tells how many.
-pub async fn forget(db: &Database, before: DateTime<Utc>) -> Result<u64> {
+/// Deletes a bounded number of keys that were last used before `before`; returns how many.
+pub async fn delete_expired(db: &Database, before: DateTime<Utc>) -> Result<u64> {
     let mut select = Query::select();
     let width = columns(&mut select, [Expr::col("digest")]);
-    select.from(TABLE).and_where(Expr::col("at").lt(time_text(before))).limit(FORGOTTEN_AT_ONCE);
+    select
+        .from(TABLE)
+        .and_where(Expr::col("at").lt(time_text(before)))
+        .limit(EXPIRED_PER_STATEMENT);
     let old: Vec<String> = db
         .fetch::<(String,)>("idempotency_find_old", &select, width)
         .await?
@@ -146,7 +148,7 @@ pub async fn forget(db: &Database, before: DateTime<Utc>) -> Result<u64> {
     db.execute("idempotency_forget", &removal(old, before)).await
 }
 
-/// `3-5,9` for 3, 4, 5 and 9: what is recorded together mostly has ids in a row.
+/// `3-5,9` for 3, 4, 5 and 9: the ids of a batch are mostly consecutive.
 fn write_ids(ids: &[i64]) -> String {
     let runs = ids.chunk_by(|one, next| one.checked_add(1) == Some(*next));
     let texts: Vec<String> = runs
@@ -159,8 +161,8 @@ fn write_ids(ids: &[i64]) -> String {
     texts.join(",")
 }
 
-/// Reads what [`write_ids`] wrote, and fails on anything else: an id that is left out would make a
-/// retry report fewer rows than were recorded.
+/// Parses the text of [`write_ids`] and fails on anything else: with a missing id, a retry would report
+/// fewer rows than were recorded.
 fn read_ids(text: &str) -> Result<Vec<i64>> {
     let mut ids = vec![];
     for run in text.split(',').filter(|_| !text.is_empty()) {
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_kept_as_runs() {
+    fn ids_are_stored_as_runs() {
         for (ids, text) in [
             (vec![], ""),
             (vec![7], "7"),

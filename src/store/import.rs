@@ -1,4 +1,4 @@
-//! How far each import came (`callscope_imports`), and the rows of the databases that are imported.
+//! The progress of each import (`callscope_imports`), and the rows of imported databases.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, DbBackend, SqlErr, Statement};
@@ -8,19 +8,19 @@ use super::dialect::Dialect;
 use super::transaction::{Fault, retry};
 use crate::error::{Error, Result};
 
-/// What is kept about one source.
+/// The progress of the import of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
-    /// Names the source: a hash of its content, or of its address.
+    /// The identity of the source: a hash of its content or address.
     pub source: String,
-    /// Rows of a file, or the last id of a table, that are dealt with.
+    /// Processed rows of a file, or the last processed id of a table.
     pub rows_done: i64,
-    /// What is added to every time of the source.
+    /// Added to every time of the source.
     pub shift_micros: i64,
     pub finished: bool,
 }
 
-/// One step of an import, stored in the same transaction as the rows that it counts.
+/// One step of an import, stored in the same transaction as its rows.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub source: String,
@@ -33,7 +33,7 @@ fn table() -> Alias {
     Alias::new("callscope_imports")
 }
 
-/// What is known about `source`.
+/// Finds the progress of the import of `source`.
 pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
     let mut query = Query::select();
     query
@@ -50,17 +50,17 @@ pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
     }))
 }
 
-/// Enters `imports`, in place of finished ones of the same sources, all of them or none.
+/// Stores new imports, all or none. They replace finished imports of the same sources.
 pub async fn register(db: &Database, imports: &[Import]) -> Result<()> {
     let registered = retry(|| async move {
-        let transaction = db.begin().await.map_err(Fault::Refused)?;
-        let entered = enter(&transaction.inner(), imports).await;
-        transaction.end(entered).await
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
+        let inserted = insert_all(&transaction.inner(), imports).await;
+        transaction.end(inserted).await
     });
     registered.await.map_err(Fault::into_error)
 }
 
-async fn enter(transaction: &impl ConnectionTrait, imports: &[Import]) -> Result<()> {
+async fn insert_all(transaction: &impl ConnectionTrait, imports: &[Import]) -> Result<()> {
     for import in imports {
         let mut delete = Query::delete();
         delete
@@ -87,7 +87,7 @@ async fn enter(transaction: &impl ConnectionTrait, imports: &[Import]) -> Result
     Ok(())
 }
 
-/// Takes one step, unless another import of the same source took it first.
+/// Stores one step. Fails if another import of the same source has stored it.
 pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> Result<()> {
     let mut update = Query::update();
     update
@@ -106,18 +106,18 @@ fn already_running() -> Error {
     Error::bad_input("source", "another import of this source is running; this one stops")
 }
 
-/// Ends the import of a source after its last batch.
+/// Marks the import of a source as finished, after its last batch.
 pub async fn finish(db: &Database, step: &Step) -> Result<()> {
     let finished = retry(|| async move {
-        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
         let advanced = advance(&transaction.inner(), step).await;
         transaction.end(advanced).await
     });
     finished.await.map_err(Fault::into_error)
 }
 
-/// Prepares SQLite's writer for a long run of inserts: fewer, larger moves from the write-ahead log
-/// to the file, and room for the places of many keys in the index by key. As durable as before.
+/// Prepares SQLite's writer for a long run of inserts: fewer, larger checkpoints, and a page cache that
+/// holds the index by key for many keys. Durability does not change.
 pub async fn tune(db: &Database) -> Result<()> {
     if db.dialect() == Dialect::Sqlite {
         let pragmas = "PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -65536";
@@ -126,7 +126,7 @@ pub async fn tune(db: &Database) -> Result<()> {
     Ok(())
 }
 
-/// One row of another database, every column as text.
+/// One row of an imported database, every column as text.
 pub struct SourceRow {
     pub id: i64,
     pub fields: Vec<Option<String>>,
@@ -137,15 +137,15 @@ pub async fn last_id(db: &Database, table: &str) -> Result<i64> {
     let sql = format!("SELECT MAX(id) FROM {table}");
     let rows = db.query_all_raw("import.last_id", Statement::from_string(backend(db), sql)).await?;
     let Some(row) = rows.first() else { return Ok(0) };
-    // MySQL's and PostgreSQL's INTEGER is 32 bits wide, a table of the user's own may hold 64.
+    // INTEGER of MySQL and PostgreSQL has 32 bits; the id of another table may have 64.
     let wide = row.try_get_by_index::<Option<i64>>(0);
     let id =
         wide.or_else(|_| row.try_get_by_index::<Option<i32>>(0).map(|id| id.map(i64::from)))?;
     Ok(id.unwrap_or(0))
 }
 
-/// The next rows of `table` by id: after `after`, up to `last`, at most `limit`. `table` and
-/// `columns` are names of ours, never input.
+/// The next rows of `table` by id: after `after`, up to `last`, at most `limit`. `table` and `columns`
+/// must be constants, never input.
 pub async fn list_after(
     db: &Database,
     (table, columns): (&str, &[&str]),
@@ -159,7 +159,7 @@ pub async fn list_after(
     };
     let list: String = columns.iter().map(|column| format!(", CAST({column} AS {text})")).collect();
     let [after_mark, last_mark, limit_mark] = marks;
-    // By the table's id: PostgreSQL takes a bare one as the text that is selected.
+    // Qualified: PostgreSQL would sort by the selected text otherwise.
     let sql = format!(
         "SELECT CAST(id AS {text}){list} FROM {table} \
          WHERE id > {after_mark} AND id <= {last_mark} ORDER BY {table}.id LIMIT {limit_mark}"

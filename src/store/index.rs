@@ -1,5 +1,6 @@
-//! The indexes on the gateway's tables: which there are to be, which are missing or incomplete, and how
-//! long a build takes. Catalogs, ids and a sample of rows alone, so that no size of a table matters.
+//! The indexes on the gateway's tables: their definitions, which are missing or incomplete, and how long a
+//! build takes. It reads only catalogs, ids and a sample of rows, so that the size of a table does not
+//! matter.
 
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use super::dialect::Dialect;
 use super::log_table::LogTable;
 
-/// Rows that a database adds to an index in a second, and bytes of a table that it reads: on the low
-/// side of what was measured on the three databases (docs/OPERATIONS.md).
+/// Rows that a database adds to an index per second, and bytes of a table that it reads: low values of the
+/// measurements on the three databases (docs/OPERATIONS.md).
 const ROWS_PER_SECOND: u64 = 500_000;
 const BYTES_PER_SECOND: u64 = 200_000_000;
-/// The latest error logs, of which the average size is taken.
+/// The number of latest error logs that the average size is computed from.
 const SAMPLE: u32 = 100;
 
 /// An index on a table of the gateway.
@@ -24,9 +25,9 @@ pub struct Index {
     columns: &'static [&'static str],
 }
 
-/// One by time and one by key for each table. They hold each column that a statistic reads, so that
-/// statistics touch no row of the table (docs/adr/0002). `id` follows the time so that (time, id) pages
-/// need no sort.
+/// One index by time and one by key for each table. They contain every column that a statistic reads, so
+/// that statistics read no row of the table (docs/adr/0002). `id` follows the time, so that (time, id)
+/// pages need no sort.
 pub static INDEXES: [Index; 4] = [
     Index {
         name: "callscope_request_log_time",
@@ -50,21 +51,21 @@ pub static INDEXES: [Index; 4] = [
     },
 ];
 
-/// An index that is to be built.
+/// A missing or incomplete index.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingIndex {
     pub index: &'static Index,
-    /// An interrupted build left it; the database does not use it.
+    /// An interrupted build left it invalid; the database does not use it.
     pub is_invalid: bool,
-    /// At most so many rows are in the table.
+    /// An upper bound of the rows of the table.
     pub rows: u64,
     /// An estimate.
     pub build_time: Duration,
 }
 
 impl Index {
-    /// The statement that builds it. `online`: writers go on meanwhile, or the statement is refused;
-    /// SQLite has no such build.
+    /// The statement that builds the index. An `online` build does not block writers, or the database
+    /// refuses it; SQLite has no such build.
     pub(super) fn create_sql(&self, dialect: Dialect, online: bool) -> String {
         let (name, table, columns) = (self.name, self.table.name(), self.columns.join(", "));
         match dialect {
@@ -82,8 +83,8 @@ impl Index {
     }
 }
 
-/// The indexes that are missing or incomplete, those that are built soonest first. A table that does
-/// not exist, or is a view, lacks none.
+/// The missing or incomplete indexes, fastest builds first. A table that does not exist, or is a view,
+/// has none.
 pub(super) async fn find_pending(
     connection: &DatabaseConnection,
 ) -> Result<Vec<PendingIndex>, DbErr> {
@@ -114,7 +115,7 @@ pub(super) async fn find_pending(
     Ok(pending)
 }
 
-/// Warns of indexes that a start leaves for later.
+/// Logs a warning for indexes that the start has not built.
 pub(super) fn log_pending(pending: &[PendingIndex], dialect: Dialect) {
     if pending.is_empty() {
         return;
@@ -139,12 +140,12 @@ pub(super) fn log_pending(pending: &[PendingIndex], dialect: Dialect) {
     );
 }
 
-/// How long the builds of all of them take, about.
+/// The estimated time of all builds.
 pub fn build_time(pending: &[PendingIndex]) -> Duration {
     pending.iter().map(|pending| pending.build_time).sum()
 }
 
-/// The names of the indexes of a table that are complete.
+/// The names of the complete indexes of a table.
 pub(super) fn valid_sql(dialect: Dialect, table: &str) -> String {
     match dialect {
         Dialect::Sqlite => format!("SELECT name FROM pragma_index_list('{table}')"),
@@ -156,7 +157,7 @@ pub(super) fn valid_sql(dialect: Dialect, table: &str) -> String {
     }
 }
 
-/// The names of those that an interrupted build left; SQLite and MySQL undo such a build.
+/// The names of invalid indexes of interrupted builds; SQLite and MySQL undo such a build.
 fn invalid_sql(dialect: Dialect, table: &str) -> Option<String> {
     (dialect == Dialect::Postgres).then(|| postgres_sql(table, "NOT x.indisvalid"))
 }
@@ -168,8 +169,8 @@ fn postgres_sql(table: &str, condition: &str) -> String {
     )
 }
 
-/// How many rows a table has at most, by its lowest and highest id. Two statements: SQLite reads the
-/// whole table where one asks for both ends.
+/// An upper bound of the rows of a table, from its lowest and highest id. Two subqueries: SQLite would
+/// scan the table for a single one.
 pub(super) fn id_span_sql(dialect: Dialect, table: LogTable) -> String {
     let text = if dialect == Dialect::MySql { "CHAR" } else { "TEXT" };
     let table = table.name();
@@ -178,8 +179,8 @@ pub(super) fn id_span_sql(dialect: Dialect, table: LogTable) -> String {
     )
 }
 
-/// How many bytes of a table a build reads. SQLite reads the texts of an error log to reach the time
-/// behind them; of a call it reads little more than the indexed columns.
+/// How many bytes of a table a build reads. SQLite reads the texts of an error log, which are stored
+/// before the time; of a call it reads little more than the indexed columns.
 fn bytes_sql(dialect: Dialect, table: LogTable) -> String {
     let name = table.name();
     match dialect {
@@ -201,7 +202,7 @@ fn bytes_sql(dialect: Dialect, table: LogTable) -> String {
     }
 }
 
-/// The first column of the rows of a statement of ours, as text.
+/// The first column of all rows, as text.
 pub(super) async fn texts(
     connection: &DatabaseConnection,
     sql: &str,

@@ -1,4 +1,4 @@
-//! Builds the indexes on the gateway's tables, outside of any transaction, while the gateway writes.
+//! Builds the indexes on the gateway's tables while the gateway writes, outside of any transaction.
 //!
 //! - PostgreSQL builds them `CONCURRENTLY`. An interrupted build leaves an invalid index, which is dropped
 //!   and built again.
@@ -23,38 +23,37 @@ use super::schema::{Lock, try_lock, unlock};
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 
-/// Between two log lines about a build.
+/// The interval of log lines about a build.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two attempts to take the lock that another server holds while it builds, and how long a start
+/// The pause between two attempts to take the lock of another server that builds, and how long a start
 /// waits for it.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 const QUICK_LOCK_WAIT: Duration = Duration::from_secs(2);
-/// How often a build is tried that another transaction keeps from its table, and the pause between.
+/// Attempts of a build while another transaction locks the table, and the pause between them.
 const MAX_ATTEMPTS: u32 = 24;
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// Seconds that a build of MySQL waits for the end of the transactions that use its table. Every other
-/// statement on the table waits behind it.
+/// Seconds that a build of MySQL waits for the end of transactions on its table. Every other statement on
+/// the table waits meanwhile.
 const MYSQL_LOCK_SECONDS: u32 = 3;
-/// Seconds that a quick build of PostgreSQL may take: it waits for the end of older transactions.
+/// Time limit in seconds of a quick build of PostgreSQL, which waits for the end of older transactions.
 const QUICK_SECONDS: u32 = 10;
 /// The longest pause after a build on SQLite: programs that wait for its lock retry within 100 ms.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// For the end of a build that is stopped.
+/// Time limit for a stopped build to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Which of the indexes to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those that take no longer than `--index-build-seconds`; does not wait for a long build of another
-    /// server.
+    /// Indexes that take up to `--index-build-seconds`, without waiting for a long build of another server.
     Quick,
-    /// Those that block no writer.
+    /// Indexes that can be built without blocking writers.
     Online,
-    /// All, though writers may have to wait.
+    /// All indexes, also if writers have to wait.
     All,
 }
 
-/// Builds what is missing or incomplete; returns what is left, or nothing where `stop` ended first.
+/// Builds missing and incomplete indexes; returns those that are left, or None if `stop` ended first.
 pub async fn build(
     config: &DatabaseConfig,
     scope: Scope,
@@ -98,7 +97,7 @@ impl<'a> Builder<'a> {
             return Ok(left);
         }
         self.set_limits(scope).await?;
-        // Another server may have built some of them meanwhile.
+        // Another server may have built some of them.
         let (wanted, mut left) = self.find(scope).await?;
         for pending in wanted {
             if !self.build_one(pending, scope).await? {
@@ -111,15 +110,15 @@ impl<'a> Builder<'a> {
         Ok(left)
     }
 
-    /// The indexes that are pending: those of the scope, and the others.
+    /// The pending indexes: those of the scope, and the others.
     async fn find(&self, scope: Scope) -> Result<(Vec<PendingIndex>, Vec<PendingIndex>), DbErr> {
         let limit = Duration::from_secs(self.config.index_build_seconds);
         let pending = index::find_pending(&self.connection).await?;
         Ok(pending.into_iter().partition(|one| scope != Scope::Quick || one.build_time <= limit))
     }
 
-    /// Takes the lock of the builds; false where another server has it and the scope does not wait.
-    /// SQLite needs none: a build is one transaction.
+    /// Takes the lock of builds; false if another server has it and the scope does not wait. SQLite needs
+    /// no lock: a build is one transaction.
     async fn lock(&self, scope: Scope) -> Result<bool, DbErr> {
         if self.dialect == Dialect::Sqlite {
             return Ok(true);
@@ -150,17 +149,17 @@ impl<'a> Builder<'a> {
             Dialect::MySql => {
                 let sql = format!("SET SESSION lock_wait_timeout = {MYSQL_LOCK_SECONDS}");
                 self.connection.execute_unprepared(&sql).await?;
-                // MariaDB's alone: MySQL limits no such statement.
+                // Only MariaDB has this limit for such a statement.
                 let sql = "SET SESSION max_statement_time = 0";
                 if let Err(error) = self.connection.execute_unprepared(sql).await {
-                    tracing::debug!(%error, "this server has no limit for a build");
+                    tracing::debug!(%error, "this server has no time limit for a build");
                 }
             }
         }
         Ok(())
     }
 
-    /// Builds an index; false where the scope leaves it.
+    /// Builds an index; false if the scope skips it.
     async fn build_one(&self, pending: PendingIndex, scope: Scope) -> Result<bool, DbErr> {
         let (index, start) = (pending.index.name, Instant::now());
         if pending.is_invalid {
@@ -198,7 +197,7 @@ impl<'a> Builder<'a> {
                     tracing::warn!(
                         index,
                         %error,
-                        "another transaction keeps the table in use; trying again in 5 seconds"
+                        "another transaction locks the table; retrying in 5 seconds"
                     );
                     attempt += 1;
                     sleep(RETRY_PAUSE).await;
@@ -222,7 +221,7 @@ impl<'a> Builder<'a> {
 
     async fn create(&self, pending: PendingIndex, online: bool) -> Result<(), DbErr> {
         if self.dialect == Dialect::Postgres {
-            // An attempt may have failed since the catalog was read.
+            // An earlier attempt may have failed.
             let how = if online { "CONCURRENTLY IF EXISTS" } else { "IF EXISTS" };
             let sql = format!("DROP INDEX {how} {}", pending.index.name);
             self.connection.execute_unprepared(&sql).await?;
@@ -231,7 +230,7 @@ impl<'a> Builder<'a> {
         self.connection.execute_unprepared(&sql).await.map(drop)
     }
 
-    /// Logs every 5 seconds how far a build is.
+    /// Logs the progress of a build every 5 seconds.
     async fn watch(
         &self,
         pending: PendingIndex,
@@ -256,7 +255,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// What PostgreSQL says about the build; the other databases say nothing.
+    /// The progress that PostgreSQL reports; None for the other databases.
     async fn phase(&self) -> Option<String> {
         if self.dialect != Dialect::Postgres {
             return None;
@@ -276,7 +275,7 @@ impl<'a> Builder<'a> {
         phase.ok()?.pop()
     }
 
-    /// Stops the build that runs. The next build drops the invalid index that PostgreSQL keeps of it.
+    /// Stops the running build. The next build drops the invalid index that PostgreSQL leaves.
     async fn stop(self) {
         let stop = async {
             if self.dialect == Dialect::Sqlite {
@@ -296,14 +295,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Why a build failed, as far as that matters to the next attempt.
+/// Why a build failed, as far as the next attempt depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// Another transaction keeps the table.
+    /// Another transaction locks the table.
     Busy,
-    /// The table cannot have an index built while writers go on.
+    /// The database does not support an online build for the table.
     Refused,
-    /// The time limit of the statement, or an operator.
+    /// Cancelled by the time limit of the statement or by an operator.
     Stopped,
     /// Another program built it.
     Exists,
@@ -328,7 +327,7 @@ impl Fault {
         if let Some(source) = source.try_downcast_ref::<SqlxMySqlError>() {
             return match source.number() {
                 1061 => Self::Exists,
-                // A lock that was not had in time; a deadlock.
+                // A lock timeout; a deadlock.
                 1205 | 1213 => Self::Busy,
                 1845 | 1846 => Self::Refused,
                 1317 | 1969 | 3024 => Self::Stopped,

@@ -1,4 +1,4 @@
-//! Inserts of calls and error logs: values are bound, many rows a statement.
+//! Inserts of calls and error logs: bound values, many rows in a statement.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::zone::StorageZone;
 use crate::domain::record::CallRecord;
 use crate::error::{Error, Result};
 
-/// Rows in one statement, at most: enough that its own cost disappears, and below the limits on
-/// bound values (SQLite 32,766, the others 65,535).
+/// The most rows of one statement: enough to make the cost of a statement negligible, and below the
+/// limits on bound values (SQLite 32,766, the others 65,535).
 const CALLS_PER_STATEMENT: usize = 1024;
-/// Error logs are kilobytes each, and MySQL's packets end at 16 MB.
+/// An error log has kilobytes, and the limit of a packet of MySQL is 16 MB.
 const ERRORS_PER_STATEMENT: usize = 128;
 
-/// So few rows have a statement for each number of them, so that a group of callers is one way to the
-/// database. sqlx keeps a hundred prepared.
+/// Up to so many rows are one statement, which makes a group of callers one round trip. sqlx caches a
+/// hundred prepared statements.
 const FEW_CALLS: usize = 64;
 const FEW_ERRORS: usize = 16;
 
@@ -40,15 +40,15 @@ const ERROR_COLUMNS: &[&str] = &[
     "error_code",
     JSON_COLUMN,
 ];
-/// Bound as text, which keeps it to the letter; PostgreSQL must be told that it is JSON.
+/// Bound as text, which keeps it unchanged; PostgreSQL needs a cast to JSON.
 const JSON_COLUMN: &str = "request_msg";
 
-/// Whether so many calls are one statement.
+/// Whether these calls fit into one statement.
 pub(super) fn is_one_statement(calls: &[&CallRecord]) -> bool {
     chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT).count() == 1
 }
 
-/// By one statement, which commits by itself; tells the ids.
+/// Inserts calls with one statement, which commits automatically, and returns the ids.
 pub(super) async fn insert_alone(
     db: &Database,
     lease: &mut Lease,
@@ -58,9 +58,9 @@ pub(super) async fn insert_alone(
     let table = ("t_request_log", CALL_COLUMNS);
     if db.dialect() != Dialect::Sqlite {
         let connection = db.statement_log().of(lease.connection()?);
-        return insert_rows(&connection, Commit::ByItself, table, values, Ids::Read).await;
+        return insert_rows(&connection, Commit::Automatic, table, values, Ids::Read).await;
     }
-    let sql = insert_sql(Dialect::Sqlite, Commit::ByItself, table, calls.len());
+    let sql = insert_sql(Dialect::Sqlite, Commit::Automatic, table, calls.len());
     let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
     db.statement_log().add(|| statement.to_string());
     let values = statement.values.unwrap_or(Values(vec![]));
@@ -69,7 +69,7 @@ pub(super) async fn insert_alone(
     sqlite_ids(inserted.last_insert_rowid(), calls.len())
 }
 
-/// In a transaction of the caller's.
+/// Inserts calls in the transaction of the caller.
 pub(super) async fn insert_calls(
     db: &Database,
     transaction: &impl ConnectionTrait,
@@ -80,12 +80,12 @@ pub(super) async fn insert_calls(
     for chunk in chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|call| call_values(db, call.borrow())).collect();
         let table = ("t_request_log", CALL_COLUMNS);
-        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
+        found.extend(insert_rows(transaction, Commit::ByTransaction, table, values, ids).await?);
     }
     Ok(found)
 }
 
-/// In a transaction of the caller's.
+/// Inserts error logs in the transaction of the caller.
 pub(super) async fn insert_errors(
     db: &Database,
     transaction: &impl ConnectionTrait,
@@ -96,23 +96,23 @@ pub(super) async fn insert_errors(
     for chunk in chunks(errors, FEW_ERRORS, ERRORS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
         let table = ("t_error_logs", ERROR_COLUMNS);
-        found.extend(insert_rows(transaction, Commit::Later, table, values, ids).await?);
+        found.extend(insert_rows(transaction, Commit::ByTransaction, table, values, ids).await?);
     }
     Ok(found)
 }
 
-/// Whether the ids of new rows are wanted.
+/// Whether to return the ids of new rows.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Ids {
     Read,
     Unread,
 }
 
-/// Whether a statement is all of its transaction.
+/// How a statement is committed.
 #[derive(Clone, Copy, PartialEq)]
 enum Commit {
-    ByItself,
-    Later,
+    Automatic,
+    ByTransaction,
 }
 
 /// In the order of [`CALL_COLUMNS`].
@@ -141,8 +141,8 @@ fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
     ]
 }
 
-/// The parts of `rows`, at most `most` (a power of two) long: of few different lengths, so that each
-/// statement is prepared once. So `few` rows are one part, whatever their number.
+/// Splits `rows` into parts of at most `most` rows (a power of two). Parts have few different lengths,
+/// so that each statement is prepared once. Up to `few` rows are always one part.
 pub(super) fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = match rows.len() {
@@ -176,12 +176,12 @@ async fn insert_rows(
         let inserted = connection.query_all_raw(statement).await?;
         let mut ids: Vec<i64> =
             inserted.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-        // Ids ascend with the rows; the order in which they are told is nobody's promise.
+        // Ids ascend with the rows; the order of RETURNING is not specified.
         ids.sort_unstable();
         return Ok(ids);
     }
-    // The others give the rows of one statement ids in a row. SQLite returns the last of them, and has
-    // one writer; MySQL returns the first.
+    // The other databases assign consecutive ids to the rows of one statement. SQLite, with its single
+    // writer, returns the last id; MySQL returns the first.
     if Dialect::of(backend) == Dialect::Sqlite {
         // Not SeaORM's last_insert_id, which panics at a negative one.
         sql += "; SELECT last_insert_rowid()";
@@ -190,7 +190,7 @@ async fn insert_rows(
         let last = last.first().ok_or_else(|| Error::internal("no last_insert_rowid"))?;
         return sqlite_ids(last.try_get_by_index(0)?, rows);
     }
-    // Asked before: what is stored must not fail afterwards.
+    // Before the insert: a stored batch must not fail afterwards.
     let step = if rows > 1 { mysql_id_step(connection).await? } else { 1 };
     let statement = Statement::from_sql_and_values(backend, sql, values);
     // As CAST(id AS SIGNED) reads an unsigned id.
@@ -199,23 +199,23 @@ async fn insert_rows(
     Ok((0..count).map(|row| first + row * step).collect())
 }
 
-/// The ids of so many rows of one statement, the last of which SQLite told.
+/// The ids of the rows of one statement, from the last id that SQLite returned.
 fn sqlite_ids(last: i64, rows: usize) -> Result<Vec<i64>> {
     let rows = i64::try_from(rows).map_err(Error::internal)?;
     Ok((last - rows + 1..=last).collect())
 }
 
-/// The statement, without its values, for so many rows.
+/// The text of the statement for so many rows.
 fn insert_sql(
     dialect: Dialect,
     commit: Commit,
     (table, columns): (&str, &[&str]),
     rows: usize,
 ) -> String {
-    // After a failure the whole transaction goes; without FAIL, SQLite would keep a journal of each
-    // statement of many, too, and write every page twice.
+    // A failure rolls the whole transaction back. Without FAIL, SQLite would also keep a journal for each
+    // statement and write every page twice.
     let verb = match (dialect, commit) {
-        (Dialect::Sqlite, Commit::Later) => "INSERT OR FAIL INTO",
+        (Dialect::Sqlite, Commit::ByTransaction) => "INSERT OR FAIL INTO",
         _ => "INSERT INTO",
     };
     let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
@@ -242,14 +242,14 @@ fn exec_error(error: SqlxError) -> DbErr {
     DbErr::Exec(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
-/// By how much each id of a cluster's server is higher than the one before.
+/// The step between two ids: above 1 on a server of a cluster.
 async fn mysql_id_step(connection: &impl ConnectionTrait) -> Result<i64> {
     let sql = "SELECT CAST(@@auto_increment_increment AS SIGNED)";
     let row = connection.query_one_raw(Statement::from_string(DbBackend::MySql, sql)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(1))
 }
 
-/// Cut to microseconds, in the zone of the tables.
+/// A time in the storage zone, truncated to microseconds.
 fn time_value(db: &Database, at: DateTime<Utc>) -> Value {
     let stored = to_stored(db.zone(), at);
     match db.dialect() {

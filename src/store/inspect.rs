@@ -1,5 +1,5 @@
-//! What a database is like, for `callscope doctor`: its version, tables, indexes, sizes, rights and
-//! limits. Catalogs alone, so that no size of a table matters.
+//! Facts about a database, for `callscope doctor`: version, tables, indexes, sizes, rights and limits.
+//! It reads catalogs only, so that the size of a table does not matter.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, Statement};
@@ -8,10 +8,10 @@ use super::database::Database;
 use super::dialect::Dialect;
 use crate::error::{Error, Result};
 
-/// The tables that are the gateway's.
+/// The tables of the gateway.
 pub const TABLES: [&str; 2] = ["t_request_log", "t_error_logs"];
 
-/// A column and its type, in the words of the database.
+/// A column and its type as the database names it.
 #[derive(Clone, Debug)]
 pub struct ColumnInfo {
     pub name: String,
@@ -39,7 +39,7 @@ async fn pairs(db: &Database, sql: String, width: usize) -> Result<Vec<(String, 
     Ok(pairs)
 }
 
-/// The number that a statement of ours gives as a text.
+/// The number that a statement returns as text.
 pub(super) async fn number(db: &Database, sql: String) -> Result<Option<i64>> {
     let found = texts(db, sql).await?;
     Ok(found.first().and_then(|text| text.parse().ok()))
@@ -55,7 +55,7 @@ pub async fn version(db: &Database) -> Result<String> {
     Ok(texts(db, sql.to_owned()).await?.pop().unwrap_or_default())
 }
 
-/// The columns of a table; none where there is no such table. `table` is a name of ours.
+/// The columns of a table; empty if the table does not exist. `table` must be a constant.
 pub async fn columns(db: &Database, table: &str) -> Result<Vec<ColumnInfo>> {
     let (text, schema) = match db.dialect() {
         Dialect::Sqlite => {
@@ -76,8 +76,8 @@ fn column_infos(pairs: Vec<(String, String)>) -> Vec<ColumnInfo> {
     pairs.into_iter().map(|(name, kind)| ColumnInfo { name, kind }).collect()
 }
 
-/// About how many rows a table has: nobody counts them.
-pub async fn rows_about(db: &Database, table: &str) -> Result<Option<i64>> {
+/// An estimate of the rows of a table, without counting them.
+pub async fn estimate_rows(db: &Database, table: &str) -> Result<Option<i64>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => format!("SELECT CAST(COALESCE(MAX(id), 0) AS TEXT) FROM {table}"),
         Dialect::Postgres => format!(
@@ -92,7 +92,7 @@ pub async fn rows_about(db: &Database, table: &str) -> Result<Option<i64>> {
     number(db, sql).await
 }
 
-/// The size of the whole database in bytes, as far as the server tells.
+/// The size of the database in bytes, if the server reports it.
 pub async fn bytes(db: &Database) -> Result<Option<i64>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => {
@@ -107,7 +107,7 @@ pub async fn bytes(db: &Database) -> Result<Option<i64>> {
     number(db, sql.to_owned()).await
 }
 
-/// The database's clock; SQLite has none but ours.
+/// The time of the database server; None for SQLite, which runs in this process.
 pub async fn now(db: &Database) -> Result<Option<DateTime<Utc>>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => return Ok(None),
@@ -126,9 +126,9 @@ pub async fn journal_mode(db: &Database) -> Result<String> {
     Ok(texts(db, sql).await?.pop().unwrap_or_default())
 }
 
-/// What lets the server say that something is stored before it is on the disk: its settings with
-/// their values, none where nothing does. SQLite's connections are ours, and wait.
-pub async fn hasty_settings(db: &Database) -> Result<Vec<String>> {
+/// The settings that let the database confirm a commit before it is on the disk, with their values.
+/// None for SQLite, whose connections wait for the disk.
+pub async fn durability_risks(db: &Database) -> Result<Vec<String>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => return Ok(vec![]),
         Dialect::Postgres => {
@@ -144,8 +144,8 @@ pub async fn hasty_settings(db: &Database) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|(name, value)| format!("{name} = {value}")).collect())
 }
 
-/// What a user who may not do everything cannot do here: words for people, none where nothing is
-/// missing. `tables` says whether tables of ours are still to be made.
+/// Descriptions of the rights that this user lacks. `tables` says whether Callscope's own tables are
+/// still to be created.
 pub async fn missing_rights(db: &Database, tables: bool) -> Result<Vec<String>> {
     match db.dialect() {
         Dialect::Sqlite => Ok(vec![]),
@@ -161,7 +161,7 @@ async fn missing_postgres_rights(db: &Database, tables: bool) -> Result<Vec<Stri
     };
     let answer = |right: &str| format!("SELECT CASE WHEN {right} THEN 'yes' ELSE 'no' END");
     if tables && no(answer("has_schema_privilege(current_schema(), 'CREATE')")).await? {
-        missing.push("CREATE on the schema, to make its own tables".to_owned());
+        missing.push("CREATE on the schema, to create its own tables".to_owned());
     }
     for table in TABLES {
         let class = format!("FROM pg_class WHERE oid = to_regclass('{table}')");
@@ -191,7 +191,8 @@ async fn missing_mysql_rights(db: &Database) -> Result<Vec<String>> {
     Ok(missing.map(|right| format!("{right} on the database")).collect())
 }
 
-/// Connections that the server takes in all, and those that are open now. SQLite has no such limit.
+/// The most connections that the server accepts, and the open ones. None for SQLite, without such a
+/// limit.
 pub async fn connections(db: &Database) -> Result<Option<(i64, i64)>> {
     let (most, open) = match db.dialect() {
         Dialect::Sqlite => return Ok(None),

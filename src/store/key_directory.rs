@@ -1,6 +1,5 @@
-//! The directory of API keys: from a key to its id by a keyed hash, and back by hashing every key
-//! that the database holds. Two bounded caches keep recent answers; an entry that is evicted is computed
-//! again.
+//! The directory of API keys. It computes the id of a key with a keyed hash, and finds the key of an id by
+//! hashing every key of the database. Two bounded caches hold recent results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,27 +18,27 @@ use crate::kept::{Kept, Room};
 const SETTING: &str = "api_key_id_secret";
 pub const MIN_SECRET_LENGTH: usize = 16;
 
-/// The bounds of each cache: some 30,000 keys. Keys are input of clients, so their number has no bound.
+/// The bounds of each cache: about 30,000 keys. Clients can send any number of keys.
 const ROOM: Room = Room { entries: 32 << 10, bytes: 8 << 20, bytes_each: 8 << 10 };
 /// The memory of an entry in addition to its texts.
 const ENTRY_BYTES: usize = 128;
-/// The largest list of keys whose ids are all cached when it is read.
+/// The largest list of keys for which all ids are cached when it is read.
 const CACHED_LIST: usize = 10_000;
 
-/// Ids of keys and keys of ids.
+/// Maps keys to ids and ids to keys.
 pub struct KeyDirectory {
     hasher: KeyHasher,
     ids: Kept<Arc<str>>,
     keys: Kept<Arc<str>>,
 }
 
-/// The keys of the database by their ids, read at most once for a request.
+/// The keys of the database by id, read at most once for a request.
 #[derive(Default)]
 pub struct KeySnapshot(OnceCell<HashMap<Arc<str>, Arc<str>>>);
 
 impl KeyDirectory {
-    /// Takes the secret from the configuration, else from the database, which stores a new one when it
-    /// is opened for the first time.
+    /// Takes the secret from the configuration, otherwise from the database, where it is created at the
+    /// first start.
     pub async fn open(db: &Database, configured: Option<&Secret>) -> anyhow::Result<Self> {
         let secret = match configured {
             Some(secret) if secret.expose().chars().count() < MIN_SECRET_LENGTH => {
@@ -66,7 +65,7 @@ impl KeyDirectory {
         id
     }
 
-    /// Every key that the database holds, in the order of its bytes. One statement.
+    /// Every key of the database, sorted by bytes. One statement.
     pub async fn list(&self, db: &Database) -> Result<Vec<String>> {
         let found = api_key::list(db).await?;
         if found.len() <= CACHED_LIST {
@@ -80,7 +79,7 @@ impl KeyDirectory {
         Ok(found)
     }
 
-    /// The key that a text means, which is a key or the id of one; `None` for an unknown id.
+    /// The key for a text that is a key or the id of a key; `None` for an unknown id.
     pub async fn resolve(
         &self,
         db: &Database,
@@ -97,7 +96,7 @@ impl KeyDirectory {
         self.find(db, &self.hasher.id(text), snapshot).await
     }
 
-    /// The key with this id, if the database holds it. All calls with one snapshot read the keys of the
+    /// The key with this id, if the database has it. All calls with one snapshot read the keys of the
     /// database at most once.
     pub async fn find(
         &self,
@@ -126,19 +125,18 @@ fn keep(cache: &Kept<Arc<str>>, name: &str, value: &Arc<str>) {
     cache.keep(name.to_owned(), name.len() + value.len() + ENTRY_BYTES, Arc::clone(value));
 }
 
-/// Whether the database keeps a secret.
+/// Whether the database has a secret.
 pub async fn has_secret(db: &Database) -> Result<bool> {
     Ok(db.has_own_tables().await? && setting::find(db, SETTING).await?.is_some())
 }
 
 async fn stored_secret(db: &Database) -> anyhow::Result<String> {
-    // Where the table itself is missing, no server ever wrote to this database.
+    // Without the table, no server has ever written to this database.
     let stored = setting::find(db, SETTING).await.unwrap_or_default();
     stored.ok_or_else(|| {
         anyhow::anyhow!(
-            "a database that is opened with --read-only and was never served otherwise needs \
-             --id-key (CALLSCOPE_ID_KEY), a secret of at least 16 characters from which the ids of \
-             API keys are made"
+            "this database has no secret for the ids of API keys, and --read-only prevents storing \
+             one: set --id-key (CALLSCOPE_ID_KEY) to a secret of at least 16 characters"
         )
     })
 }
@@ -154,11 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded_however_many_keys_come() {
+    fn memory_is_bounded() {
         let directory = KeyDirectory::new(b"a secret of tests");
         let id = directory.id("the first key");
         for number in 0..200_000 {
-            directory.id(&format!("an invented key of 40 characters, {number:06}"));
+            directory.id(&format!("a generated key of 40 characters: {number:06}"));
         }
         let (entries, bytes) = directory.ids.size();
         assert!(

@@ -1,6 +1,6 @@
-//! Who of the servers of one database does what one of them is enough for. A lease is a row of
-//! `callscope_settings`; what it guards must do no harm where two do it all the same, since clocks
-//! differ.
+//! Leader lease: one server of a database runs a background job. A lease is a row of
+//! `callscope_settings`. Because clocks differ, two servers may hold it briefly, so the job must be safe
+//! to run twice.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -11,7 +11,7 @@ use super::token::time_text;
 use crate::error::Result;
 
 /// Takes the lease `name` until `until`, unless another holder has it at `now`.
-pub async fn take(
+pub async fn acquire(
     db: &Database,
     name: &str,
     holder: &str,
@@ -23,7 +23,7 @@ pub async fn take(
     if held_by != holder && held_until > time_text(now).as_str() {
         return Ok(false);
     }
-    // Of two that saw the same value, one changes it.
+    // Of two servers that read the same value, only one updates it.
     let update = Query::update()
         .table(setting::TABLE)
         .value("value", format!("{} {holder}", time_text(until)))
@@ -33,8 +33,8 @@ pub async fn take(
     Ok(db.execute("lease_take", &update).await? == 1)
 }
 
-/// Gives the lease back, if `holder` still has it.
-pub async fn give_back(db: &Database, name: &str, holder: &str) -> Result<()> {
+/// Releases the lease, if `holder` still has it.
+pub async fn release(db: &Database, name: &str, holder: &str) -> Result<()> {
     let update = Query::update()
         .table(setting::TABLE)
         .value("value", format!("{} nobody", time_text(DateTime::UNIX_EPOCH)))

@@ -1,6 +1,6 @@
 //! The gateway's two tables.
 
-/// One of the two.
+/// A table of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogTable {
     Calls,
@@ -10,7 +10,7 @@ pub enum LogTable {
 impl LogTable {
     pub const ALL: [Self; 2] = [Self::Calls, Self::ErrorLogs];
 
-    /// As the database knows it.
+    /// The name in the database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Calls => "t_request_log",
@@ -18,7 +18,7 @@ impl LogTable {
         }
     }
 
-    /// What its rows are, for people.
+    /// The name of its rows in messages.
     pub fn rows(self) -> &'static str {
         match self {
             Self::Calls => "calls",

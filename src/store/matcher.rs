@@ -1,5 +1,5 @@
-//! The filters of lists, applied to a row in memory. A row passes exactly where SQL would find it, so
-//! that who follows with a filter sees what a list with it shows.
+//! The filters of lists, applied to a row in memory. A row matches if and only if SQL would find it:
+//! a subscription with a filter sends the rows that a list with this filter has.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use sea_orm::Value;
 use super::call::CallScope;
 use super::database::Database;
 use super::error_log::{ErrorLogRow, ErrorScope};
-use super::needle::Needle;
 use super::stored_time::{StoredTime, sqlite_text};
 use super::tail::TailedCall;
+use super::text_pattern::TextPattern;
 
-/// What a [`CallScope`] asks of a call, apart from its window.
-pub struct CallSieve {
+/// A [`CallScope`] without its window.
+pub struct CallMatcher {
     keys: Option<HashSet<String>>,
     models: Option<HashSet<String>>,
     success: Option<bool>,
@@ -22,7 +22,7 @@ pub struct CallSieve {
     max_latency_ms: Option<i64>,
 }
 
-impl CallSieve {
+impl CallMatcher {
     pub fn new(scope: CallScope) -> Self {
         Self {
             keys: set(scope.keys),
@@ -34,7 +34,7 @@ impl CallSieve {
         }
     }
 
-    pub fn passes(&self, call: &TailedCall) -> bool {
+    pub fn matches(&self, call: &TailedCall) -> bool {
         let row = &call.row;
         let latency = |holds: &dyn Fn(i64) -> bool| call.latency_ms.is_some_and(holds);
         has(&self.keys, row.key.as_ref())
@@ -46,19 +46,19 @@ impl CallSieve {
     }
 }
 
-/// What an [`ErrorScope`] asks of an error log.
-pub struct ErrorSieve {
+/// An [`ErrorScope`], prepared for many rows.
+pub struct ErrorLogMatcher {
     keys: Option<HashSet<String>>,
     models: Option<HashSet<String>>,
     error_types: Option<HashSet<String>>,
     error_codes: Option<HashSet<i32>>,
-    contains: Option<Needle>,
-    /// As [`Dialect::range_end`] has them.
+    contains: Option<TextPattern>,
+    /// As [`Dialect::range_end`] binds them.
     since: Option<Value>,
     until: Option<Value>,
 }
 
-impl ErrorSieve {
+impl ErrorLogMatcher {
     pub fn new(db: &Database, scope: ErrorScope) -> Self {
         let dialect = db.dialect();
         let end = |at: Option<_>| at.map(|at| dialect.range_end(db.zone().to_stored(at)));
@@ -67,22 +67,22 @@ impl ErrorSieve {
             models: set(scope.models),
             error_types: set(scope.error_types),
             error_codes: set(scope.error_codes),
-            contains: scope.contains.map(|text| Needle::new(dialect, &text)),
+            contains: scope.contains.map(|text| TextPattern::new(dialect, &text)),
             since: end(scope.since),
             until: end(scope.until),
         }
     }
 
-    pub fn passes(&self, row: &ErrorLogRow) -> bool {
+    pub fn matches(&self, row: &ErrorLogRow) -> bool {
         has(&self.keys, row.key.as_ref())
             && has(&self.models, row.model.as_ref())
             && has(&self.error_types, row.error_type.as_ref())
             && has(&self.error_codes, row.error_code.as_ref())
             && self.since.as_ref().is_none_or(|since| !is_before(&row.stored, since))
             && self.until.as_ref().is_none_or(|until| is_before(&row.stored, until))
-            && self.contains.as_ref().is_none_or(|needle| {
+            && self.contains.as_ref().is_none_or(|pattern| {
                 let texts = [&row.error_type, &row.message];
-                texts.into_iter().flatten().any(|text| needle.is_in(text))
+                texts.into_iter().flatten().any(|text| pattern.is_found_in(text))
             })
     }
 }
@@ -91,12 +91,12 @@ fn set<T: std::hash::Hash + Eq>(values: Option<Vec<T>>) -> Option<HashSet<T>> {
     values.map(|values| values.into_iter().collect())
 }
 
-/// What is NULL is one of no values, as in SQL.
+/// NULL matches no list of values, as in SQL.
 fn has<T: std::hash::Hash + Eq>(wanted: &Option<HashSet<T>>, value: Option<&T>) -> bool {
     wanted.as_ref().is_none_or(|wanted| value.is_some_and(|value| wanted.contains(value)))
 }
 
-/// Whether a stored time lies before an end of a range. SQLite compares texts.
+/// Whether a stored time is before a bound of a range. SQLite compares texts.
 fn is_before(stored: &StoredTime, end: &Value) -> bool {
     match end {
         Value::String(Some(end)) => match &stored.text {

@@ -1,5 +1,5 @@
-//! All SQL. A function here is one statement (or a bounded number, as it says); what differs
-//! between the databases sits in [`dialect`].
+//! All SQL. A function sends one statement, or a bounded number as documented. [`dialect`] has the
+//! differences between the databases.
 
 pub mod api_key;
 pub mod audit;
@@ -29,16 +29,15 @@ pub mod inspect;
 pub mod key_directory;
 pub mod lease;
 pub mod log_table;
-mod needle;
+pub mod matcher;
 pub mod notify;
-pub mod old;
 pub mod origin;
 pub mod page;
 pub mod pool;
+pub mod retention;
 mod rows;
 pub mod schema;
 pub mod setting;
-pub mod sieve;
 pub mod space;
 mod sqlite_file;
 mod statements;
@@ -46,6 +45,7 @@ pub mod storage;
 pub mod stored_error;
 mod stored_time;
 pub mod tail;
+mod text_pattern;
 pub mod token;
 pub mod transaction;
 pub mod usage;

@@ -1,5 +1,5 @@
-//! Word among the servers of one PostgreSQL database that rows were stored. It is a hint: whoever does
-//! not hear it finds the rows a little later.
+//! LISTEN/NOTIFY between servers of one PostgreSQL database after rows were stored. It is a hint: a server
+//! that misses a notification finds the rows at its next poll.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use crate::error::Result;
 
 const CHANNEL: &str = "callscope_recorded";
 
-/// A connection of its own that hears what is told.
+/// A separate connection that receives notifications.
 pub struct Listener(PgListener);
 
 impl Listener {
-    /// Waits until something is told. Nothing where the connection was lost and is there again, so that
-    /// something may not have been heard. The text is of whoever told.
-    pub async fn heard(&mut self) -> Result<Option<String>> {
-        let told = self.0.try_recv().await.map_err(lost)?;
-        Ok(told.map(|told| told.payload().to_owned()))
+    /// Waits for a notification and returns the name of its sender. None after the connection was lost and
+    /// restored: notifications may be missing.
+    pub async fn receive(&mut self) -> Result<Option<String>> {
+        let received = self.0.try_recv().await.map_err(connection_lost)?;
+        Ok(received.map(|notification| notification.payload().to_owned()))
     }
 }
 
 impl Database {
-    /// Whether its servers can tell each other anything.
+    /// Whether the database supports notifications.
     pub fn has_notifications(&self) -> bool {
         self.dialect() == Dialect::Postgres
     }
 
-    /// Begins to listen. A standby of PostgreSQL refuses it.
+    /// Starts to listen. A standby of PostgreSQL refuses it.
     pub async fn listen(&self) -> Result<Listener> {
         let config = self.config();
         let pool = PgPoolOptions::new()
@@ -42,20 +42,20 @@ impl Database {
             .acquire_timeout(Duration::from_secs(config.database_wait_seconds))
             .connect(config.database_url.expose())
             .await
-            .map_err(lost)?;
-        let mut listener = PgListener::connect_with(&pool).await.map_err(lost)?;
-        listener.listen(CHANNEL).await.map_err(lost)?;
+            .map_err(connection_lost)?;
+        let mut listener = PgListener::connect_with(&pool).await.map_err(connection_lost)?;
+        listener.listen(CHANNEL).await.map_err(connection_lost)?;
         Ok(Listener(listener))
     }
 
-    /// Tells the other servers; `who` tells them apart.
-    pub async fn notify(&self, who: &str) -> Result<()> {
-        let text = "pg_notify($1, $2)";
-        let notify = Query::select().expr(Expr::cust_with_values(text, [CHANNEL, who])).to_owned();
+    /// Notifies all servers; `sender` is the name of this one.
+    pub async fn notify(&self, sender: &str) -> Result<()> {
+        let call = Expr::cust_with_values("pg_notify($1, $2)", [CHANNEL, sender]);
+        let notify = Query::select().expr(call).to_owned();
         self.execute("notify", &notify).await.map(|_| ())
     }
 }
 
-fn lost(error: SqlxError) -> DbErr {
+fn connection_lost(error: SqlxError) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
 }

@@ -1,5 +1,5 @@
-//! Who made the gateway's tables: Callscope, where they were missing, or somebody else. What is not
-//! known counts as somebody else's, and nothing deletes from it unasked.
+//! Records which of the gateway's tables Callscope created. Any other table counts as external, and
+//! retention does not delete from it unless configured.
 
 use migration::SchemaManager;
 use sea_orm::sea_query::{OnConflict, Query};
@@ -10,10 +10,10 @@ use super::log_table::LogTable;
 use super::setting;
 use crate::error::Result;
 
-/// The setting that names the tables that Callscope made, with commas between.
-const MADE: &str = "tables_made";
+/// The setting with the tables that Callscope created, separated by commas.
+const CREATED_TABLES: &str = "tables_made";
 
-/// Those of the tables that a migration is about to make.
+/// The tables that a migration will create.
 pub(super) async fn missing_tables(
     connection: &DatabaseConnection,
 ) -> Result<Vec<LogTable>, DbErr> {
@@ -27,8 +27,8 @@ pub(super) async fn missing_tables(
     Ok(missing)
 }
 
-/// Notes that the migration made `tables`.
-pub(super) async fn note_made(
+/// Records that the migration created `tables`.
+pub(super) async fn record_created(
     connection: &DatabaseConnection,
     tables: &[LogTable],
 ) -> Result<(), DbErr> {
@@ -39,19 +39,19 @@ pub(super) async fn note_made(
     let insert = Query::insert()
         .into_table(setting::TABLE)
         .columns(["name", "value"])
-        .values_panic([MADE.into(), names.join(",").into()])
+        .values_panic([CREATED_TABLES.into(), names.join(",").into()])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
     connection.execute(&insert).await?;
     Ok(())
 }
 
-/// Those of the tables that Callscope did not make, as far as it knows.
-pub async fn tables_of_others(db: &Database) -> Result<Vec<LogTable>> {
-    let made = match db.has_own_tables().await? {
-        true => setting::find(db, MADE).await?.unwrap_or_default(),
+/// The tables that Callscope did not create, as far as recorded.
+pub async fn external_tables(db: &Database) -> Result<Vec<LogTable>> {
+    let created = match db.has_own_tables().await? {
+        true => setting::find(db, CREATED_TABLES).await?.unwrap_or_default(),
         false => String::new(),
     };
-    let is_made = |table: &LogTable| made.split(',').any(|name| name == table.name());
-    Ok(LogTable::ALL.into_iter().filter(|table| !is_made(table)).collect())
+    let is_created = |table: &LogTable| created.split(',').any(|name| name == table.name());
+    Ok(LogTable::ALL.into_iter().filter(|table| !is_created(table)).collect())
 }

@@ -1,5 +1,5 @@
-//! Keyset pages: the rows after or before a row, in an order that ends with the id, so that no row
-//! is lost or shown twice while rows are being added.
+//! Keyset pages: the rows after or before a row, in an order that ends with the id. No row is skipped or
+//! repeated while rows are added.
 
 use entity::request_log::Column as Call;
 use sea_orm::Iden;
@@ -13,17 +13,17 @@ use super::dialect::Dialect;
 use super::rows::columns;
 use crate::error::Result;
 
-/// Which rows of a list are wanted; `C` says where a row stands in it.
+/// A request for a page of a list; `C` is the position of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageRequest<C> {
     pub limit: u32,
-    /// The last rows of the list rather than the first.
+    /// The last rows of the list instead of the first.
     pub backward: bool,
     pub after: Option<C>,
     pub before: Option<C>,
 }
 
-/// Some rows of a list, in its order.
+/// A page of rows, in the order of the list.
 #[derive(Clone, Debug)]
 pub struct Page<T> {
     pub rows: Vec<T>,
@@ -48,12 +48,12 @@ impl<T> Page<T> {
 }
 
 impl<C> PageRequest<C> {
-    /// How many rows a statement fetches: one more than is shown tells whether there are more.
+    /// How many rows a statement fetches: one more than the page, which shows whether there are more.
     pub(super) fn fetch_limit(&self) -> u64 {
         u64::from(self.limit) + 1
     }
 
-    /// The page of the rows that were fetched, which stand in reverse where `backward`.
+    /// The page of the fetched rows, which are in reverse order if `backward`.
     pub fn page<T>(&self, mut rows: Vec<T>) -> Page<T> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
@@ -97,7 +97,7 @@ impl Keyset {
             .limit(request.fetch_limit());
     }
 
-    /// Rows that stand behind a position. The first comparison is a range of the index.
+    /// Rows after a position. The first comparison is a range of the index.
     fn beyond(&self, (value, id): (Value, i64), descending: bool) -> Condition {
         let column = || self.expression.clone();
         let id_column = Expr::col(Call::Id.unquoted().to_owned());
@@ -110,10 +110,10 @@ impl Keyset {
     }
 }
 
-/// The values that one statement binds at most: SQLite takes 32,766, the others 65,535.
+/// The most bound values of one statement: the limit of SQLite is 32,766, of the others 65,535.
 const MAX_VALUES: usize = 30_000;
 
-/// The branches, `most` of them and as many as their values allow, as statements.
+/// Joins the branches to statements of at most `most` branches and [`MAX_VALUES`] values.
 pub(super) fn unions(
     branches: impl IntoIterator<Item = SelectStatement>,
     most: usize,
@@ -136,8 +136,8 @@ pub(super) fn unions(
     unions
 }
 
-/// Pages (with the number of their columns) as branches, whose last column tells which page a row is
-/// of.
+/// Pages (with the number of their columns) as branches. A last column is added with the number of the
+/// page.
 pub(super) fn tagged(
     dialect: Dialect,
     pages: impl IntoIterator<Item = (SelectStatement, usize)>,
@@ -150,7 +150,7 @@ pub(super) fn tagged(
     })
 }
 
-/// How many rows of a table hold each condition, in their order. One statement for 100 of them.
+/// The number of rows that match each condition, in their order. One statement for 100 conditions.
 pub(super) async fn count_rows(
     db: &Database,
     name: &'static str,

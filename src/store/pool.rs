@@ -1,6 +1,6 @@
-//! How the connections are used.
+//! The state of a connection pool.
 
-/// How many connections there are of a kind.
+/// The number of connections of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolState {
     pub name: &'static str,

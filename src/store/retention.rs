@@ -1,5 +1,5 @@
-//! Rows from before an instant: counted, found and deleted by the index by time, the oldest first.
-//! Rows whose time cannot be read are none of them.
+//! Rows that are older than an instant: counts, finds and deletes them by the index by time, the oldest
+//! first. Rows without a readable time are never included.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use entity::request_log::Column;
@@ -14,32 +14,32 @@ use super::rows::columns;
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// What the usual texts of times begin with in SQLite; any other is looked at.
+/// The usual form of a time in SQLite. Other texts are parsed one by one.
 const USUAL: &str =
     "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]*";
 
-/// Rows without a readable time at the end of a range, before the search for the newest gives up.
+/// Rows without a readable time at the end of a range before the search for the newest stops.
 const UNREADABLE_TIMES: u64 = 20;
 
-/// Where a row stands by its time.
+/// The position of a row in the order of time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     pub stored: StoredTime,
     pub id: i64,
 }
 
-/// Some rows, by their time.
+/// Some rows in the order of time.
 #[derive(Clone, Debug, Default)]
 pub struct OldRows {
-    /// Those that are older than the instant.
+    /// The rows that are older than the instant.
     pub ids: Vec<i64>,
-    /// The last that was looked at; nothing where there are no more.
+    /// The last row that was read; None at the end.
     pub last: Option<Position>,
 }
 
-/// The next rows behind `after` that are older than `before`; looks at `limit` of them. One
-/// statement, a range of the index. Behind the last position, since the entries of deleted rows stay
-/// at the begin of PostgreSQL's and MySQL's indexes for a while.
+/// The rows after `after` that are older than `before`, of the next `limit` rows. One statement, a range
+/// of the index. It continues after the last position, because PostgreSQL and MySQL keep the index
+/// entries of deleted rows until they are cleaned up.
 pub async fn find(
     db: &Database,
     table: LogTable,
@@ -62,8 +62,8 @@ pub async fn find(
     Ok(OldRows { ids, last })
 }
 
-/// How many rows are older than `before`. SQLite compares texts, of which those that are no times are
-/// taken off again.
+/// How many rows are older than `before`. SQLite compares texts, so rows without a readable time are
+/// subtracted.
 pub async fn count(db: &Database, table: LogTable, before: DateTime<Utc>) -> Result<u64> {
     let end = db.zone().to_stored(before);
     let mut select = Query::select();
@@ -74,7 +74,7 @@ pub async fn count(db: &Database, table: LogTable, before: DateTime<Utc>) -> Res
     if db.dialect() == Dialect::Sqlite {
         let mut select = Query::select();
         let width = columns(&mut select, [Expr::col(Column::RequestTime)]);
-        // An offset behind it makes another time of it.
+        // A text with an offset is another time.
         let time = Column::RequestTime.unquoted();
         let unusual = Expr::cust_with_values(
             format!("({time} NOT GLOB ? OR substr({time}, 20) GLOB '*[^0-9.]*')"),
@@ -88,8 +88,8 @@ pub async fn count(db: &Database, table: LogTable, before: DateTime<Utc>) -> Res
     Ok(count)
 }
 
-/// The time of the newest row before `end` whose time can be read; None also where the newest of these
-/// rows all have times that cannot be read. One statement, the end of a range of the index.
+/// The time of the newest row before `end` with a readable time. None also if the newest rows all have
+/// unreadable times. One statement, the end of a range of the index.
 pub async fn newest(
     db: &Database,
     table: LogTable,
@@ -121,7 +121,7 @@ pub async fn count_since(db: &Database, table: LogTable, since: DateTime<Utc>) -
     Ok(found.first().map_or(0, |row| u64::try_from(row.0).unwrap_or(0)))
 }
 
-/// Deletes rows by their ids, in a transaction of its own; tells how many there were.
+/// Deletes rows by id in one transaction and returns their number.
 pub async fn delete(db: &Database, table: LogTable, ids: &[i64]) -> Result<u64> {
     let delete = Query::delete()
         .from_table(table.name())

@@ -1,5 +1,5 @@
-//! From rows to values. SQLite hands over all rows of a statement as one JSON text, which costs a
-//! quarter of a hand-over row by row (docs/adr/0003); the others decode theirs one by one.
+//! Decodes rows. SQLite returns all rows of a statement as one JSON text, which takes a quarter of the
+//! time of single rows (docs/adr/0003); the other databases return row by row.
 
 use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder, Value, Values};
 use sea_orm::{DbBackend, QueryResult, Statement, TryGetableMany};
@@ -23,8 +23,8 @@ pub(super) fn columns(
 }
 
 impl Database {
-    /// All rows of `select`, whose `width` columns are named by [`columns`], as tuples. `name` tells
-    /// the statement in metrics and logs.
+    /// All rows of `select` as tuples. [`columns`] named its `width` columns. `name` is the name of the
+    /// statement in metrics and logs.
     pub(super) async fn fetch<T>(
         &self,
         name: &'static str,
@@ -42,7 +42,7 @@ impl Database {
         decode(&rows)
     }
 
-    /// The same for a statement that is the same text for all databases and binds nothing.
+    /// All rows of a statement with the same text for all databases and without bound values.
     pub(super) async fn fetch_text<T>(
         &self,
         name: &'static str,
@@ -75,7 +75,7 @@ impl Database {
         let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
         let (rows, mut watch) = self.query_watched(name, statement).await?;
         let Some(row) = rows.into_iter().next() else { return Ok(vec![]) };
-        // Bytes, since a stored text need not be UTF-8.
+        // Bytes, since a stored text may not be UTF-8.
         let json: Vec<u8> = row.try_get_by_index(0)?;
         drop(row);
         let parsed: Result<Vec<T>, _> = match std::str::from_utf8(&json) {
@@ -88,9 +88,9 @@ impl Database {
     }
 }
 
-/// Puts the limits into the text. SQLite takes a bound limit for a hint to its planner and plans
-/// the statement anew each time it is bound, which for the ranges of many failed calls costs far
-/// more than to run it. A limit is a number of ours; everything else stays bound.
+/// Writes limits into the text. SQLite uses a bound limit as a hint for its planner and plans the
+/// statement again for each value, which for the ranges of many failed calls takes far longer than
+/// running it. A limit is a number of this server; all other values stay bound.
 fn inline_limits((sql, values): (String, Values)) -> (String, Values) {
     let mut inlined = String::with_capacity(sql.len() + 8);
     let mut kept = Vec::with_capacity(values.0.len());
@@ -121,7 +121,7 @@ fn decode<T: TryGetableMany>(rows: &[QueryResult]) -> Result<Vec<T>> {
         .collect()
 }
 
-/// An integer that is shown as GraphQL's `Int`; nothing where it does not fit.
+/// An integer for GraphQL's `Int`; None if it has more than 32 bits.
 pub(super) fn int(value: Option<i64>) -> Option<i32> {
     value.and_then(|value| i32::try_from(value).ok())
 }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_stand_in_the_text_and_nothing_else_does() {
+    fn only_limits_are_inlined() {
         let page = |limit| {
             Query::select()
                 .column("a")

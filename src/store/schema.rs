@@ -1,4 +1,4 @@
-//! Brings the schema up to date: the steps of `migration`, then the indexes on the gateway's tables.
+//! Updates the schema: the steps of `migration`, then the indexes on the gateway's tables.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use super::origin;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 
-/// Between two attempts to take a lock.
+/// The pause between two attempts to take a lock.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// Steps are quick: a server that keeps their lock for longer is stuck.
 const STEPS_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Creates the tables and indexes that are missing, also indexes that take long.
+/// Creates all missing tables and indexes.
 pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
     migrate_until(config, std::future::pending()).await.map(drop)
 }
 
-/// The same until `stop` ends, which stops the build of an index; returns whether all is done.
+/// Creates all missing tables and indexes until `stop` ends; returns whether all are created.
 pub async fn migrate_until(
     config: &DatabaseConfig,
     stop: impl Future<Output = ()>,
@@ -33,15 +33,15 @@ pub async fn migrate_until(
     Ok(index_build::build(config, Scope::All, stop).await?.is_some())
 }
 
-/// Creates the tables that are missing, and the indexes that are quick to build; returns the others.
+/// Creates missing tables and the indexes that are quick to build; returns the other missing indexes.
 pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>> {
     run_steps(config).await?;
     let left = index_build::build(config, Scope::Quick, std::future::pending()).await?;
     Ok(left.unwrap_or_default())
 }
 
-/// Runs the steps that are missing. A database that has them all is not locked: on SQLite an index may
-/// be under construction.
+/// Runs the missing steps. Without missing steps it takes no lock: an index of SQLite may be under
+/// construction.
 async fn run_steps(config: &DatabaseConfig) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let done = async {
@@ -73,19 +73,19 @@ async fn run_steps_locked(connection: &DatabaseConnection) -> Result<(), DbErr> 
     }
     let missing = origin::missing_tables(connection).await?;
     Migrator::up(connection, None).await?;
-    origin::note_made(connection, &missing).await?;
+    origin::record_created(connection, &missing).await?;
     match dialect {
         Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop),
         Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await,
     }
 }
 
-/// A lock of a session of PostgreSQL or MySQL, for which servers of one database take turns.
+/// A lock of a session of PostgreSQL or MySQL, shared by the servers of one database.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lock {
-    /// Short.
+    /// Held briefly.
     Steps,
-    /// As long as the builds of the indexes.
+    /// Held during the builds of indexes.
     Indexes,
 }
 
@@ -101,9 +101,9 @@ impl Lock {
     }
 }
 
-/// Takes a lock unless another session has it. Never waits for it: a session of PostgreSQL that waits
-/// keeps its snapshot, and the concurrent build of an index, which the holder of the lock runs, waits for
-/// the end of every older snapshot.
+/// Takes a lock unless another session has it, without waiting. A session of PostgreSQL that waits keeps
+/// its snapshot, and the concurrent build of an index, which the holder of the lock runs, waits for the
+/// end of every older snapshot.
 pub(super) async fn try_lock(connection: &DatabaseConnection, lock: Lock) -> Result<bool, DbErr> {
     let dialect = Dialect::of(connection.get_database_backend());
     let name = lock.name(dialect);

@@ -1,4 +1,4 @@
-//! `callscope_settings`: what the servers of one database share.
+//! `callscope_settings`: settings that the servers of one database share.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 
 pub(super) const TABLE: &str = "callscope_settings";
 
-/// The value of a setting; nothing where it was never set.
+/// The value of a setting; None if it was never set.
 pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
     let mut select = Query::select();
     columns(&mut select, [Expr::col(Alias::new("value"))]);
@@ -16,8 +16,8 @@ pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
     Ok(db.fetch::<(String,)>("setting.find", &select, 1).await?.pop().map(|row| row.0))
 }
 
-/// Sets a setting unless it has a value, and tells the value that it then has. Of two servers that
-/// do this at once, both get the value of the first.
+/// Sets a setting unless it has a value, and returns its value. If two servers do this at once, both get
+/// the value of the first.
 pub async fn find_or_insert(db: &Database, name: &str, value: &str) -> Result<String> {
     if let Some(found) = find(db, name).await? {
         return Ok(found);

@@ -1,6 +1,6 @@
-//! The room that a database takes, and how what deletions freed is given back. SQLite keeps freed
-//! pages in its file; a file that Callscope made gives them back a few at a time, any other by a
-//! rewrite. PostgreSQL and MySQL use the room for new rows.
+//! The size of a database, and how the space of deleted rows is released. SQLite keeps free pages in its
+//! file. A file that Callscope created releases them in small steps, other files need a rewrite.
+//! PostgreSQL and MySQL reuse the space for new rows.
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -8,15 +8,15 @@ use super::inspect;
 use super::log_table::LogTable;
 use crate::error::Result;
 
-/// How large a database is.
+/// The size of a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     pub bytes: u64,
-    /// Of these, the room that new rows take before anything grows; nothing where it is not known.
+    /// The part that new rows use before the database grows; None if unknown.
     pub free_bytes: Option<u64>,
 }
 
-/// The room that the database takes now. Catalogs alone.
+/// Measures the size of the database, from catalogs only.
 pub async fn measure(db: &Database) -> Result<Space> {
     let bytes = inspect::bytes(db).await?.unwrap_or(0);
     let free = match db.dialect() {
@@ -41,8 +41,7 @@ pub async fn measure(db: &Database) -> Result<Space> {
     Ok(Space { bytes: unsigned(bytes), free_bytes: free.map(unsigned) })
 }
 
-/// Free pages that the file can give back now: none of one without incremental vacuum, none of other
-/// databases.
+/// Free pages that the file can release: 0 without incremental vacuum, and for the other databases.
 pub async fn releasable_pages(db: &Database) -> Result<u64> {
     if db.dialect() != Dialect::Sqlite {
         return Ok(0);
@@ -53,8 +52,8 @@ pub async fn releasable_pages(db: &Database) -> Result<u64> {
     Ok(pages.map_or(0, |pages| u64::try_from(pages).unwrap_or(0)))
 }
 
-/// Whether room is given back without a rewrite; what PostgreSQL and MySQL do is their own matter.
-pub async fn gives_back(db: &Database) -> Result<bool> {
+/// Whether space is released without a rewrite; always true for PostgreSQL and MySQL, which reuse it.
+pub async fn releases_pages(db: &Database) -> Result<bool> {
     if db.dialect() != Dialect::Sqlite {
         return Ok(true);
     }
@@ -62,22 +61,22 @@ pub async fn gives_back(db: &Database) -> Result<bool> {
     Ok(inspect::number(db, sql).await? == Some(2))
 }
 
-/// Lets a connection that only deletes commit without waiting for the disk, and so others wait less: what
-/// a power cut undoes is deleted by the next run, and the file is sound all the same.
-pub async fn spare_syncs(db: &Database) -> Result<()> {
+/// Lets a connection that only deletes commit without waiting for the disk, so that other writers wait
+/// less. After a power failure the file is intact, and the next run deletes restored rows again.
+pub async fn relax_syncs(db: &Database) -> Result<()> {
     match db.dialect() {
         Dialect::Sqlite => db.set_up_writer("PRAGMA synchronous = NORMAL").await,
         Dialect::Postgres | Dialect::MySql => Ok(()),
     }
 }
 
-/// Gives back so many of these pages. The file shrinks once its write-ahead log is folded into it.
+/// Releases so many of these pages. The file shrinks at the next checkpoint.
 pub async fn release(db: &Database, pages: u32) -> Result<()> {
     db.set_up_writer(&format!("PRAGMA incremental_vacuum({pages})")).await
 }
 
-/// Folds SQLite's write-ahead log into the file, as far as nobody has to wait for it; with `truncate`
-/// all of it, though writers wait for readers meanwhile, for seconds if need be.
+/// Runs a checkpoint of SQLite as far as no other connection has to wait. With `truncate` it is complete,
+/// and writers may wait seconds for readers.
 pub async fn checkpoint(db: &Database, truncate: bool) -> Result<()> {
     if db.dialect() != Dialect::Sqlite {
         return Ok(());
@@ -86,9 +85,9 @@ pub async fn checkpoint(db: &Database, truncate: bool) -> Result<()> {
     db.set_up_writer(&format!("PRAGMA wal_checkpoint({mode})")).await
 }
 
-/// Rewrites the tables without their gaps. SQLite writes the whole file anew, and needs as much room
-/// again meanwhile; from then on it gives pages back a few at a time. PostgreSQL frees rows for reuse
-/// and cuts off what is free at the end of a table. MySQL writes both tables anew.
+/// Rewrites the tables without free space. SQLite rewrites the whole file, for which it needs the same
+/// space again, and can release pages in small steps afterwards. PostgreSQL frees rows for reuse and
+/// truncates free pages at the end of a table. MySQL rewrites both tables.
 pub async fn rewrite(db: &Database) -> Result<()> {
     let [calls, errors] = LogTable::ALL.map(LogTable::name);
     let statements = match db.dialect() {

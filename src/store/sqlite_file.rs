@@ -1,17 +1,17 @@
-//! Notices that a SQLite file is not the one that a connection opened: it was removed, or replaced
-//! by a backup. The connection would go on answering from what no path leads to any more.
+//! Detects that a SQLite file was removed, or replaced by a backup, after a connection opened it. The
+//! connection would continue to read the old file.
 
 use std::path::PathBuf;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
-/// What a system tells files apart by.
+/// The identity of a file in the operating system.
 #[cfg(unix)]
 pub(super) type Identity = (u64, u64);
 #[cfg(not(unix))]
 pub(super) type Identity = ();
 
-/// Whether the SQLite database at `url` is still to be made: its file is missing or empty.
+/// Whether the SQLite database at `url` is new: its file is missing or empty.
 pub(super) fn is_new_sqlite_file(url: &str) -> bool {
     let options = url.strip_prefix("sqlite:").and(url.parse::<SqliteConnectOptions>().ok());
     options.is_some_and(|options| {
@@ -31,7 +31,7 @@ impl SqliteFile {
         path.exists().then_some(Self(path))
     }
 
-    /// Which file stands there now, if any.
+    /// The identity of the current file at the path, if any.
     pub(super) fn identity(&self) -> Option<Identity> {
         let found = std::fs::metadata(&self.0).ok()?;
         #[cfg(unix)]

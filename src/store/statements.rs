@@ -31,7 +31,7 @@ impl StatementLog {
         }
     }
 
-    /// Adds one statement whose text a library builds.
+    /// Adds one statement with a text that a library builds.
     pub(super) fn add_without_text(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl StatementLog {
         std::mem::take(&mut texts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A connection or transaction whose statements are added here.
+    /// Wraps a connection or transaction so that its statements are added.
     pub(super) fn of<'a, C>(&'a self, connection: &'a C) -> Logged<'a, C> {
         Logged { connection, log: self }
     }

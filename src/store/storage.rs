@@ -1,5 +1,5 @@
-//! What the tables hold and take, for `serverInfo.storage`. Nothing here reads a whole large table:
-//! where a number would cost that, it is an estimate or left out.
+//! Rows and sizes of the tables, for `serverInfo.storage`. No statement scans a large table: such a
+//! number is estimated or left out.
 
 use chrono::{DateTime, Utc};
 use entity::request_log::Column;
@@ -14,25 +14,25 @@ use super::rows::columns;
 use super::stored_time::StoredTime;
 use crate::error::Result;
 
-/// Rows that are counted; more are estimated.
+/// Up to so many rows are counted; more are estimated.
 const COUNTED_ROWS: i64 = 100_000;
-/// SQLite finds out what a table takes by walking the whole file.
+/// The largest file of SQLite of which table sizes are measured, which reads the whole file.
 const WALKED_BYTES: i64 = 64 << 20;
-/// Times that are no times, at an end of the index, before it is given up.
+/// Unreadable times at an end of the index before the search stops.
 const UNREADABLE_TIMES: u64 = 20;
 
-/// What a table holds and takes.
+/// The rows and the size of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableStorage {
     pub rows: i64,
     pub rows_are_estimated: bool,
-    /// With its indexes; nothing where it would take long to find out.
+    /// Including indexes; None if measuring would take long.
     pub bytes: Option<i64>,
     pub oldest: Option<DateTime<Utc>>,
     pub newest: Option<DateTime<Utc>>,
 }
 
-/// What is known of `table`: at most five statements.
+/// Measures `table` with at most five statements.
 pub async fn find(db: &Database, table: LogTable) -> Result<TableStorage> {
     let (rows, rows_are_estimated) = rows(db, table).await?;
     Ok(TableStorage {
@@ -44,7 +44,7 @@ pub async fn find(db: &Database, table: LogTable) -> Result<TableStorage> {
     })
 }
 
-/// Ids tell how many rows there may be at most, and cost nothing.
+/// Counts a small table, estimates a large one. The span of ids is an upper bound and costs nothing.
 async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
     let name = table.name();
     let text = if db.dialect() == Dialect::MySql { "CHAR" } else { "TEXT" };
@@ -55,7 +55,7 @@ async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
     }
     let known = match db.dialect() {
         Dialect::Sqlite => None,
-        Dialect::Postgres | Dialect::MySql => inspect::rows_about(db, name).await?,
+        Dialect::Postgres | Dialect::MySql => inspect::estimate_rows(db, name).await?,
     };
     // Before the first ANALYZE there is no estimate.
     Ok((known.filter(|rows| *rows > 0).map_or(most, |rows| rows.min(most)), true))
@@ -85,7 +85,7 @@ async fn bytes(db: &Database, table: LogTable) -> Result<Option<i64>> {
     inspect::number(db, sql).await
 }
 
-/// The first or the last time, by the index.
+/// The first or the last readable time, by the index.
 async fn end(db: &Database, table: LogTable, order: Order) -> Result<Option<DateTime<Utc>>> {
     let mut select = Query::select();
     let width = columns(&mut select, [Expr::col(Column::RequestTime)]);

@@ -1,12 +1,12 @@
-//! The forms in which error logs come to be stored: recorded ones have a request that was parsed,
-//! imported ones keep its text.
+//! The two sources of stored error logs: a recorded error log has a parsed request, an imported one has
+//! the text of its request.
 
 use serde::de::IgnoredAny;
 
 use super::dialect::Dialect;
 use crate::domain::record::{ErrorRecord, ImportedError};
 
-/// An error log as it will stand in its table.
+/// An error log to insert.
 pub trait StoredError {
     fn record(&self) -> &ErrorRecord;
     /// The request as it is stored.
@@ -19,7 +19,7 @@ impl StoredError for ErrorRecord {
     }
 
     fn request_text(&self, _: Dialect) -> Option<String> {
-        // JSON null says no more than NULL does.
+        // JSON null is stored as NULL.
         self.request.as_ref().filter(|json| !json.is_null()).map(ToString::to_string)
     }
 }
@@ -29,7 +29,7 @@ impl StoredError for ImportedError {
         &self.record
     }
 
-    /// What is no JSON becomes a text in it, but for SQLite, which keeps any.
+    /// A text that is not JSON is stored as a JSON string, except in SQLite, which stores any text.
     fn request_text(&self, dialect: Dialect) -> Option<String> {
         let text = self.request_text.as_ref()?;
         let kept = dialect == Dialect::Sqlite || serde_json::from_str::<IgnoredAny>(text).is_ok();

@@ -1,4 +1,4 @@
-//! Times as they are stored: read as well as they can be, written as others write them.
+//! Stored times: reads every form that a gateway may have written, writes the form of SQLAlchemy.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
 use sea_orm::sqlx::Row;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer};
 
 use super::dialect::Dialect;
 
-/// A stored time: naive, in the storage zone. A text of SQLite that is no time reads as the epoch.
+/// A stored time: naive, in the storage zone. An unreadable text of SQLite reads as the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredTime {
     pub at: NaiveDateTime,
-    /// The text in SQLite where it is not the usual one, with six digits.
+    /// The text in SQLite, unless it has the usual form with six digits.
     pub text: Option<Box<str>>,
 }
 
@@ -30,7 +30,7 @@ impl StoredTime {
         }
     }
 
-    /// Whether it is a time at all.
+    /// Whether it was a time.
     pub fn is_readable(&self) -> bool {
         self.text.as_deref().is_none_or(|text| parse(text).is_some())
     }
@@ -54,11 +54,11 @@ fn parse(text: &str) -> Option<NaiveDateTime> {
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
         .or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()))
         .or_else(date)
-        // Beyond, a conversion to another zone may leave chrono's range and panic.
+        // For other years, a conversion to another zone could leave chrono's range and panic.
         .filter(|at| (0..=9999).contains(&at.year()))
 }
 
-/// The usual form, `2026-03-01 12:00:00.000000`, read by hand: it is read for every row.
+/// The usual form, `2026-03-01 12:00:00.000000`. Parsed by hand, since every row has one.
 fn parse_canonical(text: &[u8]) -> Option<NaiveDateTime> {
     let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':'), (19, b'.')];
     if text.len() != 26 || separators.iter().any(|(place, separator)| text[*place] != *separator) {
@@ -109,7 +109,7 @@ impl Visitor<'_> for StoredTimeVisitor {
 impl TryGetable for StoredTime {
     fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
         if let Some(row) = row.try_as_pg_row() {
-            // By hand: sqlx panics at what chrono cannot hold, infinity among it.
+            // By hand: sqlx panics at times outside of chrono's range, such as infinity.
             let micros: Option<i64> = row
                 .try_get_unchecked(index.as_sqlx_postgres_index())
                 .map_err(|error| TryGetError::DbErr(unreadable(error)))?;
@@ -119,7 +119,7 @@ impl TryGetable for StoredTime {
         }
         match NaiveDateTime::try_get_by(row, index) {
             Err(TryGetError::DbErr(error)) => {
-                // The first of March for MySQL's zeroth.
+                // MySQL has dates such as 2026-03-00.
                 let row = row.try_as_mysql_row().ok_or(TryGetError::DbErr(error))?;
                 let bytes: Vec<u8> = row
                     .try_get_unchecked(index.as_sqlx_mysql_index())
@@ -135,7 +135,7 @@ fn unreadable(error: sea_orm::SqlxError) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-/// Microseconds since 2000; beyond the years 1 to 9999 the nearest in these.
+/// From microseconds since 2000, limited to the years 1 to 9999.
 fn from_postgres(micros: i64) -> StoredTime {
     let since_1970 = micros.saturating_add(946_684_800_000_000);
     let nearest = since_1970.clamp(-62_135_596_800_000_000, 253_402_300_799_999_999);
@@ -143,8 +143,8 @@ fn from_postgres(micros: i64) -> StoredTime {
     StoredTime::new(at.naive_utc())
 }
 
-/// MySQL's binary form: a length, year (16 bits, the low ones first), month, day, then perhaps hour,
-/// minute, second. A zeroth month or day is read as the first, one that is too high as the last.
+/// From MySQL's binary form: length, year (16 bits, little endian), month, day, then optionally hour,
+/// minute, second. Month or day 0 reads as 1, a day that is too high as the last of the month.
 fn from_mysql(bytes: &[u8]) -> Option<NaiveDateTime> {
     let [_, low, high, month, day, time @ ..] = bytes else { return None };
     let (year, month) =
@@ -156,8 +156,8 @@ fn from_mysql(bytes: &[u8]) -> Option<NaiveDateTime> {
     date.and_hms_opt(part(0), part(1), part(2))
 }
 
-/// A time as SQLAlchemy writes it, always with six digits: texts of other lengths compare wrongly.
-/// By hand, since chrono's formatter would take as long as all else on this side of SQLite.
+/// A time in the form of SQLAlchemy, always with six digits: texts of different lengths compare wrongly.
+/// Written by hand: chrono's formatter would double the time of an insert outside of SQLite.
 pub(super) fn sqlite_text(time: NaiveDateTime) -> String {
     let parts = [
         (time.year().clamp(0, 9999).unsigned_abs(), 4, '-'),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_chrono_does_not_know_are_the_nearest() {
+    fn times_outside_of_chronos_range_are_limited() {
         assert_eq!(from_postgres(0).at.to_string(), "2000-01-01 00:00:00");
         assert_eq!(from_postgres(i64::MAX).at.to_string(), "9999-12-31 23:59:59.999999");
         assert_eq!(from_postgres(i64::MIN).at.to_string(), "0001-01-01 00:00:00");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_text_is_read_as_well_as_it_can_be() {
+    fn unusual_texts_are_read() {
         let usual = StoredTime::from_text("2026-03-01 12:00:00.250000");
         assert_eq!(usual.at.to_string(), "2026-03-01 12:00:00.250");
         assert_eq!(usual.text, None);

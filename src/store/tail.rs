@@ -1,5 +1,5 @@
-//! The rows at the end of a table, read by their ids, for whoever follows it. Rows without a readable
-//! time are left out, as they are of every list.
+//! The rows at the end of a table, read by id, for subscriptions. Rows without a readable time are left
+//! out, as in every list.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
@@ -15,24 +15,24 @@ use super::dialect::Dialect;
 use super::error_log::{self, ErrorLogRow};
 use crate::error::Result;
 
-/// A call with its latency as it is stored, which may be larger than is shown.
+/// A call with its stored latency, which may exceed 32 bits.
 #[derive(Clone, Debug)]
 pub struct TailedCall {
     pub row: Arc<CallRow>,
     pub(super) latency_ms: Option<i64>,
 }
 
-/// A row of a table that can be followed.
+/// A row of a table with subscriptions.
 pub trait Tailed: Send + Sync + Sized + 'static {
     /// In metrics and logs.
     const TABLE: &'static str;
 
     fn id(&self) -> i64;
 
-    /// Tells whether two rows with one id hold the same.
+    /// A hash of the content: two rows with one id and digest are equal.
     fn digest(&self) -> u64;
 
-    /// The rows that hold a condition, by their ids. One statement.
+    /// The rows that match a condition, sorted by id. One statement.
     fn read(
         db: &Database,
         condition: Condition,
@@ -106,8 +106,8 @@ impl Tailed for ErrorLogRow {
     }
 }
 
-/// PostgreSQL would take few rows for timed, and sort them all rather than read the last; the others
-/// would go by the index of the time.
+/// PostgreSQL would underestimate the rows of the `CASE` and sort them all; the other databases would
+/// use the index by time for a range.
 fn has_time<C: Iden + Copy>(db: &Database, column: C) -> Condition {
     match db.dialect() {
         Dialect::Postgres => Dialect::Postgres.time_range(column, None, None),
@@ -121,17 +121,17 @@ fn digest(values: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Both tables name it so.
+/// The id column, named alike in both tables.
 fn id() -> Expr {
     Expr::col(call_table::Column::Id)
 }
 
-/// The first rows from `first` on.
+/// The first rows with an id of `first` or higher.
 pub async fn rows_from<T: Tailed>(db: &Database, first: i64, limit: u64) -> Result<Vec<T>> {
     T::read(db, Condition::all().add(id().gte(first)), Order::Asc, limit).await
 }
 
-/// The first rows of those within some ranges of ids.
+/// The first rows within these ranges of ids.
 pub async fn rows_within<T: Tailed>(
     db: &Database,
     ranges: &[RangeInclusive<i64>],
@@ -143,7 +143,7 @@ pub async fn rows_within<T: Tailed>(
     T::read(db, condition, Order::Asc, limit).await
 }
 
-/// The rows with the highest ids, in the order of these.
+/// The rows with the highest ids, in ascending order.
 pub async fn last_rows<T: Tailed>(db: &Database, limit: u64) -> Result<Vec<T>> {
     let mut rows = T::read(db, Condition::all(), Order::Desc, limit).await?;
     rows.reverse();

@@ -1,16 +1,15 @@
-//! A text that is looked for in others, as [`Dialect::contains`](super::dialect::Dialect::contains) does
-//! it in SQL.
+//! Text search in memory with the rules of [`Dialect::contains`](super::dialect::Dialect::contains).
 
 use super::dialect::{Dialect, cases};
 
-/// The characters of a text, each in its two cases.
-pub(super) struct Needle {
+/// The characters of a text, each in both cases.
+pub(super) struct TextPattern {
     characters: Vec<(char, char)>,
-    /// MySQL lowers the text in which it looks; the others look for both cases.
+    /// MySQL lower-cases the searched text; the others compare with both cases.
     lowers: bool,
 }
 
-impl Needle {
+impl TextPattern {
     pub(super) fn new(dialect: Dialect, text: &str) -> Self {
         let lowers = dialect == Dialect::MySql;
         let both = |character| match cases(character) {
@@ -21,13 +20,13 @@ impl Needle {
         Self { characters: text.chars().map(both).collect(), lowers }
     }
 
-    /// Whether a text holds it anywhere.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        ends.map(|at| &text[at..]).any(|rest| self.begins(rest))
+    /// Whether `text` contains the pattern.
+    pub(super) fn is_found_in(&self, text: &str) -> bool {
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        starts.map(|at| &text[at..]).any(|rest| self.is_prefix_of(rest))
     }
 
-    fn begins(&self, text: &str) -> bool {
+    fn is_prefix_of(&self, text: &str) -> bool {
         let mut found = text.chars();
         self.characters.iter().all(|(lower, upper)| {
             found.next().is_some_and(|character| {
@@ -46,9 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_found_in_both_cases_and_nothing_is_a_wildcard() {
+    fn a_search_ignores_case_and_has_no_wildcards() {
         for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
-            let found = |needle: &str, text: &str| Needle::new(dialect, needle).is_in(text);
+            let found =
+                |pattern: &str, text: &str| TextPattern::new(dialect, pattern).is_found_in(text);
             assert!(found("QuoTa", "the quota is gone") && found("é%", "CAFÉ% au lait"));
             assert!(found("", "") && found("", "a") && found("gone", "all gone"));
             assert!(!found("a_c", "abc") && !found("gone!", "all gone") && !found("a", ""));

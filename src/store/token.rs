@@ -1,4 +1,4 @@
-//! `callscope_tokens`: who may ask what. A token itself is never stored, only its digest.
+//! `callscope_tokens`: tokens and their scopes. Only the digest of a token is stored.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -11,15 +11,15 @@ use crate::error::{Error, Result};
 
 const TABLE: &str = "callscope_tokens";
 
-/// A token as it is stored.
+/// A stored token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRow {
-    /// The part of the token that finds it again; no secret.
+    /// The public part of the token, used to look it up.
     pub id: String,
     pub name: String,
     /// SHA-256 of the whole token, in hexadecimal digits.
     pub digest: String,
-    /// The names of its scopes, with commas between them.
+    /// The names of its scopes, separated by commas.
     pub scopes: String,
     pub created_at: String,
     pub expires_at: Option<String>,
@@ -31,8 +31,8 @@ type Columns = (String, String, String, String, String, Option<String>, Option<S
 const COLUMNS: [&str; 7] =
     ["id", "name", "digest", "scopes", "created_at", "expires_at", "revoked_at"];
 
-/// Every token that was ever made, the oldest first. None in a database that is opened read-only and
-/// was never served otherwise.
+/// Every token, including revoked ones, the oldest first. Empty for a read-only database without the
+/// table.
 pub async fn list(db: &Database) -> Result<Vec<TokenRow>> {
     if db.is_read_only() && !db.has_table(TABLE).await? {
         return Ok(vec![]);
@@ -47,7 +47,7 @@ pub async fn list(db: &Database) -> Result<Vec<TokenRow>> {
     Ok(rows.into_iter().map(token).collect())
 }
 
-/// Stores a new token; its name must be new, too, also among revoked ones.
+/// Stores a new token. Its name must differ from those of all tokens, including revoked ones.
 pub async fn insert(db: &Database, token: &TokenRow) -> Result<()> {
     let insert = Query::insert()
         .into_table(TABLE)
@@ -62,19 +62,19 @@ pub async fn insert(db: &Database, token: &TokenRow) -> Result<()> {
             token.revoked_at.clone().into(),
         ])
         .take();
-    let transaction = db.begin().await?;
+    let transaction = db.begin_transaction().await?;
     let inserted = transaction.inner().execute(&insert).await;
     let inserted = inserted.map(|_| ()).map_err(|error| match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(_)) => Error::bad_input(
             "name",
-            format!("there is a token named `{}` already, or there was", token.name),
+            format!("a token named `{}` exists or was revoked: use another name", token.name),
         ),
         _ => error.into(),
     });
     transaction.end(inserted).await.map_err(Fault::into_error)
 }
 
-/// Ends a token for good; `false` where there is none of that name that still holds.
+/// Revokes a token; `false` if no valid token has this name.
 pub async fn revoke(db: &Database, name: &str, now: DateTime<Utc>) -> Result<bool> {
     let update = Query::update()
         .table(TABLE)
@@ -85,7 +85,7 @@ pub async fn revoke(db: &Database, name: &str, now: DateTime<Utc>) -> Result<boo
     Ok(db.execute("token_revoke", &update).await? > 0)
 }
 
-/// A time as our own tables keep it.
+/// The text of a time in Callscope's own tables.
 pub fn time_text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }

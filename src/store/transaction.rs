@@ -1,5 +1,5 @@
-//! Write transactions: how one ends, whether its connection can be used again, and which failed
-//! ones run again.
+//! Write transactions: how a transaction ends, whether its connection can be reused, and which failed
+//! transactions are retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,36 +12,35 @@ use super::statements::{Logged, StatementLog};
 use crate::error::{Error, Result};
 
 /// Time limit of a ROLLBACK.
-pub(super) const ROLLBACK_LIMIT: Duration = Duration::from_secs(6);
+pub(super) const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How often a transaction runs that meets a deadlock or a serialization failure each time.
+/// Attempts of a transaction with deadlocks or serialization failures.
 const ATTEMPTS: u32 = 5;
 /// The mean pause before the second attempt; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// No attempt starts later than this after the first one: a lock timeout of MySQL takes 50 s.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
 
-/// Why a transaction did not end well.
+/// Why a transaction failed.
 #[derive(Debug)]
 pub enum Fault {
     /// Nothing of it is stored.
     Refused(Error),
     /// The COMMIT was sent and its result is unknown: all of it is stored, or nothing.
-    Unsure(Error),
+    Unknown(Error),
 }
 
 impl Fault {
     pub fn into_error(self) -> Error {
         match self {
-            Self::Refused(error) | Self::Unsure(error) => error,
+            Self::Refused(error) | Self::Unknown(error) => error,
         }
     }
 }
 
-/// Statements that are stored together or not at all. Nothing is stored if it is dropped, and its
-/// connection is replaced.
+/// An open write transaction. Dropping it stores nothing and replaces its connection.
 pub struct WriteTransaction {
-    // Dropped first: it still needs its connection.
+    // Dropped first, since it needs its connection.
     transaction: DatabaseTransaction,
     lease: Lease,
     statements: Arc<StatementLog>,
@@ -56,7 +55,7 @@ impl WriteTransaction {
         Self { transaction, lease, statements }
     }
 
-    /// To run statements in, which are counted.
+    /// The transaction for statements, which are counted.
     pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
         self.statements.of(&self.transaction)
     }
@@ -82,7 +81,7 @@ impl WriteTransaction {
                 Ok(())
             }
             Err(error) if error.is_rolled_back() => Err(Fault::Refused(error)),
-            Err(error) => Err(Fault::Unsure(error)),
+            Err(error) => Err(Fault::Unknown(error)),
         }
     }
 
@@ -90,7 +89,7 @@ impl WriteTransaction {
     /// SQLite has already rolled back and refuses it, and sqlx still counts a transaction.
     pub(super) async fn rollback(self) {
         let Self { transaction, mut lease, .. } = self;
-        match timeout(ROLLBACK_LIMIT, transaction.rollback()).await {
+        match timeout(ROLLBACK_TIMEOUT, transaction.rollback()).await {
             Ok(Ok(())) => lease.finish(),
             Ok(Err(error)) => tracing::debug!(%error, "rollback failed; replacing the connection"),
             Err(_) => tracing::debug!("rollback timed out; replacing the connection"),
@@ -113,7 +112,7 @@ where
             }
             ended => return ended,
         }
-        // With jitter: two transactions that met once would meet again.
+        // Jitter prevents that the same two transactions conflict again.
         sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
         pause *= 2;
     }

@@ -1,4 +1,4 @@
-//! Counts of calls in windows, computed by the database from an index alone.
+//! Counts of calls in windows. The database computes them from an index only.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,20 +13,20 @@ use crate::domain::counts::CallCounts;
 use crate::domain::window::{Window, pieces};
 use crate::error::Result;
 
-/// Branches of one statement: SQLite takes 500.
+/// Branches of one statement: the limit of SQLite is 500.
 const MAX_BRANCHES: usize = 250;
 /// Keys of one branch.
 const MAX_KEYS: usize = 500;
 
-/// Calls of a window, of all keys or of one.
+/// The calls of a window, for all keys or for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CountQuery {
     pub window: Window,
     pub key: Option<String>,
 }
 
-/// The counts of each of `queries`, in their order. One statement with a branch per piece of time
-/// (250 of them): windows that overlap are counted piece by piece, each piece once.
+/// The counts of each of `queries`, in their order. Overlapping windows are split into pieces of time,
+/// and each piece is counted once. One statement for 250 pieces.
 pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCounts>> {
     let plan = Plan::of(queries);
     let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
@@ -46,7 +46,7 @@ pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCou
     Ok(queries.iter().map(count).collect())
 }
 
-/// The pieces of time to count: first those of all keys together, then those key by key.
+/// The pieces of time to count: those for all keys together, then those for single keys.
 struct Plan<'a> {
     pieces: Vec<Window>,
     first_keyed: usize,
@@ -87,7 +87,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Counts of one piece of time: of all calls, or of each of `keys`.
+/// Counts the calls of one piece of time: all calls, or those of each of `keys`.
 fn branch(
     db: &Database,
     number: usize,

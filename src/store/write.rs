@@ -1,7 +1,7 @@
-//! What is recorded together, as one transaction.
+//! Stores recorded and imported rows, each group in one transaction.
 
 use super::database::Database;
-use super::idempotency::{self, Claim, Moment, Recorded};
+use super::idempotency::{self, Claim, ClaimTime, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
 use super::stored_error::StoredError;
@@ -9,7 +9,7 @@ use super::transaction::{Fault, WriteTransaction, retry};
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::{Error, Result};
 
-/// Stores calls and error logs, and with them how far an import came, in one transaction.
+/// Stores calls, error logs and the progress of an import in one transaction.
 pub async fn insert(
     db: &Database,
     calls: &[CallRecord],
@@ -17,12 +17,12 @@ pub async fn insert(
     step: Option<&Step>,
 ) -> Result<()> {
     let inserted = retry(|| async move {
-        let transaction = db.begin().await.map_err(Fault::Refused)?;
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
         let inserted = insert_step(db, &transaction, calls, errors, step).await;
         transaction.end(inserted).await
     });
     inserted.await.map_err(Fault::into_error)?;
-    db.tell_commit();
+    db.notify_commit();
     Ok(())
 }
 
@@ -41,7 +41,7 @@ async fn insert_step(
     }
 }
 
-/// What one caller records, which is kept whole or not at all.
+/// The rows of one caller, stored together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub calls: Vec<CallRecord>,
@@ -49,37 +49,37 @@ pub struct Batch {
     pub claim: Option<Claim>,
 }
 
-/// How often a transaction is begun in which others are first to record under the same keys.
+/// Attempts of a transaction when other servers record under the same keys.
 const ATTEMPTS: u32 = 10;
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Recorded(Recorded),
-    /// Its key stands for the same content, which was recorded before.
+    /// Its key was used before for the same content.
     Duplicate(Recorded),
-    /// Its key stands for something else.
+    /// Its key was used before for other content.
     Conflict,
 }
 
-/// Stores all of `batches` in one transaction, and tells what became of each. No two of them may
-/// have the same claim.
+/// Stores all of `batches` in one transaction and returns the outcome of each. Each claim must be in
+/// one batch only.
 pub async fn insert_batches(
     db: &Database,
     batches: &[Batch],
-    moment: Moment,
+    time: ClaimTime,
 ) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
     let outcomes = match one_statement(batches) {
-        Some(calls) => fill_alone(db, batches, &calls).await?,
-        None => fill_together(db, batches, moment).await?,
+        Some(calls) => insert_by_statement(db, batches, &calls).await?,
+        None => insert_by_transaction(db, batches, time).await?,
     };
-    db.tell_commit();
+    db.notify_commit();
     watch.answered(0);
     Ok(outcomes)
 }
 
-/// The calls of batches that are nothing else, where one statement takes them all.
+/// The calls of all batches, if there is nothing else to store and one statement can hold them.
 fn one_statement(batches: &[Batch]) -> Option<Vec<&CallRecord>> {
     let plain = |batch: &Batch| batch.errors.is_empty() && batch.claim.is_none();
     if !batches.iter().all(plain) {
@@ -89,8 +89,8 @@ fn one_statement(batches: &[Batch]) -> Option<Vec<&CallRecord>> {
     insert::is_one_statement(&calls).then_some(calls)
 }
 
-/// A statement is a transaction by itself, which spares two ways to the database and back.
-async fn fill_alone(
+/// A single statement needs no BEGIN and COMMIT, which saves two round trips.
+async fn insert_by_statement(
     db: &Database,
     batches: &[Batch],
     calls: &[&CallRecord],
@@ -116,39 +116,39 @@ async fn insert_alone(db: &Database, calls: &[&CallRecord]) -> Result<Vec<i64>, 
             lease.roll_back().await;
             Err(Fault::Refused(error))
         }
-        Err(error) => Err(Fault::Unsure(error)),
+        Err(error) => Err(Fault::Unknown(error)),
     }
 }
 
-async fn fill_together(
+async fn insert_by_transaction(
     db: &Database,
     batches: &[Batch],
-    moment: Moment,
+    time: ClaimTime,
 ) -> Result<Vec<Outcome>, Fault> {
     for _ in 0..ATTEMPTS {
-        let filled = retry(|| async move {
-            let transaction = db.begin().await.map_err(Fault::Refused)?;
-            match fill(db, &transaction, batches, moment).await {
+        let inserted = retry(|| async move {
+            let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
+            match insert_all(db, &transaction, batches, time).await {
                 Ok(None) => {
                     transaction.rollback().await;
                     Ok(None)
                 }
-                filled => transaction.end(filled).await,
+                inserted => transaction.end(inserted).await,
             }
         });
-        if let Some(outcomes) = filled.await? {
+        if let Some(outcomes) = inserted.await? {
             return Ok(outcomes);
         }
     }
     Err(Fault::Refused(Error::Busy))
 }
 
-/// Nothing where another server recorded under one of the keys meanwhile.
-async fn fill(
+/// None if another server recorded under one of the keys at the same time.
+async fn insert_all(
     db: &Database,
     transaction: &WriteTransaction,
     batches: &[Batch],
-    moment: Moment,
+    time: ClaimTime,
 ) -> Result<Option<Vec<Outcome>>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; batches.len()];
     let (claims, places): (Vec<&Claim>, Vec<usize>) = batches
@@ -156,7 +156,7 @@ async fn fill(
         .enumerate()
         .filter_map(|(index, batch)| Some((batch.claim.as_ref()?, index)))
         .unzip();
-    let earlier = idempotency::find(&transaction.inner(), &claims, moment.remember_since).await?;
+    let earlier = idempotency::find(&transaction.inner(), &claims, time.valid_since).await?;
     for ((claim, index), earlier) in claims.into_iter().zip(places).zip(earlier) {
         outcomes[index] = earlier.map(|earlier| match earlier.content == claim.content {
             true => Outcome::Duplicate(earlier.recorded),
@@ -182,7 +182,7 @@ async fn fill(
         .filter_map(|(index, recorded)| Some((batches[*index].claim.as_ref()?, recorded)))
         .collect();
     entries.sort_by(|(one, _), (other, _)| one.digest.cmp(&other.digest));
-    if !idempotency::enter(&transaction.inner(), &entries, moment.now).await? {
+    if !idempotency::insert(&transaction.inner(), &entries, time.now).await? {
         return Ok(None);
     }
     for (index, recorded) in recorded {

@@ -1,15 +1,15 @@
-//! The storage time zone: rows hold naive times, everything above the store is UTC.
+//! The storage time zone: rows have naive times, everything above the store uses UTC.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The zone whose wall clock the `request_time` columns show.
+/// The time zone of the `request_time` columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageZone(pub Tz);
 
 impl StorageZone {
-    /// A stored time in UTC. A time that the zone's clock showed twice is taken as the first, one
-    /// that it skipped as an hour later, as clocks did.
+    /// Converts a stored time to UTC. Of a time that occurs twice, it takes the first; a skipped time
+    /// is an hour later, as on clocks.
     pub fn to_utc(self, stored: NaiveDateTime) -> DateTime<Utc> {
         if self.0 == Tz::UTC {
             return stored.and_utc();
@@ -23,7 +23,7 @@ impl StorageZone {
         }
     }
 
-    /// An instant as the zone's wall clock showed it.
+    /// Converts an instant to the local time of the zone.
     pub fn to_stored(self, at: DateTime<Utc>) -> NaiveDateTime {
         at.with_timezone(&self.0).naive_local()
     }

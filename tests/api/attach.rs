@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use callscope::clock::Clock;
 use callscope::config::DatabaseConfig;
-use callscope::doctor::{Finding, Level, Patient, examine};
+use callscope::doctor::{CheckInput, Finding, Level, run_checks};
 use callscope::error::Result;
 use callscope::store::index_build::{self, Scope};
 use callscope::store::log_table::LogTable;
@@ -162,7 +162,7 @@ async fn invalid_indexes(database: &TestDatabase) -> i64 {
 async fn doctor(config: &DatabaseConfig) -> Vec<Finding> {
     let (server, access) = (settings(&[]), settings(&[]));
     let (server, access, clock) = (&server, &access, &Clock::System);
-    examine(&Patient { database: config, server, access, settings: &[], clock }).await
+    run_checks(&CheckInput { database: config, server, access, settings: &[], clock }).await
 }
 
 /// What `callscope doctor` reports about the indexes.
@@ -250,7 +250,7 @@ async fn a_cancelled_build_is_repaired(database: TestDatabase) {
     assert!(migration.await.unwrap().is_err(), "a cancelled migration has failed");
     assert_ne!(indexes(&database).await, INDEXES);
     let (level, text) = finding(&database.config()).await;
-    assert_eq!(level, Level::Doubtful, "{text}");
+    assert_eq!(level, Level::Warning, "{text}");
     assert!(text.contains("missing: "), "{text}");
     if database.kind() == Kind::Postgres {
         assert_eq!(invalid_indexes(&database).await, 1);
@@ -260,7 +260,7 @@ async fn a_cancelled_build_is_repaired(database: TestDatabase) {
     // A server start repairs it too.
     Database::open(&database.config()).await.expect("opens").close().await.expect("closes");
     assert_complete(&database).await;
-    assert_eq!(finding(&database.config()).await.0, Level::Good);
+    assert_eq!(finding(&database.config()).await.0, Level::Ok);
 }
 
 /// `callscope migrate` as a process, and its log.
@@ -379,7 +379,7 @@ async fn a_large_sqlite_file_is_served_without_indexes(database: TestDatabase) {
     let data = app.data(TOTAL).await;
     assert_eq!(data["usageStats"]["lastHour"]["total"], 2);
     let (level, text) = finding(&config_without_quick_builds(&database)).await;
-    assert_eq!(level, Level::Doubtful, "{text}");
+    assert_eq!(level, Level::Warning, "{text}");
     for words in ["missing: callscope_", "callscope migrate", "quiet hour"] {
         assert!(text.contains(words), "{text}");
     }

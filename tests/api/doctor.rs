@@ -3,7 +3,7 @@
 use callscope::access::token;
 use callscope::clock::Clock;
 use callscope::config::{DatabaseConfig, Secret};
-use callscope::doctor::{Finding, Level, Patient, examine};
+use callscope::doctor::{CheckInput, Finding, Level, run_checks};
 use callscope::store::{self, Database};
 use chrono::TimeDelta;
 
@@ -29,7 +29,8 @@ tests! {
 
 async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
     let (server, access) = (settings(&[]), settings(&[]));
-    examine(&Patient { database, server: &server, access: &access, settings: &[], clock }).await
+    run_checks(&CheckInput { database, server: &server, access: &access, settings: &[], clock })
+        .await
 }
 
 async fn visit(database: &DatabaseConfig) -> Vec<Finding> {
@@ -61,24 +62,24 @@ async fn a_healthy_database_has_no_bad_finding(database: TestDatabase) {
     database.insert(&[call(TimeDelta::seconds(10))]).await;
     let found = visit(&database.config()).await;
     for subject in ["database", "tables", "indexes", "permissions", "ids of keys", "time zone"] {
-        assert_found(&found, subject, Level::Good, &[]);
+        assert_found(&found, subject, Level::Ok, &[]);
     }
-    assert!(found.iter().all(|finding| finding.level != Level::Bad), "{found:#?}");
+    assert!(found.iter().all(|finding| finding.level != Level::Error), "{found:#?}");
     // The test servers may run without syncing, which the check reports.
     let (level, text) = worst(&found, "durability");
-    assert!(level == Level::Good || text.contains("power cut"), "{text}");
-    assert!(level == Level::Good || database.kind() != Kind::Sqlite, "{text}");
+    assert!(level == Level::Ok || text.contains("power failure"), "{text}");
+    assert!(level == Level::Ok || database.kind() != Kind::Sqlite, "{text}");
     let (_, text) = worst(&found, "database");
     assert!(text.starts_with("✓ database: ") && text.ends_with(" answers"), "{text}");
-    assert_found(&found, "size", Level::Good, &["MB"]);
+    assert_found(&found, "size", Level::Ok, &["MB"]);
 }
 
 async fn missing_tables_are_reported(database: TestDatabase) {
     let config = database.config();
     let found = visit(&config).await;
-    assert_found(&found, "tables", Level::Doubtful, &["there is no t_", "callscope migrate"]);
+    assert_found(&found, "tables", Level::Warning, &["there is no t_", "callscope migrate"]);
     let found = visit(&DatabaseConfig { read_only: true, ..config }).await;
-    assert_found(&found, "tables", Level::Bad, &["there is no t_"]);
+    assert_found(&found, "tables", Level::Error, &["there is no t_"]);
 }
 
 async fn columns_of_another_type_are_reported(database: TestDatabase) {
@@ -90,7 +91,7 @@ async fn columns_of_another_type_are_reported(database: TestDatabase) {
         .await;
     let found = visit(&database.config()).await;
     let words = ["request_time is `", "status_code is `", "latency_ms is missing"];
-    assert_found(&found, "tables", Level::Bad, &words);
+    assert_found(&found, "tables", Level::Error, &words);
 }
 
 async fn missing_indexes_are_reported(database: TestDatabase) {
@@ -98,9 +99,9 @@ async fn missing_indexes_are_reported(database: TestDatabase) {
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
     let config = database.config();
     let named = ["missing: callscope_request_log_key\n", "callscope migrate"];
-    assert_found(&visit(&config).await, "indexes", Level::Doubtful, &named);
+    assert_found(&visit(&config).await, "indexes", Level::Warning, &named);
     let read_only = DatabaseConfig { read_only: true, ..config };
-    assert_found(&visit(&read_only).await, "indexes", Level::Bad, &named);
+    assert_found(&visit(&read_only).await, "indexes", Level::Error, &named);
 }
 
 async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
@@ -108,33 +109,38 @@ async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
     let mut config = database.config();
     let words =
         ["7 hours 59 minutes in the future", "UTC+08:00", "--storage-time-zone Asia/Shanghai"];
-    assert_found(&visit(&config).await, "time zone", Level::Bad, &words);
+    assert_found(&visit(&config).await, "time zone", Level::Error, &words);
     config.storage_time_zone = chrono_tz::Asia::Tokyo;
-    assert_found(&visit(&config).await, "time zone", Level::Doubtful, &["Asia/Shanghai"]);
+    assert_found(&visit(&config).await, "time zone", Level::Warning, &["Asia/Shanghai"]);
     config.storage_time_zone = chrono_tz::Asia::Shanghai;
-    assert_found(&visit(&config).await, "time zone", Level::Good, &["Asia/Shanghai"]);
+    assert_found(&visit(&config).await, "time zone", Level::Ok, &["Asia/Shanghai"]);
 }
 
 async fn a_quiet_gateway_is_doubtful(database: TestDatabase) {
     database.insert(&[call(TimeDelta::hours(5))]).await;
     let words = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
-    assert_found(&visit(&database.config()).await, "time zone", Level::Doubtful, &words);
+    assert_found(&visit(&database.config()).await, "time zone", Level::Warning, &words);
 }
 
 async fn asynchronous_commits_are_reported(database: TestDatabase) {
     let config = database.config();
     let name = database.url().rsplit('/').next().unwrap();
     database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
-    let words = ["synchronous_commit = off", "power cut"];
-    assert_found(&visit(&config).await, "durability", Level::Doubtful, &words);
+    let words = ["synchronous_commit = off", "power failure"];
+    assert_found(&visit(&config).await, "durability", Level::Warning, &words);
 }
 
 async fn clock_differences_are_reported(database: TestDatabase) {
     let config = database.config();
-    assert_found(&visit(&config).await, "clock", Level::Good, &[]);
+    assert_found(&visit(&config).await, "clock", Level::Ok, &[]);
     let clock = Clock::fixed(Clock::System.now() - TimeDelta::minutes(10));
     let found = findings(&config, &clock).await;
-    assert_found(&found, "clock", Level::Bad, &["60", " s ahead of ours", "NTP"]);
+    assert_found(
+        &found,
+        "clock",
+        Level::Error,
+        &["60", " s ahead of the clock of this machine", "NTP"],
+    );
 }
 
 async fn missing_rights_are_reported(database: TestDatabase) {
@@ -156,33 +162,33 @@ async fn missing_rights_are_reported(database: TestDatabase) {
     let url = database.url().replacen("callscope@", &format!("{user}@"), 1);
     let config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
     // All tables and indexes exist: no right is missing.
-    assert_found(&visit(&config).await, "permissions", Level::Good, &["lacks", "nothing is left"]);
+    assert_found(&visit(&config).await, "permissions", Level::Ok, &["lacks", "nothing is left"]);
     let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
     let right = if database.kind() == Kind::MariaDb { "INDEX" } else { "ownership" };
     let found = visit(&config).await;
-    assert_found(&found, "permissions", Level::Bad, &[right, "callscope migrate"]);
+    assert_found(&found, "permissions", Level::Error, &[right, "callscope migrate"]);
     database.execute(&drop).await;
 }
 
 async fn the_secret_of_ids_is_checked(database: TestDatabase) {
     let subject = "ids of keys";
     let mut config = DatabaseConfig { read_only: true, ..database.config() };
-    assert_found(&visit(&config).await, subject, Level::Bad, &["CALLSCOPE_ID_KEY"]);
+    assert_found(&visit(&config).await, subject, Level::Error, &["CALLSCOPE_ID_KEY"]);
     config.id_key = Some(Secret::new("too short"));
-    assert_found(&visit(&config).await, subject, Level::Bad, &["16"]);
+    assert_found(&visit(&config).await, subject, Level::Error, &["16"]);
     config.id_key = Some(Secret::new("long enough for anybody"));
-    assert_found(&visit(&config).await, subject, Level::Good, &["configured"]);
+    assert_found(&visit(&config).await, subject, Level::Ok, &["configured"]);
     database.execute("INSERT INTO callscope_settings VALUES ('api_key_id_secret', 'x')").await;
     config.id_key = None;
-    assert_found(&visit(&config).await, subject, Level::Good, &["kept in the database"]);
+    assert_found(&visit(&config).await, subject, Level::Ok, &["kept in the database"]);
 }
 
 async fn too_many_connections_are_reported(database: TestDatabase) {
     let config = DatabaseConfig { database_connections: 5_000, ..database.config() };
     let words = ["up to 5000", "--database-connections"];
-    assert_found(&visit(&config).await, "connections", Level::Bad, &words);
-    assert_found(&visit(&database.config()).await, "connections", Level::Good, &["up to 2"]);
+    assert_found(&visit(&config).await, "connections", Level::Error, &words);
+    assert_found(&visit(&database.config()).await, "connections", Level::Ok, &["up to 2"]);
 }
 
 async fn an_unreachable_database_ends_the_checks(database: TestDatabase) {
@@ -194,18 +200,18 @@ async fn an_unreachable_database_ends_the_checks(database: TestDatabase) {
     let mut config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
     config.database_wait_seconds = 1;
     let found = visit(&config).await;
-    assert_found(&found, "database", Level::Bad, &["--database-url"]);
+    assert_found(&found, "database", Level::Error, &["--database-url"]);
     assert_eq!(found.last().map(|finding| finding.subject), Some("database"), "{found:#?}");
     assert!(!format!("{found:?}").contains("Password-Marker"), "{found:#?}");
 }
 
 async fn a_blocking_journal_mode_is_reported(database: TestDatabase) {
-    assert_found(&visit(&database.config()).await, "journal", Level::Good, &["write-ahead"]);
-    assert_found(&visit(&database.config()).await, "file", Level::Good, &[]);
+    assert_found(&visit(&database.config()).await, "journal", Level::Ok, &["write-ahead"]);
+    assert_found(&visit(&database.config()).await, "file", Level::Ok, &[]);
     database.execute("PRAGMA journal_mode = DELETE").await;
     let config = DatabaseConfig { read_only: true, ..database.config() };
     let words = ["`delete`", "PRAGMA journal_mode = WAL"];
-    assert_found(&visit(&config).await, "journal", Level::Doubtful, &words);
+    assert_found(&visit(&config).await, "journal", Level::Warning, &words);
 }
 
 async fn callers_with_access_are_reported(database: TestDatabase) {
@@ -213,16 +219,19 @@ async fn callers_with_access_are_reported(database: TestDatabase) {
         let (server, access) = (settings(&["--listen", listen]), settings(access));
         let (clock, database) = (Clock::System, database.config());
         let (database, server, access, clock) = (&database, &server, &access, &clock);
-        worst(&examine(&Patient { database, server, access, settings: &[], clock }).await, "access")
+        worst(
+            &run_checks(&CheckInput { database, server, access, settings: &[], clock }).await,
+            "access",
+        )
     };
     let (local, public) = ("127.0.0.1:8000", "0.0.0.0:8000");
-    assert_eq!(check(local, &[]).await.0, Level::Good);
+    assert_eq!(check(local, &[]).await.0, Level::Ok);
     let (level, text) = check(public, &[]).await;
-    assert!(level == Level::Bad && text.contains("callscope token create"), "{text}");
+    assert!(level == Level::Error && text.contains("callscope token create"), "{text}");
     let (level, text) = check(public, &["--anonymous-scopes", "READ"]).await;
-    assert!(level == Level::Doubtful && text.contains("may READ"), "{text}");
-    assert_eq!(check(public, &["--anonymous-scopes", ""]).await.0, Level::Good);
-    assert_eq!(check(public, &["--tokens", "a:READ:0123456789abcdef"]).await.0, Level::Good);
+    assert!(level == Level::Warning && text.contains("may READ"), "{text}");
+    assert_eq!(check(public, &["--anonymous-scopes", ""]).await.0, Level::Ok);
+    assert_eq!(check(public, &["--tokens", "a:READ:0123456789abcdef"]).await.0, Level::Ok);
     let (db, now) = (Database::open(&database.config()).await.unwrap(), Clock::System.now());
     for (name, days) in [("long", 90), ("short", 3), ("over", -3)] {
         let end = Some(now + TimeDelta::days(days));
@@ -231,5 +240,5 @@ async fn callers_with_access_are_reported(database: TestDatabase) {
     }
     db.close().await.unwrap();
     let (level, text) = check(public, &[]).await;
-    assert!(level == Level::Doubtful && text.contains("end: short"), "{text}");
+    assert!(level == Level::Warning && text.contains("within 7 days: short"), "{text}");
 }

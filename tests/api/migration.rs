@@ -165,7 +165,7 @@ async fn open_read_only(database: &TestDatabase) {
     config.read_only = true;
     let opened = Database::open(&config).await.expect("opens");
     opened.ping().await.expect("answers");
-    assert!(opened.begin().await.is_err(), "nothing can be written");
+    assert!(opened.begin_transaction().await.is_err(), "nothing can be written");
     opened.close().await.expect("closes");
 }
 

@@ -6,7 +6,7 @@ use callscope::domain::record::{CallRecord, ErrorRecord};
 use callscope::store::export::{self, ExportScope};
 use callscope::store::import::{self, Import, Step};
 use callscope::store::log_table::LogTable;
-use callscope::store::{idempotency, lease, old, token as tokens, write};
+use callscope::store::{idempotency, lease, retention, token as tokens, write};
 use chrono::TimeDelta;
 use serde_json::Value;
 
@@ -339,15 +339,15 @@ async fn old_rows_are_found_by_an_index(database: TestDatabase) {
         for days in [1, 90, 230] {
             let before = app.clock.now() - chrono::TimeDelta::days(days);
             app.db().record();
-            let first = old::find(app.db(), table, before, None, 128).await.unwrap();
-            old::find(app.db(), table, before, first.last, 128).await.unwrap();
-            old::newest(app.db(), table, before).await.unwrap();
+            let first = retention::find(app.db(), table, before, None, 128).await.unwrap();
+            retention::find(app.db(), table, before, first.last, 128).await.unwrap();
+            retention::newest(app.db(), table, before).await.unwrap();
             if days == 1 {
-                old::count_since(app.db(), table, before).await.unwrap();
+                retention::count_since(app.db(), table, before).await.unwrap();
             }
             // Counting most of a table correctly reads all of it.
             if days == 230 {
-                old::count(app.db(), table, before).await.unwrap();
+                retention::count(app.db(), table, before).await.unwrap();
             }
             let statements = app.db().record();
             let name = format!("{table:?} before {before}");
@@ -432,7 +432,7 @@ async fn writes_scan_no_table(database: TestDatabase) {
         "mutation { recordCalls(input: { calls: [{}], idempotencyKey: \"a\" }) { recorded } }",
     )
     .await;
-    idempotency::forget(db, now - TimeDelta::days(1)).await.unwrap();
+    idempotency::delete_expired(db, now - TimeDelta::days(1)).await.unwrap();
 
     for mutation in [
         "deleteErrorLogs(ids: [\"error_7\", \"error_8\"]) { deletedCount }".to_owned(),
@@ -447,9 +447,9 @@ async fn writes_scan_no_table(database: TestDatabase) {
     app.data("{ apiKeys(first: 20) { nodes { secret } } }").await;
 
     for holder in ["one", "other"] {
-        lease::take(db, "test", holder, (now, now + TimeDelta::minutes(1))).await.unwrap();
+        lease::acquire(db, "test", holder, (now, now + TimeDelta::minutes(1))).await.unwrap();
     }
-    lease::give_back(db, "test", "one").await.unwrap();
+    lease::release(db, "test", "one").await.unwrap();
     let token = token::make("plans", "READ".parse().unwrap(), now, None).unwrap();
     tokens::insert(db, &token.row).await.unwrap();
     tokens::revoke(db, "plans", now).await.unwrap();

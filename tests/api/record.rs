@@ -542,7 +542,7 @@ async fn an_old_key_expires(database: TestDatabase) {
     record(&app, json!([{}]), Some("young")).await.unwrap();
     app.clock.advance(chrono::TimeDelta::hours(5));
     let before = app.clock.now() - chrono::TimeDelta::hours(24);
-    let forget = || callscope::store::idempotency::forget(&app.services().db, before);
+    let forget = || callscope::store::idempotency::delete_expired(&app.services().db, before);
     assert_eq!((forget().await.unwrap(), forget().await.unwrap()), (1, 0));
     assert_eq!(record(&app, json!([{}]), Some("young")).await.unwrap()["duplicate"], true);
     assert_eq!(record(&app, json!([{}]), Some("old")).await.unwrap()["duplicate"], false);

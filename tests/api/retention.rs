@@ -128,14 +128,14 @@ async fn one_server_at_a_time_has_the_lease(database: TestDatabase) {
     let now: DateTime<Utc> = NOW.parse().unwrap();
     let take = async |holder: &str, minutes: i64| {
         let now = now + TimeDelta::minutes(minutes);
-        lease::take(app.db(), "work", holder, (now, now + TimeDelta::minutes(10))).await.unwrap()
+        lease::acquire(app.db(), "work", holder, (now, now + TimeDelta::minutes(10))).await.unwrap()
     };
     assert!(take("one", 0).await && !take("other", 5).await);
     assert!(take("one", 6).await, "its holder may renew it");
     assert!(!take("other", 12).await && take("other", 17).await, "the lease expires");
-    lease::give_back(app.db(), "work", "one").await.unwrap();
+    lease::release(app.db(), "work", "one").await.unwrap();
     assert!(!take("one", 18).await, "the other server has it now");
-    lease::give_back(app.db(), "work", "other").await.unwrap();
+    lease::release(app.db(), "work", "other").await.unwrap();
     assert!(take("one", 18).await);
 }
 
@@ -144,7 +144,7 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
     let other = TestApp::start(&database).await;
     let now: DateTime<Utc> = NOW.parse().unwrap();
     let until = now + TimeDelta::minutes(10);
-    assert!(lease::take(other.db(), "retention_lease", "other", (now, until)).await.unwrap());
+    assert!(lease::acquire(other.db(), "retention_lease", "other", (now, until)).await.unwrap());
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
     let app = app.await;
     let ran = format!("callscope_retention_last_run_timestamp_seconds {}\n", now.timestamp());
@@ -154,12 +154,12 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
     })
     .await;
     assert_eq!(ids(&database, "t_request_log").await.len(), 2);
-    lease::give_back(other.db(), "retention_lease", "other").await.unwrap();
+    lease::release(other.db(), "retention_lease", "other").await.unwrap();
     wait_for(1, async || ids(&database, "t_request_log").await.len()).await;
     // The server then releases the lease.
     wait_for(true, async || {
         let until = now + TimeDelta::minutes(1);
-        lease::take(other.db(), "retention_lease", "other", (now, until)).await.unwrap()
+        lease::acquire(other.db(), "retention_lease", "other", (now, until)).await.unwrap()
     })
     .await;
 }

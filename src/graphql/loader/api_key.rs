@@ -7,20 +7,20 @@ use async_graphql::dataloader::Loader;
 
 use super::{StoreLoader, zip_found};
 use crate::error::Error;
-use crate::store::api_key::{self, Seen};
+use crate::store::api_key::{self, KeyActivity};
 
 /// When this key was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenOf(pub String);
 
 impl Loader<SeenOf> for StoreLoader {
-    type Value = Seen;
+    type Value = KeyActivity;
     type Error = Error;
 
-    async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, Seen>, Error> {
+    async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, KeyActivity>, Error> {
         self.batch("api_key", keys.len());
         let names: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
-        Ok(zip_found(keys, api_key::seen(&self.asking.services.db, &names).await?))
+        Ok(zip_found(keys, api_key::find_activity(&self.asking.services.db, &names).await?))
     }
 }
 

@@ -156,8 +156,9 @@ impl DeleteMutation {
         let counts = delete(scope, entry, Rows::Older(cutoffs)).await?;
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
         // What is not given back now is by the next one; the rows are deleted all the same.
-        let give_back = Box::pin(prune::give_back(scope.db(), Pace::brisk(scope.db()), &stopped));
-        let freed = match timeout_at(scope.after(CANCEL), give_back).await {
+        let release =
+            Box::pin(prune::release_space(scope.db(), Pace::foreground(scope.db()), &stopped));
+        let freed = match timeout_at(scope.after(CANCEL), release).await {
             Ok(Ok(freed)) => Some(count(freed)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "room could not be given back");

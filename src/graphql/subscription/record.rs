@@ -12,7 +12,7 @@ use crate::graphql::types::call::Call;
 use crate::graphql::types::call_filter::{CallFilter, call_scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_search};
 use crate::graphql::types::error_log::ErrorLog;
-use crate::store::sieve::{CallSieve, ErrorSieve};
+use crate::store::matcher::{CallMatcher, ErrorLogMatcher};
 
 #[derive(Default)]
 pub struct RecordSubscription;
@@ -34,11 +34,11 @@ impl RecordSubscription {
         #[graphql(desc = "Which calls are meant; all by default.")] filter: Option<CallFilter>,
     ) -> Result<impl Stream<Item = Call> + use<>> {
         let due = due(ctx, async |scope| {
-            // Of the window the sieve takes no notice.
+            // Of the window the matcher takes no notice.
             let now = Window { since: scope.now, until: scope.now };
-            let sieve = CallSieve::new(call_scope(scope, now, key, filter).await?);
+            let matcher = CallMatcher::new(call_scope(scope, now, key, filter).await?);
             let follower = scope.services.feeds.calls.follow().await?;
-            Ok(Source::Calls(Box::new((follower, sieve))))
+            Ok(Source::Calls(Box::new((follower, matcher))))
         });
         Ok(stream::iter(match due.await? {
             Some(Due::Call(_, row)) => Some(Call(row)),
@@ -60,9 +60,9 @@ impl RecordSubscription {
             if let Some(search) = &search {
                 scope.audit_search(search, None).await?;
             }
-            let sieve = ErrorSieve::new(scope.db(), errors);
+            let matcher = ErrorLogMatcher::new(scope.db(), errors);
             let follower = scope.services.feeds.errors.follow().await?;
-            Ok(Source::Errors(Box::new((follower, sieve, search))))
+            Ok(Source::Errors(Box::new((follower, matcher, search))))
         });
         Ok(stream::iter(match due.await? {
             Some(Due::ErrorLog(_, row)) => Some(ErrorLog(row)),

@@ -11,14 +11,14 @@ use crate::feed::{Follower, Next};
 use crate::graphql::scope::KeySearch;
 use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
-use crate::store::sieve::{CallSieve, ErrorSieve};
+use crate::store::matcher::{CallMatcher, ErrorLogMatcher};
 use crate::store::tail::{Tailed, TailedCall};
 
 /// Tells when the next event is due, and what it is about.
 pub enum Source {
     Every(Interval),
-    Calls(Box<(Follower<TailedCall>, CallSieve)>),
-    Errors(Box<(Follower<ErrorLogRow>, ErrorSieve, Option<KeySearch>)>),
+    Calls(Box<(Follower<TailedCall>, CallMatcher)>),
+    Errors(Box<(Follower<ErrorLogRow>, ErrorLogMatcher, Option<KeySearch>)>),
 }
 
 /// What an event is about; its resolver finds this in the data of its request.
@@ -60,20 +60,20 @@ impl Source {
                 Due::Moment
             }
             Self::Calls(calls) => {
-                let (follower, sieve) = &mut **calls;
-                match follower.next(|call| sieve.passes(call)).await {
+                let (follower, matcher) = &mut **calls;
+                match follower.next(|call| matcher.matches(call)).await {
                     Next::Row { number, row } => Due::Call(number, row.row.clone()),
                     Next::Missed(rows) => Due::Missed(rows),
                 }
             }
             Self::Errors(errors) => {
-                let (follower, sieve, search) = &mut **errors;
+                let (follower, matcher, search) = &mut **errors;
                 let of_key = |row: &ErrorLogRow| match (&search, &row.key) {
                     (Some(search), Some(key)) => search.finds(key),
                     (Some(_), None) => false,
                     (None, _) => true,
                 };
-                match follower.next(|row| of_key(row) && sieve.passes(row)).await {
+                match follower.next(|row| of_key(row) && matcher.matches(row)).await {
                     Next::Row { number, row } => Due::ErrorLog(number, row),
                     Next::Missed(rows) => Due::Missed(rows),
                 }

@@ -26,7 +26,7 @@ use crate::graphql::query::error_log::error_list_query;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{DateTime, TimeZone};
 use crate::graphql::scope::{Scope, count_list, scope};
-use crate::store::api_key::Seen;
+use crate::store::api_key::KeyActivity;
 use crate::store::usage::CountQuery;
 
 /// What the key itself tells; everything else is loaded when it is asked for.
@@ -207,7 +207,7 @@ impl ApiKey {
     async fn seen(
         &self,
         ctx: &Context<'_>,
-        end: impl Fn(Seen) -> chrono::DateTime<chrono::Utc>,
+        end: impl Fn(KeyActivity) -> chrono::DateTime<chrono::Utc>,
     ) -> Option<Result<DateTime>> {
         match scope(ctx).loader().load_one(SeenOf(self.key.to_string())).await {
             Ok(seen) => seen.map(|seen| Ok(DateTime(end(seen)))),

@@ -106,7 +106,7 @@ impl Listen {
         // Something may have been told before it listened.
         self.heard.send_replace(());
         loop {
-            match listener.heard().await {
+            match listener.receive().await {
                 Ok(Some(who)) if who == self.own => {}
                 Ok(told) => {
                     if told.is_some() {
