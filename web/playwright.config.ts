@@ -1,7 +1,7 @@
 import { defineConfig } from '@playwright/test';
 
-// Debian's Chromium, so that nothing is downloaded. It runs without a sandbox of its own, since a
-// CI machine's user is root, and resolves no name: the page must need nothing from outside.
+// Debian's Chromium, so that nothing is downloaded. It runs without sandbox, since a CI machine's user is root,
+// and resolves no host name: the page must not load anything from other servers.
 const args = [
   '--no-sandbox',
   '--disable-gpu',
@@ -16,13 +16,13 @@ const args = [
 export default defineConfig({
   testDir: 'tests',
   timeout: 180_000,
-  // A busy machine is slow, and no test is about speed.
+  // Generous, since CI machines are busy. No test measures speed.
   expect: { timeout: 40_000 },
   // One demo server for all; two cores.
   workers: 1,
   reporter: process.env.CI ? 'line' : 'list',
   forbidOnly: Boolean(process.env.CI),
-  // A browser, a server and a busy machine: what fails once and passes then is told as flaky.
+  // On a busy machine a timing-dependent test may fail once; a retry reports it as flaky.
   retries: process.env.CI ? 1 : 0,
   use: {
     viewport: { width: 1440, height: 900 },

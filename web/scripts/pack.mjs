@@ -1,7 +1,7 @@
-// Compresses what `vite build` made into `dist/`, which is committed, and lists it for the server, as it
-// does the documents that the page sends: a server of trusted documents runs these besides.
-// With --check it compares the two instead, decompressed: brotli's own bytes differ from version to
-// version of Node.
+// Compresses the output of `vite build` into `dist/`, which is committed. Lists its files, and the documents that
+// the page sends, for the server: with `--trusted-documents` the server accepts the page's documents as well.
+// With --check it compares build and dist instead, decompressed, since brotli's output depends on the version
+// of Node.
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -21,7 +21,7 @@ const filesIn = (folder) =>
 const LIST = 'files.in';
 const DOCUMENTS = 'documents.in';
 
-/** One line for each file: its path, its hash, its bytes. Rust includes it as an array. */
+/** One line per file: path, hash, content. Rust includes it as an array. */
 function list(files) {
   const lines = files.map((file) => {
     const hash = createHash('sha256').update(readFileSync(join(build, file))).digest('hex');
@@ -30,7 +30,7 @@ function list(files) {
   return `[\n${lines.join('')}]\n`;
 }
 
-/** The texts to the letter, as an array for Rust. No name or text of GraphQL has what would end one. */
+/** The exact texts, as an array of raw strings for Rust. No document contains `"#`, which would end one. */
 async function documents() {
   const { module } = await runnerImport(join(root, 'src', 'api', 'gen', 'graphql.ts'));
   const texts = Object.keys(module)
@@ -76,7 +76,7 @@ async function check(files) {
     read(DOCUMENTS) !== (await documents()) ||
     files.some(differs);
   if (stale) {
-    console.error('web/dist is not what web/src builds: scripts/web');
+    console.error('web/dist is outdated: run scripts/web');
     process.exit(1);
   }
   console.log(`dist: ${files.length} files, as built`);

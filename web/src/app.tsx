@@ -1,8 +1,8 @@
-// Which view an address means, for those who may see one.
+// Selects the view of an address, or the sign-in form.
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { useSpeech } from './i18n';
-import { linkTo, usePlace } from './state/router';
+import { useI18n } from './i18n';
+import { linkTo, useRoute } from './state/router';
 import { start, useSession } from './state/session';
 import { Shell } from './ui/shell';
 import { Empty, Failure } from './ui/state';
@@ -17,7 +17,7 @@ const TRY_AGAIN_MS = 3000;
 
 export function App(): JSX.Element {
   const session = useSession();
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const failed = session.state === 'failed';
   useEffect(() => {
     if (!failed) return undefined;
@@ -34,9 +34,9 @@ export function App(): JSX.Element {
           <Failure error={session.error} retry={() => void start()} />
         </main>
       );
-    case 'outside':
+    case 'signedOut':
       return <SignIn expired={session.expired} />;
-    case 'inside':
+    case 'signedIn':
       return (
         <Shell boot={session.boot} hasSession={session.hasSession}>
           <View />
@@ -46,8 +46,8 @@ export function App(): JSX.Element {
 }
 
 function View(): JSX.Element {
-  const { text } = useSpeech();
-  const { path } = usePlace();
+  const { text } = useI18n();
+  const { path } = useRoute();
   const [, name = '', id] = path.split('/');
   const title = { '': text.app.overview, calls: text.app.calls, keys: text.app.keys, errors: text.app.errors }[name];
   useEffect(() => {

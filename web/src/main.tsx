@@ -1,12 +1,12 @@
 import { render } from 'preact';
 import { App } from './app';
-import { show } from './state/prefs';
-import { followLinks } from './state/router';
+import { applyPrefs } from './state/prefs';
+import { interceptLinks } from './state/router';
 import { start } from './state/session';
 import './style/index.css';
 
-show();
-document.addEventListener('click', followLinks);
+applyPrefs();
+document.addEventListener('click', interceptLinks);
 void start();
 const root = document.getElementById('app');
 if (root) render(<App />, root);

@@ -14,7 +14,7 @@ test('who brings no token signs in, and finds the view that was asked for', asyn
   await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
   await page.getByLabel('Token').fill('not a token');
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await expect(page.getByRole('alert')).toContainText('This token does not hold');
+  await expect(page.getByRole('alert')).toContainText('Invalid token');
   await page.getByLabel('Token').fill(PROBE);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await expect(page.getByRole('alert')).toContainText('It needs the scope READ');
@@ -43,11 +43,11 @@ test('what a token does not allow is not offered', async ({ page, guarded }) => 
   await expect(page.locator('.listing > .table-box tbody tr')).toHaveCount(1);
   await expect(page.locator('input[type=checkbox]')).toHaveCount(0);
   await page.locator('.listing > .table-box tbody a').first().click();
-  await expect(page.getByText('The request is shown to tokens with the scope READ_REQUESTS.')).toBeVisible();
+  await expect(page.getByText('Viewing the request requires a token with the scope READ_REQUESTS.')).toBeVisible();
   await open(page, guarded, '/keys');
   await page.locator('tbody a').first().click();
   await settled(page);
-  await expect(page.getByRole('link', { name: 'Its calls' })).toBeVisible();
+  await expect(page.getByRole('link', { name: 'View calls' })).toBeVisible();
   await expect(page.getByRole('button', { name: 'Reveal' })).toHaveCount(0);
   await expect(page.getByRole('button', { name: 'Copy key' })).toHaveCount(0);
   expect(await page.content()).not.toContain(FULL);
@@ -63,7 +63,7 @@ test('a session that ends leads to the form and back to the same view', async ({
   await page.waitForLoadState('networkidle');
   await context.clearCookies();
   await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
-  await expect(page.getByText('Your session has ended')).toBeVisible();
+  await expect(page.getByText('Your session has expired')).toBeVisible();
   await expect(page).toHaveURL(/\/calls\?model=m&sort=slowest&status=failure/);
   await page.getByLabel('Token').fill(READER);
   await page.getByRole('button', { name: 'Sign in' }).click();

@@ -117,18 +117,18 @@ test('a row opens with what was said, its neighbours and GraphiQL', async ({ pag
   await open(page, demo, '/calls?code=403');
   await page.locator('tbody tr td.col-model').first().click();
   const panel = page.getByRole('complementary', { name: 'Call' });
-  await expect(panel.locator('.words')).toContainText("Permission denied: Consumer 'api_key' has been suspended.");
-  await expect(panel.locator('.words-name')).toHaveText('PERMISSION_DENIED · CONSUMER_SUSPENDED');
+  await expect(panel.locator('.provider-message')).toContainText("Permission denied: Consumer 'api_key' has been suspended.");
+  await expect(panel.locator('.provider-message-name')).toHaveText('PERMISSION_DENIED · CONSUMER_SUSPENDED');
   await expect(panel.locator('.code').first()).toContainText('"@type": "type.googleapis.com/google.rpc.ErrorInfo"');
-  await expect(panel.locator('.neighbours li')).not.toHaveCount(0);
-  await expect(panel.locator('.neighbours [aria-current]')).toHaveCount(1);
+  await expect(panel.locator('.nearby-calls li')).not.toHaveCount(0);
+  await expect(panel.locator('.nearby-calls [aria-current]')).toHaveCount(1);
   const link = await panel.getByRole('link', { name: 'Open in GraphiQL' }).getAttribute('href');
   const asked = new URL(link ?? '', demo.url).searchParams;
   const answer = await demo.ask<{ node: { statusCode: number } }>(asked.get('query') ?? '', JSON.parse(asked.get('variables') ?? '{}'));
   expect(answer.node.statusCode).toBe(403);
   await expect(panel.getByRole('link', { name: /^Open in GraphiQL$/ })).toHaveAttribute('href', /^\/graphiql\?query=query/);
   const url = page.url();
-  await panel.locator('.neighbours a:not([aria-current])').first().click();
+  await panel.locator('.nearby-calls a:not([aria-current])').first().click();
   await expect(page).not.toHaveURL(url);
   await page.keyboard.press('Escape');
   await expect(panel).toHaveCount(0);
@@ -220,7 +220,7 @@ test('what cannot be had is told, and tried again', async ({ page, demo }) => {
   });
   await page.goto(`${demo.url}/calls`);
   const alert = page.getByRole('alert');
-  await expect(alert).toContainText('The database cannot be reached or is too busy.');
+  await expect(alert).toContainText('The database is unreachable or overloaded.');
   await expect(alert).toContainText('DATABASE_UNAVAILABLE');
   broken = false;
   await page.getByRole('button', { name: 'Try again' }).click();
@@ -230,7 +230,7 @@ test('what cannot be had is told, and tried again', async ({ page, demo }) => {
 test('a server that goes away is told of, and followed again when it is back', async ({ page, empty }) => {
   await open(page, empty, '/');
   await empty.stop();
-  await expect(page.getByRole('alert')).toContainText('The server cannot be reached', { timeout: 40_000 });
+  await expect(page.getByRole('alert')).toContainText('Cannot reach the server', { timeout: 40_000 });
   await expect(page.locator('.live')).toHaveText('Disconnected');
   await expect(page.locator('.cards .card')).toHaveCount(5);
   await empty.restart();

@@ -13,7 +13,7 @@ const logs = (type: string, count: number): Record<string, unknown>[] =>
 
 test('tells what goes wrong in groups, and filters by one', async ({ page, demo }) => {
   await open(page, demo, '/errors');
-  const groups = page.getByRole('region', { name: 'What goes wrong' });
+  const groups = page.getByRole('region', { name: 'Error groups' });
   const first = groups.locator('tbody tr').first();
   await expect(first).toContainText('429');
   await expect(first).toContainText('You exceeded your current quota');
@@ -51,7 +51,7 @@ test('each filter leaves what the API counts', async ({ page, demo }) => {
   await page.getByLabel('Search type and message').fill('overloaded');
   await expect(page).toHaveURL(/q=overloaded/);
   await settled(page);
-  await expect(page.locator('.listing > .table-box tbody .col-said').first()).toContainText('overloaded');
+  await expect(page.locator('.listing > .table-box tbody .col-message').first()).toContainText('overloaded');
 });
 
 test('is filtered by hand, ordered and downloaded', async ({ page, demo }) => {
@@ -60,7 +60,7 @@ test('is filtered by hand, ordered and downloaded', async ({ page, demo }) => {
   await expect(page.locator('.filters-end')).toContainText('4 error logs');
   await page.getByLabel('Order').selectOption('oldest');
   await settled(page);
-  const said = page.locator('.listing > .table-box tbody .col-said');
+  const said = page.locator('.listing > .table-box tbody .col-message');
   await expect(said).toHaveText(['fault 0', 'fault 1', 'fault 2', 'the fourth']);
   await page.getByRole('button', { name: /^Code/ }).click();
   await page.getByRole('group', { name: 'Code' }).getByRole('checkbox', { name: /^500/ }).check();
@@ -84,7 +84,7 @@ test('a row opens with the request that failed', async ({ page, demo }) => {
   if (!kept) throw new Error('the demo keeps some requests');
   await open(page, demo, `/errors?error=${kept.id}`);
   const panel = page.getByRole('complementary', { name: 'Error log' });
-  await expect(panel.getByText('The request that failed')).toBeVisible();
+  await expect(panel.getByText('Failed request')).toBeVisible();
   await expect(panel.locator('.code').last()).toContainText(/"(messages|contents|input|content)"/);
   await page.keyboard.press('Escape');
   await expect(panel).toHaveCount(0);
@@ -112,9 +112,9 @@ test('all that match are deleted, beyond the page, and nothing else', async ({ p
   await recordErrors(demo, logs('to-empty', 250));
   await recordErrors(demo, logs('to-stay', 2));
   await open(page, demo, '/errors?type=to-empty');
-  await page.getByLabel('Select all that are loaded').check();
+  await page.getByLabel('Select all loaded rows').check();
   await expect(page.getByText('100 selected')).toBeVisible();
-  await page.getByRole('button', { name: 'Select all 250 that match' }).click();
+  await page.getByRole('button', { name: 'Select all 250 matching' }).click();
   await page.getByRole('button', { name: 'Delete' }).click();
   await page.getByRole('dialog', { name: 'Delete 250 error logs?' }).getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('250 error logs deleted')).toBeVisible();
@@ -126,7 +126,7 @@ test('all that match are deleted, beyond the page, and nothing else', async ({ p
 test('a deletion that fails is told, and can be tried again', async ({ page, demo }) => {
   await recordErrors(demo, logs('to-fail', 2));
   await open(page, demo, '/errors?type=to-fail');
-  await page.getByLabel('Select all that are loaded').check();
+  await page.getByLabel('Select all loaded rows').check();
   await page.getByRole('button', { name: 'Delete' }).click();
   let broken = true;
   await page.route('**/graphql', (route) =>
@@ -136,7 +136,7 @@ test('a deletion that fails is told, and can be tried again', async ({ page, dem
   );
   const dialog = page.getByRole('dialog');
   await dialog.getByRole('button', { name: 'Delete' }).click();
-  await expect(dialog.getByRole('alert')).toHaveText('The server answers as many requests as it can.');
+  await expect(dialog.getByRole('alert')).toHaveText('The server is busy. Try again later.');
   broken = false;
   await dialog.getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('2 error logs deleted')).toBeVisible();
@@ -147,8 +147,8 @@ test('Cancel stops a deletion after its batch and shows how many rows are delete
   const batch = logs('to-stop', 1000);
   for (let sent = 0; sent < TOTAL; sent += batch.length) await recordErrors(demo, batch);
   await open(page, demo, '/errors?type=to-stop');
-  await page.getByLabel('Select all that are loaded').check();
-  await page.getByRole('button', { name: 'Select all 40,000 that match' }).click();
+  await page.getByLabel('Select all loaded rows').check();
+  await page.getByRole('button', { name: 'Select all 40,000 matching' }).click();
   await page.getByRole('button', { name: 'Delete' }).click();
   const dialog = page.getByRole('dialog', { name: 'Delete 40,000 error logs?' });
   await dialog.getByRole('button', { name: 'Delete' }).click();
@@ -172,8 +172,8 @@ test('closing the page stops its deletion, and the audit log has the outcome', a
   const batch = logs('to-leave', 1000);
   for (let sent = 0; sent < TOTAL; sent += batch.length) await recordErrors(demo, batch);
   await open(page, demo, '/errors?type=to-leave');
-  await page.getByLabel('Select all that are loaded').check();
-  await page.getByRole('button', { name: 'Select all 40,000 that match' }).click();
+  await page.getByLabel('Select all loaded rows').check();
+  await page.getByRole('button', { name: 'Select all 40,000 matching' }).click();
   await page.getByRole('button', { name: 'Delete' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await expect.poll(() => total(demo, { errorTypes: ['to-leave'] }), { intervals: [20] }).toBeLessThan(TOTAL);
@@ -189,7 +189,7 @@ test('closing the page stops its deletion, and the audit log has the outcome', a
 test('after a lost answer the page shows the outcome from the audit log', async ({ page, demo }) => {
   await recordErrors(demo, logs('to-lose', 3));
   await open(page, demo, '/errors?type=to-lose');
-  await page.getByLabel('Select all that are loaded').check();
+  await page.getByLabel('Select all loaded rows').check();
   await page.getByRole('button', { name: 'Delete' }).click();
   await page.route('**/graphql', async (route) => {
     if (!route.request().postData()?.includes('deleteErrorLogs')) return route.continue();

@@ -93,7 +93,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     });
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await explore(page, demo);
-    await expect(tabs(page)).toHaveText([/HowMany/, /WhichKey/, /WhatWasSaid/, /WhenDidItBegin/, /WhichErrors/]);
+    await expect(tabs(page)).toHaveText([/Counts/, /FailingKeys/, /FailedCalls/, /Timeline/, /ErrorCodes/]);
     for (const [at, field] of ['usageStats', 'callGroups', 'callDetails', 'callSeries', 'errorGroups'].entries()) {
       await tabs(page).nth(at).click();
       // GraphiQL briefly keeps the operation name of the previous tab.
@@ -129,24 +129,24 @@ test('a subscription comes by WebSocket, and by SSE after a switch', async ({ pa
   expect(sockets).toEqual([`${demo.url.replace('http', 'ws')}/graphql/ws`]);
   await expect.poll(() => closed).toEqual(sockets);
 
-  await page.getByRole('button', { name: 'Subscriptions come by WebSocket' }).click();
+  await page.getByRole('button', { name: 'Subscriptions use WebSocket' }).click();
   const ended = page.waitForEvent('requestfailed', (request) => request.url().endsWith('/graphql/stream'));
   await follow(page, demo, 'followed-by-sse');
   await ended;
   expect(sockets).toHaveLength(1);
   await page.reload();
-  await expect(page.getByRole('button', { name: 'Subscriptions come by SSE' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Subscriptions use SSE' })).toBeVisible();
 });
 
 test('what a subscription is refused for can be read', async ({ page, demo }) => {
   await explore(page, demo);
   for (const transport of ['WebSocket', 'SSE']) {
-    await expect(page.getByRole('button', { name: `Subscriptions come by ${transport}` })).toBeVisible();
+    await expect(page.getByRole('button', { name: `Subscriptions use ${transport}` })).toBeVisible();
     await compose(page, `Wrong${transport}`, `subscription Wrong${transport} { callRecorded { nothing${transport} } }`);
     await runs(page).click();
     await answers(page, `nothing${transport}`);
     await answers(page, 'GRAPHQL_VALIDATION_FAILED');
-    await page.getByRole('button', { name: `Subscriptions come by ${transport}` }).click();
+    await page.getByRole('button', { name: `Subscriptions use ${transport}` }).click();
   }
 });
 
@@ -163,7 +163,7 @@ test('without a token GraphiQL says so, and a typed one is kept nowhere', async 
   await runs(page).click();
   await answers(page, '"admin"');
   await follow(page, guarded, 'followed-with-a-token');
-  await page.getByRole('button', { name: 'Subscriptions come by WebSocket' }).click();
+  await page.getByRole('button', { name: 'Subscriptions use WebSocket' }).click();
   await follow(page, guarded, 'followed-with-a-token-by-sse');
   // The history has the query, a favourite is saved, and tabs are restored.
   await page.getByRole('button', { name: 'Show History' }).click();
@@ -187,7 +187,7 @@ test('a session is enough for GraphiQL, whatever the transport', async ({ page, 
   await answers(page, '"reader"');
   await expect(page.getByRole('alert').filter({ hasText: 'Sign in' })).toHaveCount(0);
   await follow(page, guarded, 'followed-by-a-session');
-  await page.getByRole('button', { name: 'Subscriptions come by WebSocket' }).click();
+  await page.getByRole('button', { name: 'Subscriptions use WebSocket' }).click();
   await follow(page, guarded, 'followed-by-a-session-by-sse');
 });
 

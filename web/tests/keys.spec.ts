@@ -81,7 +81,7 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   expect(secrets).toHaveLength(1);
   const id = new URL(page.url()).pathname.replace('/keys/', '');
   expect(demo.tell('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);
-  await page.getByRole('link', { name: 'Its calls' }).click();
+  await page.getByRole('link', { name: 'View calls' }).click();
   await expect(page).toHaveURL(/\/calls\?key=key_/);
 });
 
@@ -105,5 +105,5 @@ test('no key is called well before that is known', async ({ page, demo }) => {
 
 test('a key that nobody knows', async ({ page, demo }) => {
   await open(page, demo, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA');
-  await expect(page.getByText('There is no key with this id.')).toBeVisible();
+  await expect(page.getByText('No key has this ID.')).toBeVisible();
 });

@@ -35,7 +35,7 @@ function watch(): void {
   }).observe({ type: 'longtask', buffered: true });
   const look = (): void => {
     const has = (selector: string): boolean => document.querySelector(selector) !== null;
-    const isWhole = has('.sentence a, .sentence strong') && has('.ailing-row') && has('.plot canvas') && has('.bar-row') && !has('.skeleton');
+    const isWhole = has('.sentence a, .sentence strong') && has('.unhealthy-row') && has('.plot canvas') && has('.bar-row') && !has('.skeleton');
     if (isWhole) seen.whole = performance.now();
     else requestAnimationFrame(look);
   };

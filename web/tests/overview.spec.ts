@@ -16,22 +16,22 @@ test('says first how the pool is, and which keys need attention', async ({ page,
   // Calls arrive and others leave the window meanwhile.
   expect(Math.abs(told - before.usageStats.last24Hours.total)).toBeLessThan(200);
 
-  const dead = page.locator('.ailing-row', { hasText: 'Dead' });
+  const dead = page.locator('.unhealthy-row', { hasText: 'Dead' });
   await expect(dead).toHaveCount(1);
-  await expect(dead).toContainText(/\d+ of \d+ calls refused/);
+  await expect(dead).toContainText(/\d+ of \d+ calls rejected/);
   await expect(dead.locator('q')).toHaveText("403 Permission denied: Consumer 'api_key' has been suspended.");
-  const throttled = page.locator('.ailing-row', { hasText: 'Throttled' }).first();
+  const throttled = page.locator('.unhealthy-row', { hasText: 'Throttled' }).first();
   await expect(throttled).toContainText(/calls throttled/);
   await expect(throttled.locator('q')).toContainText('429 You exceeded your current quota');
   await dead.click();
   await expect(page).toHaveURL(/\/keys\/key_/);
-  await expect(page.locator('.reasoning')).toContainText('The provider refuses the key itself');
+  await expect(page.locator('.reasoning')).toContainText('The provider rejects this key');
 });
 
 test('shows five windows against those before', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.card-label')).toHaveText(['Last minute', 'Last hour', 'Last 8 hours', 'Last 24 hours', 'This month']);
-  await expect(page.locator('.card', { hasText: 'Last 24 hours' })).toContainText(/calls against the 24 hours before/);
+  await expect(page.locator('.card', { hasText: 'Last 24 hours' })).toContainText(/calls compared with the previous 24 hours/);
   const all = await demo.ask<{ usageStats: { currentMonth: { total: number } } }>('{ usageStats(timeZone: "Europe/Berlin") { currentMonth { total } } }');
   const shown = number(await page.locator('.card:has-text("This month") .card-total').textContent());
   expect(Math.abs(shown - all.usageStats.currentMonth.total)).toBeLessThan(100);
@@ -113,10 +113,10 @@ test('charts can be walked and read without a pointer', async ({ page, demo }) =
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/calls\?since=/);
   await page.goBack();
-  await page.getByRole('button', { name: 'As a table' }).first().click();
-  await expect(page.getByRole('region', { name: 'As a table' }).getByRole('row')).not.toHaveCount(0);
-  await page.getByRole('button', { name: 'As a table' }).nth(1).click();
-  await expect(page.getByRole('region', { name: 'As a table' }).nth(1).getByRole('columnheader')).toHaveText(['Start', 'p50', 'p95', 'p99']);
+  await page.getByRole('button', { name: 'Show as table' }).first().click();
+  await expect(page.getByRole('region', { name: 'Show as table' }).getByRole('row')).not.toHaveCount(0);
+  await page.getByRole('button', { name: 'Show as table' }).nth(1).click();
+  await expect(page.getByRole('region', { name: 'Show as table' }).nth(1).getByRole('columnheader')).toHaveText(['Start', 'p50', 'p95', 'p99']);
 });
 
 test('range and interval stand in the address', async ({ page, demo }) => {
@@ -147,7 +147,7 @@ test('an empty database is told of as such', async ({ page, empty }) => {
   await open(page, empty, '/');
   await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
   await expect(page.getByText('callscope import --help')).toBeVisible();
-  await expect(page.getByText('All keys are well')).toBeVisible();
+  await expect(page.getByText('All keys are healthy')).toBeVisible();
   for (const path of ['/calls', '/keys', '/errors']) {
     await open(page, empty, path);
     await expect(page.locator('.empty')).toBeVisible();

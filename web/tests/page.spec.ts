@@ -21,7 +21,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     }
     await open(page, demo, '/calls?code=403');
     await page.locator('tbody a').first().click();
-    await expect(page.locator('.drawer .words')).toBeVisible();
+    await expect(page.locator('.drawer .provider-message')).toBeVisible();
     await settled(page);
     await isAccessible(page, 'a call');
     await open(page, demo, '/keys?state=dead');
@@ -46,7 +46,7 @@ test('speaks Chinese to those who read it, and changes by a switch', async ({ br
   await expect(page.locator('html')).toHaveAttribute('lang', 'zh-Hans');
   await expect(page.locator('.sentence')).toContainText('的调用成功');
   await expect(page.locator('.settings-note')).toContainText('Asia/Shanghai (UTC+8)');
-  await expect(page.locator('.ailing')).toContainText('失效');
+  await expect(page.locator('.unhealthy')).toContainText('失效');
   for (const [path, title] of [['/calls', '调用'], ['/keys', '密钥'], ['/errors', '错误'], ['/', '总览']] as const) {
     await open(page, demo, path);
     await expect(page.locator('h1')).toHaveText(title);
@@ -70,12 +70,12 @@ test('is dark by the system and by hand', async ({ page, demo }) => {
   await page.emulateMedia({ colorScheme: 'dark' });
   const dark = await ground();
   expect(dark).not.toBe(light);
-  await page.getByRole('button', { name: /Colours: As the system/ }).click();
+  await page.getByRole('button', { name: /Theme: System/ }).click();
   expect(await ground()).toBe(light);
   await page.reload();
   await settled(page);
   expect(await ground()).toBe(light);
-  await page.getByRole('button', { name: /Colours: Light/ }).click();
+  await page.getByRole('button', { name: /Theme: Light/ }).click();
   await page.emulateMedia({ colorScheme: 'light' });
   expect(await ground()).toBe(dark);
 });
@@ -172,7 +172,7 @@ test('texts of the database are texts', async ({ page, demo }) => {
   await open(page, demo, `/calls?model=${encodeURIComponent(model)}`);
   await expect(page.locator('tbody .col-model').first()).toHaveText(model);
   await page.locator('tbody a').first().click();
-  await expect(page.locator('.words')).toHaveText(image);
+  await expect(page.locator('.provider-message')).toHaveText(image);
   await open(page, demo, '/errors?q=onerror');
   await expect(page.locator('.listing > .table-box tbody .col-type').first()).toHaveText('<b>type</b>');
   await open(page, demo, '/?range=1h');

@@ -15,7 +15,7 @@ test('pictures', async ({ browser, demo }) => {
   await open(page, demo, '/calls?status=failure');
   await page.keyboard.press('p');
   await page.locator('tbody tr', { hasText: 'suspended' }).first().locator('a').click();
-  await expect(page.locator('.words')).toBeVisible();
+  await expect(page.locator('.provider-message')).toBeVisible();
   await settled(page);
   await page.screenshot({ path: picture('calls-dark') });
 

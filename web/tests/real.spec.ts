@@ -8,7 +8,7 @@ test('an overview of real calls', async ({ page, real }) => {
   await expect(page.locator('.bar-row', { hasText: '200' }).locator('.num').first()).toHaveText('689');
   await expect(page.locator('.bar-row', { hasText: '429' }).locator('.num').first()).toHaveText('221');
   // Texts in the column of codes are calls without a response: 24 + 15 + 24 + 3.
-  await expect(page.locator('.bar-row', { hasText: 'no answer' }).locator('.num').first()).toHaveText('66');
+  await expect(page.locator('.bar-row', { hasText: 'no response' }).locator('.num').first()).toHaveText('66');
   await expect(page.getByRole('row', { name: /gemini-2.5-flash 588/ })).toBeVisible();
 });
 
@@ -16,8 +16,8 @@ test('real calls and what was said about them', async ({ page, real }) => {
   await open(page, real, `/calls?${SPAN}&code=400`);
   await expect(page.locator('.filters-end')).toContainText('67 calls');
   await page.locator('tbody a').first().click();
-  await expect(page.locator('.words')).toContainText('API key not valid. Please pass a valid API key.');
-  await expect(page.locator('.words-name')).toHaveText('INVALID_ARGUMENT · API_KEY_INVALID');
+  await expect(page.locator('.provider-message')).toContainText('API key not valid. Please pass a valid API key.');
+  await expect(page.locator('.provider-message-name')).toHaveText('INVALID_ARGUMENT · API_KEY_INVALID');
   await open(page, real, `/calls?${SPAN}&status=failure`);
   await expect(page.locator('.filters-end')).toContainText('472 calls');
 });
@@ -29,5 +29,5 @@ test('real keys and errors', async ({ page, real }) => {
   await expect(page.locator('.filters-end')).toContainText('37 error logs');
   await page.locator('.listing > .table-box tbody a').last().click();
   await settled(page);
-  await expect(page.locator('.words')).toContainText('API key not valid');
+  await expect(page.locator('.provider-message')).toContainText('API key not valid');
 });

@@ -40,8 +40,8 @@ test('the page works on a server of trusted documents', async ({ page, trusting 
   await recordCalls(trusting, [{ key: FULL, model: 'm', statusCode: 429, latencyMs: 10 }]);
   await expect(page.locator('tbody tr[aria-rowindex]')).toHaveCount(3);
   await page.locator('tbody tr', { hasText: '403' }).locator('a').click();
-  await expect(page.locator('.words')).toHaveText('Permission denied');
-  await expect(page.locator('.neighbours li')).toHaveCount(3);
+  await expect(page.locator('.provider-message')).toHaveText('Permission denied');
+  await expect(page.locator('.nearby-calls li')).toHaveCount(3);
   await expect(page.locator('.drawer')).toContainText('a prompt');
   await expect(page.locator('a[href^="/graphiql"]')).toHaveCount(0);
 
@@ -55,9 +55,9 @@ test('the page works on a server of trusted documents', async ({ page, trusting 
 
   await open(page, trusting, '/errors?type=to-delete');
   await page.locator('.listing > .table-box tbody a').first().click();
-  await expect(page.locator('.words')).toHaveText('gone soon');
+  await expect(page.locator('.provider-message')).toHaveText('gone soon');
   await page.keyboard.press('Escape');
-  await page.getByLabel('Select all that are loaded').check();
+  await page.getByLabel('Select all loaded rows').check();
   await page.getByRole('button', { name: 'Delete', exact: true }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('1 error log deleted')).toBeVisible();

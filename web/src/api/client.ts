@@ -1,7 +1,7 @@
-// Sends documents to the server, and tells what came of it.
+// Sends GraphQL operations to the server.
 import type { TypedDocumentString } from './gen/graphql';
 
-/** Why there is no answer; `code` is the server's, or one of ours: `OFFLINE`. */
+/** A failed request. `code` is `extensions.code` of the server, `HTTP_<status>`, or `OFFLINE`. */
 export class ApiError extends Error {
   readonly code: string;
   readonly retryAfterMs: number | undefined;
@@ -29,30 +29,30 @@ interface Result<T> {
 type Listener = (reachable: boolean, error: ApiError | undefined) => void;
 const listeners = new Set<Listener>();
 
-/** Tells of every request whether it reached the server. */
-export function onContact(listener: Listener): () => void {
+/** Notifies the listener after each request whether the server was reachable. */
+export function onReachability(listener: Listener): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-function tell(reachable: boolean, error?: ApiError): void {
+function notify(reachable: boolean, error?: ApiError): void {
   for (const listener of listeners) listener(reachable, error);
 }
 
-/** `fetch`, where a server out of reach is an error as any other. */
-export async function contact(path: string, init: RequestInit): Promise<Response> {
+/** `fetch` that throws an `ApiError` if the server is unreachable. */
+export async function fetchFromServer(path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(path, { ...init, credentials: 'same-origin', cache: 'no-store' });
   } catch (cause) {
     if (init.signal?.aborted) throw cause;
     const error = new ApiError('OFFLINE', cause instanceof Error ? cause.message : String(cause));
-    tell(false, error);
+    notify(false, error);
     throw error;
   }
 }
 
-/** The error that an answer without data tells. */
-export function refusal(response: Response, body: Result<unknown> | undefined): ApiError {
+/** The error of a response without data. */
+export function responseError(response: Response, body: Result<unknown> | undefined): ApiError {
   const first = body?.errors?.[0];
   const seconds = Number(response.headers.get('retry-after'));
   return new ApiError(
@@ -65,13 +65,13 @@ export function refusal(response: Response, body: Result<unknown> | undefined): 
   );
 }
 
-/** Sends an operation. An answer of which a part is missing is an error as well. */
+/** Sends an operation. A partial response is an error as well. */
 export async function send<T, V>(
   document: TypedDocumentString<T, V>,
   variables: V,
   signal?: AbortSignal,
 ): Promise<T> {
-  const response = await contact('/graphql', {
+  const response = await fetchFromServer('/graphql', {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json, application/json' },
     body: JSON.stringify({ query: document.toString(), variables }),
@@ -82,14 +82,14 @@ export async function send<T, V>(
     body = (await response.json()) as Result<T>;
   } catch (cause) {
     if (signal?.aborted) throw cause;
-    // A proxy's own page, or an answer that broke off.
+    // An error page of a proxy, or a truncated response.
     body = undefined;
   }
   if (body?.data && !body.errors?.length) {
-    tell(true);
+    notify(true);
     return body.data;
   }
-  const error = refusal(response, body);
-  tell(true, error);
+  const error = responseError(response, body);
+  notify(true, error);
   throw error;
 }

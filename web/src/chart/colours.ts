@@ -1,4 +1,4 @@
-// The colours of the style sheet as a canvas needs them: resolved for light or dark.
+// The colours of the style sheet, resolved for a canvas in the current theme.
 
 export interface Colours {
   good: string;
@@ -18,7 +18,7 @@ function resolve(name: string): string {
   return getComputedStyle(probe).color;
 }
 
-/** Stripes, so that a failure is told from a success without colour. */
+/** Stripes distinguish failures from successes without colour. */
 function hatch(base: string, stripe: string): CanvasPattern | string {
   const ratio = Math.max(1, Math.round(devicePixelRatio));
   const size = 6 * ratio;
@@ -51,7 +51,7 @@ export function colours(): Colours {
   };
 }
 
-/** Calls back when the colours change: by the system, or by hand. */
+/** Calls back when the theme changes, by the system or the user. */
 export function onColours(changed: () => void): () => void {
   const dark = matchMedia('(prefers-color-scheme: dark)');
   dark.addEventListener('change', changed);

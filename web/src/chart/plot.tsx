@@ -1,5 +1,5 @@
-// uPlot within Preact: made once for a kind of chart, fed with data, sized by its box. Over it lies what
-// pointers and keys do: a tooltip, dragging to zoom, clicking and Enter to open a bucket.
+// uPlot in Preact: created once per chart, updated with data, sized by its container. Adds a tooltip, zoom by
+// dragging, and opening a bucket by click or Enter.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
@@ -16,14 +16,14 @@ export interface PlotProps<B extends Bucket> {
   hint: string;
   buckets: B[];
   data: uPlot.AlignedData;
-  /** Where the axis of time begins, in seconds. */
+  /** The start of the time axis, in seconds. */
   since: number;
-  /** The series and the axis of the values; called again when the colours change. */
+  /** The series; called again when the colours change. */
   series: (colours: Colours) => uPlot.Series[];
   axisValue: (value: number) => string;
   axisTime: (ms: number, spanMs: number) => string;
   tooltip: (bucket: B) => ComponentChildren;
-  /** The tooltip in words. */
+  /** The tooltip as a sentence for screen readers. */
   spoken: (bucket: B) => string;
   onZoom: (since: string, until: string) => void;
   onOpen: (bucket: B) => void;
@@ -44,7 +44,7 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
 
   const indexAt = (u: uPlot, left: number): number => {
     const at = u.posToVal(left, 'x') * 1000;
-    // The first may be drawn from before it begins.
+    // The first bucket is drawn from before its start.
     return latest.current.buckets.findIndex((bucket) => at < Date.parse(bucket.end));
   };
 
@@ -86,7 +86,7 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
     plot.current?.setData(props.data);
   }, [props.data]);
 
-  // A language changes the axes and not the data.
+  // A change of the language changes the axes, not the data.
   useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
 
   const show = (index: number): void => {

@@ -1,11 +1,11 @@
-// The two charts over time: calls as bars of success and failure, latency as three lines.
+// The two charts over time: calls as bars of successes and failures, latency as three lines.
 import type { JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import type { RangeQuery } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { setRange } from '../ui/range';
-import { go, linkTo } from '../state/router';
+import { navigate, linkTo } from '../state/router';
 import { Icon } from '../ui/icon';
 import { Zone } from '../ui/zone';
 import { Plot } from './plot';
@@ -14,12 +14,12 @@ export type SeriesBucket = RangeQuery['callSeries'][number];
 
 interface ChartProps {
   buckets: SeriesBucket[];
-  /** Calls that a bucket leads to are further filtered by these. */
+  /** Additional filters of the list that a click opens. */
   filter?: Record<string, string>;
   height?: number;
 }
 
-/** In seconds. A window cuts its first bucket; here it begins where it would, so that all bars are as wide. */
+/** Starts in seconds. The range cuts the first bucket; it is drawn at full width like the others. */
 function starts(buckets: SeriesBucket[]): number[] {
   const all = buckets.map((bucket) => Date.parse(bucket.start) / 1000);
   const [first, second, third] = all;
@@ -28,13 +28,13 @@ function starts(buckets: SeriesBucket[]): number[] {
 }
 
 function openCalls(bucket: SeriesBucket, filter: Record<string, string> | undefined): void {
-  go(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...filter }));
+  navigate(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...filter }));
 }
 
 const zoom = (since: string, until: string): void => setRange({ since, until });
 
 export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
     () => [starts(buckets), buckets.map(({ counts }) => counts.total), buckets.map(({ counts }) => counts.success)],
     [buckets],
@@ -48,7 +48,7 @@ export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.E
     ...(paths && { paths }),
   });
   return (
-    <Charted
+    <ChartFrame
       buckets={buckets}
       legend={
         <>
@@ -68,7 +68,7 @@ export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.E
         data={data}
         since={starts(buckets)[0] ?? 0}
         height={height}
-        // The whole first, in the colour of failure; what succeeded is drawn over its foot.
+        // Total first, in the failure colour; successes are drawn over it.
         series={(shades) => [bars(() => shades.badFill, shades.bad), bars(shades.good, shades.good)]}
         axisValue={format.compact}
         axisTime={format.tick}
@@ -97,7 +97,7 @@ export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.E
         onZoom={zoom}
         onOpen={(bucket) => openCalls(bucket, filter)}
       />
-    </Charted>
+    </ChartFrame>
   );
 }
 
@@ -108,10 +108,10 @@ const LINES = [
 ] as const;
 
 export function LatencyChart({ buckets, filter, height = 200 }: ChartProps): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
     () => [
-      // In the middle of the bucket, since a line goes through points.
+      // The middle of the bucket, since a line connects points.
       buckets.map(({ start, end }) => (Date.parse(start) + Date.parse(end)) / 2000),
       ...LINES.map(({ name }) => buckets.map(({ latency }) => latency[name] ?? null)),
     ],
@@ -119,7 +119,7 @@ export function LatencyChart({ buckets, filter, height = 200 }: ChartProps): JSX
   );
   const value = (ms: number | null | undefined): string => (ms == null ? '–' : format.latency(ms));
   return (
-    <Charted
+    <ChartFrame
       buckets={buckets}
       legend={LINES.map(({ name }, index) => (
         <>
@@ -170,19 +170,19 @@ export function LatencyChart({ buckets, filter, height = 200 }: ChartProps): JSX
         onZoom={zoom}
         onOpen={(bucket) => openCalls(bucket, { ...filter, sort: 'slowest' })}
       />
-    </Charted>
+    </ChartFrame>
   );
 }
 
-/** A chart with its legend; as a table for those who would rather read numbers. */
-function Charted(props: {
+/** A chart with its legend, or the same data as a table. */
+function ChartFrame(props: {
   buckets: SeriesBucket[];
   legend: JSX.Element | JSX.Element[];
   heads: string[];
   cells: (bucket: SeriesBucket) => string[];
   children: JSX.Element;
 }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const [asTable, setAsTable] = useState(false);
   return (
     <div class="charted">

@@ -5,16 +5,16 @@ import { attentionOf, type WindowName } from './attention';
 const NOW = Date.parse('2026-11-23T08:00:00Z');
 
 interface Key {
-  /** Calls by code, of the day, of six hours and of the last; 200 succeeds. */
+  /** Calls by status code, of the day, the last six hours and the last hour; 200 is a success. */
   day: Record<number, number>;
-  lately?: Record<number, number>;
+  sixHours?: Record<number, number>;
   hour?: Record<number, number>;
-  words?: [number, string][];
+  providerErrors?: [number, string][];
   p95?: number;
   lastSeenAt?: string;
 }
 
-/** What the API would say of these keys. */
+/** The answer of the API for these keys. */
 function answer(keys: Record<string, Key>): AttentionQuery {
   const entries = Object.entries(keys);
   const sum = (codes: Record<number, number>, failed: boolean): number =>
@@ -35,13 +35,13 @@ function answer(keys: Record<string, Key>): AttentionQuery {
     );
   return {
     day: groups('day'),
-    lately: groups('lately'),
+    sixHours: groups('sixHours'),
     hour: groups('hour'),
     dayFailures: failures('day'),
-    latelyFailures: failures('lately'),
+    sixHoursFailures: failures('sixHours'),
     hourFailures: failures('hour'),
-    words: entries.flatMap(([id, { words = [] }]) =>
-      words.map(([errorCode, message], index) => ({ apiKey: { id }, errorCode, count: 9 - index, lastSeenAt: '', latest: { id: 'e', message } })),
+    providerErrors: entries.flatMap(([id, { providerErrors = [] }]) =>
+      providerErrors.map(([errorCode, message], index) => ({ apiKey: { id }, errorCode, count: 9 - index, lastSeenAt: '', latest: { id: 'e', message } })),
     ),
     apiKeys: {
       nodes: entries.map(([id, key]) => ({ id, masked: id, firstSeenAt: null, lastSeenAt: key.lastSeenAt ?? '2026-11-23T07:59:00Z' })),
@@ -51,52 +51,52 @@ function answer(keys: Record<string, Key>): AttentionQuery {
   };
 }
 
-const well: Key = { day: { 200: 190, 429: 4, 503: 6 }, lately: { 200: 58, 429: 2 }, hour: { 200: 20 } };
-const pool = { a: well, b: well, c: well, d: well, e: well };
+const healthy: Key = { day: { 200: 190, 429: 4, 503: 6 }, sixHours: { 200: 58, 429: 2 }, hour: { 200: 20 } };
+const pool = { a: healthy, b: healthy, c: healthy, d: healthy, e: healthy };
 const reasons = (keys: Record<string, Key>): Record<string, string> =>
   Object.fromEntries(attentionOf(answer({ ...pool, ...keys }), NOW).keys.map(({ id, reason }) => [id, reason]));
 
-it('leaves alone what is well', () => {
+it('reports no healthy key', () => {
   expect(reasons({})).toEqual({});
   expect(reasons({ quiet: { day: { 200: 1, 500: 1 } } })).toEqual({});
 });
 
-it('tells the dead from those with bad requests', () => {
-  const suspended: Key = { day: { 200: 100, 403: 40 }, hour: { 403: 10 }, words: [[403, 'suspended']] };
+it('distinguishes dead keys from keys with bad requests', () => {
+  const suspended: Key = { day: { 200: 100, 403: 40 }, hour: { 403: 10 }, providerErrors: [[403, 'suspended']] };
   expect(reasons({ suspended })).toEqual({ suspended: 'dead' });
-  expect(attentionOf(answer({ ...pool, suspended }), NOW).keys[0]).toMatchObject({ affected: 40, total: 140, word: { message: 'suspended' } });
-  expect(reasons({ invalid: { day: { 400: 5 }, words: [[400, 'API_KEY_INVALID']] } })).toEqual({ invalid: 'dead' });
-  expect(reasons({ asking: { day: { 400: 5, 200: 3 }, words: [[400, 'contents is not specified']] } })).toEqual({});
-  // It has been replaced since, or was never refused for good.
-  expect(reasons({ back: { day: { 200: 100, 403: 40 }, hour: { 200: 10 } } })).toEqual({});
+  expect(attentionOf(answer({ ...pool, suspended }), NOW).keys[0]).toMatchObject({ affected: 40, total: 140, providerError: { message: 'suspended' } });
+  expect(reasons({ invalid: { day: { 400: 5 }, providerErrors: [[400, 'API_KEY_INVALID']] } })).toEqual({ invalid: 'dead' });
+  expect(reasons({ invalidRequests: { day: { 400: 5, 200: 3 }, providerErrors: [[400, 'contents is not specified']] } })).toEqual({});
+  // Replaced in the meantime, or refused only once.
+  expect(reasons({ replaced: { day: { 200: 100, 403: 40 }, hour: { 200: 10 } } })).toEqual({});
   expect(reasons({ once: { day: { 403: 2 } } })).toEqual({});
 });
 
-it('takes no chance for a fault', () => {
+it('ignores failures that may be chance', () => {
   expect(reasons({ x: { day: { 200: 190, 500: 10 }, hour: { 200: 7, 500: 2 } } })).toEqual({});
   expect(reasons({ x: { day: { 200: 190, 429: 10 }, hour: { 200: 6, 429: 3 } } })).toEqual({});
   expect(reasons({ x: { day: { 200: 190, 429: 10 }, hour: { 200: 5, 429: 4 } } })).toEqual({ x: 'throttled' });
 });
 
-it('finds the throttled at night, when an hour has few calls', () => {
-  const quiet: Key = { day: { 200: 190, 429: 10 }, lately: { 200: 5, 429: 6 }, hour: { 200: 1, 429: 1 } };
-  expect(attentionOf(answer({ ...pool, quiet }), NOW).keys).toMatchObject([{ id: 'quiet', reason: 'throttled', window: 'lately', affected: 6, total: 11 }]);
-  // It was, and is well again.
+it('finds throttled keys at night, when an hour has few calls', () => {
+  const quiet: Key = { day: { 200: 190, 429: 10 }, sixHours: { 200: 5, 429: 6 }, hour: { 200: 1, 429: 1 } };
+  expect(attentionOf(answer({ ...pool, quiet }), NOW).keys).toMatchObject([{ id: 'quiet', reason: 'throttled', window: 'sixHours', affected: 6, total: 11 }]);
+  // It recovered in the last hour.
   expect(reasons({ quiet: { ...quiet, hour: { 200: 8 } } })).toEqual({});
 });
 
-it('tells of the keys of a small pool', () => {
-  const one = (key: Key, others: Record<string, Key> = {}): unknown =>
+it('reports the keys of a small pool', () => {
+  const reasonsOf = (key: Key, others: Record<string, Key> = {}): unknown =>
     attentionOf(answer({ key, ...others }), NOW).keys.map(({ id, reason }) => [id, reason]);
   const throttled: Key = { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } };
   const failing: Key = { day: { 200: 70, 500: 50 }, hour: { 200: 4, 500: 8 } };
-  expect(one(throttled)).toEqual([['key', 'throttled']]);
-  expect(one(failing)).toEqual([['key', 'failing']]);
-  expect(one(throttled, { well })).toEqual([['key', 'throttled']]);
-  expect(one(well, { other: well })).toEqual([]);
+  expect(reasonsOf(throttled)).toEqual([['key', 'throttled']]);
+  expect(reasonsOf(failing)).toEqual([['key', 'failing']]);
+  expect(reasonsOf(throttled, { healthy })).toEqual([['key', 'throttled']]);
+  expect(reasonsOf(healthy, { other: healthy })).toEqual([]);
 });
 
-it('tells the throttled from a pool that is throttled', () => {
+it('distinguishes a throttled key from a throttled pool', () => {
   expect(reasons({ one: { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } } })).toEqual({ one: 'throttled' });
   const storm: Key = { day: { 200: 150, 429: 40 }, hour: { 200: 12, 429: 8 } };
   const all = { a: storm, b: storm, c: storm, d: storm, e: storm };
@@ -105,16 +105,16 @@ it('tells the throttled from a pool that is throttled', () => {
   expect(poolThrottled).toBeCloseTo(0.4);
 });
 
-it('finds what fails, what is slow and what is silent', () => {
+it('finds failing, slow and silent keys', () => {
   expect(reasons({ x: { day: { 200: 60, 500: 40 }, hour: { 200: 5, 500: 5 } } })).toEqual({ x: 'failing' });
   expect(reasons({ x: { day: { 200: 60, 0: 40 } } })).toEqual({ x: 'failing' });
-  expect(reasons({ x: { ...well, p95: 3001 } })).toEqual({ x: 'slow' });
-  expect(reasons({ x: { ...well, p95: 2999 } })).toEqual({});
+  expect(reasons({ x: { ...healthy, p95: 3001 } })).toEqual({ x: 'slow' });
+  expect(reasons({ x: { ...healthy, p95: 2999 } })).toEqual({});
   expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-21T08:00:00Z' } })).toEqual({ x: 'silent' });
   expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-01T08:00:00Z' } })).toEqual({});
 });
 
-it('names the worst first', () => {
-  const keys = { slow: { ...well, p95: 9000 }, dead: { day: { 403: 9 } }, worse: { day: { 403: 90 } } };
+it('sorts the worst key first', () => {
+  const keys = { slow: { ...healthy, p95: 9000 }, dead: { day: { 403: 9 } }, worse: { day: { 403: 90 } } };
   expect(Object.keys(reasons(keys))).toEqual(['worse', 'dead', 'slow']);
 });

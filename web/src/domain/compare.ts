@@ -1,2 +1,2 @@
-/** Whether a window says anything about the one before it: that in which a log begins hardly saw calls. */
-export const comparable = (now: number, before: number): boolean => before > 0 && now / before < 100;
+/** Whether two windows can be compared: a window in which the log starts has hardly any calls. */
+export const isComparable = (now: number, before: number): boolean => before > 0 && now / before < 100;

@@ -1,4 +1,4 @@
-// Rows as files: CSV by RFC 4180, NDJSON.
+// Rows as files: CSV (RFC 4180) and NDJSON.
 
 type Value = string | number | null | undefined;
 export type Row = Record<string, Value>;
@@ -9,7 +9,7 @@ export const MEDIA_TYPES: Record<FileKind, string> = {
   ndjson: 'application/x-ndjson;charset=utf-8',
 };
 
-/** A spreadsheet must not take a stored text for a formula. */
+/** Spreadsheets must not evaluate a stored text as a formula. */
 const isFormula = (text: string): boolean => /^[=+\-@\t\r]/.test(text);
 
 function cell(value: Value): string {
@@ -19,7 +19,7 @@ function cell(value: Value): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The head of a file whose rows have these columns. */
+/** The header of a file with these columns. */
 export const headOf = (kind: FileKind, columns: readonly string[]): string =>
   kind === 'csv' ? `${columns.join(',')}\r\n` : '';
 

@@ -1,14 +1,14 @@
-// Rows by time, and newer ones among those that are there.
+// Sorts rows by time and merges newer ones.
 
 export interface Timed {
   id: string;
   timestamp: string;
 }
 
-/** The server writes as many digits of a second as there are; a text without any is not later than one with. */
+/** Timestamps have a variable number of fractional digits: pads them for comparison as text. */
 const precise = (timestamp: string): string => timestamp.replace('Z', '').replace(/T[\d:]+$/, '$&.').padEnd(26, '0');
 
-/** Orders moments. */
+/** Compares timestamps, later first. */
 export function laterFirst(a: string, b: string): number {
   const [one, other] = [precise(a), precise(b)];
   return one === other ? 0 : one < other ? 1 : -1;
@@ -16,8 +16,8 @@ export function laterFirst(a: string, b: string): number {
 
 export const byTime = (a: Timed, b: Timed): number => laterFirst(a.timestamp, b.timestamp);
 
-/** Both together, the latest first and each once. Rows come as they are stored, which is not always in this order. */
-export function merged<R extends Timed>(newer: R[], rows: R[]): R[] {
+/** Merges both lists without duplicates, latest first. Rows arrive in the order in which they are stored, not by time. */
+export function mergeRows<R extends Timed>(newer: R[], rows: R[]): R[] {
   const known = new Set(rows.map((row) => row.id));
   const unknown: R[] = [];
   for (const row of newer) {

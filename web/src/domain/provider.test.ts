@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { firstLine, said, saysKeyIsInvalid } from './provider';
+import { firstLine, parseProviderError, saysKeyIsInvalid } from './provider';
 
 const GEMINI = JSON.stringify({
   error: { code: 400, message: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', details: [{ '@type': 'x' }, { reason: 'API_KEY_INVALID' }] },
@@ -7,24 +7,24 @@ const GEMINI = JSON.stringify({
 const OPENAI = `OpenAI API error: Error code: 403 - {'error': {'code': 403, 'message': "Permission denied: Consumer 'api_key' has been suspended.", 'status': 'PERMISSION_DENIED', 'details': [{'reason': 'CONSUMER_SUSPENDED'}]}}`;
 
 it('finds the sentence in JSON', () => {
-  expect(said(GEMINI)).toMatchObject({ text: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', reason: 'API_KEY_INVALID' });
-  expect(said(`[${GEMINI}]`).reason).toBe('API_KEY_INVALID');
-  expect(said('{"error":"quota"}').text).toBe('quota');
-  expect(said('{"error":{"message":"m","type":"t","code":"c"}}')).toMatchObject({ text: 'm', status: 't', reason: 'c' });
+  expect(parseProviderError(GEMINI)).toMatchObject({ text: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', reason: 'API_KEY_INVALID' });
+  expect(parseProviderError(`[${GEMINI}]`).reason).toBe('API_KEY_INVALID');
+  expect(parseProviderError('{"error":"quota"}').text).toBe('quota');
+  expect(parseProviderError('{"error":{"message":"m","type":"t","code":"c"}}')).toMatchObject({ text: 'm', status: 't', reason: 'c' });
 });
 
 it("finds it in Python's notation", () => {
-  expect(said(OPENAI)).toMatchObject({ text: "Permission denied: Consumer 'api_key' has been suspended.", status: 'PERMISSION_DENIED', reason: 'CONSUMER_SUSPENDED' });
-  expect(said(`{'message': 'it\\'s\\nover'}`).text).toBe("it's\nover");
+  expect(parseProviderError(OPENAI)).toMatchObject({ text: "Permission denied: Consumer 'api_key' has been suspended.", status: 'PERMISSION_DENIED', reason: 'CONSUMER_SUSPENDED' });
+  expect(parseProviderError(`{'message': 'it\\'s\\nover'}`).text).toBe("it's\nover");
 });
 
 it('leaves other texts as they are', () => {
-  for (const text of ['', 'Generic error: timed out', '<b>no</b>', '{"a":', '17', 'null', '[]']) expect(said(text).text).toBe(text);
-  expect(said(null).text).toBe('');
+  for (const text of ['', 'Generic error: timed out', '<b>no</b>', '{"a":', '17', 'null', '[]']) expect(parseProviderError(text).text).toBe(text);
+  expect(parseProviderError(null).text).toBe('');
   expect(firstLine('one\ntwo')).toBe('one');
 });
 
-it('tells a bad key from a bad request', () => {
+it('distinguishes an invalid key from an invalid request', () => {
   expect(saysKeyIsInvalid(GEMINI)).toBe(true);
   expect(saysKeyIsInvalid('API key expired. Please renew the API key.')).toBe(true);
   expect(saysKeyIsInvalid('* GenerateContentRequest.contents: contents is not specified')).toBe(false);

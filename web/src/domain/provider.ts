@@ -1,14 +1,14 @@
-// The provider's own words: what an error log's text says, whichever shape it has. Gemini's errors are
-// JSON; clients of OpenAI's wrap them into Python's notation; others are plain texts.
+// Parses provider messages. Errors of Gemini are JSON; clients of OpenAI wrap them in Python's notation; others
+// are plain text.
 
-export interface Said {
-  /** The sentence for people. */
+export interface ProviderMessage {
+  /** The human-readable message. */
   text: string;
-  /** The provider's name for the fault: `RESOURCE_EXHAUSTED`. */
+  /** The provider's error status: `RESOURCE_EXHAUSTED`. */
   status: string | undefined;
-  /** What exactly: `API_KEY_INVALID`, `CONSUMER_SUSPENDED`. */
+  /** The detailed reason: `API_KEY_INVALID`, `CONSUMER_SUSPENDED`. */
   reason: string | undefined;
-  /** The whole, indented where it is JSON. */
+  /** The whole message, indented if it is JSON. */
   pretty: string;
 }
 
@@ -25,7 +25,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** The field of a text in Python's notation: `'message': "…"`. */
+/** A field of a text in Python's notation: `'message': "…"`. */
 function field(text: string, name: string): string | undefined {
   const found = new RegExp(`'${name}':\\s*(?:'((?:[^'\\\\]|\\\\.)*)'|"((?:[^"\\\\]|\\\\.)*)")`).exec(text);
   const value = found?.[1] ?? found?.[2];
@@ -37,7 +37,7 @@ function reasonOf(details: unknown): string | undefined {
   return details.map((detail: unknown) => (isObject(detail) ? textOf(detail['reason']) : undefined)).find(Boolean);
 }
 
-export function said(message: string | null | undefined): Said {
+export function parseProviderError(message: string | null | undefined): ProviderMessage {
   const raw = message?.trim() ?? '';
   const json = parse(raw);
   const body = Array.isArray(json) ? (json[0] as unknown) : json;
@@ -59,12 +59,12 @@ export function said(message: string | null | undefined): Said {
   };
 }
 
-/** The first line, for lists. */
+/** The first line of the message, for lists. */
 export function firstLine(message: string | null | undefined): string {
-  return said(message).text.split('\n', 1)[0]?.trim() ?? '';
+  return parseProviderError(message).text.split('\n', 1)[0]?.trim() ?? '';
 }
 
-/** Whether a 400 is about the key and not about the request. */
+/** Whether a 400 is caused by the key and not by the request. */
 export function saysKeyIsInvalid(message: string | null | undefined): boolean {
   return /API_KEY_INVALID|API_KEY_EXPIRED|api key (not valid|not found|expired)|invalid.{0,3}api.{0,3}key/i.test(message ?? '');
 }

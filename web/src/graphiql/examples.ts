@@ -1,7 +1,7 @@
-// What the tabs hold at the first start: the five questions of README.md, asked of now.
+// The tabs at the first start: the five questions of README.md, for the current time.
 export const EXAMPLES = [
-  `# How many calls, how many failed? Run it with Ctrl-Enter.
-query HowMany {
+  `# How many calls succeeded and failed? Run with Ctrl-Enter.
+query Counts {
   usageStats {
     lastMinute { total failure }
     last24Hours { total success failure successRate }
@@ -9,8 +9,8 @@ query HowMany {
   }
 }
 `,
-  `# Which key fails most, and how? One that gets 403 again and again is dead, one that gets 429 is throttled.
-query WhichKey {
+  `# Which keys fail most? A key that keeps getting 403 is dead, one that gets 429 is throttled.
+query FailingKeys {
   callGroups(by: [API_KEY, STATUS_CODE], period: LAST_24_HOURS, filter: { status: FAILURE }, first: 10) {
     apiKey { id masked }
     statusCode
@@ -18,8 +18,8 @@ query WhichKey {
   }
 }
 `,
-  `# What did the provider say about a failed call?
-query WhatWasSaid {
+  `# What is the provider's message for a failed call?
+query FailedCalls {
   callDetails(period: LAST_24_HOURS, filter: { status: FAILURE }, first: 10) {
     totalCount
     nodes { timestamp model statusCode latencyMs apiKey { masked } errorLog { errorType message } }
@@ -27,8 +27,8 @@ query WhatWasSaid {
   }
 }
 `,
-  `# When did it begin?
-query WhenDidItBegin {
+  `# When did the failures start?
+query Timeline {
   callSeries(period: LAST_24_HOURS, interval: "PT1H") {
     start
     end
@@ -37,8 +37,8 @@ query WhenDidItBegin {
   }
 }
 `,
-  `# Which errors are there at all?
-query WhichErrors {
+  `# Which errors occur most?
+query ErrorCodes {
   errorGroups(by: [ERROR_CODE], first: 10) {
     errorCode
     count

@@ -1,5 +1,5 @@
 /** @jsxImportSource react */
-// GraphiQL as it stands at `/graphiql`.
+// The GraphiQL page at `/graphiql`.
 import { explorerPlugin } from '@graphiql/plugin-explorer';
 import { ToolbarButton } from '@graphiql/react';
 import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
@@ -15,10 +15,10 @@ const TRANSPORT = 'callscope.graphiql-transport';
 
 export function Explore({ link }: { link?: Link }): ReactElement {
   const [transport, setTransport] = useState<Transport>(localStorage.getItem(TRANSPORT) === 'sse' ? 'sse' : 'websocket');
-  const [isKnown, setKnown] = useState(true);
-  // A new fetcher would ask for the schema again.
+  const [isAuthenticated, setAuthenticated] = useState(true);
+  // A new fetcher would load the schema again.
   const current = useRef(transport);
-  const [fetcher] = useState(() => createFetcher(() => current.current, setKnown));
+  const [fetcher] = useState(() => createFetcher(() => current.current, setAuthenticated));
   const change = (): void => {
     current.current = transport === 'sse' ? 'websocket' : 'sse';
     localStorage.setItem(TRANSPORT, current.current);
@@ -26,9 +26,9 @@ export function Explore({ link }: { link?: Link }): ReactElement {
   };
   return (
     <>
-      {!isKnown && (
+      {!isAuthenticated && (
         <p role="alert" className="unknown">
-          This server answers those who it knows. <a href="/">Sign in</a> and come back, or type{' '}
+          Authentication required. <a href="/">Sign in</a> and return to this page, or enter{' '}
           <code>{'{"Authorization": "Bearer …"}'}</code> as headers and fetch the schema again.
         </p>
       )}
@@ -54,7 +54,7 @@ export function Explore({ link }: { link?: Link }): ReactElement {
               {merge}
               {copy}
               <ToolbarButton
-                label={transport === 'sse' ? 'Subscriptions come by SSE: change to WebSocket' : 'Subscriptions come by WebSocket: change to SSE'}
+                label={transport === 'sse' ? 'Subscriptions use SSE: switch to WebSocket' : 'Subscriptions use WebSocket: switch to SSE'}
                 onClick={change}
               >
                 <span className="transport">{transport === 'sse' ? 'SSE' : 'WS'}</span>

@@ -1,4 +1,4 @@
-// Sends GraphiQL's documents: by the session's cookie, or by the headers that somebody typed.
+// Sends GraphiQL's operations, with the session cookie or the headers of the headers editor.
 import { getOperationAST, OperationTypeNode, parse } from 'graphql';
 import type { GraphiQLProps } from 'graphiql';
 import { createClient as createStream, NetworkError } from 'graphql-sse';
@@ -7,10 +7,10 @@ import { createClient as createSocket } from 'graphql-ws';
 type Fetcher = GraphiQLProps['fetcher'];
 type Headers = Record<string, string>;
 
-/** How subscriptions come. */
+/** The transport of subscriptions. */
 export type Transport = 'websocket' | 'sse';
 
-/** The close code of a WebSocket whose token does not hold; an operation without one gets 401. */
+/** The close code of a WebSocket with an invalid token; an operation without a token gets 401. */
 const FORBIDDEN = 4403;
 
 interface Payload {
@@ -19,16 +19,16 @@ interface Payload {
   variables?: Record<string, unknown>;
 }
 
-/** Asks for the transport with each subscription, and tells with each answer whether who asks is known. */
-export function createFetcher(transport: () => Transport, onKnown: (isKnown: boolean) => void): Fetcher {
+/** Reads the transport for each subscription, and reports after each response whether the client is authenticated. */
+export function createFetcher(transport: () => Transport, onAuthenticated: (isAuthenticated: boolean) => void): Fetcher {
   return (params, options) => {
     const { query, operationName } = params;
     const variables = params.variables as Payload['variables'];
     const payload: Payload = { query, ...(operationName && { operationName }), ...(variables && { variables }) };
     const headers: Headers = options?.headers ?? {};
-    if (!isSubscription(payload)) return send(payload, headers, onKnown);
+    if (!isSubscription(payload)) return send(payload, headers, onAuthenticated);
     const events = transport() === 'sse' ? overStream(payload, headers) : overSocket(payload, headers);
-    return told(events, onKnown);
+    return withReadableErrors(events, onAuthenticated);
   };
 }
 
@@ -36,21 +36,21 @@ function isSubscription({ query, operationName }: Payload): boolean {
   try {
     return getOperationAST(parse(query), operationName)?.operation === OperationTypeNode.SUBSCRIPTION;
   } catch {
-    // The server tells what is wrong with it.
+    // The server reports the syntax error.
     return false;
   }
 }
 
-async function send(payload: Payload, headers: Headers, onKnown: (isKnown: boolean) => void): Promise<object> {
+async function send(payload: Payload, headers: Headers, onAuthenticated: (isAuthenticated: boolean) => void): Promise<object> {
   const response = await fetch('/graphql', {
     method: 'POST',
-    // No simple request of a browser brings JSON: it is what the server wants against forged ones.
+    // CSRF protection: the server requires JSON, which no simple request of a browser can send.
     headers: { accept: 'application/graphql-response+json, application/json', ...headers, 'content-type': 'application/json' },
     body: JSON.stringify(payload),
     credentials: 'same-origin',
     cache: 'no-store',
   });
-  onKnown(response.status !== 401);
+  onAuthenticated(response.status !== 401);
   return read(response);
 }
 
@@ -70,13 +70,13 @@ function overStream(payload: Payload, headers: Headers): AsyncIterableIterator<o
 function overSocket(payload: Payload, headers: Headers): AsyncIterableIterator<object> {
   const url = new URL('/graphql/ws', location.href);
   url.protocol = url.protocol.replace('http', 'ws');
-  // A browser's WebSocket has no headers; what it begins with stands for them.
+  // A browser's WebSocket cannot send headers; the server reads them from `connection_init`.
   const client = createSocket({ url: url.href, connectionParams: headers, retryAttempts: 0 });
   return client.iterate(payload);
 }
 
-/** The events, whose errors can be read. */
-function told(events: AsyncIterableIterator<object>, onKnown: (isKnown: boolean) => void): AsyncIterableIterator<object> {
+/** The events, with errors that GraphiQL can display. */
+function withReadableErrors(events: AsyncIterableIterator<object>, onAuthenticated: (isAuthenticated: boolean) => void): AsyncIterableIterator<object> {
   return {
     [Symbol.asyncIterator]() {
       return this;
@@ -84,10 +84,10 @@ function told(events: AsyncIterableIterator<object>, onKnown: (isKnown: boolean)
     async next() {
       try {
         const next = await events.next();
-        onKnown(true);
+        onAuthenticated(true);
         return next;
       } catch (cause) {
-        return explain(cause, onKnown);
+        return explain(cause, onAuthenticated);
       }
     },
     async return() {
@@ -96,16 +96,16 @@ function told(events: AsyncIterableIterator<object>, onKnown: (isKnown: boolean)
   };
 }
 
-async function explain(cause: unknown, onKnown: (isKnown: boolean) => void): Promise<never> {
-  // Errors of GraphQL, which are told as the server tells them.
+async function explain(cause: unknown, onAuthenticated: (isAuthenticated: boolean) => void): Promise<never> {
+  // GraphQL errors, passed on unchanged.
   if (Array.isArray(cause)) throw Object.assign(new Error('The subscription was refused'), { errors: cause as unknown[] });
   if (cause instanceof CloseEvent) {
-    if (cause.code === FORBIDDEN) onKnown(false);
+    if (cause.code === FORBIDDEN) onAuthenticated(false);
     throw new Error(`The connection was closed: ${cause.code} ${cause.reason}`);
   }
   if (cause instanceof NetworkError && cause.response) {
     const response = cause.response as Response;
-    if (response.status === 401) onKnown(false);
+    if (response.status === 401) onAuthenticated(false);
     const { errors } = (await read(response)) as { errors?: unknown };
     throw Object.assign(new Error(cause.message), { errors });
   }

@@ -1,7 +1,7 @@
 /** @jsxImportSource react */
 import 'graphiql/setup-workers/vite';
 import { createRoot } from 'react-dom/client';
-// Not graphiql/style.css, which has Monaco's style a second time, and fonts within.
+// Not graphiql/style.css, which includes Monaco's style a second time, and fonts.
 import '@graphiql/react/style.css';
 import '@graphiql/plugin-doc-explorer/style.css';
 import '@graphiql/plugin-history/style.css';
@@ -14,7 +14,7 @@ import { readLink, storeLink } from './link';
 const link = readLink(location.search);
 if (link) {
   storeLink(localStorage, link);
-  // The document is in a tab from now on: to load the page again keeps what was changed there.
+  // From now on the document is in a tab: a reload keeps the user's edits.
   history.replaceState(null, '', location.pathname);
 }
 const root = document.getElementById('graphiql');

@@ -15,7 +15,7 @@ function browser(): Storage {
   }) as unknown as Storage;
 }
 
-it('keeps no headers, wherever GraphiQL puts them', () => {
+it('removes headers from all stored values', () => {
   const storage = browser();
   const kept = withoutHeaders(storage);
   const tab = { query: '{ a }', variables: '{}', headers: HEADERS, hash: `{ a }|{}|${HEADERS}` };
@@ -31,7 +31,7 @@ it('keeps no headers, wherever GraphiQL puts them', () => {
   });
 });
 
-it('keeps all else as it is, and clears what is its own', () => {
+it('keeps other values, and clears only the keys of GraphiQL', () => {
   const storage = browser();
   storage.setItem('callscope.prefs', '{}');
   const kept = withoutHeaders(storage);

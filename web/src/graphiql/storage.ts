@@ -1,14 +1,14 @@
-// What GraphiQL keeps in the browser: tabs, history, sizes, never headers. Its history would keep them even
-// where it is told not to, and an Authorization header is a token.
+// GraphiQL's storage without headers: an Authorization header contains a token. GraphiQL's history would store
+// headers even with `shouldPersistHeaders={false}`.
 
-/** What GraphiQL's names begin with. */
+/** The prefix of GraphiQL's keys. */
 const PREFIX = 'graphiql:';
-/** Texts of the user, whose JSON may well have a name `headers`. */
+/** Texts of the user: their JSON may contain a property `headers`. */
 const VERBATIM = new Set([`${PREFIX}query`, `${PREFIX}variables`]);
-/** Tabs are compared by their hash, which is their whole text. */
+/** GraphiQL compares tabs by a hash that contains their whole text. */
 const FORBIDDEN = new Set(['headers', 'hash']);
 
-export interface Kept {
+export interface HeaderlessStorage {
   getItem: (name: string) => string | null;
   setItem: (name: string, value: string) => void;
   removeItem: (name: string) => void;
@@ -21,13 +21,13 @@ function strip(value: string): string {
   try {
     parsed = JSON.parse(value);
   } catch {
-    // A size, a colour, the title of a plugin.
+    // A plain value: a size, a theme, the title of a plugin.
     return value;
   }
   return JSON.stringify(parsed, (name, part: unknown) => (FORBIDDEN.has(name) ? null : part));
 }
 
-export function withoutHeaders(storage: Storage): Kept {
+export function withoutHeaders(storage: Storage): HeaderlessStorage {
   const names = (): string[] => Object.keys(storage).filter((name) => name.startsWith(PREFIX));
   return {
     getItem: (name) => storage.getItem(name),

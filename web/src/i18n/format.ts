@@ -1,4 +1,4 @@
-// Numbers and times as people of a language read them, in the zone of their browser.
+// Formats numbers and times for a language, in the browser's time zone.
 import type { Language } from '../state/prefs';
 
 export interface Format {
@@ -6,7 +6,7 @@ export interface Format {
   count: (value: number) => string;
   /** 12.8K, for axes. */
   compact: (value: number) => string;
-  /** 94.1 %; what is not quite all never reads as 100 %. */
+  /** 94.1 %; a share below 1 is never shown as 100 %. */
   percent: (share: number) => string;
   /** +12 % */
   change: (share: number) => string;
@@ -16,11 +16,11 @@ export interface Format {
   time: (instant: string | number) => string;
   /** With milliseconds and the zone. */
   fullTime: (instant: string | number) => string;
-  /** 07:15, or 23 Nov where the span is longer than a day. */
+  /** 07:15, or 23 Nov if the span is longer than a day. */
   tick: (ms: number, spanMs: number) => string;
   /** 5 minutes ago */
   ago: (instant: string | number, now: number) => string;
-  /** From one to the other, without what both have. */
+  /** A range; omits the parts that both ends share. */
   between: (since: string | number, until: string | number) => string;
   /** 5 min, 1 h */
   duration: (seconds: number) => string;
@@ -28,7 +28,7 @@ export interface Format {
 
 export const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-/** UTC+8, GMT+01:00 and the like, as it is at an instant. */
+/** The UTC offset at an instant: UTC+8, UTC+5:30. */
 export function zoneOffset(at: number): string {
   const minutes = -new Date(at).getTimezoneOffset();
   const size = Math.abs(minutes);
@@ -36,7 +36,7 @@ export function zoneOffset(at: number): string {
   return `UTC${minutes < 0 ? '−' : '+'}${Math.floor(size / 60)}${rest}`;
 }
 
-/** English as the browser has it (British dates, American ones), Chinese as in the mainland. */
+/** The browser's variant of the language, or zh-CN and en-GB. */
 function localeOf(language: Language): string {
   const own = navigator.languages.find((locale) => locale.toLowerCase().startsWith(language));
   return own ?? (language === 'zh' ? 'zh-CN' : 'en-GB');

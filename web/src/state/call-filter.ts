@@ -1,4 +1,4 @@
-// Which calls are listed: as the address tells it, and as the API takes it.
+// The filter and order of the list of calls: parsed from the address and converted for the API.
 import type { CallFilter, CallOrder } from '../api/gen/graphql';
 
 export const SORTS = ['newest', 'oldest', 'slowest'] as const;
@@ -10,7 +10,7 @@ const ORDERS: Record<Sort, CallOrder> = {
   slowest: 'SLOWEST_FIRST',
 };
 
-export interface CallsAsked {
+export interface CallCriteria {
   status: 'success' | 'failure' | undefined;
   codes: string[];
   models: string[];
@@ -20,7 +20,7 @@ export interface CallsAsked {
   sort: Sort;
 }
 
-/** A whole number of at least zero, or nothing. */
+/** A non-negative integer, or undefined. */
 function whole(text: string | null): number | undefined {
   return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
@@ -28,7 +28,7 @@ function whole(text: string | null): number | undefined {
 export const codesOf = (params: URLSearchParams): string[] =>
   params.getAll('code').filter((code) => /^\d{1,5}$/.test(code));
 
-export function callsAsked(params: URLSearchParams): CallsAsked {
+export function parseCallCriteria(params: URLSearchParams): CallCriteria {
   const status = params.get('status');
   const sort = params.get('sort');
   return {
@@ -42,18 +42,18 @@ export function callsAsked(params: URLSearchParams): CallsAsked {
   };
 }
 
-export const orderOf = (asked: CallsAsked): CallOrder => ORDERS[asked.sort];
+export const orderOf = (criteria: CallCriteria): CallOrder => ORDERS[criteria.sort];
 
-export function callFilter(asked: CallsAsked): CallFilter {
+export function callFilter(criteria: CallCriteria): CallFilter {
   return {
-    ...(asked.status && { status: asked.status === 'success' ? 'SUCCESS' : 'FAILURE' }),
-    ...(asked.codes.length > 0 && { statusCodes: asked.codes.map(Number) }),
-    ...(asked.models.length > 0 && { models: asked.models }),
-    ...(asked.keys.length > 0 && { keys: asked.keys }),
-    ...(asked.min !== undefined && { minLatencyMs: asked.min }),
-    ...(asked.max !== undefined && { maxLatencyMs: asked.max }),
+    ...(criteria.status && { status: criteria.status === 'success' ? 'SUCCESS' : 'FAILURE' }),
+    ...(criteria.codes.length > 0 && { statusCodes: criteria.codes.map(Number) }),
+    ...(criteria.models.length > 0 && { models: criteria.models }),
+    ...(criteria.keys.length > 0 && { keys: criteria.keys }),
+    ...(criteria.min !== undefined && { minLatencyMs: criteria.min }),
+    ...(criteria.max !== undefined && { maxLatencyMs: criteria.max }),
   };
 }
 
-/** The filters' names in the address. */
+/** The names of the filters in the address. */
 export const CALL_PARAMS = ['status', 'code', 'model', 'key', 'min', 'max'] as const;

@@ -1,8 +1,8 @@
-// Which error logs are listed: as the address tells it, and as the API takes it.
+// The filter and order of the list of error logs: parsed from the address and converted for the API.
 import type { ErrorLogFilter } from '../api/gen/graphql';
 import { rangeEnds, type Range } from './range';
 
-export interface ErrorsAsked {
+export interface ErrorCriteria {
   types: string[];
   codes: string[];
   models: string[];
@@ -14,7 +14,7 @@ export interface ErrorsAsked {
 
 export const ERROR_PARAMS = ['type', 'code', 'model', 'key', 'keytext', 'q'] as const;
 
-export function errorsAsked(params: URLSearchParams): ErrorsAsked {
+export function parseErrorCriteria(params: URLSearchParams): ErrorCriteria {
   return {
     types: params.getAll('type'),
     codes: params.getAll('code').filter((code) => /^\d{1,5}$/.test(code)),
@@ -26,25 +26,25 @@ export function errorsAsked(params: URLSearchParams): ErrorsAsked {
   };
 }
 
-/** The span alone. A preset has no end, so that what comes is seen. */
+/** The time range alone. A preset has no end, so that new rows are included. */
 export function spanFilter(range: Range, now: number): ErrorLogFilter {
   if (!('preset' in range)) return { since: range.since, until: range.until };
   return { since: new Date(rangeEnds(range, now)[0]).toISOString() };
 }
 
-export const errorFilter = (asked: ErrorsAsked, range: Range, now: number): ErrorLogFilter => ({
+export const errorFilter = (criteria: ErrorCriteria, range: Range, now: number): ErrorLogFilter => ({
   ...spanFilter(range, now),
-  ...kindsFilter(asked),
+  ...kindsFilter(criteria),
 });
 
-/** All but the span. */
-export function kindsFilter(asked: ErrorsAsked): ErrorLogFilter {
+/** The filter without the time range. */
+export function kindsFilter(criteria: ErrorCriteria): ErrorLogFilter {
   return {
-    ...(asked.types.length > 0 && { errorTypes: asked.types }),
-    ...(asked.codes.length > 0 && { errorCodes: asked.codes.map(Number) }),
-    ...(asked.models.length > 0 && { models: asked.models }),
-    ...(asked.keys.length > 0 && { keys: asked.keys }),
-    ...(asked.keyContains && { keyContains: asked.keyContains }),
-    ...(asked.contains && { contains: asked.contains }),
+    ...(criteria.types.length > 0 && { errorTypes: criteria.types }),
+    ...(criteria.codes.length > 0 && { errorCodes: criteria.codes.map(Number) }),
+    ...(criteria.models.length > 0 && { models: criteria.models }),
+    ...(criteria.keys.length > 0 && { keys: criteria.keys }),
+    ...(criteria.keyContains && { keyContains: criteria.keyContains }),
+    ...(criteria.contains && { contains: criteria.contains }),
   };
 }

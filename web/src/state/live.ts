@@ -1,15 +1,15 @@
-// Whether what is shown follows the server, and since when.
+// Live updates: subscriptions and the state of their connection.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ApiError } from '../api/client';
 import type { TypedDocumentString } from '../api/gen/graphql';
-import { follow, type StreamState } from '../api/stream';
+import { subscribe, type StreamState } from '../api/stream';
 import { prefs, usePrefs } from './prefs';
 import { store } from './store';
 
 export const streamState = store<StreamState | undefined>(undefined);
 export const updatedAt = store<number | undefined>(undefined);
 
-/** A subscription while the page is live and seen; `undefined` where there is no event yet. */
+/** Subscribes while the page is live and visible; without a `document` it does nothing. */
 export function useSubscription<T, V>(
   document: TypedDocumentString<T, V> | undefined,
   variables: V,
@@ -18,16 +18,16 @@ export function useSubscription<T, V>(
 ): void {
   const { live } = usePrefs();
   const visible = useVisible();
-  const asked = JSON.stringify(variables);
+  const variablesKey = JSON.stringify(variables);
   const latest = useRef({ onData, onError });
   latest.current = { onData, onError };
-  // At once, so that nothing of the old question is taken for an answer to the new one.
+  // A layout effect: it unsubscribes before an event of the old subscription can reach the new view.
   useLayoutEffect(() => {
     if (!document || !live || !visible) {
       streamState.set(undefined);
       return undefined;
     }
-    const stop = follow<T>({
+    const stop = subscribe<T>({
       query: document.toString(),
       variables,
       onData: (data) => latest.current.onData(data),
@@ -38,7 +38,7 @@ export function useSubscription<T, V>(
       stop();
       streamState.set(undefined);
     };
-  }, [document, live, visible, asked]);
+  }, [document, live, visible, variablesKey]);
 }
 
 function useVisible(): boolean {
@@ -51,7 +51,7 @@ function useVisible(): boolean {
   return visible;
 }
 
-/** The moment, renewed so often, for "5 minutes ago". */
+/** The current time, renewed at this interval, for "5 minutes ago". */
 export function useNow(everyMs: number): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -63,39 +63,39 @@ export function useNow(everyMs: number): number {
   return now;
 }
 
-/** So long events are gathered before the list is drawn anew. */
-const GATHER_MS = 200;
+/** Events of this period are rendered together. */
+const BATCH_MS = 200;
 
-/** Puts rows in front of a list as they are stored; begins the list anew where some went by. */
+/** Adds rows to a list as they are stored; reloads the list if events were missed. */
 export function useTail<T, V, R>(
   document: TypedDocumentString<T, V> | undefined,
   variables: V,
   rowOf: (data: T) => R,
   list: { push: (rows: R[]) => void; reload: () => void },
 ): void {
-  const gathered = useRef<R[]>([]);
+  const pending = useRef<R[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const asked = JSON.stringify(variables);
-  // What was gathered belongs to the list that it was gathered for.
+  const variablesKey = JSON.stringify(variables);
+  // Pending rows belong to the previous list: discard them.
   useLayoutEffect(
     () => () => {
       clearTimeout(timer.current);
       timer.current = undefined;
-      gathered.current = [];
+      pending.current = [];
     },
-    [document, asked],
+    [document, variablesKey],
   );
   const show = (): void => {
     timer.current = undefined;
-    list.push(gathered.current.splice(0).reverse());
+    list.push(pending.current.splice(0).reverse());
     updatedAt.set(Date.now());
   };
   useSubscription(
     document,
     variables,
     (data) => {
-      gathered.current.push(rowOf(data));
-      timer.current ??= setTimeout(show, GATHER_MS);
+      pending.current.push(rowOf(data));
+      timer.current ??= setTimeout(show, BATCH_MS);
     },
     (error) => {
       if (error.code === 'EVENTS_MISSED') list.reload();

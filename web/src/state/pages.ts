@@ -1,20 +1,20 @@
-// A list that is loaded page by page as it is scrolled, and that newer rows come in front of.
+// Infinite list: loads pages as the user scrolls, and inserts newer rows at the top.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
-import { byTime, merged, type Timed } from '../domain/order';
+import { byTime, mergeRows, type Timed } from '../domain/order';
 import { prefs } from './prefs';
 
 export interface Page<R> {
   rows: R[];
   next: string | undefined;
-  /** How many there are in all; told with the first page. */
+  /** The total number of rows; only the first page has it. */
   total: number | undefined;
 }
 
-export interface Listed<R extends Timed> {
+export interface PagedList<R extends Timed> {
   rows: R[] | undefined;
   total: number | undefined;
-  /** Rows that came while older ones were being read; `showFresh` puts them in front. */
+  /** New rows held back while the user reads older ones; `showFresh` inserts them. */
   fresh: number;
   error: ApiError | undefined;
   stale: boolean;
@@ -26,15 +26,15 @@ export interface Listed<R extends Timed> {
   reload: () => void;
 }
 
-export interface Source<R extends Timed> {
-  /** What makes it another list. */
+export interface PageSource<R extends Timed> {
+  /** Identifies the list; a new key loads a new list. */
   key: string;
   load: (after: string | undefined, signal: AbortSignal) => Promise<Page<R>>;
-  /** Asks so often for newer rows, of lists that begin with the newest. */
+  /** The polling interval for newer rows, for lists with the newest rows first. */
   everyMs: number | undefined;
-  /** When the list begins, in milliseconds: what is stored now may be of long ago. */
+  /** The start of the range in milliseconds: a row that is stored now may have an old timestamp. */
   since: () => number;
-  /** Whether newer rows may be shown at once. */
+  /** Whether newer rows may be inserted at once. */
   atTop: () => boolean;
 }
 
@@ -46,25 +46,25 @@ interface State<R extends Timed> {
   total: number | undefined;
 }
 
-/** A tail that is open for days must not grow for ever. */
-const MOST_LIVE = 5000;
+/** Bounds a list that stays open for days. */
+const MAX_LIVE_ROWS = 5000;
 
 const asError = (cause: unknown): ApiError =>
   cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause));
 
-/** Puts rows that are new where they belong, or aside while somebody reads. */
-function joined<R extends Timed>(list: State<R>, rows: R[], atTop: boolean): State<R> {
+/** Inserts new rows in order, or holds them back while the user reads older ones. */
+function mergeNewRows<R extends Timed>(list: State<R>, rows: R[], atTop: boolean): State<R> {
   const last = list.rows.at(-1);
-  // What belongs behind the last row comes with the next page.
+  // Rows after the last loaded one arrive with the next page.
   const isHere = (row: R): boolean => list.next === undefined || last === undefined || byTime(row, last) <= 0;
   const known = new Set(list.rows.map((row) => row.id));
-  const fresh = merged(rows.filter((row) => !known.has(row.id) && isHere(row)), list.fresh);
+  const fresh = mergeRows(rows.filter((row) => !known.has(row.id) && isHere(row)), list.fresh);
   if (fresh.length === 0) return list;
   const total = list.total === undefined ? undefined : list.total + fresh.length - list.fresh.length;
-  return atTop ? cut({ ...list, total, rows: merged(fresh, list.rows), fresh: [] }) : { ...list, total, fresh };
+  return atTop ? truncate({ ...list, total, rows: mergeRows(fresh, list.rows), fresh: [] }) : { ...list, total, fresh };
 }
 
-export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
+export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
   const [state, setState] = useState<State<R>>();
   const [error, setError] = useState<ApiError>();
   const [loadingMore, setLoadingMore] = useState(false);
@@ -73,26 +73,26 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
   latest.current = { source, state };
   const abort = useRef(new AbortController());
 
-  /** Rows that came before the list that they belong to. */
-  const early = useRef<R[]>([]);
+  /** Rows that arrived before the first page. */
+  const earlyRows = useRef<R[]>([]);
 
   const push = useCallback((rows: R[]) => {
     const { key, since, atTop } = latest.current.source;
     const start = since();
     const within = rows.filter((row) => Date.parse(row.timestamp) >= start);
-    if (latest.current.state?.of === key) setState((before) => before && joined(before, within, atTop()));
-    else early.current.push(...within);
+    if (latest.current.state?.of === key) setState((before) => before && mergeNewRows(before, within, atTop()));
+    else earlyRows.current.push(...within);
   }, []);
 
   useEffect(() => {
     const signal = (abort.current = new AbortController()).signal;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    early.current = [];
+    earlyRows.current = [];
     const first = async (): Promise<void> => {
       try {
         const page = await latest.current.source.load(undefined, signal);
         const list = { of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total };
-        setState(joined(list, early.current.splice(0), true));
+        setState(mergeNewRows(list, earlyRows.current.splice(0), true));
         setError(undefined);
       } catch (cause) {
         if (signal.aborted) return;
@@ -110,7 +110,7 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
           const page = await latest.current.source.load(undefined, signal);
           const { state: shown, source: now } = latest.current;
           const known = new Set([...(shown?.rows ?? []), ...(shown?.fresh ?? [])].map((row) => row.id));
-          // Where none of the page is known, rows between it and the list are missing.
+          // If no row of the page is known, rows between the page and the list are missing.
           if (shown?.of !== source.key || (page.rows.length > 0 && !page.rows.some((row) => known.has(row.id)))) {
             if (now.atTop() || shown?.rows.length === 0) {
               setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
@@ -122,7 +122,7 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
           setError(undefined);
         } catch (cause) {
           if (signal.aborted) return;
-          // What is shown goes on to be; the banner tells of a server that is away.
+          // The list stays; a banner reports that the server is unreachable.
           if (asError(cause).code !== 'OFFLINE') setError(asError(cause));
         }
       }
@@ -161,7 +161,7 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
   const loadingNow = useRef(false);
 
   const showFresh = useCallback(
-    () => setState((before) => before && cut({ ...before, rows: merged(before.fresh, before.rows), fresh: [] })),
+    () => setState((before) => before && truncate({ ...before, rows: mergeRows(before.fresh, before.rows), fresh: [] })),
     [],
   );
 
@@ -180,7 +180,7 @@ export function usePages<R extends Timed>(source: Source<R>): Listed<R> {
   };
 }
 
-/** What falls off the end is not loaded again: the list then ends where it was cut. */
-function cut<R extends Timed>(state: State<R>): State<R> {
-  return state.rows.length > MOST_LIVE ? { ...state, rows: state.rows.slice(0, MOST_LIVE), next: undefined } : state;
+/** Truncated rows are not loaded again: the list ends there. */
+function truncate<R extends Timed>(state: State<R>): State<R> {
+  return state.rows.length > MAX_LIVE_ROWS ? { ...state, rows: state.rows.slice(0, MAX_LIVE_ROWS), next: undefined } : state;
 }

@@ -1,4 +1,4 @@
-// What people choose once for all views: language, colours, live or paused. Kept in the browser.
+// Preferences for all views: language, theme, live or paused. The first two are stored in the browser.
 import { store, useStore } from './store';
 
 export type Language = 'en' | 'zh';
@@ -20,11 +20,11 @@ function preferred(): Language {
 function read(): Prefs {
   const prefs: Prefs = { language: preferred(), theme: 'auto', live: true };
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Record<keyof Prefs, unknown>>;
-    if (kept.language === 'en' || kept.language === 'zh') prefs.language = kept.language;
-    if (kept.theme === 'light' || kept.theme === 'dark') prefs.theme = kept.theme;
+    const stored = JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Record<keyof Prefs, unknown>>;
+    if (stored.language === 'en' || stored.language === 'zh') prefs.language = stored.language;
+    if (stored.theme === 'light' || stored.theme === 'dark') prefs.theme = stored.theme;
   } catch {
-    // A browser that keeps nothing, or something of somebody else.
+    // Storage is disabled or holds something else.
   }
   return prefs;
 }
@@ -37,13 +37,13 @@ export function setPrefs(change: Partial<Prefs>): void {
   try {
     localStorage.setItem(KEY, JSON.stringify({ language, theme }));
   } catch {
-    // It holds as long as the page is open.
+    // Storage is disabled: the preference lasts until the page is closed.
   }
-  show();
+  applyPrefs();
 }
 
-/** Puts language and theme where CSS and screen readers find them. */
-export function show(): void {
+/** Sets language and theme on the root element for CSS and screen readers. */
+export function applyPrefs(): void {
   const { language, theme } = prefs.get();
   const root = document.documentElement;
   root.lang = language === 'zh' ? 'zh-Hans' : 'en';

@@ -1,5 +1,5 @@
-// Answers of the server for as long as a component shows them: loaded, kept while newer ones are on
-// their way, and renewed at a pace that the server can bear.
+// Query hook: loads an answer, keeps it while the next one loads, and polls at a rate that adapts to the
+// server's speed.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
 import type { TypedDocumentString } from '../api/gen/graphql';
@@ -8,18 +8,18 @@ import { prefs } from './prefs';
 export interface Answer<T> {
   data: T | undefined;
   error: ApiError | undefined;
-  /** Whether `data` answers an older question than the one that is asked. */
+  /** Whether `data` belongs to an earlier `key`. */
   stale: boolean;
   loading: boolean;
   reload: () => void;
 }
 
-export interface Asked<V> {
-  /** What makes it another question; `undefined` asks nothing. */
+export interface QueryOptions<V> {
+  /** Identifies the query; a new key loads a new answer. `undefined` sends nothing. */
   key: string | undefined;
-  /** Asked anew for each request, since windows end now. */
+  /** Evaluated for each request, since windows end now. */
   variables: () => V;
-  /** Renews so often while the page is live and visible. */
+  /** The polling interval while the page is live and visible. */
   everyMs?: number;
 }
 
@@ -30,56 +30,56 @@ interface State<T> {
   loading: boolean;
 }
 
-/** A slow server is asked less often: what takes a second is not asked for every two. */
-const REST = 8;
+/** The pause between polls is at least this many times the duration of the last request. */
+const PAUSE_FACTOR = 8;
 
-/** The last answer of each document, so that a view that is come back to is there at once. */
-const kept = new Map<unknown, { of: string; data: unknown }>();
+/** The last answer of each document, so that a view shows it at once when the user returns. */
+const cache = new Map<unknown, { of: string; data: unknown }>();
 
-/** Whoever signs out leaves nothing behind. */
-export function forgetAnswers(): void {
-  kept.clear();
+/** Called at sign-out. */
+export function clearAnswerCache(): void {
+  cache.clear();
 }
 
-export function useQuery<T, V>(document: TypedDocumentString<T, V>, asked: Asked<V>): Answer<T> {
+export function useQuery<T, V>(document: TypedDocumentString<T, V>, options: QueryOptions<V>): Answer<T> {
   const [state, setState] = useState<State<T>>(() => {
-    const last = kept.get(document) as { of: string; data: T } | undefined;
-    return { ...(last?.of === asked.key && last), loading: true };
+    const last = cache.get(document) as { of: string; data: T } | undefined;
+    return { ...(last?.of === options.key && last), loading: true };
   });
-  const latest = useRef(asked);
-  latest.current = asked;
+  const latest = useRef(options);
+  latest.current = options;
   const [again, setAgain] = useState(0);
   const reload = useCallback(() => setAgain((count) => count + 1), []);
 
   useEffect(() => {
-    const key = asked.key;
+    const key = options.key;
     if (key === undefined) return undefined;
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let missed = false;
     const load = async (): Promise<void> => {
-      const began = performance.now();
-      let next: { error: ApiError } | { data: T };
+      const startedAt = performance.now();
+      let result: { error: ApiError } | { data: T };
       try {
-        next = { data: await send(document, latest.current.variables(), abort.signal) };
+        result = { data: await send(document, latest.current.variables(), abort.signal) };
       } catch (cause) {
         if (abort.signal.aborted) return;
-        next = { error: cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause)) };
+        result = { error: cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause)) };
       }
       if (abort.signal.aborted) return;
-      const came = next;
-      if ('data' in came) {
-        kept.set(document, { of: key, data: came.data });
-        setState({ data: came.data, of: key, loading: false });
+      if ('data' in result) {
+        cache.set(document, { of: key, data: result.data });
+        setState({ data: result.data, of: key, loading: false });
       } else {
-        setState((before) => ({ ...before, error: came.error, loading: false }));
+        const { error } = result;
+        setState((before) => ({ ...before, error, loading: false }));
       }
-      renewLater(performance.now() - began);
+      renewLater(performance.now() - startedAt);
     };
     const renewLater = (tookMs: number): void => {
       const every = latest.current.everyMs;
       if (every === undefined) return;
-      timer = setTimeout(renew, Math.max(every, tookMs * REST));
+      timer = setTimeout(renew, Math.max(every, tookMs * PAUSE_FACTOR));
     };
     const renew = (): void => {
       missed = globalThis.document.hidden || !prefs.get().live;
@@ -91,19 +91,19 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, asked: Asked
     setState((before) => ({ ...before, loading: true }));
     void load();
     globalThis.document.addEventListener('visibilitychange', wake);
-    const unfollow = prefs.follow(wake);
+    const unsubscribe = prefs.subscribe(wake);
     return () => {
       abort.abort();
       clearTimeout(timer);
-      unfollow();
+      unsubscribe();
       globalThis.document.removeEventListener('visibilitychange', wake);
     };
-  }, [document, asked.key, again]);
+  }, [document, options.key, again]);
 
   return {
     data: state.data,
     error: state.error,
-    stale: state.data !== undefined && state.of !== asked.key,
+    stale: state.data !== undefined && state.of !== options.key,
     loading: state.loading,
     reload,
   };

@@ -1,4 +1,4 @@
-// The span of time that a view is about, as the address tells it and as the API takes it.
+// The time range of a view: parsed from the address and converted for the API.
 import type { Period } from '../api/gen/graphql';
 
 export const PRESETS = ['1h', '8h', '24h', '7d', '30d', 'month'] as const;
@@ -30,7 +30,7 @@ function instant(text: string | null): string | undefined {
   return Number.isNaN(ms) ? undefined : new Date(ms).toISOString();
 }
 
-/** Reads the address; what it does not tell, or tells wrongly, is `fallback`. */
+/** Parses the address; `fallback` if the range is missing or invalid. */
 export function rangeOf(params: URLSearchParams, fallback: Preset = '24h'): Range {
   const since = instant(params.get('since'));
   const until = instant(params.get('until'));
@@ -39,7 +39,7 @@ export function rangeOf(params: URLSearchParams, fallback: Preset = '24h'): Rang
   return { preset: isPreset(preset) ? preset : fallback };
 }
 
-/** How the address tells a range; the fallback needs no telling. */
+/** The parameters of a range in the address; the fallback has none. */
 export function rangeParams(range: Range, fallback: Preset = '24h'): Record<string, string | undefined> {
   if ('preset' in range) {
     return { range: range.preset === fallback ? undefined : range.preset, since: undefined, until: undefined };
@@ -47,13 +47,13 @@ export function rangeParams(range: Range, fallback: Preset = '24h'): Record<stri
   return { range: undefined, since: range.since, until: range.until };
 }
 
-/** The arguments `period` and `between`, of which one is given. */
+/** Either the argument `period` or `between`. */
 export function rangeArguments(range: Range): { period?: Period; between?: { since: string; until: string } } {
   if ('preset' in range) return { period: PERIODS[range.preset] };
   return { between: { since: range.since, until: range.until } };
 }
 
-/** Both ends in milliseconds, where `now` ends a preset. */
+/** Start and end in milliseconds; a preset ends at `now`. */
 export function rangeEnds(range: Range, now: number): [number, number] {
   if (!('preset' in range)) return [Date.parse(range.since), Date.parse(range.until)];
   if (range.preset !== 'month') return [now - LENGTHS[range.preset], now];
@@ -61,14 +61,14 @@ export function rangeEnds(range: Range, now: number): [number, number] {
   return [new Date(date.getFullYear(), date.getMonth(), 1).getTime(), now];
 }
 
-/** A range cut into `count` parts of the same length. */
+/** Splits a range into `count` equal parts. */
 export function partsOf(range: Range, now: number, count: number): { since: string; until: string }[] {
   const [since, until] = rangeEnds(range, now);
   const edge = (index: number): string => new Date(since + ((until - since) * index) / count).toISOString();
   return Array.from({ length: count }, (_, index) => ({ since: edge(index), until: edge(index + 1) }));
 }
 
-/** The same moment of the month before; its last day where the month is shorter. */
+/** The same day and time of the previous month, or its last day if it is shorter. */
 export function monthBefore(now: Date): Date {
   const before = new Date(now);
   before.setDate(1);
@@ -80,7 +80,7 @@ export function monthBefore(now: Date): Date {
 
 const INTERVALS = [1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];
 
-/** Lengths of a bucket, in seconds, that give between 12 and 400 of them. */
+/** Bucket lengths in seconds that give between 6 and 400 buckets. */
 export function intervalsOf(range: Range, now: number): number[] {
   const [since, until] = rangeEnds(range, now);
   const seconds = (until - since) / 1000;

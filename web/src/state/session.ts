@@ -1,50 +1,50 @@
-// Who looks at the page and what they may do. The token is exchanged for a cookie that no script can
-// read (docs/SECURITY.md), so that nothing here holds it.
-import { ApiError, contact, onContact, refusal, send } from '../api/client';
+// The session: the user and their scopes. The token is exchanged for an HttpOnly cookie
+// (docs/SECURITY.md); the page does not store it.
+import { ApiError, fetchFromServer, onReachability, responseError, send } from '../api/client';
 import { BootDocument, type AccessScope, type BootQuery } from '../api/gen/graphql';
-import { forgetAnswers } from './query';
+import { clearAnswerCache } from './query';
 import { store, useStore } from './store';
 
 export type Session =
   | { state: 'starting' }
   | { state: 'failed'; error: ApiError }
-  | { state: 'outside'; expired: boolean }
-  | { state: 'inside'; boot: BootQuery; clockOffsetMs: number; hasSession: boolean };
+  | { state: 'signedOut'; expired: boolean }
+  | { state: 'signedIn'; boot: BootQuery; clockOffsetMs: number; hasSession: boolean };
 
 const session = store<Session>({ state: 'starting' });
 /** Whether the last request reached the server. */
 export const reachable = store(true);
 
-onContact((reached, error) => {
+onReachability((reached, error) => {
   reachable.set(reached);
-  if (error?.code === 'UNAUTHENTICATED' && session.get().state === 'inside') {
-    session.set({ state: 'outside', expired: true });
+  if (error?.code === 'UNAUTHENTICATED' && session.get().state === 'signedIn') {
+    session.set({ state: 'signedOut', expired: true });
   }
 });
 
 export const useSession = (): Session => useStore(session);
 
-/** The server's clock, as far as is known. */
+/** An estimate of the server's clock. */
 export function serverNow(): number {
   const now = session.get();
-  return Date.now() + (now.state === 'inside' ? now.clockOffsetMs : 0);
+  return Date.now() + (now.state === 'signedIn' ? now.clockOffsetMs : 0);
 }
 
-export function may(scope: AccessScope): boolean {
+export function hasScope(scope: AccessScope): boolean {
   const now = session.get();
-  return now.state === 'inside' && now.boot.viewer.scopes.includes(scope);
+  return now.state === 'signedIn' && now.boot.viewer.scopes.includes(scope);
 }
 
-/** A server that runs trusted documents alone has no GraphiQL: it would refuse what is asked there. */
+/** A server that runs trusted documents only has no GraphiQL, since it would reject typed queries. */
 export function hasGraphiql(): boolean {
   const now = session.get();
-  return now.state === 'inside' && !now.boot.serverInfo.limits.trustedDocumentsOnly;
+  return now.state === 'signedIn' && !now.boot.serverInfo.limits.trustedDocumentsOnly;
 }
 
-/** The most items that one page of a list may have. */
+/** The page size, limited to the maximum of the server. */
 export function pageLimit(wanted: number): number {
   const now = session.get();
-  return now.state === 'inside' ? Math.min(wanted, now.boot.serverInfo.limits.maxPageSize) : wanted;
+  return now.state === 'signedIn' ? Math.min(wanted, now.boot.serverInfo.limits.maxPageSize) : wanted;
 }
 
 export async function start(): Promise<void> {
@@ -52,24 +52,24 @@ export async function start(): Promise<void> {
     const boot = await send(BootDocument, {});
     const clockOffsetMs = Date.parse(boot.serverInfo.now) - Date.now();
     const hasSession = boot.viewer.name !== 'anonymous';
-    if (boot.viewer.scopes.includes('READ')) session.set({ state: 'inside', boot, clockOffsetMs, hasSession });
-    else session.set({ state: 'outside', expired: false });
+    if (boot.viewer.scopes.includes('READ')) session.set({ state: 'signedIn', boot, clockOffsetMs, hasSession });
+    else session.set({ state: 'signedOut', expired: false });
   } catch (cause) {
     const error = cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause));
-    if (error.code === 'UNAUTHENTICATED') session.set({ state: 'outside', expired: false });
+    if (error.code === 'UNAUTHENTICATED') session.set({ state: 'signedOut', expired: false });
     else session.set({ state: 'failed', error });
   }
 }
 
 export async function signIn(token: string): Promise<{ scopes: string[] }> {
-  const response = await contact('/session', {
+  const response = await fetchFromServer('/session', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ token }),
   });
   if (!response.ok) {
     const body: unknown = await response.json().catch(() => undefined);
-    throw refusal(response, body as Parameters<typeof refusal>[1]);
+    throw responseError(response, body as Parameters<typeof responseError>[1]);
   }
   const answer = (await response.json()) as { scopes: string[] };
   if (answer.scopes.includes('READ')) await start();
@@ -77,8 +77,8 @@ export async function signIn(token: string): Promise<{ scopes: string[] }> {
 }
 
 export async function signOut(): Promise<void> {
-  await contact('/session', { method: 'DELETE' });
-  forgetAnswers();
-  session.set({ state: 'outside', expired: false });
+  await fetchFromServer('/session', { method: 'DELETE' });
+  clearAnswerCache();
+  session.set({ state: 'signedOut', expired: false });
   await start();
 }

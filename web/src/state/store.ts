@@ -1,10 +1,10 @@
-// A value that components follow.
+// A value that components subscribe to.
 import { useLayoutEffect, useState } from 'preact/hooks';
 
 export interface Store<T> {
   get: () => T;
   set: (value: T) => void;
-  follow: (listener: () => void) => () => void;
+  subscribe: (listener: () => void) => () => void;
 }
 
 export function store<T>(first: T): Store<T> {
@@ -17,7 +17,7 @@ export function store<T>(first: T): Store<T> {
       value = next;
       for (const listener of [...listeners]) listener();
     },
-    follow(listener) {
+    subscribe(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
@@ -28,10 +28,10 @@ export function useStore<T>(of: Store<T>): T {
   const [, redraw] = useState({});
   const drawn = of.get();
   useLayoutEffect(() => {
-    const unfollow = of.follow(() => redraw({}));
-    // What was set between drawing and following.
+    const unsubscribe = of.subscribe(() => redraw({}));
+    // The value may have changed between render and subscription.
     if (!Object.is(drawn, of.get())) redraw({});
-    return unfollow;
+    return unsubscribe;
   }, [of]);
   return drawn;
 }

@@ -1,11 +1,11 @@
-// A button that copies a text, and says that it did.
+// A button that copies a text and confirms it.
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
 export function CopyButton(props: { label?: string; text: () => string | Promise<string> }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const [done, setDone] = useState(false);
   useEffect(() => {
     if (!done) return undefined;
@@ -17,7 +17,7 @@ export function CopyButton(props: { label?: string; text: () => string | Promise
       await navigator.clipboard.writeText(await props.text());
       setDone(true);
     } catch {
-      // The browser or the server does not allow it; the button does not say otherwise.
+      // The browser or the server rejected it; the button does not show "Copied".
       setDone(false);
     }
   };

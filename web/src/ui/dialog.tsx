@@ -1,11 +1,11 @@
-// A modal dialog of the browser's own: it keeps the focus and closes by Esc.
+// A native modal dialog: it traps the focus and closes on Esc.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
 export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {

@@ -1,8 +1,8 @@
-// Downloads all that a list has, page by page, and lets it be stopped.
+// Downloads all rows of a list, page by page. The user can cancel it.
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { headOf, lineOf, MEDIA_TYPES, type FileKind, type Row } from '../domain/export';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import type { Page } from '../state/pages';
 import { Icon } from './icon';
 
@@ -14,7 +14,7 @@ export interface DownloadProps {
 }
 
 export function Download(props: DownloadProps): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const [open, setOpen] = useState(false);
   const [done, setDone] = useState<number>();
   const [failed, setFailed] = useState(false);
@@ -78,12 +78,12 @@ export function Download(props: DownloadProps): JSX.Element {
   );
 }
 
-/** The parts of the file. A browser keeps large ones on disk. */
+/** The parts of the file. The browser keeps large blobs on disk. */
 async function collect(
   { columns, load }: DownloadProps,
   kind: FileKind,
   signal: AbortSignal,
-  tell: (done: number) => void,
+  onProgress: (done: number) => void,
 ): Promise<Blob[]> {
   const parts = [new Blob([headOf(kind, columns)])];
   let after: string | undefined;
@@ -92,7 +92,7 @@ async function collect(
     const page = await load(after, signal);
     parts.push(new Blob([page.rows.map((row) => lineOf(kind, columns, row)).join('')]));
     done += page.rows.length;
-    tell(done);
+    onProgress(done);
     after = page.next;
   } while (after !== undefined);
   return parts;
@@ -104,6 +104,6 @@ function save(name: string, parts: Blob[], kind: FileKind): void {
   link.href = url;
   link.download = name;
   link.click();
-  // The browser has begun to read it by then.
+  // By then the browser has started to read the blob.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

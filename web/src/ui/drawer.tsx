@@ -1,12 +1,12 @@
-// The side panel with the details of a row; below the list on narrow screens it covers it.
+// The side panel with the details of a row. On narrow screens it covers the list.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { useShortcuts } from '../state/shortcuts';
 import { Icon } from './icon';
 
 export function Drawer(props: { title: string; onClose: () => void; children: ComponentChildren }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const id = useId();
   const element = useRef<HTMLElement>(null);
   useShortcuts({ Escape: props.onClose });

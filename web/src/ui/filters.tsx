@@ -1,11 +1,11 @@
-// The row of filters below the head of a view; on narrow screens it is opened by a button.
+// The filter bar below the header of a view. On narrow screens a button opens it.
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
 export function Filters(props: { active: number; children: ComponentChildren; end: ComponentChildren }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const [open, setOpen] = useState(false);
   return (
     <div class="filters" role="search" aria-label={text.calls.filters} data-open={open || undefined}>

@@ -1,10 +1,10 @@
-// The keys that do something.
+// The list of keyboard shortcuts.
 import type { JSX } from 'preact';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Dialog } from './dialog';
 
 export function Help({ onClose }: { onClose: () => void }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const rows: [string[], string][] = [
     [['g o', 'g c', 'g k', 'g e'], text.help.goTo],
     [['/'], text.help.search],

@@ -1,4 +1,4 @@
-// Icons, drawn with strokes on a grid of 16. They stand beside words and are hidden from screen readers.
+// Icons, drawn with strokes on a grid of 16. Each accompanies a text and is hidden from screen readers.
 import type { JSX } from 'preact';
 
 const PATHS = {
@@ -34,7 +34,7 @@ const PATHS = {
   failing: 'M8 2.2 14.3 13.3H1.7ZM8 6.5v3M8 11.4v.01',
   slow: 'M8 1.8a6.2 6.2 0 1 0 0 12.4A6.2 6.2 0 0 0 8 1.8ZM8 4.5V8l2.6 1.8',
   silent: 'M8 1.8a6.2 6.2 0 1 0 0 12.4A6.2 6.2 0 0 0 8 1.8ZM5 8h6',
-  well: 'M8 1.8a6.2 6.2 0 1 0 0 12.4A6.2 6.2 0 0 0 8 1.8ZM5.2 8.2l2 1.9 3.6-4',
+  healthy: 'M8 1.8a6.2 6.2 0 1 0 0 12.4A6.2 6.2 0 0 0 8 1.8ZM5.2 8.2l2 1.9 3.6-4',
   offline: 'M2 2l12 12M4.3 8.7a5.3 5.3 0 0 1 2.3-1.3M2.2 6.2a8.3 8.3 0 0 1 2.3-1.5M8.2 4a8.5 8.5 0 0 1 5.6 2.2M10 7.7a5.3 5.3 0 0 1 1.7 1M8 12v.01',
   more: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
 } as const;

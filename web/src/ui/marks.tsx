@@ -1,12 +1,12 @@
-// Success, failure and the reasons of attention: always a shape and a word beside the colour.
+// Success, failure and the states of keys: each has a shape and a text in addition to its colour.
 import type { JSX } from 'preact';
 import type { CallStatus } from '../api/gen/graphql';
 import type { Reason } from '../domain/attention';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
 export function StatusMark({ status, code }: { status: CallStatus; code: number | null | undefined }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const good = status === 'SUCCESS';
   return (
     <span class={`mark ${good ? 'good' : code === 429 ? 'warned' : 'bad'}`}>
@@ -18,18 +18,18 @@ export function StatusMark({ status, code }: { status: CallStatus; code: number 
 }
 
 export function CodeMark({ code }: { code: number | null | undefined }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   if (code == null) return <span class="mark bad">{text.errors.noCode}</span>;
   return <span class={`mark ${code === 429 ? 'warned' : 'bad'}`}>{code}</span>;
 }
 
 export function ReasonTag({ reason }: { reason: Reason | undefined }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   if (!reason) {
     return (
-      <span class="tag tag-well">
-        <Icon name="well" />
-        {text.keys.well}
+      <span class="tag tag-healthy">
+        <Icon name="healthy" />
+        {text.keys.healthy}
       </span>
     );
   }
@@ -41,11 +41,11 @@ export function ReasonTag({ reason }: { reason: Reason | undefined }): JSX.Eleme
   );
 }
 
-/** How much of a whole failed: the failed part is hatched. */
+/** The share of failures; the failed part is hatched. */
 export function Meter({ success, failure }: { success: number; failure: number }): JSX.Element {
   const total = success + failure;
   const width = total ? (failure / total) * 100 : 0;
-  // A part that exists is seen, however small it is.
+  // A nonzero part stays visible, however small it is.
   const shown = failure ? Math.max(width, 1.5) : 0;
   return (
     <span class="meter" data-empty={total === 0 || undefined} aria-hidden="true">
@@ -55,7 +55,7 @@ export function Meter({ success, failure }: { success: number; failure: number }
 }
 
 export function Key({ masked }: { masked: string | undefined }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   if (!masked) return <span class="quiet">{text.counts.noKey}</span>;
   return <span class="mono key">{masked.replace('...', '…')}</span>;
 }

@@ -1,8 +1,7 @@
-// Chooses several of what there is: a button that opens a list of boxes to tick, with a search where
-// there are many.
+// Multi-select: a button that opens a list of checkboxes, with a search field for long lists.
 import type { JSX } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
 export interface Option {
@@ -13,14 +12,14 @@ export interface Option {
 
 const MANY = 10;
 
-export function Choose(props: {
+export function MultiSelect(props: {
   label: string;
   any: string;
   options: Option[];
   chosen: string[];
   onChange: (chosen: string[]) => void;
 }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const [open, setOpen] = useState(false);
   const [search, setSearch] = useState('');
   const root = useRef<HTMLDivElement>(null);
@@ -50,7 +49,7 @@ export function Choose(props: {
   }, [open]);
 
   const known = new Set(props.options.map((option) => option.value));
-  // What is chosen is listed even where no call has it.
+  // Selected values are listed even if no row in the range has them.
   const options: Option[] = [...props.options, ...props.chosen.filter((value) => !known.has(value)).map((value) => ({ value, label: value }))];
   const found = options.filter((option) => option.label.toLowerCase().includes(search.trim().toLowerCase()));
   const toggle = (value: string): void =>

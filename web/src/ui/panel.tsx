@@ -1,4 +1,4 @@
-// A part of a view, with its heading.
+// A section of a view, with its heading.
 import type { ComponentChildren, JSX } from 'preact';
 import { useId } from 'preact/hooks';
 

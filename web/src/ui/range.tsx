@@ -1,7 +1,7 @@
-// The span of time: presets, or two instants in the viewer's zone.
+// Time range picker: presets, or two instants in the browser's time zone.
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 import { PRESETS, rangeEnds, rangeParams, type Preset, type Range } from '../state/range';
 import { setParams } from '../state/router';
@@ -9,7 +9,7 @@ import { serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { Icon } from './icon';
 
-/** An instant as `datetime-local` has it: the wall clock of the viewer. */
+/** An instant in the format of `datetime-local`: the local wall clock. */
 function wall(ms: number): string {
   return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
@@ -19,7 +19,7 @@ export function setRange(range: Range, fallback: Preset = '24h'): void {
 }
 
 export function RangePicker({ range, fallback = '24h' }: { range: Range; fallback?: Preset }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const custom = !('preset' in range);
@@ -64,7 +64,7 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
 }
 
 function CustomRange({ range, onDone }: { range: Range; onDone: () => void }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const [from, to] = rangeEnds(range, serverNow());
   const [since, setSince] = useState(wall(from));
   const [until, setUntil] = useState(wall(to));

@@ -1,9 +1,9 @@
-// A field that searches.
+// A search field.
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { setParams } from '../state/router';
 
-/** Searches while one types, without a step back for each letter. */
+/** Searches as the user types. It replaces the history entry rather than adding one for each letter. */
 export function Search({ value, label, name = 'q', delayMs = 0 }: { value: string; label: string; name?: string; delayMs?: number }): JSX.Element {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);

@@ -1,11 +1,11 @@
-// What is around every view: where one can go, and what holds for all of them.
+// The frame of every view: navigation and settings.
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { BootQuery } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 import { setPrefs, usePrefs, type Theme } from '../state/prefs';
-import { go, linkTo, usePlace } from '../state/router';
+import { navigate, linkTo, useRoute } from '../state/router';
 import { hasGraphiql, reachable, signOut } from '../state/session';
 import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
@@ -27,16 +27,16 @@ const THEMES: { theme: Theme; icon: 'auto' | 'sun' | 'moon' }[] = [
 ];
 
 export function Shell(props: { boot: BootQuery; hasSession: boolean; children: ComponentChildren }): JSX.Element {
-  const { text } = useSpeech();
-  const { path } = usePlace();
+  const { text } = useI18n();
+  const { path } = useRoute();
   const reached = useStore(reachable);
   const [help, setHelp] = useState(false);
   useShortcuts({
     '?': () => setHelp(true),
-    'g o': () => go(linkTo('/')),
-    'g c': () => go(linkTo('/calls')),
-    'g k': () => go(linkTo('/keys')),
-    'g e': () => go(linkTo('/errors')),
+    'g o': () => navigate(linkTo('/')),
+    'g c': () => navigate(linkTo('/calls')),
+    'g k': () => navigate(linkTo('/keys')),
+    'g e': () => navigate(linkTo('/errors')),
     '/': () => document.querySelector<HTMLElement>('[data-search]')?.focus(),
   });
   return (
@@ -95,7 +95,7 @@ export function Logo(): JSX.Element {
 }
 
 function Settings(props: { boot: BootQuery; hasSession: boolean; onHelp: () => void }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const { theme, language } = usePrefs();
   const { serverInfo, viewer } = props.boot;
   const next = THEMES[(THEMES.findIndex((one) => one.theme === theme) + 1) % THEMES.length];

@@ -1,6 +1,6 @@
-// A line of small bars: the calls of each twelfth of a range, the failed ones on top.
+// Sparkline: the calls of each twelfth of a range, failures on top.
 import type { JSX } from 'preact';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 
 export interface SparkPart {
   total: number;
@@ -11,7 +11,7 @@ const WIDTH = 100;
 const HEIGHT = 24;
 
 export function Spark({ parts }: { parts: SparkPart[] }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const most = Math.max(...parts.map(({ total }) => total), 1);
   const sum = (pick: (part: SparkPart) => number): string => format.count(parts.reduce((all, part) => all + pick(part), 0));
   const step = WIDTH / parts.length;
@@ -32,7 +32,7 @@ export function Spark({ parts }: { parts: SparkPart[] }): JSX.Element {
         return (
           <g key={index}>
             <rect class="spark-good" x={x} width={step * 0.76} y={HEIGHT - 1 - good} height={good} />
-            {/* Narrower, so that it is told apart by its shape as well. */}
+            {/* Narrower, so that the shape differs as well as the colour. */}
             <rect class="spark-bad" x={x + step * 0.16} width={step * 0.44} y={HEIGHT - 1 - good - bad} height={bad} />
           </g>
         );

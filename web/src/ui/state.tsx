@@ -1,12 +1,13 @@
-// What stands in place of data: nothing yet, nothing there, nothing to be had.
+// Placeholders for missing data: loading, empty, failed.
 import type { ComponentChildren, JSX } from 'preact';
 import type { ApiError } from '../api/client';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
+import { errorText } from '../i18n/error-text';
 import type { Answer } from '../state/query';
 import { Icon, type IconName } from './icon';
 
 export function Skeleton({ rows = 1, class: className = '' }: { rows?: number; class?: string }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   return (
     <div class={`skeleton ${className}`} role="status" aria-label={text.state.loading}>
       {Array.from({ length: rows }, (_, row) => (
@@ -27,13 +28,12 @@ export function Empty(props: { icon: IconName; title: string; children?: Compone
 }
 
 export function Failure({ error, retry }: { error: ApiError; retry?: () => void }): JSX.Element {
-  const { text } = useSpeech();
-  const known = text.state.codes[error.code];
+  const { text } = useI18n();
   return (
     <div class="empty failure" role="alert">
       <Icon name={error.code === 'OFFLINE' ? 'offline' : 'errors'} />
       <p class="empty-title">{text.state.failed}</p>
-      <p>{known ?? error.message}</p>
+      <p>{errorText(text, error)}</p>
       <p class="quiet mono">
         {error.code}
         {error.requestId && ` · ${text.state.requestId(error.requestId)}`}
@@ -47,8 +47,8 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   );
 }
 
-/** Shows an answer, or what stands in its place. What is old stays, dimmed, until the new is there. */
-export function Shown<T>(props: {
+/** Shows an answer or its placeholder. An outdated answer stays visible, dimmed, until the new one arrives. */
+export function AnswerView<T>(props: {
   answer: Answer<T>;
   waiting?: JSX.Element;
   children: (data: T) => ComponentChildren;

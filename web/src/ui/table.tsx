@@ -1,8 +1,8 @@
-// A table of many rows, of which only those that are seen are in the document. Rows are as high as
-// each other, so that what is above and below is an empty row of the right height.
+// A virtualized table: only visible rows are in the DOM. All rows have the same height, so one spacer row
+// above and one below replace the others.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { go } from '../state/router';
+import { navigate } from '../state/router';
 import { useShortcuts } from '../state/shortcuts';
 import { Icon } from './icon';
 
@@ -10,9 +10,9 @@ export interface Column<R> {
   id: string;
   head: ComponentChildren;
   cell: (row: R) => ComponentChildren;
-  /** Numbers stand on the right. */
+  /** Aligned right. */
   numeric?: boolean;
-  /** Sorts the table by it. */
+  /** The sort direction of the table by this column. */
   sort?: 'ascending' | 'descending' | 'none';
   onSort?: () => void;
 }
@@ -23,10 +23,10 @@ export interface TableProps<R> {
   rows: R[];
   rowKey: (row: R) => string;
   href: (row: R) => string;
-  /** The row whose details are open. */
+  /** The row with open details. */
   opened?: string | undefined;
   rowHeight?: number;
-  /** All there are, where that is known. */
+  /** The number of rows on the server, if known. */
   total?: number | undefined;
   onNearEnd?: () => void;
   onScrolled?: (top: number) => void;
@@ -34,7 +34,7 @@ export interface TableProps<R> {
   class?: string;
 }
 
-/** Rows beyond the edges, so that scrolling finds them ready. */
+/** Extra rows beyond the visible ones, so that scrolling finds them rendered. */
 const SPARE = 12;
 const NEAR_END_PX = 1200;
 
@@ -48,7 +48,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   const look = (): void => {
     const element = box.current;
     if (!element) return;
-    // In steps of some rows: not every pixel draws anew.
+    // Rounded to four rows: not every pixel causes a render.
     const step = rowHeight * 4;
     const top = Math.floor(element.scrollTop / step) * step;
     setSeen((before) => (before.top === top && before.height === element.clientHeight ? before : { top, height: element.clientHeight }));
@@ -82,7 +82,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   };
   useShortcuts({ j: () => move(1), k: () => move(-1), ...(at >= 0 && { Enter: () => open(rows[at]) }) });
   const open = (row: R | undefined): void => {
-    if (row) go(props.href(row));
+    if (row) navigate(props.href(row));
   };
   useEffect(() => {
     if (!focusNext.current) return;
@@ -147,7 +147,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   );
 }
 
-/** One cell: more would make columns of those that narrow screens do without. */
+/** A single cell: several would add columns that narrow screens hide. */
 function Spacer({ height }: { height: number }): JSX.Element {
   return (
     <tr class="spacer" aria-hidden="true">

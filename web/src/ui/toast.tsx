@@ -1,4 +1,4 @@
-// A sentence that is shown for a while, and read aloud.
+// A short message that disappears after some seconds. Screen readers announce it.
 import type { JSX } from 'preact';
 import { store, useStore } from '../state/store';
 
@@ -6,7 +6,7 @@ const message = store('');
 let timer: ReturnType<typeof setTimeout> | undefined;
 const SHOWN_MS = 5000;
 
-export function tell(text: string): void {
+export function showToast(text: string): void {
   clearTimeout(timer);
   message.set(text);
   timer = setTimeout(() => message.set(''), SHOWN_MS);

@@ -1,6 +1,6 @@
-// The head of a view: its title, its time, and whether it is live.
+// The header of a view: title, time range, live state.
 import type { ComponentChildren, JSX } from 'preact';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { streamState, updatedAt, useNow } from '../state/live';
 import { setPrefs, usePrefs } from '../state/prefs';
 import { reachable } from '../state/session';
@@ -8,7 +8,7 @@ import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
 import { Icon } from './icon';
 
-export function Top(props: { title: ComponentChildren; children?: ComponentChildren }): JSX.Element {
+export function ViewHeader(props: { title: ComponentChildren; children?: ComponentChildren }): JSX.Element {
   return (
     <header class="top">
       <h1>{props.title}</h1>
@@ -23,7 +23,7 @@ export function Top(props: { title: ComponentChildren; children?: ComponentChild
 type Shown = 'live' | 'paused' | 'connecting' | 'waiting' | 'offline';
 
 function LiveButton(): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { live } = usePrefs();
   const stream = useStore(streamState);
   const reached = useStore(reachable);

@@ -1,10 +1,10 @@
-// The zone that times are in, beside the times.
+// The time zone of the displayed times.
 import type { JSX } from 'preact';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 
 export function Zone(): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const offset = zoneOffset(Date.now());
   return (
     <span class="zone" title={text.app.zone(timeZone, offset)}>
@@ -13,9 +13,9 @@ export function Zone(): JSX.Element {
   );
 }
 
-/** The head of a column of times. */
+/** The header of a time column. */
 export function TimeHead(): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   return (
     <>
       {text.calls.time} <Zone />

@@ -1,21 +1,21 @@
-// The keys that need attention, each with the reason and the provider's own words.
+// The keys that need attention, each with its state and the provider's message.
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { AttentionDocument } from '../api/gen/graphql';
-import { attentionOf, type Ailing, type Attention } from '../domain/attention';
+import { attentionOf, type UnhealthyKey, type Attention } from '../domain/attention';
 import { firstLine } from '../domain/provider';
-import { useSpeech, type Speech } from '../i18n';
+import { useI18n, type I18n } from '../i18n';
 import { useQuery, type Answer } from '../state/query';
 import { linkTo } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Key, ReasonTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
-import { Empty, Shown } from '../ui/state';
+import { Empty, AnswerView } from '../ui/state';
 
 const RENEW_MS = 30_000;
 const DAY_MS = 86_400_000;
-const LATELY_MS = DAY_MS / 4;
-/** Of more, the list of keys tells. */
+const SIX_HOURS_MS = DAY_MS / 4;
+/** The list of keys shows the rest. */
 const SHOWN = 6;
 
 export function useAttention(): Answer<Attention> {
@@ -23,7 +23,7 @@ export function useAttention(): Answer<Attention> {
     key: 'attention',
     variables: () => {
       const ago = (ms: number): string => new Date(serverNow() - ms).toISOString();
-      return { since: ago(DAY_MS), lately: { since: ago(LATELY_MS), until: ago(0) }, first: pageLimit(1000) };
+      return { since: ago(DAY_MS), sixHours: { since: ago(SIX_HOURS_MS), until: ago(0) }, first: pageLimit(1000) };
     },
     everyMs: RENEW_MS,
   });
@@ -31,8 +31,8 @@ export function useAttention(): Answer<Attention> {
   return { ...answer, data };
 }
 
-/** What is wrong with a key, in words. */
-export function why({ text, format }: Speech, key: Ailing): string {
+/** Why a key is unhealthy, as a sentence. */
+export function reasonText({ text, format }: I18n, key: UnhealthyKey): string {
   const window = text.attention.windows[key.window];
   if (key.reason === 'slow') return text.attention.slow(format.latency(key.p95 ?? 0));
   if (key.reason === 'silent') return text.attention.silent(key.lastSeenAt ? format.ago(key.lastSeenAt, serverNow()) : '–');
@@ -40,8 +40,8 @@ export function why({ text, format }: Speech, key: Ailing): string {
 }
 
 export function AttentionPanel({ answer }: { answer: Answer<Attention> }): JSX.Element {
-  const speech = useSpeech();
-  const { text, format } = speech;
+  const i18n = useI18n();
+  const { text, format } = i18n;
   return (
     <Panel
       title={text.attention.title}
@@ -52,26 +52,26 @@ export function AttentionPanel({ answer }: { answer: Answer<Attention> }): JSX.E
         </a>
       }
     >
-      <Shown answer={answer}>
+      <AnswerView answer={answer}>
         {({ keys, pool, poolThrottled }) => (
           <>
             {poolThrottled !== undefined && <p class="notice">{text.attention.pool(format.percent(poolThrottled))}</p>}
             {keys.length === 0 ? (
-              <Empty icon="well" title={text.attention.none}>
+              <Empty icon="healthy" title={text.attention.none}>
                 <p>{text.attention.noneHint(pool, format.count(pool))}</p>
               </Empty>
             ) : (
-              <ul class="ailing" id="attention">
+              <ul class="unhealthy" id="attention">
                 {keys.slice(0, SHOWN).map((key) => (
                   <li key={key.id}>
-                    <a data-inner class="ailing-row" href={linkTo(`/keys/${key.id}`)}>
+                    <a data-inner class="unhealthy-row" href={linkTo(`/keys/${key.id}`)}>
                       <ReasonTag reason={key.reason} />
                       <Key masked={key.masked} />
-                      <span class="ailing-why">{why(speech, key)}</span>
-                      {key.word && (
-                        <q class="ailing-word" title={text.attention.said}>
-                          {key.word.code != null && <b class="mono">{key.word.code} </b>}
-                          {firstLine(key.word.message)}
+                      <span class="unhealthy-reason">{reasonText(i18n, key)}</span>
+                      {key.providerError && (
+                        <q class="unhealthy-message" title={text.calls.providerMessage}>
+                          {key.providerError.code != null && <b class="mono">{key.providerError.code} </b>}
+                          {firstLine(key.providerError.message)}
                         </q>
                       )}
                     </a>
@@ -86,7 +86,7 @@ export function AttentionPanel({ answer }: { answer: Answer<Attention> }): JSX.E
             )}
           </>
         )}
-      </Shown>
+      </AnswerView>
     </Panel>
   );
 }

@@ -1,13 +1,13 @@
 // Calls by status code and by model.
 import type { JSX } from 'preact';
 import type { RangeQuery } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import type { Params } from '../state/router';
 import { Meter, StatusMark } from '../ui/marks';
 import { Empty } from '../ui/state';
 
 export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Params) => string }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { groups } = props;
   const all = groups.reduce((sum, { counts }) => sum + counts.total, 0);
   const most = Math.max(...groups.map(({ counts }) => counts.total), 1);
@@ -18,7 +18,7 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
         const good = counts.failure === 0;
         return (
           <li key={statusCode ?? 'none'}>
-            {/* The API has no filter for calls without a code: they are among the failures. */}
+            {/* The API has no filter for calls without a status code: list all failures. */}
             <a data-inner class="bar-row" href={props.link(statusCode == null ? { status: 'failure' } : { code: String(statusCode) })}>
               <StatusMark status={good ? 'SUCCESS' : 'FAILURE'} code={statusCode} />
               <span class="bar-track" aria-hidden="true">
@@ -38,7 +38,7 @@ export function Models(props: {
   groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts' | 'latency'>[];
   link: (model: string) => string;
 }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { groups } = props;
   const most = Math.max(...groups.map(({ counts }) => counts.total), 1);
   if (groups.length === 0) return <Empty icon="calls" title={text.state.noCalls} />;

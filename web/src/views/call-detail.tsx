@@ -1,39 +1,39 @@
-// One call: what it was, what the provider said, and what else its key did around it.
+// The details of one call: its data, the provider's message, and nearby calls of the same key.
 import type { JSX } from 'preact';
-import { CallDetailDocument, NeighboursDocument, type CallDetailQuery, type NeighboursQuery } from '../api/gen/graphql';
+import { CallDetailDocument, NearbyCallsDocument, type CallDetailQuery, type NearbyCallsQuery } from '../api/gen/graphql';
 import { byTime } from '../domain/order';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { useQuery } from '../state/query';
-import { address, changed, linkTo, usePlace } from '../state/router';
-import { may } from '../state/session';
+import { urlOf, withParams, linkTo, useRoute } from '../state/router';
+import { hasScope } from '../state/session';
 import { Drawer } from '../ui/drawer';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key, StatusMark } from '../ui/marks';
-import { Shown } from '../ui/state';
-import { Words } from './words';
+import { AnswerView } from '../ui/state';
+import { ErrorMessage } from './error-message';
 
 type Call = Extract<NonNullable<CallDetailQuery['node']>, { __typename: 'Call' }>;
-type Neighbour = NeighboursQuery['earlier']['nodes'][number];
+type NearbyCall = NearbyCallsQuery['earlier']['nodes'][number];
 
 const AROUND_MS = 24 * 3_600_000;
 
 export function CallDetail({ id, onClose }: { id: string; onClose: () => void }): JSX.Element {
-  const { text } = useSpeech();
-  const variables = { id, requests: may('READ_REQUESTS') };
+  const { text } = useI18n();
+  const variables = { id, requests: hasScope('READ_REQUESTS') };
   const answer = useQuery(CallDetailDocument, { key: id, variables: () => variables });
   return (
     <Drawer title={text.detail.call} onClose={onClose}>
-      <Shown answer={answer}>
+      <AnswerView answer={answer}>
         {({ node }) =>
           node?.__typename === 'Call' ? (
             <>
               <Facts call={node} />
               {node.errorLog ? (
-                <Words error={node.errorLog} />
+                <ErrorMessage error={node.errorLog} />
               ) : (
                 node.status === 'FAILURE' && <p class="quiet">{text.detail.noError}</p>
               )}
-              {node.apiKey && <Neighbours call={node} keyId={node.apiKey.id} />}
+              {node.apiKey && <NearbyCalls call={node} keyId={node.apiKey.id} />}
               <div class="buttons">
                 <GraphiqlLink document={CallDetailDocument} variables={variables} />
               </div>
@@ -42,13 +42,13 @@ export function CallDetail({ id, onClose }: { id: string; onClose: () => void })
             <p class="quiet">{text.detail.gone}</p>
           )
         }
-      </Shown>
+      </AnswerView>
     </Drawer>
   );
 }
 
 function Facts({ call }: { call: Call }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   return (
     <dl class="facts">
       <dt>{text.calls.time}</dt>
@@ -83,36 +83,36 @@ function Facts({ call }: { call: Call }): JSX.Element {
   );
 }
 
-function Neighbours({ call, keyId }: { call: Call; keyId: string }): JSX.Element {
-  const { text, format } = useSpeech();
-  const { path, params } = usePlace();
+function NearbyCalls({ call, keyId }: { call: Call; keyId: string }): JSX.Element {
+  const { text, format } = useI18n();
+  const { path, params } = useRoute();
   const at = Date.parse(call.timestamp);
   const iso = (ms: number): string => new Date(ms).toISOString();
-  const answer = useQuery(NeighboursDocument, {
+  const answer = useQuery(NearbyCallsDocument, {
     key: call.id,
-    // A millisecond is the finest that we tell; calls have microseconds.
+    // `Date` has milliseconds, calls have microseconds.
     variables: () => ({ key: keyId, since: iso(at - AROUND_MS), at: iso(at), after: iso(at + 1), until: iso(at + AROUND_MS) }),
   });
-  const around = (data: NeighboursQuery): Neighbour[] => {
+  const around = (data: NearbyCallsQuery): NearbyCall[] => {
     const all = new Map([...data.later.nodes.toReversed(), ...data.earlier.nodes].map((one) => [one.id, one]));
     return [...all.values()].sort(byTime);
   };
   return (
     <div class="block">
       <div class="block-head">
-        <h3>{text.detail.neighbours}</h3>
+        <h3>{text.detail.nearbyCalls}</h3>
         <a data-inner href={linkTo('/calls', { key: keyId })}>
           {text.detail.keyCalls}
         </a>
       </div>
-      <Shown answer={answer}>
+      <AnswerView answer={answer}>
         {(data) => (
-          <ul class="neighbours">
+          <ul class="nearby-calls">
             {around(data).map((one) => (
               <li key={one.id}>
                 <a
                   data-inner
-                  href={address(path, changed(params, { call: one.id }))}
+                  href={urlOf(path, withParams(params, { call: one.id }))}
                   aria-current={one.id === call.id || undefined}
                   aria-label={one.id === call.id ? text.detail.this : undefined}
                 >
@@ -125,7 +125,7 @@ function Neighbours({ call, keyId }: { call: Call; keyId: string }): JSX.Element
             ))}
           </ul>
         )}
-      </Shown>
+      </AnswerView>
     </div>
   );
 }

@@ -1,65 +1,65 @@
-// The filters of the calls, each of what the range has.
+// The filters of the calls. The options are the values that occur in the range.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { CallFacetsDocument } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { timeZone } from '../i18n/format';
-import { callFilter, SORTS, type CallsAsked } from '../state/call-filter';
+import { callFilter, SORTS, type CallCriteria } from '../state/call-filter';
 import { useQuery } from '../state/query';
 import { rangeArguments, type Range } from '../state/range';
 import { setParams } from '../state/router';
 import { pageLimit } from '../state/session';
-import { Choose } from '../ui/choose';
+import { MultiSelect } from '../ui/multi-select';
 import { Filters } from '../ui/filters';
 
-export function CallFilters(props: { range: Range; asked: CallsAsked; children: ComponentChildren }): JSX.Element {
-  const { text } = useSpeech();
-  const { range, asked } = props;
+export function CallFilters(props: { range: Range; criteria: CallCriteria; children: ComponentChildren }): JSX.Element {
+  const { text } = useI18n();
+  const { range, criteria } = props;
   const facets = useQuery(CallFacetsDocument, {
     key: JSON.stringify(range),
     variables: () => ({ ...rangeArguments(range), timeZone, first: pageLimit(1000) }),
   }).data;
   return (
-    <Filters active={Object.keys(callFilter(asked)).length} end={props.children}>
+    <Filters active={Object.keys(callFilter(criteria)).length} end={props.children}>
       <div class="segments" role="group" aria-label={text.calls.status}>
         {([undefined, 'success', 'failure'] as const).map((status) => (
-          <button key={status ?? 'all'} type="button" class="segment" aria-pressed={asked.status === status} onClick={() => setParams({ status })}>
+          <button key={status ?? 'all'} type="button" class="segment" aria-pressed={criteria.status === status} onClick={() => setParams({ status })}>
             {status === undefined ? text.calls.all : status === 'success' ? text.counts.succeeded : text.counts.failed}
           </button>
         ))}
       </div>
-      <Choose
+      <MultiSelect
         label={text.calls.code}
         any={text.calls.all}
         options={(facets?.codes ?? []).flatMap(({ statusCode, counts }) =>
           statusCode == null ? [] : [{ value: String(statusCode), label: String(statusCode), count: counts.total }],
         )}
-        chosen={asked.codes}
+        chosen={criteria.codes}
         onChange={(code) => setParams({ code })}
       />
-      <Choose
+      <MultiSelect
         label={text.calls.model}
         any={text.calls.all}
         options={(facets?.models ?? []).flatMap(({ model, counts }) =>
           model == null ? [] : [{ value: model, label: model, count: counts.total }],
         )}
-        chosen={asked.models}
+        chosen={criteria.models}
         onChange={(model) => setParams({ model })}
       />
-      <Choose
+      <MultiSelect
         label={text.calls.key}
         any={text.calls.all}
         options={(facets?.keys ?? []).flatMap(({ apiKey, counts }) =>
           apiKey ? [{ value: apiKey.id, label: apiKey.masked, count: counts.total }] : [],
         )}
-        chosen={asked.keys}
+        chosen={criteria.keys}
         onChange={(key) => setParams({ key })}
       />
-      <NumberFilter label={text.calls.min} name="min" value={asked.min} search />
-      <NumberFilter label={text.calls.max} name="max" value={asked.max} />
+      <NumberFilter label={text.calls.min} name="min" value={criteria.min} search />
+      <NumberFilter label={text.calls.max} name="max" value={criteria.max} />
       <label class="inline">
         <span class="visually-hidden">{text.calls.order}</span>
-        <select class="input" value={asked.sort} onChange={(event) => setParams({ sort: event.currentTarget.value === 'newest' ? undefined : event.currentTarget.value })}>
+        <select class="input" value={criteria.sort} onChange={(event) => setParams({ sort: event.currentTarget.value === 'newest' ? undefined : event.currentTarget.value })}>
           {SORTS.map((sort) => (
             <option key={sort} value={sort}>
               {text.calls.orders[sort]}
@@ -71,7 +71,7 @@ export function CallFilters(props: { range: Range; asked: CallsAsked; children: 
   );
 }
 
-/** Filters when it is left or confirmed, not at each digit. */
+/** Applies on blur or Enter, not on each digit. */
 function NumberFilter(props: { label: string; name: string; value: number | undefined; search?: boolean }): JSX.Element {
   const shown = props.value === undefined ? '' : String(props.value);
   const [typed, setTyped] = useState(shown);

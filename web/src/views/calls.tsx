@@ -1,16 +1,16 @@
-// The calls one by one: filtered, paged over millions, live, each with its details.
+// The list of calls: filtered, paged, live, each with its details.
 import type { JSX } from 'preact';
 import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import { CallRecordedDocument, CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
-import { useSpeech, type Speech } from '../i18n';
+import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
-import { callFilter, callsAsked, CALL_PARAMS, orderOf } from '../state/call-filter';
+import { callFilter, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { rangeArguments, rangeEnds, rangeOf } from '../state/range';
-import { address, changed, setParams, usePlace } from '../state/router';
+import { urlOf, withParams, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Download } from '../ui/download';
 import { GraphiqlLink } from '../ui/graphiql-link';
@@ -20,38 +20,38 @@ import { RangePicker } from '../ui/range';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
 import { TimeHead } from '../ui/zone';
-import { Top } from '../ui/top';
+import { ViewHeader } from '../ui/view-header';
 import { CallDetail } from './call-detail';
 import { CallFilters } from './call-filters';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-/** Rows come by the stream; this is for their number, and for where no stream gets through. */
+/** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
 
 const FILE_COLUMNS = ['timestamp', 'status', 'statusCode', 'model', 'key', 'latencyMs', 'errorType', 'message', 'id'] as const;
 
 export function Calls(): JSX.Element {
-  const speech = useSpeech();
-  const { text, format } = speech;
-  const { path, params } = usePlace();
+  const i18n = useI18n();
+  const { text, format } = i18n;
+  const { path, params } = useRoute();
   const range = rangeOf(params);
-  const asked = callsAsked(params);
+  const criteria = parseCallCriteria(params);
   const opened = params.get('call') ?? undefined;
   const variables = (first: number, after?: string): CallsQueryVariables => ({
     ...rangeArguments(range),
     timeZone,
-    filter: callFilter(asked),
-    orderBy: orderOf(asked),
+    filter: callFilter(criteria),
+    orderBy: orderOf(criteria),
     first,
     after: after ?? null,
     count: after === undefined,
   });
   const top = useRef(0);
   const [scrolls, setScrolls] = useState(0);
-  const isTail = asked.sort === 'newest' && 'preset' in range;
+  const isTail = criteria.sort === 'newest' && 'preset' in range;
   const list = usePages<CallRowFragment>({
-    key: JSON.stringify([range, asked]),
+    key: JSON.stringify([range, criteria]),
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
     since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
@@ -59,12 +59,12 @@ export function Calls(): JSX.Element {
   });
   useTail(
     isTail ? CallRecordedDocument : undefined,
-    { filter: callFilter(asked) },
+    { filter: callFilter(criteria) },
     (data) => data.callRecorded,
     list,
   );
   const slowest = useMemo(() => Math.max(1000, ...(list.rows ?? []).map(({ latencyMs }) => latencyMs ?? 0)), [list.rows]);
-  const columns = columnsOf(speech, params, slowest);
+  const columns = columnsOf(i18n, params, slowest);
   const filtered = CALL_PARAMS.some((name) => params.has(name));
   const close = (): void => setParams({ call: undefined });
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
@@ -74,10 +74,10 @@ export function Calls(): JSX.Element {
 
   return (
     <>
-      <Top title={text.app.calls}>
+      <ViewHeader title={text.app.calls}>
         <RangePicker range={range} />
-      </Top>
-      <CallFilters range={range} asked={asked}>
+      </ViewHeader>
+      <CallFilters range={range} criteria={criteria}>
         {list.total !== undefined && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
         <GraphiqlLink document={CallsDocument} variables={variables(20)} compact />
         <Download name="calls" columns={FILE_COLUMNS} total={list.total} load={download} />
@@ -99,13 +99,13 @@ export function Calls(): JSX.Element {
             </Empty>
           ) : (
             <Table
-              // Another list begins at its top, and so does one whose new rows are asked for.
-              key={`${JSON.stringify([range, asked])}${scrolls}`}
+              // A new list starts at its top, and so does a list after a click on "new calls".
+              key={`${JSON.stringify([range, criteria])}${scrolls}`}
               caption={text.calls.table}
               columns={columns}
               rows={list.rows}
               rowKey={(row) => row.id}
-              href={(row) => address(path, changed(params, { call: row.id }))}
+              href={(row) => urlOf(path, withParams(params, { call: row.id }))}
               opened={opened}
               total={list.total}
               onNearEnd={list.loadMore}
@@ -153,13 +153,13 @@ function fileRow(row: CallRowFragment): Record<string, string | number | null | 
   return { id, timestamp, status, statusCode, model, latencyMs, key: apiKey?.masked, errorType: errorLog?.errorType, message: errorLog?.message };
 }
 
-function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: number): Column<CallRowFragment>[] {
+function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: number): Column<CallRowFragment>[] {
   return [
     {
       id: 'time',
       head: <TimeHead />,
       cell: (row) => (
-        <a data-inner href={address('/calls', changed(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
+        <a data-inner href={urlOf('/calls', withParams(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
         </a>
       ),
@@ -188,8 +188,8 @@ function columnsOf({ text, format }: Speech, params: URLSearchParams, slowest: n
         ),
     },
     {
-      id: 'said',
-      head: text.calls.said,
+      id: 'message',
+      head: text.calls.providerMessage,
       cell: ({ errorLog }) => (errorLog ? <span title={firstLine(errorLog.message)}>{firstLine(errorLog.message)}</span> : ''),
     },
   ];

@@ -1,15 +1,15 @@
-// Five windows that end now, each against the one before it.
+// Five windows that end now, each compared with the previous one.
 import type { JSX } from 'preact';
 import type { CountsFragment, UsageQuery } from '../api/gen/graphql';
-import { comparable } from '../domain/compare';
-import { useSpeech } from '../i18n';
+import { isComparable } from '../domain/compare';
+import { useI18n } from '../i18n';
 import { linkTo } from '../state/router';
 import { Meter } from '../ui/marks';
 
 type Counts = Pick<CountsFragment, 'total' | 'success' | 'failure'>;
 type Name = 'minute' | 'hour' | 'hours8' | 'hours24' | 'month';
 
-/** What both windows have, without what the later one has. */
+/** The counts of the earlier window: those of both windows minus those of the later one. */
 const without = (both: Counts, later: Counts): Counts => ({
   total: both.total - later.total,
   success: both.success - later.success,
@@ -30,10 +30,10 @@ export function Cards({ stats }: { stats: UsageQuery }): JSX.Element {
 }
 
 function Card(props: { name: Name; now: Counts; before: Counts; range: string }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { name, now, before } = props;
   const rate = now.total ? now.success / now.total : undefined;
-  const rateBefore = comparable(now.total, before.total) ? before.success / before.total : undefined;
+  const rateBefore = isComparable(now.total, before.total) ? before.success / before.total : undefined;
   return (
     <a class="card" data-inner href={linkTo('/calls', { range: props.range, since: undefined, until: undefined })}>
       <span class="card-head">
@@ -53,36 +53,36 @@ function Card(props: { name: Name; now: Counts; before: Counts; range: string })
   );
 }
 
-/** More or fewer calls is neither good nor bad. */
+/** Neutral colour: a change of the number of calls is neither good nor bad. */
 function Change({ name, now, before }: { name: Name; now: number; before: number }): JSX.Element | null {
-  const { text, format } = useSpeech();
-  if (!comparable(now, before)) return <span class="change" title={text.overview.nothingBefore} />;
+  const { text, format } = useI18n();
+  if (!isComparable(now, before)) return <span class="change" title={text.overview.nothingBefore} />;
   const change = (now - before) / before;
-  // Ten times as many are no percentage any more.
+  // Above tenfold, a factor is easier to read than a percentage.
   const shown = change > 9 ? `×${format.compact(now / before)}` : format.change(change);
-  const told = text.overview.against(shown, text.overview.before[name]);
+  const label = text.overview.against(shown, text.overview.before[name]);
   return (
-    <span class="change" title={told}>
+    <span class="change" title={label}>
       <span aria-hidden="true">
         {change > 0 ? '▲' : change < 0 ? '▼' : '='} {shown.replace(/^[+\-−]/, '')}
       </span>
-      <span class="visually-hidden">{told}</span>
+      <span class="visually-hidden">{label}</span>
     </span>
   );
 }
 
-/** A rate that falls is bad news. */
+/** Green if the rate rises, red if it falls. */
 function Points(props: { name: Name; now: number | undefined; before: number | undefined }): JSX.Element | null {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   if (props.now === undefined || props.before === undefined) return null;
   const points = (props.now - props.before) * 100;
   if (Math.abs(points) < 0.1) return null;
   const shown = `${points > 0 ? '+' : '−'}${Math.abs(points).toFixed(1)}`;
-  const told = text.overview.rateAgainst(shown, text.overview.before[props.name]);
+  const label = text.overview.rateAgainst(shown, text.overview.before[props.name]);
   return (
-    <span class={`points ${points > 0 ? 'good' : 'bad'}`} title={told}>
+    <span class={`points ${points > 0 ? 'good' : 'bad'}`} title={label}>
       <span aria-hidden="true">{text.overview.points(shown)}</span>
-      <span class="visually-hidden">{told}</span>
+      <span class="visually-hidden">{label}</span>
     </span>
   );
 }

@@ -1,17 +1,18 @@
-// What is selected of the error logs, and deleting it: by ids in batches that the server takes, or all
-// that match the filter by one mutation. Never without a question. Cancel and leaving the view stop a deletion.
+// The selected error logs and their deletion: by ids, in batches of the size that the server accepts, or all that
+// match the filter, by one mutation. It asks for confirmation. Cancel, or leaving the view, stops the deletion.
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { deleteErrors, type Removed } from '../api/deletion';
+import { deleteErrors, type DeletionResult } from '../api/deletion';
 import type { ErrorLogFilter } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
+import { errorText } from '../i18n/error-text';
 import { pageLimit, serverNow } from '../state/session';
 import { Dialog } from '../ui/dialog';
 import { Icon } from '../ui/icon';
-import { tell } from '../ui/toast';
+import { showToast } from '../ui/toast';
 
 export interface Selection {
-  /** All that match, also those that are not loaded. */
+  /** All matching rows, including those not loaded. */
   all: boolean;
   ids: ReadonlySet<string>;
 }
@@ -20,7 +21,7 @@ export const NOTHING: Selection = { all: false, ids: new Set() };
 
 const BATCH = 1000;
 
-type Phase = 'asking' | 'deleting' | 'stopping';
+type Phase = 'confirming' | 'deleting' | 'stopping';
 
 export function DeleteErrors(props: {
   selection: Selection;
@@ -29,22 +30,22 @@ export function DeleteErrors(props: {
   onChange: (selection: Selection) => void;
   onDeleted: () => void;
 }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { selection, total } = props;
-  // The filter with an end: what comes after the question was not meant by its answer.
-  const [asking, setAsking] = useState<ErrorLogFilter>();
-  const [phase, setPhase] = useState<Phase>('asking');
+  // Has an end: rows that arrive after the confirmation dialog opened are not deleted.
+  const [filterToDelete, setFilterToDelete] = useState<ErrorLogFilter>();
+  const [phase, setPhase] = useState<Phase>('confirming');
   const [problem, setProblem] = useState<string>();
   const running = useRef<AbortController | undefined>(undefined);
   const isOpen = useRef(false);
   const isMounted = useRef(true);
-  /** Whether the list shows rows that may be deleted. */
+  /** Whether the list may show deleted rows. */
   const isStale = useRef(false);
   const count = selection.all ? (total ?? 0) : selection.ids.size;
   const open = (): void => {
     isOpen.current = true;
     setProblem(undefined);
-    setAsking({ ...props.filter, until: props.filter.until ?? new Date(serverNow()).toISOString() });
+    setFilterToDelete({ ...props.filter, until: props.filter.until ?? new Date(serverNow()).toISOString() });
   };
   const stop = (): void => {
     setPhase('stopping');
@@ -53,7 +54,7 @@ export function DeleteErrors(props: {
   const close = (): void => {
     isOpen.current = false;
     running.current?.abort();
-    setAsking(undefined);
+    setFilterToDelete(undefined);
     if (isStale.current && !running.current) props.onDeleted();
   };
   useEffect(
@@ -63,33 +64,33 @@ export function DeleteErrors(props: {
     },
     [],
   );
-  const explain = ({ deleted, error }: Removed, stopped: boolean): string => {
+  const explain = ({ deleted, error }: DeletionResult, stopped: boolean): string => {
     if (deleted === undefined) return text.errors.deletedUnknown;
     const done = format.count(deleted);
     if (stopped) return text.errors.stopped(deleted, done);
-    const reason = error ? (text.state.codes[error.code] ?? error.message) : '';
+    const reason = error ? errorText(text, error) : '';
     return deleted > 0 ? `${text.errors.deletedBefore(deleted, done)} ${reason}` : reason;
   };
   const run = async (filter: ErrorLogFilter): Promise<void> => {
     const abort = (running.current = new AbortController());
     setPhase('deleting');
     setProblem(undefined);
-    const doomed = selection.all ? { filter } : { ids: [...selection.ids], batch: pageLimit(BATCH) };
-    const removed = await deleteErrors(doomed, abort.signal);
+    const target = selection.all ? { filter } : { ids: [...selection.ids], batch: pageLimit(BATCH) };
+    const result = await deleteErrors(target, abort.signal);
     running.current = undefined;
-    isStale.current ||= removed.deleted !== 0;
-    if (removed.complete) {
-      const deleted = removed.deleted ?? 0;
-      tell(text.errors.deleted(deleted, format.count(deleted)));
+    isStale.current ||= result.deleted !== 0;
+    if (result.complete) {
+      const deleted = result.deleted ?? 0;
+      showToast(text.errors.deleted(deleted, format.count(deleted)));
       isOpen.current = false;
       if (isMounted.current) props.onDeleted();
     } else {
-      const message = explain(removed, abort.signal.aborted);
+      const message = explain(result, abort.signal.aborted);
       if (isOpen.current) setProblem(message);
-      else tell(message);
+      else showToast(message);
       if (isMounted.current && !isOpen.current && isStale.current) props.onDeleted();
     }
-    setPhase('asking');
+    setPhase('confirming');
   };
   return (
     <div class="bulk" role="group" aria-label={text.errors.select}>
@@ -102,11 +103,11 @@ export function DeleteErrors(props: {
       <button type="button" class="button small" onClick={() => props.onChange(NOTHING)}>
         {text.errors.unselect}
       </button>
-      <button type="button" class="button small danger" disabled={phase !== 'asking'} onClick={open}>
+      <button type="button" class="button small danger" disabled={phase !== 'confirming'} onClick={open}>
         <Icon name="trash" />
         {text.errors.delete}
       </button>
-      {asking && (
+      {filterToDelete && (
         <Dialog title={text.errors.confirm(count, format.count(count))} onClose={close}>
           <p>{text.errors.confirmHint}</p>
           {problem && (
@@ -118,9 +119,9 @@ export function DeleteErrors(props: {
             <button type="button" class="button" disabled={phase === 'stopping'} onClick={phase === 'deleting' ? stop : close}>
               {phase === 'stopping' ? text.errors.stopping : text.errors.cancel}
             </button>
-            <button type="button" class="button danger" disabled={phase !== 'asking'} onClick={() => void run(asking)}>
+            <button type="button" class="button danger" disabled={phase !== 'confirming'} onClick={() => void run(filterToDelete)}>
               <Icon name="trash" />
-              {phase === 'asking' ? text.errors.delete : text.errors.deleting}
+              {phase === 'confirming' ? text.errors.delete : text.errors.deleting}
             </button>
           </div>
         </Dialog>

@@ -1,28 +1,28 @@
-// One error log.
+// The details of one error log.
 import type { JSX } from 'preact';
 import { ErrorByIdDocument, type ErrorDetailFragment } from '../api/gen/graphql';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { useQuery } from '../state/query';
 import { linkTo } from '../state/router';
-import { may } from '../state/session';
+import { hasScope } from '../state/session';
 import { Drawer } from '../ui/drawer';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key } from '../ui/marks';
-import { Shown } from '../ui/state';
-import { Words } from './words';
+import { AnswerView } from '../ui/state';
+import { ErrorMessage } from './error-message';
 
 export function ErrorDetail({ id, onClose }: { id: string; onClose: () => void }): JSX.Element {
-  const { text } = useSpeech();
-  const variables = { id, requests: may('READ_REQUESTS') };
+  const { text } = useI18n();
+  const variables = { id, requests: hasScope('READ_REQUESTS') };
   const answer = useQuery(ErrorByIdDocument, { key: id, variables: () => variables });
   return (
     <Drawer title={text.detail.error} onClose={onClose}>
-      <Shown answer={answer}>
+      <AnswerView answer={answer}>
         {({ node }) =>
           node?.__typename === 'ErrorLog' ? (
             <>
               <Facts error={node} />
-              <Words error={node} />
+              <ErrorMessage error={node} />
               <div class="buttons">
                 <GraphiqlLink document={ErrorByIdDocument} variables={variables} />
               </div>
@@ -31,13 +31,13 @@ export function ErrorDetail({ id, onClose }: { id: string; onClose: () => void }
             <p class="quiet">{text.detail.gone}</p>
           )
         }
-      </Shown>
+      </AnswerView>
     </Drawer>
   );
 }
 
 function Facts({ error }: { error: ErrorDetailFragment }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const at = Date.parse(error.timestamp);
   return (
     <dl class="facts">
@@ -64,7 +64,7 @@ function Facts({ error }: { error: ErrorDetailFragment }): JSX.Element {
                 until: new Date(at + 60_000).toISOString(),
               })}
             >
-              {text.detail.neighbours}
+              {text.detail.nearbyCalls}
             </a>
           </>
         ) : (

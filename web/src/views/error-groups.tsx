@@ -1,18 +1,18 @@
-// What goes wrong most, since when, and what it last said; and what there is to filter by.
+// Error groups with their count, first and last time and latest message; and the filters of error logs.
 import type { JSX } from 'preact';
 import type { ErrorGroupsQuery } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { setParams } from '../state/router';
 import { serverNow } from '../state/session';
-import type { ErrorsAsked } from '../state/error-filter';
-import { Choose } from '../ui/choose';
+import type { ErrorCriteria } from '../state/error-filter';
+import { MultiSelect } from '../ui/multi-select';
 import { CodeMark } from '../ui/marks';
 
 type Group = ErrorGroupsQuery['groups'][number];
 
-export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked }): JSX.Element {
-  const { text, format } = useSpeech();
+export function Groups({ groups, criteria }: { groups: Group[]; criteria: ErrorCriteria }): JSX.Element {
+  const { text, format } = useI18n();
   const now = serverNow();
   return (
     <section class="groups" aria-label={text.errors.groups} tabIndex={0}>
@@ -35,7 +35,7 @@ export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked 
             <th scope="col" class="col-seen">
               {text.errors.last}
             </th>
-            <th scope="col" class="col-said">
+            <th scope="col" class="col-message">
               {text.errors.latest}
             </th>
           </tr>
@@ -44,8 +44,8 @@ export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked 
           {groups.map((group) => {
             const { errorType, errorCode } = group;
             const chosen =
-              asked.types.includes(errorType ?? '') &&
-              (errorCode == null ? asked.codes.length === 0 : asked.codes.includes(String(errorCode)));
+              criteria.types.includes(errorType ?? '') &&
+              (errorCode == null ? criteria.codes.length === 0 : criteria.codes.includes(String(errorCode)));
             const choose = (): void =>
               setParams(
                 chosen
@@ -81,7 +81,7 @@ export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked 
                     {format.ago(group.lastSeenAt, now)}
                   </time>
                 </td>
-                <td class="col-said" title={firstLine(group.latest.message)}>
+                <td class="col-message" title={firstLine(group.latest.message)}>
                   {firstLine(group.latest.message)}
                 </td>
               </tr>
@@ -93,40 +93,40 @@ export function Groups({ groups, asked }: { groups: Group[]; asked: ErrorsAsked 
   );
 }
 
-export function ErrorChoices({ facets, asked }: { facets: ErrorGroupsQuery | undefined; asked: ErrorsAsked }): JSX.Element {
-  const { text } = useSpeech();
+export function ErrorFilters({ facets, criteria }: { facets: ErrorGroupsQuery | undefined; criteria: ErrorCriteria }): JSX.Element {
+  const { text } = useI18n();
   return (
     <>
-      <Choose
+      <MultiSelect
         label={text.errors.type}
         any={text.calls.all}
         options={(facets?.types ?? []).flatMap(({ errorType, count }) =>
           errorType == null ? [] : [{ value: errorType, label: errorType, count }],
         )}
-        chosen={asked.types}
+        chosen={criteria.types}
         onChange={(type) => setParams({ type })}
       />
-      <Choose
+      <MultiSelect
         label={text.errors.code}
         any={text.calls.all}
         options={(facets?.codes ?? []).flatMap(({ errorCode, count }) =>
           errorCode == null ? [] : [{ value: String(errorCode), label: String(errorCode), count }],
         )}
-        chosen={asked.codes}
+        chosen={criteria.codes}
         onChange={(code) => setParams({ code })}
       />
-      <Choose
+      <MultiSelect
         label={text.calls.model}
         any={text.calls.all}
         options={(facets?.models ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
-        chosen={asked.models}
+        chosen={criteria.models}
         onChange={(model) => setParams({ model })}
       />
-      <Choose
+      <MultiSelect
         label={text.calls.key}
         any={text.calls.all}
         options={(facets?.keys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
-        chosen={asked.keys}
+        chosen={criteria.keys}
         onChange={(key) => setParams({ key })}
       />
     </>

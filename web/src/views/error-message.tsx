@@ -1,32 +1,32 @@
-// What was said about a failure, formatted, and the request that failed. All of it is text.
+// The provider's message of a failure, formatted, and the failed request. Both are rendered as text.
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import type { ErrorDetailFragment } from '../api/gen/graphql';
-import { said } from '../domain/provider';
-import { useSpeech } from '../i18n';
-import { may } from '../state/session';
+import { parseProviderError } from '../domain/provider';
+import { useI18n } from '../i18n';
+import { hasScope } from '../state/session';
 import { CopyButton } from '../ui/copy';
 import { CodeMark } from '../ui/marks';
 
-export function Words({ error }: { error: ErrorDetailFragment }): JSX.Element {
-  const { text } = useSpeech();
-  const words = said(error.message);
+export function ErrorMessage({ error }: { error: ErrorDetailFragment }): JSX.Element {
+  const { text } = useI18n();
+  const words = parseProviderError(error.message);
   return (
     <>
       <div class="block">
         <div class="block-head">
-          <h3>{text.calls.said}</h3>
+          <h3>{text.calls.providerMessage}</h3>
           <CodeMark code={error.errorCode} />
         </div>
-        <div class="words">
+        <div class="provider-message">
           {(words.status ?? words.reason) && (
-            <span class="words-name mono">{[words.status, words.reason].filter(Boolean).join(' · ')}</span>
+            <span class="provider-message-name mono">{[words.status, words.reason].filter(Boolean).join(' · ')}</span>
           )}
           {words.text || '–'}
         </div>
       </div>
       {error.message && words.pretty !== words.text && <Raw title={text.detail.raw} content={words.pretty} original={error.message} />}
-      {!may('READ_REQUESTS') ? (
+      {!hasScope('READ_REQUESTS') ? (
         <p class="quiet">{text.detail.requestHidden}</p>
       ) : error.request == null ? (
         <p class="quiet">{text.detail.noRequest}</p>

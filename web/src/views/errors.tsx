@@ -1,17 +1,17 @@
-// The error logs: what goes wrong in groups, then one by one; searched, selected across pages, deleted.
+// The error logs: groups, then single rows that can be searched, selected across pages and deleted.
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import { ErrorGroupsDocument, ErrorRecordedDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
-import { useSpeech, type Speech } from '../i18n';
-import { errorFilter, errorsAsked, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
+import { useI18n, type I18n } from '../i18n';
+import { errorFilter, parseErrorCriteria, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
 import { rangeEnds, rangeOf } from '../state/range';
-import { address, changed, setParams, usePlace } from '../state/router';
-import { may, pageLimit, serverNow } from '../state/session';
+import { urlOf, withParams, setParams, useRoute } from '../state/router';
+import { hasScope, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { Download } from '../ui/download';
 import { Filters } from '../ui/filters';
@@ -23,14 +23,14 @@ import { Search } from '../ui/search';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
 import { TimeHead } from '../ui/zone';
-import { Top } from '../ui/top';
+import { ViewHeader } from '../ui/view-header';
 import { DeleteErrors, NOTHING, type Selection } from './error-delete';
 import { ErrorDetail } from './error-detail';
-import { ErrorChoices, Groups } from './error-groups';
+import { ErrorFilters, Groups } from './error-groups';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
-/** Rows come by the stream; this is for their number, and for where no stream gets through. */
+/** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
 const GROUPS_RENEW_MS = 30_000;
 const SEARCH_DELAY_MS = 250;
@@ -38,32 +38,32 @@ const SEARCH_DELAY_MS = 250;
 const FILE_COLUMNS = ['timestamp', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
 
 export function Errors(): JSX.Element {
-  const speech = useSpeech();
-  const { text, format } = speech;
-  const { path, params } = usePlace();
+  const i18n = useI18n();
+  const { text, format } = i18n;
+  const { path, params } = useRoute();
   const range = rangeOf(params);
-  const asked = errorsAsked(params);
-  const question = JSON.stringify([range, asked]);
+  const criteria = parseErrorCriteria(params);
+  const listKey = JSON.stringify([range, criteria]);
   const opened = params.get('error') ?? undefined;
-  const filter = errorFilter(asked, range, serverNow());
+  const filter = errorFilter(criteria, range, serverNow());
   const variables = (first: number, after?: string): ErrorsQueryVariables => ({
-    filter: errorFilter(asked, range, serverNow()),
-    orderBy: asked.oldestFirst ? 'OLDEST_FIRST' : 'NEWEST_FIRST',
+    filter: errorFilter(criteria, range, serverNow()),
+    orderBy: criteria.oldestFirst ? 'OLDEST_FIRST' : 'NEWEST_FIRST',
     first,
     after: after ?? null,
     count: after === undefined,
   });
   const top = useRef(0);
-  const isTail = 'preset' in range && !asked.oldestFirst;
+  const isTail = 'preset' in range && !criteria.oldestFirst;
   const list = usePages<ErrorRowFragment>({
-    key: question,
+    key: listKey,
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
     since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
     atTop: useCallback(() => top.current < 40, []),
   });
-  // Without the span: its start moves on, and what comes is within it.
-  const kinds = kindsFilter(asked);
+  // Without the range: its start moves, and new rows are inside it.
+  const kinds = kindsFilter(criteria);
   useTail(
     isTail ? ErrorRecordedDocument : undefined,
     { filter: kinds },
@@ -71,21 +71,21 @@ export function Errors(): JSX.Element {
     list,
   );
   const groups = useQuery(ErrorGroupsDocument, {
-    key: question,
+    key: listKey,
     variables: () => ({
-      // All groups are seen, also those that are not chosen.
-      filter: errorFilter({ ...asked, types: [], codes: [] }, range, serverNow()),
+      // All groups are shown, not only the selected ones.
+      filter: errorFilter({ ...criteria, types: [], codes: [] }, range, serverNow()),
       facets: spanFilter(range, serverNow()),
       first: pageLimit(1000),
     }),
     everyMs: GROUPS_RENEW_MS,
   });
   const [selection, setSelection] = useState<Selection>(NOTHING);
-  useEffect(() => setSelection(NOTHING), [question]);
+  useEffect(() => setSelection(NOTHING), [listKey]);
   useShortcuts(selection !== NOTHING ? { Escape: () => setSelection(NOTHING) } : {});
   const filtered = ERROR_PARAMS.some((name) => params.has(name));
   const rows = list.rows ?? [];
-  const columns = columnsOf(speech, params, selection, setSelection, rows);
+  const columns = columnsOf(i18n, params, selection, setSelection, rows);
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
     const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
     return { ...page, rows: page.rows.map(({ apiKey, ...row }) => ({ ...row, key: apiKey?.masked })) };
@@ -93,9 +93,9 @@ export function Errors(): JSX.Element {
 
   return (
     <>
-      <Top title={text.app.errors}>
+      <ViewHeader title={text.app.errors}>
         <RangePicker range={range} />
-      </Top>
+      </ViewHeader>
       <Filters
         active={ERROR_PARAMS.filter((name) => params.has(name)).length}
         end={
@@ -106,12 +106,12 @@ export function Errors(): JSX.Element {
           </>
         }
       >
-        <Search value={asked.contains} label={text.errors.search} delayMs={SEARCH_DELAY_MS} />
-        <Search value={asked.keyContains} label={text.errors.key} name="keytext" delayMs={SEARCH_DELAY_MS} />
-        <ErrorChoices facets={groups.data} asked={asked} />
+        <Search value={criteria.contains} label={text.errors.search} delayMs={SEARCH_DELAY_MS} />
+        <Search value={criteria.keyContains} label={text.errors.key} name="keytext" delayMs={SEARCH_DELAY_MS} />
+        <ErrorFilters facets={groups.data} criteria={criteria} />
         <label class="inline">
           <span class="visually-hidden">{text.calls.order}</span>
-          <select class="input" value={asked.oldestFirst ? 'oldest' : ''} onChange={(event) => setParams({ sort: event.currentTarget.value })}>
+          <select class="input" value={criteria.oldestFirst ? 'oldest' : ''} onChange={(event) => setParams({ sort: event.currentTarget.value })}>
             <option value="">{text.calls.orders.newest}</option>
             <option value="oldest">{text.calls.orders.oldest}</option>
           </select>
@@ -133,13 +133,13 @@ export function Errors(): JSX.Element {
       )}
       <div class="split">
         <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
-          {groups.data && groups.data.groups.length > 0 && <Groups groups={groups.data.groups} asked={asked} />}
+          {groups.data && groups.data.groups.length > 0 && <Groups groups={groups.data.groups} criteria={criteria} />}
           {list.error && (list.rows === undefined || list.stale) ? (
             <Failure error={list.error} retry={list.reload} />
           ) : list.rows === undefined ? (
             <Skeleton rows={12} />
           ) : list.rows.length === 0 ? (
-            <Empty icon="well" title={filtered ? text.state.noMatches : text.errors.none}>
+            <Empty icon="healthy" title={filtered ? text.state.noMatches : text.errors.none}>
               <p>{'preset' in range ? text.errors.noneHint(text.range.long[range.preset]) : format.between(range.since, range.until)}</p>
               {filtered && (
                 <button type="button" class="button" onClick={() => setParams(Object.fromEntries(ERROR_PARAMS.map((name) => [name, undefined])))}>
@@ -149,12 +149,12 @@ export function Errors(): JSX.Element {
             </Empty>
           ) : (
             <Table
-              key={question}
+              key={listKey}
               caption={text.errors.rows}
               columns={columns}
               rows={rows}
               rowKey={(row) => row.id}
-              href={(row) => address(path, changed(params, { error: row.id }))}
+              href={(row) => urlOf(path, withParams(params, { error: row.id }))}
               opened={opened}
               total={list.total}
               onNearEnd={list.loadMore}
@@ -183,7 +183,7 @@ async function load(variables: ErrorsQueryVariables, signal: AbortSignal): Promi
 }
 
 function columnsOf(
-  { text, format }: Speech,
+  { text, format }: I18n,
   params: URLSearchParams,
   selection: Selection,
   select: (selection: Selection) => void,
@@ -210,7 +210,7 @@ function columnsOf(
           type="checkbox"
           checked={selection.all || selection.ids.has(row.id)}
           onChange={() => {
-            // To leave one out of all is to have chosen those that are loaded.
+            // Deselecting one row of "all" selects the other loaded rows.
             const ids = new Set(selection.all ? rows.map((one) => one.id) : selection.ids);
             if (!ids.delete(row.id)) ids.add(row.id);
             select(ids.size > 0 ? { all: false, ids } : NOTHING);
@@ -220,12 +220,12 @@ function columnsOf(
     ),
   };
   return [
-    ...(may('DELETE') ? [pick] : []),
+    ...(hasScope('DELETE') ? [pick] : []),
     {
       id: 'time',
       head: <TimeHead />,
       cell: (row) => (
-        <a data-inner href={address('/errors', changed(params, { error: row.id }))}>
+        <a data-inner href={urlOf('/errors', withParams(params, { error: row.id }))}>
           <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
         </a>
       ),
@@ -234,6 +234,6 @@ function columnsOf(
     { id: 'type', head: text.errors.type, cell: (row) => row.errorType ?? <span class="quiet">{text.errors.noType}</span> },
     { id: 'model', head: text.calls.model, cell: (row) => row.model ?? <span class="quiet">{text.counts.noModel}</span> },
     { id: 'key', head: text.calls.key, cell: (row) => <Key masked={row.apiKey?.masked} /> },
-    { id: 'said', head: text.calls.said, cell: (row) => <span title={firstLine(row.message)}>{firstLine(row.message)}</span> },
+    { id: 'message', head: text.calls.providerMessage, cell: (row) => <span title={firstLine(row.message)}>{firstLine(row.message)}</span> },
   ];
 }

@@ -1,18 +1,19 @@
-// One key: how it does, why it needs attention, what was said last. Shows the key in full where that
-// is allowed, one at a time, and the server enters it in the audit log.
+// One key: statistics, state and recent errors. With the scope REVEAL_KEYS it reveals the full key; the server
+// records that in the audit log.
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
 import { KeyPageDocument, KeySecretDocument, type KeyPageQuery } from '../api/gen/graphql';
 import { CallsChart, LatencyChart } from '../chart/series';
-import type { Ailing } from '../domain/attention';
+import type { UnhealthyKey } from '../domain/attention';
 import { firstLine } from '../domain/provider';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
+import { errorText } from '../i18n/error-text';
 import { timeZone } from '../i18n/format';
 import { useQuery } from '../state/query';
 import { rangeArguments, rangeOf } from '../state/range';
-import { go, linkTo, usePlace } from '../state/router';
-import { may } from '../state/session';
+import { navigate, linkTo, useRoute } from '../state/router';
+import { hasScope } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { CopyButton } from '../ui/copy';
 import { GraphiqlLink } from '../ui/graphiql-link';
@@ -20,28 +21,28 @@ import { Icon } from '../ui/icon';
 import { CodeMark, ReasonTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
-import { Empty, Shown, Skeleton } from '../ui/state';
-import { Top } from '../ui/top';
-import { useAttention, why } from './attention';
+import { Empty, AnswerView, Skeleton } from '../ui/state';
+import { ViewHeader } from '../ui/view-header';
+import { useAttention, reasonText } from './attention';
 import { Codes, Models } from './breakdown';
 
 const RENEW_MS = 20_000;
-/** How the server tells of an id that is none of its own. */
+/** The error codes for an unknown id. */
 const UNKNOWN = new Set(['NOT_FOUND', 'BAD_USER_INPUT']);
 
 type ApiKey = NonNullable<KeyPageQuery['apiKey']>;
 
 export function KeyView({ id }: { id: string }): JSX.Element {
-  const { text } = useSpeech();
-  const { params } = usePlace();
+  const { text } = useI18n();
+  const { params } = useRoute();
   const range = rangeOf(params);
   const variables = { key: id, ...rangeArguments(range), timeZone };
   const answer = useQuery(KeyPageDocument, { key: JSON.stringify([id, range]), variables: () => variables, everyMs: RENEW_MS });
-  const ailing = useAttention().data?.keys.find((key) => key.id === id);
-  useShortcuts({ Escape: () => go(linkTo('/keys')) });
+  const unhealthy = useAttention().data?.keys.find((key) => key.id === id);
+  useShortcuts({ Escape: () => navigate(linkTo('/keys')) });
   return (
     <>
-      <Top
+      <ViewHeader
         title={
           <a data-inner class="back" href={linkTo('/keys')} aria-label={text.keys.back}>
             <Icon name="left" />
@@ -50,19 +51,19 @@ export function KeyView({ id }: { id: string }): JSX.Element {
         }
       >
         <RangePicker range={range} />
-      </Top>
+      </ViewHeader>
       <div class="scroll">
         {answer.error && answer.data === undefined && UNKNOWN.has(answer.error.code) ? (
           <Empty icon="keys" title={text.keys.notFound} />
         ) : (
-          <Shown answer={answer} waiting={<Skeleton rows={6} />}>
+          <AnswerView answer={answer} waiting={<Skeleton rows={6} />}>
           {({ apiKey, callSeries, byCode }) =>
             apiKey ? (
               <>
                 <Head apiKey={apiKey}>
                   <GraphiqlLink document={KeyPageDocument} variables={variables} />
                 </Head>
-                {ailing && <Reasoning ailing={ailing} />}
+                {unhealthy && <Reasoning unhealthy={unhealthy} />}
                 <Stats apiKey={apiKey} />
                 <div class="columns">
                   <Panel title={text.overview.callsOverTime} class="wide">
@@ -86,7 +87,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
               <Empty icon="keys" title={text.keys.notFound} />
             )
           }
-        </Shown>
+        </AnswerView>
         )}
       </div>
     </>
@@ -94,7 +95,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
 }
 
 function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildren }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const [secret, setSecret] = useState<string>();
   const [problem, setProblem] = useState<string>();
   const ask = async (): Promise<string> => {
@@ -102,12 +103,12 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
     if (!found?.secret) throw new ApiError('NOT_FOUND', text.keys.notFound);
     return found.secret;
   };
-  const told = async (act: () => Promise<void>): Promise<void> => {
+  const withProblem = async (act: () => Promise<void>): Promise<void> => {
     setProblem(undefined);
     try {
       await act();
     } catch (cause) {
-      setProblem(cause instanceof ApiError ? (text.state.codes[cause.code] ?? cause.message) : String(cause));
+      setProblem(cause instanceof ApiError ? errorText(text, cause) : String(cause));
       throw cause;
     }
   };
@@ -116,7 +117,7 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
       <h2 class="key-name" aria-label={secret ? text.keys.revealed : undefined}>
         {secret ?? apiKey.masked.replace('...', '…')}
       </h2>
-      {may('REVEAL_KEYS') && (
+      {hasScope('REVEAL_KEYS') && (
         <span class="buttons">
           <button
             type="button"
@@ -124,7 +125,7 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
             title={text.keys.audited}
             onClick={() => {
               if (secret) setSecret(undefined);
-              else void told(async () => setSecret(await ask())).catch(() => undefined);
+              else void withProblem(async () => setSecret(await ask())).catch(() => undefined);
             }}
           >
             <Icon name="eye" />
@@ -134,7 +135,7 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
             label={text.keys.copy}
             text={async () => {
               let copied = secret ?? '';
-              if (!copied) await told(async () => void (copied = await ask()));
+              if (!copied) await withProblem(async () => void (copied = await ask()));
               return copied;
             }}
           />
@@ -160,21 +161,21 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
   );
 }
 
-function Reasoning({ ailing }: { ailing: Ailing }): JSX.Element {
-  const speech = useSpeech();
-  const { text } = speech;
+function Reasoning({ unhealthy }: { unhealthy: UnhealthyKey }): JSX.Element {
+  const i18n = useI18n();
+  const { text } = i18n;
   return (
-    <div class={`reasoning reasoning-${ailing.reason}`}>
+    <div class={`reasoning reasoning-${unhealthy.reason}`}>
       <p>
-        <ReasonTag reason={ailing.reason} /> <strong>{why(speech, ailing)}</strong>
+        <ReasonTag reason={unhealthy.reason} /> <strong>{reasonText(i18n, unhealthy)}</strong>
       </p>
-      <p>{text.attention.meaning[ailing.reason]}</p>
-      {ailing.word && (
+      <p>{text.attention.meaning[unhealthy.reason]}</p>
+      {unhealthy.providerError && (
         <p>
-          <span class="quiet">{text.attention.said}: </span>
-          <a data-inner href={linkTo('/errors', { key: ailing.id, error: ailing.word.errorId })}>
-            {ailing.word.code != null && `${ailing.word.code} `}
-            {firstLine(ailing.word.message)}
+          <span class="quiet">{text.calls.providerMessage}: </span>
+          <a data-inner href={linkTo('/errors', { key: unhealthy.id, error: unhealthy.providerError.errorId })}>
+            {unhealthy.providerError.code != null && `${unhealthy.providerError.code} `}
+            {firstLine(unhealthy.providerError.message)}
           </a>
         </p>
       )}
@@ -183,7 +184,7 @@ function Reasoning({ ailing }: { ailing: Ailing }): JSX.Element {
 }
 
 function Stats({ apiKey }: { apiKey: ApiKey }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { counts, latency } = apiKey;
   const moment = (at: string | null | undefined): ComponentChildren =>
     at ? (
@@ -216,12 +217,12 @@ function Stats({ apiKey }: { apiKey: ApiKey }): JSX.Element {
 }
 
 function LatestErrors({ apiKey }: { apiKey: ApiKey }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { nodes } = apiKey.errorLogs;
   return (
     <Panel title={text.keys.recentErrors}>
       {nodes.length === 0 ? (
-        <Empty icon="well" title={text.keys.noErrors} />
+        <Empty icon="healthy" title={text.keys.noErrors} />
       ) : (
         <ul class="latest">
           {nodes.map((error) => (

@@ -1,4 +1,4 @@
-// All keys in one table: how they do, since when, and which need attention.
+// The table of all keys: counts, latency, state and last use.
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import {
@@ -8,14 +8,14 @@ import {
   type KeySparksQueryVariables,
   type KeyTableQuery,
 } from '../api/gen/graphql';
-import { REASONS, type Ailing, type Attention, type Reason } from '../domain/attention';
+import { REASONS, type UnhealthyKey, type Attention, type Reason } from '../domain/attention';
 import { laterFirst } from '../domain/order';
-import { useSpeech, type Speech } from '../i18n';
+import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { useNow } from '../state/live';
 import { useQuery } from '../state/query';
 import { partsOf, rangeArguments, rangeOf } from '../state/range';
-import { linkTo, setParams, usePlace } from '../state/router';
+import { linkTo, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Filters } from '../ui/filters';
 import { Key, ReasonTag } from '../ui/marks';
@@ -24,12 +24,12 @@ import { Search } from '../ui/search';
 import { Spark, type SparkPart } from '../ui/spark';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
-import { Top } from '../ui/top';
-import { useAttention, why } from './attention';
+import { ViewHeader } from '../ui/view-header';
+import { useAttention, reasonText } from './attention';
 
 const RENEW_MS = 20_000;
 const PARTS = 12;
-const NOBODY: Attention['seen'] = new Map();
+const NO_KEYS: Attention['seen'] = new Map();
 
 interface KeyRow {
   id: string;
@@ -40,14 +40,14 @@ interface KeyRow {
   p95: number | null;
   lastSeenAt: string | null;
   models: string[];
-  ailing: Ailing | undefined;
+  unhealthy: UnhealthyKey | undefined;
   spark: SparkPart[] | undefined;
 }
 
 const SORTS = ['state', 'calls', 'failures', 'rate', 'p95', 'seen'] as const;
 type Sort = (typeof SORTS)[number];
 
-/** The one that is worst, or most, comes first. */
+/** Worst or largest first. */
 const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
   state: (a, b) => rank(a) - rank(b) || b.total - a.total,
   calls: (a, b) => b.total - a.total,
@@ -57,7 +57,7 @@ const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
   seen: (a, b) => laterFirst(a.lastSeenAt ?? '', b.lastSeenAt ?? ''),
 };
 
-const rank = ({ ailing }: KeyRow): number => (ailing ? REASONS.indexOf(ailing.reason) : REASONS.length);
+const rank = ({ unhealthy }: KeyRow): number => (unhealthy ? REASONS.indexOf(unhealthy.reason) : REASONS.length);
 
 type State = Reason | 'attention' | undefined;
 
@@ -67,22 +67,22 @@ function stateOf(params: URLSearchParams): State {
 }
 
 export function Keys(): JSX.Element {
-  const speech = useSpeech();
-  const { text, format } = speech;
-  const { params } = usePlace();
+  const i18n = useI18n();
+  const { text, format } = i18n;
+  const { params } = useRoute();
   const range = rangeOf(params);
   const search = params.get('q') ?? '';
   const state = stateOf(params);
   const [sort, backwards] = sortOf(params);
   const first = pageLimit(1000);
-  const question = JSON.stringify(range);
+  const listKey = JSON.stringify(range);
   const table = useQuery(KeyTableDocument, {
-    key: question,
+    key: listKey,
     variables: () => ({ ...rangeArguments(range), timeZone, first }),
     everyMs: RENEW_MS,
   });
   const sparks = useQuery(KeySparksDocument, {
-    key: question,
+    key: listKey,
     variables: () => {
       const parts = partsOf(range, serverNow(), PARTS);
       return { ...Object.fromEntries(parts.map((part, index) => [`w${index}`, part])), first } as KeySparksQueryVariables;
@@ -90,18 +90,18 @@ export function Keys(): JSX.Element {
     everyMs: RENEW_MS * 3,
   });
   const attention = useAttention();
-  // Without it no key is known to be well, and the rows have no order yet.
-  const isToldOf = attention.data !== undefined || attention.error !== undefined;
+  // The states of the keys, and so the order of the rows, are unknown until then.
+  const isAttentionLoaded = attention.data !== undefined || attention.error !== undefined;
   const all = useMemo(
-    () => table.data && isToldOf && rowsOf(table.data, sparks.stale ? undefined : sparks.data, attention.data?.keys ?? [], attention.data?.seen ?? NOBODY),
-    [table.data, sparks.data, sparks.stale, attention.data, isToldOf],
+    () => table.data && isAttentionLoaded && rowsOf(table.data, sparks.stale ? undefined : sparks.data, attention.data?.keys ?? [], attention.data?.seen ?? NO_KEYS),
+    [table.data, sparks.data, sparks.stale, attention.data, isAttentionLoaded],
   );
   const rows = useMemo(() => {
     const wanted = search.trim().toLowerCase();
     const found = (all || []).filter(
       (row) =>
         row.masked.replace('...', '…').toLowerCase().includes(wanted.replace('...', '…')) &&
-        (state === undefined || (state === 'attention' ? row.ailing : row.ailing?.reason === state)),
+        (state === undefined || (state === 'attention' ? row.unhealthy : row.unhealthy?.reason === state)),
     );
     found.sort(compare[sort]);
     return backwards ? found.reverse() : found;
@@ -110,9 +110,9 @@ export function Keys(): JSX.Element {
 
   return (
     <>
-      <Top title={text.app.keys}>
+      <ViewHeader title={text.app.keys}>
         <RangePicker range={range} />
-      </Top>
+      </ViewHeader>
       <Filters
         active={Number(search !== '') + Number(state !== undefined)}
         end={
@@ -148,9 +148,9 @@ export function Keys(): JSX.Element {
             <Empty icon="keys" title={all.length ? text.state.noMatches : text.state.noCalls} />
           ) : (
             <Table
-              key={question}
+              key={listKey}
               caption={text.keys.title}
-              columns={columnsOf(speech, [sort, backwards], Math.max(now, serverNow()), attention.data !== undefined)}
+              columns={columnsOf(i18n, [sort, backwards], Math.max(now, serverNow()), attention.data !== undefined)}
               rows={rows}
               rowKey={(row) => row.id}
               href={(row) => linkTo(`/keys/${row.id}`)}
@@ -173,14 +173,14 @@ function sortOf(params: URLSearchParams): [Sort, boolean] {
 function rowsOf(
   table: KeyTableQuery,
   sparks: KeySparksQuery | undefined,
-  ailing: Ailing[],
+  unhealthy: UnhealthyKey[],
   seen: Attention['seen'],
 ): KeyRow[] {
   const models = new Map<string, string[]>();
   for (const { apiKey, model } of table.models) {
     if (apiKey && model != null) models.set(apiKey.id, [...(models.get(apiKey.id) ?? []), model]);
   }
-  const wells = new Map(ailing.map((key) => [key.id, key]));
+  const unhealthyById = new Map(unhealthy.map((key) => [key.id, key]));
   const lines = sparks && linesOf(sparks);
   const rows = new Map<string, KeyRow>();
   for (const { apiKey, counts, latency } of table.keys) {
@@ -193,15 +193,15 @@ function rowsOf(
       p95: latency.p95 ?? null,
       lastSeenAt: seen.get(apiKey.id)?.lastSeenAt ?? null,
       models: models.get(apiKey.id) ?? [],
-      ailing: wells.get(apiKey.id),
+      unhealthy: unhealthyById.get(apiKey.id),
       spark: lines?.get(apiKey.id),
     });
   }
-  // Keys that are known and were not called in the range.
+  // Known keys without a call in the range.
   for (const [id, { masked, lastSeenAt }] of seen) {
     if (rows.has(id)) continue;
     const none = { total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined };
-    rows.set(id, { id, masked, lastSeenAt, ailing: wells.get(id), ...none });
+    rows.set(id, { id, masked, lastSeenAt, unhealthy: unhealthyById.get(id), ...none });
   }
   return [...rows.values()];
 }
@@ -222,8 +222,8 @@ function linesOf(sparks: KeySparksQuery): Map<string, SparkPart[]> {
   return lines;
 }
 
-function columnsOf(speech: Speech, [sort, backwards]: [Sort, boolean], now: number, isKnown: boolean): Column<KeyRow>[] {
-  const { text, format } = speech;
+function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, isKnown: boolean): Column<KeyRow>[] {
+  const { text, format } = i18n;
   const sortable = (id: Sort): Pick<Column<KeyRow>, 'sort' | 'onSort'> => ({
     sort: sort !== id ? 'none' : backwards ? 'ascending' : 'descending',
     onSort: () => setParams({ sort: sort === id && !backwards ? `-${id}` : id === 'state' ? undefined : id }),
@@ -243,9 +243,9 @@ function columnsOf(speech: Speech, [sort, backwards]: [Sort, boolean], now: numb
       head: text.keys.state,
       ...sortable('state'),
       cell: (row) =>
-        row.ailing ? (
-          <span title={why(speech, row.ailing)}>
-            <ReasonTag reason={row.ailing.reason} />
+        row.unhealthy ? (
+          <span title={reasonText(i18n, row.unhealthy)}>
+            <ReasonTag reason={row.unhealthy.reason} />
           </span>
         ) : !isKnown ? (
           '–'

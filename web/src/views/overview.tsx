@@ -1,4 +1,4 @@
-// Whether the pool is well, what is wrong, and why.
+// Overview: the state of the pool, its problems and their causes.
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import {
@@ -10,27 +10,27 @@ import {
   type UsageQuery,
 } from '../api/gen/graphql';
 import { CallsChart, LatencyChart } from '../chart/series';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { updatedAt, useSubscription } from '../state/live';
 import { useQuery } from '../state/query';
 import { intervalsOf, isoDuration, monthBefore, rangeArguments, rangeOf } from '../state/range';
-import { linkTo, setParams, usePlace } from '../state/router';
+import { linkTo, setParams, useRoute } from '../state/router';
 import { serverNow } from '../state/session';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
-import { Empty, Shown, Skeleton } from '../ui/state';
-import { Top } from '../ui/top';
+import { Empty, AnswerView, Skeleton } from '../ui/state';
+import { ViewHeader } from '../ui/view-header';
 import { AttentionPanel, useAttention } from './attention';
 import { Codes, Models } from './breakdown';
 import { Cards } from './cards';
 
-/** The charts and what is grouped; the cards have a stream of their own. */
+/** For charts and groups; a subscription updates the cards. */
 const RENEW_MS = 15_000;
 
 export function Overview(): JSX.Element {
-  const { text, format } = useSpeech();
-  const { params } = usePlace();
+  const { text, format } = useI18n();
+  const { params } = useRoute();
   const range = rangeOf(params);
   const interval = Number(params.get('interval')) || undefined;
   const intervals = intervalsOf(range, serverNow());
@@ -57,14 +57,14 @@ export function Overview(): JSX.Element {
 
   return (
     <>
-      <Top title={text.app.overview}>
+      <ViewHeader title={text.app.overview}>
         <RangePicker range={range} />
-      </Top>
+      </ViewHeader>
       <div class="scroll">
         <Sentence day={stats?.usageStats.last24Hours} attention={attention.data?.keys.length} />
-        <Shown answer={{ ...usage, data: stats }} waiting={<Skeleton rows={5} class="cards" />}>
+        <AnswerView answer={{ ...usage, data: stats }} waiting={<Skeleton rows={5} class="cards" />}>
           {(data) => <Cards stats={data} />}
-        </Shown>
+        </AnswerView>
         <div class="columns">
           <Panel
             title={text.overview.callsOverTime}
@@ -83,7 +83,7 @@ export function Overview(): JSX.Element {
               </label>
             }
           >
-            <Shown answer={over} waiting={<Skeleton class="chart" />}>
+            <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
               {({ callSeries }) =>
                 callSeries.some(({ counts }) => counts.total > 0) ? (
                   <CallsChart buckets={callSeries} />
@@ -94,11 +94,11 @@ export function Overview(): JSX.Element {
                   </Empty>
                 )
               }
-            </Shown>
+            </AnswerView>
           </Panel>
           <AttentionPanel answer={attention} />
           <Panel title={text.overview.latencyOverTime} class="wide">
-            <Shown answer={over} waiting={<Skeleton class="chart" />}>
+            <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
               {({ callSeries }) =>
                 callSeries.some(({ latency }) => latency.p50 != null) ? (
                   <LatencyChart buckets={callSeries} />
@@ -106,13 +106,13 @@ export function Overview(): JSX.Element {
                   <Empty icon="slow" title={text.state.noCalls} />
                 )
               }
-            </Shown>
+            </AnswerView>
           </Panel>
           <Panel title={text.overview.statusCodes}>
-            <Shown answer={over}>{({ byCode }) => <Codes groups={byCode} link={(params) => linkTo('/calls', params)} />}</Shown>
+            <AnswerView answer={over}>{({ byCode }) => <Codes groups={byCode} link={(params) => linkTo('/calls', params)} />}</AnswerView>
           </Panel>
           <Panel title={text.overview.models} class="full">
-            <Shown answer={over}>{({ byModel }) => <Models groups={byModel} link={(model) => linkTo('/calls', { model })} />}</Shown>
+            <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(model) => linkTo('/calls', { model })} />}</AnswerView>
           </Panel>
         </div>
       </div>
@@ -120,21 +120,21 @@ export function Overview(): JSX.Element {
   );
 }
 
-/** The stream is newer than the query but has no months. */
+/** The subscription is newer than the query but has no monthly counts. */
 function newest(data: UsageQuery, now: UsageNowSubscription['usageStats'] | undefined): UsageQuery {
   if (!now || now.asOf < data.usageStats.asOf) return data;
   return { ...data, usageStats: { ...data.usageStats, ...now } };
 }
 
 function Sentence(props: { day: CountsFragment | undefined; attention: number | undefined }): JSX.Element {
-  const { text, format } = useSpeech();
+  const { text, format } = useI18n();
   const { day, attention } = props;
   if (!day) return <Skeleton class="sentence" />;
   const count = attention ?? 0;
   const keys = (
     <>
       {text.overview.then}
-      {count > 0 ? <a href="#attention">{text.overview.attention(count, format.count(count))}</a> : text.overview.allWell}
+      {count > 0 ? <a href="#attention">{text.overview.attention(count, format.count(count))}</a> : text.overview.allHealthy}
     </>
   );
   if (day.successRate == null) return <p class="sentence">{text.overview.noCalls}</p>;

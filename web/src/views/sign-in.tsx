@@ -1,14 +1,15 @@
-// The form that exchanges a token for a session. The address stays as it is, so that whoever signs in
-// again goes on where they were.
+// The form that exchanges a token for a session. The address stays the same, so that the user returns to the
+// same view.
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
-import { useSpeech } from '../i18n';
+import { useI18n } from '../i18n';
+import { errorText } from '../i18n/error-text';
 import { signIn } from '../state/session';
 import { Logo } from '../ui/shell';
 
 export function SignIn({ expired }: { expired: boolean }): JSX.Element {
-  const { text } = useSpeech();
+  const { text } = useI18n();
   const [token, setToken] = useState('');
   const [problem, setProblem] = useState<string>();
   const [busy, setBusy] = useState(false);
@@ -20,7 +21,7 @@ export function SignIn({ expired }: { expired: boolean }): JSX.Element {
       if (!scopes.includes('READ')) setProblem(text.signIn.noRead);
     } catch (cause) {
       const error = cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause));
-      setProblem(error.code === 'UNAUTHENTICATED' ? text.signIn.wrong : (text.state.codes[error.code] ?? error.message));
+      setProblem(error.code === 'UNAUTHENTICATED' ? text.signIn.wrong : errorText(text, error));
     }
     setBusy(false);
   };
