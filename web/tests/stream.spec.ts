@@ -1,11 +1,28 @@
 // Updates by the stream alone, and the fallback when no stream connects.
-import type { Page } from '@playwright/test';
+import type { Page, Request } from '@playwright/test';
 import { expect, open, recordCalls, recordErrors, settled, test } from './servers';
 
-/** Blocks all further requests, so that only an open stream can update the page. */
-async function answerNothing(page: Page): Promise<string[]> {
+/** GraphQL requests of the page without a response. */
+const inFlight = new Set<Request>();
+
+test.beforeEach(({ page }) => {
+  inFlight.clear();
+  page.on('request', (request) => {
+    if (request.url().endsWith('/graphql')) inFlight.add(request);
+  });
+  page.on('requestfinished', (request) => inFlight.delete(request));
+  page.on('requestfailed', (request) => inFlight.delete(request));
+});
+
+/**
+ * Blocks all further requests, so that only an open stream can update the page. Waits for earlier requests first: a
+ * view is complete before the options of its filters are loaded.
+ */
+async function blockRequests(page: Page): Promise<string[]> {
+  const blocked = new Set<Request>();
+  await page.route('**/graphql', (route) => void blocked.add(route.request()));
+  await expect.poll(() => [...inFlight].filter((request) => !blocked.has(request)).length).toBe(0);
   const answered: string[] = [];
-  await page.route('**/graphql', () => undefined);
   page.on('response', (response) => answered.push(response.url()));
   return answered;
 }
@@ -16,7 +33,7 @@ test('calls come by the stream', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=by-stream&status=failure');
   // No event has arrived by then, but the stream is open.
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await answerNothing(page);
+  const answered = await blockRequests(page);
   await recordCalls(demo, [
     { model: 'by-stream', statusCode: 200, latencyMs: 5 },
     { model: 'not-by-stream', statusCode: 500, latencyMs: 5 },
@@ -68,7 +85,7 @@ test('a call that comes before the list is in it', async ({ page, demo }) => {
 test('a call of earlier stands where it belongs, and one of long ago nowhere', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=earlier');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await answerNothing(page);
+  const answered = await blockRequests(page);
   const call = (statusCode: number, secondsAgo: number): Record<string, unknown> => ({
     model: 'earlier',
     statusCode,
@@ -118,7 +135,7 @@ test('what came for one list is not taken for another', async ({ page, demo }) =
 test('error logs come by the stream', async ({ page, demo }) => {
   await open(page, demo, '/errors?type=by-stream');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await answerNothing(page);
+  const answered = await blockRequests(page);
   await recordErrors(demo, [
     { errorType: 'by-stream', errorCode: 500, model: 'm', message: 'told by the stream', key: 'k' },
     { errorType: 'not-by-stream', errorCode: 500, model: 'm', message: 'not to be told', key: 'k' },
@@ -131,7 +148,7 @@ test('error logs come by the stream', async ({ page, demo }) => {
 test('the cards of the overview follow the stream', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await answerNothing(page);
+  const answered = await blockRequests(page);
   const total = async (): Promise<number> =>
     Number(((await page.locator('.card:has-text("Last hour") .card-total').textContent()) ?? '').replaceAll(/\D/g, ''));
   const before = await total();
