@@ -9,7 +9,7 @@ test.beforeAll(async ({ guarded }) => {
   ]);
 });
 
-test('who brings no token signs in, and finds the view that was asked for', async ({ page, guarded }) => {
+test('an unauthenticated user signs in and gets the requested view', async ({ page, guarded }) => {
   await page.goto(`${guarded.url}/calls?status=failure`);
   await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
   await page.getByLabel('Token').fill('not a token');
@@ -35,7 +35,7 @@ test('who brings no token signs in, and finds the view that was asked for', asyn
   await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
 });
 
-test('what a token does not allow is not offered', async ({ page, guarded }) => {
+test('actions that the token does not allow are hidden', async ({ page, guarded }) => {
   await page.goto(`${guarded.url}/errors`);
   await page.getByLabel('Token').fill(READER);
   await page.getByRole('button', { name: 'Sign in' }).click();
@@ -53,7 +53,7 @@ test('what a token does not allow is not offered', async ({ page, guarded }) => 
   expect(await page.content()).not.toContain(FULL);
 });
 
-test('a session that ends leads to the form and back to the same view', async ({ page, guarded, context }) => {
+test('after its session expires a user signs in and returns to the same view', async ({ page, guarded, context }) => {
   await page.goto(`${guarded.url}/calls?model=m&sort=slowest`);
   await page.getByLabel('Token').fill(READER);
   await page.getByRole('button', { name: 'Sign in' }).click();

@@ -10,7 +10,7 @@ async function count(server: Server, filter: Record<string, unknown>): Promise<n
 const shown = async (page: import('@playwright/test').Page): Promise<number> =>
   Number(((await page.locator('.filters-end > span').first().textContent()) ?? '').replaceAll(/\D/g, ''));
 
-test('each filter leaves what the API counts', async ({ page, demo }) => {
+test('each filter matches the count of the API', async ({ page, demo }) => {
   const key = (await demo.ask<{ apiKeys: { nodes: { id: string; masked: string }[] } }>('{ apiKeys(first: 1) { nodes { id masked } } }')).apiKeys.nodes[0];
   if (!key) throw new Error('no keys');
   const cases: [string, Record<string, unknown>][] = [
@@ -34,7 +34,7 @@ test('each filter leaves what the API counts', async ({ page, demo }) => {
   }
 });
 
-test('filters are chosen by hand, shared by the address and taken back', async ({ page, demo }) => {
+test('filters can be selected, shared by the address and undone', async ({ page, demo }) => {
   await open(page, demo, '/calls');
   await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
   await expect(page).toHaveURL(/status=failure/);
@@ -71,7 +71,7 @@ test('filters are chosen by hand, shared by the address and taken back', async (
   expect(moments).toEqual(moments.toSorted((a, b) => Date.parse(a) - Date.parse(b)));
 });
 
-test('a span of its own', async ({ page, demo }) => {
+test('a custom time range', async ({ page, demo }) => {
   await open(page, demo, '/calls');
   await page.getByRole('button', { name: 'Custom' }).click();
   const day = new Date(Date.now() - 26 * 3_600_000).toISOString().slice(0, 10);
@@ -86,7 +86,7 @@ test('a span of its own', async ({ page, demo }) => {
   await expect(page.locator('tbody .col-time').first()).toContainText(/, 11:5\d:\d\d/);
 });
 
-test('thousands of rows scroll, and few are in the document', async ({ page, demo }) => {
+test('thousands of rows can be scrolled, with few in the DOM', async ({ page, demo }) => {
   await open(page, demo, '/calls?range=30d');
   await page.keyboard.press('p');
   const box = page.locator('.listing > .table-box');
@@ -113,7 +113,7 @@ test('thousands of rows scroll, and few are in the document', async ({ page, dem
   await expect(page.locator('tbody tr[aria-rowindex="2"]')).toBeVisible();
 });
 
-test('a row opens with what was said, its neighbours and GraphiQL', async ({ page, demo }) => {
+test('a row shows the provider message, nearby calls and a GraphiQL link', async ({ page, demo }) => {
   await open(page, demo, '/calls?code=403');
   await page.locator('tbody tr td.col-model').first().click();
   const panel = page.getByRole('complementary', { name: 'Call' });
@@ -123,8 +123,8 @@ test('a row opens with what was said, its neighbours and GraphiQL', async ({ pag
   await expect(panel.locator('.nearby-calls li')).not.toHaveCount(0);
   await expect(panel.locator('.nearby-calls [aria-current]')).toHaveCount(1);
   const link = await panel.getByRole('link', { name: 'Open in GraphiQL' }).getAttribute('href');
-  const asked = new URL(link ?? '', demo.url).searchParams;
-  const answer = await demo.ask<{ node: { statusCode: number } }>(asked.get('query') ?? '', JSON.parse(asked.get('variables') ?? '{}'));
+  const requested = new URL(link ?? '', demo.url).searchParams;
+  const answer = await demo.ask<{ node: { statusCode: number } }>(requested.get('query') ?? '', JSON.parse(requested.get('variables') ?? '{}'));
   expect(answer.node.statusCode).toBe(403);
   await expect(panel.getByRole('link', { name: /^Open in GraphiQL$/ })).toHaveAttribute('href', /^\/graphiql\?query=query/);
   const url = page.url();
@@ -135,7 +135,7 @@ test('a row opens with what was said, its neighbours and GraphiQL', async ({ pag
   await expect(page).not.toHaveURL(/call=/);
 });
 
-test('rows are walked by keys', async ({ page, demo }) => {
+test('the keyboard moves between rows', async ({ page, demo }) => {
   await open(page, demo, '/calls?status=failure');
   await page.keyboard.press('p');
   await page.keyboard.press('j');
@@ -159,7 +159,7 @@ test('rows are walked by keys', async ({ page, demo }) => {
   }
 });
 
-test('new calls come in front, and wait while somebody reads', async ({ page, demo }) => {
+test('new calls are inserted at the top, and held back while the user reads', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=tail');
   await expect(page.getByText('Nothing matches these filters')).toBeVisible();
   await recordCalls(demo, Array.from({ length: 60 }, () => ({ model: 'tail', statusCode: 200, latencyMs: 1 })));
@@ -170,7 +170,7 @@ test('new calls come in front, and wait while somebody reads', async ({ page, de
   await expect(page.locator('tbody tr[aria-rowindex="2"] .col-status')).toContainText('418');
 });
 
-test('downloads all that match', async ({ page, demo }) => {
+test('a download contains all matching rows', async ({ page, demo }) => {
   const calls = Array.from({ length: 1200 }, (_, index) => ({ model: 'file', statusCode: index % 2 ? 200 : 500, latencyMs: index }));
   await recordCalls(demo, [...calls.slice(0, 600), { model: 'file', key: 'a-key-of-files', statusCode: 400, error: { message: '=1+1, "quoted"\nand a line' } }]);
   await recordCalls(demo, calls.slice(600));
@@ -194,7 +194,7 @@ test('downloads all that match', async ({ page, demo }) => {
   }
 });
 
-test('what is on its way is told', async ({ page, demo }) => {
+test('loading is indicated', async ({ page, demo }) => {
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   await page.route('**/graphql', async (route) => {
@@ -209,7 +209,7 @@ test('what is on its way is told', async ({ page, demo }) => {
   await expect(page.locator('.listing')).toHaveAttribute('aria-busy', 'false');
 });
 
-test('what cannot be had is told, and tried again', async ({ page, demo }) => {
+test('a failure is shown and can be retried', async ({ page, demo }) => {
   let broken = true;
   await page.route('**/graphql', (route) => {
     if (!broken || !route.request().postData()?.includes('callDetails')) return route.continue();
@@ -227,7 +227,7 @@ test('what cannot be had is told, and tried again', async ({ page, demo }) => {
   await expect(page.locator('tbody tr')).not.toHaveCount(0);
 });
 
-test('a server that goes away is told of, and followed again when it is back', async ({ page, empty }) => {
+test('an unreachable server is reported, and updates resume when it is back', async ({ page, empty }) => {
   await open(page, empty, '/');
   await empty.stop();
   await expect(page.getByRole('alert')).toContainText('Cannot reach the server', { timeout: 40_000 });

@@ -9,9 +9,9 @@ const total = async (server: Server, filter: Record<string, unknown>): Promise<n
   (await server.ask<Count>('query E($filter: ErrorLogFilter) { errorLogs(filter: $filter, first: 1) { totalCount } }', { filter })).errorLogs.totalCount;
 
 const logs = (type: string, count: number): Record<string, unknown>[] =>
-  Array.from({ length: count }, (_, index) => ({ errorType: type, errorCode: 500, model: 'made-up', message: `fault ${index}`, key: 'a-key-of-errors' }));
+  Array.from({ length: count }, (_, index) => ({ errorType: type, errorCode: 500, model: 'test-model', message: `fault ${index}`, key: 'a-key-of-errors' }));
 
-test('tells what goes wrong in groups, and filters by one', async ({ page, demo }) => {
+test('error groups are listed and filter the rows', async ({ page, demo }) => {
   await open(page, demo, '/errors');
   const groups = page.getByRole('region', { name: 'Error groups' });
   const first = groups.locator('tbody tr').first();
@@ -28,7 +28,7 @@ test('tells what goes wrong in groups, and filters by one', async ({ page, demo 
   await expect(page).toHaveURL(`${demo.url}/errors`);
 });
 
-test('each filter leaves what the API counts', async ({ page, demo }) => {
+test('each filter matches the count of the API', async ({ page, demo }) => {
   const since = new Date(Date.now() - 24 * 3_600_000).toISOString();
   const cases: [string, Record<string, unknown>][] = [
     ['type=openai-chat-stream', { errorTypes: ['openai-chat-stream'] }],
@@ -54,8 +54,8 @@ test('each filter leaves what the API counts', async ({ page, demo }) => {
   await expect(page.locator('.listing > .table-box tbody .col-message').first()).toContainText('overloaded');
 });
 
-test('is filtered by hand, ordered and downloaded', async ({ page, demo }) => {
-  await recordErrors(demo, [...logs('by-hand', 3), { errorType: 'by-hand', errorCode: 418, model: 'made-up', message: 'the fourth', key: 'a-key-of-errors' }]);
+test('error logs can be filtered, sorted and downloaded', async ({ page, demo }) => {
+  await recordErrors(demo, [...logs('by-hand', 3), { errorType: 'by-hand', errorCode: 418, model: 'test-model', message: 'the fourth', key: 'a-key-of-errors' }]);
   await open(page, demo, '/errors?type=by-hand');
   await expect(page.locator('.filters-end')).toContainText('4 error logs');
   await page.getByLabel('Order').selectOption('oldest');
@@ -74,11 +74,11 @@ test('is filtered by hand, ordered and downloaded', async ({ page, demo }) => {
   expect(file.suggestedFilename()).toBe('errors.ndjson');
   const rows = readFileSync(await file.path(), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as { message: string });
   expect(rows.map(({ message }) => message)).toEqual(['fault 0', 'fault 1', 'fault 2']);
-  await page.getByLabel('Key contains').fill('nobody has this');
+  await page.getByLabel('Key contains').fill('unknown-key');
   await expect(page.getByText('Nothing matches these filters')).toBeVisible();
 });
 
-test('a row opens with the request that failed', async ({ page, demo }) => {
+test('a row shows the failed request', async ({ page, demo }) => {
   const { errorLogs } = await demo.ask<{ errorLogs: { nodes: { id: string; request: unknown }[] } }>('{ errorLogs(first: 200) { nodes { id request } } }');
   const kept = errorLogs.nodes.find((node) => node.request !== null);
   if (!kept) throw new Error('the demo keeps some requests');
@@ -90,7 +90,7 @@ test('a row opens with the request that failed', async ({ page, demo }) => {
   await expect(panel).toHaveCount(0);
 });
 
-test('selected rows are deleted after a question', async ({ page, demo }) => {
+test('selected rows are deleted after a confirmation', async ({ page, demo }) => {
   await recordErrors(demo, logs('to-pick', 3));
   await open(page, demo, '/errors?type=to-pick');
   const boxes = page.locator('.listing > .table-box tbody input[type=checkbox]');
@@ -108,7 +108,7 @@ test('selected rows are deleted after a question', async ({ page, demo }) => {
   expect(await total(demo, { errorTypes: ['to-pick'] })).toBe(1);
 });
 
-test('all that match are deleted, beyond the page, and nothing else', async ({ page, demo }) => {
+test('all matching rows are deleted, beyond the loaded page, and no others', async ({ page, demo }) => {
   await recordErrors(demo, logs('to-empty', 250));
   await recordErrors(demo, logs('to-stay', 2));
   await open(page, demo, '/errors?type=to-empty');
@@ -123,7 +123,7 @@ test('all that match are deleted, beyond the page, and nothing else', async ({ p
   expect(await total(demo, { errorTypes: ['to-stay'] })).toBe(2);
 });
 
-test('a deletion that fails is told, and can be tried again', async ({ page, demo }) => {
+test('a failed deletion is reported and can be retried', async ({ page, demo }) => {
   await recordErrors(demo, logs('to-fail', 2));
   await open(page, demo, '/errors?type=to-fail');
   await page.getByLabel('Select all loaded rows').check();
@@ -160,7 +160,7 @@ test('Cancel stops a deletion after its batch and shows how many rows are delete
   const left = await total(demo, { errorTypes: ['to-stop'] });
   expect(left).toBeGreaterThan(0);
   expect(deleted).toBe(TOTAL - left);
-  expect(demo.tell('audit')).toContain(`stopped: 0 calls and ${deleted} error logs deleted`);
+  expect(demo.runCommand('audit')).toContain(`stopped: 0 calls and ${deleted} error logs deleted`);
   // The list shows the remaining rows, and a second deletion deletes them.
   await dialog.getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText(`${left.toLocaleString('en-GB')} error logs deleted`)).toBeVisible();
@@ -179,7 +179,7 @@ test('closing the page stops its deletion, and the audit log has the outcome', a
   await expect.poll(() => total(demo, { errorTypes: ['to-leave'] }), { intervals: [20] }).toBeLessThan(TOTAL);
   await page.close();
   let entry = '';
-  await expect.poll(() => (entry = demo.tell('audit').trimEnd().split('\n').at(-1) ?? '')).toContain('stopped: ');
+  await expect.poll(() => (entry = demo.runCommand('audit').trimEnd().split('\n').at(-1) ?? '')).toContain('stopped: ');
   expect(entry).toContain('to-leave');
   const left = await total(demo, { errorTypes: ['to-leave'] });
   expect(left).toBeGreaterThan(0);

@@ -81,7 +81,7 @@ async function follow(page: Page, server: Server, model: string): Promise<void> 
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`GraphiQL begins with five questions, ${colorScheme}`, async ({ page, demo }) => {
+  test(`GraphiQL starts with five examples, ${colorScheme}`, async ({ page, demo }) => {
     const refused: string[] = [];
     page.on('console', (message) => {
       // Warnings of the explorer for lists as arguments, which it cannot show; and for a document that was sent
@@ -117,7 +117,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-test('a subscription comes by WebSocket, and by SSE after a switch', async ({ page, demo }) => {
+test('subscriptions use WebSocket, or SSE after a switch', async ({ page, demo }) => {
   const sockets: string[] = [];
   const closed: string[] = [];
   page.on('websocket', (socket) => {
@@ -138,7 +138,7 @@ test('a subscription comes by WebSocket, and by SSE after a switch', async ({ pa
   await expect(page.getByRole('button', { name: 'Subscriptions use SSE' })).toBeVisible();
 });
 
-test('what a subscription is refused for can be read', async ({ page, demo }) => {
+test('GraphiQL shows why a subscription is rejected', async ({ page, demo }) => {
   await explore(page, demo);
   for (const transport of ['WebSocket', 'SSE']) {
     await expect(page.getByRole('button', { name: `Subscriptions use ${transport}` })).toBeVisible();
@@ -150,7 +150,7 @@ test('what a subscription is refused for can be read', async ({ page, demo }) =>
   }
 });
 
-test('without a token GraphiQL says so, and a typed one is kept nowhere', async ({ page, guarded }) => {
+test('GraphiQL requires a token, and does not store it', async ({ page, guarded }) => {
   await explore(page, guarded);
   const notice = page.getByRole('alert').filter({ hasText: 'Sign in' });
   await expect(notice.getByRole('link', { name: 'Sign in' })).toHaveAttribute('href', '/');
@@ -179,7 +179,7 @@ test('without a token GraphiQL says so, and a typed one is kept nowhere', async 
   await expect(notice).toBeVisible();
 });
 
-test('a session is enough for GraphiQL, whatever the transport', async ({ page, guarded }) => {
+test('a session authenticates GraphiQL with both transports', async ({ page, guarded }) => {
   await signIn(page, guarded, READER);
   await explore(page, guarded);
   await compose(page, 'Who', 'query Who { viewer { name } }');
@@ -191,7 +191,7 @@ test('a session is enough for GraphiQL, whatever the transport', async ({ page, 
   await follow(page, guarded, 'followed-by-a-session-by-sse');
 });
 
-test('a link opens its document in a tab, which stays as it is changed', async ({ page, demo }) => {
+test('a link opens its document in a tab that keeps its edits', async ({ page, demo }) => {
   const query = 'query Linked($first: Int) { callDetails(period: LAST_HOUR, first: $first) { nodes { model } } }';
   const search = `?${new URLSearchParams({ query, variables: '{"first": 1}' }).toString()}`;
   await explore(page, demo, search);

@@ -2,7 +2,7 @@ import { expect, milliseconds, open, settled, test } from './servers';
 
 const numbers = (texts: string[]): number[] => texts.map((text) => Number(text.replaceAll(/[^\d.]/g, '')));
 
-test('lists every key, masked, with what it needs', async ({ page, demo }) => {
+test('lists every key, masked, with its state', async ({ page, demo }) => {
   await open(page, demo, '/keys');
   await expect(page.locator('.filters-end')).toContainText(/5\d keys/);
   const first = page.locator('tbody tr').first();
@@ -13,7 +13,7 @@ test('lists every key, masked, with what it needs', async ({ page, demo }) => {
   expect(await page.content()).not.toMatch(/FakeSyDEMO/);
 });
 
-test('sorts by each of its columns, both ways', async ({ page, demo }) => {
+test('sorts by each column in both directions', async ({ page, demo }) => {
   await open(page, demo, '/keys');
   for (const [name, column] of [['Calls', 'calls'], ['Failed', 'failures']] as const) {
     await page.getByRole('columnheader', { name }).getByRole('button').click();
@@ -41,7 +41,7 @@ test('sorts by each of its columns, both ways', async ({ page, demo }) => {
   await expect(page.locator('tbody .tag').first()).toHaveText('Dead');
 });
 
-test('is filtered by state and by a part of the key', async ({ page, demo }) => {
+test('filters by state and by part of the key', async ({ page, demo }) => {
   await open(page, demo, '/keys');
   await page.getByLabel('State').selectOption('dead');
   await expect(page).toHaveURL(/state=dead/);
@@ -56,7 +56,7 @@ test('is filtered by state and by a part of the key', async ({ page, demo }) => 
   await expect(page.getByText('Nothing matches these filters')).toBeVisible();
 });
 
-test('a key has a page of its own, and is shown in full on demand', async ({ page, demo, context }) => {
+test('a key has a page, and is revealed on demand', async ({ page, demo, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await open(page, demo, '/keys?state=dead');
   await page.locator('tbody a').first().click();
@@ -80,12 +80,12 @@ test('a key has a page of its own, and is shown in full on demand', async ({ pag
   // A key on the screen is not requested again.
   expect(secrets).toHaveLength(1);
   const id = new URL(page.url()).pathname.replace('/keys/', '');
-  expect(demo.tell('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);
+  expect(demo.runCommand('audit').split('\n').filter((line) => line.includes(id))).toHaveLength(1);
   await page.getByRole('link', { name: 'View calls' }).click();
   await expect(page).toHaveURL(/\/calls\?key=key_/);
 });
 
-test('no key is called well before that is known', async ({ page, demo }) => {
+test('no key is shown as healthy before its state is known', async ({ page, demo }) => {
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   await page.route('**/graphql', async (route) => {
@@ -103,7 +103,7 @@ test('no key is called well before that is known', async ({ page, demo }) => {
   await expect(page.locator('tbody .tag')).toHaveCount(0);
 });
 
-test('a key that nobody knows', async ({ page, demo }) => {
+test('an unknown key', async ({ page, demo }) => {
   await open(page, demo, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA');
   await expect(page.getByText('No key has this ID.')).toBeVisible();
 });

@@ -59,10 +59,10 @@ async function firstView(page: Page, server: Server): Promise<Seen & { bytes: nu
   const first = { ...(await seen()), bytes };
   // The time of a click: from the first view to a hundred calls.
   const toCalls = await page.evaluate(async () => {
-    const began = performance.now();
+    const opened = performance.now();
     document.querySelector<HTMLElement>('nav a[href^="/calls"]')?.click();
     while (!document.querySelector('tbody tr[aria-rowindex]')) await new Promise(requestAnimationFrame);
-    return performance.now() - began;
+    return performance.now() - opened;
   });
   return { ...first, toCalls };
 }
@@ -122,6 +122,6 @@ test('scrolling', async ({ browser, demo }) => {
   const late = frames.filter((ms) => ms > 34).length;
   console.log(`scrolling ${ROWS} rows down and up, ${frames.length} frames:`);
   console.log(`  median ${at(frames, 0.5).toFixed(1)} ms, p95 ${at(frames, 0.95).toFixed(1)} ms, p99 ${at(frames, 0.99).toFixed(1)} ms, most ${Math.max(...frames).toFixed(1)} ms`);
-  console.log(`  ${late} of them came more than a frame late`);
+  console.log(`  ${late} of them were more than a frame late`);
   await context.close();
 });

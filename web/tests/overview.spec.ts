@@ -7,14 +7,14 @@ interface Usage {
 const card = '.card:has-text("Last hour") .card-total';
 const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
 
-test('says first how the pool is, and which keys need attention', async ({ page, demo }) => {
+test('shows the state of the pool, and the keys that need attention', async ({ page, demo }) => {
   const before = await demo.ask<Usage>('{ usageStats { last24Hours { total } lastHour { total } } }');
   await open(page, demo, '/');
   const sentence = page.locator('.sentence');
   await expect(sentence).toHaveText(/^\d+(\.\d+)?% of [\d,]+ calls succeeded in the last 24 hours; \d+ keys? needs? attention$/);
-  const told = number((/of ([\d,]+) calls/.exec((await sentence.textContent()) ?? '') ?? [])[1] ?? '');
+  const shown = number((/of ([\d,]+) calls/.exec((await sentence.textContent()) ?? '') ?? [])[1] ?? '');
   // Calls arrive and others leave the window meanwhile.
-  expect(Math.abs(told - before.usageStats.last24Hours.total)).toBeLessThan(200);
+  expect(Math.abs(shown - before.usageStats.last24Hours.total)).toBeLessThan(200);
 
   const dead = page.locator('.unhealthy-row', { hasText: 'Dead' });
   await expect(dead).toHaveCount(1);
@@ -28,7 +28,7 @@ test('says first how the pool is, and which keys need attention', async ({ page,
   await expect(page.locator('.reasoning')).toContainText('The provider rejects this key');
 });
 
-test('shows five windows against those before', async ({ page, demo }) => {
+test('compares five windows with the previous ones', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.card-label')).toHaveText(['Last minute', 'Last hour', 'Last 8 hours', 'Last 24 hours', 'This month']);
   await expect(page.locator('.card', { hasText: 'Last 24 hours' })).toContainText(/calls compared with the previous 24 hours/);
@@ -37,7 +37,7 @@ test('shows five windows against those before', async ({ page, demo }) => {
   expect(Math.abs(shown - all.usageStats.currentMonth.total)).toBeLessThan(100);
 });
 
-test('follows the server, and pauses', async ({ page, demo }) => {
+test('updates live, and pauses', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.live')).toHaveText('Live');
   const calls = (count: number): Record<string, unknown>[] => Array.from({ length: count }, () => ({ model: 'live', statusCode: 200, latencyMs: 5 }));
@@ -48,8 +48,8 @@ test('follows the server, and pauses', async ({ page, demo }) => {
   await page.keyboard.press('p');
   await expect(page.locator('.live')).toHaveText('Paused');
   const paused = await page.locator(card).textContent();
-  const asked: string[] = [];
-  page.on('request', (request) => asked.push(request.url()));
+  const requested: string[] = [];
+  page.on('request', (request) => requested.push(request.url()));
   await recordCalls(demo, calls(500));
   // The stream would show new calls, with events every two seconds; the server's
   // clock has advanced by more than that after responses for four different seconds.
@@ -58,12 +58,12 @@ test('follows the server, and pauses', async ({ page, demo }) => {
     .poll(async () => seconds.add((await demo.ask<{ serverInfo: { now: string } }>('{ serverInfo { now } }')).serverInfo.now.slice(0, 19)).size)
     .toBeGreaterThan(4);
   expect(await page.locator(card).textContent()).toBe(paused);
-  expect(asked).toEqual([]);
+  expect(requested).toEqual([]);
   await page.getByRole('button', { name: 'Resume' }).click();
   await expect.poll(async () => number(await page.locator(card).textContent())).toBeGreaterThan(number(paused) + 400);
 });
 
-test('zooms by dragging, and back by the history', async ({ page, demo }) => {
+test('zooms by dragging, and back by the browser history', async ({ page, demo }) => {
   await open(page, demo, '/');
   const plot = page.locator('.plot .u-over').first();
   const box = await plot.boundingBox();
@@ -87,7 +87,7 @@ test('zooms by dragging, and back by the history', async ({ page, demo }) => {
   await expect(page.getByRole('button', { name: '24 h', exact: true })).toHaveAttribute('aria-pressed', 'true');
 });
 
-test('leads from a bar to its calls', async ({ page, demo }) => {
+test('a bar opens its calls', async ({ page, demo }) => {
   await open(page, demo, '/');
   const plot = page.locator('.plot .u-over').first();
   const box = await plot.boundingBox();
@@ -103,7 +103,7 @@ test('leads from a bar to its calls', async ({ page, demo }) => {
   await expect(page.locator('.filters-end')).toContainText(`${total} call`);
 });
 
-test('charts can be walked and read without a pointer', async ({ page, demo }) => {
+test('charts can be used with the keyboard and a screen reader', async ({ page, demo }) => {
   await open(page, demo, '/');
   const plot = page.getByRole('application', { name: 'Calls over time' });
   await plot.focus();
@@ -119,20 +119,20 @@ test('charts can be walked and read without a pointer', async ({ page, demo }) =
   await expect(page.getByRole('region', { name: 'Show as table' }).nth(1).getByRole('columnheader')).toHaveText(['Start', 'p50', 'p95', 'p99']);
 });
 
-test('range and interval stand in the address', async ({ page, demo }) => {
+test('range and interval are in the address', async ({ page, demo }) => {
   await open(page, demo, '/');
   for (const [name, param] of [['1 h', '1h'], ['8 h', '8h'], ['7 d', '7d'], ['30 d', '30d'], ['Month', 'month']] as const) {
     await page.getByRole('button', { name, exact: true }).click();
     await expect(page).toHaveURL(new RegExp(`range=${param}`));
   }
   await page.getByRole('button', { name: '8 h', exact: true }).click();
-  const asked = page.waitForRequest((request) => request.postData()?.includes('"interval":"PT1800S"') ?? false);
+  const requested = page.waitForRequest((request) => request.postData()?.includes('"interval":"PT1800S"') ?? false);
   await page.getByLabel('Interval').selectOption({ label: '30m' });
-  await asked;
+  await requested;
   await expect(page).toHaveURL(/interval=1800/);
 });
 
-test('status codes and models lead to their calls', async ({ page, demo }) => {
+test('status codes and models open their calls', async ({ page, demo }) => {
   await open(page, demo, '/');
   await page.locator('.bar-row', { hasText: '403' }).click();
   await expect(page).toHaveURL(/\/calls\?code=403/);
@@ -143,7 +143,7 @@ test('status codes and models lead to their calls', async ({ page, demo }) => {
   await expect(page).toHaveURL(/\/calls\?model=gemini-2.5-pro/);
 });
 
-test('an empty database is told of as such', async ({ page, empty }) => {
+test('an empty database has placeholders', async ({ page, empty }) => {
   await open(page, empty, '/');
   await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
   await expect(page.getByText('callscope import --help')).toBeVisible();

@@ -7,8 +7,8 @@ const VIEWS = ['/', '/calls?status=failure', '/keys', '/errors'];
 
 async function isAccessible(page: Page, what: string): Promise<void> {
   const { violations } = await new AxeBuilder({ page }).analyze();
-  const told = violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(' | ')}`);
-  expect(told, what).toEqual([]);
+  const problems = violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(' | ')}`);
+  expect(problems, what).toEqual([]);
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {
@@ -33,13 +33,13 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-test('axe finds nothing on the form', async ({ page, guarded }) => {
+test('axe finds no problems on the sign-in form', async ({ page, guarded }) => {
   await page.goto(guarded.url);
   await expect(page.getByRole('heading', { name: 'Sign in' })).toBeVisible();
   await isAccessible(page, 'sign in');
 });
 
-test('speaks Chinese to those who read it, and changes by a switch', async ({ browser, demo }) => {
+test('selects Chinese by the browser language, and by a button', async ({ browser, demo }) => {
   const context = await browser.newContext({ locale: 'zh-CN', timezoneId: 'Asia/Shanghai' });
   const page = await context.newPage();
   await open(page, demo, '/');
@@ -62,7 +62,7 @@ test('speaks Chinese to those who read it, and changes by a switch', async ({ br
   await context.close();
 });
 
-test('is dark by the system and by hand', async ({ page, demo }) => {
+test('the dark theme follows the system, or a button', async ({ page, demo }) => {
   const ground = (): Promise<string> => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.emulateMedia({ colorScheme: 'light' });
   await open(page, demo, '/keys');
@@ -93,7 +93,7 @@ for (const width of [360, 768, 2560]) {
   });
 }
 
-test('moves nothing for those who would rather not', async ({ page, demo }) => {
+test('respects reduced motion', async ({ page, demo }) => {
   const lasts = (): Promise<number> => page.locator('.live .dot').evaluate((dot) => parseFloat(getComputedStyle(dot).animationDuration));
   await open(page, demo, '/');
   expect(await lasts()).toBeGreaterThan(0.5);
@@ -101,7 +101,7 @@ test('moves nothing for those who would rather not', async ({ page, demo }) => {
   expect(await lasts()).toBeLessThan(0.01);
 });
 
-test('the phone tells which key is dead, and in which zone its times are', async ({ page, demo }) => {
+test('a phone shows dead keys and the time zone', async ({ page, demo }) => {
   await page.setViewportSize({ width: 360, height: 740 });
   await open(page, demo, '/keys');
   const first = page.locator('tbody tr').first();
@@ -113,7 +113,7 @@ test('the phone tells which key is dead, and in which zone its times are', async
   await expect(page.getByRole('columnheader', { name: 'Time' }).getByText('UTC+1')).toBeInViewport();
 });
 
-test('the phone has filters and details', async ({ page, demo }) => {
+test('a phone has filters and details', async ({ page, demo }) => {
   await page.setViewportSize({ width: 390, height: 844 });
   await open(page, demo, '/calls');
   await page.getByRole('button', { name: 'Filters' }).click();
@@ -126,7 +126,7 @@ test('the phone has filters and details', async ({ page, demo }) => {
   await expect(page.locator('.drawer')).toHaveCount(0);
 });
 
-test('the first view is light', async ({ page, demo }) => {
+test('the first view is small', async ({ page, demo }) => {
   const client = await page.context().newCDPSession(page);
   await client.send('Network.enable');
   let bytes = 0;
@@ -137,7 +137,7 @@ test('the first view is light', async ({ page, demo }) => {
   expect(bytes).toBeLessThan(150_000);
 });
 
-test('asks few questions, and no more than it is allowed', async ({ page, demo }) => {
+test('sends few requests, each below the cost limit', async ({ page, demo }) => {
   const costs: string[] = [];
   await page.route('**/graphql', async (route) => {
     const body = route.request().postDataJSON() as { query: string; extensions?: unknown };
@@ -159,7 +159,7 @@ test('asks few questions, and no more than it is allowed', async ({ page, demo }
   await page.unrouteAll({ behavior: 'ignoreErrors' });
 });
 
-test('texts of the database are texts', async ({ page, demo }) => {
+test('stored markup is shown as text', async ({ page, demo }) => {
   const model = '<script>window.hacked = true</script>';
   const image = '<img src=x onerror="window.hacked = true">';
   await recordCalls(demo, [
@@ -181,7 +181,7 @@ test('texts of the database are texts', async ({ page, demo }) => {
   expect(policy).toEqual([]);
 });
 
-test('an address that is nothing leads back', async ({ page, demo }) => {
+test('an unknown address links to the overview', async ({ page, demo }) => {
   await open(page, demo, '/calls?since=yesterday&status=maybe&code=x&min=-1&sort=up');
   await expect(page.getByRole('button', { name: '24 h', exact: true })).toHaveAttribute('aria-pressed', 'true');
   await expect(page.locator('tbody tr')).not.toHaveCount(0);

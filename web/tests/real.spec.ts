@@ -12,7 +12,7 @@ test('an overview of real calls', async ({ page, real }) => {
   await expect(page.getByRole('row', { name: /gemini-2.5-flash 588/ })).toBeVisible();
 });
 
-test('real calls and what was said about them', async ({ page, real }) => {
+test('real calls and their provider messages', async ({ page, real }) => {
   await open(page, real, `/calls?${SPAN}&code=400`);
   await expect(page.locator('.filters-end')).toContainText('67 calls');
   await page.locator('tbody a').first().click();

@@ -21,7 +21,7 @@ export const PROBE = 'c'.repeat(48);
 export interface Server {
   url: string;
   /** The output of another command of the binary for this database. */
-  tell: (command: string) => string;
+  runCommand: (command: string) => string;
   /** Sends an operation with all rights. */
   ask: <T>(query: string, variables?: unknown) => Promise<T>;
   stop: () => Promise<void>;
@@ -53,7 +53,7 @@ async function start(command: string, folder: string, args: string[], token?: st
   const url = await launch('127.0.0.1:0');
   return {
     url,
-    tell: (command) => execFileSync(binary, [command, '--database-url', `sqlite://${join(folder, 'calls.db')}`], { encoding: 'utf8', env }),
+    runCommand: (command) => execFileSync(binary, [command, '--database-url', `sqlite://${join(folder, 'calls.db')}`], { encoding: 'utf8', env }),
     async ask<T>(query: string, variables?: unknown): Promise<T> {
       const response = await fetch(`${url}/graphql`, {
         method: 'POST',

@@ -22,18 +22,18 @@ async function blockRequests(page: Page): Promise<string[]> {
   const blocked = new Set<Request>();
   await page.route('**/graphql', (route) => void blocked.add(route.request()));
   await expect.poll(() => [...inFlight].filter((request) => !blocked.has(request)).length).toBe(0);
-  const answered: string[] = [];
-  page.on('response', (response) => answered.push(response.url()));
-  return answered;
+  const responses: string[] = [];
+  page.on('response', (response) => responses.push(response.url()));
+  return responses;
 }
 
 const rows = (page: Page) => page.locator('.listing > .table-box tbody tr[aria-rowindex]');
 
-test('calls come by the stream', async ({ page, demo }) => {
+test('calls arrive by the stream', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=by-stream&status=failure');
   // No event has arrived by then, but the stream is open.
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await blockRequests(page);
+  const responses = await blockRequests(page);
   await recordCalls(demo, [
     { model: 'by-stream', statusCode: 200, latencyMs: 5 },
     { model: 'not-by-stream', statusCode: 500, latencyMs: 5 },
@@ -45,10 +45,10 @@ test('calls come by the stream', async ({ page, demo }) => {
   await recordCalls(demo, [{ model: 'by-stream', statusCode: 504, latencyMs: 5 }]);
   await expect(rows(page).locator('.col-status')).toHaveText([/504/, /503/]);
   await expect(page.locator('.filters-end')).toContainText('2 calls');
-  expect(answered).toEqual([]);
+  expect(responses).toEqual([]);
 });
 
-test('a call that comes before the list is in it', async ({ page, demo }) => {
+test('a call that arrives before the list is included', async ({ page, demo }) => {
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   let answers = 0;
@@ -64,28 +64,28 @@ test('a call that comes before the list is in it', async ({ page, demo }) => {
   const client = await page.context().newCDPSession(page);
   await client.send('Network.enable');
   const streams = new Set<string>();
-  let came = 0;
+  let received = 0;
   client.on('Network.requestWillBeSent', ({ requestId, request }) => {
     if (request.url.endsWith('/graphql/stream')) streams.add(requestId);
   });
   client.on('Network.dataReceived', ({ requestId, dataLength }) => {
-    if (streams.has(requestId)) came += dataLength;
+    if (streams.has(requestId)) received += dataLength;
   });
   await page.goto(`${demo.url}/calls?model=early`);
   await expect(page.locator('.live')).toHaveText('Live');
   await expect.poll(() => answers).toBe(1);
-  const before = came;
+  const before = received;
   await recordCalls(demo, [{ model: 'early', statusCode: 207, latencyMs: 5 }]);
-  await expect.poll(() => came).toBeGreaterThan(before + 100);
+  await expect.poll(() => received).toBeGreaterThan(before + 100);
   release();
   await expect(rows(page).locator('.col-status')).toHaveText([/207/]);
   await page.unrouteAll({ behavior: 'ignoreErrors' });
 });
 
-test('a call of earlier stands where it belongs, and one of long ago nowhere', async ({ page, demo }) => {
+test('a call with an earlier time is inserted in order, and one outside of the range is not shown', async ({ page, demo }) => {
   await open(page, demo, '/calls?model=earlier');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await blockRequests(page);
+  const responses = await blockRequests(page);
   const call = (statusCode: number, secondsAgo: number): Record<string, unknown> => ({
     model: 'earlier',
     statusCode,
@@ -97,10 +97,10 @@ test('a call of earlier stands where it belongs, and one of long ago nowhere', a
   await recordCalls(demo, [call(205, 2 * 86_400)]);
   await recordCalls(demo, [call(202, 30)]);
   await expect(rows(page).locator('.col-status')).toHaveText([/201/, /202/, /204/]);
-  expect(answered).toEqual([]);
+  expect(responses).toEqual([]);
 });
 
-test('what came for one list is not taken for another', async ({ page, demo }) => {
+test('rows of a previous list are discarded', async ({ page, demo }) => {
   const call = { id: 'call_0', timestamp: new Date().toISOString(), apiKey: null, model: 'ghost', status: 'SUCCESS', statusCode: 200, latencyMs: 1, errorLog: null };
   const event = `event: next\ndata: ${JSON.stringify({ data: { callRecorded: call } })}\n\n`;
   await page.route('**/graphql/stream', (route) => route.fulfill({ status: 200, contentType: 'text/event-stream', body: event }));
@@ -132,32 +132,32 @@ test('what came for one list is not taken for another', async ({ page, demo }) =
   await expect(rows(page).filter({ hasText: 'ghost' })).toHaveCount(0);
 });
 
-test('error logs come by the stream', async ({ page, demo }) => {
+test('error logs arrive by the stream', async ({ page, demo }) => {
   await open(page, demo, '/errors?type=by-stream');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await blockRequests(page);
+  const responses = await blockRequests(page);
   await recordErrors(demo, [
-    { errorType: 'by-stream', errorCode: 500, model: 'm', message: 'told by the stream', key: 'k' },
-    { errorType: 'not-by-stream', errorCode: 500, model: 'm', message: 'not to be told', key: 'k' },
+    { errorType: 'by-stream', errorCode: 500, model: 'm', message: 'expected message', key: 'k' },
+    { errorType: 'not-by-stream', errorCode: 500, model: 'm', message: 'other message', key: 'k' },
   ]);
   await expect(rows(page)).toHaveCount(1);
-  await expect(rows(page).first()).toContainText('told by the stream');
-  expect(answered).toEqual([]);
+  await expect(rows(page).first()).toContainText('expected message');
+  expect(responses).toEqual([]);
 });
 
-test('the cards of the overview follow the stream', async ({ page, demo }) => {
+test('the stream updates the cards of the overview', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.live')).toHaveText('Live');
-  const answered = await blockRequests(page);
+  const responses = await blockRequests(page);
   const total = async (): Promise<number> =>
     Number(((await page.locator('.card:has-text("Last hour") .card-total').textContent()) ?? '').replaceAll(/\D/g, ''));
   const before = await total();
   await recordCalls(demo, Array.from({ length: 500 }, () => ({ model: 'by-stream', statusCode: 200, latencyMs: 5 })));
   await expect.poll(total).toBeGreaterThanOrEqual(before + 400);
-  expect(answered).toEqual([]);
+  expect(responses).toEqual([]);
 });
 
-test('where no stream gets through, rows are asked for', async ({ page, demo }) => {
+test('without a stream the page polls for rows', async ({ page, demo }) => {
   await page.route('**/graphql/stream', (route) => route.fulfill({ status: 502, body: 'a proxy that knows no streams' }));
   await open(page, demo, '/calls?model=by-question');
   await expect(page.locator('.live')).toHaveText('Reconnecting');
@@ -165,12 +165,12 @@ test('where no stream gets through, rows are asked for', async ({ page, demo }) 
   await expect(rows(page)).toHaveCount(1);
 });
 
-test('a list that missed events is loaded anew', async ({ page, demo }) => {
+test('a list that missed events is reloaded', async ({ page, demo }) => {
   // Each stream reports missed events at once and ends; a second later the next one starts.
-  let began = 0;
+  let opened = 0;
   const missed = { data: null, errors: [{ message: 'rows went by', extensions: { code: 'EVENTS_MISSED' } }] };
   await page.route('**/graphql/stream', (route) => {
-    began += 1;
+    opened += 1;
     return route.fulfill({ status: 200, contentType: 'text/event-stream', body: `event: next\ndata: ${JSON.stringify(missed)}\n\n` });
   });
   let lists = 0;
@@ -178,7 +178,7 @@ test('a list that missed events is loaded anew', async ({ page, demo }) => {
     if (request.postData()?.includes('query Calls(')) lists += 1;
   });
   await open(page, demo, '/calls?model=missed');
-  await expect.poll(() => began).toBeGreaterThanOrEqual(5);
+  await expect.poll(() => opened).toBeGreaterThanOrEqual(5);
   // Without the stream there would be one list by now, and another every 15 seconds.
   expect(lists).toBeGreaterThanOrEqual(4);
 });

@@ -23,7 +23,7 @@ function refusals(page: Page): string[] {
   return codes;
 }
 
-test('the page works on a server of trusted documents', async ({ page, trusting }) => {
+test('the page works on a server with trusted documents', async ({ page, trusting }) => {
   await page.goto(trusting.url);
   await page.getByLabel('Token').fill(ADMIN);
   await page.getByRole('button', { name: 'Sign in' }).click();
@@ -64,7 +64,7 @@ test('the page works on a server of trusted documents', async ({ page, trusting 
   expect(refused).toEqual([]);
 });
 
-test('what the page does not ask is refused, and GraphiQL is absent', async ({ page, trusting }) => {
+test('other documents are rejected, and GraphiQL is not served', async ({ page, trusting }) => {
   await expect(trusting.ask('{ serverInfo { version } }')).rejects.toThrow('DOCUMENT_NOT_TRUSTED');
   const graphiql = await page.goto(`${trusting.url}/graphiql`);
   expect(graphiql?.status()).toBe(404);
