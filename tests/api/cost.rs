@@ -236,7 +236,7 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
     let ago = |hours| (now - TimeDelta::hours(hours)).to_rfc3339();
     let range = |since, until| json!({ "since": ago(since), "until": ago(until) });
     let mut variables = json!({
-        "since": ago(24), "lately": range(1, 0), "first": 1000, "period": "LAST_24_HOURS",
+        "since": ago(24), "sixHours": range(1, 0), "first": 1000, "period": "LAST_24_HOURS",
         "timeZone": "UTC", "filter": {}, "facets": {}, "count": true, "id": "call_1", "requests": true,
         "key": "FakeSyCost07", "at": ago(1), "after": ago(1), "until": ago(0),
         "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST",
@@ -249,7 +249,7 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         let name: String =
             line["query ".len()..].chars().take_while(|c| c.is_alphanumeric()).collect();
         let mut variables = variables.clone();
-        if name == "KeyTable" || name == "Neighbours" {
+        if name == "KeyTable" || name == "NearbyCalls" {
             variables["after"] = json!(ago(0));
         }
         if name == "Calls" || name == "Errors" {
