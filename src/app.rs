@@ -166,7 +166,7 @@ impl App {
                 self.config.clock.clone(),
                 IntakeLimits {
                     line_bytes: usize::try_from(self.config.server.max_body_bytes)?,
-                    patience: timeout,
+                    timeout,
                     chunks: shares.streams / 1024,
                 },
             )),

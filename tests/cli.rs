@@ -239,7 +239,7 @@ fn a_token_is_shown_once_and_never_stored() {
     assert!(made && token.starts_with("cs_") && token.len() == 46, "{token}");
     let (_, listed, _) = run(folder.path(), &["token", "list"]);
     assert!(listed.contains("grafana") && listed.contains("READ,METRICS"), "{listed}");
-    assert!(listed.contains("holds") && !listed.contains(&token[3..]));
+    assert!(listed.contains("valid") && !listed.contains(&token[3..]));
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
-use callscope::cli::demo::{keep_arriving, prepare};
+use callscope::cli::demo::{prepare, write_live_calls};
 use callscope::clock::Clock;
 use callscope::config::{DatabaseConfig, Secret};
 use callscope::demo::Traffic;
@@ -77,7 +77,7 @@ async fn the_demo_recreates_its_database_and_adds_calls() {
         polls += 1;
         if polls > 2 { Poll::Ready(()) } else { Poll::Pending }
     });
-    keep_arriving(Arc::clone(&db), clock, live, after_a_write).await;
+    write_live_calls(Arc::clone(&db), clock, live, after_a_write).await;
     let arrived = rows(&db, "t_request_log").await;
     assert!((90..=330).contains(&(arrived.0 - calls)), "{}", arrived.0 - calls);
     assert!(utc(&arrived.2) > until + TimeDelta::minutes(4));

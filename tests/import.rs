@@ -51,7 +51,7 @@ struct Log {
 }
 
 impl Progress for Log {
-    fn begin(&self, _label: &str, phase: Phase, _size: u64) {
+    fn start(&self, _label: &str, phase: Phase, _size: u64) {
         self.writing.store(phase == Phase::Write, Ordering::Relaxed);
     }
     fn advance(&self, _done: u64) {
@@ -59,7 +59,7 @@ impl Progress for Log {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
-    fn end(&self) {}
+    fn finish(&self) {}
     fn say(&self, line: &str) {
         self.lines.lock().unwrap().push(line.to_owned());
     }

@@ -1,4 +1,4 @@
-//! `callscope audit`: who was shown which key, who deleted what and how many rows.
+//! `callscope audit`: prints the audit log of revealed keys and deletions.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use crate::store::{Database, audit};
 
 #[derive(Args, Debug)]
 pub struct AuditArgs {
-    /// The last so many entries
+    /// Number of latest entries to print
     #[arg(long, value_name = "N", default_value_t = 50)]
     last: u64,
 
@@ -31,7 +31,7 @@ pub fn run(args: AuditArgs) -> anyhow::Result<()> {
     })
 }
 
-/// How a deletion ended, behind the rest of its line.
+/// The outcome of a deletion, appended to its line.
 fn outcome(entry: &audit::AuditRow) -> String {
     match &entry.ending {
         Some(Ending { outcome, calls, error_logs, .. }) => {

@@ -1,5 +1,5 @@
-//! `callscope demo`: makes a database of made-up traffic, and lets new calls arrive in it. It
-//! removes nothing but what an earlier demo made.
+//! `callscope demo`: creates a database of generated traffic, then adds new calls every second. It removes
+//! only the database of an earlier demo.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use tokio::time::MissedTickBehavior;
 
-use super::serve::{ServeArgs, announce, shutdown_signal};
+use super::serve::{ServeArgs, log_start, shutdown_signal};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
@@ -20,7 +20,7 @@ use crate::demo::{Exchange, Live, Traffic};
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
 
-/// Calls that are written at once.
+/// Calls per transaction.
 const BATCH: usize = 5_000;
 
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ pub struct DemoArgs {
     #[command(flatten)]
     serve: ServeArgs,
 
-    /// The number from which the traffic is made up; another one gives other keys and incidents
+    /// Seed of the generated traffic; another seed gives other keys and incidents
     #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
     demo_seed: u64,
 }
@@ -40,10 +40,10 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
         let clock = config.clock.clone();
         let live = prepare(&config.database, &clock, args.demo_seed).await?;
         let app = App::open(config).await?;
-        announce(&app)?;
+        log_start(&app)?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let db = app.services().db.clone();
-        let arriving = tokio::spawn(keep_arriving(db, clock, live, async {
+        let writer = tokio::spawn(write_live_calls(db, clock, live, async {
             drop(stopped.await);
         }));
         app.serve(async {
@@ -51,14 +51,14 @@ pub fn run(args: DemoArgs) -> anyhow::Result<()> {
             drop(stop);
         })
         .await?;
-        Ok(arriving.await?)
+        Ok(writer.await?)
     })
 }
 
-/// Makes the database anew and fills it with the traffic of a month that ends now. What comes
-/// after it goes to [`keep_arriving`].
+/// Recreates the database and fills it with the traffic of the last 31 days. Returns the generator for
+/// [`write_live_calls`].
 pub async fn prepare(database: &DatabaseConfig, clock: &Clock, seed: u64) -> anyhow::Result<Live> {
-    make_room(database).await?;
+    remove_earlier_demo(database).await?;
     let db = Database::open(database).await?;
     store::mark(&db, seed).await?;
     let started = Instant::now();
@@ -67,12 +67,12 @@ pub async fn prepare(database: &DatabaseConfig, clock: &Clock, seed: u64) -> any
     db.close().await?;
     let Written { calls, errors } = written;
     let spent = started.elapsed().as_secs_f64();
-    println!("callscope: made up {calls} calls and {errors} error logs in {spent:.1} s");
+    println!("callscope: generated {calls} calls and {errors} error logs in {spent:.1} s");
     Ok(traffic.into_live())
 }
 
-/// Writes the calls that arrive, every second until `stop`.
-pub async fn keep_arriving(
+/// Writes new calls every second until `stop` resolves.
+pub async fn write_live_calls(
     db: Arc<Database>,
     clock: Clock,
     mut live: Live,
@@ -86,15 +86,15 @@ pub async fn keep_arriving(
             () = &mut stop => return,
             _ = ticks.tick() => {}
         }
-        // The calls of this second are lost with it; the next ones may find the database well.
+        // Drops the calls of this second and tries again with the next ones.
         if let Err(error) = write(&db, live.until(clock.now())).await {
-            tracing::warn!(?error, "made-up calls were not written");
+            tracing::warn!(?error, "generated calls were not written");
         }
     }
 }
 
-/// Removes the database of an earlier demo. Anything else that is there is refused.
-async fn make_room(database: &DatabaseConfig) -> anyhow::Result<()> {
+/// Removes the database of an earlier demo. Fails if the database is not empty or not from a demo.
+async fn remove_earlier_demo(database: &DatabaseConfig) -> anyhow::Result<()> {
     ensure!(!database.read_only, "the demo writes its database: leave out --read-only");
     let Some(file) = store::sqlite_file(database)? else {
         let db = Database::open(&DatabaseConfig { read_only: true, ..database.clone() }).await?;
@@ -102,8 +102,8 @@ async fn make_room(database: &DatabaseConfig) -> anyhow::Result<()> {
         db.close().await?;
         ensure!(
             is_empty,
-            "the database holds calls or error logs already, and the demo would mix its own with \
-             them; name an empty one with --database-url"
+            "the database already contains calls or error logs, and the demo would add generated ones; \
+             name an empty database with --database-url"
         );
         return Ok(());
     };
@@ -111,16 +111,19 @@ async fn make_room(database: &DatabaseConfig) -> anyhow::Result<()> {
         return Ok(());
     }
     let name = file.display();
-    if !is_ours(database).await.with_context(|| format!("cannot tell what {name} is"))? {
+    if !is_demo(database)
+        .await
+        .with_context(|| format!("cannot check whether {name} is a demo database"))?
+    {
         bail!(
-            "{name} was not made by `callscope demo` and stays as it is; name another file with \
+            "{name} was not made by `callscope demo` and is not overwritten; name another file with \
              --database-url sqlite://FILE"
         );
     }
     store::claim_sqlite_file(database)
         .await
         .with_context(|| format!("{name} is in use, perhaps by another `callscope demo`"))?;
-    for file in [file.clone(), beside(&file, "-wal"), beside(&file, "-shm")] {
+    for file in [file.clone(), with_suffix(&file, "-wal"), with_suffix(&file, "-shm")] {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", file.display()));
@@ -131,27 +134,27 @@ async fn make_room(database: &DatabaseConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn is_ours(database: &DatabaseConfig) -> error::Result<bool> {
+async fn is_demo(database: &DatabaseConfig) -> error::Result<bool> {
     let db = Database::open(&DatabaseConfig { read_only: true, ..database.clone() }).await?;
     let is_marked = store::is_marked(&db).await;
     db.close().await?;
     is_marked
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(suffix);
     name.into()
 }
 
-/// How much was written.
+/// Counts of written rows.
 #[derive(Default)]
 struct Written {
     calls: usize,
     errors: usize,
 }
 
-/// Writes all of `traffic`, a batch at a time.
+/// Writes `traffic` in batches.
 async fn write(db: &Database, traffic: impl Iterator<Item = Exchange>) -> error::Result<Written> {
     let mut traffic = traffic.peekable();
     let mut written = Written::default();

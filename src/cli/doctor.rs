@@ -1,4 +1,4 @@
-//! `callscope doctor`.
+//! `callscope doctor`: checks the setup and prints the findings.
 
 use anyhow::bail;
 use clap::Args;
@@ -9,8 +9,8 @@ use crate::doctor::{CheckInput, Level, run_checks};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Nothing is changed. A line that begins with ✓ is good, with ! doubtful, with ✗ wrong; then the
-command ends with 1.")]
+Changes nothing. Lines start with ✓ for good, ! for doubtful and ✗ for wrong. The exit code is 1 if
+anything is wrong.")]
 pub struct DoctorArgs {
     #[command(flatten)]
     serve: ServeArgs,
@@ -36,7 +36,7 @@ pub fn run(args: DoctorArgs, settings: &[Setting]) -> anyhow::Result<()> {
     let wrong = findings.iter().filter(|finding| finding.level == Level::Error).count();
     match wrong {
         0 => Ok(()),
-        1 => bail!("1 thing is wrong"),
-        _ => bail!("{wrong} things are wrong"),
+        1 => bail!("1 check failed"),
+        _ => bail!("{wrong} checks failed"),
     }
 }

@@ -1,4 +1,4 @@
-//! `callscope export`.
+//! `callscope export`: writes calls or error logs to files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,49 +26,49 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct ExportArgs {
-    /// The file to write; standard output without one. It must not be there yet. With several tables
-    /// its name holds `{table}`
+    /// The file to write; standard output by default. It must not exist. With several tables its name
+    /// must contain `{table}`
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// What to write, with commas between
+    /// The tables to write, comma-separated
     #[arg(long, value_name = "TABLE", value_delimiter = ',', default_value = "calls")]
     table: Vec<Table>,
 
-    /// The form of the file; by its name (.ndjson, .csv, .parquet, also .gz), or ndjson
+    /// The file format [default: by the file name (.ndjson, .csv, .parquet, also .gz), else ndjson]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
 
-    /// Gzip it, as a name that ends in .gz does
+    /// Compress with gzip; implied by a name that ends in .gz
     #[arg(long)]
     gzip: bool,
 
-    /// Rows from this instant on, such as 2026-03-01T00:00:00Z
+    /// Rows since this time (inclusive), such as 2026-03-01T00:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "last")]
     since: Option<DateTime<Utc>>,
 
-    /// Rows from before this instant
+    /// Rows before this time
     #[arg(long, value_name = "TIME", conflicts_with = "last")]
     until: Option<DateTime<Utc>>,
 
-    /// Rows of the time until now, such as 24h
+    /// Rows of the last time span, such as 24h
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
     last: Option<TimeDelta>,
 
-    /// Rows of these keys alone: full keys or their ids, with commas between
+    /// Only rows of these keys: full keys or key ids, comma-separated
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     key: Vec<String>,
 
-    /// Rows of these models alone, with commas between
+    /// Only rows of these models, comma-separated
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     model: Vec<String>,
 
-    /// Write no more of a key than its first four and last four characters. What is imported from such
-    /// a file has no keys any more
+    /// Write only the first and last four characters of each key. An import of such a file does not
+    /// restore the keys
     #[arg(long)]
     mask_keys: bool,
 
-    /// Overwrite a file that is there already
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 
@@ -83,16 +83,16 @@ enum Table {
 }
 
 const AFTER_HELP: &str = "\
-THE FILE HOLDS FULL API KEYS, and that of error logs the prompts of failed calls: `callscope import`
-needs them. It is made so that its owner alone can read it; --mask-keys leaves the keys out.
+THE FILE CONTAINS FULL API KEYS, and for error logs the prompts of failed calls: `callscope import` needs
+them. Only the owner of the file can read it. --mask-keys removes the keys.
 
-`callscope import` reads all three forms and makes the same rows of them, but for their ids. Times are
-UTC. Rows whose time cannot be read are left out, which is told. In CSV an empty field is NULL and `\\` an
-empty text. Parquet has no place for the texts that gateways write for a status code after a network
-fault: they become NULL, as when they are imported.
+`callscope import` reads all three formats and creates the same rows, with new ids. Times are UTC. Rows
+with an unreadable time are skipped and counted. In CSV an empty field is NULL and `\\` an empty text.
+Gateways store a text as status code after a network failure; in Parquet it becomes NULL, as in an
+import.
 
-A file is there as a whole or not at all; Ctrl-C leaves nothing. The command ends with 0 when all is
-written, with 1 when it was stopped or failed.
+An incomplete file is removed, also after Ctrl-C. The exit code is 0 when all rows are written, 1 when the
+command was interrupted or failed.
 
 Examples:
   callscope export --last 24h > calls.ndjson
@@ -109,15 +109,16 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
     let gzip = args.gzip || named.is_some_and(|(_, gzip)| gzip);
     ensure!(
         !(gzip && format == Format::Parquet),
-        "Parquet is compressed in itself, and no reader takes it gzipped"
+        "Parquet is already compressed, and readers do not accept it with gzip"
     );
     let several = args.table.len() > 1;
-    let placed = args.file.as_ref().is_some_and(|file| file.to_string_lossy().contains("{table}"));
+    let has_placeholder =
+        args.file.as_ref().is_some_and(|file| file.to_string_lossy().contains("{table}"));
     ensure!(
-        !several || placed,
-        "a file holds one table: with several, name it such as 'march-{{table}}.ndjson'"
+        !several || has_placeholder,
+        "a file holds one table: for several, use a name such as 'march-{{table}}.ndjson'"
     );
-    // One after the other: with several connections SQLite's file would be mapped as many times.
+    // One connection: each one maps the file of SQLite into memory.
     let config =
         DatabaseConfig { read_only: true, database_connections: 1, ..args.database.clone() };
     let db = Database::open(&config).await?;
@@ -133,7 +134,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<()> {
             None => Target::StandardOutput,
             Some(file) => {
                 let path = PathBuf::from(file.to_string_lossy().replace("{table}", name));
-                let path = if placed { path } else { file.clone() };
+                let path = if has_placeholder { path } else { file.clone() };
                 Target::File { path, overwrite: args.force }
             }
         };
@@ -181,7 +182,7 @@ async fn export_table(
     let done = AtomicU64::new(0);
     let stopped = || stop.load(Ordering::Relaxed);
     let terminal = Terminal::default();
-    terminal.begin(export.table.rows(), Phase::Export, 0);
+    terminal.start(export.table.rows(), Phase::Export, 0);
     let written = {
         let mut work = std::pin::pin!(export_to(db, export, output, &done, &stopped));
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
@@ -192,18 +193,18 @@ async fn export_table(
             }
         }
     };
-    terminal.end();
+    terminal.finish();
     let (exported, output) = match written {
         Ok(written) => written,
         Err(ExportError::Stopped) => bail!("{label}: stopped before the end"),
         Err(error) => return Err(error).with_context(|| label.clone()),
     };
     destination.finish(output).with_context(|| label.clone())?;
-    tell(db, export, exported, &label).await
+    print_summary(db, export, exported, &label).await
 }
 
-/// What was written, and what was not.
-async fn tell(
+/// Prints the number of written and of skipped rows.
+async fn print_summary(
     db: &Database,
     export: &Export,
     Exported { rows, unreadable }: Exported,
@@ -215,7 +216,7 @@ async fn tell(
     let all = since.is_none() && until.is_none() && keys.is_none() && models.is_none();
     let untimed = if all { count_without_time(db, export.table).await? } else { 0 };
     if unreadable + untimed > 0 {
-        eprintln!("left out {} {kind} whose time cannot be read", unreadable + untimed);
+        eprintln!("skipped {} {kind} with an unreadable time", unreadable + untimed);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `callscope health`: what a health check of a container can run where there is no shell.
+//! `callscope health`: the health check for containers without a shell.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::config::ServerConfig;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub struct HealthArgs {
@@ -21,15 +21,15 @@ pub struct HealthArgs {
 pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let address = reachable(args.server.listen);
-        let asked = tokio::time::timeout(PATIENCE, ask(address)).await;
-        let status = asked.context("the server does not answer in time")??;
-        ensure!(status.contains(" 200 "), "the server cannot answer: {status}");
+        let response = tokio::time::timeout(TIMEOUT, read_status(address)).await;
+        let status = response.context("the server does not answer within 5 s")??;
+        ensure!(status.contains(" 200 "), "the server is not ready: {status}");
         Ok(())
     })
 }
 
-/// The first line of the answer to GET /readyz.
-async fn ask(address: SocketAddr) -> anyhow::Result<String> {
+/// The status line of GET /readyz.
+async fn read_status(address: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("no server listens on {address}"))?;
@@ -41,7 +41,7 @@ async fn ask(address: SocketAddr) -> anyhow::Result<String> {
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }
 
-/// A server that listens everywhere is asked on loopback.
+/// A server that listens on all addresses is checked on loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

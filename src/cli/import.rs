@@ -1,4 +1,4 @@
-//! `callscope import`.
+//! `callscope import`: imports calls and error logs from files and other databases.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,20 +25,20 @@ pub struct ImportArgs {
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
 
-    /// Read and check everything, tell what would be imported, write nothing
+    /// Read and check all sources, print what would be imported, write nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Import the good rows of a source that has bad ones. Without it nothing is kept of such a
-    /// source; either way the bad rows are reported with their line and the reason
+    /// Import the good rows of a source that also has bad ones. Without this flag such a source is not
+    /// imported. Bad rows are always reported, with line and reason
     #[arg(long)]
     skip_bad_rows: bool,
 
-    /// Move all times, those of every source by the same span, so that the newest row ends now
+    /// Shift the times of all sources by the same span, so that the newest row is from now
     #[arg(long)]
     shift_to_now: bool,
 
-    /// Import sources once more that were imported before
+    /// Import sources again that were imported before
     #[arg(long)]
     again: bool,
 
@@ -51,17 +51,17 @@ pub struct ImportArgs {
 }
 
 const AFTER_HELP: &str = "\
-A file holds calls (request_time, model_name, api_key, status_code, latency_ms) or error logs
-(request_time, model_name, gemini_key, error_type, error_log, error_code, request_msg), told by the
-first line of a CSV file or the fields of the first NDJSON object. An `id` is ignored, and so is
-`is_success`, which follows from the status code; any other column is an error. An empty field is
-NULL. A status code that is a text is no status code: the call failed without one.
+A file contains calls (request_time, model_name, api_key, status_code, latency_ms) or error logs
+(request_time, model_name, gemini_key, error_type, error_log, error_code, request_msg). The first line of
+a CSV file, or the fields of the first NDJSON object, decide which. The columns `id` and `is_success` are
+ignored: success is derived from the status code. Any other column is an error. An empty field is NULL. A
+status code that is a text is imported as NULL: the call failed without a status code.
 
-Of a database both tables are read. What is added to it later is imported by the same command.
+From a database, both tables are imported. Run the same command again to import rows added later.
 
-An import that was stopped, by Ctrl-C, kill or a power cut, goes on where it was when the same
-command is started again. A file is known by its content: under another name, or unpacked, it is
-the same, and a second import of it is skipped unless --again is given.
+An import that was interrupted by Ctrl-C, kill or a power cut resumes when the same command runs again. A
+file is identified by its uncompressed content: a second import, also under another name, is skipped
+unless --again is given.
 
 Examples:
   callscope import --dry-run calls.csv.gz errors.ndjson
@@ -99,27 +99,27 @@ async fn import(args: ImportArgs) -> anyhow::Result<()> {
     summary.refused += unusable;
     println!("{}", outcome(&summary, args.dry_run));
     if summary.stopped {
-        bail!("stopped before the end; the same command goes on where it was");
+        bail!("stopped before the end; run the same command again to resume");
     }
     if summary.refused > 0 {
-        bail!("{} of the sources refused, nothing of them was imported", summary.refused);
+        bail!("{} of the sources were refused and not imported", summary.refused);
     }
     Ok(())
 }
 
-/// The database to write to. A dry run only looks at it, if it is there.
+/// Opens the target database. A dry run opens it read-only, if it exists.
 async fn open(args: &ImportArgs) -> anyhow::Result<Option<Database>> {
     if args.dry_run {
         let config = DatabaseConfig { read_only: true, ..args.database.clone() };
         return Ok(Database::open(&config).await.ok());
     }
     if args.database.read_only {
-        bail!("nothing can be imported into a database that is opened with --read-only");
+        bail!("an import writes to the database: leave out --read-only");
     }
     Ok(Some(Database::open(&args.database).await.context("cannot open the database")?))
 }
 
-/// The sources that can be opened, and the number of those that cannot, which are told.
+/// Opens the sources. Reports and counts those that cannot be opened.
 async fn find_sources(
     args: &ImportArgs,
     progress: &dyn Progress,
@@ -134,7 +134,7 @@ async fn find_sources(
             continue;
         }
         if let Some((scheme, _)) = name.split_once("://") {
-            bail!("{scheme}:// is no database of ours; sqlite://, postgres:// and mysql:// are");
+            bail!("{scheme}:// is not supported; use sqlite://, postgres:// or mysql://");
         }
         match FileSource::open(Path::new(name)) {
             Ok(file) => sources.push(Source::File(file)),
@@ -153,10 +153,10 @@ fn outcome(summary: &Summary, dry_run: bool) -> String {
     let verb = if dry_run { "would import" } else { "imported" };
     let mut line = format!("{verb} {calls} calls and {errors} error logs");
     if *bad_rows > 0 {
-        line += &format!(", left out {bad_rows} bad rows");
+        line += &format!(", skipped {bad_rows} bad rows");
     }
     if *known > 0 {
-        line += &format!(", skipped {known} sources that were imported before");
+        line += &format!(", skipped {known} sources imported before");
     }
     line
 }

@@ -1,5 +1,5 @@
-//! Starts the log, on standard error: text for people, JSON for machines. Lines are written by a thread
-//! of their own, all that wait at once: no request waits for who reads them, be it nobody.
+//! Starts the log on standard error, as text or JSON. A separate thread writes all waiting lines at once:
+//! a request never waits for a slow or stopped reader of the log.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::thread::sleep;
@@ -13,16 +13,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogConfig, LogFormat};
 use crate::observe::log_filter::cap_libraries;
 
-/// Lines that may wait to be written; where more come, they are lost.
+/// Maximum of waiting lines; more are dropped.
 const MAX_WAITING: usize = 16 * 1024;
-/// Written at once.
+/// Size of one write.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Lines gather for so long after some were written: to wake the thread for each would cost a request
-/// more than to write its line.
+/// After a write, the thread sleeps this long while lines gather: waking it for each line would cost a
+/// request more than the line itself.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// The log; what waits is written when it is dropped.
+/// The log. Waiting lines are written when it is dropped.
 pub struct Log {
     lost: ErrorCounter,
     _writing: WorkerGuard,
@@ -32,10 +32,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         let lost = self.lost.dropped_lines();
         if lost > 0 {
-            tracing::warn!(
-                lost,
-                "lines of the log were lost: they came faster than they were read"
-            );
+            tracing::warn!(lost, "log lines were dropped: standard error was read too slowly");
         }
     }
 }
@@ -45,7 +42,7 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
     let (writer, writing) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_WAITING)
         .thread_name("log")
-        .finish(Gathering(BufWriter::with_capacity(BUFFER_BYTES, io::stderr())));
+        .finish(GatheringWriter(BufWriter::with_capacity(BUFFER_BYTES, io::stderr())));
     let lost = writer.error_counter();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let on_terminal = io::stderr().is_terminal();
@@ -60,15 +57,15 @@ pub fn start(config: &LogConfig) -> anyhow::Result<Log> {
         let builder = builder.with_ansi(on_terminal).with_target(false);
         builder.finish().with(cap_libraries()).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))?;
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
     log_panics();
     Ok(Log { lost, _writing: writing })
 }
 
-/// Flushed when no line waits; then takes none for a while.
-struct Gathering<W>(W);
+/// Writes when flushed, then sleeps for `GATHER`.
+struct GatheringWriter<W>(W);
 
-impl<W: Write> Write for Gathering<W> {
+impl<W: Write> Write for GatheringWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -80,7 +77,7 @@ impl<W: Write> Write for Gathering<W> {
     }
 }
 
-/// A panic is a line like any other, without a text that may hold data.
+/// Logs panics. Formatted messages are left out, because they may contain data.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -1,4 +1,4 @@
-//! `callscope migrate`.
+//! `callscope migrate`: creates missing tables and indexes.
 
 use anyhow::ensure;
 use clap::Args;
@@ -14,10 +14,9 @@ pub struct MigrateArgs {
 }
 
 const AFTER_HELP: &str = "\
-The log says for each index how many rows the table has, how long the build is expected to take and how
-far it is. On PostgreSQL, MySQL and MariaDB the gateway goes on writing. On SQLite its writes wait, or
-fail with \"database is locked\", for as long as one index takes: choose a quiet hour. What was interrupted
-is built again.";
+For each index, the log shows the rows of the table, the expected time and the progress. On PostgreSQL,
+MySQL and MariaDB the gateway can write during the build. On SQLite its writes wait, or fail with
+\"database is locked\", while one index is built: choose a quiet hour. An interrupted build starts again.";
 
 pub fn run(args: MigrateArgs) -> anyhow::Result<()> {
     super::block_on(async {
@@ -27,10 +26,7 @@ pub fn run(args: MigrateArgs) -> anyhow::Result<()> {
             }
         };
         let done = schema::migrate_until(&args.database, interrupt).await?;
-        ensure!(
-            done,
-            "interrupted: run `callscope migrate` again to build the indexes that are left"
-        );
+        ensure!(done, "interrupted: run `callscope migrate` again to build the remaining indexes");
         Ok(())
     })
 }

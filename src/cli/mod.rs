@@ -29,8 +29,7 @@ use crate::config::{LogConfig, effective, file};
 /// A GraphQL API server over the call log of an LLM gateway.
 ///
 /// Attach it to the database that a gateway such as gemini-balance writes, or let programs record
-/// their calls through it. Without a command it serves; its flags then go without one, too:
-/// `callscope --listen 0.0.0.0:8000`.
+/// their calls through it. `serve` is the default command: `callscope --listen 0.0.0.0:8000`.
 #[derive(Debug, Parser)]
 #[command(name = "callscope", version, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -40,43 +39,43 @@ pub struct Cli {
     #[command(flatten)]
     log: LogConfig,
 
-    /// The configuration file; callscope.toml in the working folder where there is one
+    /// The configuration file [default: callscope.toml in the working directory, if it exists]
     #[arg(long, env = "CALLSCOPE_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
 Every setting is a flag (--listen), an environment variable (CALLSCOPE_LISTEN) and a line of the
-configuration file (listen = \"127.0.0.1:8000\"); the first that is given counts. Those that are secret
-may stand in a file of their own, which a variable names (CALLSCOPE_ID_KEY_FILE).";
+configuration file (listen = \"127.0.0.1:8000\"), in this order of precedence. A secret can also be read
+from a separate file, named by a variable such as CALLSCOPE_ID_KEY_FILE.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the GraphQL API (also what no command means)
+    /// Serve the GraphQL API (the default command)
     Serve(serve::ServeArgs),
     /// Import calls and error logs from files or another database
     Import(import::ImportArgs),
     /// Write calls or error logs to a file that `import` reads
     Export(export::ExportArgs),
-    /// Delete old calls and error logs, and give back the room that they took
+    /// Delete old calls and error logs, and free their disk space
     Prune(prune::PruneArgs),
-    /// Create the tables and indexes that are missing, then stop
+    /// Create missing tables and indexes, then exit
     Migrate(migrate::MigrateArgs),
-    /// Check configuration, database, indexes, permissions and clocks, and say what to do
+    /// Check configuration, database, indexes, permissions and clocks, and print advice
     Doctor(doctor::DoctorArgs),
-    /// Ask a server on this machine whether it can answer; for health checks of containers
+    /// Check whether the server on this machine is ready; for container health checks
     Health(health::HealthArgs),
-    /// Print the GraphQL schema in its own language, to generate clients from
+    /// Print the GraphQL schema (SDL), to generate clients from
     Schema,
-    /// Make, list and end the tokens that callers show
+    /// Create, list and revoke bearer tokens
     Token(token::TokenArgs),
-    /// Show who was shown which key, and who deleted what
+    /// Print the audit log of revealed keys and deletions
     Audit(audit::AuditArgs),
-    /// Serve a month of made-up traffic, with new calls arriving
+    /// Serve a month of generated traffic, with new calls every second
     Demo(demo::DemoArgs),
 }
 
-/// Runs the command that `args` (the program's name first) and the environment ask for.
+/// Runs the command of `args` (the program name first) and the environment.
 pub fn run(
     args: Vec<OsString>,
     environment: impl Iterator<Item = (OsString, OsString)>,
@@ -122,7 +121,7 @@ pub fn run(
         Command::Audit(args) => audit::run(args),
         Command::Demo(args) => demo::run(args),
     };
-    // Before what follows on standard error.
+    // Flushes the log before the lines below.
     drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -130,14 +129,14 @@ pub fn run(
             let causes = causes(&error);
             eprintln!("callscope: {causes}");
             if causes.contains("readonly") || causes.contains("read-only transaction") {
-                eprintln!("callscope: to serve a database that cannot be written, say --read-only");
+                eprintln!("callscope: to serve a database that cannot be written, use --read-only");
             }
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error of clap's, which tells the value that it does not like, unless that is a secret.
+/// Removes the invalid value of a secret setting from clap's error.
 fn without_secrets(mut error: clap::Error, command: &clap::Command) -> clap::Error {
     let named = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     let named = named.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
@@ -148,7 +147,7 @@ fn without_secrets(mut error: clap::Error, command: &clap::Command) -> clap::Err
     error
 }
 
-/// An error and what caused it; drivers repeat the text of their causes, we do not.
+/// An error and its causes, without the repetitions of database drivers.
 fn causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
         match text.contains(&cause) {
@@ -159,19 +158,19 @@ fn causes(error: &anyhow::Error) -> String {
     })
 }
 
-/// Runs an asynchronous command to its end.
+/// Runs an asynchronous command.
 fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task)
 }
 
-/// Tells a task to stop once ctrl-c is pressed.
+/// Sets `stop` on ctrl-c.
 async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
     if tokio::signal::ctrl_c().await.is_ok() {
         stop.store(true, Ordering::Relaxed);
     }
 }
 
-/// `serve` where no command is named.
+/// Adds `serve` if no command is given.
 fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let top_level = ["-h", "--help", "-V", "--version", "help"];
     let named = args.get(1).and_then(|arg| arg.to_str()).is_some_and(|arg| {

@@ -1,4 +1,4 @@
-//! `callscope prune`.
+//! `callscope prune`: deletes old calls and error logs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,33 +21,33 @@ use crate::store::audit::AuditAction;
 use crate::store::deletion_log::{self, DeletionStart};
 use crate::store::{Database, space};
 
-/// In the audit log.
+/// The caller in the audit log.
 const CALLER: &str = "callscope prune";
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub struct PruneArgs {
-    /// Delete calls from longer ago than this, such as 90d or P90D
+    /// Delete calls older than this, such as 90d or P90D
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
     calls_older_than: Option<TimeDelta>,
 
-    /// Delete error logs from longer ago than this, such as 7d or P7D
+    /// Delete error logs older than this, such as 7d or P7D
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_setting)]
     errors_older_than: Option<TimeDelta>,
 
-    /// Tell how many rows would be deleted, and delete none
+    /// Print how many rows would be deleted, and delete none
     #[arg(long)]
     dry_run: bool,
 
-    /// Delete although the clock may be wrong: the newest row would be deleted too, or most rows of a
-    /// table, or the database's clock shows another time
+    /// Delete even if the clock may be wrong: when the newest row or most rows of a table would be
+    /// deleted, or the clock of the database differs
     #[arg(long)]
     force: bool,
 
-    /// Rewrite the tables afterwards, so that the database becomes as small as it can be. SQLite
-    /// writes its whole file anew: writers wait meanwhile, and the disk needs as much room again.
-    /// PostgreSQL runs VACUUM, MySQL OPTIMIZE TABLE
+    /// Rewrite the tables afterwards, to shrink the database as far as possible. SQLite rewrites the whole
+    /// file: writers wait, and the disk needs the same space again. PostgreSQL runs VACUUM, MySQL
+    /// OPTIMIZE TABLE
     #[arg(long)]
     vacuum: bool,
 
@@ -56,11 +56,11 @@ pub struct PruneArgs {
 }
 
 const AFTER_HELP: &str = "\
-The oldest rows go first, in small batches with pauses between them, so that the gateway goes on
-writing. Ctrl-C stops after the batch at hand and tells how many rows were deleted; the same command
-goes on. Rows whose time cannot be read stay. The audit log has an entry of it, with the outcome.
+Deletes the oldest rows first, in small batches with pauses, so that the gateway can write. Ctrl-C stops
+after the current batch and prints the number of deleted rows; run the same command again to continue.
+Rows with an unreadable time are not deleted. The audit log gets an entry with the outcome.
 
-The command ends with 0 when all is done, with 1 when it was stopped or failed.
+The exit code is 0 when all rows are deleted, 1 when the command was interrupted or failed.
 
 Examples:
   callscope prune --calls-older-than 90d --errors-older-than 7d --dry-run
@@ -74,7 +74,7 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
     let named = args.calls_older_than.is_some() || args.errors_older_than.is_some();
     ensure!(
         named || (args.vacuum && !args.dry_run),
-        "say what to delete: --calls-older-than, --errors-older-than or both"
+        "nothing to delete: use --calls-older-than, --errors-older-than or both"
     );
     let ages = Ages { calls: args.calls_older_than, error_logs: args.errors_older_than };
     let clock = ClockWatch::new(Clock::System);
@@ -85,37 +85,35 @@ async fn prune(args: PruneArgs) -> anyhow::Result<()> {
             guard::plan(&db, &clock, ages).await?;
         println!("would delete {calls} calls and {error_logs} error logs");
         if let Some(refusal) = refusal.filter(|_| !args.force) {
-            eprintln!("{refusal}: check the clock; only --force would delete them");
+            eprintln!("{refusal}: check the clock; add --force to delete them");
         }
         return Ok(db.close().await?);
     }
-    ensure!(!args.database.read_only, "nothing can be deleted with --read-only");
+    ensure!(!args.database.read_only, "a deletion writes to the database: leave out --read-only");
     let db = Database::open(&args.database).await?;
     let plan = guard::plan(&db, &clock, ages).await?;
     if let Some(refusal) = plan.refusal.filter(|_| named && !args.force) {
-        bail!(
-            "nothing was deleted: {refusal}; check the clock, or add --force to delete all the same"
-        );
+        bail!("nothing was deleted: {refusal}; check the clock, or add --force to delete anyway");
     }
     space::relax_syncs(&db).await?;
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(stop.clone()));
     let finished = !named || delete(&db, &args, &plan, &stop).await?;
     if finished && args.vacuum {
-        eprintln!("rewriting the tables; the database must not run out of room meanwhile");
+        eprintln!("rewriting the tables; this needs free disk space");
         let freed = prune::rewrite(&db).await?;
         println!("the database is {} smaller", HumanBytes(freed));
     }
     space::checkpoint(&db, false).await?;
     db.close().await?;
     if !finished {
-        bail!("stopped before the end; the same command goes on where it was");
+        bail!("stopped before the end; run the same command again to continue");
     }
     Ok(())
 }
 
-/// Deletes what is too old, and gives back the room; tells what was done even where it fails. Whether
-/// it came to its end.
+/// Deletes old rows and frees their space. Prints the counts even if it fails. Returns whether it
+/// completed.
 async fn delete(
     db: &Database,
     args: &PruneArgs,
@@ -142,7 +140,7 @@ async fn delete(
         let work = prune::prune(db, plan.cutoffs, Pace::foreground(db), &tally, &stopped);
         let mut work = std::pin::pin!(work);
         let terminal = Terminal::default();
-        terminal.begin("old rows", Phase::Delete, plan.counts.total());
+        terminal.start("old rows", Phase::Delete, plan.counts.total());
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let pruned = loop {
             tokio::select! {
@@ -150,7 +148,7 @@ async fn delete(
                 _ = ticks.tick() => terminal.advance(tally.counts().total()),
             }
         };
-        terminal.end();
+        terminal.finish();
         pruned
     };
     let Counts { calls, error_logs } = tally.counts();
@@ -160,13 +158,13 @@ async fn delete(
     let finished = pruned?;
     let freed = prune::release_space(db, Pace::foreground(db), &stopped).await?;
     if freed > 0 {
-        println!("gave back {}", HumanBytes(freed));
+        println!("freed {}", HumanBytes(freed));
     }
     if !args.vacuum && !prune::releases_space(db).await? {
         let free = space::measure(db).await?.free_bytes.unwrap_or(0);
         eprintln!(
-            "the file keeps {} of free room for new rows; --vacuum rewrites it without, for which \
-             the disk needs as much room as the database again and writers wait",
+            "the file keeps {} of free space for new rows; --vacuum shrinks it, but writers wait and \
+             the disk needs the size of the database again",
             HumanBytes(free)
         );
     }

@@ -1,4 +1,4 @@
-//! `callscope schema`.
+//! `callscope schema`: prints the SDL.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `callscope serve`.
+//! `callscope serve`: runs the server.
 
 use clap::Args;
 
@@ -45,15 +45,15 @@ impl ServeArgs {
 pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     super::block_on(async {
         let app = App::open(args.config()).await?;
-        announce(&app)?;
+        log_start(&app)?;
         app.serve(shutdown_signal()).await?;
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-/// Tells where the server can be reached.
-pub fn announce(app: &App) -> anyhow::Result<()> {
+/// Logs the URLs of the server and its anonymous scopes.
+pub fn log_start(app: &App) -> anyhow::Result<()> {
     let address = app.address()?;
     let graphiql = app.has_graphiql().then(|| format!("http://{address}/graphiql"));
     tracing::info!(
@@ -64,16 +64,16 @@ pub fn announce(app: &App) -> anyhow::Result<()> {
         graphiql,
         "serving",
     );
-    let everybody = app.tokens().anonymous_scopes();
+    let anonymous = app.tokens().anonymous_scopes();
     if app.tokens().is_open() {
-        tracing::info!("there are no tokens: everybody on this machine may do everything");
-    } else if !everybody.is_empty() {
-        tracing::warn!(scopes = %everybody, "no token is needed for these scopes");
+        tracing::info!("no tokens are configured: every client on this machine has all scopes");
+    } else if !anonymous.is_empty() {
+        tracing::warn!(scopes = %anonymous, "clients without a token have these scopes");
     }
     Ok(())
 }
 
-/// Ends with SIGTERM, SIGHUP or ctrl-c. `nohup` has the server ignore SIGHUP, which it then does.
+/// Resolves on SIGTERM, SIGHUP or ctrl-c. SIGHUP stays ignored under `nohup`.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {
@@ -84,7 +84,7 @@ pub async fn shutdown_signal() {
         () = interrupt => {}
         () = terminated() => {}
     }
-    tracing::info!("stopping; requests in flight finish first");
+    tracing::info!("stopping; waiting for requests in flight");
 }
 
 #[cfg(unix)]
@@ -108,11 +108,11 @@ async fn terminated() {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored: a handler would end that.
+/// Whether the process was started with SIGHUP ignored: a handler would override that.
 #[cfg(target_os = "linux")]
 fn ignores_hangup() -> bool {
     let status = procfs::process::Process::myself().and_then(|process| process.status());
-    // A bit for each signal, of which SIGHUP is the first.
+    // One bit per signal; SIGHUP is the first.
     status.is_ok_and(|status| status.sigign & 1 == 1)
 }
 

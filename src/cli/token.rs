@@ -1,4 +1,4 @@
-//! `callscope token`: makes, lists and ends the bearer tokens that the database keeps.
+//! `callscope token`: creates, lists and revokes the bearer tokens in the database.
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
@@ -20,25 +20,25 @@ pub struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a token and print it; it cannot be shown again
+    /// Create a token and print it; it cannot be shown again
     Create(CreateArgs),
-    /// List all tokens, without the tokens themselves
+    /// List all tokens, without their secrets
     List(ListArgs),
-    /// End a token; servers that run notice within seconds
+    /// Revoke a token; running servers reject it within seconds
     Revoke(RevokeArgs),
 }
 
 #[derive(Args, Debug)]
 struct CreateArgs {
-    /// What the audit log calls it: who or what will use it
+    /// The name in the audit log: the user or program
     name: String,
 
-    /// What it allows, with commas between: READ, READ_REQUESTS, REVEAL_KEYS, RECORD, DELETE,
+    /// Its scopes, comma-separated: READ, READ_REQUESTS, REVEAL_KEYS, RECORD, DELETE,
     /// METRICS, or ALL
     #[arg(long, value_name = "SCOPES")]
     scopes: Scopes,
 
-    /// How long it holds, as P90D or PT12H; for ever by default
+    /// Its lifetime, such as P90D or PT12H; unlimited by default
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     expires_in: Option<chrono::TimeDelta>,
 
@@ -79,7 +79,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     let db = Database::open(&args.database).await?;
     store::insert(&db, &new.row).await?;
     db.close().await?;
-    eprintln!("the token of `{}` ({}), shown this once:", args.name, args.scopes);
+    eprintln!("the token of `{}` ({}), shown only once:", args.name, args.scopes);
     println!("{}", new.token.expose());
     Ok(())
 }
@@ -103,7 +103,7 @@ fn state(token: &TokenRow, now: &str) -> &'static str {
     match (&token.revoked_at, &token.expires_at) {
         (Some(_), _) => "revoked",
         (None, Some(end)) if end.as_str() <= now => "expired",
-        (None, _) => "holds",
+        (None, _) => "valid",
     }
 }
 
@@ -111,7 +111,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let db = Database::open(&args.database).await?;
     let revoked = store::revoke(&db, &args.name, Clock::System.now()).await?;
     db.close().await?;
-    ensure!(revoked, "no token named `{}` holds; `callscope token list` shows all", args.name);
-    eprintln!("`{}` holds no more", args.name);
+    ensure!(revoked, "no valid token is named `{}`; `callscope token list` shows all", args.name);
+    eprintln!("revoked `{}`", args.name);
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! Who may ask what: tokens, and what those without one may do.
+//! Tokens and their scopes, and the scopes of clients without a token.
 
 use clap::Args;
 
 use super::Secret;
 use crate::domain::access::{Caller, Scopes};
 
-/// The shortest token that is taken, in characters.
+/// Minimum length of a token, in characters.
 const MIN_TOKEN_LENGTH: usize = 16;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Access")]
 pub struct AccessConfig {
-    /// Tokens, with spaces or line ends between them, each NAME:SCOPES:TOKEN, such as
-    /// `grafana:METRICS:… page:READ,READ_REQUESTS:…`. Those of `callscope token create` hold as well.
+    /// Tokens, separated by spaces or line ends, each NAME:SCOPES:TOKEN, such as
+    /// `grafana:METRICS:… page:READ,READ_REQUESTS:…`. Tokens of `callscope token create` are valid as well.
     /// Scopes: READ, READ_REQUESTS, REVEAL_KEYS, RECORD, DELETE, METRICS, or ALL
     #[arg(
         long,
@@ -24,12 +24,12 @@ pub struct AccessConfig {
     )]
     pub tokens: ConfiguredTokens,
 
-    /// The scopes of whoever brings no token, with commas between them; "" for none. Without this
-    /// setting they are all on a loopback address for which there are no tokens, and none elsewhere
+    /// The scopes of clients without a token, comma-separated; "" for none. By default all scopes on a
+    /// loopback address without any tokens, otherwise none
     #[arg(long, env = "CALLSCOPE_ANONYMOUS_SCOPES", value_name = "SCOPES")]
     pub anonymous_scopes: Option<Scopes>,
 
-    /// Hours after which a browser must show its token again
+    /// Hours until a browser session ends and the token must be entered again
     #[arg(
         long,
         env = "CALLSCOPE_SESSION_HOURS",
@@ -57,14 +57,12 @@ fn parse_tokens(text: &str) -> Result<ConfiguredTokens, String> {
         tokens[..*index].iter().any(|other| other.name == token.name || other.token == token.token)
     });
     match twice {
-        Some((_, token)) => {
-            Err(format!("the name or the token of `{}` is there twice", token.name))
-        }
+        Some((_, token)) => Err(format!("the name or the token of `{}` is used twice", token.name)),
         None => Ok(ConfiguredTokens(tokens)),
     }
 }
 
-/// The errors name the token, where that is known, and never show it.
+/// Errors contain the name of the token, never the token.
 fn parse_token(text: &str) -> Result<ConfiguredToken, String> {
     let mut parts = text.splitn(3, ':');
     let (Some(name), Some(scopes), Some(token)) = (parts.next(), parts.next(), parts.next()) else {
@@ -78,7 +76,7 @@ fn parse_token(text: &str) -> Result<ConfiguredToken, String> {
     Ok(ConfiguredToken { name: name.to_owned(), scopes, token: Secret::new(token) })
 }
 
-/// Refuses a name that could be mistaken in a log.
+/// Rejects names that are ambiguous in a log.
 pub fn check_token_name(name: &str) -> Result<(), String> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || name == Caller::ANONYMOUS {
@@ -103,7 +101,7 @@ mod tests {
         assert_eq!(tokens.0[0].scopes.to_string(), "READ,METRICS");
         assert_eq!(tokens.0[0].token.expose(), "sixteen-letters:x");
         assert!(!format!("{tokens:?}").contains("sixteen"));
-        for refused in [
+        for invalid in [
             "hunter2hunter2hunter2",
             "a:READ:hunter2",
             "a:WRITE:hunter2hunter2hunter2",
@@ -112,7 +110,7 @@ mod tests {
             "a:READ:hunter2hunter2hunter2 a:READ:hunter3hunter3hunter3",
             "a:READ:hunter2hunter2hunter2 b:READ:hunter2hunter2hunter2",
         ] {
-            let error = parse_tokens(refused).unwrap_err();
+            let error = parse_tokens(invalid).unwrap_err();
             assert!(!error.contains("hunter"), "{error}");
         }
     }

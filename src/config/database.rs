@@ -1,4 +1,4 @@
-//! Where the calls are stored and how the database is opened.
+//! The database and how it is opened.
 
 use chrono_tz::Tz;
 use clap::Args;
@@ -20,11 +20,11 @@ pub struct DatabaseConfig {
     )]
     pub database_url: Secret,
 
-    /// Serve the database as it is: create no table, add no index, write nothing
+    /// Open the database read-only: create no tables or indexes, record nothing
     #[arg(long, env = "CALLSCOPE_READ_ONLY")]
     pub read_only: bool,
 
-    /// The IANA time zone of the naive times in the tables; what leaves the server is UTC
+    /// The IANA time zone of the naive times in the tables. Responses are in UTC
     #[arg(
         long,
         env = "CALLSCOPE_STORAGE_TIME_ZONE",
@@ -34,9 +34,9 @@ pub struct DatabaseConfig {
     )]
     pub storage_time_zone: Tz,
 
-    /// Connections that answer queries. Of two or more, one is kept for cheap queries; a health check has
-    /// its own. What writes has its own: one for SQLite, as many again for
-    /// PostgreSQL and MySQL, opened when there is something to write
+    /// Connections for queries. With two or more, one is reserved for cheap queries. Health checks use a
+    /// separate one. So do writes: one connection on SQLite, the same number again on PostgreSQL and
+    /// MySQL, opened on demand
     #[arg(
         long,
         env = "CALLSCOPE_DATABASE_CONNECTIONS",
@@ -46,8 +46,8 @@ pub struct DatabaseConfig {
     )]
     pub database_connections: u32,
 
-    /// Seconds to wait for a free connection before a request fails: with SERVER_BUSY where the database
-    /// answers others meanwhile, with DATABASE_UNAVAILABLE otherwise
+    /// Seconds to wait for a free connection before a request fails: with SERVER_BUSY if the database
+    /// still answers other requests, otherwise with DATABASE_UNAVAILABLE
     #[arg(
         long,
         env = "CALLSCOPE_DATABASE_WAIT_SECONDS",
@@ -57,8 +57,8 @@ pub struct DatabaseConfig {
     )]
     pub database_wait_seconds: u64,
 
-    /// Seconds of database time that a token, or an address without one, may use in a minute before its
-    /// statements have one connection at a time and yield to those of other callers. 0 is no limit
+    /// Seconds of database time per minute and token, or address without one. Above it, a caller's
+    /// statements use one connection at a time and yield to those of other callers. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_DATABASE_SECONDS_PER_MINUTE",
@@ -68,10 +68,10 @@ pub struct DatabaseConfig {
     )]
     pub max_database_seconds_per_minute: u32,
 
-    /// Seconds that the build of an index may take, as estimated, for the start to wait for it. Larger
-    /// tables are served at once: PostgreSQL and MySQL build their indexes in the background. SQLite
-    /// has no such build and blocks the gateway's writes, so that `callscope migrate` builds them. A
-    /// second is about 500,000 calls
+    /// Longest estimated build of an index, in seconds, for which the start waits. Otherwise the server
+    /// starts without the index. PostgreSQL and MySQL then build it in the background. On SQLite a build
+    /// blocks the gateway's writes, so that only `callscope migrate` builds it. A second is about 500,000
+    /// calls
     #[arg(
         long,
         env = "CALLSCOPE_INDEX_BUILD_SECONDS",
@@ -81,19 +81,18 @@ pub struct DatabaseConfig {
     )]
     pub index_build_seconds: u64,
 
-    /// The secret from which ApiKey ids are made, at least 16 characters. Without it one is made at
-    /// random and kept in the table callscope_settings; a database opened with --read-only that has
-    /// none needs it
+    /// The secret for the hashes that are the ids of API keys, at least 16 characters. By default a
+    /// random one in the table callscope_settings; required with --read-only if that table has none
     #[arg(long, env = "CALLSCOPE_ID_KEY", value_name = "SECRET", hide_env_values = true)]
     pub id_key: Option<Secret>,
 }
 
-/// Takes the URLs of the three databases; those of MariaDB by its own name, too.
+/// Accepts the URLs of the three databases, and mariadb:// as mysql://.
 fn parse_database_url(url: &str) -> Result<Secret, String> {
     let known = ["sqlite:", "postgres://", "postgresql://", "mysql://"];
     match url.strip_prefix("mariadb://") {
         Some(rest) => Ok(Secret::new(format!("mysql://{rest}"))),
         None if known.iter().any(|scheme| url.starts_with(scheme)) => Ok(Secret::new(url)),
-        None => Err("a database URL begins with sqlite://, postgres:// or mysql://".to_owned()),
+        None => Err("a database URL starts with sqlite://, postgres:// or mysql://".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The settings that a command runs with, and where each comes from.
+//! The effective settings of a command, and the origin of each.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::secret_file::is_secret;
 pub struct Setting {
     /// The flag without its dashes.
     pub name: String,
-    /// `(secret)` where it is one.
+    /// `(secret)` for a secret.
     pub value: String,
     /// A flag, a variable, a file, or the default.
     pub origin: String,
@@ -20,8 +20,8 @@ pub struct Setting {
     pub is_flag: bool,
 }
 
-/// The settings of the subcommand that was chosen, in the order of its help. `origins` tells where
-/// the defaults come from that are none of ours.
+/// The settings of the current subcommand, in the order of its help. `origins` has the origins of values
+/// from files and other variables.
 pub fn settings(
     command: &Command,
     found: &ArgMatches,

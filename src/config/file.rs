@@ -1,6 +1,6 @@
-//! `callscope.toml`: a flat table whose keys are the names of the flags. Its values become the
-//! defaults of the flags, so that a flag or an environment variable overrides them and each
-//! setting is defined, checked and documented in one place. Unknown settings are errors.
+//! `callscope.toml`: a flat table with the names of the flags as keys. Its values become the defaults of
+//! the flags, so that a flag or an environment variable overrides them, and each setting is defined in
+//! one place. Unknown settings are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -13,11 +13,11 @@ use super::secret_file;
 const DEFAULT_FILE: &str = "callscope.toml";
 const FILE_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
-/// Variables of other programs' making, and the settings that they stand for.
-const USUAL_VARIABLES: [(&str, &str); 2] =
+/// Conventional variables of other programs, and the settings that they set.
+const CONVENTIONAL_VARIABLES: [(&str, &str); 2] =
     [("DATABASE_URL", "database-url"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp-endpoint")];
 
-/// A configuration that cannot be used; the text says which line or variable and why.
+/// An invalid configuration, with the line or variable and the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {file}: {source}")]
@@ -29,30 +29,29 @@ pub enum ConfigError {
     )]
     UnknownKey { file: PathBuf, key: String },
     #[error("{file}: `{key}` must be a text, a number or true/false")]
-    Shape { file: PathBuf, key: String },
+    InvalidType { file: PathBuf, key: String },
     #[error("both {plain} and {variable} are set; leave one of them out")]
-    Twice { plain: String, variable: String },
+    Conflict { plain: String, variable: String },
     #[error("cannot read {file}, which {variable} names: {source}")]
     Secret { variable: String, file: PathBuf, source: std::io::Error },
-    #[error("unknown environment variable {0}; `callscope serve --help` names those that are read")]
+    #[error("unknown environment variable {0}; `callscope serve --help` lists the known ones")]
     UnknownVariable(String),
 }
 
-/// A command with the defaults that files and the usual variables give, and where each of these
-/// settings comes from.
+/// A command with the defaults from files and conventional variables, and the origin of each of these
+/// settings.
 pub struct Configured {
     pub command: Command,
     pub origins: BTreeMap<String, String>,
 }
 
-/// `command` with the defaults that the configuration file, the files of secrets and the usual
-/// variables give.
+/// Adds the defaults from the configuration file, secret files and conventional variables to `command`.
 pub fn with_defaults(
     command: Command,
     args: &[OsString],
     environment: &BTreeMap<String, OsString>,
 ) -> Result<Configured, ConfigError> {
-    refuse_unknown_variables(&command, environment)?;
+    reject_unknown_variables(&command, environment)?;
     let (mut defaults, mut origins) = (BTreeMap::new(), BTreeMap::new());
     let mut set = |setting: String, value: String, origin: String| {
         defaults.insert(setting.clone(), value);
@@ -63,7 +62,7 @@ pub fn with_defaults(
             set(setting, value, file.display().to_string());
         }
     }
-    for (variable, setting) in USUAL_VARIABLES {
+    for (variable, setting) in CONVENTIONAL_VARIABLES {
         if let Some(value) = environment.get(variable).and_then(|value| value.to_str()) {
             set(setting.into(), value.into(), variable.into());
         }
@@ -74,7 +73,7 @@ pub fn with_defaults(
     Ok(Configured { command: apply(command, &defaults), origins })
 }
 
-/// The file that was named, or `callscope.toml` where there is one.
+/// The given configuration file, or `callscope.toml` if it exists.
 fn config_file(args: &[OsString], environment: &BTreeMap<String, OsString>) -> Option<PathBuf> {
     let flag = args.iter().enumerate().find_map(|(index, arg)| {
         let arg = arg.to_str()?;
@@ -109,14 +108,14 @@ fn read(file: &Path, command: &Command) -> Result<BTreeMap<String, String>, Conf
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Float(number) => number.to_string(),
                 toml::Value::Boolean(flag) => flag.to_string(),
-                _ => return Err(ConfigError::Shape { file: file.into(), key }),
+                _ => return Err(ConfigError::InvalidType { file: file.into(), key }),
             };
             Ok((key, text))
         })
         .collect()
 }
 
-fn refuse_unknown_variables(
+fn reject_unknown_variables(
     command: &Command,
     environment: &BTreeMap<String, OsString>,
 ) -> Result<(), ConfigError> {
@@ -131,7 +130,7 @@ fn refuse_unknown_variables(
     unknown.map_or(Ok(()), |name| Err(ConfigError::UnknownVariable(name.clone())))
 }
 
-/// The arguments of a command and of all commands below it.
+/// The arguments of a command and of its subcommands.
 pub fn every_arg(command: &Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_> {
     Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(every_arg)))
 }
@@ -146,7 +145,7 @@ fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
         .collect();
     for (id, value) in settable {
         command = command.mut_arg(id, |arg| {
-            // The help tells defaults.
+            // The help shows defaults.
             let hidden = secret_file::is_secret(&arg);
             arg.default_value(value).hide_default_value(hidden)
         });

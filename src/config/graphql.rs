@@ -1,4 +1,4 @@
-//! The limits of one GraphQL request; `serverInfo.limits` tells them to clients.
+//! The limits of one GraphQL request, which `serverInfo.limits` returns.
 
 use chrono_tz::Tz;
 use clap::Args;
@@ -8,7 +8,7 @@ use super::parse_time_zone;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GraphQL")]
 pub struct GraphqlConfig {
-    /// The IANA time zone of calendar months and series buckets where a query names none
+    /// The default IANA time zone of calendar months and series buckets
     #[arg(
         long,
         env = "CALLSCOPE_TIME_ZONE",
@@ -18,7 +18,7 @@ pub struct GraphqlConfig {
     )]
     pub time_zone: Tz,
 
-    /// Items of a list where neither `first` nor `last` is given
+    /// Items of a list without `first` and `last`
     #[arg(
         long,
         env = "CALLSCOPE_DEFAULT_PAGE_SIZE",
@@ -38,7 +38,7 @@ pub struct GraphqlConfig {
     )]
     pub max_page_size: u32,
 
-    /// The longest document, in bytes
+    /// The maximum size of a document, in bytes
     #[arg(
         long,
         env = "CALLSCOPE_MAX_DOCUMENT_BYTES",
@@ -48,7 +48,7 @@ pub struct GraphqlConfig {
     )]
     pub max_document_bytes: u32,
 
-    /// How many tokens (names, values, brackets) a document may have
+    /// The maximum of tokens (names, values, brackets) in a document
     #[arg(
         long,
         env = "CALLSCOPE_MAX_TOKENS",
@@ -58,8 +58,8 @@ pub struct GraphqlConfig {
     )]
     pub max_tokens: u32,
 
-    /// How deep the brackets of a document may nest, those of fragments counted where they are spread
-    // No more than the parser takes of selections, and its stack of values.
+    /// The maximum nesting of brackets in a document, with fragments expanded
+    // At most what the parser accepts for selections, and its stack allows for values.
     #[arg(
         long,
         env = "CALLSCOPE_MAX_NESTING",
@@ -69,8 +69,8 @@ pub struct GraphqlConfig {
     )]
     pub max_nesting: u32,
 
-    /// How many selections the operations and fragments of a document may have in all, each
-    /// fragment counted wherever it is spread
+    /// The maximum of selections in a document; the selections of a fragment count each time that it is
+    /// spread
     #[arg(
         long,
         env = "CALLSCOPE_MAX_EXPANDED_SELECTIONS",
@@ -80,7 +80,7 @@ pub struct GraphqlConfig {
     )]
     pub max_expanded_selections: u32,
 
-    /// How deep the fields of a query may nest
+    /// The maximum nesting of fields in a query
     #[arg(
         long,
         env = "CALLSCOPE_MAX_DEPTH",
@@ -90,8 +90,8 @@ pub struct GraphqlConfig {
     )]
     pub max_depth: u32,
 
-    /// How much a query may cost, in units of 0.4 µs of a processor: 1 for each field of each item of a
-    /// list, and for each SQL statement a number that grows with the rows that it is estimated to read
+    /// The maximum cost of a query, in units of 0.4 µs of processor time: 1 per field and item of a list,
+    /// and for each SQL statement a cost that grows with its estimated rows
     #[arg(
         long,
         env = "CALLSCOPE_MAX_COMPLEXITY",
@@ -101,7 +101,7 @@ pub struct GraphqlConfig {
     )]
     pub max_complexity: u32,
 
-    /// How many aliases a query may use
+    /// The maximum of aliases in a query
     #[arg(
         long,
         env = "CALLSCOPE_MAX_ALIASES",
@@ -111,7 +111,7 @@ pub struct GraphqlConfig {
     )]
     pub max_aliases: u32,
 
-    /// How many fields a query may have at its root
+    /// The maximum of root fields in a query
     #[arg(
         long,
         env = "CALLSCOPE_MAX_ROOT_FIELDS",
@@ -121,7 +121,7 @@ pub struct GraphqlConfig {
     )]
     pub max_root_fields: u32,
 
-    /// How many directives a document may have in all
+    /// The maximum of directives in a document
     #[arg(
         long,
         env = "CALLSCOPE_MAX_DIRECTIVES",
@@ -131,8 +131,8 @@ pub struct GraphqlConfig {
     )]
     pub max_directives: u32,
 
-    /// Whether clients may ask for the schema: by introspection, at /schema.graphql and by the hints of
-    /// errors
+    /// Whether clients can read the schema: by introspection, at /schema.graphql and in the suggestions of
+    /// error messages
     #[arg(
         long,
         env = "CALLSCOPE_INTROSPECTION",
@@ -142,7 +142,7 @@ pub struct GraphqlConfig {
     )]
     pub introspection: bool,
 
-    /// Seconds after which a request is given up with TIMEOUT
+    /// Seconds until a request fails with TIMEOUT
     #[arg(
         long,
         env = "CALLSCOPE_TIMEOUT_SECONDS",
@@ -152,7 +152,7 @@ pub struct GraphqlConfig {
     )]
     pub timeout_seconds: u64,
 
-    /// How many calls or errors one mutation may record
+    /// The maximum of calls or error logs in one mutation
     #[arg(
         long,
         env = "CALLSCOPE_MAX_RECORD_BATCH",

@@ -1,4 +1,4 @@
-//! Who may reach the server from where, and what one connection may do.
+//! Allowed hosts and origins, and the limits of connections.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,8 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpConfig {
-    /// Names by which clients may call the server, with commas between them (the Host header, without
-    /// its port). Loopback names are always taken. Where none is given, a server on loopback takes
-    /// those alone and another one takes any
+    /// Accepted host names, comma-separated (the Host header without its port). Loopback names are always
+    /// accepted. By default a server on loopback accepts only those, any other server accepts all names
     #[arg(
         long,
         env = "CALLSCOPE_ALLOWED_HOSTS",
@@ -19,7 +18,7 @@ pub struct HttpConfig {
     )]
     pub allowed_hosts: Vec<String>,
 
-    /// Origins whose web pages may use the API, with commas between them: `https://dash.example.com`
+    /// Origins of web pages that may use the API, comma-separated: `https://dash.example.com`
     #[arg(
         long,
         env = "CALLSCOPE_CORS_ORIGIN",
@@ -29,7 +28,7 @@ pub struct HttpConfig {
     )]
     pub cors_origin: Vec<String>,
 
-    /// How many GraphQL requests one HTTP request may hold; with 1, a batch (an array) is refused
+    /// The maximum of GraphQL requests in one HTTP request; with 1, batches (arrays) are rejected
     #[arg(
         long,
         env = "CALLSCOPE_MAX_BATCH",
@@ -39,8 +38,8 @@ pub struct HttpConfig {
     )]
     pub max_batch: u32,
 
-    /// How many connections may be open. For a further one an idle one is closed, of the address that
-    /// has the most; where none is idle it waits
+    /// The maximum of open connections. For a new one, the server closes an idle connection of the address
+    /// with the most; if none is idle, the new one waits
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONNECTIONS",
@@ -50,9 +49,9 @@ pub struct HttpConfig {
     )]
     pub max_connections: u32,
 
-    /// How many connections one address (of IPv6: one /64) may have open; further ones are closed at
-    /// once, unless an idle one of the address can be closed instead. Behind a proxy all connections
-    /// are of its address. Without this setting three quarters of `--max-connections`
+    /// The maximum of open connections per address (for IPv6, per /64). A further one is closed, unless an
+    /// idle one of the address can be closed instead. Behind a proxy, all connections have its address.
+    /// By default three quarters of `--max-connections`
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONNECTIONS_PER_ADDRESS",
@@ -61,8 +60,8 @@ pub struct HttpConfig {
     )]
     pub max_connections_per_address: Option<u32>,
 
-    /// Seconds that a client may take to send the head of its next request, to begin on a WebSocket, or
-    /// to take a part of an answer, before its connection is closed
+    /// Seconds that a client may take to send the head of its next request, to initialise a WebSocket, or
+    /// to receive a part of a response, before its connection is closed
     #[arg(
         long,
         env = "CALLSCOPE_CLIENT_TIMEOUT_SECONDS",
@@ -72,7 +71,7 @@ pub struct HttpConfig {
     )]
     pub client_timeout_seconds: u64,
 
-    /// How many documents are kept for automatic persisted queries; 0 turns them off
+    /// The maximum of cached documents for automatic persisted queries; 0 disables them
     #[arg(
         long,
         env = "CALLSCOPE_PERSISTED_QUERIES",
@@ -82,20 +81,20 @@ pub struct HttpConfig {
     )]
     pub persisted_queries: u32,
 
-    /// The manifest of the only documents that may run beside those of the page, as graphql-codegen,
-    /// relay-compiler or Apollo write it
+    /// A manifest of trusted documents, as graphql-codegen, relay-compiler or Apollo write it. Only these
+    /// and the documents of the dashboard are accepted
     #[arg(long, env = "CALLSCOPE_TRUSTED_DOCUMENTS", value_name = "FILE")]
     pub trusted_documents: Option<PathBuf>,
 }
 
 impl HttpConfig {
-    /// The connections of one address.
+    /// The limit of connections per address.
     pub fn connections_per_address(&self) -> u32 {
         self.max_connections_per_address.unwrap_or(self.max_connections - self.max_connections / 4)
     }
 }
 
-/// A name or an address as a Host header has it, without a port.
+/// A name or address as in a Host header, without port.
 fn parse_host(name: &str) -> Result<String, String> {
     let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
@@ -112,7 +111,7 @@ fn parse_host(name: &str) -> Result<String, String> {
     }
 }
 
-/// An origin as a browser sends it. No `*` and no `null`: they would stand for every page there is.
+/// An origin as a browser sends it. Not `*` or `null`, which would match any page.
 fn parse_origin(origin: &str) -> Result<String, String> {
     let origin = origin.trim().trim_end_matches('/').to_ascii_lowercase();
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));

@@ -1,4 +1,4 @@
-//! How long calls and error logs are kept.
+//! Retention of calls and error logs.
 
 use chrono::TimeDelta;
 use clap::Args;
@@ -8,8 +8,7 @@ use crate::domain::duration;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Keeping")]
 pub struct KeepConfig {
-    /// How long calls are kept, such as 90d or P90D; older ones are deleted for good. For ever by
-    /// default
+    /// Retention of calls, such as 90d or P90D. Older ones are deleted permanently. Unlimited by default
     #[arg(
         long,
         env = "CALLSCOPE_KEEP_CALLS",
@@ -18,7 +17,7 @@ pub struct KeepConfig {
     )]
     pub keep_calls: Option<TimeDelta>,
 
-    /// How long error logs are kept, such as 7d; older ones are deleted for good. For ever by default
+    /// Retention of error logs, such as 7d. Older ones are deleted permanently. Unlimited by default
     #[arg(
         long,
         env = "CALLSCOPE_KEEP_ERRORS",
@@ -27,7 +26,7 @@ pub struct KeepConfig {
     )]
     pub keep_errors: Option<TimeDelta>,
 
-    /// How often old rows are looked for; the first time a minute after the start
+    /// Interval of the deletion of old rows; first run one minute after the start
     #[arg(
         long,
         env = "CALLSCOPE_KEEP_CHECK_EVERY",
@@ -37,14 +36,14 @@ pub struct KeepConfig {
     )]
     pub keep_check_every: TimeDelta,
 
-    /// Let --keep-calls and --keep-errors delete from tables that Callscope found rather than made:
-    /// they are the gateway's, which may want its rows, and may delete old ones itself
+    /// Let --keep-calls and --keep-errors delete from tables that Callscope did not create. They belong to
+    /// the gateway, which may need its rows or delete old ones itself
     #[arg(long, env = "CALLSCOPE_PRUNE_GATEWAY_TABLES")]
     pub prune_gateway_tables: bool,
 }
 
 impl KeepConfig {
-    /// Whether anything is to be deleted.
+    /// Whether a retention is set.
     pub fn is_on(&self) -> bool {
         self.keep_calls.is_some() || self.keep_errors.is_some()
     }

@@ -1,11 +1,11 @@
-//! What the server logs and in which form.
+//! The filter and format of the log.
 
 use clap::{Args, ValueEnum};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogConfig {
-    /// What is logged, as tracing directives: info, debug, callscope=debug,sqlx=info
+    /// The log filter, as tracing directives: info, debug, callscope=debug,sqlx=info
     #[arg(
         long,
         env = "CALLSCOPE_LOG",
@@ -15,7 +15,7 @@ pub struct LogConfig {
     )]
     pub log: String,
 
-    /// The form of a log line: text for people, json for machines, auto for text on a terminal
+    /// The format of log lines: text, json, or auto (text on a terminal, otherwise json)
     #[arg(
         long,
         env = "CALLSCOPE_LOG_FORMAT",

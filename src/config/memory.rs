@@ -1,13 +1,12 @@
-//! How much memory clients may make the server hold, and what of it is for what.
+//! The memory limit of requests, and its shares.
 
 use clap::Args;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Memory")]
 pub struct MemoryConfig {
-    /// MiB that requests may make the server hold in all: bodies that are read, answers until they are
-    /// sent, rows that wait to be recorded. The server itself and its connections to the database take
-    /// up to 200 MiB in addition
+    /// MiB that all requests together may use: request bodies, responses until they are sent, and rows
+    /// that wait to be recorded. The server and its database connections use up to 200 MiB in addition
     #[arg(
         long,
         env = "CALLSCOPE_MAX_MEMORY",
@@ -17,7 +16,7 @@ pub struct MemoryConfig {
     )]
     pub max_memory: u32,
 
-    /// The largest answer to a request, a batch or an event, in bytes
+    /// The maximum size of a response, of a batch of responses or of an event, in bytes
     #[arg(
         long,
         env = "CALLSCOPE_MAX_RESPONSE_BYTES",
@@ -31,13 +30,13 @@ pub struct MemoryConfig {
 /// The shares of `--max-memory`, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryShares {
-    /// A half: answers, from the rows that are read for them until they are sent.
+    /// One half: responses, from reading their rows until they are sent.
     pub answers: usize,
-    /// A quarter: the bodies of requests while they are read and answered.
+    /// One quarter: request bodies, until the response is ready.
     pub bodies: usize,
-    /// An eighth: rows of mutations and spans that wait to be recorded.
+    /// One eighth: queued rows of mutations and spans.
     pub recorder: usize,
-    /// An eighth: rows of streams that wait to be recorded.
+    /// One eighth: queued rows of streams.
     pub streams: usize,
 }
 

@@ -26,7 +26,7 @@ pub use observe::ObserveConfig;
 pub use record::RecordConfig;
 pub use server::ServerConfig;
 
-/// A value that is never printed: database URLs, keys.
+/// A value that is never printed, such as a database URL or a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -35,7 +35,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that needs it.
+    /// The value. Never log it.
     pub fn expose(&self) -> &str {
         &self.0
     }

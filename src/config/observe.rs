@@ -1,4 +1,4 @@
-//! What the server tells about itself beside the log.
+//! Slow statement log and traces.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Observability")]
 pub struct ObserveConfig {
-    /// Milliseconds from which an SQL statement is logged with its text, values left out; 0 for none
+    /// Milliseconds from which an SQL statement is logged, with its text but without values; 0 disables it
     #[arg(
         long,
         env = "CALLSCOPE_SLOW_QUERY_MS",
@@ -17,8 +17,8 @@ pub struct ObserveConfig {
     )]
     pub slow_query_ms: u64,
 
-    /// The OpenTelemetry collector that takes traces by OTLP over HTTP, such as
-    /// http://127.0.0.1:4318. OTEL_EXPORTER_OTLP_ENDPOINT is read as well. No traces without it
+    /// The OpenTelemetry collector for traces, by OTLP over HTTP, such as http://127.0.0.1:4318.
+    /// OTEL_EXPORTER_OTLP_ENDPOINT is read as well. By default no traces are sent
     #[arg(
         long,
         env = "CALLSCOPE_OTLP_ENDPOINT",
@@ -31,7 +31,7 @@ pub struct ObserveConfig {
 fn parse_endpoint(url: &str) -> Result<String, String> {
     match ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
         true => Ok(url.to_owned()),
-        false => Err("a collector's address begins with http:// or https://".to_owned()),
+        false => Err("the URL of a collector starts with http:// or https://".to_owned()),
     }
 }
 

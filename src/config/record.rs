@@ -1,4 +1,4 @@
-//! What is recorded through the server.
+//! Settings for recording calls through the server.
 
 use chrono::TimeDelta;
 use clap::Args;
@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Recording")]
 pub struct RecordConfig {
-    /// Hours for which an idempotency key is remembered; a retry that comes later records again
+    /// Hours for which an idempotency key is stored; a later retry records again
     #[arg(
         long,
         env = "CALLSCOPE_IDEMPOTENCY_HOURS",
@@ -16,13 +16,13 @@ pub struct RecordConfig {
     )]
     pub idempotency_hours: u32,
 
-    /// The attribute of a span, or of its resource, that holds the API key of a call, or the id of one
-    /// that is known
+    /// The attribute of a span or its resource with the API key of the call, or the id of a known
+    /// key
     #[arg(
         long,
         env = "CALLSCOPE_OTLP_KEY_ATTRIBUTE",
         value_name = "NAME",
-        // No convention has a name for it, and a key must not come by accident.
+        // No convention defines it, and a key must not be recorded by accident.
         default_value = "callscope.key",
         value_parser = clap::builder::NonEmptyStringValueParser::new()
     )]

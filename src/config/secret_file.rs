@@ -1,6 +1,6 @@
-//! Secrets by file: each setting that is secret may be given as `CALLSCOPE_X_FILE`, the name of a
-//! file that holds it, as systemd's credentials and containers' secrets do. The environment of a
-//! process is told to whoever may look at it; such a file is not.
+//! Secrets from files: `CALLSCOPE_X_FILE` names the file of the secret setting `CALLSCOPE_X`, as with
+//! systemd credentials and container secrets. Other processes can read the environment of a process, but
+//! not such a file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,25 +10,25 @@ use clap::{Arg, Command};
 
 use super::file::{ConfigError, every_arg};
 
-/// A value that came from a file, and the variable that named the file.
+/// A value from a file, and the variable with the name of the file.
 pub(super) struct FromFile {
     pub setting: String,
     pub value: String,
     pub variable: String,
 }
 
-/// Whether the values of a setting must not be shown.
+/// Whether a setting is secret.
 pub fn is_secret(arg: &Arg) -> bool {
     arg.is_hide_env_values_set()
 }
 
-/// The variable that may name a file with the value of a secret setting.
+/// The `_FILE` variable of a secret setting.
 pub(super) fn variable(arg: &Arg) -> Option<String> {
     let variable = arg.get_env().filter(|_| is_secret(arg))?;
     Some(format!("{}_FILE", variable.to_str()?))
 }
 
-/// What the files hold that the environment names.
+/// Reads the secret files that the environment names.
 pub(super) fn read(
     command: &Command,
     environment: &BTreeMap<String, OsString>,
@@ -39,7 +39,7 @@ pub(super) fn read(
         let Some(file) = environment.get(&variable).map(PathBuf::from) else { continue };
         let plain = variable.trim_end_matches("_FILE").to_owned();
         if environment.contains_key(&plain) {
-            return Err(ConfigError::Twice { plain, variable });
+            return Err(ConfigError::Conflict { plain, variable });
         }
         let value = std::fs::read_to_string(&file).map_err(|source| ConfigError::Secret {
             variable: variable.clone(),

@@ -1,4 +1,4 @@
-//! Where and how the HTTP server listens.
+//! The address and the request limits of the HTTP server.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ pub struct ServerConfig {
     )]
     pub listen: SocketAddr,
 
-    /// Seconds that requests in flight are given to finish after SIGTERM or ctrl-c
+    /// Seconds for requests in flight to finish after SIGTERM or ctrl-c
     #[arg(
         long,
         env = "CALLSCOPE_SHUTDOWN_GRACE_SECONDS",
@@ -28,7 +28,7 @@ pub struct ServerConfig {
     )]
     pub shutdown_grace_seconds: u64,
 
-    /// The largest request body that is read, in bytes; of a stream of rows, the longest line
+    /// The maximum size of a request body, in bytes; for a stream of rows, of a line
     #[arg(
         long,
         env = "CALLSCOPE_MAX_BODY_BYTES",
@@ -38,8 +38,8 @@ pub struct ServerConfig {
     )]
     pub max_body_bytes: u64,
 
-    /// How many GraphQL requests are answered at the same time, and how many streams of rows are read
-    /// besides; more are refused with 503 at once
+    /// The maximum of concurrent GraphQL requests, and separately of concurrent streams of rows. More are
+    /// rejected with 503
     #[arg(
         long,
         env = "CALLSCOPE_MAX_CONCURRENT_REQUESTS",
@@ -49,8 +49,8 @@ pub struct ServerConfig {
     )]
     pub max_concurrent_requests: u32,
 
-    /// How many requests to /graphql, /ingest, /v1/traces and /session a token, or an address without
-    /// one, may send in a minute, all of them at once or not; more are refused with 429. 0 is no limit
+    /// The maximum of requests per minute to /graphql, /ingest, /v1/traces and /session, per token or
+    /// address without one, in bursts or not. More are rejected with 429. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_REQUESTS_PER_MINUTE",
@@ -60,8 +60,8 @@ pub struct ServerConfig {
     )]
     pub max_requests_per_minute: u32,
 
-    /// How many tokens and sessions that are not valid an address may send in a minute; more are refused
-    /// with 429. Valid ones always pass. 0 is no limit
+    /// The maximum of invalid tokens and sessions per minute and address. More are rejected with 429; valid
+    /// ones are always accepted. 0 is no limit
     #[arg(
         long,
         env = "CALLSCOPE_MAX_AUTH_FAILURES_PER_MINUTE",
@@ -71,8 +71,8 @@ pub struct ServerConfig {
     )]
     pub max_auth_failures_per_minute: u32,
 
-    /// How many streams of rows a token, or an address without one, may send at the same time; more are
-    /// refused with 429. No more than two thirds of `--max-concurrent-requests`
+    /// The maximum of concurrent streams of rows per token, or address without one. More are rejected with
+    /// 429. At most two thirds of `--max-concurrent-requests`
     #[arg(
         long,
         env = "CALLSCOPE_MAX_STREAMS",
@@ -82,8 +82,8 @@ pub struct ServerConfig {
     )]
     pub max_streams: u32,
 
-    /// How many subscriptions a token, or an address without one, may have at the same time; more are
-    /// refused with 429
+    /// The maximum of concurrent subscriptions per token, or address without one. More are rejected with
+    /// 429
     #[arg(
         long,
         env = "CALLSCOPE_MAX_SUBSCRIPTIONS",
@@ -93,7 +93,7 @@ pub struct ServerConfig {
     )]
     pub max_subscriptions: u32,
 
-    /// How many subscriptions there may be of all together; more are refused with 503
+    /// The maximum of concurrent subscriptions of all clients. More are rejected with 503
     #[arg(
         long,
         env = "CALLSCOPE_MAX_SUBSCRIPTIONS_IN_ALL",
@@ -103,8 +103,8 @@ pub struct ServerConfig {
     )]
     pub max_subscriptions_in_all: u32,
 
-    /// The longest time between two looks at a table that somebody follows, in milliseconds; what this
-    /// server stores itself is seen at once
+    /// The maximum poll interval of a table with subscribers, in milliseconds. Rows that this server
+    /// stores are seen immediately
     #[arg(
         long,
         env = "CALLSCOPE_FOLLOW_POLL_MS",
@@ -114,8 +114,8 @@ pub struct ServerConfig {
     )]
     pub follow_poll_ms: u64,
 
-    /// How many of the latest rows of a table are kept for those who follow it; who reads so slowly
-    /// that these do not suffice misses rows, and is told how many
+    /// How many of the latest rows of a table are cached for subscribers. A slower subscriber misses rows
+    /// and receives their number
     #[arg(
         long,
         env = "CALLSCOPE_FOLLOW_ROWS",
@@ -125,7 +125,7 @@ pub struct ServerConfig {
     )]
     pub follow_rows: u32,
 
-    /// Take the client's address from X-Forwarded-For (its last one) and TLS from X-Forwarded-Proto: only
+    /// Trust X-Forwarded-For (last entry) for the client's address and X-Forwarded-Proto for TLS. Use only
     /// behind a proxy that sets both
     #[arg(long, env = "CALLSCOPE_TRUST_FORWARDED_FOR")]
     pub trust_forwarded_for: bool,

@@ -1,4 +1,4 @@
-//! Chance: the one source of randomness, and the few distributions that traffic needs.
+//! The seeded random numbers and distributions of the generator.
 
 use chrono::TimeDelta;
 use rand::rngs::StdRng;
@@ -30,19 +30,19 @@ impl Dice {
         self.0.random_range(0..count)
     }
 
-    /// The time to the next event of those that come `mean` seconds apart.
+    /// Exponential: the time between events that are `mean` seconds apart on average.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 
-    /// Half of the values lie under `median`; `sigma` is the spread of their logarithm.
+    /// Lognormal with this median; `sigma` is the standard deviation of the logarithm.
     pub fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         let normal = radius * (std::f64::consts::TAU * self.unit()).cos();
         median * (sigma * normal).exp()
     }
 
-    /// The index of one of `weights`, each as often as it weighs.
+    /// A random index, with a probability proportional to its weight.
     pub fn weighted(&mut self, weights: impl Iterator<Item = f64> + Clone) -> usize {
         let mut left = self.unit() * weights.clone().sum::<f64>();
         let found = weights.clone().position(|weight| {
@@ -59,7 +59,7 @@ impl Dice {
     }
 }
 
-/// A span of seconds, to the microsecond.
+/// A time span of `count` seconds, in microseconds.
 pub fn seconds(count: f64) -> TimeDelta {
     TimeDelta::microseconds((count * 1e6) as i64)
 }

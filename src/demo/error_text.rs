@@ -1,5 +1,4 @@
-//! What the provider and the gateway write about a failure, in the shapes that a gateway's error
-//! logs have.
+//! Error messages of the provider and the gateway, as in a gateway's error logs.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,7 +50,7 @@ pub fn message(fault: Fault, model: &Model, dice: &mut Dice) -> String {
     }
 }
 
-/// The request that failed, which the gateway keeps now and then.
+/// The failed request, which the gateway logs for 30 % of the failures.
 pub fn request(endpoint: &str, model: &Model, dice: &mut Dice) -> Option<Value> {
     if !dice.chance(0.3) {
         return None;
@@ -99,10 +98,10 @@ fn quota(model: &str, per: &str, limit: u32, dice: &mut Dice) -> String {
     status(429, "RESOURCE_EXHAUSTED", &text, Some(details))
 }
 
-/// The body of an error as Google's services send it.
+/// The error body of Google's services.
 fn status(code: u16, status: &str, message: &str, details: Option<Value>) -> String {
     let body = Body { error: Status { code, message, status, details } };
-    // Texts and numbers are all there is in it, which cannot fail to be written.
+    // Texts and numbers always serialise.
     serde_json::to_string_pretty(&body).map_or_else(|_| message.to_owned(), |json| json + "\n")
 }
 

@@ -1,26 +1,26 @@
-//! How a call fails: with which status, how fast, and whether the gateway tries again.
+//! Kinds of failures: their status code, latency and retries.
 
 use super::dice::Dice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The day's requests are used up.
+    /// The daily quota is exhausted.
     DailyQuota,
     /// Too many requests in one minute.
     MinuteQuota,
     /// The provider has suspended the key.
     Suspended,
-    /// The request itself is wrong, with any key.
+    /// The request is invalid, with any key.
     BadRequest,
     Overloaded,
     Internal,
-    /// The connection broke: there is no status code.
+    /// The connection failed: no status code.
     Disconnected,
-    /// No answer came within the gateway's patience: there is no status code.
+    /// The gateway's timeout expired: no status code.
     TimedOut,
 }
 
-/// What fails on an ordinary day, as parts of all calls.
+/// The usual failures, as fractions of all calls.
 const ORDINARY: [(Fault, f64); 6] = [
     (Fault::MinuteQuota, 0.014),
     (Fault::Overloaded, 0.008),
@@ -31,7 +31,7 @@ const ORDINARY: [(Fault, f64); 6] = [
 ];
 
 impl Fault {
-    /// What befalls a call on an ordinary day; `strain` scales the limit per minute.
+    /// A random usual failure; `strain` scales the probability of the limit per minute.
     pub fn ordinary(dice: &mut Dice, strain: f64) -> Option<Self> {
         let mut left = dice.unit();
         for (fault, part) in ORDINARY {
@@ -43,7 +43,7 @@ impl Fault {
         None
     }
 
-    /// None: the provider never answered.
+    /// `None` if the provider did not respond.
     pub fn status_code(self) -> Option<i32> {
         match self {
             Self::DailyQuota | Self::MinuteQuota => Some(429),
@@ -66,7 +66,7 @@ impl Fault {
         }
     }
 
-    /// How likely the gateway sends the request again with another key.
+    /// The probability that the gateway retries with another key.
     pub fn retry_chance(self) -> f64 {
         match self {
             Self::BadRequest => 0.25,

@@ -1,5 +1,5 @@
-//! What goes wrong for a while: days on which the quota of many keys runs out before the provider
-//! resets it, and models that are down for most of an hour.
+//! Incidents: quota storms, in which many keys exhaust their daily quota, and outages of a model for
+//! 40 minutes.
 
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::America::Los_Angeles;
@@ -9,19 +9,19 @@ use super::model::{BUSIEST, MODELS, SCARCEST};
 use super::pool::KEYS;
 use super::{HISTORY_DAYS, rhythm};
 
-/// How long after the end of the history incidents are planned.
+/// Days after the history for which incidents are generated.
 const FUTURE_DAYS: i64 = 31;
 const OUTAGE_MINUTES: i64 = 40;
 
-/// The daily quota of one model runs out, key after key, and stays so until midnight in California.
+/// Keys exhaust the daily quota of one model, until midnight in California.
 pub struct Storm {
     pub model: usize,
     pub reset: DateTime<Utc>,
-    /// When each key ran out of quota; some never do.
+    /// When each key exhausts its quota; `None` for some.
     exhausted_at: [Option<DateTime<Utc>>; KEYS],
 }
 
-/// One model answers nearly nothing.
+/// Most calls to one model fail.
 pub struct Outage {
     pub model: usize,
     pub start: DateTime<Utc>,
@@ -34,8 +34,8 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Those of the history before `until` and of the time after it. The last reset before `until`
-    /// always ends a storm, and an outage always lies within the last 24 hours.
+    /// The incidents before and after `until`. The last reset before `until` always ends a storm, and one
+    /// outage is always within the last 24 hours.
     pub fn new(dice: &mut Dice, until: DateTime<Utc>) -> Self {
         let resets = resets(until);
         let last = resets.iter().copied().filter(|reset| *reset <= until).max();
@@ -44,7 +44,7 @@ impl Incidents {
             .filter(|reset| dice.chance(0.4) || Some(*reset) == last)
             .collect::<Vec<_>>();
         let storms = storms.into_iter().map(|reset| Storm::new(dice, reset)).collect();
-        // In days around `until`: the span in which one outage lies.
+        // Each outage is within one of these spans, in days relative to `until`.
         let recent = Outage::new(dice, until, (-22.0 / 24.0, -2.0 / 24.0), BUSIEST);
         let mut outages = vec![recent];
         for span in [(-29.0, -22.0), (-19.0, -13.0), (-9.0, -3.0), (2.0, 12.0), (15.0, 30.0)] {
@@ -74,26 +74,26 @@ impl Storm {
         let model = if dice.chance(0.75) { SCARCEST } else { BUSIEST };
         let start = reset - seconds(dice.between(40.0, 85.0) * 60.0);
         let exhausted_at = std::array::from_fn(|_| {
-            let spared = dice.chance(0.12);
+            let is_spared = dice.chance(0.12);
             let after = seconds(dice.between(0.0, 15.0) * 60.0);
-            (!spared).then_some(start + after)
+            (!is_spared).then_some(start + after)
         });
         Self { model, reset, exhausted_at }
     }
 }
 
 impl Outage {
-    /// At a busy time within `span`, in days after `until`.
+    /// An outage at a busy time within `span`, in days relative to `until`.
     fn new(dice: &mut Dice, until: DateTime<Utc>, span: (f64, f64), model: usize) -> Self {
         let starts: [_; 3] =
             std::array::from_fn(|_| until + seconds(dice.between(span.0, span.1) * 86_400.0));
-        let busiest = |a: &&_, b: &&_| rhythm::usual(**a).total_cmp(&rhythm::usual(**b));
-        let start = starts.iter().max_by(busiest).copied().unwrap_or(until);
+        let by_rate = |a: &&_, b: &&_| rhythm::usual(**a).total_cmp(&rhythm::usual(**b));
+        let start = starts.iter().max_by(by_rate).copied().unwrap_or(until);
         Self { model, start, end: start + TimeDelta::minutes(OUTAGE_MINUTES) }
     }
 }
 
-/// Each midnight in California from the first day of the history on.
+/// The midnights in California since the start of the history.
 fn resets(until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let first = (until - TimeDelta::days(HISTORY_DAYS)).with_timezone(&Los_Angeles).date_naive();
     (1..=HISTORY_DAYS + FUTURE_DAYS)

@@ -1,6 +1,5 @@
-//! Made-up traffic for `callscope demo`: what 50 keys and 6 models of a gateway would have written.
-//! Pure and seeded: the same seed and the same end give the same rows. It knows no clock and no
-//! database, and every key in it is visibly a fake.
+//! Generated traffic for `callscope demo`: the rows of a gateway with 50 keys and 6 models. Deterministic:
+//! the same seed and end give the same rows. No clock, no database; every key is recognisable as fake.
 
 mod dice;
 mod error_text;
@@ -18,8 +17,8 @@ pub use traffic::{Live, Traffic};
 
 use crate::domain::record::{CallRecord, ErrorRecord};
 
-/// Days of traffic before the end that [`Traffic::new`] is given.
+/// Days of traffic before the `until` of [`Traffic::new`].
 pub const HISTORY_DAYS: i64 = 31;
 
-/// One call and, for most that failed, what the provider said.
+/// One call and, for most failed ones, its error log.
 pub type Exchange = (CallRecord, Option<ErrorRecord>);

@@ -1,20 +1,20 @@
-//! Which models are called: how often, through which endpoints, and how long they take.
+//! The models: their share of calls, endpoints and latency.
 
 use super::dice::Dice;
 
 pub struct Model {
     pub name: &'static str,
-    /// Its part of all calls, in per cent.
+    /// Percentage of all calls.
     share: f64,
     median_ms: f64,
     sigma: f64,
-    /// What the gateway calls the way a call came in, with weights.
+    /// The gateway's names of its endpoints, with weights.
     endpoints: &'static [(&'static str, f64)],
-    /// Requests a day that the free tier allows each key.
+    /// Requests per day and key in the free tier.
     pub daily_quota: u32,
 }
 
-/// The longest that the gateway waits for an answer.
+/// The gateway's timeout.
 const LONGEST_MS: f64 = 300_000.0;
 
 const CHAT: &[(&str, f64)] = &[
@@ -22,7 +22,7 @@ const CHAT: &[(&str, f64)] = &[
     ("openai-chat-non-stream", 22.0),
     ("gemini-chat-stream", 18.0),
     ("gemini-chat-non-stream", 11.0),
-    // Spelled as the gateway spells it.
+    // The gateway's spelling.
     ("openai-compatiable-stream", 6.0),
     ("openai-compatiable-non-stream", 5.0),
     ("gemini-count-tokens", 2.0),
@@ -45,7 +45,7 @@ pub const MODELS: [Model; 6] = [
     chat("gemini-2.5-flash-image-preview", 3.0, 9_200.0, 0.40, 100),
 ];
 
-/// The indexes of the model that most calls go to, and of the one whose quota ends first.
+/// The indexes of the model with the most calls, and of the one that exhausts its quota first.
 pub const BUSIEST: usize = 0;
 pub const SCARCEST: usize = 1;
 
@@ -60,7 +60,7 @@ const fn chat(
 }
 
 impl Model {
-    /// The index of the model that the next call goes to.
+    /// A random model index, by share.
     pub fn choose(dice: &mut Dice) -> usize {
         dice.weighted(MODELS.iter().map(|model| model.share))
     }
@@ -70,7 +70,7 @@ impl Model {
         self.endpoints[index].0
     }
 
-    /// How long a call takes that succeeds; a busy provider is `slowdown` times as slow.
+    /// The latency of a successful call, multiplied by `slowdown` in an outage.
     pub fn latency_ms(&self, dice: &mut Dice, slowdown: f64) -> f64 {
         (dice.lognormal(self.median_ms, self.sigma) * slowdown).clamp(20.0, LONGEST_MS)
     }

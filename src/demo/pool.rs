@@ -1,37 +1,37 @@
-//! Who calls: 50 made-up keys in rotation, some of them heavier, one dead, one throttled lately.
+//! The 50 fake keys in rotation: some are used more, one is dead, one is throttled.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::dice::{Dice, seconds};
 
 pub const KEYS: usize = 50;
-/// What every key begins with: no real key does.
+/// The prefix of every key, which no real key has.
 pub const PREFIX: &str = "FakeSyDEMO";
 
 const KEY_LENGTH: usize = 39;
 const HEAVY_KEYS: usize = 7;
-/// How often a heavy key has its turn while another has one.
+/// Turns of a heavy key per rotation; other keys have one.
 const HEAVY_TURNS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Health {
-    Well,
-    /// Every call since fails: the provider has suspended the key, and nobody took it out.
+    Healthy,
+    /// All calls fail since this time: the provider suspended the key.
     Dead(DateTime<Utc>),
-    /// Many calls since fail with 429, the others succeed.
+    /// Many calls fail with 429 since this time, the others succeed.
     Throttled(DateTime<Utc>),
 }
 
 pub struct Key {
     pub text: String,
     pub health: Health,
-    /// How often it runs into the limit of requests per minute, against other keys.
+    /// Factor for the probability of exceeding the limit per minute.
     pub strain: f64,
 }
 
 pub struct Pool {
     pub keys: Vec<Key>,
-    /// Indexes of keys, in the order of their turns.
+    /// Key indexes in the order of use.
     rotation: Vec<usize>,
     turn: usize,
 }
@@ -40,13 +40,13 @@ impl Pool {
     pub fn new(dice: &mut Dice, until: DateTime<Utc>) -> Self {
         let mut order: Vec<usize> = (0..KEYS).collect();
         dice.shuffle(&mut order);
-        // The first of `order` are heavy; the two that are not well are plain ones behind them.
+        // The first ones are heavy; the next two are dead and throttled.
         let (dead, throttled) = (order[HEAVY_KEYS], order[HEAVY_KEYS + 1]);
         let heavy = &order[..HEAVY_KEYS];
         let keys = (0..KEYS)
             .map(|index| Key {
-                text: invent(dice, index),
-                health: Health::Well,
+                text: fake_key(dice, index),
+                health: Health::Healthy,
                 strain: if heavy.contains(&index) { 1.8 } else { dice.between(0.4, 1.3) },
             })
             .collect();
@@ -62,7 +62,7 @@ impl Pool {
         pool
     }
 
-    /// The key whose turn it is.
+    /// The index of the next key.
     pub fn next(&mut self) -> usize {
         let key = self.rotation[self.turn];
         self.turn = (self.turn + 1) % self.rotation.len();
@@ -70,8 +70,8 @@ impl Pool {
     }
 }
 
-/// A key that looks like a key, and like a fake.
-fn invent(dice: &mut Dice, index: usize) -> String {
+/// A key in the usual format, recognisable as fake.
+fn fake_key(dice: &mut Dice, index: usize) -> String {
     const NOISE: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = format!("{PREFIX}{index:03}");
     while text.len() < KEY_LENGTH {

@@ -1,28 +1,28 @@
-//! When calls come: day and night, weekdays, slow growth, bursts of minutes. Most of the people
-//! behind the gateway live at UTC+8.
+//! The rate of calls over time: hours of the day, weekends, slow growth, and bursts of minutes. Most users
+//! of the gateway are in UTC+8.
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc, Weekday};
 
 use super::HISTORY_DAYS;
 use super::dice::{Dice, seconds};
 
-/// Calls a day, before retries, on a weekday at the end of the history.
+/// Calls per day without retries, on a weekday at the end of the history.
 const CALLS_PER_DAY: f64 = 11_400.0;
 
-/// How busy each hour of the people's day is, against the average hour.
+/// Rate of each local hour, relative to the average hour.
 const HOURS: [f64; 24] = [
     0.85, 0.55, 0.34, 0.24, 0.20, 0.20, 0.26, 0.42, 0.78, 1.22, 1.50, 1.42, //
     1.10, 1.32, 1.62, 1.66, 1.58, 1.46, 1.16, 1.10, 1.30, 1.38, 1.28, 1.06,
 ];
 
-/// Calls a second while the demo runs, so that something is seen at once.
+/// Minimum and maximum of calls per second while the demo runs.
 const LIVE_RATE: (f64, f64) = (0.3, 1.0);
-/// How much busier than its history the demo is while it runs.
+/// Rate of the running demo relative to its history.
 const LIVE_BOOST: f64 = 3.2;
-/// Minutes in which the history rises to the rate of the running demo.
+/// Minutes at the end of the history in which the rate rises to that of the running demo.
 const RISE_MINUTES: f64 = 20.0;
 
-/// Seconds that a state lasts on average, and its factor.
+/// Average duration of a state in seconds, and its rate factor.
 const CALM: (f64, f64) = (18.0 * 60.0, 0.78);
 const BURST: (f64, f64) = (3.5 * 60.0, 2.4);
 
@@ -30,7 +30,7 @@ pub struct Rhythm {
     until: DateTime<Utc>,
     bursting: bool,
     changes_at: DateTime<Utc>,
-    /// The people's day and how busy it is by chance.
+    /// The local day and its random factor.
     day: (NaiveDate, f64),
 }
 
@@ -39,19 +39,19 @@ impl Rhythm {
         Self { until, bursting: false, changes_at: since, day: (NaiveDate::MIN, 1.0) }
     }
 
-    /// Whether `at` lies in a burst, as far as [`Self::rate`] came.
+    /// Whether the last time of [`Self::rate`] was in a burst.
     pub fn is_bursting(&self) -> bool {
         self.bursting
     }
 
-    /// Calls a second at `at`, which never goes back.
+    /// Calls per second at `at`, which must not decrease between calls.
     pub fn rate(&mut self, dice: &mut Dice, at: DateTime<Utc>) -> f64 {
         while self.changes_at <= at {
             self.bursting = !self.bursting;
             let (mean, _) = if self.bursting { BURST } else { CALM };
             self.changes_at += seconds(1.0 + dice.exponential(mean));
         }
-        let day = people_time(at).date();
+        let day = local_time(at).date();
         if self.day.0 != day {
             self.day = (day, dice.lognormal(1.0, 0.06));
         }
@@ -66,7 +66,7 @@ impl Rhythm {
         1.0 - 0.14 * days_left / HISTORY_DAYS as f64
     }
 
-    /// The rate, lifted towards that of the running demo.
+    /// The rate, raised to that of the running demo at the end.
     fn rise(&self, at: DateTime<Utc>, rate: f64) -> f64 {
         let minutes_left = (self.until - at).as_seconds_f64() / 60.0;
         let risen = (1.0 - minutes_left / RISE_MINUTES).clamp(0.0, 1.0);
@@ -75,15 +75,15 @@ impl Rhythm {
     }
 }
 
-/// How busy `at` usually is, by hour and weekday, against the average weekday.
+/// The relative rate at `at` by hour and weekday.
 pub fn usual(at: DateTime<Utc>) -> f64 {
-    let local = people_time(at);
+    let local = local_time(at);
     let hour = local.hour() as usize;
     let part = f64::from(local.minute()) / 60.0;
     let by_hour = HOURS[hour] * (1.0 - part) + HOURS[(hour + 1) % 24] * part;
     by_hour * if matches!(local.weekday(), Weekday::Sat | Weekday::Sun) { 0.8 } else { 1.0 }
 }
 
-fn people_time(at: DateTime<Utc>) -> chrono::NaiveDateTime {
+fn local_time(at: DateTime<Utc>) -> chrono::NaiveDateTime {
     at.naive_utc() + TimeDelta::hours(8)
 }

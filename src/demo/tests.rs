@@ -1,4 +1,4 @@
-//! What the made-up traffic promises, each promise for several ends and seeds.
+//! Properties of the generated traffic, for several ends and seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -12,8 +12,8 @@ use super::{Exchange, HISTORY_DAYS, Traffic};
 
 const SEEDS: [u64; 2] = [1, 7];
 
-/// Made once for all tests: a history that ends on a weekday, and one that ends on a Sunday night
-/// on which California's day had 25 hours.
+/// Shared by all tests: a history that ends on a weekday, and one that ends on a Sunday night, on a day of
+/// 25 hours in California.
 static HISTORIES: LazyLock<[(DateTime<Utc>, Vec<Exchange>); 2]> =
     LazyLock::new(|| SEEDS.map(|seed| (end(seed), Traffic::new(seed, end(seed)).collect())));
 
@@ -45,7 +45,7 @@ fn the_same_seed_and_end_give_the_same_rows() {
 }
 
 #[test]
-fn calls_come_in_the_order_of_their_time_within_the_history() {
+fn calls_are_ordered_by_time_within_the_history() {
     for &(until, ref calls) in &*HISTORIES {
         assert!(calls.is_sorted_by_key(|(call, _)| call.timestamp));
         assert!(calls.first().unwrap().0.timestamp >= until - TimeDelta::days(HISTORY_DAYS));
@@ -55,7 +55,7 @@ fn calls_come_in_the_order_of_their_time_within_the_history() {
 }
 
 #[test]
-fn there_are_some_ten_thousand_calls_a_day_and_some_in_the_last_minute() {
+fn about_ten_thousand_calls_a_day_and_some_in_the_last_minute() {
     for &(until, ref calls) in &*HISTORIES {
         assert!((300_000..400_000).contains(&calls.len()), "{}", calls.len());
         let since = |span| calls.iter().filter(|it| it.0.timestamp >= until - span).count();
@@ -66,7 +66,7 @@ fn there_are_some_ten_thousand_calls_a_day_and_some_in_the_last_minute() {
 }
 
 #[test]
-fn days_and_nights_differ_and_so_do_weekends() {
+fn rates_differ_by_hour_and_on_weekends() {
     let &(until, ref calls) = &HISTORIES[0];
     // 04:00 and 15:00 at UTC+8.
     let at_hour = |hour| calls.iter().filter(|it| it.0.timestamp.hour() == hour).count();
@@ -83,7 +83,7 @@ fn days_and_nights_differ_and_so_do_weekends() {
 }
 
 #[test]
-fn minutes_come_in_bursts() {
+fn calls_arrive_in_bursts() {
     let (_, calls) = &HISTORIES[0];
     let mut minutes = BTreeMap::<i64, f64>::new();
     for (call, _) in calls {
@@ -93,7 +93,7 @@ fn minutes_come_in_bursts() {
         .take(31 * 1440)
         .map(|minute| minutes.get(&minute).copied().unwrap_or(0.0))
         .collect();
-    // Within the hours; arrivals that know no bursts have a variance as large as their mean.
+    // Per hour. Without bursts, the variance would equal the mean.
     let dispersions = counts.chunks(60).map(|hour| {
         let mean = hour.iter().sum::<f64>() / 60.0;
         let variance = hour.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 59.0;
@@ -104,7 +104,7 @@ fn minutes_come_in_bursts() {
 }
 
 #[test]
-fn five_to_seven_in_a_hundred_calls_fail() {
+fn five_to_seven_percent_of_calls_fail() {
     for (_, calls) in &*HISTORIES {
         let share = calls.iter().filter(is_failure).count() as f64 / calls.len() as f64;
         assert!((0.05..=0.07).contains(&share), "{share}");
@@ -172,9 +172,9 @@ fn one_key_is_throttled_in_the_last_hours_only() {
 }
 
 #[test]
-fn a_storm_takes_many_keys_at_once_and_ends_with_the_day_in_california() {
+fn a_storm_affects_many_keys_and_ends_at_midnight_in_california() {
     for &(until, ref calls) in &*HISTORIES {
-        // The last midnight there.
+        // The last midnight in California.
         let today = until.with_timezone(&Los_Angeles).date_naive().and_hms_opt(0, 0, 0).unwrap();
         let reset = Los_Angeles.from_local_datetime(&today).unwrap().to_utc();
         let mut worst = BTreeMap::<&str, usize>::new();
@@ -197,10 +197,10 @@ fn a_storm_takes_many_keys_at_once_and_ends_with_the_day_in_california() {
 }
 
 #[test]
-fn an_outage_lies_within_the_last_day() {
+fn an_outage_is_within_the_last_day() {
     for &(until, ref calls) in &*HISTORIES {
         let day = until - TimeDelta::hours(24);
-        // Per model, in steps of 20 minutes: calls, and those that found it down.
+        // Per model and 20 minutes: calls, and those that failed with 500 or 503.
         let mut steps = BTreeMap::<(&str, i64), (usize, usize)>::new();
         for call in calls.iter().filter(|it| it.0.timestamp >= day) {
             let step = (call.0.timestamp - day).num_minutes() / 20;
@@ -238,7 +238,7 @@ fn error_logs_belong_to_failures_and_follow_within_their_latency() {
 }
 
 #[test]
-fn error_texts_are_what_the_status_code_says() {
+fn error_texts_match_the_status_code() {
     let mut types = BTreeSet::new();
     for error in HISTORIES[0].1.iter().filter_map(|(_, error)| error.as_ref()) {
         let message = error.message.as_deref().unwrap();
@@ -259,7 +259,7 @@ fn error_texts_are_what_the_status_code_says() {
 }
 
 #[test]
-fn a_failed_call_is_tried_again_with_another_key() {
+fn a_failed_call_is_retried_with_another_key() {
     let (_, calls) = &HISTORIES[0];
     let (mut failures, mut retried) = (0.0, 0.0);
     for (index, failed) in calls.iter().enumerate().filter(|it| is_failure(&it.1)) {
@@ -278,7 +278,7 @@ fn a_failed_call_is_tried_again_with_another_key() {
 }
 
 #[test]
-fn slow_models_take_seconds_and_have_a_tail() {
+fn slow_models_take_seconds_with_a_long_tail() {
     let mut latencies = BTreeMap::<&str, Vec<i32>>::new();
     for call in HISTORIES[0].1.iter().filter(|it| it.0.is_success()) {
         latencies.entry(model(call)).or_default().push(call.0.latency_ms.unwrap());
@@ -294,7 +294,7 @@ fn slow_models_take_seconds_and_have_a_tail() {
 }
 
 #[test]
-fn live_calls_go_on_where_the_history_ends() {
+fn live_calls_continue_the_history() {
     for seed in SEEDS {
         let until = end(seed);
         let mut live = Traffic::new(seed, until).into_live();
@@ -310,7 +310,7 @@ fn live_calls_go_on_where_the_history_ends() {
         assert!(calls.is_sorted_by_key(|(call, _)| call.timestamp));
         assert!(calls.first().unwrap().0.timestamp >= until);
         assert!((0.28..1.1).contains(&(calls.len() as f64 / 3600.0)), "{}", calls.len());
-        // However the time is cut, the calls are the same.
+        // The calls do not depend on the steps of time.
         let at_once: Vec<_> = again.until(until + TimeDelta::hours(1)).map(|it| it.0).collect();
         assert!(at_once == calls.into_iter().map(|it| it.0).collect::<Vec<_>>());
     }

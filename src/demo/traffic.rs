@@ -1,4 +1,4 @@
-//! The stream of calls: arrivals, the key each goes to, how it ends, and the retries that follow.
+//! Generates the calls: arrival, key, outcome and retries.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,20 +14,20 @@ use super::rhythm::Rhythm;
 use super::{Exchange, HISTORY_DAYS, error_text};
 use crate::domain::record::{CallRecord, ErrorRecord};
 
-/// How often the gateway sends one request again.
-const MOST_RETRIES: u8 = 3;
-/// The part of the failures about which nothing was logged.
+/// Maximum of retries per request.
+const MAX_RETRIES: u8 = 3;
+/// Fraction of failures without an error log.
 const UNLOGGED: f64 = 0.06;
-/// The part of the error logs that are stamped later than their call.
-const STAMPED_LATER: f64 = 0.3;
+/// Fraction of error logs with a later time than their call.
+const LOGGED_LATER: f64 = 0.3;
 
-/// The calls of the days before `until`, in the order of their time.
+/// The history: calls before `until`, ordered by time.
 pub struct Traffic {
     until: DateTime<Utc>,
     engine: Engine,
 }
 
-/// The calls after the history, as time goes on.
+/// The calls after the history.
 pub struct Live(Engine);
 
 struct Engine {
@@ -39,15 +39,15 @@ struct Engine {
     retries: BinaryHeap<Reverse<Attempt>>,
 }
 
-/// A request on its way to the provider. Sorted by its time, hence the order of the fields.
+/// A request to the provider. Ordered by time, which is the first field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Attempt {
     at: DateTime<Utc>,
     model: usize,
     endpoint: &'static str,
     retries: u8,
-    /// The request is wrong: no key helps.
-    spoiled: bool,
+    /// The request fails with every key.
+    is_invalid: bool,
 }
 
 impl Traffic {
@@ -62,7 +62,7 @@ impl Traffic {
         Self { until, engine }
     }
 
-    /// What comes after the history. What is left of it is passed over.
+    /// Skips the rest of the history.
     pub fn into_live(mut self) -> Live {
         self.by_ref().for_each(drop);
         Live(self.engine)
@@ -78,20 +78,20 @@ impl Iterator for Traffic {
 }
 
 impl Live {
-    /// The calls from where the last ones ended to `until`. No error log is stamped after `until`.
+    /// The next calls before `until`. Their error logs are before `until` too.
     pub fn until(&mut self, until: DateTime<Utc>) -> impl Iterator<Item = Exchange> {
         std::iter::from_fn(move || self.0.next(until))
     }
 }
 
 impl Engine {
-    /// The next call before `limit`, and its error log, stamped before `limit` too.
+    /// The next call before `limit`, and its error log, also before `limit`.
     fn next(&mut self, limit: DateTime<Utc>) -> Option<Exchange> {
         let attempt = self.next_attempt(limit)?;
         let model = &MODELS[attempt.model];
         let key = self.pool.next();
         let fault = self.fault(attempt, key);
-        // What gets through an outage takes its time.
+        // Successful calls in an outage are slow.
         let slowdown = if self.incidents.is_down(attempt.at, attempt.model) { 3.0 } else { 1.0 };
         let latency_ms = match fault {
             Some(fault) => fault.latency_ms(&mut self.dice),
@@ -110,7 +110,7 @@ impl Engine {
         if self.dice.chance(UNLOGGED) {
             return Some((call, None));
         }
-        let later = self.dice.chance(STAMPED_LATER);
+        let later = self.dice.chance(LOGGED_LATER);
         let delay = if later { latency.as_seconds_f64() * self.dice.unit() } else { 0.0 };
         let error = ErrorRecord {
             timestamp: (attempt.at + seconds(delay)).min(limit - TimeDelta::microseconds(1)),
@@ -124,7 +124,7 @@ impl Engine {
         Some((call, Some(error)))
     }
 
-    /// A retry that is due, or the next arrival.
+    /// The earlier one of the next retry and the next arrival.
     fn next_attempt(&mut self, limit: DateTime<Utc>) -> Option<Attempt> {
         if let Some(Reverse(retry)) = self.retries.peek().copied()
             && retry.at < self.next_arrival
@@ -139,7 +139,7 @@ impl Engine {
         self.next_arrival = at + seconds(self.dice.exponential(1.0 / rate));
         let model = Model::choose(&mut self.dice);
         let endpoint = MODELS[model].choose_endpoint(&mut self.dice);
-        Some(Attempt { at, model, endpoint, retries: 0, spoiled: false })
+        Some(Attempt { at, model, endpoint, retries: 0, is_invalid: false })
     }
 
     fn fault(&mut self, attempt: Attempt, key: usize) -> Option<Fault> {
@@ -149,7 +149,7 @@ impl Engine {
         if matches!(owner.health, Health::Dead(since) if since <= at) {
             return Some(Fault::Suspended);
         }
-        if attempt.spoiled {
+        if attempt.is_invalid {
             return Some(Fault::BadRequest);
         }
         if self.incidents.is_exhausted(at, key, model) {
@@ -166,14 +166,14 @@ impl Engine {
     }
 
     fn retry(&mut self, failed: Attempt, fault: Fault, latency: TimeDelta) {
-        if failed.retries == MOST_RETRIES || !self.dice.chance(fault.retry_chance()) {
+        if failed.retries == MAX_RETRIES || !self.dice.chance(fault.retry_chance()) {
             return;
         }
         let pause = seconds(0.02 + self.dice.exponential(0.3));
         self.retries.push(Reverse(Attempt {
             at: failed.at + latency + pause,
             retries: failed.retries + 1,
-            spoiled: failed.spoiled || fault == Fault::BadRequest,
+            is_invalid: failed.is_invalid || fault == Fault::BadRequest,
             ..failed
         }));
     }

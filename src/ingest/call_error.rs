@@ -1,8 +1,8 @@
-//! The error that a call brings with it.
+//! The error of a failed call, recorded together with the call.
 
 use crate::domain::record::{CallRecord, ErrorRecord};
 
-/// What the provider said about a failed call, whose time, key and model are those of the call.
+/// The provider's error for a failed call. Time, key and model are those of the call.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CallError {
     pub error_type: Option<String>,
@@ -12,9 +12,9 @@ pub struct CallError {
 }
 
 impl CallError {
-    /// The error log of `call`. With the very time, key and code of the call, so that nothing else
-    /// matches it better.
-    pub fn of(self, call: &CallRecord) -> Result<ErrorRecord, &'static str> {
+    /// The error log of `call`. It has exactly the time, key and code of the call, so that no other
+    /// error log is a better match.
+    pub fn into_error_log(self, call: &CallRecord) -> Result<ErrorRecord, &'static str> {
         if call.is_success() {
             return Err("a call that succeeded has no `error`");
         }

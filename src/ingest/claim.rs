@@ -1,4 +1,4 @@
-//! Claims of idempotency keys: whom a key belongs to, and what it stands for.
+//! Claims of idempotency keys: the owner of a key and a digest of the content recorded under it.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::store::idempotency::Claim;
 /// The longest idempotency key, in characters.
 const MAX_KEY: usize = 255;
 
-/// Refuses a key that is empty or too long.
+/// Rejects a key that is empty or too long.
 pub fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.chars().count() > MAX_KEY {
         let message = format!("an idempotency key has 1 to {MAX_KEY} characters");
@@ -24,13 +24,13 @@ pub fn check_key(key: &str) -> Result<()> {
     Ok(())
 }
 
-/// A key belongs to its caller and to `what` it is used for, and stands for its content.
+/// Builds the claim of a key. The same key of another caller, or for another `what`, is another claim.
 pub fn claim(caller: &Caller, what: &str, key: &str, content: Content) -> Claim {
     let owner = format!("{}\n{what}\n{key}", caller.name);
     Claim { digest: encode(Sha256::digest(owner)), content: encode(content.0.finalize()) }
 }
 
-/// A key that is made of what is recorded.
+/// An idempotency key derived from the recorded content.
 pub fn digest(bytes: &[u8]) -> String {
     encode(Sha256::digest(bytes))
 }
@@ -39,13 +39,13 @@ fn encode(digest: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(digest)
 }
 
-/// What is recorded under a key, row by row. A time that the caller left out is the server's, which
-/// differs from try to try, and so does not count.
+/// Hash of the rows that are recorded under a key. A time that the caller left out is not hashed: the
+/// server sets it, and it differs on each retry.
 #[derive(Clone, Debug, Default)]
 pub struct Content(Sha256);
 
 impl Content {
-    /// `timed`: whether the caller gave the time.
+    /// `timed`: whether the caller sent the time.
     pub fn add_call(&mut self, call: &CallRecord, timed: bool) {
         self.0.update(b"c");
         self.add_time(call.timestamp, timed);
@@ -55,7 +55,7 @@ impl Content {
         self.add_number(call.latency_ms);
     }
 
-    /// `timed`: whether the caller gave the time.
+    /// `timed`: whether the caller sent the time.
     pub fn add_error(&mut self, error: &ErrorRecord, timed: bool) {
         self.0.update(b"e");
         self.add_time(error.timestamp, timed);
@@ -68,7 +68,7 @@ impl Content {
             None => self.0.update(b"-"),
             Some(request) => {
                 self.0.update(b"j");
-                // Writing to a hash does not fail; JSON tells its own end.
+                // Writing to a hash cannot fail. JSON needs no length prefix.
                 let _ = serde_json::to_writer(Hashing(&mut self.0), request);
             }
         }
@@ -81,7 +81,7 @@ impl Content {
         }
     }
 
-    /// With its length before it, so that no two rows look the same.
+    /// Prefixed with its length, so that different rows have different hashes.
     fn add_text(&mut self, text: Option<&str>) {
         match text {
             None => self.0.update(b"-"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_counts_but_a_time_that_was_left_out() {
+    fn content_hash_covers_all_values_except_a_default_time() {
         let one = content(Some("a"), Some("b"), true, 1);
         assert_ne!(one, content(Some("ab"), Some(""), true, 1));
         assert_ne!(one, content(Some("a"), None, true, 1));

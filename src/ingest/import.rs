@@ -1,6 +1,6 @@
-//! Imports sources: each is read twice, first to check every row and to know the source by its
-//! content, then to write it in batches. A batch and the note how far the source came are one
-//! transaction, so that an import that was stopped, however, goes on without loss or duplicates.
+//! Imports sources. Each is read twice: first to check every row and to hash the content, then to write
+//! it in batches. A batch and the progress of its source are one transaction, so that an interrupted
+//! import resumes without lost or duplicate rows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,17 +18,17 @@ use crate::store::import::{Import, Step};
 use crate::store::zone::StorageZone;
 use crate::store::{Database, import, write};
 
-/// Bad rows of a source that are told one by one.
-const BAD_ROWS_TOLD: u64 = 20;
+/// Bad rows of a source that are reported one by one.
+const MAX_REPORTED_BAD_ROWS: u64 = 20;
 
-/// What the user decides.
+/// The options of the command.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportOptions {
-    /// The zone of naive times in the sources.
+    /// The time zone of naive times in the sources.
     pub zone: StorageZone,
-    /// Import the good rows of a source that has bad ones.
+    /// Import the good rows of a source that also has bad rows.
     pub skip_bad_rows: bool,
-    /// Move all times so that the newest is now.
+    /// Shift all times so that the newest is now.
     pub shift_to_now: bool,
     /// Import sources that were imported before.
     pub again: bool,
@@ -36,7 +36,7 @@ pub struct ImportOptions {
     pub dry_run: bool,
 }
 
-/// One run over some sources.
+/// One import run.
 pub struct Importer<'a> {
     /// `None` in a dry run without a database.
     pub db: Option<&'a Database>,
@@ -44,13 +44,13 @@ pub struct Importer<'a> {
     pub options: ImportOptions,
     pub clock: &'a Clock,
     pub progress: &'a dyn Progress,
-    /// Set from outside to stop after the batch that is being written.
+    /// Set by the caller to stop after the current batch.
     pub stop: &'a AtomicBool,
 }
 
 impl Importer<'_> {
-    /// Imports `sources` one after the other. A source that cannot be used is told and counted, an
-    /// error of the database ends the run.
+    /// Imports `sources` one after the other. An unusable source is reported and counted; a database
+    /// error ends the run.
     pub async fn run(&self, sources: Vec<Source>) -> Result<Summary, SourceError> {
         let mut summary = Summary::default();
         let mut plans: Vec<Plan> = Vec::new();
@@ -67,9 +67,9 @@ impl Importer<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(twin) = plans.iter().find(|twin| twin.identity == plan.identity) {
-                let twin = twin.source.label();
-                self.progress.say(&format!("{label}: skipped, the same content as {twin}"));
+            if let Some(duplicate) = plans.iter().find(|other| other.identity == plan.identity) {
+                let other = duplicate.source.label();
+                self.progress.say(&format!("{label}: skipped, the same content as {other}"));
                 summary.known += 1;
                 continue;
             }
@@ -78,14 +78,14 @@ impl Importer<'_> {
         let shift = self.common_shift(&plans);
         if self.options.dry_run {
             for plan in &plans {
-                self.progress.say(&plan.outlook(plan.shift(shift)));
+                self.progress.say(&plan.describe(plan.shift(shift)));
                 summary.count(plan.kind, plan.survey.good);
                 summary.bad_rows += plan.survey.bad;
             }
             return Ok(summary);
         }
         if let Some(db) = self.db {
-            // All at once, so that every source of a run that is stopped keeps the common shift.
+            // All in one transaction, so that every source of an interrupted run keeps the common shift.
             let new = plans.iter().filter(|plan| plan.earlier.is_none());
             import::register(db, &new.map(|plan| plan.entry(shift)).collect::<Vec<_>>()).await?;
             import::tune(db).await?;
@@ -99,13 +99,13 @@ impl Importer<'_> {
         Ok(summary)
     }
 
-    /// Reads a source through; `None` when there is nothing to do with it, which is told.
+    /// Reads a whole source. `None` if there is nothing to import, which is reported.
     async fn plan(
         &self,
         source: Source,
         summary: &mut Summary,
     ) -> Result<Option<Plan>, SourceError> {
-        // Of a table that was imported before only what came later is read.
+        // Of a table that was imported before, only newer rows are read.
         let known = match source.fixed_identity() {
             Some(identity) => self.earlier(identity).await?,
             None => None,
@@ -113,20 +113,20 @@ impl Importer<'_> {
         let skip = known.as_ref().map_or(0, |known| rows(known.rows_done));
         let mut survey = Survey::default();
         let mut stream = source.read(skip, self.read_options(TimeDelta::zero()));
-        self.progress.begin(source.label(), Phase::Check, source.size());
+        self.progress.start(source.label(), Phase::Check, source.size());
         while let Some(chunk) = stream.chunks.recv().await {
             if self.is_stopped() {
-                self.progress.end();
+                self.progress.finish();
                 return Ok(None);
             }
             self.progress.advance(chunk.offset);
-            self.tell_bad_rows(source.label(), &chunk.bad, survey.bad);
+            self.report_bad_rows(source.label(), &chunk.bad, survey.bad);
             survey.add(&chunk);
         }
-        self.progress.end();
+        self.progress.finish();
         let end = stream.end.await??;
-        if survey.bad > BAD_ROWS_TOLD {
-            let more = survey.bad - BAD_ROWS_TOLD;
+        if survey.bad > MAX_REPORTED_BAD_ROWS {
+            let more = survey.bad - MAX_REPORTED_BAD_ROWS;
             self.progress.say(&format!("{}: and {more} more bad rows", source.label()));
         }
         let earlier = match source.fixed_identity() {
@@ -150,27 +150,27 @@ impl Importer<'_> {
             return Err(SourceError::Unusable(reason));
         }
         let Some(kind) = end.kind else {
-            return Err(SourceError::Unusable("it holds no row".into()));
+            return Err(SourceError::Unusable("it contains no rows".into()));
         };
         let skip = earlier.as_ref().map_or(0, |earlier| rows(earlier.rows_done));
         Ok(Some(Plan { source, identity: end.identity, kind, survey, earlier, skip }))
     }
 
-    /// What an earlier run left of this source, unless it is to be imported again.
+    /// The progress of an earlier run, unless the source is to be imported again.
     async fn earlier(&self, identity: &str) -> Result<Option<Import>> {
         let Some(db) = self.db else { return Ok(None) };
         let found = import::find(db, identity).await;
-        // A dry run may look at a database that has no such table yet.
+        // In a dry run the table may not exist yet.
         let found = if self.options.dry_run { found.unwrap_or(None) } else { found? };
         Ok(found.filter(|found| !(found.finished && self.options.again)))
     }
 
-    /// The shift of the sources that begin in this run.
+    /// The shift of sources that start in this run.
     fn common_shift(&self, plans: &[Plan]) -> TimeDelta {
         if !self.options.shift_to_now {
             return TimeDelta::zero();
         }
-        // What goes on keeps its shift; what is imported beside it stays in step with it.
+        // A resumed source keeps its shift, and new sources of the run use the same.
         if let Some(earlier) = plans.iter().find_map(|plan| plan.earlier.as_ref()) {
             return TimeDelta::microseconds(earlier.shift_micros);
         }
@@ -188,9 +188,9 @@ impl Importer<'_> {
     ) -> Result<(), SourceError> {
         let label = plan.source.label();
         let shift = plan.shift(shift);
-        self.progress.say(&plan.outlook(shift));
+        self.progress.say(&plan.describe(shift));
         let total = plan.survey.good + plan.survey.bad;
-        self.progress.begin(label, Phase::Write, total);
+        self.progress.start(label, Phase::Write, total);
         let is_file = plan.source.fixed_identity().is_none();
         let mut written = if is_file { plan.skip } else { 0 };
         let mut step = Step {
@@ -213,11 +213,11 @@ impl Importer<'_> {
             self.progress.advance(written);
             if self.is_stopped() {
                 summary.stopped = true;
-                self.progress.end();
+                self.progress.finish();
                 return Ok(());
             }
         }
-        self.progress.end();
+        self.progress.finish();
         if stream.end.await??.identity != plan.identity {
             return Err(SourceError::Unusable(format!("{label} changed while it was imported")));
         }
@@ -232,8 +232,8 @@ impl Importer<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn tell_bad_rows(&self, label: &str, bad: &[BadRow], told: u64) {
-        let left = BAD_ROWS_TOLD.saturating_sub(told);
+    fn report_bad_rows(&self, label: &str, bad: &[BadRow], reported: u64) {
+        let left = MAX_REPORTED_BAD_ROWS.saturating_sub(reported);
         for BadRow { place, reason } in bad.iter().take(usize::try_from(left).unwrap_or(0)) {
             self.progress.say(&format!("{label}: {place}: {reason}"));
         }

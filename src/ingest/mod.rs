@@ -1,5 +1,5 @@
-//! The ONE write path: GraphQL mutations, HTTP ingestion and `callscope import` all store calls and
-//! error logs through here. Nothing else writes to the gateway's tables, and no SQL is written here.
+//! The only write path: GraphQL mutations, HTTP ingestion and `callscope import` store calls and error
+//! logs through this module. It contains no SQL.
 
 pub mod call_error;
 pub mod claim;
@@ -17,8 +17,8 @@ use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::Result;
 use crate::store::{Database, write};
 
-/// Stores all of `calls` and `errors`, or, when it fails, nothing. A record that no database could
-/// keep is refused with the place and the reason.
+/// Stores all of `calls` and `errors` in one transaction. Rejects a record that a database cannot store,
+/// with its index and the reason.
 pub async fn record(db: &Database, calls: &[CallRecord], errors: &[ErrorRecord]) -> Result<()> {
     validate::batch(calls, errors, db.dialect())?;
     if calls.is_empty() && errors.is_empty() {

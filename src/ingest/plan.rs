@@ -1,35 +1,35 @@
-//! What an import knows of a source before it writes, and of a run when it ends.
+//! The plan for one source of an import, and the summary of a run.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::source::{Chunk, Kind, Source};
 use crate::store::import::Import;
 
-/// What a run did, or in a dry run would have done.
+/// Counts of one run. A dry run counts as if it had imported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub calls: u64,
     pub errors: u64,
-    /// Left out of sources that were imported.
+    /// Rows skipped in imported sources.
     pub bad_rows: u64,
-    /// Sources that were imported before.
+    /// Sources that an earlier run imported.
     pub known: u64,
-    /// Sources of which nothing was kept.
+    /// Sources from which nothing was imported.
     pub refused: u64,
-    /// Whether it was stopped before its end.
+    /// Whether the run was interrupted.
     pub stopped: bool,
 }
 
-/// A source that was read once, and what is to be done with it.
+/// A source after its first reading.
 pub(super) struct Plan {
     pub source: Source,
     pub identity: String,
     pub kind: Kind,
-    /// Of the rows that are not imported yet.
+    /// Covers only rows that are not imported yet.
     pub survey: Survey,
-    /// How far an earlier run came.
+    /// The progress of an earlier run.
     pub earlier: Option<Import>,
-    /// The `rows_done` to begin after.
+    /// The `rows_done` to resume after.
     pub skip: u64,
 }
 
@@ -68,7 +68,7 @@ impl Plan {
     }
 
     /// One line for the user.
-    pub fn outlook(&self, shift: TimeDelta) -> String {
+    pub fn describe(&self, shift: TimeDelta) -> String {
         let Survey { good, bad, times } = &self.survey;
         let mut line = format!("{}: {good} {}", self.source.label(), self.kind.name());
         if let Some((oldest, newest)) = times {
@@ -79,10 +79,10 @@ impl Plan {
             line += &format!(", moved by {:.6} days", shift.as_seconds_f64() / 86_400.0);
         }
         if *bad > 0 {
-            line += &format!(", {bad} bad rows left out");
+            line += &format!(", {bad} bad rows skipped");
         }
         if self.skip > 0 {
-            line += ", going on where an earlier import ended";
+            line += ", resuming an earlier import";
         }
         line
     }

@@ -1,4 +1,4 @@
-//! Tells how far an import, or another work on many rows, is: a bar on a terminal, a line now and then elsewhere.
+//! Progress of an import, an export or a deletion: a bar on a terminal, otherwise a line every 10 s.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
-/// Without a terminal, a line this often.
+/// Interval of progress lines when standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// What is done with a source, or with the rows of a database.
+/// The operation in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Reads it and checks every row.
@@ -22,15 +22,15 @@ pub enum Phase {
     Export,
 }
 
-/// Whoever follows such work.
+/// Receives the progress of an operation.
 pub trait Progress: Send + Sync {
-    /// A source of `size` (bytes of a file, ids of a table, rows to write) begins.
-    fn begin(&self, label: &str, phase: Phase, size: u64);
-    /// So much of the size is done.
+    /// Starts a source of `size`: bytes of a file, ids of a table, or rows to write.
+    fn start(&self, label: &str, phase: Phase, size: u64);
+    /// Sets the finished part of the size.
     fn advance(&self, done: u64);
-    /// The source is through.
-    fn end(&self);
-    /// Something to tell besides.
+    /// The source is finished.
+    fn finish(&self);
+    /// Prints a line.
     fn say(&self, line: &str);
 }
 
@@ -44,8 +44,8 @@ struct Plain {
     label: String,
     phase: Phase,
     size: u64,
-    began: Instant,
-    told: Instant,
+    started_at: Instant,
+    printed_at: Instant,
 }
 
 impl Default for Terminal {
@@ -59,7 +59,7 @@ impl Default for Terminal {
 }
 
 impl Progress for Terminal {
-    fn begin(&self, label: &str, phase: Phase, size: u64) {
+    fn start(&self, label: &str, phase: Phase, size: u64) {
         let form = match phase {
             Phase::Check => "checking {msg} {wide_bar} {percent:>3} %  {eta} left",
             Phase::Write => {
@@ -68,7 +68,7 @@ impl Progress for Terminal {
             Phase::Delete => {
                 "deleting {msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left"
             }
-            // How many there are would take a while to count.
+            // Counting the rows first would take too long.
             Phase::Export => "exporting {msg}  {human_pos} rows  {per_sec}  {elapsed}",
         };
         let style = ProgressStyle::with_template(form);
@@ -77,7 +77,8 @@ impl Progress for Terminal {
         self.bar.set_length(size);
         self.bar.reset();
         let now = Instant::now();
-        let plain = Plain { label: label.to_owned(), phase, size, began: now, told: now };
+        let plain =
+            Plain { label: label.to_owned(), phase, size, started_at: now, printed_at: now };
         if let Ok(mut current) = self.plain.lock() {
             *current = Some(plain);
         }
@@ -88,14 +89,14 @@ impl Progress for Terminal {
         let Ok(mut plain) = self.plain.lock() else { return };
         if let Some(plain) = plain.as_mut()
             && self.bar.is_hidden()
-            && plain.told.elapsed() >= LINE_EVERY
+            && plain.printed_at.elapsed() >= LINE_EVERY
         {
-            plain.told = Instant::now();
+            plain.printed_at = Instant::now();
             eprintln!("{}", plain.line(done));
         }
     }
 
-    fn end(&self) {
+    fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
@@ -106,7 +107,7 @@ impl Progress for Terminal {
 
 impl Plain {
     fn line(&self, done: u64) -> String {
-        let seconds = self.began.elapsed().as_secs_f64();
+        let seconds = self.started_at.elapsed().as_secs_f64();
         let share = done as f64 / self.size.max(1) as f64;
         let left = if share > 0.0 { seconds / share - seconds } else { 0.0 };
         let left = HumanDuration(Duration::from_secs_f64(left.max(0.0)));

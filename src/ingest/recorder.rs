@@ -1,8 +1,7 @@
-//! Group commit: what many callers record at the same time is stored by one transaction, since a
-//! commit costs far more than a row. While one group is being written the next one gathers, so that a
-//! single caller waits for nobody. Those who come in crowds are waited for, a moment: they are about to
-//! send again, and two halves of a crowd would cost twice the commits, and those who read their share
-//! of the processor. An answer goes out after the commit.
+//! Group commit: the recorder stores concurrent batches in one transaction, because a commit costs far
+//! more than a row. While it writes one group, the next one gathers, so that a single caller never waits
+//! for others. If the last group was large, the recorder waits up to 1 ms for the same callers to send
+//! again: two half groups would cost twice the commits. Receipts are sent after the commit.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::{Pin, pin};
@@ -24,28 +23,27 @@ use crate::store::transaction::Fault;
 use crate::store::write::{self, Batch, Outcome};
 use crate::supervisor::{Job, supervise};
 
-/// The name of the job that writes.
+/// The name of the writer job.
 pub const RECORDER: &str = "recorder";
 
-/// A transaction is full with so many rows, or KiB: MySQL takes statements of 16 MiB.
+/// Limits of one transaction, in rows and KiB. MySQL accepts statements of 16 MiB.
 const ROWS_PER_GROUP: usize = 4096;
 const KIB_PER_GROUP: u32 = 4096;
 
-/// A crowd, and how long a group waits until as many are there as were in the last one. The timer
-/// counts whole milliseconds, so that it may be one more.
-const CROWD: usize = 8;
+/// After a group of at least this size, the next one waits up to `GATHER` for as many batches. The timer
+/// counts whole milliseconds, so that the wait may be 1 ms longer.
+const LARGE_GROUP: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 
-/// What may wait to be written by default, in KiB: more is refused, so that a slow database costs no
-/// memory.
+/// Default limit of the queue, in KiB. More is rejected, so that a slow database does not use up memory.
 const MAX_WAITING_KIB: usize = 64 * 1024;
 
-/// How often old idempotency keys are looked for, and how many statements may then remove them.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-const FORGET_PASSES: u32 = 100;
+/// Interval of the deletion of expired idempotency keys, and its maximum of statements.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRE_PASSES: u32 = 100;
 
-/// Takes what is recorded; cheap to clone. Writing ends when the last one is dropped and what
-/// waited is stored.
+/// Handle of the writer job; cheap to clone. The job stops when the last handle is dropped and the queue
+/// is stored.
 #[derive(Clone)]
 pub struct Recorder {
     db: Arc<Database>,
@@ -60,7 +58,7 @@ struct Submission {
     _room: OwnedSemaphorePermit,
 }
 
-/// What was recorded, now or, for a key that was used before, the first time.
+/// What was recorded: now, or for a repeated idempotency key, the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub recorded: Recorded,
@@ -68,59 +66,59 @@ pub struct Receipt {
 }
 
 impl Recorder {
-    /// Starts the task that writes, and forgets idempotency keys older than `remember`.
-    pub fn start(db: Arc<Database>, clock: Arc<ClockWatch>, remember: TimeDelta) -> Self {
-        Self::start_with(db, clock, remember, FORGET_EVERY)
+    /// Starts the writer job. It deletes idempotency keys older than `retention`.
+    pub fn start(db: Arc<Database>, clock: Arc<ClockWatch>, retention: TimeDelta) -> Self {
+        Self::start_with(db, clock, retention, EXPIRE_EVERY)
     }
 
-    /// The same for a test, which waits for no minute to see keys removed.
+    /// The same with another interval of key deletion, for tests.
     pub fn start_with(
         db: Arc<Database>,
         clock: Arc<ClockWatch>,
-        remember: TimeDelta,
-        forget_every: Duration,
+        retention: TimeDelta,
+        expire_every: Duration,
     ) -> Self {
         let (queue, waiting) = unbounded_channel();
         let writer = Writer {
             db: db.clone(),
-            memory: Memory { clock, remember },
+            keys: KeyRetention { clock, retention },
             waiting,
             postponed: VecDeque::new(),
-            forget_every,
+            expire_every,
         };
         tokio::spawn(supervise(db.observer().clone(), writer));
         Self { db, queue, room: Arc::new(Semaphore::new(MAX_WAITING_KIB)) }
     }
 
-    /// With another bound for what waits, in KiB.
+    /// With another limit of the queue, in KiB.
     pub fn with_room(self, kib: usize) -> Self {
         Self { room: Arc::new(Semaphore::new(kib)), ..self }
     }
 
-    /// Stores all of `batch`, or, when it fails, nothing. Returns once it is committed.
+    /// Stores `batch` in one transaction. Returns after the commit.
     pub async fn record(&self, batch: Batch) -> Result<Receipt> {
         let room = self.room.clone().try_acquire_many_owned(kib(&batch));
         self.submit(batch, room.map_err(|_| Error::Busy)?)?.await
     }
 
-    /// Puts a batch in line for a caller who bounds what waits by himself: his room is given back as soon
-    /// as it is known what became of the batch. It is recorded though nobody waits for that.
-    pub fn submit(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<Submitted> {
-        // Before anything is queued: a read-only database never takes it.
+    /// Queues a batch for a caller that limits its queue itself. `room` is released when the outcome is
+    /// known. The batch is recorded even if the returned future is dropped.
+    pub fn submit(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<PendingReceipt> {
+        // Before queueing: a read-only database would never store it.
         self.db.check_writable()?;
         validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
         let kib = kib(&batch);
         let (reply, answer) = oneshot::channel();
         let submission = Submission { batch, reply, kib, _room: room };
         self.queue.send(submission).map_err(|_| stopped())?;
-        Ok(Submitted(answer))
+        Ok(PendingReceipt(answer))
     }
 }
 
-/// A batch in line; ends once it is committed, or is known not to be.
-pub struct Submitted(oneshot::Receiver<Result<Outcome>>);
+/// The receipt of a queued batch; resolves when the outcome is known.
+pub struct PendingReceipt(oneshot::Receiver<Result<Outcome>>);
 
-impl Future for Submitted {
+impl Future for PendingReceipt {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Receipt>> {
@@ -140,7 +138,7 @@ fn stopped() -> Error {
     Error::internal("the recorder has stopped")
 }
 
-/// About how many KiB a batch holds while it waits.
+/// The estimated memory of a queued batch, in KiB.
 fn kib(batch: &Batch) -> u32 {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let calls = batch.calls.iter().map(|call| 128 + text(&call.key) + text(&call.model));
@@ -148,7 +146,7 @@ fn kib(batch: &Batch) -> u32 {
         let request = error.request.as_ref().map_or(0, json_weight);
         256 + text(&error.key) + text(&error.model) + text(&error.message) + request
     });
-    // A batch has a weight of its own: one without rows waits as well.
+    // A batch without rows takes memory in the queue too.
     let bytes = 512 + calls.chain(errors).sum::<usize>();
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
@@ -167,30 +165,30 @@ fn json_weight(json: &serde_json::Value) -> usize {
     }
 }
 
-/// How long idempotency keys are remembered.
-struct Memory {
+/// How long idempotency keys are kept.
+struct KeyRetention {
     clock: Arc<ClockWatch>,
-    remember: TimeDelta,
+    retention: TimeDelta,
 }
 
-impl Memory {
-    /// By a clock that does not jump: a wall clock that is set forward would forget every key, and a
-    /// batch that is sent again would be stored twice.
+impl KeyRetention {
+    /// Uses a clock that does not jump: if a wall clock is set forward, every key would expire, and a
+    /// retried batch would be stored twice.
     fn claim_time(&self) -> ClaimTime {
         let now = self.clock.time().now;
-        let valid_since = now.checked_sub_signed(self.remember).unwrap_or(DateTime::UNIX_EPOCH);
+        let valid_since = now.checked_sub_signed(self.retention).unwrap_or(DateTime::UNIX_EPOCH);
         ClaimTime { now, valid_since }
     }
 }
 
-/// Writes what is recorded. Its queue outlives a panic; the replies of the current group are dropped,
-/// which their callers get as [`Error::OutcomeUnknown`].
+/// The writer job. Its queue survives a panic. The replies of the current group are dropped, and their
+/// callers get [`Error::OutcomeUnknown`].
 struct Writer {
     db: Arc<Database>,
-    memory: Memory,
+    keys: KeyRetention,
     waiting: UnboundedReceiver<Submission>,
     postponed: VecDeque<Submission>,
-    forget_every: Duration,
+    expire_every: Duration,
 }
 
 impl Job for Writer {
@@ -199,52 +197,53 @@ impl Job for Writer {
     }
 
     async fn run(&mut self) {
-        let Self { db, memory, waiting, postponed, forget_every } = self;
-        let mut crowd = 0;
-        let mut forgetting = interval_at(Instant::now() + *forget_every, *forget_every);
-        forgetting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let Self { db, keys, waiting, postponed, expire_every } = self;
+        let mut expected = 0;
+        let mut expiry = interval_at(Instant::now() + *expire_every, *expire_every);
+        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let first = match postponed.pop_front() {
                 Some(submission) => Some(submission),
                 None => tokio::select! {
                     biased;
-                    // First, since there may always be something to write.
-                    _ = forgetting.tick() => {
-                        forget(db, memory.claim_time().valid_since).await;
+                    // First, because the queue may never be empty.
+                    _ = expiry.tick() => {
+                        delete_expired_keys(db, keys.claim_time().valid_since).await;
                         continue;
                     }
                     submission = waiting.recv() => submission,
                 },
             };
             let Some(first) = first else { return };
-            let group = gather(first, crowd, postponed, waiting).await;
-            crowd = if group.len() < CROWD { 0 } else { group.len() };
-            write_group(db, memory, group).await;
+            let group = gather(first, expected, postponed, waiting).await;
+            expected = if group.len() < LARGE_GROUP { 0 } else { group.len() };
+            write_group(db, keys, group).await;
         }
     }
 }
 
-/// Forgets old keys, thousands at a time, so that none are left however fast they come.
-async fn forget(db: &Database, before: DateTime<Utc>) {
+/// Deletes expired keys in batches of thousands, faster than new ones can be added.
+async fn delete_expired_keys(db: &Database, before: DateTime<Utc>) {
     if db.is_read_only() {
         return;
     }
-    for _ in 0..FORGET_PASSES {
+    for _ in 0..EXPIRE_PASSES {
         match idempotency::delete_expired(db, before).await {
             Ok(0) => return,
             Ok(_) => tokio::task::yield_now().await,
             Err(error) => {
-                return tracing::warn!(%error, "old idempotency keys could not be removed");
+                return tracing::warn!(%error, "cannot delete expired idempotency keys");
             }
         }
     }
 }
 
-/// All that waits, up to a bound, and who comes in a moment where there are fewer than `crowd`. Of two with the same key, the second comes with the next group,
-/// where it finds what the first recorded.
+/// Takes the queued batches, up to the limits of a group. With fewer than `expected`, waits for more until
+/// the timer ends. Of two batches with the same key, the second goes to the next group, where it finds
+/// the rows of the first.
 async fn gather(
     first: Submission,
-    crowd: usize,
+    expected: usize,
     postponed: &mut VecDeque<Submission>,
     waiting: &mut UnboundedReceiver<Submission>,
 ) -> Vec<Submission> {
@@ -257,7 +256,7 @@ async fn gather(
         let claim = submission.batch.claim.as_ref().map(|claim| claim.digest.clone());
         if claim.is_some_and(|digest| !keys.insert(digest)) {
             postponed.push_back(submission);
-            // Those behind it may be its further copies: they need not be looked through now.
+            // The batches behind it may be more copies of it.
             break;
         }
         rows += submission.batch.calls.len() + submission.batch.errors.len();
@@ -265,7 +264,7 @@ async fn gather(
         group.push(submission);
         if rows < ROWS_PER_GROUP && kib < KIB_PER_GROUP {
             next = postponed.pop_front().or_else(|| waiting.try_recv().ok());
-            if next.is_none() && group.len() < crowd {
+            if next.is_none() && group.len() < expected {
                 next = tokio::select! {
                     biased;
                     submission = waiting.recv() => submission,
@@ -277,16 +276,16 @@ async fn gather(
     group
 }
 
-async fn write_group(db: &Database, memory: &Memory, group: Vec<Submission>) {
+async fn write_group(db: &Database, keys: &KeyRetention, group: Vec<Submission>) {
     let (batches, replies): (Vec<_>, Vec<_>) = group
         .into_iter()
         .map(|submission| (submission.batch, (submission.reply, submission._room)))
         .unzip();
-    let outcomes = match write::insert_batches(db, &batches, memory.claim_time()).await {
+    let outcomes = match write::insert_batches(db, &batches, keys.claim_time()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-        // One that the database refuses must not take the others with it.
+        // One batch that the database rejects must not fail the others.
         Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
-            write_each(db, memory, &batches).await
+            write_each(db, keys, &batches).await
         }
         Err(fault) => {
             let error = fault.into_error();
@@ -295,16 +294,16 @@ async fn write_group(db: &Database, memory: &Memory, group: Vec<Submission>) {
     };
     for ((reply, room), outcome) in replies.into_iter().zip(outcomes) {
         drop(room);
-        // Who no longer listens finds out by the idempotency key.
+        // A caller that is gone can retry with its idempotency key.
         let _ = reply.send(outcome);
     }
 }
 
-async fn write_each(db: &Database, memory: &Memory, batches: &[Batch]) -> Vec<Result<Outcome>> {
+async fn write_each(db: &Database, keys: &KeyRetention, batches: &[Batch]) -> Vec<Result<Outcome>> {
     let mut outcomes = Vec::with_capacity(batches.len());
     for batch in batches {
         let written =
-            write::insert_batches(db, std::slice::from_ref(batch), memory.claim_time()).await;
+            write::insert_batches(db, std::slice::from_ref(batch), keys.claim_time()).await;
         outcomes.push(written.map_err(Fault::into_error).and_then(|mut outcomes| {
             outcomes.pop().ok_or_else(|| Error::internal("a batch without an outcome"))
         }));
@@ -316,7 +315,7 @@ async fn write_each(db: &Database, memory: &Memory, batches: &[Batch]) -> Vec<Re
 mod tests {
     use super::*;
 
-    async fn gathered(crowd: usize, senders: usize) -> usize {
+    async fn gathered(expected: usize, senders: usize) -> usize {
         let (queue, mut waiting) = unbounded_channel();
         let room = Arc::new(Semaphore::new(senders));
         let submission = || Submission {
@@ -332,19 +331,19 @@ mod tests {
                 tokio::task::yield_now().await;
                 let _ = queue.send(other);
             }
-            // Somebody may still send, but nobody does.
+            // The queue stays open without further batches.
             std::future::pending::<()>().await;
             drop(queue);
         });
-        gather(first, crowd, &mut VecDeque::new(), &mut waiting).await.len()
+        gather(first, expected, &mut VecDeque::new(), &mut waiting).await.len()
     }
 
     #[tokio::test]
-    async fn a_crowd_is_waited_for_and_nobody_else() {
-        assert_eq!(gathered(0, 12).await, 1, "a single caller waits for nobody");
+    async fn a_group_waits_for_the_expected_batches_only() {
+        assert_eq!(gathered(0, 12).await, 1, "a single caller does not wait");
         assert_eq!(gathered(8, 12).await, 8);
         assert_eq!(gathered(12, 12).await, 12);
-        // A part of it that stays away is waited for a moment alone.
+        // The wait ends if fewer arrive.
         assert_eq!(gathered(20, 12).await, 12);
     }
 }

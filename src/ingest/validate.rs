@@ -1,5 +1,5 @@
-//! What a record must fulfil so that each of the three databases can keep it as it is. Reasons name
-//! the field and never repeat its value, which may be a key.
+//! Validation of records: each of the three databases must be able to store them unchanged. A reason
+//! names the field and never its value, which may be a key.
 
 use chrono::{DateTime, Datelike, Utc};
 
@@ -12,13 +12,13 @@ const MODEL_CHARACTERS: usize = 100;
 const ERROR_TYPE_CHARACTERS: usize = 50;
 /// MySQL's TEXT.
 const MYSQL_TEXT_BYTES: usize = 65_535;
-/// What every reader of JSON takes; MariaDB's checks of columns take less.
+/// Every JSON reader accepts this depth; MariaDB's column checks accept less.
 const JSON_DEPTH: usize = 100;
 const MYSQL_JSON_DEPTH: usize = 30;
-/// Room on both sides for any time zone within the years that MySQL's DATETIME holds.
+/// The years of MySQL's DATETIME, less a margin for time zones.
 const YEARS: std::ops::RangeInclusive<i32> = 1001..=9998;
 
-/// Refuses records of which one cannot be stored, and tells which and why.
+/// Rejects a batch with an invalid record; the error has its index and the reason.
 pub fn batch(calls: &[CallRecord], errors: &[ErrorRecord], dialect: Dialect) -> Result<()> {
     for (index, record) in calls.iter().enumerate() {
         call(record)
@@ -31,14 +31,14 @@ pub fn batch(calls: &[CallRecord], errors: &[ErrorRecord], dialect: Dialect) -> 
     Ok(())
 }
 
-/// Why `call` cannot be stored, if it cannot.
+/// Checks a call; an error says why it cannot be stored.
 pub fn call(call: &CallRecord) -> Result<(), String> {
     time("timestamp", call.timestamp)?;
     text("key", call.key.as_deref(), KEY_CHARACTERS)?;
     text("model", call.model.as_deref(), MODEL_CHARACTERS)
 }
 
-/// Why `error` cannot be stored in a database of this kind, if it cannot.
+/// Checks an error log for a database of this kind.
 pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
     time("timestamp", error.timestamp)?;
     text("key", error.key.as_deref(), KEY_CHARACTERS)?;
@@ -58,7 +58,7 @@ pub fn error(error: &ErrorRecord, dialect: Dialect) -> Result<(), String> {
     }
 }
 
-/// Why a request that is kept to the letter cannot be stored, if it cannot.
+/// Checks a request that is stored as its original text.
 pub fn request_text(text: &str, dialect: Dialect) -> Result<(), String> {
     if text.contains('\0') {
         return Err("request contains a NUL character, which PostgreSQL cannot store".into());
@@ -70,7 +70,7 @@ pub fn request_text(text: &str, dialect: Dialect) -> Result<(), String> {
     Ok(())
 }
 
-/// How many brackets are open at once, at most, outside of the texts in it.
+/// The maximum depth of brackets outside of strings.
 fn depth(json: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     let (mut in_text, mut escaped) = (false, false);
@@ -116,7 +116,7 @@ fn text(field: &str, value: Option<&str>, most: usize) -> Result<(), String> {
     if value.contains('\0') {
         return Err(format!("{field} contains a NUL character, which PostgreSQL cannot store"));
     }
-    // Bytes are counted first: they are known, and there are never fewer of them.
+    // The byte length is known, and never less than the number of characters.
     if value.len() > most {
         let characters = value.chars().count();
         if characters > most {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_character_is_refused_and_the_key_not_shown() {
+    fn a_nul_character_is_rejected_and_the_key_not_shown() {
         let record = ErrorRecord { key: Some("secret\0".into()), ..sample() };
         let reason = error(&record, Dialect::Sqlite).unwrap_err();
         assert!(reason.starts_with("key contains a NUL"), "{reason}");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_nests_deeper_than_is_read_is_refused() {
+    fn a_request_that_nests_too_deep_is_rejected() {
         let nested = |levels| {
             let innermost = serde_json::json!([]);
             let request = (1..levels).fold(innermost, |inner, _| serde_json::json!([inner]));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_of_a_text_is_that_of_its_json() {
+    fn depth_ignores_brackets_in_strings() {
         for (text, expected) in
             [("5", 0), ("[{\"a\": [1]}, 2]", 3), ("\"[[[\\\"[[\"", 0), ("]]{", 1)]
         {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_that_mysql_lacks_is_refused() {
+    fn a_year_outside_mysqls_range_is_rejected() {
         let record = ErrorRecord { timestamp: DateTime::<Utc>::MIN_UTC, ..sample() };
         assert!(error(&record, Dialect::Sqlite).is_err());
     }

@@ -283,7 +283,7 @@ async fn rows_without_a_time_are_reported(database: TestDatabase) {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("wrote 1 calls to standard output\n"), "{message}");
     assert!(
-        message.contains(&format!("left out {left_out} calls whose time cannot be read")),
+        message.contains(&format!("skipped {left_out} calls with an unreadable time")),
         "{message}"
     );
 }

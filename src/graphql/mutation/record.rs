@@ -90,7 +90,7 @@ async fn add_call(
         status_code: call.status_code,
         latency_ms: call.latency_ms,
     };
-    let error = call.error.map(|error| CallError::from(error).of(&record)).transpose();
+    let error = call.error.map(|error| CallError::from(error).into_error_log(&record)).transpose();
     let error =
         error.map_err(|reason| Failure::bad_input("input", format!("calls[{index}]: {reason}")))?;
     if let Some(content) = content {

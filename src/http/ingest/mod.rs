@@ -20,7 +20,7 @@ use super::negotiate::is_utf8_of;
 use super::problem::Problem;
 use super::router::AppState;
 use crate::domain::access::AccessScope;
-use crate::ingest::intake::{Order, Report};
+use crate::ingest::intake::{Report, StreamRequest};
 use crate::ingest::source::Kind;
 
 /// None of them can be sent by a web page of somebody else without asking (`csrf`).
@@ -55,7 +55,7 @@ async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Re
         Err(problem) => return problem.into_response(),
     };
     let mut parts = unpack::body(request, encoding).into_data_stream();
-    let (report, taken) = state.intake.take(order, &mut parts, state.stopped()).await;
+    let (report, taken) = state.intake.record_stream(order, &mut parts, state.stopped()).await;
     match taken {
         Ok(()) => answer(&report),
         Err(halt) => fault::problem(&halt, &id).with_report(&report).into_response(),
@@ -68,7 +68,7 @@ fn order(
     state: &AppState,
     context: RequestContext,
     headers: &HeaderMap,
-) -> Result<(Order, Encoding), Problem> {
+) -> Result<(StreamRequest, Encoding), Problem> {
     may_record(&context)?;
     if !is_utf8_of(headers, &MEDIA_TYPES) {
         let message = "rows are sent one a line, as application/x-ndjson in UTF-8";
@@ -77,7 +77,7 @@ fn order(
     let encoding = Encoding::of(headers)?;
     let key = idempotency_key(headers)?;
     state.intake.check_writable().map_err(|error| Problem::of(&error, &context.id))?;
-    Ok((Order { kind, caller: context.caller, key }, encoding))
+    Ok((StreamRequest { kind, caller: context.caller, key }, encoding))
 }
 
 fn may_record(context: &RequestContext) -> Result<(), Problem> {

@@ -21,7 +21,7 @@ use crate::http::context::RequestContext;
 use crate::http::problem::Problem;
 use crate::http::read;
 use crate::http::router::AppState;
-use crate::ingest::otlp::Taken;
+use crate::ingest::otlp::SpanReport;
 use crate::ingest::otlp::size::{ExportSize, MAX_SPANS};
 
 /// What a span and each of its values take when they are decoded.
@@ -45,7 +45,7 @@ async fn take(
     context: &RequestContext,
     format: Option<Format>,
     request: Request,
-) -> Result<(Taken, Format), Problem> {
+) -> Result<(SpanReport, Format), Problem> {
     state.admission.count(context)?;
     may_record(context)?;
     let format = format.ok_or_else(|| {
@@ -62,7 +62,7 @@ async fn take(
     held.resize((body.len() + weight).div_ceil(1024)).map_err(read::no_room)?;
     let export = decode(&body, format)?;
     drop(body);
-    let taken = state.intake.take_spans(export, &context.caller, &state.otlp_key_attribute);
+    let taken = state.intake.record_spans(export, &context.caller, &state.otlp_key_attribute);
     Ok((taken.await.map_err(of)?, format))
 }
 
@@ -98,7 +98,7 @@ fn decode(body: &[u8], format: Format) -> Result<ExportTraceServiceRequest, Prob
 }
 
 /// `partial_success` only where something could not be kept.
-fn answer(taken: Taken, format: Format) -> Response {
+fn answer(taken: SpanReport, format: Format) -> Response {
     let rejected = taken.rejected > 0;
     let body = match format {
         Format::Protobuf => {

@@ -1,5 +1,5 @@
-//! The rows that one transaction records. Its borders follow from the lines alone, so that the same
-//! stream has the same chunks whenever it is sent.
+//! The rows of one transaction. Chunk borders depend on the lines only, so that a stream that is sent
+//! again has the same chunks.
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -14,23 +14,23 @@ use crate::ingest::validate;
 use crate::store::dialect::Dialect;
 use crate::store::write::Batch;
 
-/// Lines of one chunk: enough that a commit costs little beside them, and few enough that others who
-/// record wait for some hundredths of a second.
+/// Maximum of lines in one chunk: enough to make the cost of a commit small, few enough that other
+/// writers wait less than about 50 ms.
 pub const CHUNK_LINES: u64 = 4096;
-/// Error logs can be long: a chunk ends at about this many bytes, too.
+/// Maximum of bytes in one chunk, approximately: error logs can be long.
 const CHUNK_BYTES: usize = 1 << 20;
 
 #[derive(Default)]
 pub struct Chunk {
     pub batch: Batch,
-    /// What its key stands for, where there is one.
+    /// Hash of the rows, if the stream has an idempotency key.
     pub content: Option<Content>,
-    /// What will have become of its lines, and `kept` of them, once it is recorded.
+    /// The report of its lines, of which `accepted` are added when the chunk is recorded.
     pub report: Report,
-    pub kept: u64,
+    pub accepted: u64,
     lines: u64,
     bytes: usize,
-    /// When its first line came, and the room that it takes since.
+    /// When its first line arrived, and its share of the memory limit.
     pub since: Option<Instant>,
     pub room: Option<OwnedSemaphorePermit>,
 }
@@ -48,7 +48,7 @@ impl Chunk {
         self.lines >= CHUNK_LINES || self.bytes >= CHUNK_BYTES
     }
 
-    /// Adds the line `number`, which weighs so many bytes: a row, or what cannot be read.
+    /// Adds the line `number` of `bytes`: a row, or why the line is invalid.
     pub fn add(
         &mut self,
         number: u64,
@@ -59,22 +59,22 @@ impl Chunk {
         self.lines += 1;
         self.bytes += bytes;
         self.report.lines = number;
-        let kept = line.and_then(|row| row.map(|row| self.keep(row, to)).transpose());
-        match kept {
-            Ok(row) => self.kept += u64::from(row.is_some()),
+        let added = line.and_then(|row| row.map(|row| self.add_row(row, to)).transpose());
+        match added {
+            Ok(row) => self.accepted += u64::from(row.is_some()),
             Err(reason) => self.report.reject(number, reason),
         }
     }
 
-    /// Adds the blank line `number`. It has a place of its own in the chunk and costs nothing else.
+    /// Counts the blank line `number`.
     pub fn add_blank(&mut self, number: u64) {
         self.lines += 1;
         self.report.lines = number;
     }
 
-    fn keep(&mut self, row: Row, to: Dialect) -> Result<(), String> {
+    fn add_row(&mut self, row: Row, to: Dialect) -> Result<(), String> {
         match row.record {
-            Record::Call(call) => self.keep_call(call, row.error, row.timed, to),
+            Record::Call(call) => self.add_call(call, row.error, row.timed, to),
             Record::Error(ImportedError { record: error, .. }) => {
                 validate::error(&error, to)?;
                 if let Some(content) = &mut self.content {
@@ -86,7 +86,7 @@ impl Chunk {
         }
     }
 
-    fn keep_call(
+    fn add_call(
         &mut self,
         call: CallRecord,
         error: Option<CallError>,
@@ -94,7 +94,7 @@ impl Chunk {
         to: Dialect,
     ) -> Result<(), String> {
         validate::call(&call)?;
-        let error = error.map(|error| error.of(&call)).transpose()?;
+        let error = error.map(|error| error.into_error_log(&call)).transpose()?;
         if let Some(error) = &error {
             validate::error(error, to).map_err(|reason| format!("in error: {reason}"))?;
         }

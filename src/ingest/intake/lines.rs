@@ -1,15 +1,15 @@
-//! Cuts a stream into lines. Of a line that comes in one part nothing is copied.
+//! Splits a stream into lines. A line that arrives in one part is not copied.
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of one stream.
 pub struct Lines {
     limit: usize,
-    /// The beginning of a line whose end has not come.
+    /// The start of an incomplete line.
     held: Vec<u8>,
     is_too_long: bool,
-    /// Whether what is held was given out.
-    is_given: bool,
+    /// Whether `held` was returned as a line.
+    is_returned: bool,
     number: u64,
 }
 
@@ -24,13 +24,13 @@ pub struct Line<'a> {
 
 impl Lines {
     pub fn new(limit: usize) -> Self {
-        Self { limit, held: Vec::new(), is_too_long: false, is_given: false, number: 0 }
+        Self { limit, held: Vec::new(), is_too_long: false, is_returned: false, number: 0 }
     }
 
-    /// The next line that ends within `part`, which is cut off it. What is left of `part` at the end
-    /// is kept for the next one.
+    /// Removes the next complete line from `part`. Copies an incomplete rest, to continue with the next
+    /// part.
     pub fn next<'a, 'b: 'a>(&'a mut self, part: &mut &'b [u8]) -> Option<Line<'a>> {
-        self.forget();
+        self.clear_returned();
         let bytes: &'b [u8] = part;
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             self.hold(bytes);
@@ -45,42 +45,42 @@ impl Lines {
             return Some(Line { number, text: text.map(|text| trim(text, number)) });
         }
         self.hold(&bytes[..end]);
-        Some(self.give())
+        Some(self.take())
     }
 
-    /// The line that ends with the stream.
+    /// The last line, if the stream does not end with a line end.
     pub fn last(&mut self) -> Option<Line<'_>> {
-        self.forget();
-        (!self.held.is_empty() || self.is_too_long).then(|| self.give())
+        self.clear_returned();
+        (!self.held.is_empty() || self.is_too_long).then(|| self.take())
     }
 
     fn hold(&mut self, bytes: &[u8]) {
         if self.is_too_long || self.held.len() + bytes.len() > self.limit {
             self.is_too_long = true;
-            // The memory, too: lines as long as that are rare.
+            // Frees the memory: such long lines are rare.
             self.held = Vec::new();
         } else {
             self.held.extend_from_slice(bytes);
         }
     }
 
-    fn give(&mut self) -> Line<'_> {
-        self.is_given = true;
+    fn take(&mut self) -> Line<'_> {
+        self.is_returned = true;
         self.number += 1;
         let number = self.number;
         let text = (!self.is_too_long).then(|| trim(&self.held, number));
         Line { number, text }
     }
 
-    fn forget(&mut self) {
-        if self.is_given {
+    fn clear_returned(&mut self) {
+        if self.is_returned {
             self.held.clear();
-            (self.is_given, self.is_too_long) = (false, false);
+            (self.is_returned, self.is_too_long) = (false, false);
         }
     }
 }
 
-/// Without the mark that some editors put before the first line, and the blanks around each.
+/// Removes surrounding white space, and a byte order mark before the first line.
 fn trim(line: &[u8], number: u64) -> &[u8] {
     let line = if number == 1 { line.strip_prefix(BOM).unwrap_or(line) } else { line };
     line.trim_ascii()
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_however_the_stream_is_parted() {
+    fn lines_do_not_depend_on_the_parts() {
         let text = b"\xef\xbb\xbfone\r\n\ntoo long to keep\n four\nfive";
         let line = |number, text: &str| (number, Some(text.to_owned()));
         let expected =
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_of_line_is_no_further_line() {
+    fn a_final_line_end_adds_no_line() {
         assert_eq!(cut(&[b"a\n"], 10), [(1, Some("a".into()))]);
         assert_eq!(cut(&[], 10), []);
         assert_eq!(cut(&[b"0123456789x"], 10), [(1, None)]);

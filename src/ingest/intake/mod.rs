@@ -1,6 +1,5 @@
-//! Takes streams of rows of any length: lines are read and checked while those before them are being
-//! recorded. A stream is read on only as fast as it is recorded, so that memory stays flat and its
-//! sender waits.
+//! Records streams of rows of any length. Lines are parsed and validated while the chunk before them is
+//! being written. A stream is read no faster than it is recorded, which limits memory.
 
 mod chunk;
 pub mod lines;
@@ -25,7 +24,7 @@ use crate::store::Database;
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 use crate::store::write::Batch;
 
-/// Takes what producers send; one for the whole server.
+/// Records streams and spans; one instance per server.
 pub struct Intake {
     recorder: Recorder,
     db: Arc<Database>,
@@ -35,19 +34,19 @@ pub struct Intake {
     limits: IntakeLimits,
 }
 
-/// What a sender may ask of the server.
+/// Limits of streams.
 #[derive(Clone, Copy, Debug)]
 pub struct IntakeLimits {
     pub line_bytes: usize,
-    /// How long a line may take to come, and a chunk to find room.
-    pub patience: Duration,
-    /// Chunks that all streams may hold together, of about a megabyte each.
+    /// Timeout for the next row, and for the memory of a new chunk.
+    pub timeout: Duration,
+    /// Maximum of chunks in memory over all streams, about 1 MiB each.
     pub chunks: usize,
 }
 
-/// Who sends a stream, of what, and the key under which it is recorded once.
+/// What a stream contains, its sender, and its idempotency key.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct StreamRequest {
     pub kind: Kind,
     pub caller: Arc<Caller>,
     pub key: Option<String>,
@@ -64,12 +63,12 @@ impl Intake {
         Self { recorder, db, keys, clock, room: Arc::new(Semaphore::new(limits.chunks)), limits }
     }
 
-    /// Refuses all where nothing can be recorded, before anything is read.
+    /// Fails on a read-only database, before a stream is read.
     pub fn check_writable(&self) -> Result<()> {
         self.db.check_writable()
     }
 
-    /// The key that `text` means, or why it means none.
+    /// The API key with the id `text`, or why the row is rejected.
     pub(super) async fn resolve(
         &self,
         text: String,

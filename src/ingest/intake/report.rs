@@ -1,20 +1,20 @@
-//! What became of the lines of a stream.
+//! The report of a stream: recorded and rejected lines.
 
 use serde::Serialize;
 
-/// Rejections that are told one by one.
-const MAX_TOLD: usize = 100;
+/// Maximum of rejections that are listed.
+const MAX_REJECTIONS: usize = 100;
 
-/// What became of the first lines of a stream: each was recorded, before or now, or rejected.
+/// The outcome of the first `lines` lines: each was recorded, recorded before, or rejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// How many lines these are, blank ones included: whoever resumes goes on behind them.
+    /// Processed lines, including blank ones: a client resumes after them.
     pub lines: u64,
     pub recorded: u64,
     /// Recorded before, under the same idempotency key.
     pub duplicates: u64,
     pub rejected: u64,
-    /// The first of those that were rejected.
+    /// The first rejected lines.
     pub rejections: Vec<Rejection>,
 }
 
@@ -29,22 +29,22 @@ pub struct Rejection {
 impl Report {
     pub(super) fn reject(&mut self, line: u64, reason: String) {
         self.rejected += 1;
-        if self.rejections.len() < MAX_TOLD {
+        if self.rejections.len() < MAX_REJECTIONS {
             self.rejections.push(Rejection { line, reason });
         }
     }
 
-    /// Adds what became of the lines that follow.
+    /// Adds the report of the next lines.
     pub(super) fn add(&mut self, next: Self) {
         self.lines = next.lines;
         self.recorded += next.recorded;
         self.duplicates += next.duplicates;
         self.rejected += next.rejected;
-        let left = MAX_TOLD - self.rejections.len();
+        let left = MAX_REJECTIONS - self.rejections.len();
         self.rejections.extend(next.rejections.into_iter().take(left));
     }
 
-    /// Whether there were rows and none of them could be kept.
+    /// Whether there were rows and all were rejected.
     pub fn is_all_rejected(&self) -> bool {
         self.rejected > 0 && self.recorded + self.duplicates == 0
     }

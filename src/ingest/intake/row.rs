@@ -1,4 +1,4 @@
-//! One line of a stream as a row.
+//! Parses one line of a stream.
 
 use chrono::{DateTime, Utc};
 
@@ -9,21 +9,21 @@ use crate::ingest::source::Kind;
 use crate::ingest::source::row::Record;
 use crate::store::zone::StorageZone;
 
-/// A value of a request takes so many bytes, about.
+/// Approximate memory of one JSON value in a request.
 const VALUE_BYTES: usize = 32;
 
 #[derive(Debug, PartialEq)]
 pub struct Row {
     pub record: Record,
-    /// What a call that failed brought with it.
+    /// The error of a failed call.
     pub error: Option<CallError>,
-    /// Whether it had a time of its own.
+    /// Whether the line had a time.
     pub timed: bool,
-    /// Whether its key may be the id of one.
+    /// Whether the key may be the id of an API key.
     pub key_may_be_id: bool,
 }
 
-/// Reads a line; nothing of a blank one. Tells how many bytes it weighs as well.
+/// Parses a line (`None` if blank) and estimates its memory in bytes.
 pub fn parse(
     line: &[u8],
     kind: Kind,
@@ -42,13 +42,13 @@ pub fn parse(
     if values > MAX_VALUES {
         return (line.len(), Err("request has too many values".into()));
     }
-    let (timed, key_may_be_id) = (object.time_or(now), object.key_may_be_id());
+    let (timed, key_may_be_id) = (object.set_default_time(now), object.key_may_be_id());
     let error = object.take_error();
     let record = object.into_record(kind, zone).and_then(with_request);
     (weight, record.map(|record| Some(Row { record, error, timed, key_may_be_id })))
 }
 
-/// The record with its request as a value, by which retries are told.
+/// Parses the request: retries are recognised by its value.
 fn with_request(mut record: Record) -> Result<Record, String> {
     if let Record::Error(error) = &mut record
         && let Some(text) = error.request_text.take()

@@ -1,4 +1,4 @@
-//! One stream on its way: one chunk gathers while the one before it is being recorded.
+//! Records one stream: a chunk gathers while the previous one is being written.
 
 use std::future::pending;
 use std::pin::pin;
@@ -12,31 +12,31 @@ use super::chunk::Chunk;
 use super::lines::{Line, Lines};
 use super::report::Report;
 use super::row::{self, Row};
-use super::{Intake, Order};
+use super::{Intake, StreamRequest};
 use crate::domain::key_id::is_key_id;
 use crate::error::{Error, Result};
 use crate::ingest::claim::claim;
-use crate::ingest::recorder::{Receipt, Submitted};
+use crate::ingest::recorder::{PendingReceipt, Receipt};
 use crate::ingest::source::Kind;
 use crate::store::key_directory::KeySnapshot;
 use crate::within::{Late, within};
 
-/// What came is recorded after this time though its chunk is not full. Not so under a key, whose
-/// chunks must have the same borders at each try.
+/// A chunk that is not full is recorded after this time. Not with an idempotency key: the chunk borders
+/// must be the same on each retry.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Why a stream was not read to its end.
+/// Why reading a stream stopped early.
 #[derive(Clone, Debug)]
 pub enum Halt {
-    /// The connection broke, or what came is not packed as it should be.
+    /// The connection failed, or the compressed data is invalid.
     Unreadable,
-    /// The body is compressed more than the server takes.
+    /// The compression ratio of the body is above the limit.
     TooDense,
-    /// No row arrived for so long.
+    /// No row arrived within the timeout.
     Stalled(Duration),
-    /// The server stops.
+    /// The server is shutting down.
     Stopping,
-    /// Nothing more can be recorded.
+    /// Recording failed.
     Failed(Error),
 }
 
@@ -47,61 +47,61 @@ impl From<Error> for Halt {
 }
 
 impl Intake {
-    /// Records a stream of lines, whole chunk after whole chunk, until its end or until `stopped` ends;
-    /// tells what became of the lines, all of them or, where it was halted, the first.
-    pub async fn take<E: Into<Halt>>(
+    /// Records a stream of lines in chunks, until it ends or `stopped` resolves. The report covers all
+    /// lines, or if the stream was halted, the first ones.
+    pub async fn record_stream<E: Into<Halt>>(
         &self,
-        order: Order,
+        request: StreamRequest,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
         stopped: impl Future<Output = ()>,
     ) -> (Report, Result<(), Halt>) {
-        let mut taking = Taking {
+        let mut state = StreamState {
             intake: self,
             lines: Lines::new(self.limits.line_bytes),
-            chunk: Chunk::new(order.key.is_some()),
+            chunk: Chunk::new(request.key.is_some()),
             position: 0,
             writing: None,
             report: Report::default(),
             key_snapshot: KeySnapshot::default(),
-            time_left: self.limits.patience,
-            order,
+            time_left: self.limits.timeout,
+            request,
         };
-        // A line that is given up half way is in no chunk yet.
+        // Cancelling drops only a line that is not yet in a chunk.
         let read = tokio::select! {
             biased;
-            read = taking.read(parts) => read,
+            read = state.read(parts) => read,
             () = stopped => Err(Halt::Stopping),
         };
-        let settled = taking.settle().await;
-        (taking.report, read.and(settled))
+        let settled = state.settle().await;
+        (state.report, read.and(settled))
     }
 }
 
-struct Taking<'a> {
+struct StreamState<'a> {
     intake: &'a Intake,
-    order: Order,
+    request: StreamRequest,
     lines: Lines,
     chunk: Chunk,
-    /// Of the chunk in the stream.
+    /// The number of the current chunk.
     position: u64,
-    writing: Option<Writing>,
+    writing: Option<PendingChunk>,
     report: Report,
-    /// For the ids of keys in the chunk that gathers. A stream may last for days.
+    /// Resolves key ids of the current chunk. Renewed for each chunk: a stream may last for days.
     key_snapshot: KeySnapshot,
-    /// How much longer the stream may take for its next row. Blank lines are no rows: a client that
-    /// sends nothing else would keep its place for ever. The time of the server does not count.
+    /// Time left for the next row. Blank lines do not count as rows: a client that sends only those would
+    /// keep its stream open for ever. Time that the server takes does not count.
     time_left: Duration,
 }
 
-/// A chunk that is being recorded. It goes on where nobody waits any more: what is recorded under a
-/// key is known by it.
-struct Writing {
-    submitted: Submitted,
+/// A chunk that is being written. Writing continues after the client disconnects; a retry finds the chunk
+/// by its idempotency key.
+struct PendingChunk {
+    receipt: PendingReceipt,
     report: Report,
-    kept: u64,
+    accepted: u64,
 }
 
-impl Taking<'_> {
+impl StreamState<'_> {
     async fn read<E: Into<Halt>>(
         &mut self,
         parts: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
@@ -110,7 +110,7 @@ impl Taking<'_> {
             self.take_part(&part).await?;
         }
         if let Some(line) = self.lines.last() {
-            let line = parse(line, self.intake, self.order.kind);
+            let line = parse(line, self.intake, self.request.kind);
             self.take_line(line).await?;
         }
         self.submit().await
@@ -122,15 +122,15 @@ impl Taking<'_> {
     ) -> Result<Option<Bytes>, Halt> {
         loop {
             let is_idle = self.writing.is_none();
-            let gathered_at = self.chunk.since.filter(|_| is_idle && self.order.key.is_none());
+            let gathered_at = self.chunk.since.filter(|_| is_idle && self.request.key.is_none());
             let start = Instant::now();
             tokio::select! {
-                // First: a part that is there needs no timer.
+                // First: a part that has arrived needs no timer.
                 biased;
                 part = within(start + self.time_left, parts.next()) => {
                     self.time_left = self.time_left.saturating_sub(start.elapsed());
                     return match part {
-                        Err(Late) => Err(Halt::Stalled(self.intake.limits.patience)),
+                        Err(Late) => Err(Halt::Stalled(self.intake.limits.timeout)),
                         Ok(None) => Ok(None),
                         Ok(Some(part)) => part.map(Some).map_err(Into::into),
                     };
@@ -139,7 +139,7 @@ impl Taking<'_> {
                     self.time_left = self.time_left.saturating_sub(start.elapsed());
                     self.finish(recorded)?;
                 }
-                () = due(gathered_at) => {
+                () = wait_until_due(gathered_at) => {
                     self.time_left = self.time_left.saturating_sub(start.elapsed());
                     self.submit().await?;
                 }
@@ -156,13 +156,13 @@ impl Taking<'_> {
                 }
                 continue;
             }
-            self.time_left = self.intake.limits.patience;
-            let line = parse(line, self.intake, self.order.kind);
+            self.time_left = self.intake.limits.timeout;
+            let line = parse(line, self.intake, self.request.kind);
             self.take_line(line).await?;
         }
-        // Also of a stream whose next part is always there.
+        // Checked here as well, for streams that never have to wait for a part.
         if self.time_left.is_zero() {
-            return Err(Halt::Stalled(self.intake.limits.patience));
+            return Err(Halt::Stalled(self.intake.limits.timeout));
         }
         Ok(())
     }
@@ -170,9 +170,9 @@ impl Taking<'_> {
     async fn take_line(&mut self, line: Parsed) -> Result<(), Halt> {
         let Parsed { number, bytes, mut row } = line;
         if self.chunk.room.is_none() {
-            // Those that hold room record without asking for more, so that it always comes free.
+            // A chunk with its share is recorded without acquiring more, so that shares are always released.
             let room = pin!(self.intake.room.clone().acquire_owned());
-            let room = within(Instant::now() + self.intake.limits.patience, room).await;
+            let room = within(Instant::now() + self.intake.limits.timeout, room).await;
             let room = room.map_err(|Late| Error::Busy)?;
             self.chunk.room = room.ok();
             self.chunk.since = Some(Instant::now());
@@ -187,7 +187,7 @@ impl Taking<'_> {
         Ok(())
     }
 
-    /// Puts the key in the place of its id; tells what is wrong with it.
+    /// Replaces a key id by the key. Returns why the row is rejected, if the id is unknown.
     async fn resolve_key(&self, row: &mut Row) -> Result<Option<String>> {
         if !row.key_may_be_id {
             return Ok(None);
@@ -203,37 +203,39 @@ impl Taking<'_> {
         })
     }
 
-    /// Begins to record what was gathered, once the chunk before it is recorded: nothing may be
-    /// recorded behind a fault, where whoever resumes would send it again.
+    /// Submits the current chunk after the previous one is recorded: nothing may be recorded after a
+    /// failed chunk, because a client that resumes would send it again.
     async fn submit(&mut self) -> Result<(), Halt> {
         self.settle().await?;
         if self.chunk.is_empty() {
             return Ok(());
         }
         self.key_snapshot = KeySnapshot::default();
-        let new = Chunk::new(self.order.key.is_some());
-        let Chunk { mut batch, content, report, kept, room, .. } =
+        let new = Chunk::new(self.request.key.is_some());
+        let Chunk { mut batch, content, report, accepted, room, .. } =
             std::mem::replace(&mut self.chunk, new);
         let position = self.position;
         self.position += 1;
-        if kept == 0 {
+        if accepted == 0 {
             self.report.add(report);
             return Ok(());
         }
-        if let (Some(key), Some(content)) = (&self.order.key, content) {
-            let what = match self.order.kind {
+        if let (Some(key), Some(content)) = (&self.request.key, content) {
+            let what = match self.request.kind {
                 Kind::Calls => format!("ingest/calls {position}"),
                 Kind::Errors => format!("ingest/errors {position}"),
             };
-            batch.claim = Some(claim(&self.order.caller, &what, key, content));
+            batch.claim = Some(claim(&self.request.caller, &what, key, content));
         }
-        let room = room.ok_or_else(|| Error::internal("a chunk of rows without room"))?;
-        let submitted = self.intake.recorder.submit(batch, room)?;
-        self.writing = Some(Writing { submitted, report, kept });
+        let room = room.ok_or_else(|| {
+            Error::internal("a chunk of rows without a share of the memory limit")
+        })?;
+        let receipt = self.intake.recorder.submit(batch, room)?;
+        self.writing = Some(PendingChunk { receipt, report, accepted });
         Ok(())
     }
 
-    /// Waits until what is being recorded is, or is known not to be.
+    /// Waits for the outcome of the chunk that is being written.
     async fn settle(&mut self) -> Result<(), Halt> {
         match self.writing {
             Some(_) => {
@@ -244,21 +246,21 @@ impl Taking<'_> {
         }
     }
 
-    fn finish(&mut self, (receipt, writing): (Result<Receipt>, Writing)) -> Result<(), Halt> {
-        let Writing { mut report, kept, .. } = writing;
+    fn finish(&mut self, (receipt, pending): (Result<Receipt>, PendingChunk)) -> Result<(), Halt> {
+        let PendingChunk { mut report, accepted, .. } = pending;
         match receipt?.duplicate {
-            true => report.duplicates = kept,
-            false => report.recorded = kept,
+            true => report.duplicates = accepted,
+            false => report.recorded = accepted,
         }
         self.report.add(report);
         Ok(())
     }
 }
 
-/// What became of the chunk that is being recorded; never ends where there is none.
-async fn recorded(writing: &mut Option<Writing>) -> (Result<Receipt>, Writing) {
+/// The outcome of the chunk that is being written; without one, never resolves.
+async fn recorded(writing: &mut Option<PendingChunk>) -> (Result<Receipt>, PendingChunk) {
     let receipt = match writing {
-        Some(writing) => (&mut writing.submitted).await,
+        Some(writing) => (&mut writing.receipt).await,
         None => pending().await,
     };
     match writing.take() {
@@ -267,16 +269,16 @@ async fn recorded(writing: &mut Option<Writing>) -> (Result<Receipt>, Writing) {
     }
 }
 
-/// When a chunk has gathered for long enough; never where there is none.
-async fn due(since: Option<Instant>) {
+/// Resolves when the chunk has gathered for `GATHER`; without one, never.
+async fn wait_until_due(since: Option<Instant>) {
     match since {
-        // In a box, where it is not in the way of those who never wait.
+        // Boxed, to keep the future of the common case small.
         Some(since) => Box::pin(sleep_until(since + GATHER)).await,
         None => pending().await,
     }
 }
 
-/// A line as it was read.
+/// A parsed line.
 struct Parsed {
     number: u64,
     bytes: usize,

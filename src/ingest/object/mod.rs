@@ -1,5 +1,5 @@
-//! One row as a JSON object: its fields are read straight into their places, without a map between.
-//! Reasons name a field and never repeat its value.
+//! Reads one row from a JSON object, without an intermediate map. Reasons name a field and never its
+//! value.
 
 mod names;
 mod value;
@@ -13,38 +13,39 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use self::names::Names;
-use self::names::{Form, Place, SKIPPED};
+use self::names::{FieldSpec, Form, SKIPPED};
 use self::value::{Scalar, ValueOf};
 use super::call_error::CallError;
 use super::source::Kind;
 use super::source::row::{Field, Fields, Record, parse_instant, whole};
 use crate::store::zone::StorageZone;
 
-/// What a row's object holds.
+/// The values of one row.
 #[derive(Debug, Default)]
 pub struct Object<'a> {
     fields: Fields<'a>,
     request: Option<&'a RawValue>,
     error: Option<CallError>,
-    /// Whether the key came as `key`, which may be the id of one.
+    /// Whether the key was named `key`, which may be the id of an API key.
     key_may_be_id: bool,
+    /// The first invalid field, and why.
     fault: Option<String>,
 }
 
 impl<'a> Object<'a> {
-    /// Reads a line of a row of this kind.
+    /// Reads a row of this kind from a line.
     pub fn read(line: &'a [u8], kind: Kind, names: Names) -> Result<Self, String> {
         let mut deserializer = serde_json::Deserializer::from_slice(line);
         let read = Reader { kind, names }.deserialize(&mut deserializer);
         let object = read.and_then(|object| deserializer.end().map(|()| object));
-        match object.map_err(|error| told(&error, line))? {
+        match object.map_err(|error| describe_syntax_error(&error, line))? {
             Self { fault: Some(fault), .. } => Err(fault),
             object => Ok(object),
         }
     }
 
-    /// Gives the row this time where it has none; tells whether it had one.
-    pub fn time_or(&mut self, now: DateTime<Utc>) -> bool {
+    /// Sets the time if the row has none. Returns whether it had one.
+    pub fn set_default_time(&mut self, now: DateTime<Utc>) -> bool {
         let is_missing = matches!(&self.fields[0], Field::Null);
         if is_missing {
             self.fields[0] = Field::Instant(now);
@@ -56,7 +57,7 @@ impl<'a> Object<'a> {
         self.key_may_be_id
     }
 
-    /// The error of a call that failed.
+    /// The error of a failed call.
     pub fn take_error(&mut self) -> Option<CallError> {
         self.error.take()
     }
@@ -87,9 +88,9 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Takes the value of a field, or tells what is wrong with it.
-    fn set(&mut self, (place, form, name): Place, value: Scalar<'a>) -> Result<(), String> {
-        let lack = match (form, value) {
+    /// Sets a field, or returns why its value is invalid.
+    fn set(&mut self, (place, form, name): FieldSpec, value: Scalar<'a>) -> Result<(), String> {
+        let expected = match (form, value) {
             (_, Scalar::Null) => return Ok(()),
             (Form::Error, Scalar::Error(error)) => {
                 self.error = Some(*error);
@@ -105,7 +106,7 @@ impl<'a> Object<'a> {
                 self.fields[place] = Field::Number(number);
                 return Ok(());
             }
-            // It follows from the status code.
+            // Derived from the status code.
             (Form::Column, Scalar::Flag) if name == "is_success" => return Ok(()),
             (Form::Column, _) => return Err(format!("{name} is neither a text nor a number")),
             (Form::Instant, Scalar::Text(text)) => match parse_instant(&text) {
@@ -122,24 +123,24 @@ impl<'a> Object<'a> {
             (Form::Whole, _) => "a whole number of 32 bits",
             _ => "a text",
         };
-        Err(format!("{name} is not {lack}"))
+        Err(format!("{name} is not {expected}"))
     }
 }
 
-/// A request that was found to be JSON before; reading it goes to a certain depth.
+/// Parses a request that is known to be valid JSON. Fails only on its depth.
 pub fn parse_request(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|_| "request nests too deep".into())
 }
 
-/// What is said of a line that is no object.
-pub fn told(error: &serde_json::Error, line: &[u8]) -> String {
+/// The reason for a line that is not an object.
+pub fn describe_syntax_error(error: &serde_json::Error, line: &[u8]) -> String {
     if std::str::from_utf8(line).is_err() {
         return "not UTF-8".into();
     }
     format!("not a JSON object, at column {}", error.column())
 }
 
-/// Reads an object. What is wrong with a field is kept as a fault, so that its text is ours.
+/// Reads an object. Collects the first invalid field as a fault, with a message of this module.
 #[derive(Clone, Copy)]
 struct Reader {
     kind: Kind,
@@ -197,17 +198,17 @@ impl<'de> Visitor<'de> for Reader {
                 }
             }
         }
-        // A null says no more than a field that is left out.
+        // A null is the same as an omitted field.
         object.fault = fault;
         Ok(object)
     }
 }
 
-/// Reads a name, which is mostly not copied for it.
+/// Looks up a field name, usually without copying it.
 struct NameOf(Reader);
 
 impl<'de> DeserializeSeed<'de> for NameOf {
-    type Value = Result<Place, String>;
+    type Value = Result<FieldSpec, String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
@@ -215,7 +216,7 @@ impl<'de> DeserializeSeed<'de> for NameOf {
 }
 
 impl Visitor<'_> for NameOf {
-    type Value = Result<Place, String>;
+    type Value = Result<FieldSpec, String>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a name")
@@ -223,7 +224,7 @@ impl Visitor<'_> for NameOf {
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
         let Reader { kind, names } = self.0;
-        Ok(names.place(kind, name))
+        Ok(names.find(kind, name))
     }
 }
 
@@ -235,13 +236,13 @@ mod tests {
 
     fn read(kind: Kind, line: &str) -> Result<(Record, Option<CallError>), String> {
         let mut object = Object::read(line.as_bytes(), kind, Names::Both)?;
-        object.time_or(DateTime::UNIX_EPOCH);
+        object.set_default_time(DateTime::UNIX_EPOCH);
         let error = object.take_error();
         Ok((object.into_record(kind, UTC)?, error))
     }
 
     #[test]
-    fn both_kinds_of_names_say_the_same() {
+    fn input_names_and_column_names_give_the_same_row() {
         let inputs = r#"{"timestamp":"2026-03-01T12:00:00.5Z","key":"k","model":"m","statusCode":429,
             "latencyMs":7}"#;
         let columns = r#"{"id":9,"request_time":"2026-03-01 12:00:00.5","api_key":"k",
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_brings_its_error() {
+    fn a_call_has_its_error() {
         let line =
             r#"{"statusCode":500,"error":{"errorType":"t","message":"\u00e9","request":[]}}"#;
         let (_, error) = read(Kind::Calls, line).unwrap();
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn reasons_name_the_field_and_no_value() {
-        for (kind, line, told) in [
+        for (kind, line, expected) in [
             (Kind::Calls, r#"{"key":"secret""#, "not a JSON object, at column 15"),
             (Kind::Calls, r#"["secret"]"#, "not a JSON object"),
             (Kind::Calls, r#"{} {"key":"secret"}"#, "not a JSON object"),
@@ -295,7 +296,7 @@ mod tests {
             (Kind::Calls, r#"{"error":{"message":[]}}"#, "in error: message is not a text"),
         ] {
             let reason = read(kind, line).unwrap_err();
-            assert!(reason.starts_with(told) && !reason.contains("secret"), "{line}: {reason}");
+            assert!(reason.starts_with(expected) && !reason.contains("secret"), "{line}: {reason}");
         }
         let reason = Object::read(b"{\"key\":\"\xff\"}", Kind::Calls, Names::Both).unwrap_err();
         assert_eq!(reason, "not UTF-8");

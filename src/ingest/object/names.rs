@@ -1,27 +1,27 @@
-//! How the fields of a row's object are called, where they belong and what they may hold.
+//! The field names of a row's object, their positions and types.
 
 use crate::domain::excerpt::excerpt;
 use crate::domain::record::UNPARSED_REQUEST;
 use crate::ingest::source::Kind;
 use crate::ingest::source::row::REQUEST;
 
-/// How the fields of an object are called.
+/// The accepted field names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
-    /// As the columns of the tables.
+    /// The column names of the tables.
     Columns,
-    /// Thus, or as the inputs of the GraphQL mutations, whose values are taken as strictly as there.
+    /// Column names and the names of the GraphQL inputs. Values of the latter are validated as in GraphQL.
     Both,
-    /// As the `error` of a call.
+    /// The fields of the `error` of a call.
     OfError,
 }
 
-/// What a field may hold.
+/// The type of a field.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Form {
-    /// What a column may hold.
+    /// A text or a number, as in a column.
     Column,
-    /// Neither needed nor kept.
+    /// Ignored.
     Skipped,
     Instant,
     Text,
@@ -30,7 +30,7 @@ pub(super) enum Form {
     Error,
 }
 
-/// The places of a row's fields are those of its columns; what is not kept has none.
+/// The position of ignored fields. Others have the position of their column.
 pub(super) const SKIPPED: usize = 7;
 
 const CALL_NAMES: [(&str, usize, Form); 6] = [
@@ -52,12 +52,12 @@ const ERROR_NAMES: [(&str, usize, Form); 7] = [
     ("key", 2, Form::Text),
 ];
 
-/// The place of a field, what it may hold, and its name for a fault.
-pub(super) type Place = (usize, Form, &'static str);
+/// The position, type and name of a field.
+pub(super) type FieldSpec = (usize, Form, &'static str);
 
 impl Names {
-    /// The place of a field of a row of this kind, or why there is none.
-    pub(super) fn place(self, kind: Kind, name: &str) -> Result<Place, String> {
+    /// The field of this name in a row of this kind, or why it is unknown.
+    pub(super) fn find(self, kind: Kind, name: &str) -> Result<FieldSpec, String> {
         let inputs: &[_] = match (self, kind) {
             (Names::Columns, _) => &[],
             (Names::Both, Kind::Calls) => &CALL_NAMES,

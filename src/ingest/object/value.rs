@@ -1,4 +1,4 @@
-//! The value of one field, read for the form that the field has.
+//! Reads the value of one field by its type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,19 +9,19 @@ use serde_json::Number;
 use super::{Form, Names, Reader};
 use crate::ingest::call_error::CallError;
 
-/// A value of a field, whatever it is.
+/// A value of any JSON type.
 pub(super) enum Scalar<'a> {
     Null,
     Flag,
     Text(Cow<'a, str>),
     Number(Number),
     Error(Box<CallError>),
-    /// An object as the error of a call that is none.
+    /// An invalid `error` object of a call, and why.
     Fault(String),
     Compound,
 }
 
-/// Reads a value of this form.
+/// Reads a value for a field of this type.
 pub(super) struct ValueOf(pub Reader, pub Form);
 
 impl<'de> DeserializeSeed<'de> for ValueOf {

@@ -1,10 +1,10 @@
-//! Attributes of a span, event or resource by their names.
+//! Looks up the attributes of a span, event or resource by name.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use serde_json::{Map, Number, Value};
 
-/// The first of a name counts: names are unique.
+/// Names are unique; of duplicates the first is used.
 #[derive(Clone, Copy)]
 pub(super) struct Attributes<'a>(pub &'a [KeyValue]);
 
@@ -25,12 +25,12 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A text that says something.
+    /// A text that is not empty.
     pub fn text(self, name: &str) -> Option<String> {
         self.str(name).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// A whole number, in digits as well.
+    /// An integer, or a text of digits.
     pub fn whole(self, name: &str) -> Option<i32> {
         match self.get(name)? {
             Attribute::IntValue(number) => i32::try_from(*number).ok(),
@@ -39,7 +39,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// A structure. The conventions allow a text of JSON in its place.
+    /// A structured value. The conventions allow a JSON text in its place.
     pub fn json(self, name: &str) -> Option<Value> {
         Some(match self.get(name)? {
             Attribute::StringValue(text) => {
@@ -66,7 +66,7 @@ fn json(attribute: &Attribute) -> Value {
             };
             Value::Object(list.values.iter().map(entry).collect::<Map<_, _>>())
         }
-        // No one puts a prompt into bytes, and a text of profiles does not come with traces.
+        // Prompts are not sent as bytes, and string indexes occur only in profiles.
         Attribute::BytesValue(_) | Attribute::StringValueStrindex(_) => Value::Null,
     }
 }

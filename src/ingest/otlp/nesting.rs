@@ -1,6 +1,5 @@
-//! Calls within calls. A framework tells of a call to a model, and so does the client library by which it
-//! makes it: one call, whose innermost span tells most of it. A call that was tried twice within a span
-//! is two.
+//! Nested spans of one call. A framework and the client library that it uses both report the same call;
+//! the innermost span has the most detail. Two attempts within one span are two calls.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,19 +8,19 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use super::attributes::Attributes;
-use super::span::{are_of_a_kind, is_call};
+use super::span::{is_call, is_same_operation};
 
-/// How many spans around a call are looked at, should they go round in a circle.
-const MOST_AROUND: usize = 64;
+/// Limit of ancestors per call, in case parents form a cycle.
+const MAX_ANCESTORS: usize = 64;
 
-/// Of the trace and of the span.
+/// Trace id and span id.
 type Id<'a> = (&'a [u8], &'a [u8]);
 
-/// How the spans of one export lie within each other.
+/// The spans of one export by id, and which calls enclose another.
 pub(super) struct Nesting<'a> {
     spans: HashMap<Id<'a>, &'a Span>,
-    /// Calls with another one within.
-    around: HashSet<Id<'a>>,
+    /// Calls that enclose another span of the same call.
+    enclosing: HashSet<Id<'a>>,
     key_attribute: &'a str,
 }
 
@@ -30,36 +29,37 @@ impl<'a> Nesting<'a> {
         let scopes = export.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
         let all = scopes.flat_map(|scope| &scope.spans);
         let spans = all.map(|span| (id(span), span)).collect();
-        let mut nesting = Self { spans, around: HashSet::new(), key_attribute };
+        let mut nesting = Self { spans, enclosing: HashSet::new(), key_attribute };
         let calls = nesting.spans.values().filter(|span| is_call(span));
-        nesting.around = calls.flat_map(|call| nesting.told_around(call)).map(id).collect();
+        nesting.enclosing = calls.flat_map(|call| nesting.enclosing_calls(call)).map(id).collect();
         nesting
     }
 
-    /// Whether a call has another one within, which is the call itself.
-    pub fn is_around_a_call(&self, call: &Span) -> bool {
-        self.around.contains(&id(call))
+    /// Whether another span within this one reports the same call.
+    pub fn encloses_a_call(&self, call: &Span) -> bool {
+        self.enclosing.contains(&id(call))
     }
 
-    /// The key of a call: by its own attribute, or by that of a span that tells of the same call.
+    /// The key of a call, from its own attributes or those of an enclosing span of the same call.
     pub fn key(&self, call: &'a Span) -> Option<String> {
         let key = |span: &Span| Attributes(&span.attributes).text(self.key_attribute);
-        key(call).or_else(|| self.told_around(call).find_map(key))
+        key(call).or_else(|| self.enclosing_calls(call).find_map(key))
     }
 
-    /// The spans around a call that tell of the same one, from within outwards.
-    fn told_around(&self, call: &'a Span) -> impl Iterator<Item = &'a Span> {
+    /// The enclosing spans of the same call, innermost first.
+    fn enclosing_calls(&self, call: &'a Span) -> impl Iterator<Item = &'a Span> {
         let parent = |span: &&'a Span| {
-            // The parent of a root is told by zeros, if at all.
+            // A root span has no parent id, or one of zeros.
             let named = span.parent_span_id.iter().any(|byte| *byte != 0);
             let id = named.then_some((&span.trace_id[..], &span.parent_span_id[..]))?;
-            // What a server does for a call is not that call.
+            // A server span around the call is not the call.
             let served = |span: &Span| matches!(span.kind(), SpanKind::Server | SpanKind::Consumer);
             self.spans.get(&id).copied().filter(|span| !served(span))
         };
-        let around = std::iter::successors(parent(&call), parent).take(MOST_AROUND);
-        around
-            .filter(move |span| is_call(span) && are_of_a_kind(call, span) && id(span) != id(call))
+        let ancestors = std::iter::successors(parent(&call), parent).take(MAX_ANCESTORS);
+        ancestors.filter(move |span| {
+            is_call(span) && is_same_operation(call, span) && id(span) != id(call)
+        })
     }
 }
 

@@ -1,24 +1,24 @@
-//! How many messages a protobuf export has, counted before it is decoded: an empty span is two bytes on
-//! the wire and more than two hundred in memory.
+//! Counts the messages of a protobuf export before it is decoded: an empty span is 2 bytes on the wire
+//! and more than 200 in memory.
 
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-/// Spans of one export. Exporters send 512 at a time, collectors some thousands.
+/// Maximum of spans in one export. Exporters send 512 at a time, collectors a few thousand.
 pub const MAX_SPANS: usize = 20_000;
 
-/// How deep values nest, as prost has it.
+/// Maximum nesting of messages, the same as in prost.
 const MAX_DEPTH: u32 = 100;
 
-/// What an export holds.
+/// The message counts of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportSize {
     pub spans: usize,
-    /// Spans, attributes and whatever else has memory of its own.
+    /// Spans, attributes and all other values that allocate memory.
     pub messages: usize,
 }
 
-/// The messages of an `ExportTraceServiceRequest` that hold others, by the numbers of their fields.
+/// The nested message types of an `ExportTraceServiceRequest`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Export,
@@ -34,12 +34,12 @@ enum Kind {
     ArrayValue,
     KeyValueList,
     EntityRef,
-    /// A message or text without messages within.
+    /// A message or text without nested messages.
     Leaf,
 }
 
 impl Kind {
-    /// What a field holds; nothing of what does not repeat, or is unknown.
+    /// The message type of a field; `None` for scalar and unknown fields.
     fn field(self, number: u32) -> Option<Self> {
         Some(match (self, number) {
             (Self::Export, 1) => Self::ResourceSpans,
@@ -66,7 +66,7 @@ impl Kind {
 }
 
 impl ExportSize {
-    /// Nothing where `body` is no message of protobuf.
+    /// `None` if `body` is not valid protobuf.
     pub fn of_protobuf(body: &[u8]) -> Option<Self> {
         let mut size = Self::default();
         size.add(Kind::Export, body, MAX_DEPTH)?;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_memory_is_counted() {
+    fn messages_are_counted() {
         let value = json!({ "arrayValue": { "values": [{ "intValue": "1" }, { "kvlistValue": {
             "values": [{ "key": "k", "value": { "stringValue": "v" } }] } }] } });
         let attribute = json!({ "key": "a", "value": value });
@@ -117,7 +117,7 @@ mod tests {
             { "resource": { "attributes": [attribute] }, "scopeSpans": [{ "spans": [span, span] }] }
         ] }))
         .unwrap();
-        // An attribute: itself, its value, the array, two values, the list, an entry, its value.
+        // Per attribute: itself, its value, the array, two values, the list, an entry, its value.
         let (attribute, spans) = (8, 2);
         let of_span = 1 + attribute + 1 + attribute;
         let expected = ExportSize { spans, messages: 4 + attribute + spans * of_span };
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_none() {
+    fn invalid_protobuf_is_none() {
         for body in [&[0xff; 10][..], &[0x0a, 9], &[0x0a, 2, 0x12], &[0x0b]] {
             assert_eq!(ExportSize::of_protobuf(body), None, "{body:?}");
             assert!(ExportTraceServiceRequest::decode(body).is_err(), "{body:?}");

@@ -1,5 +1,5 @@
-//! One span as a call, by the semantic conventions for GenAI, in today's names and the older ones that
-//! are still sent.
+//! Converts one span to a call, by the semantic conventions for GenAI. Reads current and deprecated
+//! attribute names.
 
 use chrono::{DateTime, Utc};
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -14,47 +14,48 @@ use crate::ingest::call_error::CallError;
 /// Operations that call a model.
 const CALLS: [&str; 4] = ["chat", "generate_content", "text_completion", "embeddings"];
 
-/// Operations around calls, which have spans of their own within.
-const AROUND: [&str; 6] =
+/// Operations that enclose calls; the calls have separate spans.
+const ENCLOSING: [&str; 6] =
     ["create_agent", "invoke_agent", "invoke_workflow", "execute_tool", "retrieval", "plan"];
 
-/// What the column of error types takes.
+/// The length of the column `error_type`.
 const ERROR_TYPE_CHARACTERS: usize = 50;
 
 /// A span that is a call.
 #[derive(Debug)]
 pub(super) struct SpanCall {
-    /// Of the trace and of the span.
+    /// Trace id and span id.
     pub id: [u8; 24],
     pub record: CallRecord,
     pub error: Option<CallError>,
 }
 
-/// Whether two calls may be one that was told twice: a model that answers is not one that embeds.
-pub(super) fn are_of_a_kind(one: &Span, other: &Span) -> bool {
+/// Whether two spans may report the same call: a chat and an embedding are different calls.
+pub(super) fn is_same_operation(one: &Span, other: &Span) -> bool {
     let embeds = |span: &Span| {
         Attributes(&span.attributes).str("gen_ai.operation.name") == Some("embeddings")
     };
     embeds(one) == embeds(other)
 }
 
-/// Whether a span tells of a call to a model, from the side of who calls. A gateway that traces how it
-/// is called itself would otherwise count each call twice.
+/// Whether a span is a client-side call to a model. Server spans do not count: a gateway that traces both
+/// sides would record each call twice.
 pub(super) fn is_call(span: &Span) -> bool {
-    let asked = !matches!(span.kind(), SpanKind::Server | SpanKind::Consumer | SpanKind::Producer);
+    let is_client =
+        !matches!(span.kind(), SpanKind::Server | SpanKind::Consumer | SpanKind::Producer);
     let attributes = Attributes(&span.attributes);
-    asked
+    is_client
         && match attributes.str("gen_ai.operation.name") {
             Some(name) if CALLS.contains(&name) => true,
-            Some(name) if AROUND.contains(&name) => false,
-            // A name of somebody's own.
+            Some(name) if ENCLOSING.contains(&name) => false,
+            // A custom operation name.
             Some(_) => attributes.has("gen_ai.request.model"),
             None => attributes.has("gen_ai.request.model") || attributes.has("gen_ai.system"),
         }
 }
 
 impl SpanCall {
-    /// The call, or why it cannot be kept.
+    /// The call, or why it cannot be recorded.
     pub fn of(span: &Span, key: Option<String>) -> Result<Self, &'static str> {
         let attributes = Attributes(&span.attributes);
         let error_type = attributes.text("error.type");
@@ -64,14 +65,14 @@ impl SpanCall {
         let record = CallRecord {
             timestamp,
             key,
-            // What was asked for: a call that failed has no other, and one model must not be two.
+            // The requested model if present: failed calls have only that, and one model must not be two.
             model: attributes
                 .text("gen_ai.request.model")
                 .or_else(|| attributes.text("gen_ai.response.model")),
             status_code: status_code(attributes, failed),
             latency_ms: latency_ms(span),
         };
-        // One that was answered by an error, which its client took for none, is no log.
+        // An error status that the client did not treat as a failure gets no error log.
         let error = failed.then(|| CallError {
             error_type: error_type
                 .or_else(|| of_exception(span, "exception.type"))
@@ -106,16 +107,16 @@ fn latency_ms(span: &Span) -> Option<i32> {
     i32::try_from(nanos / 1_000_000).ok()
 }
 
-/// The HTTP status, or a type of error that is one. A call that failed although its answer began well
-/// has none.
+/// The HTTP status, or an error type that is a number. A call that failed after a successful response
+/// started has none.
 fn status_code(attributes: Attributes<'_>, failed: bool) -> Option<i32> {
-    let told = ["http.response.status_code", "http.status_code", "error.type"]
+    let status = ["http.response.status_code", "http.status_code", "error.type"]
         .iter()
         .find_map(|name| attributes.whole(name));
-    match (told, failed) {
+    match (status, failed) {
         (None, false) => Some(200),
         (Some(200..=299), true) => None,
-        (told, _) => told,
+        (status, _) => status,
     }
 }
 
@@ -126,11 +127,11 @@ fn message(span: &Span) -> Option<String> {
 
 fn of_exception(span: &Span, name: &str) -> Option<String> {
     let mut exceptions = span.events.iter().filter(|event| event.name == "exception");
-    // The last one is what ended the call.
+    // The last exception ended the call.
     exceptions.next_back().and_then(|event| Attributes(&event.attributes).text(name))
 }
 
-/// The messages that were sent: an attribute of the span, or of an event of it.
+/// The request messages: an attribute of the span or of one of its events.
 fn request(span: &Span) -> Option<Value> {
     let of = |attributes: Attributes<'_>| {
         attributes.json("gen_ai.input.messages").or_else(|| attributes.json("gen_ai.prompt"))
@@ -207,12 +208,12 @@ mod tests {
         assert_eq!(code(span(&[("error.type", text("TimeoutError"))])), None);
         assert_eq!(code(failed(&[])), None);
         assert_eq!(code(failed(&[(new, Attribute::IntValue(503))])), Some(503));
-        // Broken off while it was streamed.
+        // Failed while streaming.
         assert_eq!(code(failed(&[(new, Attribute::IntValue(200))])), None);
     }
 
     #[test]
-    fn what_failed_tells_why() {
+    fn a_failed_call_has_an_error() {
         let messages = text(r#"[{"role":"user"}]"#);
         let mut span = failed(&[("gen_ai.input.messages", messages)]);
         span.events = vec![Event {
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_its_time_and_what_was_asked_for() {
+    fn a_call_has_its_time_and_the_requested_model() {
         let (asked, got) = ("gen_ai.request.model", "gen_ai.response.model");
         let both = span(&[(got, text("m-2026")), (asked, text("m"))]);
         let call = SpanCall::of(&both, Some("k".into())).unwrap();

@@ -1,4 +1,4 @@
-//! Gathers rows into chunks that are bounded in rows and in bytes.
+//! Collects rows into chunks with a maximum of rows and bytes.
 
 use chrono::{DateTime, Utc};
 
@@ -7,21 +7,21 @@ use super::row::Record;
 use crate::domain::record::{CallRecord, ImportedError};
 use crate::ingest::validate;
 
-/// Rows of one chunk, and so of one transaction, at most. Each transaction writes a page per API key
-/// besides its rows, so with fewer a thousand keys halve the speed; SQLite's lock is held for 0.2 s.
+/// Maximum of rows in one chunk, which is one transaction. A transaction also writes an index page per API
+/// key, so that smaller chunks halve the speed with a thousand keys. Holds SQLite's lock for 0.2 s.
 pub const CHUNK_ROWS: u64 = 20_480;
-/// Error logs can be long: a chunk ends at about this many bytes, too.
+/// Maximum of bytes in one chunk, approximately: error logs can be long.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Rows that were read and checked, good and bad.
+/// Validated rows, and the bad rows between them.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub calls: Vec<CallRecord>,
     pub errors: Vec<ImportedError>,
     pub bad: Vec<BadRow>,
-    /// The rows of the file up to the end of this chunk, or the last id of it in a table.
+    /// Rows of the file up to the end of this chunk; for a table, the last id.
     pub rows_done: u64,
-    /// How far the reader came, on the scale of `Source::size`.
+    /// The position of the reader, in units of `Source::size`.
     pub offset: u64,
     bytes: usize,
 }
@@ -35,7 +35,7 @@ pub struct BadRow {
 }
 
 impl Chunk {
-    /// An empty chunk of rows that follow the first `rows_done`.
+    /// An empty chunk after the first `rows_done` rows.
     pub fn after(rows_done: u64) -> Self {
         Self { rows_done, ..Self::default() }
     }
@@ -59,21 +59,21 @@ impl Chunk {
         })
     }
 
-    /// Adds what was read at `place`, shifted, if it can be stored.
+    /// Shifts and validates the row at `place`, and adds it as good or bad.
     pub fn add(
         &mut self,
         place: impl FnOnce() -> String,
         parsed: Result<Record, String>,
         options: &ReadOptions,
     ) {
-        if let Err(reason) = parsed.and_then(|record| self.keep(record, options)) {
+        if let Err(reason) = parsed.and_then(|record| self.add_row(record, options)) {
             self.bad.push(BadRow { place: place(), reason });
         }
     }
 
-    fn keep(&mut self, record: Record, options: &ReadOptions) -> Result<(), String> {
+    fn add_row(&mut self, record: Record, options: &ReadOptions) -> Result<(), String> {
         let moved = |at: DateTime<Utc>| {
-            at.checked_add_signed(options.shift).ok_or("the shift leads out of all years")
+            at.checked_add_signed(options.shift).ok_or("the shifted time is out of range")
         };
         match record {
             Record::Call(mut call) => {

@@ -1,4 +1,4 @@
-//! CSV with a header that names the columns, in any order.
+//! Reads CSV with a header that names the columns, in any order.
 
 use std::io::BufRead;
 
@@ -72,8 +72,8 @@ impl Rows for Csv<'_> {
     }
 }
 
-/// An empty field is NULL, so that an empty text needs a sign: `\`. A text of backslashes alone has one
-/// more of them.
+/// An empty field is NULL; an empty text is written as `\`. A text that consists only of backslashes has
+/// one added.
 fn unescape(text: &str) -> &str {
     match text.bytes().all(|byte| byte == b'\\') {
         true => &text[1..],
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_has_a_sign() {
+    fn an_empty_text_is_a_backslash() {
         for (field, text) in [("\\", ""), ("\\\\", "\\"), ("a\\", "a\\"), ("\\N", "\\N")] {
             assert_eq!(unescape(field), text);
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_are_refused() {
+    fn invalid_headers_are_rejected() {
         assert!(of(&["request_time", "api_key", "tokens"]).unwrap_err().contains("`tokens`"));
         assert!(of(&["api_key"]).unwrap_err().contains("`request_time`"));
         assert!(of(&["request_time", "api_key", "api_key"]).unwrap_err().contains("twice"));

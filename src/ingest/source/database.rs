@@ -1,4 +1,4 @@
-//! One table of another database, read by its id in pages.
+//! Reads a table of another database in pages, by id.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{CHUNK_ROWS, Chunk, End, Kind, ReadOptions, SourceError};
 use crate::config::{DatabaseConfig, Secret};
 use crate::store::{Database, import};
 
-/// Rows of one page: error logs are long.
+/// Rows of one page; smaller for error logs, which are long.
 const PAGE_CALLS: u64 = CHUNK_ROWS;
 const PAGE_ERRORS: u64 = 500;
 
@@ -24,18 +24,18 @@ pub struct TableSource {
 }
 
 impl TableSource {
-    /// Whether a source's name is a database's address rather than a file's.
+    /// Whether a source is a database URL rather than a file.
     pub fn is_address(source: &str) -> bool {
         ["sqlite:", "postgres://", "postgresql://", "mysql://"]
             .iter()
             .any(|scheme| source.starts_with(scheme))
     }
 
-    /// Opens the database at `url` for reading: its calls and its error logs, as far as they go now.
+    /// Opens the database at `url` for reading, up to the current last rows of its two tables.
     pub async fn open(url: &str, target: &DatabaseConfig) -> Result<[Self; 2], SourceError> {
         let address = public_address(url);
         if address == public_address(target.database_url.expose()) {
-            let reason = "the database that is imported into; it cannot be its own source";
+            let reason = "this is the target database; it cannot be its own source";
             return Err(SourceError::Unusable(reason.into()));
         }
         let database_url = Secret::new(url);
@@ -71,7 +71,7 @@ impl TableSource {
         &self.identity
     }
 
-    /// Sends the rows after the id `skip`, up to the last that was there when it was opened.
+    /// Sends the rows after the id `skip`, up to the last id at the time of opening.
     pub async fn read(
         &self,
         skip: u64,
@@ -112,7 +112,7 @@ fn table_name(kind: Kind) -> &'static str {
     }
 }
 
-/// `url` without its password and options, the same for one SQLite file from every folder.
+/// `url` without password and options. The path of an SQLite file is made absolute.
 pub fn public_address(url: &str) -> String {
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_and_options_are_left_out() {
+    fn passwords_and_options_are_removed() {
         let public = public_address("postgres://me:se:cret@host:5432/logs?sslmode=disable");
         assert_eq!(public, "postgres://me@host:5432/logs");
         assert_eq!(public_address("mysql://host/logs"), "mysql://host/logs");

@@ -1,4 +1,4 @@
-//! A file: opened, unpacked, hashed, its format told by its first byte, its rows sent in chunks.
+//! Reads a file: decompresses and hashes it, detects its format, and sends its rows in chunks.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::row::Record;
 use super::{Chunk, End, Kind, ReadOptions, SourceError, csv, ndjson};
 
 const BUFFER: usize = 128 << 10;
-/// One row is at most this long, so that a missing quote does not read the whole file into memory.
+/// Maximum length of a row, so that a missing quote does not load the whole file into memory.
 const ROW_BYTES: u64 = 64 << 20;
 
 #[derive(Clone, Debug)]
@@ -25,13 +25,13 @@ pub struct FileSource {
     size: u64,
 }
 
-/// The rows of a file, one format or the other.
+/// The rows of a file in one of the formats.
 pub(super) trait Rows {
-    /// The next row with its line, `None` at the end of the file.
+    /// The next row with its line number; `None` at the end of the file.
     fn next(&mut self, options: &ReadOptions) -> Result<Option<Row>, SourceError>;
-    /// Steps over one row that an earlier import dealt with.
+    /// Skips a row that an earlier run imported.
     fn skip(&mut self) -> Result<(), SourceError>;
-    /// `None` as long as no row told it.
+    /// `None` until the first valid row.
     fn kind(&self) -> Option<Kind>;
 }
 
@@ -41,11 +41,13 @@ pub(super) struct Row {
 }
 
 impl FileSource {
-    /// Looks whether `path` can be imported. It is read twice, so a pipe cannot.
+    /// Checks that `path` is a regular file. A pipe cannot be read twice.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let found = std::fs::metadata(path)?;
         if !found.is_file() {
-            return Err(SourceError::Unusable("not a regular file; it is read twice".into()));
+            return Err(SourceError::Unusable(
+                "not a regular file, and an import reads its sources twice".into(),
+            ));
         }
         Ok(Self { path: path.into(), label: path.display().to_string(), size: found.len() })
     }
@@ -58,7 +60,7 @@ impl FileSource {
         self.size
     }
 
-    /// Sends the rows after the first `skip`; ends early when nobody listens any more.
+    /// Sends the rows after the first `skip`. Stops early if the receiver is dropped.
     pub fn read(
         &self,
         skip: u64,
@@ -74,15 +76,15 @@ impl FileSource {
         let content = Hashing { inner: unpack(file)?, hash: hash.clone(), row: row_bytes.clone() };
         let mut content = BufReader::with_capacity(BUFFER, content);
         let mut rows = rows(&mut content)?;
-        let begin = || row_bytes.set(0);
-        send_rows(&mut *rows, skip, &options, sender, begin, |_| packed.get())?;
+        let start_row = || row_bytes.set(0);
+        send_rows(&mut *rows, skip, &options, sender, start_row, |_| packed.get())?;
         let kind = rows.kind();
         drop(rows);
         let identity = format!("{:x}", hash.take().finalize());
         Ok(End { kind, identity })
     }
 
-    /// Its columns stand far from each other, so that it cannot be hashed while it is read.
+    /// Parquet is not read sequentially, so that the file is hashed in a separate pass.
     fn read_parquet(
         &self,
         skip: u64,
@@ -98,22 +100,22 @@ impl FileSource {
     }
 }
 
-/// Sends the rows after the first `skip`. `begin` is called before each, `offset` tells how far it is.
+/// Sends the rows after the first `skip`. Calls `start_row` before each row; `offset` is the position.
 fn send_rows<R: Rows + ?Sized>(
     rows: &mut R,
     skip: u64,
     options: &ReadOptions,
     sender: &mpsc::Sender<Chunk>,
-    begin: impl Fn(),
+    start_row: impl Fn(),
     offset: impl Fn(&R) -> u64,
 ) -> Result<(), SourceError> {
     for _ in 0..skip {
-        begin();
+        start_row();
         rows.skip()?;
     }
     let mut chunk = Chunk::after(skip);
     while let Some(row) = rows.next(options)? {
-        begin();
+        start_row();
         chunk.rows_done += 1;
         chunk.offset = offset(rows);
         chunk.add(|| format!("line {}", row.line), row.record, options);
@@ -125,7 +127,7 @@ fn send_rows<R: Rows + ?Sized>(
         }
     }
     if chunk.rows() > 0 {
-        // Whoever stopped listening has no use for the rest.
+        // An error means that the receiver was dropped.
         let _ = sender.blocking_send(chunk);
     }
     Ok(())
@@ -143,14 +145,14 @@ fn unpack(file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// NDJSON begins with an object, CSV with the name of a column.
+/// NDJSON starts with `{`, CSV with the name of a column.
 fn rows<'a>(content: &'a mut dyn BufRead) -> Result<Box<dyn Rows + 'a>, SourceError> {
     if content.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
         content.consume(3);
     }
     let start = content.fill_buf()?;
     if start.starts_with(b"SQLite format 3\0") {
-        let hint = "an SQLite database; name it as sqlite://FILE";
+        let hint = "an SQLite database; use sqlite://FILE";
         return Err(SourceError::Unusable(hint.into()));
     }
     let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -161,7 +163,7 @@ fn rows<'a>(content: &'a mut dyn BufRead) -> Result<Box<dyn Rows + 'a>, SourceEr
     })
 }
 
-/// Counts the bytes that are read.
+/// Counts bytes.
 struct Meter<R> {
     inner: R,
     bytes: Rc<Cell<u64>>,
@@ -175,7 +177,7 @@ impl<R: Read> Read for Meter<R> {
     }
 }
 
-/// Hashes the unpacked content, and refuses a row without an end.
+/// Hashes the decompressed content, and rejects a row that is too long.
 struct Hashing<R> {
     inner: R,
     hash: Rc<Cell<Sha256>>,
@@ -185,7 +187,8 @@ struct Hashing<R> {
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.row.get() > ROW_BYTES {
-            let reason = format!("a row is longer than {ROW_BYTES} bytes; is a quote left open?");
+            let reason =
+                format!("a row is longer than {ROW_BYTES} bytes; is a closing quote missing?");
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         let read = self.inner.read(buffer)?;

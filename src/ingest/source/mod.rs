@@ -1,5 +1,5 @@
-//! Where an import reads from: files and other databases, both as a stream of bounded chunks that
-//! are parsed on another thread than the one that writes.
+//! The sources of an import: files and other databases. Each is a stream of bounded chunks, parsed in
+//! another task than the one that writes.
 
 mod chunk;
 mod csv;
@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::store::dialect::Dialect;
 use crate::store::zone::StorageZone;
 
-/// What a source holds: one of the gateway's two tables.
+/// The table of a row: calls or error logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Calls,
@@ -37,7 +37,7 @@ impl Kind {
     }
 }
 
-/// A source that cannot be read on; the text says why.
+/// Why a source cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("{0}")]
@@ -50,12 +50,12 @@ pub enum SourceError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// How the rows of a source are read.
+/// Options for reading rows.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
-    /// The zone of naive times.
+    /// The time zone of naive times.
     pub zone: StorageZone,
-    /// The kind of database that the rows are for.
+    /// The target database.
     pub dialect: Dialect,
     /// Added to every time.
     pub shift: TimeDelta,
@@ -68,23 +68,23 @@ pub enum Source {
     Table(TableSource),
 }
 
-/// A source while it is read.
+/// A source that is being read.
 pub struct Stream {
     pub chunks: mpsc::Receiver<Chunk>,
     pub end: JoinHandle<Result<End, SourceError>>,
 }
 
-/// What is known when a source was read to its end.
+/// The result of reading a source to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// `None`: a file without a row.
+    /// `None` for a file without rows.
     pub kind: Option<Kind>,
-    /// Names the source for as long as it stays the same: at most 64 characters.
+    /// Identifies the source and its content: at most 64 characters.
     pub identity: String,
 }
 
 impl Source {
-    /// The name in messages; never with a password.
+    /// The name in messages, without a password.
     pub fn label(&self) -> &str {
         match self {
             Self::File(file) => file.label(),
@@ -92,8 +92,8 @@ impl Source {
         }
     }
 
-    /// The identity of a table, which is known before it is read and to which rows are added after
-    /// those that were imported. A file's is that of its content.
+    /// The identity of a table, known before it is read: later rows are appended to it. `None` for a file,
+    /// which is identified by a hash of its content.
     pub fn fixed_identity(&self) -> Option<&str> {
         match self {
             Self::File(_) => None,
@@ -101,7 +101,7 @@ impl Source {
         }
     }
 
-    /// What [`Chunk::offset`] counts up to: the bytes of a file, the last id of a table.
+    /// The maximum of [`Chunk::offset`]: the bytes of a file, or the last id of a table.
     pub fn size(&self) -> u64 {
         match self {
             Self::File(file) => file.size(),
@@ -109,9 +109,9 @@ impl Source {
         }
     }
 
-    /// Starts to read after the first `skip` rows of a file, or after the id `skip` of a table.
+    /// Reads after the first `skip` rows of a file, or after the id `skip` of a table.
     pub fn read(&self, skip: u64, options: ReadOptions) -> Stream {
-        // Two chunks wait at most, so that memory stays flat when the database is the slower side.
+        // At most two chunks wait, which limits memory when the database is slower.
         let (sender, chunks) = mpsc::channel(2);
         let end = match self.clone() {
             Self::File(file) => {

@@ -1,4 +1,4 @@
-//! NDJSON: one object a line, whose fields are named as the columns.
+//! Reads NDJSON: one object per line, with the column names as fields.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -45,10 +45,10 @@ impl<'a> Ndjson<'a> {
     }
 }
 
-/// Told by the names of an object's fields.
+/// Detects the kind by the field names.
 fn kind_of(line: &[u8]) -> Result<Kind, String> {
-    let names: BTreeMap<String, IgnoredAny> =
-        serde_json::from_slice(line).map_err(|error| object::told(&error, line))?;
+    let names: BTreeMap<String, IgnoredAny> = serde_json::from_slice(line)
+        .map_err(|error| object::describe_syntax_error(&error, line))?;
     Kind::of(names.keys().map(String::as_str))
 }
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_by_their_fields() {
+    fn calls_are_detected_by_their_fields() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\", \"is_success\": true, \"status_code\": 200, \"latency_ms\": null}",
         );
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_stays_as_it_is_written() {
+    fn a_request_keeps_its_original_text() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"error_code\": 1, \"request_msg\": {\"b\": 1.0,  \"a\": 1e400}}\n{\"request_time\": \"2023-11-16 18:15:46\", \"request_msg_text\": \"{\\\"a\\\":\\nNaN}\"}",
         );
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_stays_json_and_bad_lines_keep_their_number() {
+    fn bad_lines_are_reported_with_their_number() {
         let rows = parse(
             "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
         );

@@ -1,5 +1,5 @@
-//! Parquet: columns of any order, whose names are those of the table. Times without a zone are those of
-//! the source's clocks, as texts are.
+//! Reads Parquet with the table's column names, in any order. Times without a zone, and times as texts, are
+//! in the time zone of the source.
 
 use std::fs::File;
 
@@ -14,7 +14,7 @@ use super::file::{Row, Rows};
 use super::row::{self, Fields, Record};
 use super::{Kind, ReadOptions, SourceError};
 
-/// What a file of this form begins with.
+/// The first bytes of a Parquet file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 
 pub(super) struct Parquet {
@@ -24,11 +24,11 @@ pub(super) struct Parquet {
     positions: Vec<Option<usize>>,
     clock: TimeColumn,
     row: u64,
-    /// All rows, to tell how far it is.
+    /// Rows of the file, for the progress.
     total: u64,
 }
 
-/// How the column of times is to be read.
+/// The format of the time column.
 #[derive(Clone, Copy)]
 struct TimeColumn {
     per_second: i64,
@@ -54,14 +54,14 @@ impl Parquet {
                 },
                 in_utc: time.is_adjusted_to_u_t_c,
             },
-            // A text; any other number is taken for what older writers mean by it.
+            // A text, or a number without a logical type: microseconds in UTC, as older writers mean it.
             _ => TimeColumn { per_second: 1_000_000, in_utc: true },
         };
         let rows = RowIter::from_file_into(Box::new(reader));
         Ok(Self { rows, kind, positions, clock, row: 0, total })
     }
 
-    /// How far it is, from 0 to 1.
+    /// The progress from 0 to 1.
     pub fn share(&self) -> f64 {
         self.row as f64 / self.total.max(1) as f64
     }
@@ -72,7 +72,7 @@ impl Parquet {
             let Some(position) = *position else { continue };
             texts[position] = match field {
                 Field::Null => None,
-                // Only is_success is one, and it follows from the status code.
+                // Only is_success may be a boolean. It is derived from the status code.
                 Field::Bool(_) if name == "is_success" => None,
                 field if position == 0 => {
                     Some(self.time(field).ok_or("request_time is not a time")?)
@@ -136,7 +136,7 @@ fn text(field: &Field) -> Option<String> {
         Field::UShort(number) => number.to_string(),
         Field::UInt(number) => number.to_string(),
         Field::ULong(number) => number.to_string(),
-        // What columns with gaps become in pandas.
+        // pandas writes integer columns with nulls as floats.
         Field::Float(number) => f64::from(*number).to_string(),
         Field::Double(number) => number.to_string(),
         _ => return None,
@@ -144,5 +144,5 @@ fn text(field: &Field) -> Option<String> {
 }
 
 fn broken(error: ParquetError) -> SourceError {
-    SourceError::Unusable(format!("not a Parquet file that can be read: {error}"))
+    SourceError::Unusable(format!("not a readable Parquet file: {error}"))
 }

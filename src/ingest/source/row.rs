@@ -1,5 +1,4 @@
-//! One row of any source, as values by column, made into a record. Files, databases and streams share
-//! these rules.
+//! Converts one row of any source to a record: files, databases and streams share these rules.
 
 use std::borrow::Cow;
 
@@ -10,10 +9,10 @@ use super::Kind;
 use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
 use crate::store::zone::StorageZone;
 
-/// The columns of `t_request_log` but its id, in the order of a row's fields.
+/// The columns of `t_request_log` without its id, in the order of a row's fields.
 const CALL_COLUMNS: &[&str] =
     &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
-/// The columns of `t_error_logs` but its id, in the order of a row's fields.
+/// The columns of `t_error_logs` without its id, in the order of a row's fields.
 const ERROR_COLUMNS: &[&str] = &[
     "request_time",
     "model_name",
@@ -26,7 +25,7 @@ const ERROR_COLUMNS: &[&str] = &[
 /// The position of `request_msg` among the error columns.
 pub const REQUEST: usize = 6;
 
-/// The values of one row by column; calls leave the last one unused.
+/// The values of one row by column; calls do not use the last one.
 pub type Fields<'a> = [Field<'a>; 7];
 
 /// One value of a row.
@@ -68,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The kind of rows that have these columns.
+    /// Detects the kind of rows by their columns.
     pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<Self, String> {
         let own = |own: Self, other: Self| {
             let others = other.columns();
@@ -89,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// The positions of columns that are named in a row, each once.
+    /// The positions of the columns in a header, in its order.
     pub fn layout<'a>(
         names: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<(Self, Vec<Option<usize>>), String> {
@@ -108,7 +107,7 @@ impl Kind {
         Ok((kind, positions))
     }
 
-    /// The position of a column among a row's fields, `None` for the id, which is not kept.
+    /// The position of a column in a row's fields; `None` for the id, which is ignored.
     pub fn position(self, name: &str) -> Result<Option<usize>, String> {
         match self.column(name) {
             None if name != "id" => Err(self.unknown(name)),
@@ -116,7 +115,7 @@ impl Kind {
         }
     }
 
-    /// The column of this name, and its position.
+    /// The position and name of a column.
     pub fn column(self, name: &str) -> Option<(usize, &'static str)> {
         self.columns().iter().copied().enumerate().find(|(_, column)| *column == name)
     }
@@ -125,7 +124,7 @@ impl Kind {
         format!("unknown column `{name}`; {} have {}", self.name(), self.columns().join(", "))
     }
 
-    /// The record of one row; a reason names the column.
+    /// Converts one row. An error names the column.
     pub fn record(self, fields: Fields<'_>, zone: StorageZone) -> Result<Record, String> {
         let [time, model, key, fourth, fifth, sixth, request] = fields;
         let timestamp = match time {
@@ -137,7 +136,7 @@ impl Kind {
         };
         let (model, key) = (model.into_text(), key.into_text());
         Ok(match self {
-            // The fourth is is_success, which follows from the status code.
+            // The fourth is is_success, which is derived from the status code.
             Self::Calls => Record::Call(CallRecord {
                 timestamp,
                 key,
@@ -161,7 +160,7 @@ impl Kind {
     }
 }
 
-/// A code that is a text, as gemini-balance stores after a network fault, is no code.
+/// A code that is a text, which gemini-balance stores after a network failure, becomes NULL.
 fn code(column: &str, field: &Field<'_>) -> Result<Option<i32>, String> {
     let numeric = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.');
     match field {
@@ -181,12 +180,12 @@ fn number(column: &str, field: &Field<'_>) -> Result<Option<i32>, String> {
     found.map(Some).ok_or_else(|| format!("{column} is not a whole number of 32 bits"))
 }
 
-/// A number without a fraction that fits the columns of the tables.
+/// An integer that fits the columns of the tables.
 pub fn whole(number: &Number) -> Option<i32> {
     i32::try_from(number.as_i64()?).ok()
 }
 
-/// An instant in RFC 3339, cut to the microsecond.
+/// Parses an RFC 3339 time, truncated to microseconds.
 pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     if let Some(naive) = text.strip_suffix('Z').and_then(parse_naive) {
         return Some(naive.and_utc());
@@ -195,13 +194,13 @@ pub fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(at.timestamp_micros())
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, with a `T` between or not, a fraction or not, an offset or not. Without
-/// one the time is that of the zone's clocks.
+/// Parses `YYYY-MM-DD HH:MM:SS`, also with a `T`, a fraction or an offset. A time without an offset is in
+/// `zone`.
 fn parse_time(text: &str, zone: StorageZone) -> Option<DateTime<Utc>> {
     if let Some(naive) = parse_naive(text) {
         return Some(zone.to_utc(naive));
     }
-    // What Callscope itself exports.
+    // The format of `callscope export`.
     if let Some(naive) = text.strip_suffix('Z').and_then(parse_naive) {
         return Some(naive.and_utc());
     }
@@ -210,7 +209,7 @@ fn parse_time(text: &str, zone: StorageZone) -> Option<DateTime<Utc>> {
     with_offset.ok().map(|at| at.to_utc())
 }
 
-/// By hand, since chrono's parser would take a third of an import's time.
+/// Parsed by hand: chrono's parser would take a third of an import's time.
 fn parse_naive(text: &str) -> Option<NaiveDateTime> {
     let bytes = text.as_bytes();
     let part = |from: usize, to: usize| digits(bytes.get(from..to)?);
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time() {
+    fn invalid_times() {
         for text in [
             "yesterday",
             "2023-11-16",
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_told_by_its_own_columns() {
+    fn the_kind_is_detected_by_its_columns() {
         let of = |names: &[&'static str]| Kind::of(names.iter().copied());
         assert_eq!(of(&["request_time", "latency_ms"]), Ok(Kind::Calls));
         assert_eq!(of(&["request_time", "error_code"]), Ok(Kind::Errors));
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_column_is_named_and_an_id_ignored() {
+    fn an_unknown_column_is_named_and_an_id_is_ignored() {
         assert_eq!(Kind::Calls.position("id"), Ok(None));
         assert_eq!(Kind::Calls.position("api_key"), Ok(Some(2)));
         assert!(Kind::Calls.position("tokens").unwrap_err().contains("`tokens`"));
