@@ -17,15 +17,16 @@ use crate::graphql::answer::AnswerLimits;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
 use crate::graphql::scope::Services;
-use crate::http::admission::Admission;
-use crate::http::callers::Callers;
-use crate::http::documents::Documents;
-use crate::http::hosts::Hosts;
-use crate::http::parser::Parser;
-use crate::http::read::{ReadLimits, body_room};
-use crate::http::router::{AppParts, AppState, router};
+use crate::http::body::{ReadLimits, body_memory};
+use crate::http::graphql::documents::Documents;
+use crate::http::graphql::parse::Parser;
+use crate::http::middleware::admission::Admission;
+use crate::http::middleware::hosts::Hosts;
+use crate::http::router::router;
 use crate::http::server::{self, ConnectionLimits};
-use crate::http::subscriptions::Subscriptions;
+use crate::http::state::{AppParts, AppState};
+use crate::http::subscription::credential_checks::CredentialChecks;
+use crate::http::subscription::limits::Subscriptions;
 use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::jobs::index_build;
@@ -111,9 +112,9 @@ impl App {
         &self.services
     }
 
-    /// Whether there is a GraphiQL, of which nothing would run beside trusted documents.
+    /// Whether GraphiQL is available; with trusted documents it is not.
     pub fn has_graphiql(&self) -> bool {
-        !self.documents.are_trusted_alone()
+        !self.documents.only_trusted()
     }
 
     pub fn tokens(&self) -> &TokenDirectory {
@@ -152,7 +153,7 @@ impl App {
                 self.services.observer.clone(),
             )
             .into(),
-            callers: Callers::new(
+            credential_checks: CredentialChecks::new(
                 self.tokens.clone(),
                 self.services.db.clone(),
                 self.config.clock.clone(),
@@ -182,7 +183,10 @@ impl App {
                 body_bytes: usize::try_from(self.config.server.max_body_bytes)?,
                 batch: http.max_batch as usize,
                 timeout,
-                room: body_room(shares.bodies, usize::try_from(self.config.server.max_body_bytes)?),
+                memory: body_memory(
+                    shares.bodies,
+                    usize::try_from(self.config.server.max_body_bytes)?,
+                ),
             },
             documents: self.documents,
             hosts: Hosts::new(&http.allowed_hosts, self.tokens.relies_on_loopback()),

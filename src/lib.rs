@@ -9,7 +9,7 @@
 //! - [`ingest`]: the one write path; beside it [`prune`] and [`export`], [`demo`], made-up traffic,
 //!   [`access`], tokens, [`feed`], the rows that are followed, and [`doctor`]
 //! - [`store`]: all SQL; beside it [`supervisor`], which restarts background jobs
-//! - [`domain`], [`error`], [`clock`], [`within`], [`kept`], [`config`], [`observe`]: pure rules, plain
+//! - [`domain`], [`error`], [`clock`], [`kept`], [`config`], [`observe`]: pure rules, plain
 //!   values, and what the server reports about itself
 
 pub mod access;
@@ -32,4 +32,3 @@ pub mod observe;
 pub mod prune;
 pub mod store;
 pub mod supervisor;
-pub mod within;

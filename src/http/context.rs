@@ -1,131 +1,92 @@
-//! What is known of a request before it is read: its id, where it comes from and who sent it. A
-//! middleware makes it; handlers and other middlewares find it in the extensions.
+//! Context of a request: its id, address and caller. A middleware creates it before the body is read and
+//! stores it in the request's extensions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
+use axum::http::StatusCode;
 
-use super::address::client_address;
-use super::admission::sender;
+use super::client::ClientKey;
 use super::problem::Problem;
-use super::rate::Sender;
-use super::router::AppState;
-use super::session::session_cookie;
-use crate::access::{Credentials, Proof};
-use crate::domain::access::Caller;
+use crate::access::Proof;
+use crate::domain::access::{AccessScope, Caller};
 use crate::observe::RequestMarks;
 
-/// One request.
 #[derive(Clone, Debug)]
-pub(super) struct RequestContext {
-    /// Stands in the log, in `X-Request-Id` and in the errors that tell nothing else.
+pub(crate) struct RequestContext {
+    /// Shown in the log, in `X-Request-Id` and in internal errors.
     pub id: Arc<str>,
-    /// The other end of the connection.
     pub address: IpAddr,
     pub caller: Arc<Caller>,
-    /// By what the caller is known, to ask again whether that holds.
+    /// The caller's credentials, to check them again later.
     pub proof: Option<Proof>,
 }
 
 impl RequestContext {
-    /// Enters who sends the request for its log lines and statements.
+    /// The client that the request counts against: its token, or its address if it has none.
+    pub fn client(&self) -> ClientKey {
+        match self.caller.is_anonymous() {
+            true => ClientKey::of(self.address),
+            false => ClientKey::Token(self.caller.name.clone()),
+        }
+    }
+
+    /// Adds the caller to the marks that log lines and statements read.
     pub fn mark(&self, marks: &RequestMarks) {
         marks.set_caller(&self.caller.name);
-        marks.set_share(sender(self).name());
+        marks.set_share(self.client().name());
+    }
+
+    /// Rejects anonymous callers without any scope. GraphQL fields check the scope that they need.
+    pub fn require_any_access(&self) -> Result<(), Problem> {
+        if self.caller.scopes.is_empty() && self.caller.is_anonymous() {
+            return Err(Problem::unauthenticated());
+        }
+        Ok(())
+    }
+
+    /// Rejects callers without `scope`.
+    pub fn require_scope(&self, scope: AccessScope) -> Result<(), Problem> {
+        if self.caller.scopes.has(scope) {
+            return Ok(());
+        }
+        Err(match self.caller.is_anonymous() {
+            true => Problem::unauthenticated(),
+            false => {
+                let message = format!("a token with the scope {} is required", scope.name());
+                Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+            }
+        })
     }
 }
 
-/// Whose limits a request counts against.
-pub(super) fn sender_of(request: &Request) -> Sender {
-    request.extensions().get::<RequestContext>().map_or(Sender::Others, sender)
+/// The client that a request counts against.
+pub(crate) fn client_of(request: &Request) -> ClientKey {
+    let context = request.extensions().get::<RequestContext>();
+    context.map_or(ClientKey::Others, RequestContext::client)
 }
 
-/// What is asked of a request before it is read, beside who sends it. All of it is one layer, since a
-/// layer costs each request more than what it does.
-#[derive(Clone)]
-pub(super) struct Door {
-    pub state: AppState,
-    /// That it calls the server by a name of its own.
-    pub checks_host: bool,
-    /// That its sender does not come too often.
-    pub counts: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::Scopes;
 
-/// Lets a request in, with what is known of it beside it.
-pub(super) async fn enter(
-    State(door): State<Door>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    if door.checks_host
-        && let Err(refusal) = door.state.hosts.check(&request)
-    {
-        return refusal.into_response();
+    #[test]
+    fn a_token_is_one_client_from_every_address() {
+        let key = |name: &str, address: &str| {
+            let caller = Caller { name: name.to_owned(), scopes: Scopes::all() };
+            let context = RequestContext {
+                id: "1".into(),
+                address: address.parse().unwrap(),
+                caller: Arc::new(caller),
+                proof: None,
+            };
+            context.client()
+        };
+        assert_eq!(key("ci", "10.0.0.1"), key("ci", "10.0.0.2"));
+        assert_ne!(key("ci", "10.0.0.1"), key("dashboard", "10.0.0.1"));
+        assert_ne!(key("anonymous", "10.0.0.1"), key("anonymous", "10.0.0.2"));
+        assert_ne!(key("ci", "10.0.0.1"), key("anonymous", "10.0.0.1"));
     }
-    let marks = request.extensions().get::<Arc<RequestMarks>>().cloned();
-    let context = match attach(&door.state, peer, request.headers(), marks).await {
-        Ok(context) => context,
-        Err(refusal) => return refusal.into_response(),
-    };
-    if door.counts
-        && let Err(refusal) = door.state.admission.count(&context)
-    {
-        return refusal.into_response();
-    }
-    request.extensions_mut().insert(context);
-    next.run(request).await
-}
-
-/// Finds out who sends a request.
-async fn attach(
-    state: &AppState,
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    marks: Option<Arc<RequestMarks>>,
-) -> Result<RequestContext, Problem> {
-    let (db, now) = (&state.services.db, state.clock.now());
-    let cookie = session_cookie(headers);
-    let credentials = match (bearer_token(headers), &cookie) {
-        (Some(token), _) => Credentials::Token(token),
-        (None, Some(session)) => Credentials::Session(session),
-        (None, None) => Credentials::None,
-    };
-    let trusts_proxy = state.services.server.trust_forwarded_for;
-    let address = client_address(headers, peer.ip(), trusts_proxy);
-    // Credentials are checked before failures are counted: a valid token always passes.
-    let known = state.tokens.caller(db, credentials, now).await;
-    let (caller, proof) = known.map_err(|_| state.admission.refuse_credentials(address))?;
-    let is_forged = |cookie: &String| state.tokens.is_forged_session(cookie, now);
-    if proof.is_none() && cookie.as_ref().is_some_and(is_forged) {
-        state.admission.count_failure(address)?;
-    }
-    let mut context = RequestContext { id: Arc::default(), address, caller, proof };
-    if let Some(marks) = marks {
-        context.id = marks.id.clone();
-        context.mark(&marks);
-    }
-    Ok(context)
-}
-
-/// The token of `Authorization: Bearer`; an empty one where the header says anything else, since
-/// whoever sends it believes to have shown who they are.
-pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return Some("");
-    }
-    Some(bearer(value.to_str().unwrap_or_default()))
-}
-
-/// The token of `Bearer …`, empty where the text says anything else.
-pub(super) fn bearer(text: &str) -> &str {
-    let (scheme, token) = text.split_once(' ').unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") { token.trim() } else { "" }
 }

@@ -1,44 +1,21 @@
-//! HTTP: the routes, and GraphQL over HTTP. The only floor that knows axum.
+//! HTTP: the server, the routes and their handlers. Only this layer and `app` use axum.
+//!
+//! `server` accepts connections, `router` lists the routes with their `middleware`, and the handlers are
+//! in `graphql`, `subscription`, `ingest`, `session`, `assets` and `monitoring`. They share
+//! `state`. `context`, `client`, `body`, `problem` and `outcome` describe one request.
 
-mod activity;
-mod address;
-pub mod admission;
 mod assets;
-mod beginning;
-pub mod callers;
-mod compress;
+pub(crate) mod body;
+mod client;
 mod context;
-mod cors;
-mod csrf;
-pub mod documents;
-mod events;
-mod following;
-mod graphql;
-mod health;
-pub mod hosts;
-mod idempotency;
+pub(crate) mod graphql;
 mod ingest;
-mod lease;
-mod metrics;
-mod negotiate;
-mod operation;
-mod page;
-pub mod parser;
-mod persisted;
+pub(crate) mod middleware;
+mod monitoring;
+mod outcome;
 mod problem;
-mod rate;
-pub mod read;
-mod request_log;
-mod respond;
-pub mod router;
-pub mod server;
+pub(crate) mod router;
+pub(crate) mod server;
 mod session;
-pub mod share;
-mod shared;
-mod slots;
-mod socket;
-mod stall;
-mod stream;
-pub mod subscriptions;
-mod template;
-mod trusted;
+pub(crate) mod state;
+pub(crate) mod subscription;

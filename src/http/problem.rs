@@ -1,4 +1,4 @@
-//! Answers of requests that never reach the schema, in the form of GraphQL's errors.
+//! Error responses of requests that do not reach the schema, in the format of GraphQL errors.
 
 use std::any::Any;
 use std::time::Duration;
@@ -9,99 +9,79 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::outcome::Outcome;
 use crate::error::Error;
-
-use super::ingest::unpack::{MAX_RATIO, UnpackError};
-use super::respond::Outcome;
 use crate::observe::RequestMarks;
 use crate::observe::redact::{panic_text, without_values};
 
-/// A status, a code for programs and a text for people.
+/// An error response: HTTP status, error code and message.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
     retry_after: Option<Duration>,
-    /// What is told beside it.
-    more: Map<String, Value>,
+    /// Further fields of the body.
+    fields: Map<String, Value>,
 }
 
-/// When a database may be there again.
+/// `Retry-After` while the database is unavailable.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None, more: Map::new() }
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after: None, fields: Map::new() }
     }
 
-    /// Tells when it may be otherwise, in whole seconds.
-    pub(super) fn retry_after(self, wait: Duration) -> Self {
+    /// Adds a `Retry-After` header, rounded up to whole seconds.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    pub(super) fn malformed() -> Self {
-        let message = "the request must have `query` (a string) and may have `variables` (an \
-                       object), `operationName` (a string) and `extensions` (an object)";
+    pub(crate) fn malformed() -> Self {
+        let message = "the request needs `query` (string); `variables` (object), `operationName` \
+                       (string) and `extensions` (object) are optional";
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
-    pub(super) fn unauthenticated() -> Self {
+    pub(crate) fn unauthenticated() -> Self {
         let error = Error::Unauthenticated;
         Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
     }
 
-    pub(super) fn busy() -> Self {
-        let message = "the server answers as many requests as it can; try again soon";
+    pub(crate) fn busy() -> Self {
+        let message = "server busy; retry after Retry-After";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
             .retry_after(Duration::from_secs(1))
     }
 
-    pub(super) fn too_large() -> Self {
-        let message = "the body of the request is too large";
+    pub(crate) fn too_large() -> Self {
+        let message = "request body too large";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
     }
 
-    /// The answer to a body that cannot be read to its end.
-    pub(super) fn of_body(error: &axum::Error) -> Self {
-        match UnpackError::of(error) {
-            UnpackError::Unreadable => Self::bad_request(
-                "the body of the request is incomplete, or not gzip as its Content-Encoding says; \
-                 send it again",
-            ),
-            UnpackError::TooDense => Self::too_dense(),
-        }
-    }
-
-    pub(super) fn too_dense() -> Self {
-        let message = format!(
-            "the body is compressed by more than {MAX_RATIO} to 1; send it uncompressed or in parts"
-        );
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
-    }
-
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
-    pub(super) fn unsupported(message: &str) -> Self {
+    pub(crate) fn unsupported(message: &str) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
     }
 
-    pub(super) fn only_by_post() -> Self {
-        let message = "only queries can be sent by GET; send this operation by POST";
+    pub(crate) fn only_by_post() -> Self {
+        let message = "GET supports only queries; send this operation by POST";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
     }
 
-    /// What went wrong stands in the log.
-    pub(super) fn internal() -> Self {
+    /// The cause is only in the log.
+    pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "internal error")
     }
 }
 
 impl Problem {
-    /// The answer to a fault below HTTP. What may not be shown is logged, here alone.
-    pub(super) fn of(error: &Error, request_id: &str) -> Self {
+    /// The response to an error of a lower layer. Logs the source of an internal error.
+    pub(crate) fn of(error: &Error, request_id: &str) -> Self {
         match error {
             Error::Internal(source) => {
                 let source = without_values(source);
@@ -121,7 +101,7 @@ impl Problem {
             Error::DatabaseUnavailable(_) | Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Error::Timeout | Error::Unfinished(_) => StatusCode::GATEWAY_TIMEOUT,
             Error::DeletionRefused(_) => StatusCode::CONFLICT,
-            // No status at which clients retry automatically: the batch may be stored.
+            // Not a status at which clients retry automatically: the batch may be stored.
             Error::Internal(_) | Error::EventsMissed(_) | Error::OutcomeUnknown => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -133,32 +113,32 @@ impl Problem {
         }
     }
 
-    /// Tells the fields of `report` beside the error.
-    pub(super) fn with_report(mut self, report: &impl Serialize) -> Self {
+    /// Adds the fields of `report` to the body.
+    pub(crate) fn with_report(mut self, report: &impl Serialize) -> Self {
         if let Ok(Value::Object(fields)) = serde_json::to_value(report) {
-            self.more = fields;
+            self.fields = fields;
         }
         self
     }
 
-    /// The answer as GraphQL has it; the whole body, or what stands for the request in a batch.
-    pub(super) fn body(&self) -> Value {
+    /// The response body, or this request's entry in the response to a batch.
+    pub(crate) fn body(&self) -> Value {
         let error = json!({ "message": self.message, "extensions": { "code": self.code } });
         let mut body = Map::from_iter([("errors".to_owned(), json!([error]))]);
-        body.extend(self.more.clone());
+        body.extend(self.fields.clone());
         Value::Object(body)
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// The errors alone, where there are no headers that could tell more.
-    pub(super) fn errors(&self) -> Value {
+    /// The `errors` list, with `retryAfterSeconds`, for transports without response headers.
+    pub(crate) fn errors(&self) -> Value {
         let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
         if let Some(wait) = self.retry_after {
             error["extensions"]["retryAfterSeconds"] = whole_seconds(wait).into();
@@ -166,7 +146,7 @@ impl Problem {
         json!([error])
     }
 
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 }
@@ -182,8 +162,8 @@ impl IntoResponse for Problem {
 }
 
 impl Problem {
-    /// The answer with a body of the caller's.
-    pub(super) fn with_body(self, body: Vec<u8>) -> Response {
+    /// The response with another body.
+    pub(crate) fn with_body(self, body: Vec<u8>) -> Response {
         let mut response = (self.status, body).into_response();
         match self.status {
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -208,8 +188,8 @@ fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-/// The answer of a request whose handler panicked. Where that was is in the log already.
-pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+/// The response of a request whose handler panicked. The panic hook has logged the location.
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let request = RequestMarks::current();
     let request_id = request.as_ref().map(|request| &*request.id);
     tracing::error!(request_id, panic = panic_text(&*panic), "a request panicked");
@@ -225,23 +205,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_ends_nothing() {
+    async fn a_panic_yields_a_response_and_the_server_continues() {
         let panics = get(async || -> &'static str { panic!("the key is sk-secret") });
         let router = Router::new()
             .route("/panics", panics)
-            .route("/", get(async || "well"))
+            .route("/", get(async || "ok"))
             .layer(CatchPanicLayer::custom(panicked));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(axum::serve(listener, router).into_future());
         for _ in 0..3 {
-            let answer = reqwest::get(format!("{url}/panics")).await.unwrap();
-            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-            let body: serde_json::Value = answer.json().await.unwrap();
+            let response = reqwest::get(format!("{url}/panics")).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body: serde_json::Value = response.json().await.unwrap();
             let error =
                 json!({ "message": "internal error", "extensions": { "code": "INTERNAL" } });
             assert_eq!(body, json!({ "errors": [error] }));
-            assert_eq!(reqwest::get(&url).await.unwrap().text().await.unwrap(), "well");
+            assert_eq!(reqwest::get(&url).await.unwrap().text().await.unwrap(), "ok");
         }
         server.abort();
     }

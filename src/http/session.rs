@@ -1,5 +1,5 @@
-//! The session of a browser: a token is exchanged for a cookie that no script can read, so that a
-//! page never keeps the token. `POST /session` begins it, `GET` tells of it, `DELETE` ends it.
+//! Browser sessions: `POST /session` exchanges a token for a cookie that scripts cannot read, so that the
+//! page does not store the token. `GET` shows the session, `DELETE` ends it.
 
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
@@ -12,21 +12,20 @@ use cookie::{Cookie, SameSite};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::address::is_https;
-use super::context::{self, RequestContext};
-use super::negotiate::is_json;
+use super::body::{self, ReadLimits, is_json};
+use super::client::is_https;
+use super::context::{RequestContext, client_of};
 use super::problem::Problem;
-use super::read::{self, ReadLimits};
-use super::router::AppState;
+use super::state::AppState;
 use crate::domain::access::Caller;
 
-/// A token and what is around it.
+/// Limit of the body with the token.
 const MAX_LOGIN_BYTES: usize = 4096;
 
 const NAME: &str = "callscope_session";
 
 /// Exchanges `{"token": "…"}` for the cookie.
-pub(super) async fn begin(
+pub(crate) async fn start(
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     request: Request,
@@ -39,55 +38,55 @@ pub(super) async fn begin(
         let message = "the body must be JSON: {\"token\": \"…\"}";
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     };
-    // JSON alone: a form of another site can send none.
+    // Only JSON: a form of another site cannot send it.
     if !is_json(request.headers()) {
         return Err(malformed());
     }
     let secure = is_https(request.headers(), state.services.server.trust_forwarded_for);
     let limits = ReadLimits { body_bytes: MAX_LOGIN_BYTES, ..state.read.clone() };
-    let sender = context::sender_of(&request);
-    let (body, _held) = read::bytes(request.into_body(), &limits, sender).await?;
+    let client = client_of(&request);
+    let (body, _memory) = body::read(request.into_body(), &limits, client).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let now = state.clock.now();
     let session = state.tokens.begin_session(&state.services.db, &login.token, now).await;
     let session = match session {
         Ok(session) => session,
         Err(_) => {
-            state.admission.count_failure(context.address)?;
+            state.admission.check_failure_rate(context.address)?;
             return Err(Problem::unauthenticated());
         }
     };
     let length = Duration::seconds((session.expires_at - now).num_seconds());
     let cookie = cookie(session.value, length, secure);
-    Ok(answer(&session.caller, Some(session.expires_at), Some(cookie)))
+    Ok(respond(&session.caller, Some(session.expires_at), Some(cookie)))
 }
 
-/// Who the browser is logged in as, `anonymous` where it is not, and what it may do.
-pub(super) async fn show(
+/// The caller (`anonymous` without a session) and its scopes.
+pub(crate) async fn show(
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     headers: HeaderMap,
 ) -> Response {
     let value = session_cookie(&headers);
     let end = value.and_then(|value| state.tokens.session_end(&value, state.clock.now()));
-    answer(&context.caller, end, None)
+    respond(&context.caller, end, None)
 }
 
-/// Makes the browser forget its cookie.
-pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap) -> Response {
+/// Deletes the browser's cookie.
+pub(crate) async fn end(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let anonymous = Caller::anonymous(state.tokens.anonymous_scopes());
     let secure = is_https(&headers, state.services.server.trust_forwarded_for);
-    answer(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, secure)))
+    respond(&anonymous, None, Some(cookie(String::new(), Duration::ZERO, secure)))
 }
 
-/// The value of the session's cookie.
-pub(super) fn session_cookie(headers: &HeaderMap) -> Option<String> {
+/// The value of the session cookie.
+pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<String> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut cookies = texts.flat_map(|text| Cookie::split_parse(text.to_owned())).flatten();
     cookies.find(|cookie| cookie.name() == NAME).map(|cookie| cookie.value().to_owned())
 }
 
-/// Sent back to this server alone, and by pages of its own alone.
+/// `SameSite=Strict`: only pages of this server send it.
 fn cookie(value: String, length: Duration, secure: bool) -> Cookie<'static> {
     Cookie::build((NAME, value))
         .http_only(true)
@@ -98,7 +97,7 @@ fn cookie(value: String, length: Duration, secure: bool) -> Cookie<'static> {
         .build()
 }
 
-fn answer(
+fn respond(
     caller: &Caller,
     expires_at: Option<DateTime<Utc>>,
     cookie: Option<Cookie<'_>>,

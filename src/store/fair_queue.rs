@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use sea_orm::{ConnAcquireErr, DbErr};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
-use crate::within::{Late, within};
+use tokio::time::timeout_at;
 
 /// A budget that was used up is full again after this time.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -121,12 +120,12 @@ impl FairQueue {
         let granted = self.enqueue(claim).ok_or(QueueError::Closed)?;
         self.dispatch();
         let mut waiter = Waiter { queue: self, caller, granted, left_queue: false };
-        match within(deadline, &mut waiter.granted).await {
+        match timeout_at(deadline, &mut waiter.granted).await {
             Ok(granted) => {
                 waiter.left_queue = true;
                 granted.map_err(|_| QueueError::Closed)
             }
-            Err(Late) => Err(QueueError::Timeout),
+            Err(_) => Err(QueueError::Timeout),
         }
     }
 

@@ -341,7 +341,7 @@ async fn the_server_is_not_ready_without_its_database(database: TestDatabase) {
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     raw_sql(AssertSqlSafe(kill)).execute(&mut admin).await.unwrap();
     let (status, _, body) = get("/readyz").await;
-    assert_eq!((status, body), (503, json!("the database is out of reach\n")));
+    assert_eq!((status, body), (503, json!("database unavailable\n")));
     assert_eq!(get("/healthz").await.0, 200);
     let response = app.graphql("{ usageStats { lastHour { total } } }").await;
     assert_eq!(response["errors"][0]["extensions"], json!({ "code": "DATABASE_UNAVAILABLE" }));

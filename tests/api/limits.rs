@@ -482,7 +482,7 @@ async fn reported_errors_are_limited(database: TestDatabase) {
     let errors = response["errors"].as_array().unwrap();
     assert_eq!((errors.len(), response.get("data")), (101, None));
     assert_eq!(errors[100]["extensions"]["code"], "TOO_MANY_ERRORS");
-    assert_eq!(errors[100]["message"], "30 more errors are not told");
+    assert_eq!(errors[100]["message"], "30 more errors omitted");
     // The message cuts long text of the client.
     let query = "query($id: ID!) { node(id: $id) { id } }";
     let response = app.graphql_with(query, json!({ "id": "ä".repeat(100_000) })).await;

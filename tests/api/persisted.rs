@@ -227,9 +227,9 @@ async fn an_invalid_manifest_is_refused(database: TestDatabase) {
         (json!({ "bad-2": "{" }), "bad-2"),
         (json!({ "bad-3": deep }), "bad-3"),
         (json!({ "bad-4": format!("{{ {} }}", "a: __typename ".repeat(60)) }), "bad-4"),
-        (json!({}), "no document"),
-        (json!([]), "no manifest"),
-        (json!({ "a": 7 }), "no manifest"),
+        (json!({}), "no documents"),
+        (json!([]), "not a manifest"),
+        (json!({ "a": 7 }), "not a manifest"),
         (format, "format"),
     ] {
         let mut config = TestApp::config(&database);

@@ -31,6 +31,7 @@ tests! {
     a_stream_does_not_use_a_request_slot.only(&[Kind::Sqlite]),
     no_statement_runs_for_a_client_that_does_not_read.only(&[Kind::Sqlite]),
     a_silent_stream_has_comments.only(&[Kind::Sqlite]),
+    an_http_2_stream_outlives_the_client_timeout.only(&[Kind::Sqlite]),
     a_client_that_disconnects_is_logged,
     shutdown_ends_streams,
     queries_and_mutations_get_one_response.only(&[Kind::Sqlite]),
@@ -429,6 +430,21 @@ async fn a_silent_stream_has_comments(database: TestDatabase) {
         assert_eq!(events.response.chunk().await.unwrap().unwrap(), ":\n\n");
     }
     assert!(start.elapsed() > Duration::from_millis(1500), "{:?}", start.elapsed());
+}
+
+/// Its connection has no other request meanwhile, and is not idle.
+async fn an_http_2_stream_outlives_the_client_timeout(database: TestDatabase) {
+    let timeouts = |config: &mut callscope::app::Config| {
+        config.server.http.client_timeout_seconds = 1;
+    };
+    let app = TestApp::start_with(&database, timeouts).await;
+    let newer = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let request = newer.post(app.url("/graphql/stream")).json(&json!({ "query": FAST }));
+    let mut events = Events::of(request).await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        events.next().await;
+    }
 }
 
 /// The log line of a request, once it is logged.

@@ -1,11 +1,9 @@
-//! `POST /ingest/calls` and `POST /ingest/errors`: streams of rows, as NDJSON, of any length.
+//! `POST /ingest/calls` and `POST /ingest/errors`: streams of NDJSON rows of any length.
 
-mod fault;
 mod otlp;
 mod rpc;
-pub(super) mod unpack;
 
-pub(super) use otlp::traces;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
@@ -13,65 +11,73 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
-use self::unpack::Encoding;
+pub(crate) use self::otlp::traces;
+use super::body::{self, BodyError, Encoding, idempotency_key, is_utf8_of};
 use super::context::RequestContext;
-use super::idempotency::idempotency_key;
-use super::negotiate::is_utf8_of;
 use super::problem::Problem;
-use super::router::AppState;
+use super::state::AppState;
 use crate::domain::access::AccessScope;
-use crate::ingest::intake::{Report, StreamRequest};
+use crate::error::Error;
+use crate::ingest::intake::{Halt, Report, StreamRequest};
 use crate::ingest::source::Kind;
 
-/// None of them can be sent by a web page of somebody else without asking (`csrf`).
+/// Another web site cannot send any of these without a preflight (`csrf`).
 const MEDIA_TYPES: [&str; 4] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json"];
 
-pub(super) async fn calls(
+/// `Retry-After` at shutdown: another server may run by then.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn calls(
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     request: Request,
 ) -> Response {
-    take(Kind::Calls, &state, context, request).await
+    record_stream(Kind::Calls, &state, context, request).await
 }
 
-pub(super) async fn errors(
+pub(crate) async fn errors(
     State(state): State<AppState>,
     Extension(context): Extension<RequestContext>,
     request: Request,
 ) -> Response {
-    take(Kind::Errors, &state, context, request).await
+    record_stream(Kind::Errors, &state, context, request).await
 }
 
-async fn take(kind: Kind, state: &AppState, context: RequestContext, request: Request) -> Response {
+async fn record_stream(
+    kind: Kind,
+    state: &AppState,
+    context: RequestContext,
+    request: Request,
+) -> Response {
     let id = context.id.clone();
-    let place = state.admission.enter_stream(&context);
-    let (order, encoding) = match order(kind, state, context, request.headers()) {
-        Ok(asked) => asked,
+    let slot = state.admission.acquire_stream(&context);
+    let (stream, encoding) = match stream_request(kind, state, context, request.headers()) {
+        Ok(checked) => checked,
         Err(problem) => return problem.into_response(),
     };
-    let _place = match place {
-        Ok(place) => place,
+    let _slot = match slot {
+        Ok(slot) => slot,
         Err(problem) => return problem.into_response(),
     };
-    let mut parts = unpack::body(request, encoding).into_data_stream();
-    let (report, taken) = state.intake.record_stream(order, &mut parts, state.stopped()).await;
-    match taken {
-        Ok(()) => answer(&report),
-        Err(halt) => fault::problem(&halt, &id).with_report(&report).into_response(),
+    let mut parts = body::decompress(request, encoding).into_data_stream();
+    let (report, result) = state.intake.record_stream(stream, &mut parts, state.stopped()).await;
+    match result {
+        Ok(()) => respond(&report),
+        Err(halt) => halt_problem(&halt, &id).with_report(&report).into_response(),
     }
 }
 
-/// What is asked, or why it is refused before it is read.
-fn order(
+/// Checks the request before its body is read.
+fn stream_request(
     kind: Kind,
     state: &AppState,
     context: RequestContext,
     headers: &HeaderMap,
 ) -> Result<(StreamRequest, Encoding), Problem> {
-    may_record(&context)?;
+    context.require_scope(AccessScope::Record)?;
     if !is_utf8_of(headers, &MEDIA_TYPES) {
-        let message = "rows are sent one a line, as application/x-ndjson in UTF-8";
+        let message = "send one row per line, as application/x-ndjson in UTF-8";
         return Err(Problem::unsupported(message));
     }
     let encoding = Encoding::of(headers)?;
@@ -80,27 +86,51 @@ fn order(
     Ok((StreamRequest { kind, caller: context.caller, key }, encoding))
 }
 
-fn may_record(context: &RequestContext) -> Result<(), Problem> {
-    if context.caller.scopes.has(AccessScope::Record) {
-        return Ok(());
-    }
-    Err(match context.caller.is_anonymous() {
-        true => Problem::unauthenticated(),
-        false => {
-            let message = "this needs a token with the scope RECORD";
-            Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
-        }
-    })
-}
-
-/// 422 where there were rows and none could be kept: a client that looks at no more than the status
-/// must not take it for success.
-fn answer(report: &Report) -> Response {
+/// 422 if all rows were rejected, so that a client that reads only the status does not see a success.
+fn respond(report: &Report) -> Response {
     if report.is_all_rejected() {
-        let message = "no row could be recorded; `rejections` tells why";
+        let message = "all rows were rejected; see `rejections` for the reasons";
         return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_USER_INPUT", message)
             .with_report(report)
             .into_response();
     }
     ([(CACHE_CONTROL, "no-store")], Json(report)).into_response()
+}
+
+impl From<axum::Error> for Halt {
+    fn from(error: axum::Error) -> Self {
+        match BodyError::of(&error) {
+            BodyError::Unreadable => Self::Unreadable,
+            BodyError::TooDense => Self::TooDense,
+        }
+    }
+}
+
+/// The response to a stream that was halted.
+fn halt_problem(halt: &Halt, request_id: &str) -> Problem {
+    match halt {
+        Halt::Unreadable => {
+            let message = "the body is incomplete, or is not gzip as its Content-Encoding states";
+            Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+        }
+        Halt::TooDense => body::too_dense(),
+        Halt::Stalled(timeout) => {
+            let seconds = timeout.as_secs();
+            let message = format!(
+                "no row arrived within {seconds} s: end a stream that has no more rows and start \
+                 another one later; the first `lines` lines are recorded, resend the rest"
+            );
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+        }
+        Halt::Stopping => {
+            let message = "server shutting down; resend the rows not reported as recorded";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, Error::Busy.code(), message)
+                .retry_after(RETRY)
+        }
+        // Rows were validated before, so this is a key that was used for other rows.
+        Halt::Failed(error @ Error::BadInput { .. }) => {
+            Problem::new(StatusCode::CONFLICT, error.code(), error.to_string())
+        }
+        Halt::Failed(error) => Problem::of(error, request_id),
+    }
 }

@@ -1,4 +1,4 @@
-//! Refusals as OTLP has them: a `google.rpc.Status`, in the format of the request.
+//! Error responses of OTLP: a `google.rpc.Status` in the format of the request.
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -7,10 +7,10 @@ use axum::response::Response;
 use prost::Message;
 use serde_json::json;
 
-use crate::http::negotiate::is_utf8_of;
+use crate::http::body::is_utf8_of;
 use crate::http::problem::Problem;
 
-/// How messages are written.
+/// Encoding of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Protobuf,
@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// Of which nothing else is needed, so that no crate is.
+/// `google.rpc.Status`, of which no other field is needed.
 #[derive(Clone, PartialEq, Message)]
 struct Status {
     #[prost(int32, tag = "1")]
@@ -44,7 +44,7 @@ struct Status {
     message: String,
 }
 
-pub(super) fn refusal(problem: Problem, format: Format) -> Response {
+pub(super) fn error_response(problem: Problem, format: Format) -> Response {
     let (code, message) = (rpc_code(problem.status()), problem.message().to_owned());
     let body = match format {
         Format::Protobuf => Status { code, message }.encode_to_vec(),

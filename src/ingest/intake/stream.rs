@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::chunk::Chunk;
 use super::lines::{Line, Lines};
@@ -19,7 +19,6 @@ use crate::ingest::claim::claim;
 use crate::ingest::recorder::{PendingReceipt, Receipt};
 use crate::ingest::source::Kind;
 use crate::store::key_directory::KeySnapshot;
-use crate::within::{Late, within};
 
 /// A chunk that is not full is recorded after this time. Not with an idempotency key: the chunk borders
 /// must be the same on each retry.
@@ -127,10 +126,10 @@ impl StreamState<'_> {
             tokio::select! {
                 // First: a part that has arrived needs no timer.
                 biased;
-                part = within(start + self.time_left, parts.next()) => {
+                part = timeout_at(start + self.time_left, parts.next()) => {
                     self.time_left = self.time_left.saturating_sub(start.elapsed());
                     return match part {
-                        Err(Late) => Err(Halt::Stalled(self.intake.limits.timeout)),
+                        Err(_) => Err(Halt::Stalled(self.intake.limits.timeout)),
                         Ok(None) => Ok(None),
                         Ok(Some(part)) => part.map(Some).map_err(Into::into),
                     };
@@ -172,8 +171,8 @@ impl StreamState<'_> {
         if self.chunk.room.is_none() {
             // A chunk with its share is recorded without acquiring more, so that shares are always released.
             let room = pin!(self.intake.room.clone().acquire_owned());
-            let room = within(Instant::now() + self.intake.limits.timeout, room).await;
-            let room = room.map_err(|Late| Error::Busy)?;
+            let room = timeout(self.intake.limits.timeout, room).await;
+            let room = room.map_err(|_| Error::Busy)?;
             self.chunk.room = room.ok();
             self.chunk.since = Some(Instant::now());
         }

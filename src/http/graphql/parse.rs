@@ -1,0 +1,48 @@
+//! Parses documents and caches the result. A client sends the same few documents again and again, and
+//! parsing takes longer than all other steps before execution.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::{Request, ServerError};
+
+use crate::graphql::limit::Limits;
+use crate::kept::{Kept, Room};
+
+/// Size in bytes of document text. A field of two letters takes some hundred bytes when parsed, so the cache
+/// takes at most about 20 MB.
+const ROOM: Room = Room { entries: 256, bytes: 128 << 10, bytes_each: 8 << 10 };
+
+pub struct Parser {
+    limits: Limits,
+    parsed: Kept<Arc<ExecutableDocument>>,
+}
+
+impl Parser {
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, parsed: Kept::new(ROOM) }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Parses the request's document, which stays in the request. Rejects a text above the limits.
+    pub(crate) fn parse<'a>(
+        &self,
+        request: &'a mut Request,
+    ) -> Result<&'a ExecutableDocument, ServerError> {
+        if let Some(document) = self.parsed.find(&request.query) {
+            request.set_parsed_query(ExecutableDocument::clone(&document));
+            return request.parsed_query();
+        }
+        self.limits.check_text(&request.query)?;
+        let text = &request.query;
+        if self.parsed.takes(text.len()) {
+            let (text, bytes) = (text.clone(), text.len());
+            let document = request.parsed_query()?;
+            self.parsed.keep(text, bytes, Arc::new(document.clone()));
+        }
+        request.parsed_query()
+    }
+}
