@@ -329,3 +329,33 @@ fn until(stream: &mut TcpStream, text: &str) {
         received.extend_from_slice(&part[..read]);
     }
 }
+
+#[test]
+fn a_text_is_classified() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .env_clear()
+        .args(["classify", "--status", "429"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = b"Rate limit reached on requests per day (RPD): Limit 50, Used 50, Requested 1. Please try again in 8.5s.";
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "class": "QUOTA_DAY",
+            "remedy": "WAIT",
+            "rule": "quota-day",
+            "quotas": [{
+                "id": null, "metric": "REQUESTS", "model": null, "windowSeconds": 86400,
+                "limit": 50, "used": 50, "requested": 1,
+            }],
+            "retry": { "afterSeconds": 8.5 },
+            "project": null,
+        })
+    );
+}

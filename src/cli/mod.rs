@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod audit;
+mod classify;
 pub mod demo;
 mod doctor;
 mod export;
@@ -67,6 +68,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Print the GraphQL schema (SDL), to generate clients from
     Schema,
+    /// Print why a call failed and what to do about it, from the provider's text on standard input
+    Classify(classify::ClassifyArgs),
     /// Create, list and revoke bearer tokens
     Token(token::TokenArgs),
     /// Print the audit log of revealed keys and deletions
@@ -117,6 +120,7 @@ pub fn run(
         }
         Command::Health(args) => health::run(&args),
         Command::Schema => schema::run(),
+        Command::Classify(args) => classify::run(&args),
         Command::Token(args) => token::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Demo(args) => demo::run(args),

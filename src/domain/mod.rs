@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod counts;
 pub mod duration;
 pub mod excerpt;
+pub mod failure;
 pub mod json;
 pub mod key_id;
 pub mod mask;

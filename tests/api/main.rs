@@ -34,6 +34,7 @@ mod doctor;
 mod error_logs;
 mod error_match;
 mod exports;
+mod failures;
 mod fairness;
 mod faults;
 mod follow;
@@ -92,6 +93,7 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         exports::tests(),
+        failures::tests(),
         fairness::tests(),
         faults::tests(),
         follow::tests(),

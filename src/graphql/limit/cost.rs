@@ -48,6 +48,8 @@ const PAGE: u64 = 500;
 const STATEMENT: u64 = 500;
 /// Some dozen statements, or a deletion that takes as long as a request may.
 const WORK: u64 = 10_000;
+/// The class of a text: 10 to 20 µs, 250 µs for the longest.
+const CLASSIFY: u64 = 50;
 /// A field of the schema itself, which is no column: some µs.
 const INTROSPECTION: u64 = 20;
 
@@ -80,6 +82,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "callSeries", of(STATEMENT, 0, About(300)).reading(Reads::Series)),
     ("Query", "callGroups", of(STATEMENT, 0, Page).reading(Reads::Groups)),
     ("Query", "errorLookup", once(LOOKUP)),
+    ("Query", "classifyFailure", once(CLASSIFY)),
     ("Query", "errorLogs", of(PAGE, 0, Page).reading(Reads::ErrorLogs)),
     ("Query", "errorGroups", of(STATEMENT, 0, Page).reading(Reads::ErrorGroups)),
     ("Query", "apiKeys", of(PAGE, 0, Page)),
@@ -129,7 +132,11 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("ApiKeyConnection", "totalCount", PLAIN),
     ("Call", "apiKey", PLAIN),
     ("Call", "errorLog", of(PAGE, 2, One)),
+    ("Call", "failure", of(PAGE, 2 + CLASSIFY, One)),
     ("ErrorLog", "apiKey", PLAIN),
+    ("ErrorLog", "failure", of(0, CLASSIFY, One)),
+    // Most texts state one.
+    ("Failure", "quotas", items(About(2))),
     // Prompts, of which each may be larger than all else of an answer.
     ("ErrorLog", "request", of(LOOKUP, 150, One)),
     ("CallBucket", "latency", once(STATEMENT).reading(Reads::Part(Part::Latency))),

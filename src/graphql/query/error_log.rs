@@ -7,6 +7,7 @@ use async_graphql::{Context, Object};
 use chrono::TimeDelta;
 
 use super::call::{distinct, reads_rows};
+use crate::domain::failure::classify;
 use crate::domain::matching::Probe;
 use crate::graphql::args::{PageArgs, page_size};
 use crate::graphql::connection::Connection;
@@ -17,6 +18,7 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::{Scope, count_list, reading};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
+use crate::graphql::types::failure;
 use crate::store::error_group;
 use crate::store::error_log::{self, ErrorListQuery, ErrorScope, SHORT_BYTES};
 
@@ -112,6 +114,22 @@ impl ErrorLogQuery {
         };
         // A group whose rows were deleted meanwhile is left out.
         Ok(groups.into_iter().zip(latest).filter_map(group).collect())
+    }
+
+    /// Why a call with this text failed and what ends such failures. For any text, stored or not; a gateway
+    /// may ask before it disables a key. Reads no table.
+    async fn classify_failure(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What the provider, a proxy or a client library said, in any form.")]
+        message: Option<String>,
+        #[graphql(desc = "The status code; where it is missing, the one that the text states.")]
+        status_code: Option<i32>,
+        #[graphql(desc = "The part of the gateway that failed, or the class of its exception.")]
+        error_type: Option<String>,
+    ) -> Result<failure::Failure> {
+        let failure = classify(message.as_deref(), status_code, error_type.as_deref());
+        Ok(failure::Failure::new(failure, reading(ctx)?.now))
     }
 }
 

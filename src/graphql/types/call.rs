@@ -8,6 +8,8 @@ use async_graphql::{Context, Enum, ID, Object, ScalarType, Value};
 
 use super::api_key::{ApiKey, is_shared_key};
 use super::error_log::ErrorLog;
+use super::failure::Failure;
+use crate::domain::failure::classify;
 use crate::domain::matching::Probe;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
@@ -105,6 +107,24 @@ impl Call {
             Err(error) => Some(Err(error.into())),
         }
     }
+
+    /// Why the call failed and what ends such failures: from `errorLog` where there is one, else from the
+    /// status code alone. Null for a call that succeeded. All of a request together cost one SQL statement.
+    async fn failure(&self, ctx: &Context<'_>) -> Option<Result<Failure>> {
+        let row = &self.0;
+        if row.is_success() {
+            return None;
+        }
+        let found = match self.probe() {
+            Some(probe) => scope(ctx).loader().load_one(probe).await,
+            None => Ok(None),
+        };
+        Some(match found {
+            Ok(Some(log)) => Ok(ErrorLog(log).classify(row.status_code)),
+            Ok(None) => Ok(Failure::new(classify(None, row.status_code, None), row.timestamp)),
+            Err(error) => Err(error.into()),
+        })
+    }
 }
 
 impl Call {
@@ -150,7 +170,7 @@ impl Row for Call {
 
     fn is_null(&self, field: &str) -> bool {
         match field {
-            "errorLog" => self.0.is_success(),
+            "errorLog" | "failure" => self.0.is_success(),
             "apiKey" => self.0.key.is_none(),
             _ => false,
         }

@@ -6,7 +6,9 @@ use async_graphql::parser::types::Field;
 use async_graphql::{Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value};
 
 use super::api_key::{ApiKey, is_shared_key};
+use super::failure::Failure;
 use crate::domain::access::AccessScope;
+use crate::domain::failure::classify;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
@@ -75,6 +77,11 @@ impl ErrorLog {
         counted(ctx, &self.0.message)
     }
 
+    /// Why the call failed and what ends such failures, from the message, the code and the error type.
+    async fn failure(&self) -> Failure {
+        self.classify(None)
+    }
+
     /// The request that failed (the column `request_msg`), prompts included; null where none was
     /// kept. A stored text that is no JSON is shown as a string. Needs the scope READ_REQUESTS.
     async fn request(&self, ctx: &Context<'_>) -> Option<Result<Json<serde_json::Value>>> {
@@ -88,6 +95,16 @@ impl ErrorLog {
             }),
             Err(error) => Some(Err(error.into())),
         }
+    }
+}
+
+impl ErrorLog {
+    /// Why the call failed; `status_code` is the call's, for an error log without a code.
+    pub(super) fn classify(&self, status_code: Option<i32>) -> Failure {
+        let row = &self.0;
+        let code = row.error_code.or(status_code);
+        let failure = classify(row.message.as_deref(), code, row.error_type.as_deref());
+        Failure::new(failure, row.timestamp)
     }
 }
 

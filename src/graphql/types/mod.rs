@@ -7,6 +7,7 @@ pub mod call_group;
 pub mod deletion;
 pub mod error_filter;
 pub mod error_log;
+pub mod failure;
 pub mod node;
 pub mod record;
 pub mod server_info;
