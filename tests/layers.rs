@@ -5,12 +5,7 @@
 //! deepest file that it names. Paths in comments, texts and unit tests do not count. A child may import its
 //! parents' `mod.rs`: they are one module.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
