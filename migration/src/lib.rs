@@ -1,6 +1,6 @@
 //! The database schema, as frozen steps. A step creates missing tables and never alters, drops or rewrites
 //! an existing table of a gateway. Tables named `callscope_*` are Callscope's own: a step may add nullable
-//! columns to them. Steps never import the entities, which change. Indexes on the gateway's tables are not
+//! columns to them. Steps never import the server. Indexes on the gateway's tables are not
 //! part of the steps: `store/index_build.rs` builds them without blocking the gateway.
 
 use sea_orm_migration::prelude::*;

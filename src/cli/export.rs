@@ -14,12 +14,12 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::duration;
 use crate::domain::key_id::is_key_id;
+use crate::domain::table::LogTable;
 use crate::export::{Destination, Export, ExportError, Exported, Format, Target, run as export_to};
 use crate::ingest::progress::{Phase, Progress, Terminal};
 use crate::store::Database;
 use crate::store::export::{ExportScope, count_without_time};
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
-use crate::store::log_table::LogTable;
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 

@@ -4,46 +4,24 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::config::DatabaseConfig;
+use crate::domain::table::{Column, ColumnKind, ID, LogTable};
 use crate::error::Result;
 use crate::store::dialect::Dialect;
 use crate::store::index::{PendingIndex, build_time};
 use crate::store::inspect::{self, ColumnInfo};
 use crate::store::{Database, key_directory};
 
-/// The expected content of a column, as a description and as types of the three databases.
-struct Wanted {
-    name: &'static str,
-    holds: &'static str,
-    types: &'static [&'static str],
+/// The expected content of a column, and words in the names of its types in the three databases. Flags
+/// are not checked, because only exports read them.
+fn expected(kind: ColumnKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        ColumnKind::Number => Some(("an integer", "int serial")),
+        ColumnKind::Time => Some(("a time without a zone", "timestamp datetime")),
+        ColumnKind::Text | ColumnKind::Key => Some(("a text", "char text clob")),
+        ColumnKind::Json => Some(("JSON", "json text")),
+        ColumnKind::Flag => None,
+    }
 }
-
-const fn wanted(name: &'static str, holds: &'static str, types: &'static [&'static str]) -> Wanted {
-    Wanted { name, holds, types }
-}
-
-const INTEGER: &[&str] = &["int", "serial"];
-const TEXT: &[&str] = &["char", "text", "clob"];
-const TIME: &[&str] = &["timestamp", "datetime"];
-const JSON: &[&str] = &["json", "text"];
-
-const CALLS: [Wanted; 6] = [
-    wanted("id", "an integer", INTEGER),
-    wanted("request_time", "a time without a zone", TIME),
-    wanted("model_name", "a text", TEXT),
-    wanted("api_key", "a text", TEXT),
-    wanted("status_code", "an integer", INTEGER),
-    wanted("latency_ms", "an integer", INTEGER),
-];
-const ERRORS: [Wanted; 8] = [
-    wanted("id", "an integer", INTEGER),
-    wanted("request_time", "a time without a zone", TIME),
-    wanted("gemini_key", "a text", TEXT),
-    wanted("model_name", "a text", TEXT),
-    wanted("error_type", "a text", TEXT),
-    wanted("error_log", "a text", TEXT),
-    wanted("error_code", "an integer", INTEGER),
-    wanted("request_msg", "JSON", JSON),
-];
 
 pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
     let checked = check_all(db, config).await;
@@ -53,16 +31,15 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
     let mut findings = vec![];
     let mut found_tables = 0;
-    for (table, wanted) in [("t_request_log", &CALLS[..]), ("t_error_logs", &ERRORS[..])] {
-        let columns = inspect::columns(db, table).await?;
+    for table in LogTable::ALL {
+        let columns = inspect::columns(db, table.name()).await?;
         if !columns.is_empty() {
             found_tables += 1;
         }
-        findings.push(table_finding(db, config, table, &columns, wanted).await?);
+        findings.push(table_finding(db, config, table, &columns).await?);
     }
     let pending = db.pending_indexes().await;
-    let complete =
-        pending.as_ref().is_ok_and(Vec::is_empty) && found_tables == inspect::TABLES.len();
+    let complete = pending.as_ref().is_ok_and(Vec::is_empty) && found_tables == LogTable::ALL.len();
     findings.push(match pending {
         Ok(pending) => index_finding(&pending, config, db.dialect()),
         Err(error) => Finding::failed("indexes", &error),
@@ -77,12 +54,12 @@ async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding
 async fn table_finding(
     db: &Database,
     config: &DatabaseConfig,
-    table: &'static str,
+    table: LogTable,
     columns: &[ColumnInfo],
-    wanted: &[Wanted],
 ) -> Result<Finding> {
+    let name = table.name();
     if columns.is_empty() {
-        let found = format!("there is no {table}");
+        let found = format!("there is no {name}");
         return Ok(if config.read_only {
             let advice = "check that this is the gateway's database: the server needs its tables";
             Finding::error("tables", found, advice)
@@ -92,25 +69,27 @@ async fn table_finding(
             Finding::warning("tables", found, advice)
         });
     }
-    let wrong: Vec<String> = wanted.iter().filter_map(|wanted| fault(columns, wanted)).collect();
+    let id = Column { name: ID, kind: ColumnKind::Number };
+    let all = [&id].into_iter().chain(table.columns());
+    let wrong: Vec<String> = all.filter_map(|column| fault(columns, *column)).collect();
     if !wrong.is_empty() {
         let advice = "Callscope reads tables with the columns of gemini-balance; a view with this name \
                       can map another table to them";
-        return Ok(Finding::error("tables", format!("{table}: {}", wrong.join("; ")), advice));
+        return Ok(Finding::error("tables", format!("{name}: {}", wrong.join("; ")), advice));
     }
-    let rows = inspect::estimate_rows(db, table).await?.unwrap_or(0);
-    Ok(Finding::ok("tables", format!("{table} has all columns and about {rows} rows")))
+    let rows = inspect::estimate_rows(db, name).await?.unwrap_or(0);
+    Ok(Finding::ok("tables", format!("{name} has all columns and about {rows} rows")))
 }
 
-fn fault(columns: &[ColumnInfo], wanted: &Wanted) -> Option<String> {
-    let named = |column: &&ColumnInfo| column.name.eq_ignore_ascii_case(wanted.name);
-    let Some(column) = columns.iter().find(named) else {
-        return Some(format!("the column {} is missing", wanted.name));
+fn fault(found: &[ColumnInfo], Column { name, kind }: Column) -> Option<String> {
+    let (content, types) = expected(kind)?;
+    let Some(column) = found.iter().find(|column| column.name.eq_ignore_ascii_case(name)) else {
+        return Some(format!("the column {name} is missing"));
     };
     let kind = column.kind.to_lowercase();
     let zoned = kind.contains("with time zone") || kind.contains("timestamptz");
-    let fits = wanted.types.iter().any(|known| kind.contains(known)) && !zoned;
-    (!fits).then(|| format!("{} is `{kind}` and should be {}", wanted.name, wanted.holds))
+    let fits = types.split(' ').any(|known| kind.contains(known)) && !zoned;
+    (!fits).then(|| format!("{name} is `{kind}` and should be {content}"))
 }
 
 fn index_finding(pending: &[PendingIndex], config: &DatabaseConfig, dialect: Dialect) -> Finding {

@@ -11,4 +11,5 @@ pub mod key_id;
 pub mod mask;
 pub mod matching;
 pub mod record;
+pub mod table;
 pub mod window;

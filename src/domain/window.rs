@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use super::bucket::first_instant;
 
 /// `[since, until)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Window {
     pub since: DateTime<Utc>,
     pub until: DateTime<Utc>,

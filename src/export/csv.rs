@@ -5,17 +5,17 @@ use std::borrow::Cow;
 use std::io;
 
 use super::{Output, RowWriter};
-use crate::store::export::{Column, ColumnKind, ExportRow};
-use crate::store::log_table::LogTable;
+use crate::domain::table::{Column, ColumnKind, LogTable};
+use crate::store::export::{ExportRow, exported_columns};
 
 pub(super) struct Csv {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     writer: csv::Writer<Output>,
 }
 
 impl Csv {
     pub fn new(table: LogTable, output: Output) -> io::Result<Self> {
-        let columns = table.columns();
+        let columns = exported_columns(table).collect::<Vec<_>>();
         let mut writer = csv::Writer::from_writer(output);
         let names = columns.iter().map(|column| column.name);
         writer.write_record(["id", "request_time"].into_iter().chain(names))?;

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 pub use destination::{Destination, Output, Target};
 
 use crate::domain::mask::mask;
+use crate::domain::table::{ColumnKind, LogTable};
 use crate::error::Error;
 use crate::store::Database;
-use crate::store::export::{self, ExportRow, ExportScope};
-use crate::store::log_table::LogTable;
+use crate::store::export::{self, ExportRow, ExportScope, exported_columns};
 
 /// UTC with six digits, so that times sort as texts.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
@@ -136,7 +136,8 @@ async fn read(
     let mut exported = Exported::default();
     let mut after = None;
     let mut limit = FIRST_PAGE;
-    let key = export.table.columns().iter().position(|column| column.is_key);
+    let mut columns = exported_columns(export.table);
+    let key = columns.position(|column| column.kind == ColumnKind::Key);
     let masked = key.filter(|_| export.mask_keys);
     loop {
         if stopped() {

@@ -6,17 +6,17 @@ use serde::de::IgnoredAny;
 
 use super::{Output, RowWriter};
 use crate::domain::record::UNPARSED_REQUEST;
-use crate::store::export::{Column, ColumnKind, ExportRow};
-use crate::store::log_table::LogTable;
+use crate::domain::table::{Column, ColumnKind, LogTable};
+use crate::store::export::{ExportRow, exported_columns};
 
 pub(super) struct Ndjson {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     output: Output,
 }
 
 impl Ndjson {
     pub fn new(table: LogTable, output: Output) -> Self {
-        Self { columns: table.columns(), output }
+        Self { columns: exported_columns(table).collect(), output }
     }
 }
 
@@ -44,7 +44,7 @@ fn write_field(output: &mut Output, column: &Column, cell: Option<&str>) -> io::
     let is_verbatim = match column.kind {
         ColumnKind::Flag => true,
         ColumnKind::Number => text.parse::<i64>().is_ok_and(|number| number.to_string() == text),
-        ColumnKind::Text => false,
+        ColumnKind::Text | ColumnKind::Key | ColumnKind::Time => false,
         ColumnKind::Json => is_one_line_of_json(text),
     };
     match (is_verbatim, column.kind) {

@@ -13,8 +13,8 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
 use super::{Output, RowWriter, row_bytes};
-use crate::store::export::{Column, ColumnKind, ExportRow};
-use crate::store::log_table::LogTable;
+use crate::domain::table::{Column, ColumnKind, LogTable};
+use crate::store::export::{ExportRow, exported_columns};
 
 /// The most rows of a group.
 const GROUP_ROWS: usize = 128 << 10;
@@ -22,7 +22,7 @@ const GROUP_ROWS: usize = 128 << 10;
 const GROUP_BYTES: usize = 32 << 20;
 
 pub(super) struct Parquet {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     writer: SerializedFileWriter<Output>,
     group: Vec<ExportRow>,
     bytes: usize,
@@ -30,7 +30,7 @@ pub(super) struct Parquet {
 
 impl Parquet {
     pub fn new(table: LogTable, output: Output) -> io::Result<Self> {
-        let columns = table.columns();
+        let columns = exported_columns(table).collect::<Vec<_>>();
         let fields: String = columns.iter().map(field).collect();
         let schema = format!(
             "message {} {{ REQUIRED INT64 id; REQUIRED INT64 request_time (TIMESTAMP(MICROS, true)); \
@@ -65,7 +65,7 @@ impl Parquet {
                     let values = cells.map(|cell| cell.and_then(|text| text.parse().ok()));
                     write_optional::<Int32Type>(&mut group, values)?;
                 }
-                ColumnKind::Text | ColumnKind::Json => {
+                ColumnKind::Text | ColumnKind::Key | ColumnKind::Time | ColumnKind::Json => {
                     write_optional::<ByteArrayType>(
                         &mut group,
                         cells.map(|cell| cell.map(ByteArray::from)),
@@ -104,7 +104,9 @@ fn field(column: &Column) -> String {
         ColumnKind::Flag => format!("REQUIRED BOOLEAN {name}; "),
         ColumnKind::Number => format!("OPTIONAL INT32 {name}; "),
         // A stored request may not be JSON.
-        ColumnKind::Text | ColumnKind::Json => format!("OPTIONAL BYTE_ARRAY {name} (STRING); "),
+        ColumnKind::Text | ColumnKind::Key | ColumnKind::Time | ColumnKind::Json => {
+            format!("OPTIONAL BYTE_ARRAY {name} (STRING); ")
+        }
     }
 }
 

@@ -14,13 +14,13 @@ pub use self::ring::Next;
 use self::ring::Ring;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
+use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
-use crate::store::tail::TailedCall;
 
 /// The feeds of both tables.
 #[derive(Clone)]
 pub struct Feeds {
-    pub calls: Arc<Feed<TailedCall>>,
+    pub calls: Arc<Feed<CallRow>>,
     pub errors: Arc<Feed<ErrorLogRow>>,
 }
 

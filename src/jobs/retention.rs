@@ -13,13 +13,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::clock::ClockWatch;
 use crate::config::KeepConfig;
 use crate::domain::duration;
+use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::observe::{Observer, milliseconds};
 use crate::prune::guard::{self, Ages, Plan, Refusal};
 use crate::prune::{self, Counts, Pace, Tally, deletion};
 use crate::store::audit::AuditAction;
 use crate::store::deletion_log::{self, DeletionEntry, DeletionStart};
-use crate::store::log_table::LogTable;
 use crate::store::{Database, lease, origin};
 use crate::supervisor::{Job, supervise};
 

@@ -4,23 +4,11 @@
 use std::any::Any;
 use std::fmt::Display;
 
-/// Quoted words that are no values: columns, the tables of the gateway, places in SQL. A test compares
-/// them with the columns of a migrated database.
-const NAMES: [&str; 46] = [
-    "t_request_log",
-    "t_error_logs",
-    "id",
-    "request_time",
-    "model_name",
-    "api_key",
-    "gemini_key",
-    "is_success",
-    "status_code",
-    "latency_ms",
-    "error_type",
-    "error_log",
-    "error_code",
-    "request_msg",
+use crate::domain::table::{ID, LogTable};
+
+/// Quoted words that are no values, in addition to the gateway's tables and columns: columns of Callscope's
+/// own tables and places in SQL. A test compares them with the columns of a migrated database.
+const NAMES: [&str; 32] = [
     "name",
     "value",
     "source",
@@ -65,7 +53,10 @@ fn is_name(quoted: &str) -> bool {
     let own = name
         .strip_prefix(OWN_PREFIX)
         .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
-    own || NAMES.contains(&name)
+    let of_gateway = |table: LogTable| {
+        name == table.name() || table.columns().iter().any(|column| column.name == name)
+    };
+    own || name == ID || NAMES.contains(&name) || LogTable::ALL.into_iter().any(of_gateway)
 }
 
 /// The text of an error without what it quotes, unless these are names.

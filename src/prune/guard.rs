@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Counts, Cutoffs, count};
 use crate::clock::{Clock, ClockWatch};
 use crate::domain::duration;
+use crate::domain::table::LogTable;
 use crate::error::Result;
-use crate::store::log_table::LogTable;
 use crate::store::{Database, inspect, retention};
 
 /// The largest normal difference between the clocks of server and database.

@@ -14,10 +14,10 @@ use chrono::{DateTime, Utc};
 pub use pace::Pace;
 pub use space::{release_space, releases_space, rewrite};
 
+use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
-use crate::store::log_table::LogTable;
 use crate::store::{Database, delete, retention};
 
 /// Returns whether to stop after the current batch.

@@ -1,15 +1,14 @@
 //! API keys: the list of all keys, and their first and last use.
 
 use chrono::{DateTime, Utc};
-use entity::{error_log, request_log};
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{EntityName, Iden};
 
 use super::database::Database;
 use super::dialect::Dialect;
 use super::page::unions;
-use super::rows::columns;
+use super::rows::{columns, row};
 use super::stored_time::StoredTime;
+use crate::domain::table::{LogTable, TIME};
 use crate::error::Result;
 
 /// Steps from each key to the next through the indexes: the cost depends on the number of keys, not of
@@ -25,15 +24,15 @@ WITH RECURSIVE calls(k) AS (\
   UNION ALL \
   SELECT (SELECT MIN(gemini_key) FROM t_error_logs WHERE gemini_key > errors.k) \
   FROM errors WHERE errors.k IS NOT NULL\
-) SELECT CAST(k AS TEXT) AS c0 FROM calls WHERE k IS NOT NULL \
-UNION ALL SELECT CAST(k AS TEXT) AS c0 FROM errors WHERE k IS NOT NULL";
+) SELECT CAST(k AS TEXT) AS c_key FROM calls WHERE k IS NOT NULL \
+UNION ALL SELECT CAST(k AS TEXT) AS c_key FROM errors WHERE k IS NOT NULL";
 
 /// MySQL steps through the index automatically ("Using index for group-by"), but would read the whole
 /// index for each step of the statement above. Of keys that a collation treats as equal, as the default
 /// collations do with case, it finds only one.
 const DISTINCT_KEYS_MYSQL: &str = "\
-SELECT DISTINCT api_key AS c0 FROM t_request_log WHERE api_key IS NOT NULL \
-UNION ALL SELECT DISTINCT gemini_key AS c0 FROM t_error_logs WHERE gemini_key IS NOT NULL";
+SELECT DISTINCT api_key AS c_key FROM t_request_log WHERE api_key IS NOT NULL \
+UNION ALL SELECT DISTINCT gemini_key AS c_key FROM t_error_logs WHERE gemini_key IS NOT NULL";
 
 /// Every key of a call or an error log, in the order of its bytes. One statement.
 pub async fn list(db: &Database) -> Result<Vec<String>> {
@@ -41,12 +40,11 @@ pub async fn list(db: &Database) -> Result<Vec<String>> {
         Dialect::MySql => DISTINCT_KEYS_MYSQL,
         Dialect::Sqlite | Dialect::Postgres => DISTINCT_KEYS,
     };
-    let mut keys: Vec<String> = db
-        .fetch_text::<(String,)>("api_key.list", sql, 1)
-        .await?
-        .into_iter()
-        .map(|row| row.0)
-        .collect();
+    row! {
+        struct Found { key: String }
+    }
+    let rows = db.fetch_text::<Found>("api_key.list", sql).await?;
+    let mut keys: Vec<String> = rows.into_iter().map(|row| row.key).collect();
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
@@ -68,56 +66,43 @@ impl KeyActivity {
 /// The activity of each of `keys`, in their order. One statement for 50 keys, with both ends of the two
 /// index ranges of each.
 pub async fn find_activity(db: &Database, keys: &[String]) -> Result<Vec<Option<KeyActivity>>> {
-    let mut seen: Vec<Option<KeyActivity>> = vec![None; keys.len()];
-    let branches = keys.iter().zip(0..).flat_map(|(key, index)| {
-        [
-            ends::<request_log::Entity, _, _>(
-                db,
-                (request_log::Column::ApiKey, request_log::Column::RequestTime),
-                key,
-                index,
-            ),
-            ends::<error_log::Entity, _, _>(
-                db,
-                (error_log::Column::GeminiKey, error_log::Column::RequestTime),
-                key,
-                index,
-            ),
-        ]
-    });
+    let mut found: Vec<Option<KeyActivity>> = vec![None; keys.len()];
+    let branches = keys
+        .iter()
+        .enumerate()
+        .flat_map(|(number, key)| LogTable::ALL.map(|table| ends(db, table, key, number)));
     for union in unions(branches, 100) {
-        type Columns = (i64, Option<StoredTime>, Option<StoredTime>);
-        for (index, first, last) in db.fetch::<Columns>("api_key.seen", &union, 3).await? {
+        for Ends { number, first, last } in db.fetch::<Ends>("api_key.seen", &union).await? {
             let (Some(first), Some(last)) = (first, last) else { continue };
-            let found =
-                KeyActivity { first: db.zone().to_utc(first.at), last: db.zone().to_utc(last.at) };
-            let known = &mut seen[index as usize];
-            *known = Some(known.map_or(found, |known| known.and(found)));
+            let (first, last) = (db.zone().to_utc(first.at), db.zone().to_utc(last.at));
+            let activity = KeyActivity { first, last };
+            let known = &mut found[number as usize];
+            *known = Some(known.map_or(activity, |known| known.and(activity)));
         }
     }
-    Ok(seen)
+    Ok(found)
+}
+
+row! {
+    /// The first and the last time of the key with this number.
+    struct Ends { number: i64, first: Option<StoredTime>, last: Option<StoredTime> }
 }
 
 /// The first and the last time of a key in one table, as two scalar subqueries: a single one would read
 /// the whole range.
-fn ends<E: EntityName + Default, K: Iden + Copy, T: Iden + Copy>(
-    db: &Database,
-    (key_column, time_column): (K, T),
-    key: &String,
-    index: usize,
-) -> SelectStatement {
+fn ends(db: &Database, table: LogTable, key: &String, number: usize) -> SelectStatement {
     let dialect = db.dialect();
     let end = |end: Expr| {
-        let mut select = Query::select();
-        select
+        let select = Query::select()
             .expr(end)
-            .from(E::default().table_ref())
-            .cond_where(dialect.text_in(key_column, [key]))
-            .cond_where(dialect.time_range(time_column, None, None));
-        Expr::SubQuery(None, Box::new(select.take().into()))
+            .from(table.name())
+            .cond_where(dialect.text_in(table.key(), [key]))
+            .cond_where(dialect.time_range(None, None))
+            .take();
+        Expr::SubQuery(None, Box::new(select.into()))
     };
     let mut branch = Query::select();
-    let time = || Expr::col(time_column);
-    columns(&mut branch, [dialect.number(index), end(time().min()), end(time().max())]);
+    let time = || Expr::col(TIME);
+    columns::<Ends>(&mut branch, [dialect.number(number), end(time().min()), end(time().max())]);
     branch
 }

@@ -5,11 +5,11 @@
 use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, Query};
+use sea_orm::sea_query::Query;
 
 use super::database::Database;
-use super::deletion_log::{EndedAt, Ending, OutcomeName, Rows};
-use super::rows::columns;
+use super::deletion_log::{Ending, StoredEnding};
+use super::rows::{row, select_own};
 use super::token::time_text;
 use crate::error::Result;
 
@@ -107,20 +107,19 @@ impl AuditRow {
 
 /// The last `limit` entries, the latest first.
 pub async fn list(db: &Database, limit: u64) -> Result<Vec<AuditRow>> {
-    let mut select = Query::select();
-    let names = ["at", "caller", "address", "action", "subject"];
-    let width = columns(&mut select, names.into_iter().chain(Ending::COLUMNS).map(Expr::col));
-    select.from(TABLE).order_by("id", sea_orm::Order::Desc).limit(limit);
-    type Columns = (String, String, String, String, String, EndedAt, OutcomeName, Rows, Rows);
-    let rows = db.fetch::<Columns>("audit_list", &select, width).await?;
-    let entry =
-        |(at, caller, address, action, subject, ended, outcome, calls, errors): Columns| AuditRow {
-            at,
-            caller,
-            address,
-            action,
-            subject,
-            ending: Ending::from_columns((ended, outcome, calls, errors)),
-        };
+    row! {
+        struct Entry { at: String, caller: String, address: String, action: String, subject: String }
+    }
+    let mut select = select_own::<(Entry, StoredEnding)>(TABLE);
+    select.order_by("id", sea_orm::Order::Desc).limit(limit);
+    let rows = db.fetch::<(Entry, StoredEnding)>("audit_list", &select).await?;
+    let entry = |(entry, ending): (Entry, StoredEnding)| AuditRow {
+        at: entry.at,
+        caller: entry.caller,
+        address: entry.address,
+        action: entry.action,
+        subject: entry.subject,
+        ending: ending.decode(),
+    };
     Ok(rows.into_iter().map(entry).collect())
 }

@@ -1,19 +1,30 @@
 //! Calls: lists, counts of lists, single calls.
 
 use chrono::{DateTime, Utc};
-use entity::request_log::{Column, Entity};
-use sea_orm::EntityName;
-use sea_orm::sea_query::{
-    CaseStatement, Condition, Expr, ExprTrait, Query, SelectStatement, Value,
-};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, SelectStatement, Value};
 
 use super::database::Database;
 use super::dialect::Dialect;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
-use super::rows::{columns, int};
+use super::filter::{Cell, Cells, Filter};
+use super::list::{self, ListRow};
+use super::page::{Keyset, Page, PageRequest, count_rows};
+use super::rows::{int, row};
 use super::stored_time::StoredTime;
+use crate::domain::table::{API_KEY, LATENCY_MS, LogTable, MODEL, STATUS_CODE, TIME};
 use crate::domain::window::Window;
 use crate::error::Result;
+
+row! {
+    /// The columns of a [`CallRow`].
+    pub(super) struct StoredCall {
+        id: i64,
+        request_time: StoredTime,
+        api_key: Option<String>,
+        model_name: Option<String>,
+        status_code: Option<i64>,
+        latency_ms: Option<i64>,
+    }
+}
 
 /// A stored call.
 #[derive(Clone, Debug)]
@@ -24,9 +35,11 @@ pub struct CallRow {
     pub stored: StoredTime,
     pub key: Option<String>,
     pub model: Option<String>,
-    /// None also where SQLite holds text.
+    /// None also where SQLite has text.
     pub status_code: Option<i32>,
     pub latency_ms: Option<i32>,
+    /// SQLite may have a latency of more than 32 bits.
+    pub(super) stored_latency_ms: Option<i64>,
 }
 
 impl CallRow {
@@ -35,8 +48,42 @@ impl CallRow {
     }
 }
 
+impl ListRow for CallRow {
+    type Stored = StoredCall;
+    const TABLE: LogTable = LogTable::Calls;
+
+    fn decode(db: &Database, stored: StoredCall) -> Self {
+        Self {
+            id: stored.id,
+            timestamp: db.zone().to_utc(stored.request_time.at),
+            stored: stored.request_time,
+            key: stored.api_key,
+            model: stored.model_name,
+            status_code: int(stored.status_code),
+            latency_ms: int(stored.latency_ms),
+            stored_latency_ms: stored.latency_ms,
+        }
+    }
+}
+
+impl Cells for CallRow {
+    fn time(&self) -> &StoredTime {
+        &self.stored
+    }
+
+    fn cell(&self, column: &'static str) -> Cell<'_> {
+        match column {
+            API_KEY => Cell::Text(self.key.as_deref()),
+            MODEL => Cell::Text(self.model.as_deref()),
+            STATUS_CODE => Cell::Number(self.status_code.map(i64::from)),
+            LATENCY_MS => Cell::Number(self.stored_latency_ms),
+            _ => Cell::Text(None),
+        }
+    }
+}
+
 /// A filter of calls. A call must match every field that is set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallScope {
     pub window: Window,
     pub keys: Option<Vec<String>>,
@@ -49,43 +96,27 @@ pub struct CallScope {
 
 impl CallScope {
     pub fn of(window: Window) -> Self {
-        Self {
-            window,
-            keys: None,
-            models: None,
-            success: None,
-            status_codes: None,
-            min_latency_ms: None,
-            max_latency_ms: None,
-        }
+        Self { window, ..Self::default() }
     }
 
     pub(super) fn condition(&self, db: &Database) -> Condition {
-        let dialect = db.dialect();
-        let latency = || dialect.integer(Column::LatencyMs);
-        let zone = db.zone();
-        let (since, until) = (zone.to_stored(self.window.since), zone.to_stored(self.window.until));
-        Condition::all()
-            .add(dialect.time_range(Column::RequestTime, Some(since), Some(until)))
-            .add_option(self.keys.as_ref().map(|keys| dialect.text_in(Column::ApiKey, keys)))
-            .add_option(self.models.as_ref().map(|names| dialect.text_in(Column::ModelName, names)))
-            .add_option(self.success.map(|success| if success { succeeded() } else { failed() }))
-            .add_option(
-                self.status_codes.clone().map(|codes| Expr::col(Column::StatusCode).is_in(codes)),
-            )
-            .add_option(self.min_latency_ms.map(|least| latency().gte(least)))
-            .add_option(self.max_latency_ms.map(|most| latency().lte(most)))
+        let in_window = Filter::new(db).time(Some(self.window.since), Some(self.window.until));
+        self.add_to(in_window).condition()
     }
-}
 
-/// A status code of 200 to 299. SQLite sorts text after every number.
-pub(super) fn succeeded() -> Expr {
-    Expr::col(Column::StatusCode).between(200, 299)
-}
+    /// The filter for calls in memory, without the window.
+    pub fn row_filter(&self, db: &Database) -> Filter {
+        self.add_to(Filter::new(db)).for_rows()
+    }
 
-fn failed() -> Expr {
-    let code = || Expr::col(Column::StatusCode);
-    code().is_null().or(code().lt(200)).or(code().gt(299))
+    fn add_to(&self, filter: Filter) -> Filter {
+        filter
+            .texts(API_KEY, self.keys.as_ref())
+            .texts(MODEL, self.models.as_ref())
+            .success(self.success)
+            .numbers(STATUS_CODE, self.status_codes.as_ref())
+            .between(LATENCY_MS, [self.min_latency_ms, self.max_latency_ms])
+    }
 }
 
 /// The order of a list of calls; ids break ties.
@@ -137,97 +168,48 @@ pub struct CallListQuery {
     pub page: PageRequest<CallCursor>,
 }
 
-pub(super) type Columns =
-    (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>);
-
-/// One page of calls. One statement.
-pub async fn list(db: &Database, query: &CallListQuery) -> Result<Page<CallRow>> {
-    let (select, width) = list_statement(db, query);
-    let rows = db.fetch::<Columns>("call.list", &select, width).await?;
-    Ok(query.page.page(rows.into_iter().map(|row| call_row(db, row)).collect()))
-}
-
-fn list_statement(db: &Database, query: &CallListQuery) -> (SelectStatement, usize) {
-    let (mut select, width) = select(db);
-    let dialect = db.dialect();
-    select.cond_where(query.scope.condition(db));
-    let keyset = match query.order {
-        CallOrder::NewestFirst => Keyset::by(Column::RequestTime, true),
-        CallOrder::OldestFirst => Keyset::by(Column::RequestTime, false),
-        CallOrder::SlowestFirst => Keyset { expression: latency_rank(dialect), descending: true },
-    };
-    keyset.apply(&mut select, &query.page, |cursor| cursor.position(dialect));
-    (select, width)
+impl CallListQuery {
+    fn statement(&self, db: &Database) -> SelectStatement {
+        let dialect = db.dialect();
+        let keyset = match self.order {
+            CallOrder::NewestFirst => Keyset::by(TIME, true),
+            CallOrder::OldestFirst => Keyset::by(TIME, false),
+            CallOrder::SlowestFirst => {
+                Keyset { expression: latency_rank(dialect), descending: true }
+            }
+        };
+        let mut select = list::select::<CallRow>(db);
+        select.cond_where(self.scope.condition(db));
+        keyset.apply(&mut select, &self.page, |cursor| cursor.position(dialect));
+        select
+    }
 }
 
 /// The latency as [`CallRow`] has it: -1 for none, and for a value of SQLite that exceeds 32 bits.
 fn latency_rank(dialect: Dialect) -> Expr {
-    let latency = || dialect.integer(Column::LatencyMs);
+    let latency = || dialect.integer(LATENCY_MS);
     let shown = latency().between(i32::MIN, i32::MAX);
     CaseStatement::new().case(shown, latency()).finally(Expr::cust("-1")).into()
 }
 
+/// One page of calls. One statement.
+pub async fn list(db: &Database, query: &CallListQuery) -> Result<Page<CallRow>> {
+    Ok(query.page.page(list::fetch(db, "call.list", &query.statement(db)).await?))
+}
+
 /// Many pages at once, in the order of `queries`. One statement for 100 pages.
 pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<Page<CallRow>>> {
-    let mut rows: Vec<Vec<CallRow>> = queries.iter().map(|_| vec![]).collect();
-    type Tagged = (i64, StoredTime, Option<String>, Option<String>, Option<i64>, Option<i64>, i64);
-    let pages = queries.iter().map(|query| list_statement(db, query));
-    for union in unions(tagged(db.dialect(), pages), 100) {
-        for (id, stored, key, model, code, latency, tag) in
-            db.fetch::<Tagged>("call.list_many", &union, 7).await?
-        {
-            rows[tag as usize].push(call_row(db, (id, stored, key, model, code, latency)));
-        }
-    }
-    Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
+    let pages = queries.iter().map(|query| (query.statement(db), &query.page)).collect();
+    list::many(db, "call.list_many", pages).await
 }
 
 /// The number of calls of each of `scopes`, in their order. One statement for 100 scopes.
 pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
-    count_rows(
-        db,
-        "call.count",
-        scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db))),
-    )
-    .await
+    let conditions = scopes.iter().map(|scope| scope.condition(db));
+    count_rows(db, "call.count", LogTable::Calls, conditions).await
 }
 
 /// The calls with these ids, unordered.
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<CallRow>> {
-    let (mut select, width) = select(db);
-    select
-        .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
-        .and_where(db.dialect().has_time(Column::RequestTime));
-    let rows = db.fetch::<Columns>("call.find", &select, width).await?;
-    Ok(rows.into_iter().map(|row| call_row(db, row)).collect())
-}
-
-pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
-    let dialect = db.dialect();
-    let mut select = Query::select();
-    let width = columns(
-        &mut select,
-        [
-            dialect.integer(Column::Id),
-            Expr::col(Column::RequestTime),
-            dialect.text(Column::ApiKey),
-            dialect.text(Column::ModelName),
-            dialect.integer(Column::StatusCode),
-            dialect.integer(Column::LatencyMs),
-        ],
-    );
-    select.from(Entity);
-    (select, width)
-}
-
-pub(super) fn call_row(db: &Database, (id, stored, key, model, code, latency): Columns) -> CallRow {
-    CallRow {
-        id,
-        timestamp: db.zone().to_utc(stored.at),
-        stored,
-        key,
-        model,
-        status_code: int(code),
-        latency_ms: int(latency),
-    }
+    list::find(db, "call.find", ids).await
 }

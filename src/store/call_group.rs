@@ -1,16 +1,17 @@
 //! Groups and series of calls, with exact latency percentiles.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use entity::request_log::Column;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order};
 
-use super::call::{CallScope, succeeded};
+use super::call::CallScope;
 pub use super::call_stats::CallStats;
 use super::call_stats::{self, FIRST_ID, KEY, StatsRow};
 use super::database::Database;
 use super::dialect::Dialect;
+use super::filter::succeeded;
 use super::rows::int;
 use crate::domain::bucket::{Run, runs};
+use crate::domain::table::{API_KEY, MODEL, STATUS_CODE, TIME};
 use crate::error::Result;
 
 /// A dimension that groups calls.
@@ -25,9 +26,9 @@ pub enum CallDimension {
 impl CallDimension {
     fn expression(self, dialect: Dialect) -> Expr {
         match self {
-            Self::ApiKey => dialect.group_text(Column::ApiKey),
-            Self::Model => dialect.group_text(Column::ModelName),
-            Self::StatusCode => dialect.integer(Column::StatusCode),
+            Self::ApiKey => dialect.group_text(API_KEY),
+            Self::Model => dialect.group_text(MODEL),
+            Self::StatusCode => dialect.integer(STATUS_CODE),
             Self::Success => CaseStatement::new()
                 .case(succeeded(), dialect.number(1))
                 .finally(dialect.number(0))
@@ -150,12 +151,12 @@ pub async fn series(
 
 /// The bucket number of a call: one division for each run of buckets.
 fn bucket_number(dialect: Dialect, runs: &[Run]) -> Expr {
-    let number = |run: &Run| dialect.bucket(Column::RequestTime, run);
+    let number = |run: &Run| dialect.bucket(run);
     let [runs @ .., last] = runs else { return dialect.number(0) };
     let ends = runs.iter().skip(1).chain([last]).map(|next| dialect.range_end(next.start));
     let mut case = CaseStatement::new();
     for (run, end) in runs.iter().zip(ends) {
-        case = case.case(Expr::col(Column::RequestTime).lt(end), number(run));
+        case = case.case(Expr::col(TIME).lt(end), number(run));
     }
     if runs.is_empty() { number(last) } else { case.finally(number(last)).into() }
 }

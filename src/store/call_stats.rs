@@ -2,15 +2,14 @@
 //! latency, ranks the latencies and returns one row per group. Percentiles are the same on every
 //! database, and the memory of the server does not grow with the calls.
 
-use entity::request_log::{Column, Entity};
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{QueryResult, TryGetError, TryGetableMany};
-use serde::{Deserialize, Deserializer};
 
-use super::call::{CallScope, succeeded};
+use super::call::CallScope;
 use super::database::Database;
-use super::rows::{columns, int};
+use super::filter::succeeded;
+use super::rows::{Row, columns, field, int, row};
 use crate::domain::counts::{CallCounts, LatencyStats, PERCENTILES, interpolate};
+use crate::domain::table::{ID, LATENCY_MS, LogTable};
 use crate::error::Result;
 
 /// Statistics of a set of calls. The latency is empty unless it was requested.
@@ -20,20 +19,18 @@ pub struct CallStats {
     pub latency: LatencyStats,
 }
 
-/// The names of the dimensions of [`select`]: texts, then numbers.
-const DIMENSIONS: [&str; 5] = [KEY, "by_model", "by_code", "by_success", "by_bucket"];
+/// The names of the dimensions of [`select`].
+const TEXT_DIMENSIONS: [&str; 2] = [KEY, "by_model"];
+const NUMBER_DIMENSIONS: [&str; 3] = ["by_code", "by_success", "by_bucket"];
 pub(super) const KEY: &str = "by_key";
-const TEXT_DIMENSIONS: usize = 2;
-/// The latency columns, in the order of [`StatsRow::latency`].
-const LATENCY: [&str; 4] = ["n", "latency_sum", "latency_min", "latency_max"];
 
 /// The lowest id of a group, which breaks ties between groups of keys. Sorting by the keys would let a
 /// caller without access to full keys find them by guessing.
 pub(super) const FIRST_ID: &str = "first_id";
 
-/// A statement with one row per group: its `dimensions` (each a name of [`DIMENSIONS`] and an
-/// expression), `total`, `success`, [`FIRST_ID`] if keys are a dimension, and with `latency` also `n`,
-/// `p95_below`, `p95_above` and so on. It can be sorted by all of these.
+/// A statement with one row per group: its `dimensions` (each a name and an expression), `total`,
+/// `success`, [`FIRST_ID`] if keys are a dimension, and with `latency` also `n`, `p95_below`,
+/// `p95_above` and so on. It can be sorted by all of these.
 pub(super) fn select(
     db: &Database,
     scope: &CallScope,
@@ -45,19 +42,21 @@ pub(super) fn select(
     let counted = count(db, scope, dimensions, latency);
     let grouped = if latency { summarize(db, rank(db, counted, &names), &names) } else { counted };
     let mut select = Query::select();
-    let dimension_columns = DIMENSIONS.iter().enumerate().map(|(index, name)| {
-        match (names.contains(name), index < TEXT_DIMENSIONS) {
-            (true, true) => dialect.to_text(name),
-            (true, false) => Expr::col(*name),
-            (false, of_text) => dialect.null(of_text),
-        }
-    });
-    let percentiles = PERCENTILES.iter().flat_map(|percent| [below(*percent), above(*percent)]);
-    let latencies = LATENCY.iter().map(|name| (*name).to_owned()).chain(percentiles);
-    let latencies =
-        latencies.map(|name| if latency { Expr::col(name) } else { dialect.null(false) });
-    let counts = ["total", "success"].map(Expr::col);
-    columns(&mut select, dimension_columns.chain(counts).chain(latencies));
+    columns::<StatsRow>(
+        &mut select,
+        StatsRow::columns().into_iter().map(|column| {
+            let name = field(column);
+            let is_text = TEXT_DIMENSIONS.contains(&name);
+            let is_dimension = is_text || NUMBER_DIMENSIONS.contains(&name);
+            match name {
+                "total" | "success" => Expr::col(name),
+                _ if is_dimension && !names.contains(&name) => dialect.null(is_text),
+                _ if is_text => dialect.to_text(name),
+                _ if is_dimension || latency => Expr::col(name),
+                _ => dialect.null(false),
+            }
+        }),
+    );
     select.from_subquery(grouped, "grouped").take()
 }
 
@@ -73,16 +72,16 @@ fn count(
     select
         .expr_as(Expr::cust("COUNT(*)"), "total")
         .expr_as(success.count(), "success")
-        .from(Entity)
+        .from(LogTable::Calls.name())
         .cond_where(scope.condition(db));
     for (name, expression) in dimensions {
         select.expr_as(expression.clone(), *name).group_by_col(*name);
         if *name == KEY {
-            select.expr_as(Expr::col(Column::Id).min(), FIRST_ID);
+            select.expr_as(Expr::col(ID).min(), FIRST_ID);
         }
     }
     if latency {
-        select.expr_as(db.dialect().integer(Column::LatencyMs), "ms").group_by_col("ms");
+        select.expr_as(db.dialect().integer(LATENCY_MS), "ms").group_by_col("ms");
     }
     select
 }
@@ -152,85 +151,49 @@ pub(super) async fn fetch(
     name: &'static str,
     select: &SelectStatement,
 ) -> Result<Vec<StatsRow>> {
-    db.fetch(name, select, StatsRow::WIDTH).await
+    db.fetch(name, select).await
 }
 
-/// A group. Only the fields of the requested dimensions are set.
-#[derive(Debug)]
-pub(super) struct StatsRow {
-    pub by_key: Option<String>,
-    pub by_model: Option<String>,
-    pub by_code: Option<i64>,
-    pub by_success: Option<i64>,
-    pub by_bucket: Option<i64>,
-    counts: CallCounts,
-    /// Count, sum, minimum and maximum; then the values below and above each percentile.
-    latency: [Option<i64>; 12],
+row! {
+    /// A group. Only the fields of the requested dimensions are set.
+    pub(super) struct StatsRow {
+        by_key: Option<String>, by_model: Option<String>,
+        by_code: Option<i64>, by_success: Option<i64>, by_bucket: Option<i64>,
+        total: Option<i64>, success: Option<i64>,
+        n: Option<i64>, latency_sum: Option<i64>, latency_min: Option<i64>, latency_max: Option<i64>,
+        p50_below: Option<i64>, p50_above: Option<i64>,
+        p90_below: Option<i64>, p90_above: Option<i64>,
+        p95_below: Option<i64>, p95_above: Option<i64>,
+        p99_below: Option<i64>, p99_above: Option<i64>,
+    }
 }
 
 impl StatsRow {
-    const WIDTH: usize = 19;
-
     pub(super) fn stats(&self) -> CallStats {
-        CallStats { counts: self.counts, latency: self.latency() }
+        let (total, success) = (self.total.unwrap_or(0), self.success.unwrap_or(0));
+        let counts = CallCounts { total, success };
+        CallStats { counts, latency: self.latency() }
     }
 
     fn latency(&self) -> LatencyStats {
-        let [count, sum, min, max, ..] = self.latency;
-        let count = count.unwrap_or(0);
-        let ranks = &self.latency[4..];
+        let count = self.n.unwrap_or(0);
+        // At PERCENTILES.
+        let ranks = [
+            self.p50_below.zip(self.p50_above),
+            self.p90_below.zip(self.p90_above),
+            self.p95_below.zip(self.p95_above),
+            self.p99_below.zip(self.p99_above),
+        ];
         let percentile = |index: usize| {
-            let (below, above) = (ranks[2 * index]?, ranks[2 * index + 1]?);
+            let (below, above) = ranks[index]?;
             Some(interpolate(PERCENTILES[index], count, below, above))
         };
         LatencyStats {
             count,
-            avg: sum.filter(|_| count > 0).map(|sum| sum as f64 / count as f64),
-            min: int(min),
-            max: int(max),
+            avg: self.latency_sum.filter(|_| count > 0).map(|sum| sum as f64 / count as f64),
+            min: int(self.latency_min),
+            max: int(self.latency_max),
             percentiles: std::array::from_fn(percentile),
         }
-    }
-
-    fn read<E>(
-        text: impl Fn(usize) -> Result<Option<String>, E>,
-        number: impl Fn(usize) -> Result<Option<i64>, E>,
-    ) -> Result<Self, E> {
-        let mut latency = [None; 12];
-        for (index, value) in latency.iter_mut().enumerate() {
-            *value = number(7 + index)?;
-        }
-        Ok(Self {
-            by_key: text(0)?,
-            by_model: text(1)?,
-            by_code: number(2)?,
-            by_success: number(3)?,
-            by_bucket: number(4)?,
-            counts: CallCounts { total: number(5)?.unwrap_or(0), success: number(6)?.unwrap_or(0) },
-            latency,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for StatsRow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let cells = Vec::<serde_json::Value>::deserialize(deserializer)?;
-        Self::read(
-            |index| Ok(cells.get(index).and_then(|cell| cell.as_str()).map(str::to_owned)),
-            |index| Ok(cells.get(index).and_then(serde_json::Value::as_i64)),
-        )
-    }
-}
-
-impl TryGetableMany for StatsRow {
-    fn try_get_many(row: &QueryResult, _: &str, _: &[String]) -> Result<Self, TryGetError> {
-        Self::try_get_many_by_index(row)
-    }
-
-    fn try_get_many_by_index(row: &QueryResult) -> Result<Self, TryGetError> {
-        Self::read(
-            |index| row.try_get_by_index_nullable(index),
-            |index| row.try_get_by_index_nullable(index),
-        )
     }
 }

@@ -2,14 +2,13 @@
 //! the deletion are kept: their ids are above the last id at its start. The row with that id is deleted
 //! last, because SQLite assigns the highest id again once it is free.
 
-use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 
 use super::database::Database;
 use super::error_log::ErrorScope;
 use super::import::last_id;
-use super::log_table::LogTable;
-use super::rows::columns;
+use super::rows::VALUE;
+use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
 /// The highest id of the error logs, 0 without any.
@@ -31,17 +30,16 @@ pub async fn find_error_logs(
     ids: Ids,
     limit: u32,
 ) -> Result<Vec<i64>> {
-    let id = Expr::col(Column::Id);
+    let id = Expr::col(ID);
     let mut select = Query::select();
-    let width = columns(&mut select, [db.dialect().integer(Column::Id)]);
     select
-        .from(Entity)
+        .expr_as(db.dialect().integer(ID), VALUE)
+        .from(LogTable::ErrorLogs.name())
         .cond_where(scope.condition_at_any_time(db))
         .and_where(match ids {
             Ids::Below(last) => id.lt(last),
             Ids::Only(last) => id.eq(last),
         })
         .limit(limit.into());
-    let rows = db.fetch::<(i64,)>("delete_find", &select, width).await?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
+    db.fetch_values("delete_find", &select).await
 }

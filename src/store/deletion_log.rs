@@ -7,7 +7,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query};
 
 use super::audit::{AuditAction, TABLE};
 use super::database::Database;
-use super::rows::columns;
+use super::rows::{row, select_own};
 use super::token::time_text;
 use crate::error::{Error, Result};
 
@@ -46,22 +46,26 @@ pub struct Ending {
     pub error_logs: u64,
 }
 
-pub(super) type EndedAt = Option<String>;
-pub(super) type OutcomeName = Option<String>;
-pub(super) type Rows = Option<i64>;
+row! {
+    /// The columns of an [`Ending`].
+    pub(super) struct StoredEnding {
+        ended_at: Option<String>,
+        outcome: Option<String>,
+        deleted_calls: Option<i64>,
+        deleted_error_logs: Option<i64>,
+    }
+}
 
-impl Ending {
-    pub(super) const COLUMNS: [&str; 4] =
-        ["ended_at", "outcome", "deleted_calls", "deleted_error_logs"];
-
-    pub(super) fn from_columns(
-        (at, outcome, calls, error_logs): (EndedAt, OutcomeName, Rows, Rows),
-    ) -> Option<Self> {
-        let outcome =
-            Outcome::ALL.into_iter().find(|one| outcome.as_deref() == Some(one.name()))?;
-        let count = |rows: Rows| rows.and_then(|rows| rows.try_into().ok()).unwrap_or(0);
-        let at = at.unwrap_or_default();
-        Some(Self { at, outcome, calls: count(calls), error_logs: count(error_logs) })
+impl StoredEnding {
+    pub(super) fn decode(self) -> Option<Ending> {
+        let outcome = self.outcome?;
+        let count = |rows: Option<i64>| rows.and_then(|rows| rows.try_into().ok()).unwrap_or(0);
+        Some(Ending {
+            at: self.ended_at.unwrap_or_default(),
+            outcome: Outcome::ALL.into_iter().find(|one| one.name() == outcome)?,
+            calls: count(self.deleted_calls),
+            error_logs: count(self.deleted_error_logs),
+        })
     }
 }
 
@@ -164,17 +168,11 @@ pub struct DeletionRow {
 
 /// The deletion of `caller` with this id.
 pub async fn find(db: &Database, caller: &str, id: &str) -> Result<Option<DeletionRow>> {
-    let mut select = Query::select();
-    let names = ["at"].into_iter().chain(Ending::COLUMNS);
-    let width = columns(&mut select, names.map(Expr::col));
-    select
-        .from(TABLE)
-        .and_where(Expr::col("caller").eq(caller))
-        .and_where(Expr::col("deletion_id").eq(id));
-    type Columns = (String, EndedAt, OutcomeName, Rows, Rows);
-    let found = db.fetch::<Columns>("deletion_find", &select, width).await?.pop();
-    Ok(found.map(|(started_at, ended, outcome, calls, error_logs)| DeletionRow {
-        started_at,
-        ending: Ending::from_columns((ended, outcome, calls, error_logs)),
-    }))
+    row! {
+        struct Start { at: String }
+    }
+    let mut select = select_own::<(Start, StoredEnding)>(TABLE);
+    select.and_where(Expr::col("caller").eq(caller)).and_where(Expr::col("deletion_id").eq(id));
+    let found = db.fetch::<(Start, StoredEnding)>("deletion_find", &select).await?.pop();
+    Ok(found.map(|(start, ending)| DeletionRow { started_at: start.at, ending: ending.decode() }))
 }

@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use entity::{error_log, request_log};
 use sea_orm::ConnectionTrait;
-use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, Query};
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::connect::{Access, connect, is_sqlite};
 use super::{Database, setting};
 use crate::config::DatabaseConfig;
+use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
 
 /// The setting that marks a database of the demo.
@@ -44,13 +44,9 @@ pub async fn is_marked(db: &Database) -> Result<bool> {
 
 /// Whether the gateway's tables are missing or empty.
 pub async fn is_empty(db: &Database) -> Result<bool> {
-    let one = |select: &mut SelectStatement| select.expr(Expr::val(1)).limit(1).take();
-    let tables = [
-        ("t_request_log", one(Query::select().from(request_log::Entity))),
-        ("t_error_logs", one(Query::select().from(error_log::Entity))),
-    ];
-    for (name, select) in tables {
-        if db.has_table(name).await? && !db.query_all("demo.is_empty", &select).await?.is_empty() {
+    for table in LogTable::ALL.map(LogTable::name) {
+        let select = Query::select().expr(Expr::val(1)).from(table).limit(1).take();
+        if db.has_table(table).await? && !db.query_all("demo.is_empty", &select).await?.is_empty() {
             return Ok(false);
         }
     }

@@ -6,16 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use entity::{error_log, request_log};
-use sea_orm::Iden;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Order};
 use tokio::time::Instant;
 
 use super::database::Database;
-use super::log_table::LogTable;
-use super::page::{tagged, unions};
-use super::rows::columns;
+use super::page::{Tag, tagged, unions};
+use super::rows::{row, select_from};
 use super::stored_time::StoredTime;
+use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
 /// The rows of a sample. The limit of SQLite is 500 branches in a statement.
@@ -109,33 +107,39 @@ struct Sample {
 
 impl Sample {
     async fn take(db: &Database, table: LogTable) -> Result<Self> {
-        let end = |end: &str| {
-            db.dialect().to_integer(&format!("(SELECT {end}(id) FROM {})", table.name()))
-        };
+        row! {
+            struct Ends { first: Option<i64>, last: Option<i64> }
+        }
+        row! {
+            struct Sampled { id: i64, request_time: Option<StoredTime>, key: Option<String> }
+        }
+        let dialect = db.dialect();
+        let end =
+            |end: &str| dialect.to_integer(&format!("(SELECT {end}(id) FROM {})", table.name()));
         // Separate subqueries: SQLite would scan the table for both together.
-        let ends = format!("SELECT {} AS c0, {} AS c1", end("MIN"), end("MAX"));
-        let ends = db.fetch_text::<(Option<i64>, Option<i64>)>("density.ends", &ends, 2).await?;
-        let Some((Some(first), Some(last))) = ends.into_iter().next() else {
+        let ends = format!("SELECT {} AS c_first, {} AS c_last", end("MIN"), end("MAX"));
+        let ends = db.fetch_text::<Ends>("density.ends", &ends).await?.pop();
+        let Some(Ends { first: Some(first), last: Some(last) }) = ends else {
             return Ok(Self::default());
         };
         let span = i128::from(last) - i128::from(first) + 1;
         let samples = span.min(SAMPLES.into());
         let step = if samples > 1 { (span - 1) as f64 / (samples - 1) as f64 } else { 1.0 };
+        let key = [("key", dialect.text(table.key()))];
         let branches = (0..samples).map(|number| {
             let offset =
                 if number + 1 == samples { span - 1 } else { (number as f64 * step) as i128 };
             let id = i64::try_from(i128::from(first) + offset).unwrap_or(last);
-            (first_from(db, table, id), WIDTH)
+            let mut select = select_from::<Sampled>(dialect, table, &key);
+            // The first row with this id or a higher one.
+            select.and_where(Expr::col(ID).gte(id)).order_by(ID, Order::Asc).limit(1).take()
         });
         let mut rows: Vec<(i64, Option<i64>, Option<String>)> = vec![];
-        for union in unions(tagged(db.dialect(), branches), SAMPLES as usize) {
-            type Columns = (i64, Option<StoredTime>, Option<String>, i64);
-            for (id, time, key, _) in
-                db.fetch::<Columns>("density.sample", &union, WIDTH + 1).await?
-            {
-                let time = time.filter(StoredTime::is_readable);
+        for union in unions(tagged::<Sampled>(dialect, branches), SAMPLES as usize) {
+            for (row, _) in db.fetch::<(Sampled, Tag)>("density.sample", &union).await? {
+                let time = row.request_time.filter(StoredTime::is_readable);
                 let micros = time.map(|time| db.zone().to_utc(time.at).timestamp_micros());
-                rows.push((id, micros, key));
+                rows.push((row.id, micros, row.key));
             }
         }
         // A row after a gap of ids is found more than once.
@@ -182,41 +186,6 @@ impl Sample {
         let part = (micros - last) as f64 / (next - last) as f64;
         self.rows(earlier) + part * (self.step - 1.0)
     }
-}
-
-/// The columns of [`first_from`].
-const WIDTH: usize = 3;
-
-/// The first row with this id or a higher one.
-fn first_from(db: &Database, table: LogTable, id: i64) -> SelectStatement {
-    match table {
-        LogTable::Calls => {
-            use request_log::Column;
-            first_of(db, table, (Column::Id, Column::RequestTime, Column::ApiKey), id)
-        }
-        LogTable::ErrorLogs => {
-            use error_log::Column;
-            first_of(db, table, (Column::Id, Column::RequestTime, Column::GeminiKey), id)
-        }
-    }
-}
-
-fn first_of<C: Iden + Copy + 'static>(
-    db: &Database,
-    table: LogTable,
-    (id_column, time, key): (C, C, C),
-    id: i64,
-) -> SelectStatement {
-    let dialect = db.dialect();
-    let column = |column: C| Expr::col(column.unquoted().to_owned());
-    let mut select = Query::select();
-    columns(&mut select, [dialect.integer(id_column), column(time), dialect.text(key)]);
-    select
-        .from(table.name())
-        .and_where(column(id_column).gte(id))
-        .order_by(id_column.unquoted().to_owned(), Order::Asc)
-        .limit(1)
-        .take()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! comparing texts.
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
+use sea_orm::DbBackend;
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, Value};
-use sea_orm::{DbBackend, Iden};
 
 use crate::domain::bucket::Run;
+use crate::domain::table::{Column, ColumnKind, ID, LogTable, TIME};
 
 /// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,14 @@ impl Dialect {
             DbBackend::Postgres => Self::Postgres,
             DbBackend::MySql => Self::MySql,
             _ => Self::Sqlite,
+        }
+    }
+
+    pub fn backend(self) -> DbBackend {
+        match self {
+            Self::Sqlite => DbBackend::Sqlite,
+            Self::Postgres => DbBackend::Postgres,
+            Self::MySql => DbBackend::MySql,
         }
     }
 
@@ -56,28 +65,52 @@ impl Dialect {
 
     /// Rows in `[since, until)`. Without a bound, every row with a readable time: a missing or unreadable
     /// time is outside of every range.
-    pub fn time_range<C: Iden + Copy>(
+    pub fn time_range(
         self,
-        column: C,
         since: Option<NaiveDateTime>,
         until: Option<NaiveDateTime>,
     ) -> Condition {
         let since = self.range_end(since.unwrap_or_else(earliest));
         let until = self.range_end(until.unwrap_or_else(latest));
-        Condition::all().add(Expr::col(column).gte(since)).add(Expr::col(column).lt(until))
+        Condition::all().add(Expr::col(TIME).gte(since)).add(Expr::col(TIME).lt(until))
     }
 
     /// Rows with a readable time, for statements that find rows by id. Written so that no index by time
     /// applies: PostgreSQL would use it for a long list of ids together with a range.
-    pub fn has_time<C: Iden + Copy>(self, column: C) -> Expr {
+    pub fn has_time(self) -> Expr {
         let in_range: Expr =
-            CaseStatement::new().case(self.time_range(column, None, None), 1).finally(0).into();
+            CaseStatement::new().case(self.time_range(None, None), 1).finally(0).into();
         in_range.eq(1)
     }
 
+    /// A column of `table` as lists read it.
+    pub fn read(self, table: LogTable, name: &'static str) -> Expr {
+        let column = table.columns().iter().find(|column| column.name == name);
+        match column.map(|column| column.kind) {
+            None if name == ID => self.integer(name),
+            Some(ColumnKind::Text | ColumnKind::Key) => self.text(name),
+            Some(ColumnKind::Number) => self.integer(name),
+            Some(ColumnKind::Json) => self.json_text(name),
+            Some(ColumnKind::Time | ColumnKind::Flag) | None => Expr::col(name),
+        }
+    }
+
+    /// A column as its exact text, for exports.
+    pub fn exact_text(self, column: Column) -> Expr {
+        let name = column.name;
+        match column.kind {
+            ColumnKind::Flag => {
+                Expr::cust(format!("CASE WHEN {name} THEN 'true' ELSE 'false' END"))
+            }
+            ColumnKind::Text | ColumnKind::Key if self == Self::MySql => {
+                Expr::cust(format!("CONVERT({name} USING utf8mb4)"))
+            }
+            _ => self.json_text(name),
+        }
+    }
+
     /// An integer column of any width as 64 bits. Text in such a column of SQLite reads as NULL.
-    pub fn integer<C: Iden>(self, column: C) -> Expr {
-        let column = column.unquoted();
+    pub fn integer(self, column: &'static str) -> Expr {
         Expr::cust(match self {
             Self::Sqlite => format!("CASE WHEN typeof({column}) = 'integer' THEN {column} END"),
             Self::Postgres => format!("CAST({column} AS BIGINT)"),
@@ -86,8 +119,7 @@ impl Dialect {
     }
 
     /// A text column that compares by bytes, with any collation.
-    pub fn text<C: Iden>(self, column: C) -> Expr {
-        let column = column.unquoted();
+    pub fn text(self, column: &'static str) -> Expr {
         Expr::cust(match self {
             Self::Sqlite => format!("CAST({column} AS TEXT)"),
             Self::Postgres => format!("{column} COLLATE \"C\""),
@@ -97,9 +129,9 @@ impl Dialect {
 
     /// A text column to group by. SQLite compares by bytes already, and a cast would take a third more
     /// time; the texts of the groups are cast instead ([`Self::to_text`]).
-    pub fn group_text<C: Iden>(self, column: C) -> Expr {
+    pub fn group_text(self, column: &'static str) -> Expr {
         match self {
-            Self::Sqlite => Expr::col(column.unquoted().to_owned()),
+            Self::Sqlite => Expr::col(column),
             _ => self.text(column),
         }
     }
@@ -136,9 +168,9 @@ impl Dialect {
     /// Rows with exactly one of `values`, by the index of the column. The default collations of MySQL
     /// ignore case, so the bytes are compared as well. MySQL refuses a value that the column's character
     /// set cannot hold; with a value that is not ASCII only the bytes are compared.
-    pub fn text_in<'a, C: Iden + Copy>(
+    pub fn text_in<'a>(
         self,
-        column: C,
+        column: &'static str,
         values: impl IntoIterator<Item = &'a String>,
     ) -> Condition {
         let values: Vec<&str> = values.into_iter().map(String::as_str).collect();
@@ -154,30 +186,25 @@ impl Dialect {
     }
 
     /// Rows that contain `text` anywhere, ignoring case. Every character is literal.
-    pub fn contains<C: Iden + Copy>(self, column: C, text: &str) -> Expr {
+    pub fn contains(self, column: &'static str, text: &str) -> Expr {
         match self {
             // LIKE ignores case only for ASCII, so the pattern has both cases of each letter.
-            Self::Sqlite => {
-                Expr::cust_with_values(format!("{} GLOB ?", column.unquoted()), [glob(text)])
-            }
+            Self::Sqlite => Expr::cust_with_values(format!("{column} GLOB ?"), [glob(text)]),
             // lower() supports only the letters of the database's locale; in "C" that is ASCII.
-            Self::Postgres => {
-                Expr::cust_with_values(format!("{} ~ $1", column.unquoted()), [regex(text)])
-            }
+            Self::Postgres => Expr::cust_with_values(format!("{column} ~ $1"), [regex(text)]),
             Self::MySql => Expr::cust_with_values(
                 format!(
                     "LOCATE(LOWER(CONVERT(? USING utf8mb4)) COLLATE utf8mb4_bin, \
-                     LOWER(CONVERT({} USING utf8mb4)) COLLATE utf8mb4_bin) > 0",
-                    column.unquoted()
+                     LOWER(CONVERT({column} USING utf8mb4)) COLLATE utf8mb4_bin) > 0"
                 ),
                 [text],
             ),
         }
     }
 
-    /// The bucket number of a time column within `run`.
-    pub fn bucket<C: Iden>(self, column: C, run: &Run) -> Expr {
-        let (column, first) = (column.unquoted(), run.first);
+    /// The bucket number of a row within `run`.
+    pub fn bucket(self, run: &Run) -> Expr {
+        let (column, first) = (TIME, run.first);
         let Some(step) = run.step else { return self.number(first) };
         let epoch = run.start.and_utc().timestamp();
         match self {
@@ -194,9 +221,8 @@ impl Dialect {
         }
     }
 
-    /// A JSON column as text.
-    pub fn json_text<C: Iden>(self, column: C) -> Expr {
-        let column = column.unquoted();
+    /// A JSON column, or a number, as text.
+    pub fn json_text(self, column: &'static str) -> Expr {
         Expr::cust(match self {
             Self::MySql => format!("CAST({column} AS CHAR)"),
             _ => format!("CAST({column} AS TEXT)"),
@@ -205,12 +231,12 @@ impl Dialect {
 }
 
 /// Before every call: the first time that all databases support.
-fn earliest() -> NaiveDateTime {
+pub(super) fn earliest() -> NaiveDateTime {
     NaiveDate::from_ymd_opt(1, 1, 1).unwrap_or_default().into()
 }
 
 /// After every call.
-fn latest() -> NaiveDateTime {
+pub(super) fn latest() -> NaiveDateTime {
     let day = NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or_default();
     NaiveDateTime::from(day) + TimeDelta::days(1) - TimeDelta::microseconds(1)
 }

@@ -1,14 +1,14 @@
 //! Groups of error logs: their counts, first and last times, and latest error log.
 
 use chrono::{DateTime, Utc};
-use entity::error_log::{Column, Entity};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::database::Database;
 use super::error_log::ErrorScope;
 use super::page::unions;
-use super::rows::{columns, int};
+use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
+use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, TIME};
 use crate::error::Result;
 
 /// A dimension that groups error logs.
@@ -18,6 +18,26 @@ pub enum ErrorDimension {
     Model,
     ErrorType,
     ErrorCode,
+}
+
+/// The column of each dimension, and its name in the result.
+const DIMENSIONS: [(ErrorDimension, &str, &str); 4] = [
+    (ErrorDimension::ApiKey, GEMINI_KEY, "c_key"),
+    (ErrorDimension::Model, MODEL, "c_model"),
+    (ErrorDimension::ErrorType, ERROR_TYPE, "c_error_type"),
+    (ErrorDimension::ErrorCode, ERROR_CODE, "c_error_code"),
+];
+
+row! {
+    struct Group {
+        key: Option<String>,
+        model: Option<String>,
+        error_type: Option<String>,
+        error_code: Option<i64>,
+        count: i64,
+        first: StoredTime,
+        last: StoredTime,
+    }
 }
 
 /// A group of error logs. Only the fields of the requested dimensions are set.
@@ -40,60 +60,40 @@ pub async fn groups(
     by: &[ErrorDimension],
     limit: u32,
 ) -> Result<Vec<ErrorGroupRow>> {
-    type Columns =
-        (Option<String>, Option<String>, Option<String>, Option<i64>, i64, StoredTime, StoredTime);
     let dialect = db.dialect();
     let mut select = Query::select();
-    let dimension = |dimension, column: Expr, of_text| {
-        if by.contains(&dimension) { column } else { dialect.null(of_text) }
-    };
-    let width = columns(
-        &mut select,
-        [
-            dimension(ErrorDimension::ApiKey, dialect.text(Column::GeminiKey), true),
-            dimension(ErrorDimension::Model, dialect.text(Column::ModelName), true),
-            dimension(ErrorDimension::ErrorType, dialect.text(Column::ErrorType), true),
-            dimension(ErrorDimension::ErrorCode, dialect.integer(Column::ErrorCode), false),
-            Expr::cust("COUNT(*)"),
-            Expr::col(Column::RequestTime).min(),
-            Expr::col(Column::RequestTime).max(),
-        ],
-    );
-    select.from(Entity).cond_where(scope.condition(db));
-    let grouped = [
-        (ErrorDimension::ApiKey, "c0"),
-        (ErrorDimension::Model, "c1"),
-        (ErrorDimension::ErrorType, "c2"),
-        (ErrorDimension::ErrorCode, "c3"),
-    ];
-    select.order_by("c4", Order::Desc).order_by("c6", Order::Desc);
-    for (dimension, name) in grouped {
-        if by.contains(&dimension) {
-            select.group_by_col(name);
-        }
+    let dimensions = DIMENSIONS.map(|(dimension, column, _)| match by.contains(&dimension) {
+        true => dialect.read(LogTable::ErrorLogs, column),
+        false => dialect.null(column != ERROR_CODE),
+    });
+    let time = || Expr::col(TIME);
+    let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
+    columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
+    select.from(LogTable::ErrorLogs.name()).cond_where(scope.condition(db));
+    select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
+    for (dimension, _, name) in DIMENSIONS.into_iter().filter(|(one, ..)| by.contains(one)) {
+        select.group_by_col(name);
         // Ties between keys are sorted by the lowest id, as for calls.
-        if by.contains(&dimension) && dimension != ErrorDimension::ApiKey {
+        if dimension != ErrorDimension::ApiKey {
             select.order_by(name, Order::Asc);
         }
     }
     if by.contains(&ErrorDimension::ApiKey) {
-        select.order_by_expr(Expr::col(Column::Id).min(), Order::Asc);
+        select.order_by_expr(Expr::col(ID).min(), Order::Asc);
     }
     select.limit(limit.into());
-    let rows = db.fetch::<Columns>("error_group.groups", &select, width).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(key, model, error_type, code, count, first, last)| ErrorGroupRow {
-            key,
-            model,
-            error_type,
-            error_code: int(code),
-            count,
-            first_seen_at: db.zone().to_utc(first.at),
-            last_seen_at: db.zone().to_utc(last.at),
-            last_stored: last,
-        })
-        .collect())
+    let rows = db.fetch::<Group>("error_group.groups", &select).await?;
+    let group = |row: Group| ErrorGroupRow {
+        key: row.key,
+        model: row.model,
+        error_type: row.error_type,
+        error_code: int(row.error_code),
+        count: row.count,
+        first_seen_at: db.zone().to_utc(row.first.at),
+        last_seen_at: db.zone().to_utc(row.last.at),
+        last_stored: row.last,
+    };
+    Ok(rows.into_iter().map(group).collect())
 }
 
 /// The id of the newest error log of each of `groups`, in their order: the highest id of its latest
@@ -104,22 +104,25 @@ pub async fn latest(
     by: &[ErrorDimension],
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
+    row! {
+        struct Latest { number: i64, id: Option<i64> }
+    }
     let mut latest = vec![None; groups.len()];
     let rest = scope.without(by);
     let branches = groups.iter().enumerate().map(|(index, group)| {
         let mut select = Query::select();
         let newest = db.dialect().to_integer("MAX(id)");
-        columns(&mut select, [db.dialect().number(index), Expr::cust(newest)]);
+        columns::<Latest>(&mut select, [db.dialect().number(index), Expr::cust(newest)]);
         select
-            .from(Entity)
-            .and_where(Expr::col(Column::RequestTime).eq(group.last_stored.value(db.dialect())))
+            .from(LogTable::ErrorLogs.name())
+            .and_where(Expr::col(TIME).eq(group.last_stored.value(db.dialect())))
             .cond_where(rest.condition(db))
             .cond_where(group.condition(db, by))
             .take()
     });
     for union in unions(branches, 100) {
-        for (index, id) in db.fetch::<(i64, Option<i64>)>("error_group.latest", &union, 2).await? {
-            latest[index as usize] = id;
+        for Latest { number, id } in db.fetch::<Latest>("error_group.latest", &union).await? {
+            latest[number as usize] = id;
         }
     }
     Ok(latest)
@@ -144,17 +147,17 @@ impl ErrorScope {
 impl ErrorGroupRow {
     fn condition(&self, db: &Database, by: &[ErrorDimension]) -> Condition {
         let dialect = db.dialect();
-        let text = |column: Column, value: &Option<String>| match value {
+        let text = |column, value: &Option<String>| match value {
             Some(value) => dialect.text_in(column, [value]),
             None => Condition::all().add(Expr::col(column).is_null()),
         };
         by.iter().fold(Condition::all(), |all, dimension| match dimension {
-            ErrorDimension::ApiKey => all.add(text(Column::GeminiKey, &self.key)),
-            ErrorDimension::Model => all.add(text(Column::ModelName, &self.model)),
-            ErrorDimension::ErrorType => all.add(text(Column::ErrorType, &self.error_type)),
+            ErrorDimension::ApiKey => all.add(text(GEMINI_KEY, &self.key)),
+            ErrorDimension::Model => all.add(text(MODEL, &self.model)),
+            ErrorDimension::ErrorType => all.add(text(ERROR_TYPE, &self.error_type)),
             ErrorDimension::ErrorCode => all.add(match self.error_code {
-                Some(code) => Expr::col(Column::ErrorCode).eq(code),
-                None => dialect.integer(Column::ErrorCode).is_null(),
+                Some(code) => Expr::col(ERROR_CODE).eq(code),
+                None => dialect.integer(ERROR_CODE).is_null(),
             }),
         })
     }

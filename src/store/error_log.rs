@@ -3,16 +3,33 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use entity::error_log::{Column, Entity};
-use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{EntityName, Iden};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, SelectStatement};
 
 use super::database::Database;
 use super::dialect::Dialect;
-use super::page::{Keyset, Page, PageRequest, count_rows, tagged, unions};
-use super::rows::{columns, int};
+use super::filter::{Cell, Cells, Filter};
+use super::list::{self, ListRow};
+use super::page::{Keyset, Page, PageRequest, count_rows};
+use super::rows::{int, row, select_from};
 use super::stored_time::StoredTime;
+use crate::domain::table::{
+    ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, REQUEST_MSG, TIME,
+};
 use crate::error::Result;
+
+row! {
+    /// The columns of an [`ErrorLogRow`].
+    pub(super) struct StoredErrorLog {
+        id: i64,
+        request_time: StoredTime,
+        gemini_key: Option<String>,
+        model_name: Option<String>,
+        error_type: Option<String>,
+        error_code: Option<i64>,
+        short_text: Option<String>,
+        long_bytes: Option<i64>,
+    }
+}
 
 /// A stored error log, without the failed request, which may be large.
 #[derive(Clone, Debug)]
@@ -29,6 +46,46 @@ pub struct ErrorLogRow {
     pub message: Option<String>,
     /// The length of a long message.
     pub long_bytes: Option<u64>,
+}
+
+impl ListRow for ErrorLogRow {
+    type Stored = StoredErrorLog;
+    const TABLE: LogTable = LogTable::ErrorLogs;
+
+    fn computed(dialect: Dialect) -> Vec<(&'static str, Expr)> {
+        short_and_long(dialect, ERROR_LOG, dialect.text(ERROR_LOG)).into()
+    }
+
+    fn decode(db: &Database, stored: StoredErrorLog) -> Self {
+        Self {
+            id: stored.id,
+            timestamp: db.zone().to_utc(stored.request_time.at),
+            stored: stored.request_time,
+            key: stored.gemini_key,
+            model: stored.model_name,
+            error_type: stored.error_type,
+            error_code: int(stored.error_code),
+            message: stored.short_text,
+            long_bytes: stored.long_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+        }
+    }
+}
+
+impl Cells for ErrorLogRow {
+    fn time(&self) -> &StoredTime {
+        &self.stored
+    }
+
+    fn cell(&self, column: &'static str) -> Cell<'_> {
+        match column {
+            GEMINI_KEY => Cell::Text(self.key.as_deref()),
+            MODEL => Cell::Text(self.model.as_deref()),
+            ERROR_TYPE => Cell::Text(self.error_type.as_deref()),
+            ERROR_LOG => Cell::Text(self.message.as_deref()),
+            ERROR_CODE => Cell::Number(self.error_code.map(i64::from)),
+            _ => Cell::Text(None),
+        }
+    }
 }
 
 /// A longer text is read by a separate statement, after its memory was reserved: stored texts have no
@@ -55,36 +112,29 @@ pub struct ErrorScope {
 
 impl ErrorScope {
     pub(super) fn condition(&self, db: &Database) -> Condition {
-        Condition::all().add(self.in_time(db)).add(self.apart_from_time(db))
+        self.add_to(Filter::new(db).time(self.since, self.until)).condition()
     }
 
     /// Without a time limit, this condition also matches rows without a readable time.
     pub(super) fn condition_at_any_time(&self, db: &Database) -> Condition {
-        let timed = self.since.is_some() || self.until.is_some();
-        Condition::all().add_option(timed.then(|| self.in_time(db))).add(self.apart_from_time(db))
+        match (self.since, self.until) {
+            (None, None) => self.add_to(Filter::new(db)).condition(),
+            _ => self.condition(db),
+        }
     }
 
-    fn in_time(&self, db: &Database) -> Condition {
-        let stored = |at: Option<DateTime<Utc>>| at.map(|at| db.zone().to_stored(at));
-        db.dialect().time_range(Column::RequestTime, stored(self.since), stored(self.until))
+    /// The filter for error logs in memory.
+    pub fn row_filter(&self, db: &Database) -> Filter {
+        self.add_to(Filter::new(db).bounds(self.since, self.until)).for_rows()
     }
 
-    fn apart_from_time(&self, db: &Database) -> Condition {
-        let dialect = db.dialect();
-        Condition::all()
-            .add_option(self.keys.as_ref().map(|keys| dialect.text_in(Column::GeminiKey, keys)))
-            .add_option(self.models.as_ref().map(|names| dialect.text_in(Column::ModelName, names)))
-            .add_option(
-                self.error_types.as_ref().map(|types| dialect.text_in(Column::ErrorType, types)),
-            )
-            .add_option(
-                self.error_codes.clone().map(|codes| Expr::col(Column::ErrorCode).is_in(codes)),
-            )
-            .add_option(self.contains.as_deref().map(|text| {
-                Condition::any()
-                    .add(dialect.contains(Column::ErrorType, text))
-                    .add(dialect.contains(Column::ErrorLog, text))
-            }))
+    fn add_to(&self, filter: Filter) -> Filter {
+        filter
+            .texts(GEMINI_KEY, self.keys.as_ref())
+            .texts(MODEL, self.models.as_ref())
+            .texts(ERROR_TYPE, self.error_types.as_ref())
+            .numbers(ERROR_CODE, self.error_codes.as_ref())
+            .contains(&[ERROR_TYPE, ERROR_LOG], self.contains.as_deref())
     }
 }
 
@@ -103,16 +153,16 @@ pub struct ErrorListQuery {
     pub page: PageRequest<ErrorCursor>,
 }
 
-pub(super) type Columns = (
-    i64,
-    StoredTime,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    Option<i64>,
-);
+impl ErrorListQuery {
+    fn statement(&self, db: &Database) -> SelectStatement {
+        let dialect = db.dialect();
+        let mut select = list::select::<ErrorLogRow>(db);
+        select.cond_where(self.scope.condition(db));
+        Keyset::by(TIME, self.newest_first)
+            .apply(&mut select, &self.page, |at| (at.stored.value(dialect), at.id));
+        select
+    }
+}
 
 /// One page of error logs. One statement, and further ones for long messages.
 pub async fn list(
@@ -120,11 +170,23 @@ pub async fn list(
     query: &ErrorListQuery,
     reserve: ReserveMemory<'_>,
 ) -> Result<Page<ErrorLogRow>> {
-    let (select, width) = list_statement(db, query);
-    let rows = db.fetch::<Columns>("error_log.list", &select, width).await?;
-    let mut page = query.page.page(rows.into_iter().map(|row| error_log_row(db, row)).collect());
+    let rows = list::fetch(db, "error_log.list", &query.statement(db)).await?;
+    let mut page = query.page.page(rows);
     read_messages(db, &mut page.rows, reserve).await?;
     Ok(page)
+}
+
+/// Many pages at once, in the order of `queries`. One statement for 100 pages, and further ones for
+/// long messages.
+pub async fn list_many(
+    db: &Database,
+    queries: &[ErrorListQuery],
+    reserve: ReserveMemory<'_>,
+) -> Result<Vec<Page<ErrorLogRow>>> {
+    let pages = queries.iter().map(|query| (query.statement(db), &query.page)).collect();
+    let mut pages = list::many(db, "error_log.list_many", pages).await?;
+    read_messages(db, pages.iter_mut().flat_map(|page| &mut page.rows), reserve).await?;
+    Ok(pages)
 }
 
 /// Reads the long messages of `rows`. One statement for each megabyte.
@@ -139,7 +201,7 @@ pub async fn read_messages(
         .filter_map(|row| row.long_bytes.map(|bytes| (row, bytes)))
         .collect();
     let lengths = long.iter().map(|(row, bytes)| (row.id, *bytes)).collect();
-    let text = db.dialect().text(Column::ErrorLog);
+    let text = db.dialect().text(ERROR_LOG);
     let mut texts = read_long(db, "error_log.messages", text, lengths, reserve).await?;
     for (row, _) in &mut long {
         row.message = texts.remove(&row.id);
@@ -155,6 +217,9 @@ async fn read_long(
     lengths: Vec<(i64, u64)>,
     reserve: ReserveMemory<'_>,
 ) -> Result<HashMap<i64, String>> {
+    row! {
+        struct Text { id: i64, text: Option<String> }
+    }
     let mut texts = HashMap::new();
     if lengths.is_empty() {
         return Ok(texts);
@@ -169,82 +234,33 @@ async fn read_long(
     });
     let ids: Vec<Vec<i64>> = parts.map(|part| part.iter().map(|(id, _)| *id).collect()).collect();
     for ids in ids {
-        let mut select = Query::select();
-        columns(&mut select, [db.dialect().integer(Column::Id), text.clone()]);
-        select.from(Entity).and_where(Expr::col(Column::Id).is_in(ids));
-        let found = db.fetch::<(i64, Option<String>)>(name, &select, 2).await?;
-        texts.extend(found.into_iter().filter_map(|(id, text)| Some((id, text?))));
+        let computed = [("text", text.clone())];
+        let mut select = select_from::<Text>(db.dialect(), LogTable::ErrorLogs, &computed);
+        select.and_where(Expr::col(ID).is_in(ids));
+        let found = db.fetch::<Text>(name, &select).await?;
+        texts.extend(found.into_iter().filter_map(|row| Some((row.id, row.text?))));
     }
     Ok(texts)
 }
 
-/// Two columns: a short text, and the length of a long one.
-fn short_and_long(dialect: Dialect, column: &str, text: Expr) -> [Expr; 2] {
-    let bytes = || Expr::cust(dialect.to_integer(&format!("OCTET_LENGTH({column})")));
+/// Two columns: a short text, and the length of a long one. `stored` is the stored text.
+fn short_and_long(dialect: Dialect, stored: &str, text: Expr) -> [(&'static str, Expr); 2] {
+    let bytes = || Expr::cust(dialect.to_integer(&format!("OCTET_LENGTH({stored})")));
     let is_long = || bytes().gt(SHORT_BYTES as i64);
     let short = CaseStatement::new().case(is_long().not(), text);
-    [short.into(), CaseStatement::new().case(is_long(), bytes()).into()]
-}
-
-fn list_statement(db: &Database, query: &ErrorListQuery) -> (SelectStatement, usize) {
-    let (mut select, width) = select(db);
-    let dialect = db.dialect();
-    select.cond_where(query.scope.condition(db));
-    Keyset::by(Column::RequestTime, query.newest_first)
-        .apply(&mut select, &query.page, |cursor| (cursor.stored.value(dialect), cursor.id));
-    (select, width)
-}
-
-/// Many pages at once, in the order of `queries`. One statement for 100 pages, and further ones for
-/// long messages.
-pub async fn list_many(
-    db: &Database,
-    queries: &[ErrorListQuery],
-    reserve: ReserveMemory<'_>,
-) -> Result<Vec<Page<ErrorLogRow>>> {
-    let mut rows: Vec<Vec<ErrorLogRow>> = queries.iter().map(|_| vec![]).collect();
-    type Tagged = (
-        i64,
-        StoredTime,
-        Option<String>,
-        Option<String>,
-        Option<String>,
-        Option<i64>,
-        Option<String>,
-        Option<i64>,
-        i64,
-    );
-    let pages = queries.iter().map(|query| list_statement(db, query));
-    for union in unions(tagged(db.dialect(), pages), 100) {
-        for (id, stored, key, model, kind, code, message, long, tag) in
-            db.fetch::<Tagged>("error_log.list_many", &union, 9).await?
-        {
-            let row = (id, stored, key, model, kind, code, message, long);
-            rows[tag as usize].push(error_log_row(db, row));
-        }
-    }
-    read_messages(db, rows.iter_mut().flatten(), reserve).await?;
-    Ok(queries.iter().zip(rows).map(|(query, rows)| query.page.page(rows)).collect())
+    let long = CaseStatement::new().case(is_long(), bytes());
+    [("short_text", short.into()), ("long_bytes", long.into())]
 }
 
 /// The number of error logs of each of `scopes`, in their order. One statement for 100 scopes.
 pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
-    count_rows(
-        db,
-        "error_log.count",
-        scopes.iter().map(|scope| (Entity.table_ref(), scope.condition(db))),
-    )
-    .await
+    let conditions = scopes.iter().map(|scope| scope.condition(db));
+    count_rows(db, "error_log.count", LogTable::ErrorLogs, conditions).await
 }
 
 /// The error logs with these ids, unordered, without long messages ([`read_messages`]).
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
-    let (mut select, width) = select(db);
-    select
-        .cond_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
-        .and_where(db.dialect().has_time(Column::RequestTime));
-    let rows = db.fetch::<Columns>("error_log.find", &select, width).await?;
-    Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
+    list::find(db, "error_log.find", ids).await
 }
 
 /// The failed requests that these error logs store, as JSON text. One statement, and further ones for
@@ -254,66 +270,24 @@ pub async fn find_requests(
     ids: &[i64],
     reserve: ReserveMemory<'_>,
 ) -> Result<Vec<(i64, String)>> {
+    row! {
+        struct Request { id: i64, short_text: Option<String>, long_bytes: Option<i64> }
+    }
     let dialect = db.dialect();
-    let text = || dialect.json_text(Column::RequestMsg);
-    let mut select = Query::select();
-    let [short, bytes] = short_and_long(dialect, &json_bytes(dialect), text());
-    columns(&mut select, [dialect.integer(Column::Id), short, bytes]);
+    let text = || dialect.json_text(REQUEST_MSG);
+    // PostgreSQL's JSON is not a text type.
+    let stored = match dialect {
+        Dialect::Postgres => format!("CAST({REQUEST_MSG} AS TEXT)"),
+        _ => REQUEST_MSG.to_owned(),
+    };
+    let computed = short_and_long(dialect, &stored, text());
+    let mut select = select_from::<Request>(dialect, LogTable::ErrorLogs, &computed);
     select
-        .from(Entity)
-        .and_where(Expr::col(Column::Id).is_in(ids.iter().copied()))
-        .and_where(Expr::col(Column::RequestMsg).is_not_null());
-    type Columns = (i64, Option<String>, Option<i64>);
-    let rows = db.fetch::<Columns>("error_log.find_requests", &select, 3).await?;
-    let long = rows.iter().filter_map(|(id, _, bytes)| Some((*id, (*bytes)? as u64))).collect();
+        .and_where(Expr::col(ID).is_in(ids.iter().copied()))
+        .and_where(Expr::col(REQUEST_MSG).is_not_null());
+    let rows = db.fetch::<Request>("error_log.find_requests", &select).await?;
+    let long = rows.iter().filter_map(|row| Some((row.id, row.long_bytes? as u64))).collect();
     let long = read_long(db, "error_log.long_requests", text(), long, reserve).await?;
-    let short = rows.into_iter().filter_map(|(id, text, _)| Some((id, text?)));
+    let short = rows.into_iter().filter_map(|row| Some((row.id, row.short_text?)));
     Ok(short.chain(long).collect())
-}
-
-/// The expression for the length of a request. PostgreSQL's JSON is not a text type.
-fn json_bytes(dialect: Dialect) -> String {
-    match dialect {
-        Dialect::Postgres => format!("CAST({} AS TEXT)", Column::RequestMsg.unquoted()),
-        _ => Column::RequestMsg.unquoted().to_owned(),
-    }
-}
-
-pub(super) fn select(db: &Database) -> (SelectStatement, usize) {
-    let dialect = db.dialect();
-    let mut select = Query::select();
-    let text = dialect.text(Column::ErrorLog);
-    let [message, long_bytes] = short_and_long(dialect, Column::ErrorLog.unquoted(), text);
-    let width = columns(
-        &mut select,
-        [
-            dialect.integer(Column::Id),
-            Expr::col(Column::RequestTime),
-            dialect.text(Column::GeminiKey),
-            dialect.text(Column::ModelName),
-            dialect.text(Column::ErrorType),
-            dialect.integer(Column::ErrorCode),
-            message,
-            long_bytes,
-        ],
-    );
-    select.from(Entity);
-    (select, width)
-}
-
-pub(super) fn error_log_row(
-    db: &Database,
-    (id, stored, key, model, error_type, code, message, long_bytes): Columns,
-) -> ErrorLogRow {
-    ErrorLogRow {
-        id,
-        timestamp: db.zone().to_utc(stored.at),
-        stored,
-        key,
-        model,
-        error_type,
-        error_code: int(code),
-        message,
-        long_bytes: long_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
-    }
 }

@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{NaiveDateTime, TimeDelta};
-use entity::error_log::{Column, Entity};
-use sea_orm::sea_query::{Condition, Expr, Query};
+use sea_orm::sea_query::Condition;
 
 use super::database::Database;
-use super::error_log::{
-    Columns, ErrorLogRow, ReserveMemory, error_log_row, find, read_messages, select,
-};
-use super::rows::{columns, int};
+use super::error_log::{ErrorLogRow, ReserveMemory, find, read_messages};
+use super::list;
+use super::rows::{int, row, select_from};
 use super::stored_time::StoredTime;
 use crate::domain::matching::{Candidate, Candidates, Probe};
+use crate::domain::table::{GEMINI_KEY, LogTable};
 use crate::error::Result;
 
 /// The most ranges of one statement. With more, the planners of the databases are slow.
@@ -132,37 +131,34 @@ fn windows(probes: &[Probe]) -> Vec<Range<'_>> {
 fn condition(db: &Database, ranges: &[Range<'_>]) -> Condition {
     let dialect = db.dialect();
     ranges.iter().fold(Condition::any(), |any, range| {
-        let keys = dialect.text_in(Column::GeminiKey, range.keys.iter().copied());
-        let times = dialect.time_range(Column::RequestTime, Some(range.since), Some(range.until));
+        let keys = dialect.text_in(GEMINI_KEY, range.keys.iter().copied());
+        let times = dialect.time_range(Some(range.since), Some(range.until));
         any.add(Condition::all().add(keys).add(times))
     })
 }
 
 async fn read_rows(db: &Database, ranges: &[Range<'_>], limit: usize) -> Result<Vec<ErrorLogRow>> {
-    let (mut select, width) = select(db);
+    let mut select = list::select::<ErrorLogRow>(db);
     select.cond_where(condition(db, ranges)).limit(limit as u64 + 1);
-    let rows = db.fetch::<Columns>("error_match.rows", &select, width).await?;
-    Ok(rows.into_iter().map(|row| error_log_row(db, row)).collect())
+    list::fetch(db, "error_match.rows", &select).await
 }
 
 async fn read_candidates(db: &Database, ranges: &[Range<'_>]) -> Result<Vec<(String, Candidate)>> {
-    let dialect = db.dialect();
-    let mut select = Query::select();
-    let width = columns(
-        &mut select,
-        [
-            dialect.text(Column::GeminiKey),
-            Expr::col(Column::RequestTime),
-            dialect.integer(Column::Id),
-            dialect.integer(Column::ErrorCode),
-        ],
-    );
-    select.from(Entity).cond_where(condition(db, ranges));
-    let rows = db
-        .fetch::<(String, StoredTime, i64, Option<i64>)>("error_match.candidates", &select, width)
-        .await?;
-    let candidate = |(key, stored, id, code): (String, StoredTime, _, _)| {
-        (key, Candidate { at: stored.at, id, code: int(code) })
+    row! {
+        struct Found {
+            gemini_key: String,
+            request_time: StoredTime,
+            id: i64,
+            error_code: Option<i64>,
+        }
+    }
+    let mut select = select_from::<Found>(db.dialect(), LogTable::ErrorLogs, &[]);
+    select.cond_where(condition(db, ranges));
+    let rows = db.fetch::<Found>("error_match.candidates", &select).await?;
+    let candidate = |row: Found| {
+        let candidate =
+            Candidate { at: row.request_time.at, id: row.id, code: int(row.error_code) };
+        (row.gemini_key, candidate)
     };
     Ok(rows.into_iter().map(candidate).collect())
 }

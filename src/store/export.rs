@@ -1,72 +1,17 @@
 //! Stored rows for `callscope export`: all columns, sorted by time, in pages.
 
 use chrono::{DateTime, Utc};
-use entity::{error_log, request_log};
-use sea_orm::Iden;
 use sea_orm::sea_query::{Condition, Expr, Query};
+use sea_orm::{DbErr, QueryResult};
+use serde::Deserialize;
 
 use super::database::Database;
-use super::dialect::Dialect;
-use super::log_table::LogTable;
-use super::page::{Keyset, PageRequest};
-use super::retention::Position;
-use super::rows::columns;
+use super::filter::Filter;
+use super::retention::{Position, after_position};
+use super::rows::{Row, columns, misread};
 use super::stored_time::StoredTime;
+use crate::domain::table::{Column, ColumnKind, ID, LogTable, MODEL, TIME};
 use crate::error::Result;
-
-/// The kind of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnKind {
-    Text,
-    /// A number. SQLite may have a text instead.
-    Number,
-    /// `true` or `false`.
-    Flag,
-    /// JSON. SQLite may have any text.
-    Json,
-}
-
-/// A column of an exported row, except for the id and the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    pub name: &'static str,
-    pub kind: ColumnKind,
-    pub is_key: bool,
-}
-
-const fn column(name: &'static str, kind: ColumnKind) -> Column {
-    Column { name, kind, is_key: false }
-}
-
-const fn key(name: &'static str) -> Column {
-    Column { name, kind: ColumnKind::Text, is_key: true }
-}
-
-const CALLS: [Column; 5] = [
-    column("model_name", ColumnKind::Text),
-    key("api_key"),
-    column("is_success", ColumnKind::Flag),
-    column("status_code", ColumnKind::Number),
-    column("latency_ms", ColumnKind::Number),
-];
-const ERROR_LOGS: [Column; 6] = [
-    column("model_name", ColumnKind::Text),
-    key("gemini_key"),
-    column("error_type", ColumnKind::Text),
-    column("error_log", ColumnKind::Text),
-    column("error_code", ColumnKind::Number),
-    column("request_msg", ColumnKind::Json),
-];
-
-impl LogTable {
-    /// The columns after the id and the time.
-    pub fn columns(self) -> &'static [Column] {
-        match self {
-            Self::Calls => &CALLS,
-            Self::ErrorLogs => &ERROR_LOGS,
-        }
-    }
-}
 
 /// A filter of exported rows. A row must match every field that is set.
 #[derive(Clone, Debug, Default)]
@@ -77,12 +22,27 @@ pub struct ExportScope {
     pub models: Option<Vec<String>>,
 }
 
+impl ExportScope {
+    fn condition(&self, db: &Database, table: LogTable) -> Condition {
+        Filter::new(db)
+            .time(self.since, self.until)
+            .texts(table.key(), self.keys.as_ref())
+            .texts(MODEL, self.models.as_ref())
+            .condition()
+    }
+}
+
+/// The exported columns, except for the id and the time.
+pub fn exported_columns(table: LogTable) -> impl Iterator<Item = Column> + Clone {
+    table.columns().iter().copied().filter(|column| column.kind != ColumnKind::Time)
+}
+
 /// A stored row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRow {
     pub id: i64,
     pub at: DateTime<Utc>,
-    /// In the order of [`LogTable::columns`]; None for NULL.
+    /// In the order of [`exported_columns`]; None for NULL.
     pub cells: Vec<Option<String>>,
 }
 
@@ -96,25 +56,41 @@ pub struct ExportPage {
     pub last: Option<Position>,
 }
 
-type CallColumns = (
-    i64,
-    StoredTime,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-);
-type ErrorColumns = (
-    i64,
-    StoredTime,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-);
+/// A row of [`LogTable::Calls`], or of [`LogTable::ErrorLogs`].
+#[derive(Deserialize)]
+struct StoredRow<const CALLS: bool> {
+    id: i64,
+    stored: StoredTime,
+    cells: Vec<Option<String>>,
+}
+
+impl<const CALLS: bool> StoredRow<CALLS> {
+    const TABLE: LogTable = if CALLS { LogTable::Calls } else { LogTable::ErrorLogs };
+
+    fn cells() -> impl Iterator<Item = &'static str> {
+        exported_columns(Self::TABLE).map(|column| column.name)
+    }
+}
+
+impl<const CALLS: bool> Row for StoredRow<CALLS> {
+    fn columns() -> Vec<&'static str> {
+        ["c_id", "c_time"].into_iter().chain(Self::cells()).collect()
+    }
+
+    fn read(row: &QueryResult, positions: &[usize]) -> Result<Self, DbErr> {
+        let [id, stored, cells @ ..] = positions else { return Err(misread()) };
+        Ok(Self {
+            id: row.try_get_by(*id)?,
+            stored: row.try_get_by(*stored)?,
+            cells: cells.iter().map(|cell| row.try_get_by(*cell)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn json() -> String {
+        let cells: Vec<&str> = Self::cells().collect();
+        format!("json_array(c_id,c_time,json_array({}))", cells.join(","))
+    }
+}
 
 /// The next rows after `after`, at most `limit`. One statement.
 pub async fn page(
@@ -124,35 +100,36 @@ pub async fn page(
     after: Option<Position>,
     limit: u32,
 ) -> Result<ExportPage> {
-    let dialect = db.dialect();
-    let time = request_log::Column::RequestTime;
-    let mut select = Query::select();
-    let cells = table.columns().iter().map(|column| cell(dialect, column));
-    let first = [dialect.integer(request_log::Column::Id), Expr::col(time)];
-    let width = columns(&mut select, first.into_iter().chain(cells));
-    select.from(table.name()).cond_where(condition(db, table, scope));
-    let request =
-        PageRequest { limit: limit.saturating_sub(1), backward: false, after, before: None };
-    Keyset::by(time, false).apply(&mut select, &request, |at| (at.stored.value(dialect), at.id));
-    let rows: Vec<(i64, StoredTime, Vec<Option<String>>)> = match table {
-        LogTable::Calls => db
-            .fetch::<CallColumns>("export.calls", &select, width)
-            .await?
-            .into_iter()
-            .map(|(id, at, a, b, c, d, e)| (id, at, vec![a, b, c, d, e]))
-            .collect(),
-        LogTable::ErrorLogs => db
-            .fetch::<ErrorColumns>("export.error_logs", &select, width)
-            .await?
-            .into_iter()
-            .map(|(id, at, a, b, c, d, e, f)| (id, at, vec![a, b, c, d, e, f]))
-            .collect(),
-    };
-    let mut page = ExportPage::default();
-    if let Some((id, stored, _)) = rows.last() {
-        page.last = Some(Position { stored: stored.clone(), id: *id });
+    let condition = scope.condition(db, table);
+    match table {
+        LogTable::Calls => read::<true>(db, "export.calls", condition, after, limit).await,
+        LogTable::ErrorLogs => {
+            read::<false>(db, "export.error_logs", condition, after, limit).await
+        }
     }
-    for (id, stored, cells) in rows {
+}
+
+async fn read<const CALLS: bool>(
+    db: &Database,
+    name: &'static str,
+    condition: Condition,
+    after: Option<Position>,
+    limit: u32,
+) -> Result<ExportPage> {
+    let dialect = db.dialect();
+    let table = StoredRow::<CALLS>::TABLE;
+    let cells = exported_columns(table).map(|column| dialect.exact_text(column));
+    let mut select = Query::select();
+    let first = [dialect.integer(ID), Expr::col(TIME)];
+    columns::<StoredRow<CALLS>>(&mut select, first.into_iter().chain(cells));
+    select.from(table.name()).cond_where(condition);
+    after_position(dialect, &mut select, after, limit);
+    let rows = db.fetch::<StoredRow<CALLS>>(name, &select).await?;
+    let mut page = ExportPage::default();
+    if let Some(row) = rows.last() {
+        page.last = Some(Position { stored: row.stored.clone(), id: row.id });
+    }
+    for StoredRow { id, stored, cells } in rows {
         if stored.is_readable() {
             page.rows.push(ExportRow { id, at: db.zone().to_utc(stored.at), cells });
         } else {
@@ -164,44 +141,8 @@ pub async fn page(
 
 /// How many rows have no time, or one outside of all years, and are in no window.
 pub async fn count_without_time(db: &Database, table: LogTable) -> Result<u64> {
-    let time = request_log::Column::RequestTime;
     let outside = Condition::any()
-        .add(Expr::cust(format!("{} IS NULL", time.unquoted())))
-        .add(db.dialect().time_range(time, None, None).not());
-    let mut select = Query::select();
-    let width = columns(&mut select, [Expr::cust("COUNT(*)")]);
-    select.from(table.name()).cond_where(outside);
-    let found = db.fetch::<(i64,)>("export.without_time", &select, width).await?;
-    Ok(found.first().map_or(0, |row| u64::try_from(row.0).unwrap_or(0)))
-}
-
-fn condition(db: &Database, table: LogTable, scope: &ExportScope) -> Condition {
-    let (dialect, zone) = (db.dialect(), db.zone());
-    let stored = |at: Option<DateTime<Utc>>| at.map(|at| zone.to_stored(at));
-    let (since, until) = (stored(scope.since), stored(scope.until));
-    let keys = scope.keys.as_ref().map(|keys| match table {
-        LogTable::Calls => dialect.text_in(request_log::Column::ApiKey, keys),
-        LogTable::ErrorLogs => dialect.text_in(error_log::Column::GeminiKey, keys),
-    });
-    let models = scope.models.as_ref();
-    let models = models.map(|models| dialect.text_in(request_log::Column::ModelName, models));
-    Condition::all()
-        .add(dialect.time_range(request_log::Column::RequestTime, since, until))
-        .add_option(keys)
-        .add_option(models)
-}
-
-/// A column as its exact text.
-fn cell(dialect: Dialect, column: &Column) -> Expr {
-    let name = column.name;
-    let text = if dialect == Dialect::MySql { "CHAR" } else { "TEXT" };
-    Expr::cust(match column.kind {
-        ColumnKind::Flag => format!("CASE WHEN {name} THEN 'true' ELSE 'false' END"),
-        ColumnKind::Text if dialect == Dialect::MySql => {
-            format!("CONVERT({name} USING utf8mb4)")
-        }
-        ColumnKind::Text | ColumnKind::Number | ColumnKind::Json => {
-            format!("CAST({name} AS {text})")
-        }
-    })
+        .add(Expr::cust(format!("{TIME} IS NULL")))
+        .add(db.dialect().time_range(None, None).not());
+    db.count("export.without_time", table, outside).await
 }

@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbErr, SqlErr};
 
 use super::database::Database;
 use super::insert::chunks;
-use super::rows::columns;
+use super::rows::VALUE;
 use super::token::time_text;
 use crate::error::{Error, Result};
 
@@ -131,17 +131,12 @@ fn is_taken(error: &DbErr) -> bool {
 /// Deletes a bounded number of keys that were last used before `before`; returns how many.
 pub async fn delete_expired(db: &Database, before: DateTime<Utc>) -> Result<u64> {
     let mut select = Query::select();
-    let width = columns(&mut select, [Expr::col("digest")]);
     select
+        .expr_as(Expr::col("digest"), VALUE)
         .from(TABLE)
         .and_where(Expr::col("at").lt(time_text(before)))
         .limit(EXPIRED_PER_STATEMENT);
-    let old: Vec<String> = db
-        .fetch::<(String,)>("idempotency_find_old", &select, width)
-        .await?
-        .into_iter()
-        .map(|row| row.0)
-        .collect();
+    let old: Vec<String> = db.fetch_values("idempotency_find_old", &select).await?;
     if old.is_empty() {
         return Ok(0);
     }

@@ -1,7 +1,7 @@
 //! The progress of each import (`callscope_imports`), and the rows of imported databases.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
-use sea_orm::{ConnectionTrait, DbBackend, SqlErr, Statement};
+use sea_orm::{ConnectionTrait, SqlErr, Statement};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -135,7 +135,9 @@ pub struct SourceRow {
 /// The highest id of `table`, 0 when it is empty.
 pub async fn last_id(db: &Database, table: &str) -> Result<i64> {
     let sql = format!("SELECT MAX(id) FROM {table}");
-    let rows = db.query_all_raw("import.last_id", Statement::from_string(backend(db), sql)).await?;
+    let rows = db
+        .query_all_raw("import.last_id", Statement::from_string(db.dialect().backend(), sql))
+        .await?;
     let Some(row) = rows.first() else { return Ok(0) };
     // INTEGER of MySQL and PostgreSQL has 32 bits; the id of another table may have 64.
     let wide = row.try_get_by_index::<Option<i64>>(0);
@@ -165,7 +167,7 @@ pub async fn list_after(
          WHERE id > {after_mark} AND id <= {last_mark} ORDER BY {table}.id LIMIT {limit_mark}"
     );
     let values = [after.into(), last.into(), limit.into()];
-    let statement = Statement::from_sql_and_values(backend(db), sql, values);
+    let statement = Statement::from_sql_and_values(db.dialect().backend(), sql, values);
     let rows = db.query_all_raw("import.list_after", statement).await?;
     rows.iter()
         .map(|row| {
@@ -177,12 +179,4 @@ pub async fn list_after(
             })
         })
         .collect()
-}
-
-fn backend(db: &Database) -> DbBackend {
-    match db.dialect() {
-        Dialect::Sqlite => DbBackend::Sqlite,
-        Dialect::Postgres => DbBackend::Postgres,
-        Dialect::MySql => DbBackend::MySql,
-    }
 }

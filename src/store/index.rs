@@ -8,7 +8,7 @@ use migration::SchemaManager;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 
 use super::dialect::Dialect;
-use super::log_table::LogTable;
+use crate::domain::table::LogTable;
 
 /// Rows that a database adds to an index per second, and bytes of a table that it reads: low values of the
 /// measurements on the three databases (docs/OPERATIONS.md).

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Values;
 use sea_orm::sqlx::{AssertSqlSafe, query_with};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value};
@@ -14,8 +14,8 @@ use super::database::Database;
 use super::dialect::Dialect;
 use super::stored_error::StoredError;
 use super::stored_time::sqlite_text;
-use super::zone::StorageZone;
 use crate::domain::record::CallRecord;
+use crate::domain::table::{ColumnKind, LogTable};
 use crate::error::{Error, Result};
 
 /// The most rows of one statement: enough to make the cost of a statement negligible, and below the
@@ -29,20 +29,6 @@ const ERRORS_PER_STATEMENT: usize = 128;
 const FEW_CALLS: usize = 64;
 const FEW_ERRORS: usize = 16;
 
-const CALL_COLUMNS: &[&str] =
-    &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
-const ERROR_COLUMNS: &[&str] = &[
-    "request_time",
-    "model_name",
-    "gemini_key",
-    "error_type",
-    "error_log",
-    "error_code",
-    JSON_COLUMN,
-];
-/// Bound as text, which keeps it unchanged; PostgreSQL needs a cast to JSON.
-const JSON_COLUMN: &str = "request_msg";
-
 /// Whether these calls fit into one statement.
 pub(super) fn is_one_statement(calls: &[&CallRecord]) -> bool {
     chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT).count() == 1
@@ -55,12 +41,12 @@ pub(super) async fn insert_alone(
     calls: &[&CallRecord],
 ) -> Result<Vec<i64>> {
     let values = calls.iter().flat_map(|call| call_values(db, call)).collect();
-    let table = ("t_request_log", CALL_COLUMNS);
     if db.dialect() != Dialect::Sqlite {
         let connection = db.statement_log().of(lease.connection()?);
-        return insert_rows(&connection, Commit::Automatic, table, values, Ids::Read).await;
+        return insert_rows(&connection, Commit::Automatic, LogTable::Calls, values, Ids::Read)
+            .await;
     }
-    let sql = insert_sql(Dialect::Sqlite, Commit::Automatic, table, calls.len());
+    let sql = insert_sql(Dialect::Sqlite, Commit::Automatic, LogTable::Calls, calls.len());
     let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
     db.statement_log().add(|| statement.to_string());
     let values = statement.values.unwrap_or(Values(vec![]));
@@ -79,8 +65,9 @@ pub(super) async fn insert_calls(
     let mut found = Vec::new();
     for chunk in chunks(calls, FEW_CALLS, CALLS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|call| call_values(db, call.borrow())).collect();
-        let table = ("t_request_log", CALL_COLUMNS);
-        found.extend(insert_rows(transaction, Commit::ByTransaction, table, values, ids).await?);
+        found.extend(
+            insert_rows(transaction, Commit::ByTransaction, LogTable::Calls, values, ids).await?,
+        );
     }
     Ok(found)
 }
@@ -95,8 +82,10 @@ pub(super) async fn insert_errors(
     let mut found = Vec::new();
     for chunk in chunks(errors, FEW_ERRORS, ERRORS_PER_STATEMENT) {
         let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
-        let table = ("t_error_logs", ERROR_COLUMNS);
-        found.extend(insert_rows(transaction, Commit::ByTransaction, table, values, ids).await?);
+        found.extend(
+            insert_rows(transaction, Commit::ByTransaction, LogTable::ErrorLogs, values, ids)
+                .await?,
+        );
     }
     Ok(found)
 }
@@ -115,7 +104,7 @@ enum Commit {
     ByTransaction,
 }
 
-/// In the order of [`CALL_COLUMNS`].
+/// In the order of [`LogTable::columns`].
 fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
     [
         time_value(db, call.timestamp),
@@ -127,7 +116,7 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
     ]
 }
 
-/// In the order of [`ERROR_COLUMNS`].
+/// In the order of [`LogTable::columns`]. The request is bound as text, which keeps it unchanged.
 fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
     let error = stored.record();
     [
@@ -159,13 +148,13 @@ pub(super) fn chunks<T>(mut rows: &[T], few: usize, most: usize) -> impl Iterato
 async fn insert_rows(
     connection: &impl ConnectionTrait,
     commit: Commit,
-    (table, columns): (&str, &[&str]),
+    table: LogTable,
     values: Vec<Value>,
     ids: Ids,
 ) -> Result<Vec<i64>> {
-    let rows = values.len() / columns.len();
+    let rows = values.len() / table.columns().len();
     let backend = connection.get_database_backend();
-    let mut sql = insert_sql(Dialect::of(backend), commit, (table, columns), rows);
+    let mut sql = insert_sql(Dialect::of(backend), commit, table, rows);
     if ids == Ids::Unread {
         connection.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         return Ok(vec![]);
@@ -206,19 +195,16 @@ fn sqlite_ids(last: i64, rows: usize) -> Result<Vec<i64>> {
 }
 
 /// The text of the statement for so many rows.
-fn insert_sql(
-    dialect: Dialect,
-    commit: Commit,
-    (table, columns): (&str, &[&str]),
-    rows: usize,
-) -> String {
+fn insert_sql(dialect: Dialect, commit: Commit, table: LogTable, rows: usize) -> String {
     // A failure rolls the whole transaction back. Without FAIL, SQLite would also keep a journal for each
     // statement and write every page twice.
     let verb = match (dialect, commit) {
         (Dialect::Sqlite, Commit::ByTransaction) => "INSERT OR FAIL INTO",
         _ => "INSERT INTO",
     };
-    let mut sql = format!("{verb} {table} ({}) VALUES ", columns.join(", "));
+    let columns = table.columns();
+    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+    let mut sql = format!("{verb} {} ({}) VALUES ", table.name(), names.join(", "));
     for index in 0..rows * columns.len() {
         let place = index % columns.len();
         sql += match (index, place) {
@@ -227,7 +213,7 @@ fn insert_sql(
             _ => ", ",
         };
         match dialect {
-            Dialect::Postgres if columns[place] == JSON_COLUMN => {
+            Dialect::Postgres if columns[place].kind == ColumnKind::Json => {
                 sql += &format!("CAST(${} AS JSON)", index + 1);
             }
             Dialect::Postgres => sql += &format!("${}", index + 1),
@@ -251,15 +237,12 @@ async fn mysql_id_step(connection: &impl ConnectionTrait) -> Result<i64> {
 
 /// A time in the storage zone, truncated to microseconds.
 fn time_value(db: &Database, at: DateTime<Utc>) -> Value {
-    let stored = to_stored(db.zone(), at);
+    let at = DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at);
+    let stored = db.zone().to_stored(at);
     match db.dialect() {
         Dialect::Sqlite => sqlite_text(stored).into(),
         Dialect::Postgres | Dialect::MySql => stored.into(),
     }
-}
-
-fn to_stored(zone: StorageZone, at: DateTime<Utc>) -> NaiveDateTime {
-    zone.to_stored(DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at))
 }
 
 #[cfg(test)]

@@ -2,14 +2,12 @@
 //! It reads catalogs only, so that the size of a table does not matter.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, Statement};
+use sea_orm::Statement;
 
 use super::database::Database;
 use super::dialect::Dialect;
+use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
-
-/// The tables of the gateway.
-pub const TABLES: [&str; 2] = ["t_request_log", "t_error_logs"];
 
 /// A column and its type as the database names it.
 #[derive(Clone, Debug)]
@@ -24,11 +22,7 @@ pub(super) async fn texts(db: &Database, sql: String) -> Result<Vec<String>> {
 }
 
 async fn pairs(db: &Database, sql: String, width: usize) -> Result<Vec<(String, String)>> {
-    let backend = match db.dialect() {
-        Dialect::Sqlite => DbBackend::Sqlite,
-        Dialect::Postgres => DbBackend::Postgres,
-        Dialect::MySql => DbBackend::MySql,
-    };
+    let backend = db.dialect().backend();
     let rows = db.query_all_raw("inspect", Statement::from_string(backend, sql)).await?;
     let mut pairs = vec![];
     for row in rows {
@@ -163,7 +157,7 @@ async fn missing_postgres_rights(db: &Database, tables: bool) -> Result<Vec<Stri
     if tables && no(answer("has_schema_privilege(current_schema(), 'CREATE')")).await? {
         missing.push("CREATE on the schema, to create its own tables".to_owned());
     }
-    for table in TABLES {
+    for table in LogTable::ALL.map(LogTable::name) {
         let class = format!("FROM pg_class WHERE oid = to_regclass('{table}')");
         let read = answer("has_table_privilege(oid, 'SELECT')");
         if no(format!("{read} {class}")).await? {

@@ -6,8 +6,8 @@ use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use super::database::Database;
-use super::log_table::LogTable;
 use super::setting;
+use crate::domain::table::LogTable;
 use crate::error::Result;
 
 /// The setting with the tables that Callscope created, separated by commas.

@@ -1,16 +1,14 @@
 //! Keyset pages: the rows after or before a row, in an order that ends with the id. No row is skipped or
 //! repeated while rows are added.
 
-use entity::request_log::Column as Call;
-use sea_orm::Iden;
 use sea_orm::sea_query::{
-    Condition, Expr, ExprTrait, Order, Query, SelectStatement, SqliteQueryBuilder, TableRef,
-    UnionType, Value,
+    Condition, Expr, ExprTrait, Order, Query, SelectStatement, SqliteQueryBuilder, UnionType, Value,
 };
 
 use super::database::Database;
 use super::dialect::Dialect;
-use super::rows::columns;
+use super::rows::{Row, columns, row};
+use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
 /// A request for a page of a list; `C` is the position of a row.
@@ -73,8 +71,8 @@ pub(super) struct Keyset {
 }
 
 impl Keyset {
-    pub(super) fn by<C: Iden>(column: C, descending: bool) -> Self {
-        Self { expression: Expr::col(column.unquoted().to_owned()), descending }
+    pub(super) fn by(column: &'static str, descending: bool) -> Self {
+        Self { expression: Expr::col(column), descending }
     }
 
     /// Restricts and sorts `select` to `request`; a cursor is a value of the expression and an id.
@@ -93,14 +91,14 @@ impl Keyset {
         let order = if self.descending != request.backward { Order::Desc } else { Order::Asc };
         select
             .order_by_expr(self.expression.clone(), order.clone())
-            .order_by_expr(Expr::col(Call::Id.unquoted().to_owned()), order)
+            .order_by_expr(Expr::col(ID), order)
             .limit(request.fetch_limit());
     }
 
     /// Rows after a position. The first comparison is a range of the index.
     fn beyond(&self, (value, id): (Value, i64), descending: bool) -> Condition {
         let column = || self.expression.clone();
-        let id_column = Expr::col(Call::Id.unquoted().to_owned());
+        let id_column = Expr::col(ID);
         let (range, value_beyond, id_beyond) = if descending {
             (column().lte(value.clone()), column().lt(value), id_column.lt(id))
         } else {
@@ -136,39 +134,49 @@ pub(super) fn unions(
     unions
 }
 
-/// Pages (with the number of their columns) as branches. A last column is added with the number of the
-/// page.
-pub(super) fn tagged(
+row! {
+    /// The number of a page in a statement with many.
+    pub(super) struct Tag { tag: i64 }
+}
+
+/// Pages with the columns of `T` as branches of a statement. Each row has the [`Tag`] of its page.
+pub(super) fn tagged<T: Row>(
     dialect: Dialect,
-    pages: impl IntoIterator<Item = (SelectStatement, usize)>,
+    pages: impl IntoIterator<Item = SelectStatement>,
 ) -> impl Iterator<Item = SelectStatement> {
-    pages.into_iter().enumerate().map(move |(tag, (page, width))| {
+    pages.into_iter().enumerate().map(move |(tag, page)| {
         let mut branch = Query::select();
-        let own = (0..width).map(|column| Expr::col(format!("c{column}")));
-        columns(&mut branch, own.chain([dialect.number(tag)]));
+        let own = T::columns().into_iter().map(Expr::col);
+        columns::<(T, Tag)>(&mut branch, own.chain([dialect.number(tag)]));
         branch.from_subquery(page, "page").take()
     })
 }
 
-/// The number of rows that match each condition, in their order. One statement for 100 conditions.
+/// The number of rows of a table that match each condition, in their order. One statement for 100
+/// conditions.
 pub(super) async fn count_rows(
     db: &Database,
     name: &'static str,
-    scopes: impl IntoIterator<Item = (TableRef, Condition)>,
+    table: LogTable,
+    conditions: impl IntoIterator<Item = Condition>,
 ) -> Result<Vec<i64>> {
-    let branches: Vec<SelectStatement> = scopes
+    row! {
+        struct Count { number: i64, rows: i64 }
+    }
+    let branches: Vec<SelectStatement> = conditions
         .into_iter()
         .enumerate()
-        .map(|(number, (table, condition))| {
+        .map(|(number, condition)| {
             let mut branch = Query::select();
-            columns(&mut branch, [db.dialect().number(number), Expr::cust("COUNT(*)")]);
-            branch.from(table).cond_where(condition).take()
+            let number = db.dialect().number(number);
+            columns::<Count>(&mut branch, [number, Expr::cust("COUNT(*)")]);
+            branch.from(table.name()).cond_where(condition).take()
         })
         .collect();
     let mut counts = vec![0; branches.len()];
     for union in unions(branches, 100) {
-        for (number, count) in db.fetch::<(i64, i64)>(name, &union, 2).await? {
-            counts[number as usize] = count;
+        for Count { number, rows } in db.fetch::<Count>(name, &union).await? {
+            counts[number as usize] = rows;
         }
     }
     Ok(counts)

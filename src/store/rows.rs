@@ -1,77 +1,200 @@
-//! Decodes rows. SQLite returns all rows of a statement as one JSON text, which takes a quarter of the
-//! time of single rows (docs/adr/0003); the other databases return row by row.
+//! Decodes rows into structs by the names of the result columns. SQLite returns all rows of a statement as
+//! one JSON text, which takes a quarter of the time of single rows (docs/adr/0003); the other databases
+//! return row by row.
 
-use sea_orm::sea_query::{Expr, SelectStatement, SqliteQueryBuilder, Value, Values};
-use sea_orm::{DbBackend, QueryResult, Statement, TryGetableMany};
+use sea_orm::sea_query::{
+    Condition, Expr, Query, SelectStatement, SqliteQueryBuilder, Value, Values,
+};
+use sea_orm::{DbBackend, DbErr, QueryResult, Statement, TryGetable};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::database::Database;
 use super::dialect::Dialect;
+use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
 
-/// Adds the result columns of a statement, named `c0`, `c1`, … in their order.
-pub(super) fn columns(
-    select: &mut SelectStatement,
-    columns: impl IntoIterator<Item = Expr>,
-) -> usize {
-    let mut width = 0;
-    for column in columns {
-        select.expr_as(column, format!("c{width}"));
-        width += 1;
+/// A result row. [`row!`] implements it for structs.
+pub(super) trait Row: DeserializeOwned {
+    /// The names of the result columns, in the order of the fields.
+    fn columns() -> Vec<&'static str>;
+
+    /// Reads a row; `positions` are those of the columns.
+    fn read(row: &QueryResult, positions: &[usize]) -> Result<Self, DbErr>;
+
+    fn width() -> usize {
+        Self::columns().len()
     }
-    width
+
+    /// The JSON of a row in SQLite.
+    fn json() -> String {
+        format!("json_array({})", Self::columns().join(","))
+    }
+}
+
+/// Defines a struct for result rows. The result column of a field is its name after [`PREFIX`], which keeps
+/// ORDER BY from using the result column in place of the column of the table.
+macro_rules! row {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Debug, serde::Deserialize)]
+        $vis struct $name {
+            $($(#[$field_meta])* $vis $field: $type),*
+        }
+
+        impl $crate::store::rows::Row for $name {
+            fn columns() -> Vec<&'static str> {
+                vec![$(concat!("c_", stringify!($field))),*]
+            }
+
+            fn read(
+                row: &sea_orm::QueryResult,
+                positions: &[usize],
+            ) -> Result<Self, sea_orm::DbErr> {
+                let [$($field),*] = positions else { return Err($crate::store::rows::misread()) };
+                Ok(Self { $($field: row.try_get_by(*$field)?),* })
+            }
+
+            fn width() -> usize {
+                [$(stringify!($field)),*].len()
+            }
+        }
+    };
+}
+pub(super) use row;
+
+const PREFIX: &str = "c_";
+/// The result column of [`Database::fetch_values`].
+pub(super) const VALUE: &str = "c_value";
+
+#[derive(Deserialize)]
+struct Single<T> {
+    value: T,
+}
+
+impl<T: DeserializeOwned + TryGetable> Row for Single<T> {
+    fn columns() -> Vec<&'static str> {
+        vec![VALUE]
+    }
+
+    fn read(row: &QueryResult, positions: &[usize]) -> Result<Self, DbErr> {
+        let [value] = positions else { return Err(misread()) };
+        Ok(Self { value: row.try_get_by(*value)? })
+    }
+}
+
+impl<A: Row, B: Row> Row for (A, B) {
+    fn columns() -> Vec<&'static str> {
+        A::columns().into_iter().chain(B::columns()).collect()
+    }
+
+    fn read(row: &QueryResult, positions: &[usize]) -> Result<Self, DbErr> {
+        let (first, second) = positions.split_at_checked(A::width()).ok_or_else(misread)?;
+        Ok((A::read(row, first)?, B::read(row, second)?))
+    }
+
+    fn json() -> String {
+        format!("json_array({},{})", A::json(), B::json())
+    }
+}
+
+/// The field of a result column.
+pub(super) fn field(column: &'static str) -> &'static str {
+    column.strip_prefix(PREFIX).unwrap_or(column)
+}
+
+/// Adds the result columns of `T` in the order of its fields.
+pub(super) fn columns<T: Row>(
+    select: &mut SelectStatement,
+    expressions: impl IntoIterator<Item = Expr>,
+) {
+    for (name, expression) in T::columns().into_iter().zip(expressions) {
+        select.expr_as(expression, name);
+    }
+}
+
+/// Selects the fields of `T`, which are named as columns of `table`, and `computed` ones.
+pub(super) fn select_from<T: Row>(
+    dialect: Dialect,
+    table: LogTable,
+    computed: &[(&str, Expr)],
+) -> SelectStatement {
+    let mut select = Query::select();
+    columns::<T>(
+        &mut select,
+        T::columns().into_iter().map(|name| {
+            let field = field(name);
+            let computed = computed.iter().find(|(name, _)| *name == field);
+            computed.map_or_else(|| dialect.read(table, field), |(_, found)| found.clone())
+        }),
+    );
+    select.from(table.name()).take()
+}
+
+/// Selects the fields of `T`, which are named as columns of one of Callscope's own tables.
+pub(super) fn select_own<T: Row>(table: &'static str) -> SelectStatement {
+    let mut select = Query::select();
+    columns::<T>(&mut select, T::columns().into_iter().map(|name| Expr::col(field(name))));
+    select.from(table).take()
 }
 
 impl Database {
-    /// All rows of `select` as tuples. [`columns`] named its `width` columns. `name` is the name of the
-    /// statement in metrics and logs.
-    pub(super) async fn fetch<T>(
+    /// All rows of `select`. `name` is the name of the statement in metrics and logs.
+    pub(super) async fn fetch<T: Row>(
         &self,
         name: &'static str,
         select: &SelectStatement,
-        width: usize,
-    ) -> Result<Vec<T>>
-    where
-        T: DeserializeOwned + TryGetableMany,
-    {
+    ) -> Result<Vec<T>> {
         if self.dialect() == Dialect::Sqlite {
             let (inner, values) = inline_limits(select.build(SqliteQueryBuilder));
-            return self.fetch_json(name, &inner, values, width).await;
+            return self.fetch_json(name, &inner, values).await;
         }
-        let rows = self.query_all(name, select).await?;
-        decode(&rows)
+        decode(&self.query_all(name, select).await?)
+    }
+
+    /// All values of the result column [`VALUE`].
+    pub(super) async fn fetch_values<T: DeserializeOwned + TryGetable>(
+        &self,
+        name: &'static str,
+        select: &SelectStatement,
+    ) -> Result<Vec<T>> {
+        let rows = self.fetch::<Single<T>>(name, select).await?;
+        Ok(rows.into_iter().map(|row| row.value).collect())
+    }
+
+    /// The number of rows of a table that match a condition.
+    pub(super) async fn count(
+        &self,
+        name: &'static str,
+        table: LogTable,
+        condition: Condition,
+    ) -> Result<u64> {
+        let mut select = Query::select();
+        select.expr_as(Expr::cust("COUNT(*)"), VALUE).from(table.name()).cond_where(condition);
+        let counts = self.fetch_values::<i64>(name, &select).await?;
+        Ok(counts.first().map_or(0, |count| u64::try_from(*count).unwrap_or(0)))
     }
 
     /// All rows of a statement with the same text for all databases and without bound values.
-    pub(super) async fn fetch_text<T>(
-        &self,
-        name: &'static str,
-        sql: &str,
-        width: usize,
-    ) -> Result<Vec<T>>
-    where
-        T: DeserializeOwned + TryGetableMany,
-    {
-        let backend = match self.dialect() {
-            Dialect::Sqlite => {
-                return self.fetch_json(name, sql, Values(vec![]), width).await;
+    pub(super) async fn fetch_text<T: Row>(&self, name: &'static str, sql: &str) -> Result<Vec<T>> {
+        match self.dialect() {
+            Dialect::Sqlite => self.fetch_json(name, sql, Values(vec![])).await,
+            dialect => {
+                let statement = Statement::from_string(dialect.backend(), sql);
+                decode(&self.query_all_raw(name, statement).await?)
             }
-            Dialect::Postgres => DbBackend::Postgres,
-            Dialect::MySql => DbBackend::MySql,
-        };
-        decode(&self.query_all_raw(name, Statement::from_string(backend, sql)).await?)
+        }
     }
 
-    async fn fetch_json<T: DeserializeOwned>(
+    async fn fetch_json<T: Row>(
         &self,
         name: &'static str,
         inner: &str,
         values: Values,
-        width: usize,
     ) -> Result<Vec<T>> {
-        let names: Vec<String> = (0..width).map(|index| format!("c{index}")).collect();
-        let sql =
-            format!("SELECT json_group_array(json_array({})) FROM ({inner})", names.join(","));
+        let sql = format!("SELECT json_group_array({}) FROM ({inner})", T::json());
         let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
         let (rows, mut watch) = self.query_watched(name, statement).await?;
         let Some(row) = rows.into_iter().next() else { return Ok(vec![]) };
@@ -113,12 +236,18 @@ fn inline_limits((sql, values): (String, Values)) -> (String, Values) {
     (inlined, Values(kept))
 }
 
-fn decode<T: TryGetableMany>(rows: &[QueryResult]) -> Result<Vec<T>> {
-    rows.iter()
-        .map(|row| {
-            T::try_get_many_by_index(row).map_err(|error| Error::from(sea_orm::DbErr::from(error)))
-        })
-        .collect()
+/// Finds the columns by name once for all rows of a statement.
+fn decode<T: Row>(rows: &[QueryResult]) -> Result<Vec<T>> {
+    let Some(first) = rows.first() else { return Ok(vec![]) };
+    let names = first.column_names();
+    let position = |column: &str| names.iter().position(|name| name == column).ok_or_else(misread);
+    let positions: Vec<usize> = T::columns().into_iter().map(position).collect::<Result<_, _>>()?;
+    Ok(rows.iter().map(|row| T::read(row, &positions)).collect::<Result<_, DbErr>>()?)
+}
+
+/// The error for a statement with other columns than its rows.
+pub(super) fn misread() -> DbErr {
+    DbErr::Type("the columns of a statement differ from its rows".to_owned())
 }
 
 /// An integer for GraphQL's `Int`; None if it has more than 32 bits.
@@ -128,7 +257,7 @@ pub(super) fn int(value: Option<i64>) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::sea_query::{ExprTrait, Query, UnionType};
+    use sea_orm::sea_query::{ExprTrait, UnionType};
 
     use super::*;
 

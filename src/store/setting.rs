@@ -1,9 +1,9 @@
 //! `callscope_settings`: settings that the servers of one database share.
 
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 
 use super::database::Database;
-use super::rows::columns;
+use super::rows::VALUE;
 use crate::error::Result;
 
 pub(super) const TABLE: &str = "callscope_settings";
@@ -11,9 +11,8 @@ pub(super) const TABLE: &str = "callscope_settings";
 /// The value of a setting; None if it was never set.
 pub async fn find(db: &Database, name: &str) -> Result<Option<String>> {
     let mut select = Query::select();
-    columns(&mut select, [Expr::col(Alias::new("value"))]);
-    select.from(TABLE).and_where(Expr::col(Alias::new("name")).eq(name));
-    Ok(db.fetch::<(String,)>("setting.find", &select, 1).await?.pop().map(|row| row.0))
+    select.expr_as(Expr::col("value"), VALUE).from(TABLE).and_where(Expr::col("name").eq(name));
+    Ok(db.fetch_values("setting.find", &select).await?.pop())
 }
 
 /// Sets a setting unless it has a value, and returns its value. If two servers do this at once, both get

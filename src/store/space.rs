@@ -5,7 +5,7 @@
 use super::database::Database;
 use super::dialect::Dialect;
 use super::inspect;
-use super::log_table::LogTable;
+use crate::domain::table::LogTable;
 use crate::error::Result;
 
 /// The size of a database.

@@ -2,24 +2,21 @@
 //! number is estimated or left out.
 
 use chrono::{DateTime, Utc};
-use entity::request_log::Column;
-use sea_orm::sea_query::{Expr, Order, Query};
+use sea_orm::sea_query::Order;
 
 use super::database::Database;
 use super::dialect::Dialect;
 use super::index::id_span_sql;
 use super::inspect;
-use super::log_table::LogTable;
-use super::rows::columns;
+use super::retention::{UNREADABLE_TIMES, times};
 use super::stored_time::StoredTime;
+use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::Result;
 
 /// Up to so many rows are counted; more are estimated.
 const COUNTED_ROWS: i64 = 100_000;
 /// The largest file of SQLite of which table sizes are measured, which reads the whole file.
 const WALKED_BYTES: i64 = 64 << 20;
-/// Unreadable times at an end of the index before the search stops.
-const UNREADABLE_TIMES: u64 = 20;
 
 /// The rows and the size of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,15 +84,9 @@ async fn bytes(db: &Database, table: LogTable) -> Result<Option<i64>> {
 
 /// The first or the last readable time, by the index.
 async fn end(db: &Database, table: LogTable, order: Order) -> Result<Option<DateTime<Utc>>> {
-    let mut select = Query::select();
-    let width = columns(&mut select, [Expr::col(Column::RequestTime)]);
-    select
-        .from(table.name())
-        .cond_where(db.dialect().time_range(Column::RequestTime, None, None))
-        .order_by(Column::RequestTime, order.clone())
-        .order_by(Column::Id, order)
-        .limit(UNREADABLE_TIMES);
-    let times = db.fetch::<(StoredTime,)>("storage.end", &select, width).await?;
-    let readable = times.into_iter().map(|row| row.0).find(StoredTime::is_readable);
+    let mut select = times(table, db.dialect().time_range(None, None));
+    select.order_by(TIME, order.clone()).order_by(ID, order).limit(UNREADABLE_TIMES);
+    let times = db.fetch_values::<StoredTime>("storage.end", &select).await?;
+    let readable = times.into_iter().find(StoredTime::is_readable);
     Ok(readable.map(|stored| db.zone().to_utc(stored.at)))
 }

@@ -5,31 +5,28 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, SqlErr};
 
 use super::database::Database;
-use super::rows::columns;
+use super::rows::{row, select_own};
 use super::transaction::Fault;
 use crate::error::{Error, Result};
 
 const TABLE: &str = "callscope_tokens";
 
-/// A stored token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenRow {
-    /// The public part of the token, used to look it up.
-    pub id: String,
-    pub name: String,
-    /// SHA-256 of the whole token, in hexadecimal digits.
-    pub digest: String,
-    /// The names of its scopes, separated by commas.
-    pub scopes: String,
-    pub created_at: String,
-    pub expires_at: Option<String>,
-    pub revoked_at: Option<String>,
+row! {
+    /// A stored token.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct TokenRow {
+        /// The public part of the token, used to look it up.
+        id: String,
+        name: String,
+        /// SHA-256 of the whole token, in hexadecimal digits.
+        digest: String,
+        /// The names of its scopes, separated by commas.
+        scopes: String,
+        created_at: String,
+        expires_at: Option<String>,
+        revoked_at: Option<String>,
+    }
 }
-
-type Columns = (String, String, String, String, String, Option<String>, Option<String>);
-
-const COLUMNS: [&str; 7] =
-    ["id", "name", "digest", "scopes", "created_at", "expires_at", "revoked_at"];
 
 /// Every token, including revoked ones, the oldest first. Empty for a read-only database without the
 /// table.
@@ -37,21 +34,16 @@ pub async fn list(db: &Database) -> Result<Vec<TokenRow>> {
     if db.is_read_only() && !db.has_table(TABLE).await? {
         return Ok(vec![]);
     }
-    let mut select = Query::select();
-    let width = columns(&mut select, COLUMNS.map(Expr::col));
-    select.from(TABLE).order_by("created_at", sea_orm::Order::Asc);
-    let rows = db.fetch::<Columns>("token_list", &select, width).await?;
-    let token = |(id, name, digest, scopes, created_at, expires_at, revoked_at): Columns| {
-        TokenRow { id, name, digest, scopes, created_at, expires_at, revoked_at }
-    };
-    Ok(rows.into_iter().map(token).collect())
+    let mut select = select_own::<TokenRow>(TABLE);
+    select.order_by("created_at", sea_orm::Order::Asc);
+    db.fetch("token_list", &select).await
 }
 
 /// Stores a new token. Its name must differ from those of all tokens, including revoked ones.
 pub async fn insert(db: &Database, token: &TokenRow) -> Result<()> {
     let insert = Query::insert()
         .into_table(TABLE)
-        .columns(COLUMNS)
+        .columns(["id", "name", "digest", "scopes", "created_at", "expires_at", "revoked_at"])
         .values_panic([
             token.id.clone().into(),
             token.name.clone().into(),

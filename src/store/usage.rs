@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use entity::request_log::{Column, Entity};
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
-use super::call::{CallScope, succeeded};
+use super::call::CallScope;
 use super::database::Database;
+use super::filter::succeeded;
 use super::page::unions;
-use super::rows::columns;
+use super::rows::{columns, row};
 use crate::domain::counts::CallCounts;
+use crate::domain::table::{API_KEY, LogTable};
 use crate::domain::window::{Window, pieces};
 use crate::error::Result;
 
@@ -31,9 +32,9 @@ pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCou
     let plan = Plan::of(queries);
     let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
     for union in unions(plan.branches(db), MAX_BRANCHES) {
-        type Columns = (i64, Option<String>, i64, i64);
-        for (piece, key, total, success) in db.fetch::<Columns>("usage.counts", &union, 4).await? {
-            counted.insert((piece as usize, key), CallCounts { total, success });
+        for row in db.fetch::<Counted>("usage.counts", &union).await? {
+            let counts = CallCounts { total: row.total, success: row.success };
+            counted.insert((row.piece as usize, row.key), counts);
         }
     }
     let count = |query: &CountQuery| {
@@ -44,6 +45,11 @@ pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCou
         sum
     };
     Ok(queries.iter().map(count).collect())
+}
+
+row! {
+    /// The calls of one piece of time, for all keys or for one.
+    struct Counted { piece: i64, key: Option<String>, total: i64, success: i64 }
 }
 
 /// The pieces of time to count: those for all keys together, then those for single keys.
@@ -95,13 +101,14 @@ fn branch(
     keys: Option<&[&String]>,
 ) -> SelectStatement {
     let dialect = db.dialect();
-    let key = keys.map_or(dialect.null(true), |_| dialect.text(Column::ApiKey));
+    let key = keys.map_or(dialect.null(true), |_| dialect.text(API_KEY));
     let success: Expr = CaseStatement::new().case(succeeded(), 1).into();
     let mut branch = Query::select();
-    columns(&mut branch, [dialect.number(number), key, Expr::cust("COUNT(*)"), success.count()]);
-    branch.from(Entity).cond_where(CallScope::of(piece).condition(db));
+    let totals = [Expr::cust("COUNT(*)"), success.count()];
+    columns::<Counted>(&mut branch, [dialect.number(number), key].into_iter().chain(totals));
+    branch.from(LogTable::Calls.name()).cond_where(CallScope::of(piece).condition(db));
     if let Some(keys) = keys {
-        branch.cond_where(dialect.text_in(Column::ApiKey, keys.iter().copied())).group_by_col("c1");
+        branch.cond_where(dialect.text_in(API_KEY, keys.iter().copied())).group_by_col("c_key");
     }
     branch
 }

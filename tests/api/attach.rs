@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use callscope::clock::Clock;
 use callscope::config::DatabaseConfig;
 use callscope::doctor::{CheckInput, Finding, Level, run_checks};
+use callscope::domain::table::LogTable;
 use callscope::error::Result;
 use callscope::store::index_build::{self, Scope};
-use callscope::store::log_table::LogTable;
 use callscope::store::{Database, schema};
 use tokio::task::JoinHandle;
 

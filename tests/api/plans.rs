@@ -3,9 +3,9 @@
 
 use callscope::access::token;
 use callscope::domain::record::{CallRecord, ErrorRecord};
+use callscope::domain::table::LogTable;
 use callscope::store::export::{self, ExportScope};
 use callscope::store::import::{self, Import, Step};
-use callscope::store::log_table::LogTable;
 use callscope::store::{idempotency, lease, retention, token as tokens, write};
 use chrono::TimeDelta;
 use serde_json::Value;

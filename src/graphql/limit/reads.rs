@@ -9,10 +9,10 @@ use async_graphql::parser::types::Field;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::arguments::Arguments;
+use crate::domain::table::LogTable;
 use crate::domain::window::{Period, Window};
 use crate::graphql::scalar::Duration;
 use crate::store::density::Density;
-use crate::store::log_table::LogTable;
 
 /// What the statements of a field read in addition to a page of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use crate::graphql::types::call::Call;
 use crate::graphql::types::call_filter::{CallFilter, call_scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_search};
 use crate::graphql::types::error_log::ErrorLog;
-use crate::store::matcher::{CallMatcher, ErrorLogMatcher};
 
 #[derive(Default)]
 pub struct RecordSubscription;
@@ -34,11 +33,11 @@ impl RecordSubscription {
         #[graphql(desc = "Which calls are meant; all by default.")] filter: Option<CallFilter>,
     ) -> Result<impl Stream<Item = Call> + use<>> {
         let due = due(ctx, async |scope| {
-            // Of the window the matcher takes no notice.
+            // The filter has no window.
             let now = Window { since: scope.now, until: scope.now };
-            let matcher = CallMatcher::new(call_scope(scope, now, key, filter).await?);
+            let filter = call_scope(scope, now, key, filter).await?.row_filter(scope.db());
             let follower = scope.services.feeds.calls.follow().await?;
-            Ok(Source::Calls(Box::new((follower, matcher))))
+            Ok(Source::Calls(Box::new((follower, filter))))
         });
         Ok(stream::iter(match due.await? {
             Some(Due::Call(_, row)) => Some(Call(row)),
@@ -60,9 +59,9 @@ impl RecordSubscription {
             if let Some(search) = &search {
                 scope.audit_search(search, None).await?;
             }
-            let matcher = ErrorLogMatcher::new(scope.db(), errors);
+            let filter = errors.row_filter(scope.db());
             let follower = scope.services.feeds.errors.follow().await?;
-            Ok(Source::Errors(Box::new((follower, matcher, search))))
+            Ok(Source::Errors(Box::new((follower, filter, search))))
         });
         Ok(stream::iter(match due.await? {
             Some(Due::ErrorLog(_, row)) => Some(ErrorLog(row)),

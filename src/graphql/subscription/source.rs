@@ -11,14 +11,14 @@ use crate::feed::{Follower, Next};
 use crate::graphql::scope::KeySearch;
 use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
-use crate::store::matcher::{CallMatcher, ErrorLogMatcher};
-use crate::store::tail::{Tailed, TailedCall};
+use crate::store::filter::Filter;
+use crate::store::tail::Tailed;
 
 /// Tells when the next event is due, and what it is about.
 pub enum Source {
     Every(Interval),
-    Calls(Box<(Follower<TailedCall>, CallMatcher)>),
-    Errors(Box<(Follower<ErrorLogRow>, ErrorLogMatcher, Option<KeySearch>)>),
+    Calls(Box<(Follower<CallRow>, Filter)>),
+    Errors(Box<(Follower<ErrorLogRow>, Filter, Option<KeySearch>)>),
 }
 
 /// What an event is about; its resolver finds this in the data of its request.
@@ -37,7 +37,7 @@ impl Due {
     /// Which row it is about, of all that this server ever told.
     pub fn row(&self) -> Option<(&'static str, u64)> {
         match self {
-            Self::Call(number, _) => Some((TailedCall::TABLE, *number)),
+            Self::Call(number, _) => Some((CallRow::TABLE, *number)),
             Self::ErrorLog(number, _) => Some((ErrorLogRow::TABLE, *number)),
             Self::Moment | Self::Missed(_) => None,
         }
@@ -60,20 +60,20 @@ impl Source {
                 Due::Moment
             }
             Self::Calls(calls) => {
-                let (follower, matcher) = &mut **calls;
-                match follower.next(|call| matcher.matches(call)).await {
-                    Next::Row { number, row } => Due::Call(number, row.row.clone()),
+                let (follower, filter) = &mut **calls;
+                match follower.next(|call| filter.matches(call)).await {
+                    Next::Row { number, row } => Due::Call(number, row),
                     Next::Missed(rows) => Due::Missed(rows),
                 }
             }
             Self::Errors(errors) => {
-                let (follower, matcher, search) = &mut **errors;
+                let (follower, filter, search) = &mut **errors;
                 let of_key = |row: &ErrorLogRow| match (&search, &row.key) {
                     (Some(search), Some(key)) => search.finds(key),
                     (Some(_), None) => false,
                     (None, _) => true,
                 };
-                match follower.next(|row| of_key(row) && matcher.matches(row)).await {
+                match follower.next(|row| of_key(row) && filter.matches(row)).await {
                     Next::Row { number, row } => Due::ErrorLog(number, row),
                     Next::Missed(rows) => Due::Missed(rows),
                 }

@@ -3,11 +3,11 @@
 use async_graphql::{ComplexObject, Context, SimpleObject};
 
 use crate::config::{GraphqlConfig, ServerConfig};
+use crate::domain::table::LogTable;
 use crate::graphql::error::Result;
 use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
 use crate::graphql::scope::reading;
 use crate::graphql::types::storage::ServerStorage;
-use crate::store::log_table::LogTable;
 use crate::store::{space, storage};
 
 /// What this server is and what it allows.

@@ -24,8 +24,9 @@ use crate::feed::{Beginning, Feed, Feeds};
 use crate::observe::Observer;
 use crate::observe::redact::without_values;
 use crate::store::Database;
+use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
-use crate::store::tail::{Tailed, TailedCall};
+use crate::store::tail::Tailed;
 use crate::supervisor::{Job, supervise};
 
 /// How long a table is read on after its last follower has gone: others often come at once.
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The tails of both tables.
 pub struct Tails {
-    calls: Tail<TailedCall>,
+    calls: Tail<CallRow>,
     errors: Tail<ErrorLogRow>,
     neighbours: Neighbours,
     active: watch::Sender<u32>,
@@ -57,7 +58,7 @@ impl Tails {
             heard: heard.clone(),
         };
         let most = config.follow_rows as usize;
-        let (calls, followers) = Feed::new(TailedCall::TABLE, most, observer.clone());
+        let (calls, followers) = Feed::new(CallRow::TABLE, most, observer.clone());
         let call_tail = Tail::new("call_tail", calls.clone(), followers, shared.clone());
         let (errors, followers) = Feed::new(ErrorLogRow::TABLE, most, observer.clone());
         let error_tail = Tail::new("error_log_tail", errors.clone(), followers, shared);

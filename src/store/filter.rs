@@ -1,0 +1,252 @@
+//! Filters of rows. Each criterion has its SQL and its check in memory side by side: a subscription with a
+//! filter sends the rows that a list with this filter has.
+
+use chrono::{DateTime, Utc};
+use sea_orm::Value;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+
+use super::database::Database;
+use super::dialect::{Dialect, cases, earliest, latest};
+use super::stored_time::{StoredTime, sqlite_text};
+use super::zone::StorageZone;
+use crate::domain::table::{STATUS_CODE, TIME};
+
+/// The criteria that a row must match.
+pub struct Filter {
+    dialect: Dialect,
+    zone: StorageZone,
+    criteria: Vec<Criterion>,
+}
+
+enum Criterion {
+    /// As [`Dialect::range_end`] binds the bounds.
+    Since(Value),
+    Until(Value),
+    Texts(&'static str, Vec<String>),
+    Numbers(&'static str, Vec<i32>),
+    /// From the least to the most, where given.
+    Between(&'static str, Option<i32>, Option<i32>),
+    Success(bool),
+    /// A part of the text of one of these columns.
+    Contains(&'static [&'static str], TextPattern),
+}
+
+/// A row in memory.
+pub trait Cells {
+    fn time(&self) -> &StoredTime;
+
+    /// The value of a column. NULL matches no criterion, as in SQL.
+    fn cell(&self, column: &'static str) -> Cell<'_>;
+}
+
+/// A value of a row.
+pub enum Cell<'a> {
+    Text(Option<&'a str>),
+    Number(Option<i64>),
+}
+
+impl<'a> Cell<'a> {
+    fn text(self) -> Option<&'a str> {
+        if let Self::Text(text) = self { text } else { None }
+    }
+
+    fn number(self) -> Option<i64> {
+        if let Self::Number(number) = self { number } else { None }
+    }
+}
+
+impl Filter {
+    pub(super) fn new(db: &Database) -> Self {
+        Self { dialect: db.dialect(), zone: db.zone(), criteria: vec![] }
+    }
+
+    /// Rows with a readable time in `[since, until)`.
+    pub(super) fn time(self, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Self {
+        let (dialect, zone) = (self.dialect, self.zone);
+        let since = since.map_or_else(earliest, |since| zone.to_stored(since));
+        let until = until.map_or_else(latest, |until| zone.to_stored(until));
+        self.with(Some(Criterion::Since(dialect.range_end(since))))
+            .with(Some(Criterion::Until(dialect.range_end(until))))
+    }
+
+    /// The same for rows that are known to have a readable time.
+    pub(super) fn bounds(self, since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Self {
+        let (dialect, zone) = (self.dialect, self.zone);
+        let bound = |at: DateTime<Utc>| dialect.range_end(zone.to_stored(at));
+        self.with(since.map(|since| Criterion::Since(bound(since))))
+            .with(until.map(|until| Criterion::Until(bound(until))))
+    }
+
+    pub(super) fn texts(self, column: &'static str, values: Option<&Vec<String>>) -> Self {
+        self.with(values.map(|values| Criterion::Texts(column, values.clone())))
+    }
+
+    pub(super) fn numbers(self, column: &'static str, values: Option<&Vec<i32>>) -> Self {
+        self.with(values.map(|values| Criterion::Numbers(column, values.clone())))
+    }
+
+    pub(super) fn between(self, column: &'static str, [least, most]: [Option<i32>; 2]) -> Self {
+        let is_bounded = least.or(most).is_some();
+        self.with(is_bounded.then_some(Criterion::Between(column, least, most)))
+    }
+
+    pub(super) fn success(self, success: Option<bool>) -> Self {
+        self.with(success.map(Criterion::Success))
+    }
+
+    /// Rows that contain `text` in one of `columns`, ignoring case.
+    pub(super) fn contains(self, columns: &'static [&'static str], text: Option<&str>) -> Self {
+        let dialect = self.dialect;
+        self.with(text.map(|text| Criterion::Contains(columns, TextPattern::new(dialect, text))))
+    }
+
+    fn with(mut self, criterion: Option<Criterion>) -> Self {
+        self.criteria.extend(criterion);
+        self
+    }
+
+    pub(super) fn condition(&self) -> Condition {
+        let criteria = self.criteria.iter();
+        criteria.fold(Condition::all(), |all, criterion| all.add(criterion.condition(self.dialect)))
+    }
+
+    /// Sorts the lists, which [`Self::matches`] needs.
+    pub(super) fn for_rows(mut self) -> Self {
+        for criterion in &mut self.criteria {
+            match criterion {
+                Criterion::Texts(_, values) => values.sort_unstable(),
+                Criterion::Numbers(_, values) => values.sort_unstable(),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Whether SQL would find the row.
+    pub fn matches(&self, row: &impl Cells) -> bool {
+        self.criteria.iter().all(|criterion| criterion.matches(row))
+    }
+}
+
+impl Criterion {
+    fn condition(&self, dialect: Dialect) -> Condition {
+        let all = Condition::all();
+        match self {
+            Self::Since(since) => all.add(Expr::col(TIME).gte(since.clone())),
+            Self::Until(until) => all.add(Expr::col(TIME).lt(until.clone())),
+            Self::Texts(column, values) => dialect.text_in(column, values),
+            Self::Numbers(column, values) => all.add(Expr::col(*column).is_in(values.clone())),
+            Self::Between(column, least, most) => all
+                .add_option(least.map(|least| dialect.integer(column).gte(least)))
+                .add_option(most.map(|most| dialect.integer(column).lte(most))),
+            Self::Success(true) => all.add(succeeded()),
+            Self::Success(false) => all.add(failed()),
+            Self::Contains(columns, pattern) => columns
+                .iter()
+                .fold(Condition::any(), |any, name| any.add(dialect.contains(name, &pattern.text))),
+        }
+    }
+
+    fn matches(&self, row: &impl Cells) -> bool {
+        let text = |column: &'static str| row.cell(column).text();
+        let number = |column: &'static str| row.cell(column).number();
+        match self {
+            Self::Since(since) => !is_before(row.time(), since),
+            Self::Until(until) => is_before(row.time(), until),
+            Self::Texts(column, values) => text(column).is_some_and(|text| {
+                values.binary_search_by(|value| value.as_str().cmp(text)).is_ok()
+            }),
+            Self::Numbers(column, values) => number(column).is_some_and(|number| {
+                values.binary_search_by(|value| i64::from(*value).cmp(&number)).is_ok()
+            }),
+            Self::Between(column, least, most) => number(column).is_some_and(|number| {
+                least.is_none_or(|least| number >= least.into())
+                    && most.is_none_or(|most| number <= most.into())
+            }),
+            Self::Success(success) => {
+                *success == number(STATUS_CODE).is_some_and(|code| (200..=299).contains(&code))
+            }
+            Self::Contains(columns, pattern) => {
+                columns.iter().filter_map(|name| text(name)).any(|text| pattern.is_found_in(text))
+            }
+        }
+    }
+}
+
+/// A status code of 200 to 299. SQLite sorts text after every number.
+pub(super) fn succeeded() -> Expr {
+    Expr::col(STATUS_CODE).between(200, 299)
+}
+
+fn failed() -> Expr {
+    let code = || Expr::col(STATUS_CODE);
+    code().is_null().or(code().lt(200)).or(code().gt(299))
+}
+
+/// Whether a stored time is before a bound of a range. SQLite compares texts.
+fn is_before(stored: &StoredTime, bound: &Value) -> bool {
+    match bound {
+        Value::String(Some(bound)) => match &stored.text {
+            Some(text) => text.as_ref() < bound.as_str(),
+            None => sqlite_text(stored.at).as_str() < bound.as_str(),
+        },
+        Value::ChronoDateTime(Some(bound)) => stored.at < *bound,
+        _ => false,
+    }
+}
+
+/// A text to search for, with the rules of [`Dialect::contains`].
+struct TextPattern {
+    text: String,
+    /// The characters of the text, each in both cases.
+    characters: Vec<(char, char)>,
+    /// MySQL lower-cases the searched text; the others compare with both cases.
+    lowers: bool,
+}
+
+impl TextPattern {
+    fn new(dialect: Dialect, text: &str) -> Self {
+        let lowers = dialect == Dialect::MySql;
+        let both = |character| match cases(character) {
+            Some((lower, _)) if lowers => (lower, lower),
+            Some(both) => both,
+            None => (character, character),
+        };
+        Self { text: text.to_owned(), characters: text.chars().map(both).collect(), lowers }
+    }
+
+    /// Whether `text` contains the pattern.
+    fn is_found_in(&self, text: &str) -> bool {
+        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        starts.map(|at| &text[at..]).any(|rest| self.is_prefix_of(rest))
+    }
+
+    fn is_prefix_of(&self, text: &str) -> bool {
+        let mut found = text.chars();
+        self.characters.iter().all(|(lower, upper)| {
+            found.next().is_some_and(|character| {
+                let character = match cases(character) {
+                    Some((lower, _)) if self.lowers => lower,
+                    _ => character,
+                };
+                character == *lower || character == *upper
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_ignores_case_and_has_no_wildcards() {
+        for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
+            let found =
+                |pattern: &str, text: &str| TextPattern::new(dialect, pattern).is_found_in(text);
+            assert!(found("QuoTa", "the quota is gone") && found("é%", "CAFÉ% au lait"));
+            assert!(found("", "") && found("", "a") && found("gone", "all gone"));
+            assert!(!found("a_c", "abc") && !found("gone!", "all gone") && !found("a", ""));
+        }
+    }
+}
