@@ -20,7 +20,7 @@ fn migrate(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output
         .unwrap()
 }
 
-fn made(folder: &Path) -> Vec<String> {
+fn created(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut databases: Vec<String> = names.filter(|name| name.ends_with(".db")).collect();
@@ -53,7 +53,7 @@ fn flags_override_the_environment_and_the_file() {
         }
         let output = migrate(folder.path(), args, environment);
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(made(folder.path()), [expected]);
+        assert_eq!(created(folder.path()), [expected]);
     }
 }
 
@@ -77,7 +77,7 @@ fn unknown_settings_are_errors() {
     }
     let missing = refusal(&migrate(folder.path(), &["--config=missing.toml"], &[]));
     assert!(missing.contains("missing.toml"), "{missing}");
-    assert!(made(folder.path()).is_empty());
+    assert!(created(folder.path()).is_empty());
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_secret_may_be_read_from_a_file() {
         assert!(output.status.success(), "{output:?}");
         let flag = ["--database-url", "sqlite://flag.db"];
         assert!(migrate(folder.path(), &flag, &[(variable, &file)]).status.success());
-        assert_eq!(made(folder.path()), ["flag.db", "secret.db"]);
+        assert_eq!(created(folder.path()), ["flag.db", "secret.db"]);
     }
 }
 

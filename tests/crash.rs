@@ -12,15 +12,17 @@
 )]
 
 mod crash {
-    #[expect(dead_code, reason = "storage_faults needs more of it")]
+    #[expect(dead_code, reason = "storage_faults uses the rest")]
     pub mod ledger;
     pub mod producer;
 }
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 #[path = "outages/server.rs"]
-#[expect(dead_code, reason = "outages need more of it")]
+#[expect(dead_code, reason = "outages uses the rest")]
 mod server;
+#[path = "outages/trial.rs"]
+mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,10 +30,11 @@ use std::time::Duration;
 
 use crash::ledger::{Ledger, Stored};
 use crash::producer::produce;
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use process::{Process, serve};
 use rand::RngExt;
 use server::{Kind, Server};
+use trial::trial;
 
 /// Concurrent producers; each waits for its response.
 const PRODUCERS: usize = 12;
@@ -40,18 +43,20 @@ const CRASHES: usize = 3;
 const LIFE: std::ops::Range<u64> = 20..700;
 
 fn main() {
-    let trial = |name: &str, victim: Victim, kind: Option<Kind>| {
-        Trial::ignorable_test(name, move || match kind.map(Server::start).transpose() {
-            Ok(server) => run(victim, server),
-            Err(lack) => Ok(Completion::ignored_with(lack)),
-        })
+    let killed = |name: &str, victim: Victim, kind: Option<Kind>| {
+        let start = move || kind.map(Server::start).transpose();
+        trial(name, start, move |server| crashes(victim, server))
     };
     let trials = vec![
-        trial("a_killed_server_loses_nothing_in_sqlite", Victim::Callscope, None),
-        trial("a_killed_server_loses_nothing_in_postgres", Victim::Callscope, Some(Kind::Postgres)),
-        trial("a_killed_server_loses_nothing_in_mariadb", Victim::Callscope, Some(Kind::MariaDb)),
-        trial("a_killed_postgres_loses_nothing", Victim::Database, Some(Kind::Postgres)),
-        trial("a_killed_mariadb_loses_nothing", Victim::Database, Some(Kind::MariaDb)),
+        killed("a_killed_server_loses_nothing_in_sqlite", Victim::Callscope, None),
+        killed(
+            "a_killed_server_loses_nothing_in_postgres",
+            Victim::Callscope,
+            Some(Kind::Postgres),
+        ),
+        killed("a_killed_server_loses_nothing_in_mariadb", Victim::Callscope, Some(Kind::MariaDb)),
+        killed("a_killed_postgres_loses_nothing", Victim::Database, Some(Kind::Postgres)),
+        killed("a_killed_mariadb_loses_nothing", Victim::Database, Some(Kind::MariaDb)),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -60,12 +65,6 @@ fn main() {
 enum Victim {
     Callscope,
     Database,
-}
-
-fn run(victim: Victim, server: Option<Server>) -> Result<Completion, Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(crashes(victim, server));
-    Ok(Completion::Completed)
 }
 
 fn start(database_url: &str) -> Process {

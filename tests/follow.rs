@@ -8,9 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, reason = "the tests of imports need more of it")]
+#[expect(dead_code, reason = "the tests of imports use the rest")]
 mod data;
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 
 use std::io::{BufRead, BufReader, Write};

@@ -12,8 +12,9 @@
 #[path = "api/support/config.rs"]
 mod config;
 mod outages {
-    #[expect(dead_code, reason = "other tests need more of it")]
+    #[expect(dead_code, reason = "other tests use the rest")]
     pub mod server;
+    pub mod trial;
 }
 
 use std::process::Command;
@@ -23,43 +24,25 @@ use callscope::app::{App, Running};
 use callscope::clock::Clock;
 use callscope::config::DatabaseConfig;
 use callscope::store::{Database, schema};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use outages::server::{Kind, Server};
+use outages::trial::trial;
 use serde_json::{Value, json};
 
 /// Generous: a killed server replays its log before it answers.
 const SOON: Duration = Duration::from_secs(45);
 
 fn main() {
-    let trial = |kind: Kind| {
-        Trial::ignorable_test(format!("{}_fails_and_recovers", kind.name()), move || {
-            match Server::start(kind) {
-                Ok(server) => run(outage(server)),
-                Err(lack) => Ok(Completion::ignored_with(lack)),
-            }
-        })
-    };
-    let killed_build = |kind: Kind| {
-        let name = format!("an_index_is_rebuilt_after_{}_was_killed", kind.name());
-        Trial::ignorable_test(name, move || match Server::start(kind) {
-            Ok(server) => run(killed_build(server)),
-            Err(lack) => Ok(Completion::ignored_with(lack)),
-        })
-    };
+    let [postgres, mariadb] =
+        [Kind::Postgres, Kind::MariaDb].map(|kind| move || Server::start(kind));
     let trials = vec![
-        trial(Kind::Postgres),
-        trial(Kind::MariaDb),
-        killed_build(Kind::Postgres),
-        killed_build(Kind::MariaDb),
-        Trial::ignorable_test("an_import_survives_a_full_disk", || run(async { full_disk() })),
+        trial("postgres_fails_and_recovers", postgres, outage),
+        trial("mariadb_fails_and_recovers", mariadb, outage),
+        trial("an_index_is_rebuilt_after_postgres_was_killed", postgres, killed_build),
+        trial("an_index_is_rebuilt_after_mariadb_was_killed", mariadb, killed_build),
+        trial("an_import_survives_a_full_disk", || Ok(()), full_disk),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
-}
-
-fn run(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(test);
-    Ok(Completion::Completed)
 }
 
 /// A Callscope with short timeouts.
@@ -150,7 +133,7 @@ impl Subscription {
                 return model.unwrap_or_else(|| panic!("{data}")).to_owned();
             }
             let part = tokio::time::timeout(SOON, self.response.chunk()).await.expect("an event");
-            let part = part.expect("a part").expect("the stream goes on");
+            let part = part.expect("a part").expect("the stream continues");
             self.text += std::str::from_utf8(&part).expect("UTF-8");
         }
     }
@@ -257,7 +240,7 @@ async fn killed_build(mut server: Server) {
 
 /// The disk is full for this process: an import fails with a clear error and, once there
 /// is space, continues.
-fn full_disk() {
+async fn full_disk((): ()) {
     let folder = tempfile::tempdir().unwrap();
     let mut calls =
         String::from("request_time,model_name,api_key,is_success,status_code,latency_ms\n");

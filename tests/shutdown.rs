@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 
 use std::io::{ErrorKind, Read, Write};
@@ -90,7 +90,7 @@ fn ask_and_stop(process: &Process, clients: usize, requests: usize, signal: &str
             (0..clients).map(|_| scope.spawn(|| ask(&process.address, &answered))).collect();
         let started = Instant::now();
         while answered.load(Ordering::Relaxed) < requests {
-            assert!(started.elapsed() < SOON, "no answers after {answered:?}");
+            assert!(started.elapsed() < SOON, "no responses after {answered:?}");
             std::thread::yield_now();
         }
         let stopped = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();

@@ -19,17 +19,19 @@
 mod disk;
 #[path = "crash/ledger.rs"]
 mod ledger;
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 #[path = "crash/producer.rs"]
 mod producer;
 #[path = "storage_faults/proxy.rs"]
 mod proxy;
 #[path = "outages/server.rs"]
-#[expect(dead_code, reason = "outages need more of it")]
+#[expect(dead_code, reason = "outages uses the rest")]
 mod server;
 #[path = "storage_faults/shim.rs"]
 mod shim;
+#[path = "outages/trial.rs"]
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -39,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use disk::Disk;
 use ledger::{Ledger, Stored};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use process::{Process, serve};
 use producer::{Acknowledgement, Batch, client, produce};
 use proxy::{Arrives, Proxy};
@@ -49,6 +51,7 @@ use sea_orm::{ConnectionTrait, Database, Statement};
 use serde_json::{Value, json};
 use server::{Kind, Server};
 use shim::{EAGAIN, EIO, ENOSPC, EROFS, LOCK, Mode, SYNC, Shim, TRUNCATE, WRITE};
+use trial::trial;
 
 /// Generous, because the machine may be busy.
 const SOON: Duration = Duration::from_secs(60);
@@ -60,52 +63,19 @@ const RUN: [usize; 5] = [1, 2, 3, 4, 6];
 const PRODUCERS: usize = 8;
 
 fn main() {
-    let cut = |kind: Kind| {
-        let name = format!("a_cut_connection_loses_nothing_in_{}", kind.name());
-        Trial::ignorable_test(name, move || match Server::start(kind) {
-            Ok(server) => run(cut_connections(server)),
-            Err(lack) => Ok(Completion::ignored_with(lack)),
-        })
-    };
+    let [postgres, mariadb] =
+        [Kind::Postgres, Kind::MariaDb].map(|kind| move || Server::start(kind));
     let trials = vec![
-        Trial::ignorable_test("a_full_disk_loses_nothing", || match Disk::mount(24) {
-            Ok(disk) => run(full_disk(disk)),
-            Err(lack) => Ok(Completion::ignored_with(lack)),
-        }),
-        shimmed("failed_operations_lose_nothing", |shim| run(failed_operations(shim))),
-        shimmed("failed_operations_delete_nothing_else", |shim| run(failed_deletions(shim))),
-        shimmed("an_import_continues_after_failed_operations", |shim| {
-            failed_imports(&shim);
-            Ok(Completion::Completed)
-        }),
-        Trial::ignorable_test("a_locked_file_loses_nothing", || run(locked_file())),
-        cut(Kind::Postgres),
-        cut(Kind::MariaDb),
-        Trial::ignorable_test(
-            "a_mariadb_without_autocommit_loses_nothing",
-            || match Server::start(Kind::MariaDb) {
-                Ok(server) => run(without_autocommit(server)),
-                Err(lack) => Ok(Completion::ignored_with(lack)),
-            },
-        ),
+        trial("a_full_disk_loses_nothing", || Disk::mount(24), full_disk),
+        trial("failed_operations_lose_nothing", Shim::build, failed_operations),
+        trial("failed_operations_delete_nothing_else", Shim::build, failed_deletions),
+        trial("an_import_continues_after_failed_operations", Shim::build, failed_imports),
+        trial("a_locked_file_loses_nothing", || Ok(()), locked_file),
+        trial("a_cut_connection_loses_nothing_in_postgres", postgres, cut_connections),
+        trial("a_cut_connection_loses_nothing_in_mariadb", mariadb, cut_connections),
+        trial("a_mariadb_without_autocommit_loses_nothing", mariadb, without_autocommit),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
-}
-
-fn shimmed(
-    name: &str,
-    test: impl FnOnce(Shim) -> Result<Completion, Failed> + Send + 'static,
-) -> Trial {
-    Trial::ignorable_test(name, || match Shim::build() {
-        Ok(shim) => test(shim),
-        Err(lack) => Ok(Completion::ignored_with(lack)),
-    })
-}
-
-fn run(test: impl Future<Output = ()>) -> Result<Completion, Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(test);
-    Ok(Completion::Completed)
 }
 
 fn start(database_url: &str) -> Process {
@@ -330,7 +300,7 @@ async fn failed_deletions(shim: Shim) {
                     "{name}, {left} left"
                 );
                 let entries = gateway.count("callscope_audit").await - audited;
-                assert!(left == ROWS || entries > 0, "{name}: not in the audit log");
+                assert!(left == ROWS || entries > 0, "{name}: missing in the audit log");
                 gateway.write().await;
                 let again = delete().await;
                 let reported = again["data"]["deleteErrorLogsWhere"]["deletedCount"].as_i64();
@@ -346,7 +316,7 @@ async fn failed_deletions(shim: Shim) {
 }
 
 /// An import into a new file, including its tables, fails with a clear error and continues when it is restarted.
-fn failed_imports(shim: &Shim) {
+async fn failed_imports(shim: Shim) {
     let folder = tempfile::tempdir().unwrap();
     let mut calls =
         String::from("request_time,model_name,api_key,is_success,status_code,latency_ms\n");
@@ -379,11 +349,8 @@ fn failed_imports(shim: &Shim) {
                 let again = import();
                 let text = format!("{text}\n{}", String::from_utf8_lossy(&again.stderr));
                 assert!(again.status.success(), "{path:?}: {text}");
-                run(async {
-                    let mut gateway = Gateway::open(&path).await;
-                    assert_eq!(gateway.count("t_request_log").await, 300, "{path:?}: {text}");
-                })
-                .expect("counts");
+                let mut gateway = Gateway::open(&path).await;
+                assert_eq!(gateway.count("t_request_log").await, 300, "{path:?}: {text}");
                 if failed == 0 {
                     assert!(first > 1, "no operation was counted");
                     break;
@@ -396,7 +363,7 @@ fn failed_imports(shim: &Shim) {
 }
 
 /// Another process locks the file for longer than the server waits.
-async fn locked_file() {
+async fn locked_file((): ()) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.db");
     let process = start(&url(&path));

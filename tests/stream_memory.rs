@@ -9,7 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 
 use std::io::{Read, Write};

@@ -7,7 +7,7 @@
 
 #[path = "../load/server.rs"]
 mod server;
-#[expect(dead_code, reason = "the cases are for the other benchmarks")]
+#[expect(dead_code, reason = "the other benchmarks use the cases")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -10,7 +10,7 @@ const NAME: &str = "callscope_load";
 
 /// The URL of the database.
 pub async fn create(server: &str, calls: u64) -> anyhow::Result<String> {
-    eprintln!("making the database {NAME}");
+    eprintln!("creating the database {NAME}");
     self::drop(server).await?;
     let mut connection = PgConnection::connect(server).await?;
     raw_sql(AssertSqlSafe(format!("CREATE DATABASE {NAME}"))).execute(&mut connection).await?;

@@ -83,11 +83,11 @@ async fn main() -> anyhow::Result<()> {
 
 /// One call per request, compared with a program that commits each call separately.
 async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
-    println!("| one call a request | connections | calls/s | p50 ms | p99 ms | ratio |");
+    println!("| one call per request | connections | calls/s | p50 ms | p99 ms | ratio |");
     println!("|---|---:|---:|---:|---:|---:|");
     let time = Duration::from_secs(args.seconds);
     let plain = plain::commit_each(target, time).await?;
-    println!("| SQL, a commit each | 1 | {plain:.0} | | | 1 |");
+    println!("| SQL, one commit per call | 1 | {plain:.0} | | | 1 |");
     let cases = [
         ("`recordCalls`", Request::mutation()),
         ("`recordCalls` with an idempotency key", Request::mutation().with_key()),
@@ -121,7 +121,7 @@ async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
     println!("\n| a stream of {} rows | rows/s | peak memory MB | own MB | ratio |", args.rows);
     println!("|---|---:|---:|---:|---:|");
     let plain = plain::insert_many(target, args.rows).await?;
-    println!("| SQL, 1,000 rows a statement and commit | {plain:.0} | | | 1 |");
+    println!("| SQL, 1,000 rows per statement and commit | {plain:.0} | | | 1 |");
     for (name, connections) in [("`POST /ingest/calls`", 1), ("the same, by 2 clients", 2)] {
         let database = target.create().await?;
         let server = Server::start(&database.url, &[])?;

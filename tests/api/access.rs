@@ -147,7 +147,7 @@ async fn refusal(request: RequestBuilder) -> (u16, String) {
 
 fn query(app: &TestApp) -> RequestBuilder {
     let query = json!({ "query": "{ usageStats { lastHour { total } } viewer { name } }" });
-    app.client().post(app.url("/graphql")).json(&query)
+    app.post(&query)
 }
 
 async fn an_invalid_token_is_refused(database: TestDatabase) {
@@ -164,7 +164,7 @@ async fn an_invalid_token_is_refused(database: TestDatabase) {
     assert_eq!(refusal(lower).await, (200, String::new()));
     // Liveness and GraphiQL's files are public; the server's data is not.
     for (path, expected) in [("/healthz", 200), ("/schema.graphql", 401), ("/graphiql", 200)] {
-        assert_eq!(status(app.client().get(app.url(path))).await, expected, "{path}");
+        assert_eq!(status(app.get(path)).await, expected, "{path}");
     }
 }
 
@@ -255,13 +255,13 @@ async fn revoking_the_last_token_grants_no_anonymous_access(database: TestDataba
     assert_eq!(status(query(&app)).await, 200);
     create(&app, "only", None).await;
     app.clock.advance(TimeDelta::seconds(5));
-    assert_eq!(status(query(&app)).await, 401, "a token closes an open server");
+    assert_eq!(status(query(&app)).await, 401, "anonymous access remains after the first token");
     store::revoke(&app.services().db, "only", app.clock.now()).await.unwrap();
     app.clock.advance(TimeDelta::seconds(5));
     assert_eq!(status(query(&app)).await, 401);
     app.shutdown().await;
     let app = TestApp::start(&database).await;
-    assert_eq!(status(query(&app)).await, 401, "nor after a restart");
+    assert_eq!(status(query(&app)).await, 401, "a restart restores anonymous access");
 }
 
 async fn audit(database: &TestDatabase) -> Vec<Vec<Value>> {
@@ -389,7 +389,7 @@ async fn a_session_has_the_scopes_of_its_token(database: TestDatabase) {
     let sent = query(&app).header("Cookie", format!("other=1; {pair}"));
     let answer: Value = sent.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["viewer"]["name"], "reader");
-    let shown = app.client().get(app.url("/session")).header("Cookie", &pair);
+    let shown = app.get("/session").header("Cookie", &pair);
     assert_eq!(shown.send().await.unwrap().json::<Value>().await.unwrap(), expected);
     // The header takes precedence over the cookie.
     let both = query(&app).header("Cookie", &pair).bearer_auth(ADMIN);
@@ -402,7 +402,11 @@ async fn a_session_has_the_scopes_of_its_token(database: TestDatabase) {
         let [login, logout] = [login.send().await.unwrap(), logout.send().await.unwrap()];
         [login, logout].map(|response| cookie(&response).1.iter().any(|found| found == "Secure"))
     };
-    assert_eq!(is_secure(&app).await, [false, false], "any client can send the header");
+    assert_eq!(
+        is_secure(&app).await,
+        [false, false],
+        "the header of an untrusted client is believed"
+    );
     let behind_tls = TestApp::start_with(&database, |config| {
         config.access = tokens(&[]);
         config.server.trust_forwarded_for = true;
@@ -420,7 +424,10 @@ async fn a_session_ends(database: TestDatabase) {
     let (token, _) = create(&app, "page", Some(TimeDelta::hours(1))).await;
     app.clock.advance(TimeDelta::seconds(1));
     let (short, attributes) = cookie(&login(&app, &token).send().await.unwrap());
-    assert!(attributes.iter().any(|found| found == "Max-Age=3599"), "no longer than its token");
+    assert!(
+        attributes.iter().any(|found| found == "Max-Age=3599"),
+        "the session outlives its token"
+    );
     let (long, _) = cookie(&login(&app, READER).send().await.unwrap());
     let with = |pair: &str| query(&app).header("Cookie", pair);
     assert_eq!((status(with(&short)).await, status(with(&long)).await), (200, 200));
@@ -458,14 +465,16 @@ async fn key_ids(app: &TestApp, token: &str, page: &str) -> (Vec<String>, Value)
     (ids, list["pageInfo"].clone())
 }
 
+async fn insert_nine_keys(database: &TestDatabase) {
+    let call = |number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key"));
+    database.insert(&(0..9).map(call).collect::<Vec<_>>()).await;
+}
+
 async fn the_order_of_keys_reveals_nothing(database: TestDatabase) {
-    let calls: Vec<_> = (0..9)
-        .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
-        .collect();
-    database.insert(&calls).await;
+    insert_nine_keys(&database).await;
     let app = start_with_tokens(&database).await;
     let (all, _) = key_ids(&app, READER, "first: 50").await;
-    assert!(all.is_sorted() && all.len() == 9, "by their ids: {all:?}");
+    assert!(all.is_sorted() && all.len() == 9, "not sorted by id: {all:?}");
     let (by_key, _) = key_ids(&app, ADMIN, "first: 50").await;
     assert!(!by_key.is_sorted(), "a caller that sees keys gets them by key");
     // Groups of the same size are sorted by their first rows.
@@ -483,10 +492,7 @@ async fn the_order_of_keys_reveals_nothing(database: TestDatabase) {
 }
 
 async fn keys_are_paged_by_their_ids(database: TestDatabase) {
-    let calls: Vec<_> = (0..9)
-        .map(|number| CallRow::at("2026-03-01T11:30:00Z").key(format!("AIza{number}key").as_str()))
-        .collect();
-    database.insert(&calls).await;
+    insert_nine_keys(&database).await;
     let app = start_with_tokens(&database).await;
     let (all, _) = key_ids(&app, READER, "first: 50").await;
     for (first, step) in [("first", "after"), ("last", "before")] {

@@ -103,8 +103,8 @@ async fn event_size_is_limited(database: TestDatabase) {
     let app = start_with_small_responses(&database).await;
     let aliases: String = (0..20).map(|n| format!("a{n}: message ")).collect();
     let mut all =
-        Events::follow(&app, &format!("subscription {{ errorRecorded {{ {aliases} }} }}")).await;
-    let mut one = Events::follow(&app, "subscription { errorRecorded { message } }").await;
+        Events::subscribe(&app, &format!("subscription {{ errorRecorded {{ {aliases} }} }}")).await;
+    let mut one = Events::subscribe(&app, "subscription { errorRecorded { message } }").await;
     let message = "z".repeat(100_000);
     for text in [&message, "short"] {
         let mutation = "mutation($m: String) { recordErrors(input: { errors: [{ message: $m }] }) { recorded } }";
@@ -187,7 +187,7 @@ async fn unread_responses_do_not_block_other_clients(database: TestDatabase) {
     let mut head = [0; 15];
     slow.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200 OK");
-    // Its memory is not available to another large response; a start_with_small_responses response needs little.
+    // Its memory is not available to another large response; a small response needs little.
     let response = post(&app).json(&json!({ "query": query })).send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["Retry-After"], "1");

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callscope::config::Secret;
 use serde_json::{Value, json};
 
-use super::support::{CallRow, ErrorRow, NULL, TestApp, TestDatabase, gateway};
+use super::support::{CallRow, ErrorRow, NULL, TestApp, TestDatabase, error_code, gateway};
 use crate::tests;
 
 tests! {
@@ -45,7 +45,7 @@ async fn pages_work_in_both_directions(database: TestDatabase) {
     database.insert(&["b", "z", "密钥", "a", "A", "a"].map(call)).await;
     database.insert(&["c", "a", "Z"].map(|key| ErrorRow::at(TIME).key(key))).await;
     database.insert(&[call("").key(NULL)]).await;
-    assert_eq!(keys(&app, "").await, all, "keys of error logs too, by their bytes");
+    assert_eq!(keys(&app, "").await, all, "keys of error logs are included, sorted by bytes");
     for size in 1..=8 {
         for backward in [false, true] {
             let (number, position, end, more) = if backward {
@@ -87,7 +87,7 @@ async fn paging_tolerates_new_keys(database: TestDatabase) {
     database.insert(&["a", "c", "e"].map(call)).await;
     assert_eq!(keys(&app, &after).await, ["e", "f"]);
     database.execute("DELETE FROM t_request_log WHERE api_key = 'd'").await;
-    assert_eq!(keys(&app, &after).await, ["e", "f"], "though the key of the cursor is gone");
+    assert_eq!(keys(&app, &after).await, ["e", "f"], "the key of the cursor was deleted");
 }
 
 async fn a_search_takes_every_character_literally(database: TestDatabase) {
@@ -459,7 +459,7 @@ async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
     }
     for field in ["counts { total }", "calls(period: LAST_HOUR, first: 0) { totalCount }"] {
         let response = app.graphql(&format!("{{ apiKeys {{ nodes {{ {field} }} }} }}")).await;
-        assert_eq!(response["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{field}");
+        assert_eq!(error_code(&response), "BAD_USER_INPUT", "{field}");
     }
 }
 

@@ -133,7 +133,7 @@ async fn await_waiting_build(database: &TestDatabase) -> i64 {
 }
 
 async fn await_ready(app: &TestApp) {
-    let ready = async || app.client().get(app.url("/readyz")).send().await.expect("an answer");
+    let ready = async || app.get("/readyz").send().await.expect("an answer");
     // A MariaDB build that waits for a transaction blocks the table for 3 seconds.
     while ready().await.status() != 200 {}
 }
@@ -374,7 +374,7 @@ async fn a_large_sqlite_file_is_served_without_indexes(database: TestDatabase) {
     gateway::fill(&database).await;
     let app = start(&database).await;
     assert_eq!(indexes(&database).await, NO_INDEX);
-    let ready = app.client().get(app.url("/readyz")).send().await.expect("an answer");
+    let ready = app.get("/readyz").send().await.expect("an answer");
     assert_eq!(ready.status(), 200);
     let data = app.data(TOTAL).await;
     assert_eq!(data["usageStats"]["lastHour"]["total"], 2);

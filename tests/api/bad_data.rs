@@ -33,7 +33,7 @@ const EVERYTHING: &str = "{
   errorLookup(key: \"key\", timestamp: \"2026-03-01T11:59:30Z\") { message }
 }";
 
-async fn everything(app: &TestApp) -> Value {
+async fn query_everything(app: &TestApp) -> Value {
     let response = app.graphql(EVERYTHING).await;
     assert!(response.get("errors").is_none(), "{:#}", response["errors"]);
     response["data"].clone()
@@ -48,7 +48,7 @@ fn invalid_times(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn odd_times(kind: Kind) -> &'static [&'static str] {
+fn unusual_times(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Sqlite => &[
             "0000-01-01 00:00:00.000000",
@@ -81,7 +81,7 @@ async fn invalid_times_hide_no_other_row(database: TestDatabase) {
     database.insert(&[CallRow::at(NOON).status(429)]).await;
     database.insert(&[ErrorRow::at(NOON)]).await;
     insert_at(&database, invalid_times(database.kind())).await;
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     assert_eq!(data["callDetails"]["totalCount"], 1);
     assert_eq!(data["usageStats"]["last24Hours"]["total"], 1);
     assert_eq!(data["callDetails"]["nodes"][0]["errorLog"]["message"], "quota exceeded");
@@ -100,14 +100,14 @@ async fn invalid_times_hide_no_other_row(database: TestDatabase) {
 
 async fn times_out_of_range_are_shown_as_the_nearest_time(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    insert_at(&database, odd_times(database.kind())).await;
-    let data = everything(&app).await;
+    insert_at(&database, unusual_times(database.kind())).await;
+    let data = query_everything(&app).await;
     let shown = |row: &Value| {
         let text = row["timestamp"].as_str().unwrap().to_owned();
         assert!(chrono::DateTime::parse_from_rfc3339(&text).is_ok(), "{text}");
     };
     data["errorLogs"]["nodes"].as_array().unwrap().iter().for_each(shown);
-    for number in 1..=odd_times(database.kind()).len() {
+    for number in 1..=unusual_times(database.kind()).len() {
         let query = format!("{{ node(id: \"call_{number}\") {{ ... on Call {{ timestamp }} }} }}");
         // A row without a readable time is in no list, and no node.
         let data = app.data(&query).await;
@@ -135,7 +135,7 @@ async fn texts_in_number_columns_hide_no_other_value(database: TestDatabase) {
              UPDATE t_request_log SET status_code = x'fffe' WHERE id = 3",
         )
         .await;
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     assert_eq!(data["callDetails"]["totalCount"], 4);
     assert_eq!(data["usageStats"]["lastHour"], json!({ "total": 4, "failure": 3 }));
     let codes: Vec<&Value> = data["errorLogs"]["nodes"]
@@ -166,7 +166,7 @@ async fn numbers_that_do_not_fit_are_null(database: TestDatabase) {
             )
             .await;
     }
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     assert_eq!(data["usageStats"]["lastHour"], json!({ "total": 3, "failure": 3 }));
     if database.kind() == Kind::Sqlite {
         let node =
@@ -176,7 +176,7 @@ async fn numbers_that_do_not_fit_are_null(database: TestDatabase) {
 }
 
 /// A hundred characters each, the limit of a gateway's columns.
-fn odd_keys() -> Vec<String> {
+fn unusual_keys() -> Vec<String> {
     let odd = [
         "🔑",
         "密",
@@ -204,7 +204,7 @@ fn odd_keys() -> Vec<String> {
 
 async fn keys_of_unusual_characters_are_preserved(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let keys = odd_keys();
+    let keys = unusual_keys();
     let calls: Vec<_> = keys
         .iter()
         .map(|key| CallRow::at(NOON).key(key.as_str()).model(key.as_str()).status(429))
@@ -215,7 +215,7 @@ async fn keys_of_unusual_characters_are_preserved(database: TestDatabase) {
         .map(|key| ErrorRow::at(NOON).key(key.as_str()).model(key.as_str()).log(key.as_str()))
         .collect();
     database.insert(&logs).await;
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     let calls = data["callDetails"]["nodes"].as_array().unwrap();
     for key in &keys {
         let call = calls.iter().find(|call| call["apiKey"]["secret"] == **key);
@@ -244,7 +244,7 @@ async fn invalid_utf8_is_shown_with_replacement_characters(database: TestDatabas
              UPDATE t_error_logs SET error_log = 'a' || char(0) || 'b', request_msg = 'a' || char(0), error_type = x'80' WHERE id = 2",
         )
         .await;
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     assert_eq!(data["callDetails"]["totalCount"], 3);
     let models: Vec<&str> = data["callDetails"]["nodes"]
         .as_array()
@@ -262,7 +262,7 @@ async fn requests_without_json_are_shown_as_text(database: TestDatabase) {
         ["NaN", "{\"a\": NaN}", "{'a': 1}", "{", "\"", "", "Infinity", "[1,]", "nul", "1e999", "-"];
     let rows: Vec<_> = texts.iter().map(|text| ErrorRow::at(NOON).request(*text)).collect();
     database.insert(&rows).await;
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     let logs = data["errorLogs"]["nodes"].as_array().unwrap();
     assert_eq!(logs.len(), texts.len());
     for text in texts {
@@ -286,7 +286,7 @@ async fn deep_and_large_requests_are_shown(database: TestDatabase) {
     for row in rows {
         database.insert(&[row]).await;
     }
-    let data = everything(&app).await;
+    let data = query_everything(&app).await;
     let logs = data["errorLogs"]["nodes"].as_array().unwrap();
     assert_eq!(logs.len(), levels.len() + 1);
     assert!(logs.iter().all(|log| !log["request"].is_null()));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::http::{QUERY, STRICT, answer, assert_refused, post, usage};
 use super::input_errors::{lock, unlock};
-use crate::support::{Kind, TestApp, TestDatabase};
+use crate::support::{Kind, TestApp, TestDatabase, error_code};
 use crate::tests;
 
 tests! {
@@ -45,7 +45,7 @@ async fn a_batch_is_answered_in_order(database: TestDatabase) {
         for (index, code) in
             [(1, "GRAPHQL_VALIDATION_FAILED"), (3, "BAD_REQUEST"), (4, "GRAPHQL_PARSE_FAILED")]
         {
-            assert_eq!(body[index]["errors"][0]["extensions"]["code"], code);
+            assert_eq!(error_code(&body[index]), code);
             assert!(body[index].get("data").is_none());
         }
     }
@@ -72,7 +72,7 @@ async fn a_batch_shares_the_timeout_of_one_request(database: TestDatabase) {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(status, 200);
     for answer in body.as_array().unwrap() {
-        assert_eq!(answer["errors"][0]["extensions"]["code"], "TIMEOUT", "{body}");
+        assert_eq!(error_code(answer), "TIMEOUT", "{body}");
     }
     unlock(&database).await;
 }

@@ -284,7 +284,7 @@ fn sorted(calls: &[Sample], order: &str) -> Vec<i64> {
 }
 
 /// Thirty calls with few distinct times and latencies.
-fn tied() -> Vec<Sample> {
+fn calls_with_ties() -> Vec<Sample> {
     let times =
         ["2026-03-01T11:00:00Z", "2026-03-01T11:00:00.000001Z", "2026-03-01T11:59:59.999999Z"];
     let mut calls = samples(30, times.map(at).into());
@@ -331,7 +331,7 @@ const ORDERS: [&str; 3] = ["NEWEST_FIRST", "OLDEST_FIRST", "SLOWEST_FIRST"];
 
 async fn paging_returns_each_call_once(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let calls = tied();
+    let calls = calls_with_ties();
     database.insert(&calls.iter().map(Sample::row).collect::<Vec<_>>()).await;
     for order in ORDERS {
         let expected = sorted(&calls, order);
@@ -345,7 +345,7 @@ async fn paging_returns_each_call_once(database: TestDatabase) {
 
 async fn paging_tolerates_changes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let calls = tied();
+    let calls = calls_with_ties();
     for (order, backward) in ORDERS.into_iter().flat_map(|order| [(order, false), (order, true)]) {
         database.execute("DELETE FROM t_request_log").await;
         database.insert(&calls.iter().map(Sample::row).collect::<Vec<_>>()).await;

@@ -7,8 +7,8 @@ use callscope::ingest::recorder::Recorder;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::retention::{ids, keep, wait_for};
-use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase, logs};
+use super::retention::{keep, wait_for};
+use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase, error_code, logs};
 use crate::tests;
 
 tests! {
@@ -58,7 +58,7 @@ async fn every_clock_reading_is_handled(database: TestDatabase) {
         )
         .await;
     }
-    assert_eq!(ids(&database, "t_request_log").await.len(), 5);
+    assert_eq!(database.count("t_request_log").await, 5);
     assert_eq!(app.readiness().await, (200, "ready\n".to_owned()));
 }
 
@@ -104,12 +104,12 @@ async fn insert_calls(database: &TestDatabase) {
 async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
     insert_calls(&database).await;
     let app = start_with_retention(&database, &["--keep-calls", "90d"]).await;
-    wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
+    wait_for(vec![2, 3], async || database.ids("t_request_log").await).await;
     app.clock.set(now() + YEAR);
     // The gateway on the same machine writes times of the same clock.
     database.insert(&[CallRow::at("2027-03-01T12:00:01Z").id(4)]).await;
     refused(&app, "clock_changed").await;
-    assert_eq!(ids(&database, "t_request_log").await, [2, 3, 4]);
+    assert_eq!(database.ids("t_request_log").await, [2, 3, 4]);
     let expected = "ready\ndegraded: retention refuses to run: the system clock was set forward by \
                     P365D\n";
     assert_eq!(app.readiness().await, (200, expected.to_owned()));
@@ -121,7 +121,7 @@ async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
     assert!(database.value(lease).await.as_str().unwrap().ends_with(" nobody"));
     database.insert(&[CallRow::at("2025-10-01T00:00:00Z").id(5)]).await;
     app.clock.set(now() + TimeDelta::seconds(75));
-    wait_for(vec![2, 3, 4], async || ids(&database, "t_request_log").await).await;
+    wait_for(vec![2, 3, 4], async || database.ids("t_request_log").await).await;
     assert!(!app.metrics().await.contains("callscope_retention_refused{"));
     assert_eq!(app.readiness().await, (200, "ready\n".to_owned()));
 }
@@ -129,12 +129,12 @@ async fn a_clock_that_is_ahead_deletes_nothing(database: TestDatabase) {
 async fn a_lasting_clock_change_is_accepted(database: TestDatabase) {
     insert_calls(&database).await;
     let app = start_with_retention(&database, &["--keep-calls", "90d"]).await;
-    wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
+    wait_for(vec![2, 3], async || database.ids("t_request_log").await).await;
     app.clock.set(now() + TimeDelta::hours(8));
     refused(&app, "clock_changed").await;
     database.insert(&[CallRow::at("2025-10-01T00:00:00Z").id(4)]).await;
     app.clock.advance(TimeDelta::hours(1));
-    wait_for(vec![2, 3], async || ids(&database, "t_request_log").await).await;
+    wait_for(vec![2, 3], async || database.ids("t_request_log").await).await;
 }
 
 /// The clock is ahead when the server starts.
@@ -147,8 +147,8 @@ async fn the_newest_row_is_never_deleted(database: TestDatabase) {
     })
     .await;
     refused(&app, "newest_row").await;
-    assert_eq!(ids(&database, "t_request_log").await, [1, 2, 3]);
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+    assert_eq!(database.ids("t_request_log").await, [1, 2, 3]);
+    assert_eq!(database.count("t_error_logs").await, 1);
     let (status, text) = app.readiness().await;
     assert_eq!(status, 200);
     assert!(text.contains("the newest row is P365D old and would be deleted too"), "{text}");
@@ -158,7 +158,7 @@ async fn old_errors_are_deleted_while_calls_are_new(database: TestDatabase) {
     database.insert(&[CallRow::at(NOW)]).await;
     database.insert(&[ErrorRow::at("2026-02-01T00:00:00Z")]).await;
     let _app = start_with_retention(&database, &["--keep-errors", "7d"]).await;
-    wait_for(0, async || ids(&database, "t_error_logs").await.len()).await;
+    wait_for(0, async || database.count("t_error_logs").await).await;
 }
 
 /// The clock is ahead when the server and the gateway start.
@@ -171,12 +171,12 @@ async fn most_rows_are_kept_when_the_rest_is_much_newer(database: TestDatabase) 
     })
     .await;
     refused(&app, "share").await;
-    assert_eq!(ids(&database, "t_request_log").await.len(), 1002);
+    assert_eq!(database.count("t_request_log").await, 1002);
     let (_, text) = app.readiness().await;
     assert!(text.contains("1001 of 1002 rows of t_request_log would be deleted"), "{text}");
     // Calls arrive meanwhile: the first run of a new retention also deletes most rows.
     database.insert(&[CallRow::at("2026-12-15T00:00:00Z")]).await;
-    wait_for(2, async || ids(&database, "t_request_log").await.len()).await;
+    wait_for(2, async || database.count("t_request_log").await).await;
 }
 
 async fn pruning_by_age_is_refused_after_a_clock_change(database: TestDatabase) {
@@ -185,8 +185,8 @@ async fn pruning_by_age_is_refused_after_a_clock_change(database: TestDatabase) 
     app.clock.set(now() + YEAR);
     let query = "mutation { pruneLogs(callsOlderThan: \"P90D\") { deletedCalls } }";
     let response = app.graphql(query).await;
-    assert_eq!(response["errors"][0]["extensions"]["code"], "DELETION_REFUSED", "{response}");
-    assert_eq!(ids(&database, "t_request_log").await, [1, 2, 3]);
+    assert_eq!(error_code(&response), "DELETION_REFUSED", "{response}");
+    assert_eq!(database.ids("t_request_log").await, [1, 2, 3]);
     let audit = "SELECT COUNT(*) FROM callscope_audit";
     assert_eq!(database.value(audit).await, 0);
     app.clock.set(now());
@@ -208,7 +208,7 @@ async fn a_clock_that_is_ahead_deletes_no_idempotency_key(database: TestDatabase
     app.clock.set(now());
     assert_eq!(record(&app, "k").await, true);
     app.clock.advance(TimeDelta::hours(25));
-    assert_eq!(record(&app, "k").await, false, "it is forgotten by the time that passes");
+    assert_eq!(record(&app, "k").await, false, "it expires with the passing time");
 }
 
 async fn a_clock_that_is_behind_deletes_no_idempotency_key(database: TestDatabase) {

@@ -5,7 +5,7 @@ use callscope::domain::record::{CallRecord, ErrorRecord};
 use callscope::store::write;
 use serde_json::{Value, json};
 
-use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
+use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code};
 use crate::tests;
 
 tests! {
@@ -19,7 +19,7 @@ tests! {
 const EACH: &[&str] = &["deadlock", "serialization failure", "lock timeout"];
 
 /// Makes the next `times` statements of kind `what` fail, such as `INSERT ON t_request_log`.
-async fn fail(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
+async fn inject_conflict(database: &TestDatabase, what: &str, conflict: &str, times: u32) {
     match database.kind() {
         Kind::Postgres => {
             postgres_function(database, conflict, times).await;
@@ -82,10 +82,6 @@ async fn record(app: &TestApp, calls: Value, key: Option<&str>) -> Value {
     app.graphql_with(query, json!({ "calls": calls, "key": key })).await
 }
 
-async fn count(database: &TestDatabase, table: &str) -> u64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
-}
-
 async fn recording_is_retried(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let failed = json!({ "statusCode": 500, "error": { "message": "m" } });
@@ -96,7 +92,7 @@ async fn recording_is_retried(database: TestDatabase) {
             (json!([{}, failed]), None, "t_error_logs"),
             (json!([{}, failed, {}]), Some(*conflict), "callscope_idempotency"),
         ] {
-            fail(&database, &format!("INSERT ON {table}"), conflict, 2).await;
+            inject_conflict(&database, &format!("INSERT ON {table}"), conflict, 2).await;
             let response = record(&app, batch.clone(), key).await;
             let recorded = batch.as_array().unwrap().len();
             let expected = json!({ "recorded": recorded, "duplicate": false });
@@ -106,8 +102,8 @@ async fn recording_is_retried(database: TestDatabase) {
             errors += u64::from(recorded > 1);
         }
     }
-    assert_eq!(count(&database, "t_request_log").await, calls);
-    assert_eq!(count(&database, "t_error_logs").await, errors);
+    assert_eq!(database.count("t_request_log").await, calls);
+    assert_eq!(database.count("t_error_logs").await, errors);
 }
 
 async fn a_conflict_at_commit_is_retried(database: TestDatabase) {
@@ -126,7 +122,7 @@ async fn a_conflict_at_commit_is_retried(database: TestDatabase) {
         let response = record(&app, json!([{}]), key).await;
         assert_eq!(response["data"]["recordCalls"]["recorded"], 1, "{response}");
         assert_eq!(attempts(&database).await, 3);
-        assert_eq!(count(&database, "t_request_log").await, number as u64 + 1);
+        assert_eq!(database.count("t_request_log").await, number as u64 + 1);
     }
 }
 
@@ -135,15 +131,15 @@ async fn deleting_and_pruning_are_retried(database: TestDatabase) {
     for conflict in EACH {
         database.insert(&vec![CallRow::at("2026-02-01T00:00:00Z"); 7]).await;
         database.insert(&vec![ErrorRow::at("2026-02-01T00:00:00Z"); 5]).await;
-        fail(&database, "DELETE ON t_error_logs", conflict, 2).await;
+        inject_conflict(&database, "DELETE ON t_error_logs", conflict, 2).await;
         let deleted =
             app.data("mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }").await;
         assert_eq!(deleted["deleteErrorLogsWhere"]["deletedCount"], 5, "{conflict}");
-        fail(&database, "DELETE ON t_request_log", conflict, 2).await;
+        inject_conflict(&database, "DELETE ON t_request_log", conflict, 2).await;
         let pruned =
             app.data("mutation { pruneLogs(callsOlderThan: \"P1D\") { deletedCalls } }").await;
         assert_eq!(pruned["pruneLogs"]["deletedCalls"], 7, "{conflict}");
-        assert_eq!(count(&database, "t_request_log").await, 0);
+        assert_eq!(database.count("t_request_log").await, 0);
     }
 }
 
@@ -157,25 +153,25 @@ async fn imports_are_retried(database: TestDatabase) {
         latency_ms: Some(1),
     };
     for conflict in EACH {
-        fail(&database, "INSERT ON t_request_log", conflict, 2).await;
+        inject_conflict(&database, "INSERT ON t_request_log", conflict, 2).await;
         let calls = vec![call.clone(); 3];
         write::insert(app.db(), &calls, &[] as &[ErrorRecord], None).await.unwrap();
     }
-    assert_eq!(count(&database, "t_request_log").await, 3 * EACH.len() as u64);
+    assert_eq!(database.count("t_request_log").await, 3 * EACH.len() as u64);
 }
 
 async fn retries_are_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for key in [None, Some("key")] {
-        fail(&database, "INSERT ON t_request_log", "deadlock", 1000).await;
+        inject_conflict(&database, "INSERT ON t_request_log", "deadlock", 1000).await;
         let response = record(&app, json!([{}]), key).await;
-        let code = &response["errors"][0]["extensions"]["code"];
+        let code = error_code(&response);
         assert_eq!(code, "DATABASE_UNAVAILABLE", "{response}");
         assert_eq!(attempts(&database).await, 5);
     }
-    assert_eq!(count(&database, "t_request_log").await, 0);
-    fail(&database, "INSERT ON t_request_log", "deadlock", 0).await;
+    assert_eq!(database.count("t_request_log").await, 0);
+    inject_conflict(&database, "INSERT ON t_request_log", "deadlock", 0).await;
     let response = record(&app, json!([{}]), Some("key")).await;
     assert_eq!(response["data"]["recordCalls"]["duplicate"], false, "{response}");
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
 }

@@ -56,7 +56,7 @@ async fn healthy(stream: &mut TcpStream) -> String {
 }
 
 /// Everything until the server closes the connection.
-async fn rest(mut stream: TcpStream) -> String {
+async fn read_to_end(mut stream: TcpStream) -> String {
     let mut rest = Vec::new();
     // A reset ends the connection as well.
     stream.read_to_end(&mut rest).await.ok();
@@ -100,7 +100,7 @@ async fn a_client_with_a_slow_head_is_disconnected(database: TestDatabase) {
         let started = Instant::now();
         clients.spawn(async move {
             stream.write_all(start.as_bytes()).await.unwrap();
-            rest(stream).await;
+            read_to_end(stream).await;
             assert!(started.elapsed() < Duration::from_secs(10), "{start:?}");
         });
     }
@@ -109,7 +109,7 @@ async fn a_client_with_a_slow_head_is_disconnected(database: TestDatabase) {
     clients.spawn(async move {
         idle.write_all(HEALTH.as_bytes()).await.unwrap();
         healthy(&mut idle).await;
-        rest(idle).await;
+        read_to_end(idle).await;
     });
     // Single bytes, each in time, do not extend the timeout.
     let mut dripping = connect(&app).await;
@@ -135,7 +135,7 @@ async fn a_client_with_a_slow_body_is_refused(database: TestDatabase) {
     let head = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Content-Length: 100\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert!(
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"REQUEST_TIMEOUT\""),
         "{answer}"
@@ -156,7 +156,7 @@ async fn a_client_that_reads_nothing_is_disconnected(database: TestDatabase) {
 async fn a_large_head_is_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for (bytes, status) in [(30_000, 200), (100_000, 431)] {
-        let request = app.client().get(app.url("/healthz")).header("X-Large", "x".repeat(bytes));
+        let request = app.get("/healthz").header("X-Large", "x".repeat(bytes));
         assert_eq!(request.send().await.unwrap().status(), status);
     }
 }
@@ -175,7 +175,7 @@ const UNFINISHED: &str = "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-L
 const FINISH: &str = "\"query\":\"{ __typename }\"}";
 
 /// Opens a connection with an incomplete body, and waits until the server has read its head.
-async fn busy(app: &TestApp, address: &str) -> TcpStream {
+async fn busy_connection(app: &TestApp, address: &str) -> TcpStream {
     let mut stream = connect_from(app, address).await;
     stream.write_all(HEALTH.as_bytes()).await.unwrap();
     healthy(&mut stream).await;
@@ -185,7 +185,8 @@ async fn busy(app: &TestApp, address: &str) -> TcpStream {
 
 async fn connections_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
-    let mut open = vec![busy(&app, "127.0.0.1").await, busy(&app, "127.0.0.1").await];
+    let mut open =
+        vec![busy_connection(&app, "127.0.0.1").await, busy_connection(&app, "127.0.0.1").await];
     let mut third = connect(&app).await;
     third.write_all(HEALTH.as_bytes()).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(900), healthy(&mut third)).await;
@@ -215,7 +216,7 @@ async fn idle_connections_are_closed_for_new_ones(database: TestDatabase) {
     next.write_all(HEALTH.as_bytes()).await.unwrap();
     let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
     assert!(answered.is_ok(), "idle connections block new ones");
-    assert_eq!(rest(open.remove(1)).await, "");
+    assert_eq!(read_to_end(open.remove(1)).await, "");
     for mut stream in open {
         stream.write_all(HEALTH.as_bytes()).await.unwrap();
         healthy(&mut stream).await;
@@ -244,10 +245,10 @@ async fn connections_of_an_address_are_limited(database: TestDatabase) {
         config.server.http.max_connections_per_address = Some(2);
     })
     .await;
-    let open = [busy(&app, "127.0.0.2").await, busy(&app, "127.0.0.2").await];
+    let open = [busy_connection(&app, "127.0.0.2").await, busy_connection(&app, "127.0.0.2").await];
     // The server closes a third connection at once, and serves other addresses.
     let third = connect_from(&app, "127.0.0.2").await;
-    let closed = tokio::time::timeout(Duration::from_secs(20), rest(third)).await;
+    let closed = tokio::time::timeout(Duration::from_secs(20), read_to_end(third)).await;
     assert_eq!(closed.expect("a third connection stays open"), "");
     let mut other = connect_from(&app, "127.0.0.3").await;
     other.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -282,7 +283,7 @@ async fn connections_of_an_address_are_limited(database: TestDatabase) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), idle).await.expect("is served");
-    let closed = tokio::time::timeout(Duration::from_secs(20), rest(first)).await;
+    let closed = tokio::time::timeout(Duration::from_secs(20), read_to_end(first)).await;
     assert!(closed.is_ok(), "the connection idle for longest stays open");
 }
 
@@ -296,7 +297,7 @@ async fn bodies_are_charged_by_bytes(database: TestDatabase) {
         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
     stream.write_all(format!("{head}{chunks}0\r\n\r\n").as_bytes()).await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     // The same in frames of HTTP/2, which limits shorter frames separately.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
@@ -322,7 +323,7 @@ async fn long_query_from(app: &TestApp, address: &str, headers: &str, padding: u
          Content-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
-    rest(stream).await
+    read_to_end(stream).await
 }
 
 async fn one_caller_leaves_body_memory_to_others(database: TestDatabase) {
@@ -362,7 +363,7 @@ async fn one_caller_leaves_body_memory_to_others(database: TestDatabase) {
     let freed = async {
         while !long_query_from(&app, "127.0.0.2", "", 8 << 20).await.starts_with("HTTP/1.1 200 ") {}
     };
-    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the memory is free again");
 }
 
 /// Requests that are refused before their bodies are read: a path, header lines, the status.
@@ -388,11 +389,8 @@ const REFUSED: [(&str, &str, u16); 6] = [
 ];
 
 async fn with_tokens(database: &TestDatabase) -> TestApp {
-    TestApp::start_with(database, |config| {
-        let tokens = "a:READ:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await
+    TestApp::start_with_tokens(database, "a:READ:0123456789abcdef-a b:RECORD:0123456789abcdef-b")
+        .await
 }
 
 async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
@@ -414,7 +412,7 @@ async fn a_refusal_reaches_a_client_that_writes_first(database: TestDatabase) {
             let written = stream.write_all(&body).await;
             assert!(written.is_ok(), "{path} {status} {framing}: {written:?}");
             stream.write_all(last.as_bytes()).await.unwrap();
-            let answer = rest(stream).await.to_ascii_lowercase();
+            let answer = read_to_end(stream).await.to_ascii_lowercase();
             assert!(
                 answer.starts_with(&format!("http/1.1 {status} ")),
                 "{path} {status}: {answer}"
@@ -504,7 +502,7 @@ async fn pending_requests_are_answered_at_shutdown(database: TestDatabase) {
     let stopping = tokio::spawn(app.shutdown());
     for mut stream in [used, new] {
         healthy(&mut stream).await;
-        assert_eq!(rest(stream).await, "");
+        assert_eq!(read_to_end(stream).await, "");
     }
     stopping.await.unwrap();
 }
@@ -566,7 +564,7 @@ async fn a_slow_sign_in_is_refused(database: TestDatabase) {
              Content-Type: application/json\r\n{head}\r\n\r\n{body}"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        rest(stream).await
+        read_to_end(stream).await
     };
     assert!(send("Content-Length: 100", "{").await.contains("REQUEST_TIMEOUT"));
     assert!(send("Content-Length: 5000", "").await.contains("PAYLOAD_TOO_LARGE"));

@@ -109,7 +109,7 @@ async fn the_contract_is_kept(_: TestDatabase) {
     let (broken, missing): (Vec<_>, Vec<_>) =
         contract.all.difference(&ours.all).partition(|promise| names.contains(&name(promise)));
     assert!(broken.is_empty(), "the contract is broken: {broken:#?}");
-    println!("{} of {} promises are not there yet", missing.len(), contract.all.len());
+    println!("{} of {} guarantees are not implemented yet", missing.len(), contract.all.len());
     // Fields that the contract does not have may require any argument.
     let known: BTreeSet<String> = contract.all.iter().map(|promise| name(promise)).collect();
     let is_known = |required: &&String| match required.split_once('(') {

@@ -22,7 +22,7 @@ tests! {
 }
 
 fn get(app: &TestApp) -> RequestBuilder {
-    app.client().get(app.url("/graphql")).query(&[("query", QUERY)])
+    app.get("/graphql").query(&[("query", QUERY)])
 }
 
 async fn a_simple_get_is_refused(database: TestDatabase) {
@@ -168,7 +168,7 @@ async fn loopback_accepts_only_its_own_names(database: TestDatabase) {
         ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io:8000", "0.0.0.0", "10.0.0.1"]
     {
         assert_refused(send(host), 421, "HOST_NOT_ALLOWED").await;
-        let get = |path: &str| answer(app.client().get(app.url(path)).header("Host", host));
+        let get = |path: &str| answer(app.get(path).header("Host", host));
         for path in ["/", "/calls", "/graphiql", "/schema.graphql", "/nothing"] {
             assert_eq!(get(path).await.0, 421, "{path}");
         }
@@ -245,7 +245,7 @@ async fn anonymous_scopes_require_a_loopback_host(database: TestDatabase) {
     let send = |host: &str| post(&app).header("Host", host).json(&json!({ "query": QUERY }));
     assert_eq!(answer(send("localhost")).await.0, 200);
     assert_refused(send("evil.example"), 421, "HOST_NOT_ALLOWED").await;
-    let metrics = app.client().get(app.url("/metrics")).header("Host", "evil.example");
+    let metrics = app.get("/metrics").header("Host", "evil.example");
     assert_refused(metrics, 421, "HOST_NOT_ALLOWED").await;
 }
 
@@ -255,7 +255,7 @@ async fn metrics_with_a_token_accept_any_host(database: TestDatabase) {
         config.server.http.allowed_hosts = vec!["calls.example".to_owned()];
     })
     .await;
-    let get = || app.client().get(app.url("/metrics")).header("Host", "10.0.0.1:8000");
+    let get = || app.get("/metrics").header("Host", "10.0.0.1:8000");
     assert_eq!(answer(get().bearer_auth("scraper-0123456789")).await.0, 200);
     assert_refused(get(), 421, "HOST_NOT_ALLOWED").await;
 }

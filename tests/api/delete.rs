@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{
-    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, found, gateway, settings,
+    CallRow, ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, error_code, found, gateway,
 };
 use crate::tests;
 
@@ -31,11 +31,6 @@ tests! {
     callscope_audit_shows_the_outcome,
 }
 
-async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
-    let rows = database.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
-    rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
-}
-
 async fn deleted(app: &TestApp, field: &str) -> Value {
     let data = app.data(&format!("mutation {{ done: {field} {{ deletedCount }} }}")).await;
     data["done"]["deletedCount"].clone()
@@ -45,10 +40,10 @@ async fn error_logs_are_deleted_by_id(database: TestDatabase) {
     let rows: Vec<_> = (0..5).map(|_| ErrorRow::at("2026-03-01T11:00:00Z")).collect();
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
-    let all = ids(&database, "t_error_logs").await;
+    let all = database.ids("t_error_logs").await;
     let names = [all[0], all[2], all[2], 999_999].map(|id| format!("\"error_{id}\"")).join(", ");
     assert_eq!(deleted(&app, &format!("deleteErrorLogs(ids: [{names}])")).await, 2);
-    assert_eq!(ids(&database, "t_error_logs").await, [all[1], all[3], all[4]]);
+    assert_eq!(database.ids("t_error_logs").await, [all[1], all[3], all[4]]);
     assert_eq!(deleted(&app, &format!("deleteErrorLogs(ids: [{names}])")).await, 0);
     assert_eq!(deleted(&app, "deleteErrorLogs(ids: [])").await, 0);
     // One id that is not an error log refuses the whole list.
@@ -60,7 +55,7 @@ async fn error_logs_are_deleted_by_id(database: TestDatabase) {
         let response = app.graphql(&query).await;
         assert_eq!(response["errors"][0]["extensions"]["argument"], "ids", "{response}");
     }
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 3);
+    assert_eq!(database.count("t_error_logs").await, 3);
 }
 
 async fn error_logs_are_deleted_by_filter(database: TestDatabase) {
@@ -73,13 +68,13 @@ async fn error_logs_are_deleted_by_filter(database: TestDatabase) {
         ])
         .await;
     let app = TestApp::start(&database).await;
-    let all = ids(&database, "t_error_logs").await;
+    let all = database.ids("t_error_logs").await;
     let filter = "{ keys: [\"a\"], errorCodes: [403], since: \"2026-03-01T10:30:00Z\" }";
     assert_eq!(deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await, 1);
-    assert_eq!(ids(&database, "t_error_logs").await, [all[0], all[2], all[3]]);
+    assert_eq!(database.ids("t_error_logs").await, [all[0], all[2], all[3]]);
     // Without a time in the filter, rows without a time match as well.
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"a\"] })").await, 2);
-    assert_eq!(ids(&database, "t_error_logs").await, [all[2]]);
+    assert_eq!(database.ids("t_error_logs").await, [all[2]]);
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [] })").await, 0);
 }
 
@@ -89,9 +84,9 @@ async fn an_empty_filter_deletes_all_error_logs(database: TestDatabase) {
         database.insert(&[ErrorRow::at_stored("soon").code("none")]).await;
     }
     let app = TestApp::start(&database).await;
-    let count = ids(&database, "t_error_logs").await.len();
+    let count = database.count("t_error_logs").await;
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: {})").await, count);
-    assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
+    assert_eq!(database.ids("t_error_logs").await, [0; 0]);
     let response = app.graphql("mutation { deleteErrorLogsWhere { deletedCount } }").await;
     assert!(response.get("data").is_none(), "a missing filter does not mean all rows");
 }
@@ -105,7 +100,7 @@ async fn many_rows_are_deleted_in_batches(database: TestDatabase) {
     database.insert(&rows).await;
     let app = TestApp::start(&database).await;
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { errorCodes: [1] })").await, 1173);
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 1172);
+    assert_eq!(database.count("t_error_logs").await, 1172);
 }
 
 /// In a gateway's table, which reuses the ids of its last rows once these are deleted.
@@ -128,7 +123,7 @@ async fn rows_that_arrive_meanwhile_are_kept(database: TestDatabase) {
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"k\"] })").await, 700);
     let new = "SELECT COUNT(*) FROM t_error_logs WHERE error_log = 'new'";
     assert_eq!(database.value(new).await, 100);
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 100);
+    assert_eq!(database.count("t_error_logs").await, 100);
 }
 
 /// Rows that other clients deleted first are not counted.
@@ -165,8 +160,8 @@ async fn old_rows_are_pruned(database: TestDatabase) {
     assert_eq!(prune("errorsOlderThan: \"P7D\"").await, counts(0, 1));
     assert_eq!(prune("callsOlderThan: \"P1D\", errorsOlderThan: \"P1D\"").await, counts(2, 1));
     assert_eq!(prune("callsOlderThan: \"P1D\", errorsOlderThan: \"P1D\"").await, counts(0, 0));
-    assert_eq!(ids(&database, "t_request_log").await.len(), 2, "a row without a time stays");
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+    assert_eq!(database.count("t_request_log").await, 2, "a row without a time stays");
+    assert_eq!(database.count("t_error_logs").await, 1);
     for args in ["callsOlderThan: null", "callsOlderThan: \"P3000000D\""] {
         let refused = prune(args).await;
         assert_eq!(refused["errors"][0]["extensions"]["argument"], "callsOlderThan", "{refused}");
@@ -204,11 +199,11 @@ async fn a_deletion_that_times_out_is_reported(database: TestDatabase) {
         "pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }",
         "deleteErrorLogsWhere(filter: {}) { deletedCount }",
     ] {
-        let before = ids(&database, "t_error_logs").await.len();
+        let before = database.count("t_error_logs").await;
         let response = app.graphql(&format!("mutation {{ {mutation} }}")).await;
         let error = &response["errors"][0];
         assert_eq!(error["extensions"]["code"], "TIMEOUT", "{response}");
-        let deleted = before - ids(&database, "t_error_logs").await.len();
+        let deleted = before - database.count("t_error_logs").await;
         assert_eq!(error["extensions"]["deletedErrorLogs"], deleted, "{response}");
         assert_eq!(error["extensions"]["deletedCalls"], 0);
         let words = format!("0 calls and {deleted} error logs");
@@ -218,16 +213,16 @@ async fn a_deletion_that_times_out_is_reported(database: TestDatabase) {
     database.execute("ROLLBACK").await;
     // A slow database may require several retries.
     let prune = "mutation { pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs } }";
-    while app.graphql(prune).await["errors"][0]["extensions"]["code"] == "TIMEOUT" {}
-    assert_eq!(ids(&database, "t_error_logs").await, [0; 0]);
+    while error_code(&app.graphql(prune).await) == "TIMEOUT" {}
+    assert_eq!(database.ids("t_error_logs").await, [0; 0]);
 }
 
 async fn deleting_requires_its_scope(database: TestDatabase) {
     database.insert(&[ErrorRow::at("2026-03-01T10:00:00Z")]).await;
-    let app = TestApp::start_with(&database, |config| {
-        let tokens = "others:READ,READ_REQUESTS,REVEAL_KEYS,RECORD,METRICS:0123456789abcdef";
-        config.access = settings(&["--tokens", tokens]);
-    })
+    let app = TestApp::start_with_tokens(
+        &database,
+        "others:READ,READ_REQUESTS,REVEAL_KEYS,RECORD,METRICS:0123456789abcdef",
+    )
     .await;
     for field in [
         "deleteErrorLogs(ids: [\"error_1\"]) { deletedCount }",
@@ -235,10 +230,10 @@ async fn deleting_requires_its_scope(database: TestDatabase) {
         "pruneLogs(errorsOlderThan: \"PT1S\") { deletedErrorLogs }",
     ] {
         let refused = app.graphql_as("0123456789abcdef", &format!("mutation {{ {field} }}")).await;
-        assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert_eq!(error_code(&refused), "FORBIDDEN");
         assert!(refused["errors"][0]["message"].as_str().unwrap().contains("DELETE"), "{refused}");
     }
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+    assert_eq!(database.count("t_error_logs").await, 1);
 }
 
 async fn deletions_are_in_the_audit_log(database: TestDatabase) {
@@ -259,7 +254,7 @@ async fn deletions_are_in_the_audit_log(database: TestDatabase) {
     assert!(rows.iter().all(|row| row[0] == "anonymous"));
     assert_eq!(texts[0], ("DELETE_ERROR_LOGS", "{\"ids\":[800,900]}"));
     let key = app.data("{ apiKeys { nodes { id } } }").await;
-    assert_eq!(key["apiKeys"]["nodes"], json!([]), "its only error log is gone");
+    assert_eq!(key["apiKeys"]["nodes"], json!([]), "its only error log was deleted");
     assert_eq!(texts[1].0, "DELETE_ERROR_LOGS");
     assert!(texts[1].1.contains("\"key_") && texts[1].1.contains("quota"), "{}", texts[1].1);
     assert!(!texts[1].1.contains("AIza"), "{}", texts[1].1);
@@ -272,12 +267,12 @@ async fn nothing_is_deleted_without_its_audit_entry(database: TestDatabase) {
     database.execute("DROP TABLE callscope_audit").await;
     let response =
         app.graphql("mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }").await;
-    assert_eq!(response["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE", "{response}");
-    assert_eq!(ids(&database, "t_error_logs").await.len(), 1);
+    assert_eq!(error_code(&response), "DATABASE_UNAVAILABLE", "{response}");
+    assert_eq!(database.count("t_error_logs").await, 1);
 }
 
 /// The columns of a completed entry.
-fn ended(outcome: &str, error_logs: usize) -> Vec<Value> {
+fn ended(outcome: &str, error_logs: u64) -> Vec<Value> {
     vec![json!(outcome), json!(0), json!(error_logs)]
 }
 
@@ -296,11 +291,6 @@ async fn await_outcome(database: &TestDatabase) -> Vec<Value> {
     .await
 }
 
-async fn number_of_errors(database: &TestDatabase) -> usize {
-    let count = database.value("SELECT COUNT(*) FROM t_error_logs").await;
-    usize::try_from(count.as_u64().unwrap()).unwrap()
-}
-
 /// Slows down deletions in SQLite to about a millisecond per row.
 const SLOW: &str = "CREATE TRIGGER slow BEFORE DELETE ON t_error_logs BEGIN
     SELECT (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
@@ -314,7 +304,7 @@ async fn read_committed(database: &TestDatabase) {
 }
 
 /// The most rows of one batch.
-const LARGEST_BATCH: usize = 4096;
+const LARGEST_BATCH: u64 = 4096;
 
 /// SQLite deletes slowly; the other databases wait for a row that the test has locked.
 async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
@@ -325,7 +315,7 @@ async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
         ("pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }", 4000),
     ] {
         let app = TestApp::start(&database).await;
-        let before = number_of_errors(&database).await;
+        let before = database.count("t_error_logs").await;
         let hold = match database.kind() {
             Kind::Sqlite => format!("DROP TRIGGER IF EXISTS slow; {SLOW}"),
             _ => format!("BEGIN; SELECT id FROM t_error_logs WHERE id = {locked} FOR UPDATE"),
@@ -333,29 +323,27 @@ async fn a_client_that_disconnects_stops_its_deletion(database: TestDatabase) {
         read_committed(&database).await;
         database.execute(&hold).await;
         let query = json!({ "query": format!("mutation {{ {mutation} }}") });
-        let sent = app.client().post(app.url("/graphql")).json(&query).send();
+        let sent = app.post(&query).send();
         let request = tokio::spawn(sent);
-        while number_of_errors(&database).await == before {
+        while database.count("t_error_logs").await == before {
             assert!(!request.is_finished(), "ended before it was stopped");
         }
         request.abort();
         // Only this request is in flight once the server has dropped the other.
         let alone = "callscope_http_requests_in_flight 1\n";
-        let metrics = async || {
-            app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap()
-        };
+        let metrics = async || app.metrics().await;
         while !metrics().await.contains(alone) {}
-        let dropped = number_of_errors(&database).await;
+        let dropped = database.count("t_error_logs").await;
         if database.kind() != Kind::Sqlite {
             database.execute("ROLLBACK").await;
         }
         let outcome = await_outcome(&database).await;
-        let left = number_of_errors(&database).await;
+        let left = database.count("t_error_logs").await;
         assert!(left > 0, "the deletion was not stopped");
         assert!(dropped - left <= LARGEST_BATCH, "{dropped} rows, then {left}");
         assert_eq!(outcome, ended("stopped", before - left));
         app.shutdown().await;
-        assert_eq!(number_of_errors(&database).await, left, "nothing goes on");
+        assert_eq!(database.count("t_error_logs").await, left, "the deletion continues");
     }
 }
 
@@ -386,15 +374,15 @@ async fn a_failed_deletion_reports_what_it_deleted(database: TestDatabase) {
         "deleteErrorLogsWhere(filter: {}) { deletedCount }",
         "pruneLogs(errorsOlderThan: \"P1D\") { deletedErrorLogs }",
     ] {
-        let before = number_of_errors(&database).await;
+        let before = database.count("t_error_logs").await;
         let response = app.graphql(&format!("mutation {{ {mutation} }}")).await;
         let error = &response["errors"][0];
         assert_eq!(error["extensions"]["code"], "INTERNAL", "{response}");
-        let deleted = before - number_of_errors(&database).await;
+        let deleted = before - database.count("t_error_logs").await;
         assert_eq!(error["extensions"]["deletedErrorLogs"], deleted, "{response}");
         assert_eq!(last_outcome(&database).await, ended("failed", deleted), "{mutation}");
     }
-    let left = number_of_errors(&database).await;
+    let left = database.count("t_error_logs").await;
     assert!(left > 0 && left < 1200, "some batches were committed: {left} are left");
 }
 
@@ -405,13 +393,13 @@ async fn a_shutdown_stops_deletions(database: TestDatabase) {
     database.execute(SLOW).await;
     let query =
         json!({ "query": "mutation { deleteErrorLogsWhere(filter: {}) { deletedCount } }" });
-    let sent = app.client().post(app.url("/graphql")).json(&query).send();
+    let sent = app.post(&query).send();
     let request = tokio::spawn(sent);
-    while number_of_errors(&database).await == 9000 {
+    while database.count("t_error_logs").await == 9000 {
         assert!(!request.is_finished(), "ended before it was stopped");
     }
     app.shutdown().await;
-    let left = number_of_errors(&database).await;
+    let left = database.count("t_error_logs").await;
     assert!(left > 0, "the deletion was not stopped");
     assert_eq!(last_outcome(&database).await, ended("stopped", 9000 - left));
 }
@@ -422,10 +410,10 @@ async fn a_deletion_is_found_by_its_id(database: TestDatabase) {
     const ADMIN: &str = "admin-0123456789abcdef";
     const OTHER: &str = "other-0123456789abcdef";
     const READER: &str = "reader-0123456789abcdef";
-    let app = TestApp::start_with(&database, |config| {
-        let tokens = format!("admin:ALL:{ADMIN} other:DELETE:{OTHER} reader:READ:{READER}");
-        config.access = settings(&["--tokens", &tokens]);
-    })
+    let app = TestApp::start_with_tokens(
+        &database,
+        &format!("admin:ALL:{ADMIN} other:DELETE:{OTHER} reader:READ:{READER}"),
+    )
     .await;
     let find = async |token: &str, id: &str| {
         let fields = "id startedAt endedAt outcome deletedCalls deletedErrorLogs";
@@ -446,7 +434,7 @@ async fn a_deletion_is_found_by_its_id(database: TestDatabase) {
     // Only deletions of the same caller are found.
     assert_eq!(find(OTHER, "first").await, json!({ "data": { "deletion": null } }));
     let refused = find(READER, "first").await;
-    assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
     // In progress, or killed.
     database.execute("UPDATE callscope_audit SET outcome = NULL, ended_at = NULL").await;
     let unknown = find(ADMIN, "first").await;

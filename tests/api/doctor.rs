@@ -11,12 +11,12 @@ use crate::support::{CallRow, Kind, TestDatabase, settings};
 use crate::tests;
 
 tests! {
-    a_healthy_database_has_no_bad_finding,
+    a_healthy_database_has_no_error,
     missing_tables_are_reported.empty(),
     columns_of_another_type_are_reported.empty(),
     missing_indexes_are_reported,
     calls_in_the_future_suggest_the_zone,
-    a_quiet_gateway_is_doubtful,
+    a_quiet_gateway_is_a_warning,
     asynchronous_commits_are_reported.only(&[Kind::Postgres]),
     clock_differences_are_reported.only(&[Kind::Postgres, Kind::MariaDb]),
     missing_rights_are_reported.only(&[Kind::Postgres, Kind::MariaDb]),
@@ -33,7 +33,7 @@ async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
         .await
 }
 
-async fn visit(database: &DatabaseConfig) -> Vec<Finding> {
+async fn current_findings(database: &DatabaseConfig) -> Vec<Finding> {
     findings(database, &Clock::System).await
 }
 
@@ -58,9 +58,9 @@ fn call(ago: TimeDelta) -> CallRow {
     CallRow::at_stored(Clock::System.now() - ago)
 }
 
-async fn a_healthy_database_has_no_bad_finding(database: TestDatabase) {
+async fn a_healthy_database_has_no_error(database: TestDatabase) {
     database.insert(&[call(TimeDelta::seconds(10))]).await;
-    let found = visit(&database.config()).await;
+    let found = current_findings(&database.config()).await;
     for subject in ["database", "tables", "indexes", "permissions", "ids of keys", "time zone"] {
         assert_found(&found, subject, Level::Ok, &[]);
     }
@@ -76,9 +76,9 @@ async fn a_healthy_database_has_no_bad_finding(database: TestDatabase) {
 
 async fn missing_tables_are_reported(database: TestDatabase) {
     let config = database.config();
-    let found = visit(&config).await;
+    let found = current_findings(&config).await;
     assert_found(&found, "tables", Level::Warning, &["there is no t_", "callscope migrate"]);
-    let found = visit(&DatabaseConfig { read_only: true, ..config }).await;
+    let found = current_findings(&DatabaseConfig { read_only: true, ..config }).await;
     assert_found(&found, "tables", Level::Error, &["there is no t_"]);
 }
 
@@ -89,7 +89,7 @@ async fn columns_of_another_type_are_reported(database: TestDatabase) {
              model_name VARCHAR(100), api_key VARCHAR(100), status_code VARCHAR(10))",
         )
         .await;
-    let found = visit(&database.config()).await;
+    let found = current_findings(&database.config()).await;
     let words = ["request_time is `", "status_code is `", "latency_ms is missing"];
     assert_found(&found, "tables", Level::Error, &words);
 }
@@ -99,9 +99,9 @@ async fn missing_indexes_are_reported(database: TestDatabase) {
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
     let config = database.config();
     let named = ["missing: callscope_request_log_key\n", "callscope migrate"];
-    assert_found(&visit(&config).await, "indexes", Level::Warning, &named);
+    assert_found(&current_findings(&config).await, "indexes", Level::Warning, &named);
     let read_only = DatabaseConfig { read_only: true, ..config };
-    assert_found(&visit(&read_only).await, "indexes", Level::Error, &named);
+    assert_found(&current_findings(&read_only).await, "indexes", Level::Error, &named);
 }
 
 async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
@@ -109,17 +109,17 @@ async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
     let mut config = database.config();
     let words =
         ["7 hours 59 minutes in the future", "UTC+08:00", "--storage-time-zone Asia/Shanghai"];
-    assert_found(&visit(&config).await, "time zone", Level::Error, &words);
+    assert_found(&current_findings(&config).await, "time zone", Level::Error, &words);
     config.storage_time_zone = chrono_tz::Asia::Tokyo;
-    assert_found(&visit(&config).await, "time zone", Level::Warning, &["Asia/Shanghai"]);
+    assert_found(&current_findings(&config).await, "time zone", Level::Warning, &["Asia/Shanghai"]);
     config.storage_time_zone = chrono_tz::Asia::Shanghai;
-    assert_found(&visit(&config).await, "time zone", Level::Ok, &["Asia/Shanghai"]);
+    assert_found(&current_findings(&config).await, "time zone", Level::Ok, &["Asia/Shanghai"]);
 }
 
-async fn a_quiet_gateway_is_doubtful(database: TestDatabase) {
+async fn a_quiet_gateway_is_a_warning(database: TestDatabase) {
     database.insert(&[call(TimeDelta::hours(5))]).await;
     let words = ["5 hours 0 minutes old", "UTC-05:00", "Etc/GMT+5"];
-    assert_found(&visit(&database.config()).await, "time zone", Level::Warning, &words);
+    assert_found(&current_findings(&database.config()).await, "time zone", Level::Warning, &words);
 }
 
 async fn asynchronous_commits_are_reported(database: TestDatabase) {
@@ -127,12 +127,12 @@ async fn asynchronous_commits_are_reported(database: TestDatabase) {
     let name = database.url().rsplit('/').next().unwrap();
     database.execute(&format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
     let words = ["synchronous_commit = off", "power failure"];
-    assert_found(&visit(&config).await, "durability", Level::Warning, &words);
+    assert_found(&current_findings(&config).await, "durability", Level::Warning, &words);
 }
 
 async fn clock_differences_are_reported(database: TestDatabase) {
     let config = database.config();
-    assert_found(&visit(&config).await, "clock", Level::Ok, &[]);
+    assert_found(&current_findings(&config).await, "clock", Level::Ok, &[]);
     let clock = Clock::fixed(Clock::System.now() - TimeDelta::minutes(10));
     let found = findings(&config, &clock).await;
     assert_found(
@@ -162,11 +162,16 @@ async fn missing_rights_are_reported(database: TestDatabase) {
     let url = database.url().replacen("callscope@", &format!("{user}@"), 1);
     let config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
     // All tables and indexes exist: no right is missing.
-    assert_found(&visit(&config).await, "permissions", Level::Ok, &["lacks", "nothing is left"]);
+    assert_found(
+        &current_findings(&config).await,
+        "permissions",
+        Level::Ok,
+        &["lacks", "nothing is left"],
+    );
     let on = if database.kind() == Kind::MariaDb { " ON t_request_log" } else { "" };
     database.execute(&format!("DROP INDEX callscope_request_log_key{on}")).await;
     let right = if database.kind() == Kind::MariaDb { "INDEX" } else { "ownership" };
-    let found = visit(&config).await;
+    let found = current_findings(&config).await;
     assert_found(&found, "permissions", Level::Error, &[right, "callscope migrate"]);
     database.execute(&drop).await;
 }
@@ -174,21 +179,26 @@ async fn missing_rights_are_reported(database: TestDatabase) {
 async fn the_secret_of_ids_is_checked(database: TestDatabase) {
     let subject = "ids of keys";
     let mut config = DatabaseConfig { read_only: true, ..database.config() };
-    assert_found(&visit(&config).await, subject, Level::Error, &["CALLSCOPE_ID_KEY"]);
+    assert_found(&current_findings(&config).await, subject, Level::Error, &["CALLSCOPE_ID_KEY"]);
     config.id_key = Some(Secret::new("too short"));
-    assert_found(&visit(&config).await, subject, Level::Error, &["16"]);
+    assert_found(&current_findings(&config).await, subject, Level::Error, &["16"]);
     config.id_key = Some(Secret::new("long enough for anybody"));
-    assert_found(&visit(&config).await, subject, Level::Ok, &["configured"]);
+    assert_found(&current_findings(&config).await, subject, Level::Ok, &["configured"]);
     database.execute("INSERT INTO callscope_settings VALUES ('api_key_id_secret', 'x')").await;
     config.id_key = None;
-    assert_found(&visit(&config).await, subject, Level::Ok, &["kept in the database"]);
+    assert_found(&current_findings(&config).await, subject, Level::Ok, &["kept in the database"]);
 }
 
 async fn too_many_connections_are_reported(database: TestDatabase) {
     let config = DatabaseConfig { database_connections: 5_000, ..database.config() };
     let words = ["up to 5000", "--database-connections"];
-    assert_found(&visit(&config).await, "connections", Level::Error, &words);
-    assert_found(&visit(&database.config()).await, "connections", Level::Ok, &["up to 2"]);
+    assert_found(&current_findings(&config).await, "connections", Level::Error, &words);
+    assert_found(
+        &current_findings(&database.config()).await,
+        "connections",
+        Level::Ok,
+        &["up to 2"],
+    );
 }
 
 async fn an_unreachable_database_ends_the_checks(database: TestDatabase) {
@@ -199,19 +209,24 @@ async fn an_unreachable_database_ends_the_checks(database: TestDatabase) {
     };
     let mut config = DatabaseConfig { database_url: Secret::new(url), ..database.config() };
     config.database_wait_seconds = 1;
-    let found = visit(&config).await;
+    let found = current_findings(&config).await;
     assert_found(&found, "database", Level::Error, &["--database-url"]);
     assert_eq!(found.last().map(|finding| finding.subject), Some("database"), "{found:#?}");
     assert!(!format!("{found:?}").contains("Password-Marker"), "{found:#?}");
 }
 
 async fn a_blocking_journal_mode_is_reported(database: TestDatabase) {
-    assert_found(&visit(&database.config()).await, "journal", Level::Ok, &["write-ahead"]);
-    assert_found(&visit(&database.config()).await, "file", Level::Ok, &[]);
+    assert_found(
+        &current_findings(&database.config()).await,
+        "journal",
+        Level::Ok,
+        &["write-ahead"],
+    );
+    assert_found(&current_findings(&database.config()).await, "file", Level::Ok, &[]);
     database.execute("PRAGMA journal_mode = DELETE").await;
     let config = DatabaseConfig { read_only: true, ..database.config() };
     let words = ["`delete`", "PRAGMA journal_mode = WAL"];
-    assert_found(&visit(&config).await, "journal", Level::Warning, &words);
+    assert_found(&current_findings(&config).await, "journal", Level::Warning, &words);
 }
 
 async fn callers_with_access_are_reported(database: TestDatabase) {

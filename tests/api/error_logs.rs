@@ -428,7 +428,7 @@ async fn requests_are_json(database: TestDatabase) {
     );
     // The client reads every digit.
     let body = json!({ "query": "{ node(id: \"error_5\") { ... on ErrorLog { request } } }" });
-    let sent = app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+    let sent = app.post(&body).send().await.unwrap();
     let text = sent.text().await.unwrap();
     assert!(text.contains("9007199254740993") && text.contains("18446744073709551615"), "{text}");
 }

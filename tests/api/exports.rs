@@ -132,7 +132,7 @@ async fn contents(database: &TestDatabase) -> Vec<Vec<Vec<Value>>> {
     contents
 }
 
-async fn empty(database: &TestDatabase) {
+async fn delete_rows(database: &TestDatabase) {
     for table in ["t_request_log", "t_error_logs", "callscope_imports"] {
         database.execute(&format!("DELETE FROM {table}")).await;
     }
@@ -149,7 +149,7 @@ async fn every_format_is_restored_exactly(database: TestDatabase) {
         let name = folder.path().join(format!("{{table}}.{form}"));
         let args = ["--table", "calls,errors", name.to_str().unwrap()];
         export(&database, &[&args[..], &zone].concat());
-        empty(&database).await;
+        delete_rows(&database).await;
         let file = |table: &str| folder.path().join(format!("{table}.{form}"));
         let (calls, errors) = (file("calls"), file("errors"));
         let files = [calls.to_str().unwrap(), errors.to_str().unwrap()];
@@ -165,7 +165,7 @@ async fn every_format_is_restored_exactly(database: TestDatabase) {
     let name = folder.path().join("moved.ndjson");
     let args = [name.to_str().unwrap(), "--storage-time-zone", "Asia/Shanghai"];
     export(&database, &args);
-    empty(&database).await;
+    delete_rows(&database).await;
     assert!(callscope(&database, "import", &args[..1]).status.success());
     let first = database.value("SELECT MIN(request_time) FROM t_request_log").await;
     assert!(first.as_str().unwrap().starts_with("2025-12-31 16:00:00"), "{first}");
@@ -298,7 +298,7 @@ async fn many_pages_are_one_file(database: TestDatabase) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("calls.parquet");
     export(&database, &[file.to_str().unwrap()]);
-    empty(&database).await;
+    delete_rows(&database).await;
     assert!(callscope(&database, "import", &[file.to_str().unwrap()]).status.success());
     // Status codes above 299 are failures.
     database.execute("UPDATE t_request_log SET is_success = 1").await;

@@ -5,8 +5,8 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::faults::{code, make_calls_endless};
-use crate::support::{TestApp, TestDatabase, eventually, settings};
+use super::faults::make_calls_endless;
+use crate::support::{TestApp, TestDatabase, error_code, eventually, settings};
 use crate::tests;
 
 tests! {
@@ -21,7 +21,7 @@ const GREEDY: &str = "0123456789abcdef-greedy";
 const MODEST: &str = "0123456789abcdef-modest";
 
 /// Heavy by its number of fields; over an endless table its statement never ends.
-fn heavy() -> String {
+fn heavy_query() -> String {
     let fields: String = (0..30).map(|alias| format!("a{alias}: counts {{ total }} ")).collect();
     format!("{{ callGroups(by: [API_KEY], period: LAST_HOUR, first: 1000) {{ {fields} }} }}")
 }
@@ -55,13 +55,13 @@ fn connections_in_use(app: &TestApp) -> u32 {
 }
 
 async fn status(app: &TestApp, path: &str) -> StatusCode {
-    app.client().get(app.url(path)).send().await.unwrap().status()
+    app.get(path).send().await.unwrap().status()
 }
 
 async fn heavy_queries_leave_a_connection_to_others(database: TestDatabase) {
     let app = app(&database, |config| config.database.database_connections = 3).await;
     let sent = app.sent();
-    let greedy: Vec<_> = (0..6).map(|_| send(&app, GREEDY, &heavy())).collect();
+    let greedy: Vec<_> = (0..6).map(|_| send(&app, GREEDY, &heavy_query())).collect();
     eventually("six statements were sent", async || app.sent() >= sent + 6).await;
     eventually("two of them run", async || connections_in_use(&app) == 2).await;
     for _ in 0..20 {
@@ -97,7 +97,7 @@ async fn one_request_holds_half_of_the_connections(database: TestDatabase) {
     assert_eq!(response["data"]["errorLogs"]["totalCount"], 0, "{response:#}");
     // A request waits longer for its own statements than for those of others.
     let response = greedy.await.unwrap();
-    assert_eq!(code(&response), "TIMEOUT", "{response:#}");
+    assert_eq!(error_code(&response), "TIMEOUT", "{response:#}");
 }
 
 async fn waiting_for_a_busy_database_is_server_busy(database: TestDatabase) {
@@ -106,20 +106,20 @@ async fn waiting_for_a_busy_database_is_server_busy(database: TestDatabase) {
         config.database.database_wait_seconds = 1;
     })
     .await;
-    let greedy = send(&app, GREEDY, &heavy());
+    let greedy = send(&app, GREEDY, &heavy_query());
     eventually("a heavy statement runs", async || connections_in_use(&app) == 1).await;
-    let response = app.graphql_as(MODEST, &heavy()).await;
-    assert_eq!(code(&response), "SERVER_BUSY", "{response:#}");
+    let response = app.graphql_as(MODEST, &heavy_query()).await;
+    assert_eq!(error_code(&response), "SERVER_BUSY", "{response:#}");
     greedy.abort();
 }
 
 async fn one_caller_leaves_request_slots_to_others(database: TestDatabase) {
     let app = app(&database, |config| config.server.max_concurrent_requests = 6).await;
     let sent = app.sent();
-    let greedy: Vec<_> = (0..4).map(|_| send(&app, GREEDY, &heavy())).collect();
+    let greedy: Vec<_> = (0..4).map(|_| send(&app, GREEDY, &heavy_query())).collect();
     eventually("four requests run", async || app.sent() == sent + 4).await;
     let refused = app.graphql_as(GREEDY, CHEAP).await;
-    assert_eq!(code(&refused), "SERVER_BUSY", "{refused:#}");
+    assert_eq!(error_code(&refused), "SERVER_BUSY", "{refused:#}");
     let answered = app.graphql_as(MODEST, CHEAP).await;
     assert_eq!(answered["data"]["errorLogs"]["totalCount"], 0, "{answered:#}");
     greedy.iter().for_each(JoinHandle::abort);
@@ -127,7 +127,7 @@ async fn one_caller_leaves_request_slots_to_others(database: TestDatabase) {
 
 async fn a_health_check_does_not_wait_for_queries(database: TestDatabase) {
     let app = app(&database, |config| config.database.database_connections = 1).await;
-    let greedy = send(&app, GREEDY, &heavy());
+    let greedy = send(&app, GREEDY, &heavy_query());
     eventually("the only connection is in use", async || connections_in_use(&app) == 1).await;
     assert_eq!(status(&app, "/readyz").await, StatusCode::OK);
     greedy.abort();

@@ -8,7 +8,7 @@ use callscope::domain::record::CallRecord;
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
-use crate::support::{CallRow, Kind, TestApp, TestDatabase};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, error_code};
 use crate::tests;
 
 tests! {
@@ -76,10 +76,6 @@ async fn await_running(database: &TestDatabase, count: u64) {
     }
 }
 
-pub fn code(response: &Value) -> &str {
-    response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
-}
-
 /// Checks that the only connection is usable again and no statement runs, long before the limits of the
 /// sessions would have stopped it.
 async fn assert_stopped(app: &TestApp, database: &TestDatabase, since: Instant) {
@@ -102,7 +98,7 @@ async fn a_request_that_times_out_stops_its_statement(database: TestDatabase) {
     .await;
     make_calls_endless(&database).await;
     let response = app.graphql(SLOW).await;
-    assert_eq!(code(&response), "TIMEOUT", "{response:#}");
+    assert_eq!(error_code(&response), "TIMEOUT", "{response:#}");
     assert_stopped(&app, &database, Instant::now()).await;
 }
 
@@ -111,7 +107,7 @@ async fn a_client_that_disconnects_stops_its_statement(database: TestDatabase) {
         TestApp::start_with(&database, |config| config.database.database_connections = 1).await;
     make_calls_endless(&database).await;
     let before = app.sent();
-    let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
+    let request = app.post(&json!({ "query": SLOW })).send();
     let request = tokio::spawn(request);
     while app.sent() == before {
         tokio::task::yield_now().await;
@@ -125,7 +121,7 @@ async fn a_client_that_disconnects_stops_its_statement(database: TestDatabase) {
 async fn a_cancelled_statement_is_a_timeout(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     make_calls_endless(&database).await;
-    let request = app.client().post(app.url("/graphql")).json(&json!({ "query": SLOW })).send();
+    let request = app.post(&json!({ "query": SLOW })).send();
     let request = tokio::spawn(request);
     await_running(&database, 1).await;
     let statements = match database.kind() {
@@ -150,7 +146,7 @@ async fn a_cancelled_statement_is_a_timeout(database: TestDatabase) {
         tokio::task::yield_now().await;
     }
     let response: Value = request.await.unwrap().unwrap().json().await.unwrap();
-    assert_eq!(code(&response), "TIMEOUT", "{response:#}");
+    assert_eq!(error_code(&response), "TIMEOUT", "{response:#}");
     app.data(QUICK).await;
 }
 
@@ -161,7 +157,7 @@ async fn many_abandoned_requests_leave_the_server_healthy(database: TestDatabase
         let requests: Vec<_> = (0..4)
             .map(|_| {
                 let body = json!({ "query": "{ usageStats { lastHour { total } } errorLogs { totalCount } }" });
-                tokio::spawn(app.client().post(app.url("/graphql")).json(&body).send())
+                tokio::spawn(app.post(&body).send())
             })
             .collect();
         // Each round cancels a little later.
@@ -173,19 +169,15 @@ async fn many_abandoned_requests_leave_the_server_healthy(database: TestDatabase
     }
 }
 
-async fn readiness(app: &TestApp) -> u16 {
-    app.client().get(app.url("/readyz")).send().await.unwrap().status().as_u16()
-}
-
 async fn assert_unhealthy(app: &TestApp) {
     let response = app.graphql(SLOW).await;
-    assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response:#}");
-    assert_eq!(readiness(app).await, 503);
+    assert_eq!(error_code(&response), "DATABASE_UNAVAILABLE", "{response:#}");
+    assert_eq!(app.readiness().await.0, 503);
 }
 
 async fn assert_healthy(app: &TestApp, total: u64) {
     assert_eq!(app.data(SLOW).await["usageStats"]["lastHour"]["total"], total);
-    assert_eq!(readiness(app).await, 200);
+    assert_eq!(app.readiness().await.0, 200);
 }
 
 async fn a_missing_table_is_a_database_error(database: TestDatabase) {
@@ -201,8 +193,8 @@ async fn a_missing_table_is_a_database_error(database: TestDatabase) {
 async fn a_locked_table_is_a_timeout(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     lock(&database, "t_request_log").await;
-    assert_eq!(code(&app.graphql(SLOW).await), "TIMEOUT");
-    assert_eq!(readiness(&app).await, 503);
+    assert_eq!(error_code(&app.graphql(SLOW).await), "TIMEOUT");
+    assert_eq!(app.readiness().await.0, 503);
     unlock(&database).await;
     assert_healthy(&app, 0).await;
 }
@@ -219,11 +211,7 @@ async fn a_locked_file_does_not_block_readers_in_write_ahead_mode(database: Test
 async fn a_locked_file_is_a_database_error(database: TestDatabase) {
     // A gateway's own journal mode, which a read-only server does not change.
     database.execute("PRAGMA journal_mode = DELETE").await;
-    let app = TestApp::start_with(&database, |config| {
-        config.database.read_only = true;
-        config.database.id_key = Some(callscope::config::Secret::new("a secret of the tests"));
-    })
-    .await;
+    let app = TestApp::start_read_only(&database).await;
     database.execute("BEGIN EXCLUSIVE").await;
     assert_unhealthy(&app).await;
     database.execute("COMMIT").await;
@@ -311,7 +299,7 @@ async fn a_replaced_file_is_written(database: TestDatabase) {
     move_file(&path, &format!("{path}.away"));
     // Rows written into a deleted file would be lost.
     let response = record("").await;
-    assert_eq!(code(&response), "DATABASE_UNAVAILABLE", "{response}");
+    assert_eq!(error_code(&response), "DATABASE_UNAVAILABLE", "{response}");
     move_file(&backup, &path);
     assert_eq!(record("").await["data"]["recordCalls"]["recorded"], 1);
     assert_eq!(record(", idempotencyKey: \"a\"").await["data"]["recordCalls"]["recorded"], 1);
@@ -336,7 +324,7 @@ async fn an_overwritten_file_does_not_end_the_server(database: TestDatabase) {
         let sent = client.post(format!("{}/graphql", server.url)).json(&json!({ "query": query }));
         let response: Value = sent.send().await.unwrap().json().await.unwrap();
         match response.get("errors") {
-            Some(_) => Err(code(&response).to_owned()),
+            Some(_) => Err(error_code(&response).to_owned()),
             None => Ok(response["data"]["callDetails"]["totalCount"].clone()),
         }
     };

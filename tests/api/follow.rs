@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::subscriptions::{Events, code, post, start_with_tokens};
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, eventually, gateway};
+use super::subscriptions::{Events, post, start_with_tokens};
+use crate::support::{
+    CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, error_code, eventually, gateway,
+};
 use crate::tests;
 
 tests! {
@@ -41,7 +43,7 @@ const ERRORS: &str = "subscription { errorRecorded { databaseId message } }";
 const AT: &str = "2026-03-01T11:59:00Z";
 
 /// Starts a server that polls too rarely to find rows by polling.
-async fn without_clock(database: &TestDatabase) -> TestApp {
+async fn start_without_polling(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| config.server.follow_poll_ms = 60_000).await
 }
 
@@ -77,12 +79,8 @@ async fn ids(events: &mut Events, count: usize) -> Vec<i64> {
     found
 }
 
-async fn scrape(app: &TestApp) -> String {
-    app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap()
-}
-
 async fn metric(app: &TestApp, line: &str) -> f64 {
-    let text = scrape(app).await;
+    let text = app.metrics().await;
     let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
     found.map_or(0.0, |value| value.parse().unwrap())
 }
@@ -108,9 +106,9 @@ async fn record(app: &TestApp, model: &str) {
 }
 
 async fn local_records_are_sent_at_once(database: TestDatabase) {
-    let app = without_clock(&database).await;
-    let mut calls = Events::follow(&app, CALLS).await;
-    let mut errors = Events::follow(&app, ERRORS).await;
+    let app = start_without_polling(&database).await;
+    let mut calls = Events::subscribe(&app, CALLS).await;
+    let mut errors = Events::subscribe(&app, ERRORS).await;
     for model in ["a", "b", "c"] {
         record(&app, model).await;
         assert_eq!(models(&mut calls, 1).await, [model]);
@@ -127,8 +125,8 @@ async fn local_records_are_sent_at_once(database: TestDatabase) {
 async fn rows_of_other_writers_are_sent_in_order(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let (mut first, mut second) =
-        (Events::follow(&app, CALLS).await, Events::follow(&app, CALLS).await);
-    let mut errors = Events::follow(&app, ERRORS).await;
+        (Events::subscribe(&app, CALLS).await, Events::subscribe(&app, CALLS).await);
+    let mut errors = Events::subscribe(&app, ERRORS).await;
     insert(&database, &["a"]).await;
     assert_eq!(models(&mut first, 1).await, ["a"]);
     // More rows than one statement reads.
@@ -165,7 +163,7 @@ async fn until_rarely_polled(app: &TestApp) {
 /// test may have to wait for its processor.
 async fn rows_of_other_writers_are_sent_within_a_second(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     let mut waits = vec![];
     for number in 0..3 {
         until_rarely_polled(&app).await;
@@ -181,10 +179,10 @@ async fn rows_of_other_writers_are_sent_within_a_second(database: TestDatabase) 
 async fn a_subscription_starts_with_new_rows(database: TestDatabase) {
     insert(&database, &["old"]).await;
     let app = TestApp::start(&database).await;
-    let mut first = Events::follow(&app, CALLS).await;
+    let mut first = Events::subscribe(&app, CALLS).await;
     insert(&database, &["a"]).await;
     // The tail already reads the table. Rows from before the subscription are not sent.
-    let mut second = Events::follow(&app, CALLS).await;
+    let mut second = Events::subscribe(&app, CALLS).await;
     insert(&database, &["b"]).await;
     assert_eq!(models(&mut second, 1).await, ["b"]);
     assert_eq!(models(&mut first, 2).await, ["a", "b"]);
@@ -193,7 +191,7 @@ async fn a_subscription_starts_with_new_rows(database: TestDatabase) {
 async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     insert(&database, &["before"]).await;
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     let (slow, slower) = (second_connection(&database), second_connection(&database));
     slow.execute("BEGIN").await;
     insert(&slow, &["slow 1", "slow 2"]).await;
@@ -206,7 +204,7 @@ async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     slow.execute("COMMIT").await;
     assert_eq!(models(&mut events, 3).await, ["slow 1", "slow 2", "slow 3"]);
     // A new subscription gets rows that are committed from now on, with any id.
-    let mut later = Events::follow(&app, CALLS).await;
+    let mut later = Events::subscribe(&app, CALLS).await;
     slower.execute("COMMIT").await;
     assert_eq!(models(&mut events, 1).await, ["slower"]);
     assert_eq!(models(&mut later, 1).await, ["slower"]);
@@ -217,7 +215,7 @@ async fn transactions_may_commit_out_of_order(database: TestDatabase) {
     slower.close().await;
 }
 
-/// The same database through second_connection connection.
+/// The same database through another connection.
 fn second_connection(database: &TestDatabase) -> TestDatabase {
     TestDatabase::new(database.kind(), database.url().to_owned())
 }
@@ -227,12 +225,12 @@ async fn the_first_rows_may_commit_out_of_order(database: TestDatabase) {
     slow.execute("BEGIN").await;
     insert(&slow, &["slow"]).await;
     let app = TestApp::start(&database).await;
-    let mut empty = Events::follow(&app, CALLS).await;
+    let mut empty = Events::subscribe(&app, CALLS).await;
     insert(&database, &["quick"]).await;
     assert_eq!(models(&mut empty, 1).await, ["quick"]);
     // And a subscription on a tail that starts after these rows.
     let other = TestApp::start(&database).await;
-    let mut behind = Events::follow(&other, CALLS).await;
+    let mut behind = Events::subscribe(&other, CALLS).await;
     slow.execute("COMMIT").await;
     assert_eq!(models(&mut empty, 1).await, ["slow"]);
     assert_eq!(models(&mut behind, 1).await, ["slow"]);
@@ -241,7 +239,7 @@ async fn the_first_rows_may_commit_out_of_order(database: TestDatabase) {
 
 async fn rolled_back_ids_do_not_delay_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     insert(&database, &["a"]).await;
     database.execute("BEGIN").await;
     insert(&database, &["never", "ever"]).await;
@@ -257,7 +255,7 @@ async fn ids_may_be_reused(database: TestDatabase) {
     database.execute(gateway::ddl(database.kind())).await;
     insert(&database, &["1", "2", "3"]).await;
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     let changes = [
         ("DELETE FROM t_request_log WHERE id >= 2", vec![2, 3]),
         // Between two polls the highest id may fall, rise, or stay.
@@ -296,7 +294,7 @@ async fn ids_may_be_reused(database: TestDatabase) {
 
 async fn the_last_rows_may_be_deleted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     insert(&database, &["a", "b", "c"]).await;
     assert_eq!(models(&mut events, 3).await, ["a", "b", "c"]);
     database.execute("DELETE FROM t_request_log WHERE model_name = 'c'").await;
@@ -320,7 +318,7 @@ async fn a_table_may_be_emptied_and_refilled(database: TestDatabase) {
         database.execute(empty).await;
         database.insert(&vec![call("old"); rows]).await;
         let app = TestApp::start(&database).await;
-        let mut events = Events::follow(&app, CALLS).await;
+        let mut events = Events::subscribe(&app, CALLS).await;
         for again in [3, rows, 1, rows + 40] {
             database.execute(empty).await;
             database.insert(&vec![call(format!("new {again}")); again]).await;
@@ -345,7 +343,7 @@ async fn compare(
     let mut followed = vec![];
     for filter in filters {
         let query = format!("subscription {{ {field}{filter} {{ databaseId }} }}");
-        followed.push(Events::follow(app, &query).await);
+        followed.push(Events::subscribe(app, &query).await);
     }
     store().await;
     let listed = async |filter: &str| -> Vec<i64> {
@@ -510,7 +508,7 @@ async fn key_searches_see_only_what_is_shown(database: TestDatabase) {
 
 async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.follow_rows = 4).await;
-    let mut quick = Events::follow(&app, CALLS).await;
+    let mut quick = Events::subscribe(&app, CALLS).await;
     // The stream's buffer holds less than one event until it is read.
     let small = reqwest::Client::builder().http2_prior_knowledge();
     let small = small.http2_initial_stream_window_size(64).build().unwrap();
@@ -518,7 +516,11 @@ async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) 
     let mut slow = Events::of(request).await;
     for number in 0..40 {
         insert(&database, &[&number.to_string()]).await;
-        assert_eq!(models(&mut quick, 1).await, [number.to_string()], "others are not held up");
+        assert_eq!(
+            models(&mut quick, 1).await,
+            [number.to_string()],
+            "other subscribers are not delayed"
+        );
     }
     let mut received = 0;
     let event = loop {
@@ -543,7 +545,7 @@ async fn a_failed_call_includes_its_error_log(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "subscription { callRecorded(filter: { status: FAILURE }) {
         statusCode apiKey { masked } errorLog { message } } }";
-    let mut events = Events::follow(&app, query).await;
+    let mut events = Events::subscribe(&app, query).await;
     app.data("mutation { recordCalls(input: { calls: [
         { key: \"0123456789abcdef\", statusCode: 200 },
         { key: \"0123456789abcdef\", statusCode: 429, error: { message: \"quota\" } }] }) { recorded } }")
@@ -559,9 +561,9 @@ async fn a_failed_call_includes_its_error_log(database: TestDatabase) {
 }
 
 async fn an_event_of_columns_needs_no_statement(database: TestDatabase) {
-    let app = without_clock(&database).await;
+    let app = start_without_polling(&database).await;
     let query = "subscription { callRecorded { id databaseId timestamp model status statusCode latencyMs apiKey { id masked } } }";
-    let mut events = Events::follow(&app, query).await;
+    let mut events = Events::subscribe(&app, query).await;
     record(&app, "a").await;
     events.next().await;
     app.db().record();
@@ -577,22 +579,23 @@ async fn an_event_of_columns_needs_no_statement(database: TestDatabase) {
 
 async fn a_tail_stops_without_subscribers(database: TestDatabase) {
     let (app, other) = (TestApp::start(&database).await, TestApp::start(&database).await);
-    let mut events = Events::follow(&other, CALLS).await;
+    let mut events = Events::subscribe(&other, CALLS).await;
     insert(&database, &["a"]).await;
     record(&app, "b").await;
     // Another server has a subscriber: it polls for the rows and, without finding any, for more.
     assert_eq!(models(&mut events, 2).await, ["a", "b"]);
     until_polled(&other).await;
     assert_eq!(completed(&app, "call.tail").await, 0.0);
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     insert(&database, &["c"]).await;
     assert_eq!(models(&mut events, 1).await, ["c"]);
 }
 
 async fn servers_of_a_database_notify_each_other(database: TestDatabase) {
     // Polling would not find a row before the end of the test.
-    let (writer, reader) = (without_clock(&database).await, without_clock(&database).await);
-    let mut events = Events::follow(&reader, CALLS).await;
+    let (writer, reader) =
+        (start_without_polling(&database).await, start_without_polling(&database).await);
+    let mut events = Events::subscribe(&reader, CALLS).await;
     for model in ["a", "b", "c"] {
         record(&writer, model).await;
         assert_eq!(models(&mut events, 1).await, [model]);
@@ -602,8 +605,9 @@ async fn servers_of_a_database_notify_each_other(database: TestDatabase) {
 }
 
 async fn a_lost_listener_reconnects(database: TestDatabase) {
-    let (writer, reader) = (without_clock(&database).await, without_clock(&database).await);
-    let mut events = Events::follow(&reader, CALLS).await;
+    let (writer, reader) =
+        (start_without_polling(&database).await, start_without_polling(&database).await);
+    let mut events = Events::subscribe(&reader, CALLS).await;
     let listeners =
         "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'";
     let counted = format!("SELECT COUNT(*) {listeners}");
@@ -628,7 +632,7 @@ async fn notifications_missed_by_a_lost_listener_are_recovered(database: TestDat
         .await
     };
     let (writer, reader) = (start().await, start().await);
-    let mut events = Events::follow(&reader, CALLS).await;
+    let mut events = Events::subscribe(&reader, CALLS).await;
     let name = database.value("SELECT current_database()").await;
     let (url, _) = database.url().rsplit_once('/').unwrap();
     let elsewhere = TestDatabase::new(database.kind(), format!("{url}/postgres"));
@@ -670,7 +674,7 @@ async fn subscribing_requires_its_scope(database: TestDatabase) {
     for query in [CALLS, ERRORS] {
         let other = super::subscriptions::OTHER;
         let mut events = Events::of(post(&app, query).bearer_auth(other)).await;
-        assert_eq!(code(&events.next().await), "FORBIDDEN");
+        assert_eq!(error_code(&events.next().await), "FORBIDDEN");
         events.assert_complete().await;
     }
 }
@@ -686,9 +690,9 @@ async fn arguments_are_checked_before_the_subscription_starts(database: TestData
             "BAD_USER_INPUT",
         ),
     ] {
-        let mut events = Events::follow(&app, &format!("subscription {{ {field} }}")).await;
+        let mut events = Events::subscribe(&app, &format!("subscription {{ {field} }}")).await;
         let event = events.next().await;
-        assert_eq!(code(&event), expected, "{field}: {event}");
+        assert_eq!(error_code(&event), expected, "{field}: {event}");
         events.assert_complete().await;
     }
 }
@@ -696,12 +700,12 @@ async fn arguments_are_checked_before_the_subscription_starts(database: TestData
 async fn an_unavailable_database_refuses_new_subscriptions(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.execute("ALTER TABLE t_request_log RENAME TO t_elsewhere").await;
-    let mut events = Events::follow(&app, CALLS).await;
-    assert_eq!(code(&events.next().await), "DATABASE_UNAVAILABLE");
+    let mut events = Events::subscribe(&app, CALLS).await;
+    assert_eq!(error_code(&events.next().await), "DATABASE_UNAVAILABLE");
     events.assert_complete().await;
     assert!(metric(&app, "callscope_tail_errors_total{table=\"t_request_log\"}").await > 0.0);
     database.execute("ALTER TABLE t_elsewhere RENAME TO t_request_log").await;
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     // An existing subscription survives the outage and misses no event.
     insert(&database, &["a"]).await;
     assert_eq!(models(&mut events, 1).await, ["a"]);
@@ -709,7 +713,7 @@ async fn an_unavailable_database_refuses_new_subscriptions(database: TestDatabas
     let errors =
         async || metric(&app, "callscope_tail_errors_total{table=\"t_request_log\"}").await;
     let before = errors().await;
-    eventually("second_connection failed poll", async || errors().await > before).await;
+    eventually("another failed poll", async || errors().await > before).await;
     database.execute("ALTER TABLE t_elsewhere RENAME TO t_request_log").await;
     insert(&database, &["b", "c"]).await;
     assert_eq!(models(&mut events, 2).await, ["b", "c"]);
@@ -719,7 +723,7 @@ async fn a_tail_never_scans_the_table(database: TestDatabase) {
     database.insert(&vec![call("old"); 3000]).await;
     let app = TestApp::start(&database).await;
     app.db().record();
-    let mut events = Events::follow(&app, CALLS).await;
+    let mut events = Events::subscribe(&app, CALLS).await;
     insert(&database, &["new"]).await;
     assert_eq!(models(&mut events, 1).await, ["new"]);
     let sent = app.db().record();

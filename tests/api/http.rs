@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::input_errors::{lock, unlock, until_waiting};
-use crate::support::{CallRow, Kind, TestApp, TestDatabase, eventually};
+use crate::support::{CallRow, Kind, TestApp, TestDatabase, error_code, eventually};
 use crate::tests;
 
 tests! {
@@ -34,7 +34,7 @@ pub fn post(app: &TestApp) -> RequestBuilder {
 
 /// A GET with the header that a browser sends only after a preflight.
 fn get(app: &TestApp) -> RequestBuilder {
-    app.client().get(app.url("/graphql")).header("X-Callscope-Client", "test")
+    app.get("/graphql").header("X-Callscope-Client", "test")
 }
 
 /// The status, the media type and the body.
@@ -54,7 +54,7 @@ pub fn usage() -> Value {
 /// Checks a refusal before the schema: a status, a code, no data.
 pub async fn assert_refused(request: RequestBuilder, status: u16, code: &str) {
     let (found, kind, body) = answer(request).await;
-    assert_eq!((found, &body["errors"][0]["extensions"]["code"]), (status, &json!(code)), "{body}");
+    assert_eq!((found, error_code(&body)), (status, code), "{body}");
     assert!(kind.starts_with("application/json"), "{kind}");
     assert!(body["errors"][0]["message"].is_string() && body.get("data").is_none(), "{body}");
 }
@@ -76,13 +76,13 @@ async fn queries_are_accepted_by_post_and_get(database: TestDatabase) {
     // A document with several operations needs an operation name.
     for body in [json!({ "query": query }), json!({ "query": query, "operationName": "C" })] {
         let (_, _, body) = answer(post(&app).json(&body)).await;
-        assert_eq!(body["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{body}");
+        assert_eq!(error_code(&body), "GRAPHQL_VALIDATION_FAILED", "{body}");
     }
 }
 
 async fn other_routes_respond(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let get = |path: &str| answer(app.client().get(app.url(path)));
+    let get = |path: &str| answer(app.get(path));
     let (status, kind, body) = get("/schema.graphql").await;
     assert_eq!((status, body), (200, json!(callscope::graphql::schema::sdl())));
     assert!(kind.starts_with("text/plain"));
@@ -93,7 +93,7 @@ async fn other_routes_respond(database: TestDatabase) {
 async fn other_paths_and_methods_are_refused(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for path in ["/nothing", "/graphql/", "/graphql/x", "/.git/config"] {
-        assert_eq!(answer(app.client().get(app.url(path))).await.0, 404, "{path}");
+        assert_eq!(answer(app.get(path)).await.0, 404, "{path}");
     }
     for (method, path, allowed) in [
         (Method::PUT, "/graphql", ["GET", "POST"].as_slice()),
@@ -330,7 +330,7 @@ fragment TypeRef on __Type {
 
 async fn the_server_is_not_ready_without_its_database(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let get = |path: &str| answer(app.client().get(app.url(path)));
+    let get = |path: &str| answer(app.get(path));
     // Closed from outside, since no database can close itself.
     let url = std::env::var("CALLSCOPE_TEST_POSTGRES_URL").unwrap();
     let mut admin = PgConnection::connect(&url).await.unwrap();
@@ -404,6 +404,6 @@ async fn variable_defaults_apply_in_directives(database: TestDatabase) {
     let body = json!({ "query": query, "operationName": "B" });
     assert_eq!(answer(post(&app).json(&body)).await.2, usage());
     let query = "subscription($a: Boolean = true) { usageStats { asOf @include(if: $a) } }";
-    let mut events = super::subscriptions::Events::follow(&app, query).await;
+    let mut events = super::subscriptions::Events::subscribe(&app, query).await;
     assert_eq!(events.next().await, usage());
 }

@@ -30,8 +30,8 @@ async fn an_imported_trace_is_unchanged(database: TestDatabase) {
         import(database.url(), &files);
         import(&back, &[database.url()]);
     }
-    assert_eq!(database.value("SELECT COUNT(*) FROM t_request_log").await, trace.calls);
-    assert_eq!(database.value("SELECT COUNT(*) FROM t_error_logs").await, trace.errors);
+    assert_eq!(database.count("t_request_log").await, trace.calls as u64);
+    assert_eq!(database.count("t_error_logs").await, trace.errors as u64);
     let direct = TestDatabase::new(Kind::Sqlite, direct);
     let back = TestDatabase::new(Kind::Sqlite, back);
     for everything in [

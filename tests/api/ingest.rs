@@ -3,7 +3,6 @@
 
 use std::io::Write;
 
-use callscope::config::Secret;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::StreamExt;
@@ -15,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::http::assert_refused;
 use super::input_errors::{lock, unlock};
-use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::support::{Kind, TestApp, TestDatabase, error_code, request_id, settings};
 use crate::tests;
 
 tests! {
@@ -59,12 +58,8 @@ async fn send(request: RequestBuilder) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-async fn count(database: &TestDatabase, table: &str) -> u64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
-}
-
-async fn until(database: &TestDatabase, table: &str, rows: u64) {
-    while count(database, table).await < rows {
+async fn await_rows(database: &TestDatabase, table: &str, rows: u64) {
+    while database.count(table).await < rows {
         tokio::task::yield_now().await;
     }
 }
@@ -135,8 +130,8 @@ async fn a_long_stream_is_recorded_completely(database: TestDatabase) {
     let rows = 2 * CHUNK + 100;
     let (status, summary) = send(post(&app, "/ingest/calls", calls(0..rows))).await;
     assert_eq!((status, summary), (200, report(rows as u64, rows as u64)));
-    assert_eq!(count(&database, "t_request_log").await, rows as u64);
-    assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
+    assert_eq!(database.count("t_request_log").await, rows as u64);
+    assert_eq!(database.count("t_error_logs").await, rows.div_ceil(3) as u64);
     let distinct = "SELECT COUNT(DISTINCT model_name) FROM t_request_log";
     assert_eq!(database.value(distinct).await, rows as u64);
     // Long lines make chunks of fewer lines: one megabyte each.
@@ -153,7 +148,7 @@ async fn a_compressed_stream_is_decompressed(database: TestDatabase) {
     let body = [gzip(first), gzip(second)].concat();
     let packed = post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
     assert_eq!(send(packed).await, (200, report(5000, 5000)));
-    assert_eq!(count(&database, "t_request_log").await, 5000);
+    assert_eq!(database.count("t_request_log").await, 5000);
     let plain = post(&app, "/ingest/calls", "{}").header("Content-Encoding", "identity");
     assert_eq!(send(plain).await.0, 200);
 }
@@ -168,13 +163,13 @@ async fn broken_compression_is_refused(database: TestDatabase) {
     let packed =
         |body: Vec<u8>| post(&app, "/ingest/calls", body).header("Content-Encoding", "gzip");
     let (status, summary) = send(packed(whole[..whole.len() - 20].to_vec())).await;
-    assert_eq!((status, &summary["errors"][0]["extensions"]["code"]), (400, &json!("BAD_REQUEST")));
+    assert_eq!((status, error_code(&summary)), (400, "BAD_REQUEST"));
     assert_eq!(
         (&summary["lines"], &summary["recorded"]),
         (&json!(CHUNK), &json!(CHUNK)),
         "{summary}"
     );
-    assert_eq!(count(&database, "t_request_log").await, CHUNK as u64);
+    assert_eq!(database.count("t_request_log").await, CHUNK as u64);
     assert_refused(packed(b"{}\n{}\n".to_vec()), 400, "BAD_REQUEST").await;
 }
 
@@ -227,8 +222,8 @@ async fn bad_lines_are_reported_and_the_others_recorded(database: TestDatabase) 
         assert!(rejection["reason"].as_str().unwrap().starts_with(reason), "{reason}: {rejection}");
     }
     assert!(!summary.to_string().contains("Secret-Value"), "{summary}");
-    assert_eq!(count(&database, "t_request_log").await, good);
-    assert_eq!(count(&database, "t_error_logs").await, 0);
+    assert_eq!(database.count("t_request_log").await, good);
+    assert_eq!(database.count("t_error_logs").await, 0);
 }
 
 async fn reported_rejections_are_limited(database: TestDatabase) {
@@ -244,7 +239,7 @@ async fn reported_rejections_are_limited(database: TestDatabase) {
     // A stream without any recorded row is not a success.
     let (status, summary) = send(post(&app, "/ingest/calls", "bad\nworse")).await;
     assert_eq!((status, &summary["rejected"], &summary["lines"]), (422, &json!(2), &json!(2)));
-    assert_eq!(summary["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+    assert_eq!(error_code(&summary), "BAD_USER_INPUT");
 }
 
 async fn every_line_ending_is_accepted(database: TestDatabase) {
@@ -261,7 +256,7 @@ async fn every_line_ending_is_accepted(database: TestDatabase) {
         let expected = (200, report(lines, recorded));
         assert_eq!(send(post(&app, "/ingest/calls", body)).await, expected, "{body:?}");
     }
-    assert_eq!(count(&database, "t_request_log").await, 7);
+    assert_eq!(database.count("t_request_log").await, 7);
 }
 
 async fn a_line_that_is_too_long_is_rejected(database: TestDatabase) {
@@ -334,7 +329,7 @@ async fn a_retry_after_a_broken_connection_records_the_missing_rows(database: Te
     // The connection breaks within a line of the second chunk.
     let mut broken = start_request(&app, "/ingest/calls", "Idempotency-Key: nightly\r\n").await;
     send_part(&mut broken, &whole[..whole.len() * 6 / 10]).await;
-    until(&database, "t_request_log", CHUNK as u64).await;
+    await_rows(&database, "t_request_log", CHUNK as u64).await;
     drop(broken);
     let retry = || post(&app, "/ingest/calls", whole.clone()).header("Idempotency-Key", "nightly");
     let (status, summary) = send(retry()).await;
@@ -344,8 +339,8 @@ async fn a_retry_after_a_broken_connection_records_the_missing_rows(database: Te
         (200, &json!(CHUNK), &json!(missing), &json!(rows)),
         "{summary}"
     );
-    assert_eq!(count(&database, "t_request_log").await, rows as u64);
-    assert_eq!(count(&database, "t_error_logs").await, rows.div_ceil(3) as u64);
+    assert_eq!(database.count("t_request_log").await, rows as u64);
+    assert_eq!(database.count("t_error_logs").await, rows.div_ceil(3) as u64);
     let distinct = "SELECT COUNT(DISTINCT model_name) FROM t_request_log";
     assert_eq!(database.value(distinct).await, rows as u64);
     assert_eq!(send(retry()).await.1["duplicates"], rows);
@@ -366,19 +361,16 @@ async fn a_retry_of_a_whole_stream_records_nothing(database: TestDatabase) {
     let packed = post(&one, "/ingest/calls", gzip(body));
     let packed = packed.header("Idempotency-Key", "once").header("Content-Encoding", "gzip");
     assert_eq!(send(packed).await.1["duplicates"], 2);
-    assert_eq!(count(&database, "t_request_log").await, 2);
-    assert_eq!(count(&database, "t_error_logs").await, 1);
+    assert_eq!(database.count("t_request_log").await, 2);
+    assert_eq!(database.count("t_error_logs").await, 1);
     // Without a key every stream is recorded.
     send(post(&one, "/ingest/calls", body)).await;
-    assert_eq!(count(&database, "t_request_log").await, 4);
+    assert_eq!(database.count("t_request_log").await, 4);
 }
 
 async fn an_idempotency_key_belongs_to_one_content_caller_and_route(database: TestDatabase) {
     let tokens = "a:RECORD:0123456789abcdef-a b:RECORD:0123456789abcdef-b";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     let keyed = |token: &str, path: &str, body: &str, key: &str| {
         let request = post(&app, path, body.to_owned()).header("Idempotency-Key", key);
         request.bearer_auth(format!("0123456789abcdef-{token}"))
@@ -389,10 +381,7 @@ async fn an_idempotency_key_belongs_to_one_content_caller_and_route(database: Te
     assert_eq!(send(keyed("a", "/ingest/errors", body, "k")).await.1["recorded"], 1);
     let other = keyed("a", "/ingest/calls", "{\"model\":\"n\"}", "k");
     let (status, summary) = send(other).await;
-    assert_eq!(
-        (status, &summary["errors"][0]["extensions"]["code"]),
-        (409, &json!("BAD_USER_INPUT"))
-    );
+    assert_eq!((status, error_code(&summary)), (409, "BAD_USER_INPUT"));
     assert_eq!((&summary["lines"], &summary["recorded"]), (&json!(0), &json!(0)));
     for bad in ["", &"x".repeat(256)] {
         assert_refused(keyed("a", "/ingest/calls", body, bad), 400, "BAD_USER_INPUT").await;
@@ -401,7 +390,7 @@ async fn an_idempotency_key_belongs_to_one_content_caller_and_route(database: Te
     assert_eq!(send(keyed("a", "/ingest/calls", body, &longest)).await.1["recorded"], 1);
     let twice = keyed("a", "/ingest/calls", body, "one").header("Idempotency-Key", "two");
     assert_refused(twice, 400, "BAD_USER_INPUT").await;
-    assert_eq!(count(&database, "t_request_log").await, 3);
+    assert_eq!(database.count("t_request_log").await, 3);
 }
 
 async fn rows_are_recorded_before_the_stream_ends(database: TestDatabase) {
@@ -409,9 +398,9 @@ async fn rows_are_recorded_before_the_stream_ends(database: TestDatabase) {
     let mut stream = start_request(&app, "/ingest/calls", "").await;
     for row in 1..=3 {
         send_part(&mut stream, "{}\n{}\n{\"mo").await;
-        until(&database, "t_request_log", 3 * row - 1).await;
+        await_rows(&database, "t_request_log", 3 * row - 1).await;
         send_part(&mut stream, "del\":\"m\"}\n").await;
-        until(&database, "t_request_log", 3 * row).await;
+        await_rows(&database, "t_request_log", 3 * row).await;
     }
     send_part(&mut stream, "").await;
     let (status, _, summary) = end_request(stream).await;
@@ -424,16 +413,12 @@ async fn a_database_failure_reports_the_recorded_rows(database: TestDatabase) {
     let first_end = calls(0..CHUNK).len();
     let mut stream = start_request(&app, "/ingest/calls", "Idempotency-Key: k\r\n").await;
     send_part(&mut stream, &lines[..first_end]).await;
-    until(&database, "t_request_log", CHUNK as u64).await;
+    await_rows(&database, "t_request_log", CHUNK as u64).await;
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
     send_part(&mut stream, &format!("{}bad\n", &lines[first_end..])).await;
     send_part(&mut stream, "").await;
     let (status, head, summary) = end_request(stream).await;
-    assert_eq!(
-        (status, &summary["errors"][0]["extensions"]["code"]),
-        (503, &json!("DATABASE_UNAVAILABLE")),
-        "{summary}"
-    );
+    assert_eq!((status, error_code(&summary)), (503, "DATABASE_UNAVAILABLE"), "{summary}");
     assert!(head.contains("retry-after: 1"), "{head}");
     // The report leaves out rows that are neither recorded nor rejected.
     let summary = (&summary["lines"], &summary["recorded"], &summary["rejected"]);
@@ -441,7 +426,7 @@ async fn a_database_failure_reports_the_recorded_rows(database: TestDatabase) {
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
     let rest: String = lines.lines().skip(CHUNK).map(|line| format!("{line}\n")).collect();
     assert_eq!(send(post(&app, "/ingest/calls", rest)).await, (200, report(10, 10)));
-    assert_eq!(count(&database, "t_request_log").await, CHUNK as u64 + 10);
+    assert_eq!(database.count("t_request_log").await, CHUNK as u64 + 10);
 }
 
 async fn a_full_queue_delays_and_then_refuses_a_stream(database: TestDatabase) {
@@ -460,24 +445,24 @@ async fn a_full_queue_delays_and_then_refuses_a_stream(database: TestDatabase) {
     let refused = answers.next().await.unwrap().unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
     let summary: Value = refused.json().await.unwrap();
-    let (code, lines) = (&summary["errors"][0]["extensions"]["code"], &summary["lines"]);
-    assert_eq!((code, lines), (&json!("SERVER_BUSY"), &json!(0)));
+    let (code, lines) = (error_code(&summary), &summary["lines"]);
+    assert_eq!((code, lines), ("SERVER_BUSY", &json!(0)));
     unlock(&database).await;
     let others: Vec<_> = answers.map(|answer| answer.unwrap().status().as_u16()).collect().await;
     assert_eq!(others, [200; 64]);
-    assert_eq!(count(&database, "t_error_logs").await, 64);
+    assert_eq!(database.count("t_error_logs").await, 64);
 }
 
 async fn a_shutdown_reports_the_recorded_rows(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut stream = start_request(&app, "/ingest/calls", "").await;
     send_part(&mut stream, "{}\n{}").await;
-    until(&database, "t_request_log", 1).await;
+    await_rows(&database, "t_request_log", 1).await;
     let stopping = tokio::spawn(app.shutdown());
     let (status, _, summary) = end_request(stream).await;
     assert_eq!((status, &summary["recorded"], &summary["lines"]), (503, &json!(1), &json!(1)));
     stopping.await.unwrap();
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
 }
 
 async fn streams_are_limited(database: TestDatabase) {
@@ -485,7 +470,7 @@ async fn streams_are_limited(database: TestDatabase) {
         TestApp::start_with(&database, |config| config.server.max_concurrent_requests = 1).await;
     let mut open = start_request(&app, "/ingest/calls", "").await;
     send_part(&mut open, "{}\n").await;
-    until(&database, "t_request_log", 1).await;
+    await_rows(&database, "t_request_log", 1).await;
     let refused = post(&app, "/ingest/errors", "{}").send().await.unwrap();
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["Retry-After"]),
@@ -508,13 +493,13 @@ async fn one_caller_leaves_streams_to_others(database: TestDatabase) {
             config.server.max_concurrent_requests = 4;
         })
         .await;
-        let before = count(&database, "t_request_log").await;
+        let before = database.count("t_request_log").await;
         let mut open = Vec::new();
         for number in 1..=most {
             let token = "Authorization: Bearer 0123456789abcdef-a\r\n";
             let mut stream = start_request(&app, "/ingest/calls", token).await;
             send_part(&mut stream, "{}\n").await;
-            until(&database, "t_request_log", before + number).await;
+            await_rows(&database, "t_request_log", before + number).await;
             open.push(stream);
         }
         let one = post(&app, "/ingest/errors", "{}").bearer_auth("0123456789abcdef-a");
@@ -522,7 +507,7 @@ async fn one_caller_leaves_streams_to_others(database: TestDatabase) {
         assert_eq!(refused.status().as_u16(), 429);
         assert_eq!(refused.headers()["Retry-After"], "10");
         let found: Value = refused.json().await.unwrap();
-        assert_eq!(found["errors"][0]["extensions"]["code"], "TOO_MANY_STREAMS");
+        assert_eq!(error_code(&found), "TOO_MANY_STREAMS");
         let other = || post(&app, "/ingest/errors", "{}").bearer_auth("0123456789abcdef-b");
         assert_eq!(send(other()).await.0, 200);
         for mut stream in open {
@@ -552,17 +537,17 @@ async fn blank_lines_do_not_count_as_progress(database: TestDatabase) {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     let body = &answer[answer.find("\r\n\r\n{").unwrap() + 4..];
     let found: Value = serde_json::from_str(body).unwrap();
-    assert_eq!(found["errors"][0]["extensions"]["code"], "REQUEST_TIMEOUT");
+    assert_eq!(error_code(&found), "REQUEST_TIMEOUT");
     assert_eq!(found["recorded"], 2, "{found}");
     assert!(found["lines"].as_u64().unwrap() >= 3, "{found}");
-    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(database.count("t_request_log").await, 2);
     // Rows do count as progress.
     let mut stream = start_request(&app, "/ingest/calls", "").await;
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(400));
     for row in 3..=6 {
         pace.tick().await;
         send_part(&mut stream, "{}\n").await;
-        until(&database, "t_request_log", row).await;
+        await_rows(&database, "t_request_log", row).await;
     }
     send_part(&mut stream, "").await;
     assert_eq!(end_request(stream).await.0, 200);
@@ -581,19 +566,19 @@ async fn an_excessive_compression_ratio_is_refused(database: TestDatabase) {
     // The same holds for a body sent in parts.
     let parts = best(&"\n".repeat(100_000)).repeat(200);
     for body in [blank, rows, parts] {
-        let (size, before) = (body.len(), count(&database, "t_request_log").await);
+        let (size, before) = (body.len(), database.count("t_request_log").await);
         let (status, found) = send(packed(body)).await;
-        let code = &found["errors"][0]["extensions"]["code"];
-        assert_eq!((status, code), (413, &json!("PAYLOAD_TOO_LARGE")), "{found}");
-        let recorded = count(&database, "t_request_log").await - before;
+        let code = error_code(&found);
+        assert_eq!((status, code), (413, "PAYLOAD_TOO_LARGE"), "{found}");
+        let recorded = database.count("t_request_log").await - before;
         assert_eq!(found["recorded"], recorded, "{found}");
         assert!(recorded < (65_536 + 100 * size as u64) / 3, "{recorded} rows of {size} bytes");
     }
     // Usual rows, and a short body of equal rows, stay far below the limit.
-    let before = count(&database, "t_request_log").await;
+    let before = database.count("t_request_log").await;
     assert_eq!(send(packed(best(&calls(0..20_000)))).await, (200, report(20_000, 20_000)));
     assert_eq!(send(packed(best(&"{}\n".repeat(20_000)))).await, (200, report(20_000, 20_000)));
-    assert_eq!(count(&database, "t_request_log").await, before + 40_000);
+    assert_eq!(database.count("t_request_log").await, before + 40_000);
 }
 
 async fn a_missing_line_ends_the_stream(database: TestDatabase) {
@@ -602,19 +587,16 @@ async fn a_missing_line_ends_the_stream(database: TestDatabase) {
         let mut stream = start_request(&app, "/ingest/calls", headers).await;
         send_part(&mut stream, "{}\n{}\n{\"model\":").await;
         let (status, _, summary) = end_request(stream).await;
-        let code = &summary["errors"][0]["extensions"]["code"];
-        assert_eq!((status, code), (408, &json!("REQUEST_TIMEOUT")));
+        let code = error_code(&summary);
+        assert_eq!((status, code), (408, "REQUEST_TIMEOUT"));
         assert_eq!((&summary["lines"], &summary["recorded"]), (&json!(recorded), &json!(recorded)));
     }
-    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(database.count("t_request_log").await, 2);
 }
 
 async fn streams_require_the_record_scope(database: TestDatabase) {
     let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     for path in ["/ingest/calls", "/ingest/errors"] {
         let sent = |body: String| post(&app, path, body);
         assert_refused(sent("{}".into()), 401, "UNAUTHENTICATED").await;
@@ -657,7 +639,7 @@ async fn other_media_types_and_methods_are_refused(database: TestDatabase) {
     ] {
         assert_eq!(send(sent(kind)).await, (200, report(1, 1)), "{kind}");
     }
-    let get = app.client().get(app.url("/ingest/calls")).send().await.unwrap();
+    let get = app.get("/ingest/calls").send().await.unwrap();
     assert_eq!(get.status(), 405);
 }
 
@@ -666,7 +648,7 @@ async fn streams_count_against_the_request_rate(database: TestDatabase) {
         TestApp::start_with(&database, |config| config.server.max_requests_per_minute = 1).await;
     let response = post(&app, "/ingest/calls", "{}").send().await.unwrap();
     assert_eq!(response.status(), 200);
-    let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
+    let id = request_id(&response);
     let lines = crate::support::logs::of_request(&id);
     let of_stream = |line: &Value| line["path"] == "/ingest/calls" && line["status"] == 200;
     assert!(lines.iter().any(of_stream), "{lines:?}");
@@ -676,11 +658,7 @@ async fn streams_count_against_the_request_rate(database: TestDatabase) {
 }
 
 async fn a_read_only_database_refuses_streams(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        config.database.read_only = true;
-        config.database.id_key = Some(Secret::new("sixteen letters!"));
-    })
-    .await;
+    let app = TestApp::start_read_only(&database).await;
     assert_refused(post(&app, "/ingest/calls", "{}"), 403, "FORBIDDEN").await;
-    assert_eq!(count(&database, "t_request_log").await, 0);
+    assert_eq!(database.count("t_request_log").await, 0);
 }

@@ -311,9 +311,7 @@ async fn a_slow_request_times_out(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
     lock(&database, "t_request_log").await;
     let query = json!({ "query": "{ usageStats { lastHour { total } } }" });
-    let send = |accept: &str| {
-        app.client().post(app.url("/graphql")).header("Accept", accept).json(&query).send()
-    };
+    let send = |accept: &str| app.post(&query).header("Accept", accept).send();
     let started = std::time::Instant::now();
     let (plain, strict) =
         futures_util::join!(send("application/json"), send("application/graphql-response+json"));

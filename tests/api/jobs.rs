@@ -7,9 +7,9 @@ use callscope::clock::Clock;
 use callscope::observe::RequestMarks;
 use serde_json::{Value, json};
 
-use super::retention::{ids, keep, wait_for};
+use super::retention::{keep, wait_for};
 use super::subscriptions::Events;
-use crate::support::{CallRow, INJECTED, Kind, NOW, TestApp, TestDatabase, logs};
+use crate::support::{CallRow, INJECTED, Kind, NOW, TestApp, TestDatabase, error_code, logs};
 use crate::tests;
 
 tests! {
@@ -21,7 +21,7 @@ tests! {
 }
 
 /// A clock, and the number of its next readings by background jobs that panic.
-fn fragile() -> (Clock, Arc<AtomicU32>) {
+fn panicking_clock() -> (Clock, Arc<AtomicU32>) {
     let panics = Arc::new(AtomicU32::new(0));
     let left = panics.clone();
     let take = move || {
@@ -40,12 +40,8 @@ async fn record(app: &TestApp, key: &str) -> Value {
     app.graphql_with(query, json!({ "input": input })).await
 }
 
-fn code(response: &Value) -> &Value {
-    &response["errors"][0]["extensions"]["code"]
-}
-
 async fn a_recorder_that_panics_is_restarted(database: TestDatabase) {
-    let (clock, panics) = fragile();
+    let (clock, panics) = panicking_clock();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
     assert!(app.metrics().await.contains("callscope_job_running{job=\"recorder\"} 1\n"));
     assert!(app.metrics().await.contains("callscope_job_panics_total{job=\"recorder\"} 0\n"));
@@ -53,18 +49,21 @@ async fn a_recorder_that_panics_is_restarted(database: TestDatabase) {
     let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
     let answers = futures_util::future::join_all(keys.iter().map(|key| record(&app, key))).await;
     let recorded = answers.iter().filter(|answer| answer.get("errors").is_none()).count();
-    let unknown = answers.iter().filter(|answer| *code(answer) == "OUTCOME_UNKNOWN");
+    let unknown = answers.iter().filter(|answer| error_code(answer) == "OUTCOME_UNKNOWN");
     assert_eq!(recorded + unknown.count(), 20, "{answers:?}");
     assert!(recorded < 20, "the current group is answered with an error");
-    let count = "SELECT COUNT(*) FROM t_request_log";
-    assert_eq!(database.value(count).await, recorded, "only acknowledged calls are stored");
+    assert_eq!(
+        database.count("t_request_log").await,
+        recorded as u64,
+        "only acknowledged calls are stored"
+    );
     // Each of them is recorded once.
     for (key, answer) in keys.iter().zip(&answers) {
         let duplicate = answer.get("errors").is_none();
         let again = record(&app, key).await;
         assert_eq!(again["data"]["recordCalls"]["duplicate"], duplicate, "{again}");
     }
-    assert_eq!(database.value(count).await, 20);
+    assert_eq!(database.count("t_request_log").await, 20);
     assert!(app.metrics().await.contains("callscope_job_panics_total{job=\"recorder\"} 1\n"));
     assert_eq!(app.readiness().await, (200, "ready\n".to_owned()));
     let lines = logs::of_message("a background job panicked; restarting");
@@ -73,11 +72,11 @@ async fn a_recorder_that_panics_is_restarted(database: TestDatabase) {
 }
 
 async fn a_recorder_that_keeps_failing_is_not_ready(database: TestDatabase) {
-    let (clock, panics) = fragile();
+    let (clock, panics) = panicking_clock();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
     panics.store(3, Ordering::Relaxed);
     for key in ["a", "b", "c"] {
-        assert_eq!(code(&record(&app, key).await), "OUTCOME_UNKNOWN");
+        assert_eq!(error_code(&record(&app, key).await), "OUTCOME_UNKNOWN");
     }
     let (status, text) = app.readiness().await;
     assert_eq!(status, 503, "{text}");
@@ -90,11 +89,7 @@ async fn a_recorder_that_keeps_failing_is_not_ready(database: TestDatabase) {
 }
 
 async fn a_read_only_server_needs_no_recorder(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        config.database.read_only = true;
-        config.database.id_key = Some(callscope::config::Secret::new("a secret of the tests"));
-    })
-    .await;
+    let app = TestApp::start_read_only(&database).await;
     let jobs = &app.services().observer.metrics.jobs;
     jobs.set_refusing("recorder", Some("a test".to_owned()));
     let expected = "ready\ndegraded: recorder refuses to run: a test\n";
@@ -103,7 +98,7 @@ async fn a_read_only_server_needs_no_recorder(database: TestDatabase) {
 
 async fn a_retention_that_panics_is_restarted(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-01-01T00:00:00Z").id(1), CallRow::at(NOW).id(2)]).await;
-    let (clock, panics) = fragile();
+    let (clock, panics) = panicking_clock();
     let app = TestApp::start_with(&database, |config| {
         config.clock = clock;
         config.keep = keep(&["--keep-calls", "1d"]);
@@ -112,7 +107,7 @@ async fn a_retention_that_panics_is_restarted(database: TestDatabase) {
     panics.store(1, Ordering::Relaxed);
     let panicked = "callscope_job_panics_total{job=\"retention\"} 1\n";
     wait_for(true, async || app.metrics().await.contains(panicked)).await;
-    wait_for(vec![2], async || ids(&database, "t_request_log").await).await;
+    wait_for(vec![2], async || database.ids("t_request_log").await).await;
     wait_for(true, async || {
         let text = app.metrics().await;
         text.contains("callscope_job_running{job=\"retention\"} 1\n")
@@ -123,21 +118,21 @@ async fn a_retention_that_panics_is_restarted(database: TestDatabase) {
 
 /// Revoked callers are still detected, and valid callers stay connected.
 async fn a_caller_check_that_panics_is_restarted(database: TestDatabase) {
-    let (clock, panics) = fragile();
+    let (clock, panics) = panicking_clock();
     let time = clock.clone();
     let app = TestApp::start_with(&database, |config| config.clock = clock).await;
     let query = "subscription { usageStats(every: \"PT1H\") { asOf } }";
-    let mut events = Events::follow(&app, query).await;
+    let mut events = Events::subscribe(&app, query).await;
     assert!(events.next().await["data"]["usageStats"].is_object());
     panics.store(1, Ordering::Relaxed);
     let panicked = "callscope_job_panics_total{job=\"caller_check\"} 1\n";
     wait_for(true, async || app.metrics().await.contains(panicked)).await;
-    let mut later = Events::follow(&app, query).await;
+    let mut later = Events::subscribe(&app, query).await;
     assert!(later.next().await["data"]["usageStats"].is_object());
     // The first stream continues until its caller loses access, which is still detected.
     let new = callscope::access::token::make("t", "READ".parse().unwrap(), time.now(), None);
     callscope::store::token::insert(app.db(), &new.unwrap().row).await.unwrap();
     time.advance(chrono::TimeDelta::seconds(5));
-    assert_eq!(code(&events.next().await), "UNAUTHENTICATED");
-    assert_eq!(code(&later.next().await), "UNAUTHENTICATED");
+    assert_eq!(error_code(&events.next().await), "UNAUTHENTICATED");
+    assert_eq!(error_code(&later.next().await), "UNAUTHENTICATED");
 }

@@ -54,7 +54,7 @@ mod pagination;
 mod persisted;
 mod plans;
 #[path = "../process/mod.rs"]
-#[expect(dead_code, reason = "others need more of it")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod process;
 mod prune;
 mod readme;

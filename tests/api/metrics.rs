@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
 use crate::support::{
-    CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, eventually, logs, settings,
+    CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, error_code, eventually, logs, request_id,
 };
 use crate::tests;
 
@@ -24,7 +24,7 @@ tests! {
 }
 
 async fn scrape(app: &TestApp) -> String {
-    let response = app.client().get(app.url("/metrics")).send().await.unwrap();
+    let response = app.get("/metrics").send().await.unwrap();
     assert_eq!(response.status(), 200);
     let kind = response.headers()["Content-Type"].to_str().unwrap().to_owned();
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
@@ -40,7 +40,7 @@ fn value(text: &str, name: &str) -> Option<f64> {
 async fn requests_are_counted(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let send = async |body: Value| {
-        app.client().post(app.url("/graphql")).json(&body).send().await.unwrap();
+        app.post(&body).send().await.unwrap();
     };
     for _ in 0..3 {
         send(json!({ "query": "query Usage { usageStats { asOf } }" })).await;
@@ -48,7 +48,7 @@ async fn requests_are_counted(database: TestDatabase) {
     send(json!({ "query": "query Usage { callDetails(period: LAST_HOUR, first: -1) { totalCount } }" })).await;
     send(json!({ "query": "{ nothing }" })).await;
     send(json!({ "query": 7 })).await;
-    app.client().get(app.url("/no/such/path")).send().await.unwrap();
+    app.get("/no/such/path").send().await.unwrap();
     let text = scrape(&app).await;
     let graphql =
         |labels: &str| value(&text, &format!("callscope_graphql_requests_total{{{labels}}}"));
@@ -164,7 +164,7 @@ async fn every_line_is_well_formed(database: TestDatabase) {
     let count = families.len();
     families.sort_unstable();
     families.dedup();
-    assert_eq!(families.len(), count, "a family stands twice in {text}");
+    assert_eq!(families.len(), count, "a family is repeated in {text}");
 }
 
 async fn metrics_work_without_the_database(database: TestDatabase) {
@@ -199,9 +199,8 @@ async fn metrics_do_not_wait_for_a_locked_table(database: TestDatabase) {
 async fn slow_statements_are_logged(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.observe.slow_query_ms = 20).await;
     let query = json!({ "query": "query Slow { usageStats { lastHour { total } } }" });
-    let send = app.client().post(app.url("/graphql")).json(&query).send();
-    let request =
-        async { send.await.unwrap().headers()["X-Request-Id"].to_str().unwrap().to_owned() };
+    let send = app.post(&query).send();
+    let request = async { request_id(&send.await.unwrap()) };
     lock(&database, "t_request_log").await;
     let before = app.sent();
     let held = async {
@@ -242,14 +241,11 @@ async fn statements_are_logged_without_values(database: TestDatabase) {
     let error = ErrorRow::at("2026-03-01T11:30:00Z").key("Key-Marker-1").log("Message-Marker-2");
     database.insert(&[error.request("{\"contents\": \"Prompt-Marker\"}")]).await;
     let token = "Token-Marker-0123456789";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", &format!("reader:ALL:{token}")]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, &format!("reader:ALL:{token}")).await;
     let body = json!({ "query": EVERYTHING, "variables": { "key": "Key-Marker-1" } });
     let sent = app.client().post(app.url("/graphql")).bearer_auth(token);
     let response = sent.json(&body).send().await.unwrap();
-    let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
+    let id = request_id(&response);
     let answer: Value = response.json().await.unwrap();
     assert!(answer.get("errors").is_none(), "{answer:#}");
     let lines = logs::of_request(&id);
@@ -261,16 +257,16 @@ async fn statements_are_logged_without_values(database: TestDatabase) {
 }
 
 async fn metrics_require_their_scope(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        let tokens = "reader:READ:reader-0123456789 scraper:METRICS:scraper-0123456789";
-        config.access = settings(&["--tokens", tokens]);
-    })
+    let app = TestApp::start_with_tokens(
+        &database,
+        "reader:READ:reader-0123456789 scraper:METRICS:scraper-0123456789",
+    )
     .await;
-    let get = || app.client().get(app.url("/metrics"));
+    let get = || app.get("/metrics");
     assert_eq!(get().send().await.unwrap().status(), 401);
     let refused = get().bearer_auth("reader-0123456789").send().await.unwrap();
     assert_eq!(refused.status(), 403);
     let body: Value = refused.json().await.unwrap();
-    assert_eq!(body["errors"][0]["extensions"]["code"], "FORBIDDEN");
+    assert_eq!(error_code(&body), "FORBIDDEN");
     assert_eq!(get().bearer_auth("scraper-0123456789").send().await.unwrap().status(), 200);
 }

@@ -82,13 +82,13 @@ async fn a_gateways_tables_stay_unchanged(database: TestDatabase) {
 /// Tables that Callscope created also accept a gateway's statements.
 async fn a_gateway_can_continue_writing(database: TestDatabase) {
     gateway::fill(&database).await;
-    let calls = number_of_rows(&database, "t_request_log").await;
-    let errors = number_of_rows(&database, "t_error_logs").await;
+    let calls = database.count("t_request_log").await;
+    let errors = database.count("t_error_logs").await;
     open(&database).await;
     database.insert(&[CallRow::at("2026-03-01T12:00:09.000001Z").status(503)]).await;
     database.insert(&[ErrorRow::at("2026-03-01T12:00:09.000001Z").code(503)]).await;
-    assert_eq!(number_of_rows(&database, "t_request_log").await, calls + 1);
-    assert_eq!(number_of_rows(&database, "t_error_logs").await, errors + 1);
+    assert_eq!(database.count("t_request_log").await, calls + 1);
+    assert_eq!(database.count("t_error_logs").await, errors + 1);
 }
 
 /// Also after an interruption between two columns.
@@ -220,10 +220,6 @@ async fn definition(database: &TestDatabase, table: &str) -> Vec<String> {
         // MariaDB ends each line of a list except the last with a comma.
         .map(|line| line.trim_end_matches(',').to_owned())
         .collect()
-}
-
-async fn number_of_rows(database: &TestDatabase, table: &str) -> i64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_i64().expect("a count")
 }
 
 async fn tables(database: &TestDatabase) -> Vec<String> {

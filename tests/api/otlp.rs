@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use callscope::config::Secret;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -79,10 +78,6 @@ async fn send(request: RequestBuilder) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-async fn count(database: &TestDatabase, table: &str) -> u64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
-}
-
 async fn spans_of_model_calls_are_recorded(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let key = ("callscope.key", json!("key-of-span"));
@@ -119,8 +114,8 @@ async fn spans_of_model_calls_are_recorded(database: TestDatabase) {
     packer.write_all(body.as_bytes()).unwrap();
     let packed = by_json(&app, &json!(null)).body(packer.finish().unwrap());
     assert_eq!(send(packed.header("Content-Encoding", "gzip")).await, (200, json!({})));
-    assert_eq!(count(&database, "t_request_log").await, 4);
-    assert_eq!(count(&database, "t_error_logs").await, 1);
+    assert_eq!(database.count("t_request_log").await, 4);
+    assert_eq!(database.count("t_error_logs").await, 1);
 }
 
 async fn other_spans_are_left_out(database: TestDatabase) {
@@ -135,14 +130,14 @@ async fn other_spans_are_left_out(database: TestDatabase) {
     let spans = export(&[server, tool, http], vec![]);
     assert_eq!(send(by_json(&app, &spans)).await, (200, json!({})));
     assert_eq!(send(by_json(&app, &json!({}))).await, (200, json!({})));
-    assert_eq!(count(&database, "t_request_log").await, 0);
+    assert_eq!(database.count("t_request_log").await, 0);
     let older = span(4, vec![("gen_ai.system", json!("openai")), ("http.status_code", json!(404))]);
     send(by_json(&app, &export(&[older], vec![]))).await;
     assert_eq!(database.value("SELECT status_code FROM t_request_log").await, 404);
 }
 
 /// `span` as a child of the span `parent`.
-fn within(parent: u64, mut span: Value) -> Value {
+fn child_of(parent: u64, mut span: Value) -> Value {
     span["parentSpanId"] = json!(format!("{parent:016x}"));
     span
 }
@@ -154,34 +149,34 @@ async fn a_call_reported_twice_is_recorded_once(database: TestDatabase) {
     let key = |key: &str| vec![("callscope.key", json!(key))];
     let embeddings = vec![("gen_ai.operation.name", json!("embeddings"))];
     let server = {
-        let mut span = within(20, span(21, vec![]));
+        let mut span = child_of(20, span(21, vec![]));
         span["kind"] = json!(2);
         span
     };
     let of_another_trace = {
-        let mut span = within(1, chat(1, status(209)));
+        let mut span = child_of(1, chat(1, status(209)));
         span["traceId"] = json!("1af7651916cd43dd8448eb211c80319c");
         span
     };
     let spans = [
         // Two attempts within spans of two frameworks, with another span between; children end
         // first.
-        within(3, chat(4, [status(429), key("key-of-its-own")].concat())),
-        within(3, chat(5, status(200))),
-        within(2, span(3, vec![("http.request.method", json!("POST"))])),
-        within(1, chat(2, key("key-of-the-framework"))),
+        child_of(3, chat(4, [status(429), key("key-of-its-own")].concat())),
+        child_of(3, chat(5, status(200))),
+        child_of(2, span(3, vec![("http.request.method", json!("POST"))])),
+        child_of(1, chat(2, key("key-of-the-framework"))),
         chat(1, [status(500), key("key-from-further-out")].concat()),
         // An embedding within a chat span is a separate call.
-        within(10, span(11, [embeddings, status(201)].concat())),
+        child_of(10, span(11, [embeddings, status(201)].concat())),
         chat(10, status(202)),
         // So is the call of a gateway within the call to that gateway.
-        within(21, chat(22, status(203))),
+        child_of(21, chat(22, status(203))),
         server,
         chat(20, status(204)),
         // A cycle of parents does not hide a span.
-        within(30, chat(30, status(205))),
+        child_of(30, chat(30, status(205))),
         of_another_trace,
-        within(0, chat(40, status(206))),
+        child_of(0, chat(40, status(206))),
     ];
     assert_eq!(send(by_json(&app, &export(&spans, vec![]))).await, (200, json!({})));
     let calls = database
@@ -203,9 +198,9 @@ async fn a_repeated_export_records_nothing(database: TestDatabase) {
         assert_eq!(send(by_json(app, &spans)).await, (200, json!({})));
     }
     assert_eq!(by_protobuf(&app, &spans).send().await.unwrap().status(), 200);
-    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(database.count("t_request_log").await, 2);
     send(by_json(&app, &export(&[chat(3, vec![])], vec![]))).await;
-    assert_eq!(count(&database, "t_request_log").await, 3);
+    assert_eq!(database.count("t_request_log").await, 3);
 }
 
 async fn rejected_spans_are_reported(database: TestDatabase) {
@@ -229,7 +224,7 @@ async fn rejected_spans_are_reported(database: TestDatabase) {
         assert!(message.contains(part), "{message}");
     }
     assert!(!message.contains("Secret-Value"), "{message}");
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
     let answer = by_protobuf(&app, &export(&spans[..2], vec![])).send().await.unwrap();
     let response = ExportTraceServiceResponse::decode(answer.bytes().await.unwrap()).unwrap();
     assert_eq!(response.partial_success.unwrap().rejected_spans, 2);
@@ -305,7 +300,7 @@ async fn a_database_failure_may_be_retried(database: TestDatabase) {
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], 14);
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
     assert_eq!(send(by_json(&app, &spans)).await, (200, json!({})));
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
 }
 
 async fn spans_are_rate_limited(database: TestDatabase) {
@@ -355,10 +350,6 @@ async fn an_export_of_empty_spans_is_refused(database: TestDatabase) {
 }
 
 async fn a_read_only_database_refuses_spans(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        config.database.read_only = true;
-        config.database.id_key = Some(Secret::new("sixteen letters!"));
-    })
-    .await;
+    let app = TestApp::start_read_only(&database).await;
     assert_eq!(send(by_json(&app, &export(&[chat(1, vec![])], vec![]))).await.0, 403);
 }

@@ -3,7 +3,7 @@
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 
-use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::support::{Kind, TestApp, TestDatabase};
 use crate::tests;
 
 tests! {
@@ -17,7 +17,7 @@ tests! {
 }
 
 async fn get(app: &TestApp, path: &str, headers: &[(&'static str, &str)]) -> Response {
-    let mut request = app.client().get(app.url(path));
+    let mut request = app.get(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -133,8 +133,8 @@ async fn the_page_may_only_use_its_own_origin(database: TestDatabase) {
 }
 
 async fn graphiql_is_part_of_the_server(database: TestDatabase) {
-    let tokens = ["--tokens", "reader:READ:reader-token-0123456789"];
-    let app = TestApp::start_with(&database, |config| config.access = settings(&tokens)).await;
+    let tokens = "reader:READ:reader-token-0123456789";
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     let response = get(&app, "/graphiql", &[]).await;
     assert_eq!(response.status(), 200);
     let headers = response.headers();
@@ -171,8 +171,8 @@ async fn graphiql_is_part_of_the_server(database: TestDatabase) {
 }
 
 async fn the_page_is_served_before_signing_in(database: TestDatabase) {
-    let tokens = ["--tokens", "reader:READ:reader-token-0123456789"];
-    let app = TestApp::start_with(&database, |config| config.access = settings(&tokens)).await;
+    let tokens = "reader:READ:reader-token-0123456789";
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     for headers in [
         [].as_slice(),
         &[("cookie", "callscope_session=of.another.server")],

@@ -143,7 +143,7 @@ async fn assert_seen_once(
     let once: BTreeSet<i32> = seen.iter().copied().collect();
     assert_eq!(once.len(), seen.len(), "seen twice: {}", story());
     for (id, entry) in &rows {
-        assert!(entry.fate != Fate::Stays || once.contains(id), "{id} was lost: {}", story());
+        assert!(entry.fate != Fate::Stays || once.contains(id), "{id} is missing: {}", story());
     }
     let ranks: Vec<_> =
         seen.iter().map(|id| rank(order, &rows[usize::try_from(id - first_id).unwrap()])).collect();

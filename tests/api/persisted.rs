@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::http::{QUERY, STRICT, answer, assert_refused, post, usage};
-use crate::support::{Kind, TestApp, TestDatabase};
+use crate::support::{Kind, TestApp, TestDatabase, error_code};
 use crate::tests;
 
 tests! {
@@ -33,7 +33,7 @@ fn named(text: &str) -> Value {
 }
 
 fn by_get(app: &TestApp) -> RequestBuilder {
-    app.client().get(app.url("/graphql")).header("X-Callscope-Client", "test")
+    app.get("/graphql").header("X-Callscope-Client", "test")
 }
 
 /// The status and code of a request that names a document; the code is null if it ran.
@@ -160,13 +160,13 @@ async fn only_trusted_documents_run(database: TestDatabase) {
         let batch = json!([{ "query": stats }, refused]);
         let (_, _, body) = answer(post(&app).json(&batch)).await;
         assert_eq!(body[0], usage());
-        assert_eq!(body[1]["errors"][0]["extensions"]["code"], "DOCUMENT_NOT_TRUSTED");
+        assert_eq!(error_code(&body[1]), "DOCUMENT_NOT_TRUSTED");
     }
     assert_refused(post(&app).json(&json!({})), 400, "BAD_REQUEST").await;
     assert_eq!(answer(by_get(&app).query(&[("documentId", "stats-1")])).await.2, usage());
     assert_refused(by_get(&app).query(&[("query", QUERY)]), 403, "DOCUMENT_NOT_TRUSTED").await;
     // GraphiQL could not even query the schema.
-    let (status, _, body) = answer(app.client().get(app.url("/graphiql"))).await;
+    let (status, _, body) = answer(app.get("/graphiql")).await;
     assert!(status == 404 && body.as_str().unwrap().contains("trusted documents"), "{body}");
 }
 
@@ -186,7 +186,7 @@ async fn the_documents_of_the_page_are_trusted(database: TestDatabase) {
         assert_eq!(checker.check(text).await, Ok(()), "{text}");
         // Most need variables, and two are subscriptions; the test only checks that they are accepted.
         let (_, _, body) = answer(post(&app).json(&json!({ "query": text }))).await;
-        assert_ne!(body["errors"][0]["extensions"]["code"], "DOCUMENT_NOT_TRUSTED", "{text}");
+        assert_ne!(error_code(&body), "DOCUMENT_NOT_TRUSTED", "{text}");
         let changed = json!({ "query": format!("{text} ") });
         assert_refused(post(&app).json(&changed), 403, "DOCUMENT_NOT_TRUSTED").await;
     }

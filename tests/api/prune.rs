@@ -6,7 +6,7 @@ use callscope::clock::Clock;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, gateway, settings};
+use crate::support::{CallRow, ErrorRow, Kind, NULL, TestApp, TestDatabase, error_code, gateway};
 use crate::tests;
 
 tests! {
@@ -38,10 +38,6 @@ fn output_text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-async fn count(database: &TestDatabase, table: &str) -> i64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_i64().unwrap()
-}
-
 async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) {
     let now = Clock::System.now();
     let ages = [1, 6, 8, 30, 91, 91, 400].map(|days| now - TimeDelta::days(days));
@@ -64,11 +60,11 @@ async fn a_dry_run_counts_what_the_command_then_deletes(database: TestDatabase) 
     let args = ["--calls-older-than", "90d", "--errors-older-than", "P7D"];
     let dry = output_text(&prune(&database, &[&args[..], &["--dry-run"]].concat()));
     assert_eq!(dry, format!("would delete {old_calls} calls and 5 error logs\n"));
-    assert_eq!(count(&database, "t_error_logs").await, 7);
+    assert_eq!(database.count("t_error_logs").await, 7);
     let done = output_text(&prune(&database, &args));
     assert!(done.starts_with(&format!("deleted {old_calls} calls and 5 error logs\n")), "{done}");
-    assert_eq!(count(&database, "t_request_log").await, 4 + without_time);
-    assert_eq!(count(&database, "t_error_logs").await, 2);
+    assert_eq!(database.count("t_request_log").await, 4 + without_time);
+    assert_eq!(database.count("t_error_logs").await, 2);
     let again = output_text(&prune(&database, &["--calls-older-than", "90d"]));
     assert!(again.starts_with("deleted 0 calls and 0 error logs\n"), "{again}");
     let audit =
@@ -111,7 +107,7 @@ async fn a_doubtful_clock_requires_force(database: TestDatabase) {
         refused.contains("the newest row is P365D") && refused.contains("--force"),
         "{refused}"
     );
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
     let output = prune(&database, &[&args[..], &["--dry-run"]].concat());
     assert_eq!(output_text(&output), "would delete 1 calls and 0 error logs\n");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--force"));
@@ -127,21 +123,21 @@ async fn ctrl_c_ends_it_after_the_current_batch(database: TestDatabase) {
     database.execute(many).await;
     let args = ["--calls-older-than", "90d", "--force"];
     let mut running = command(&database, &args).spawn().unwrap();
-    while count(&database, "t_request_log").await == 200_000 {
+    while database.count("t_request_log").await == 200_000 {
         assert_eq!(running.try_wait().unwrap(), None, "ended before it was stopped");
     }
     let id = running.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let left = count(&database, "t_request_log").await;
+    let left = database.count("t_request_log").await;
     assert!(left > 0, "stopped too late to show anything");
     let text = String::from_utf8(output.stdout).unwrap();
     let expected = format!("deleted {} calls and 0 error logs\n", 200_000 - left);
     assert!(text.starts_with(&expected), "{text} of {expected}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("stopped before the end"));
     let oldest = "SELECT MIN(id) FROM t_request_log";
-    assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest go first");
+    assert_eq!(database.value(oldest).await, 200_001 - left, "the oldest rows are deleted first");
     let entry = "SELECT outcome, deleted_calls, deleted_error_logs FROM callscope_audit";
     let expected = vec![json!("stopped"), json!(200_000 - left), json!(0)];
     assert_eq!(database.query(entry).await, [expected]);
@@ -195,7 +191,7 @@ async fn a_file_that_callscope_created_shrinks(database: TestDatabase) {
 async fn a_gateways_file_shrinks_by_a_rewrite(database: TestDatabase) {
     gateway::fill(&database).await;
     fill(&database).await;
-    let left = count(&database, "t_error_logs").await - 500;
+    let left = database.count("t_error_logs").await - 500;
     let output = prune(&database, &["--errors-older-than", "7300d"]);
     assert!(output_text(&output).starts_with("deleted 0 calls and 500 error logs\n"), "{output:?}");
     assert!(!output_text(&output).contains("freed"), "{output:?}");
@@ -207,7 +203,7 @@ async fn a_gateways_file_shrinks_by_a_rewrite(database: TestDatabase) {
     }
     let output = prune(&database, &["--vacuum"]);
     assert!(output_text(&output).starts_with("the database is "), "{output:?}");
-    assert_eq!(count(&database, "t_error_logs").await, left);
+    assert_eq!(database.count("t_error_logs").await, left);
     if database.kind() == Kind::Sqlite {
         assert!(size(&database) < 400_000, "{}", size(&database));
         // The write-ahead log, which stays while a connection is open, does not have it either.
@@ -252,7 +248,7 @@ async fn large_tables_are_estimated(database: TestDatabase) {
     database.insert(&[1, 100_001].map(|id| ErrorRow::at("2026-01-01T10:00:00Z").id(id))).await;
     let app = TestApp::start(&database).await;
     let storage = app.data(STORAGE).await["serverInfo"]["storage"].clone();
-    assert_eq!(storage["calls"]["rows"], 2, "few enough to be counted: {storage}");
+    assert_eq!(storage["calls"]["rows"], 2, "a small table is counted: {storage}");
     assert_eq!(storage["errorLogs"]["rowsAreEstimated"], true, "{storage}");
     if database.kind() == Kind::Sqlite {
         assert_eq!(storage["errorLogs"]["rows"], 100_001);
@@ -260,12 +256,9 @@ async fn large_tables_are_estimated(database: TestDatabase) {
 }
 
 async fn storage_requires_its_scope(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", "scraper:METRICS:0123456789abcdef"]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, "scraper:METRICS:0123456789abcdef").await;
     let refused = app.graphql_as("0123456789abcdef", STORAGE).await;
-    assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN", "{refused}");
+    assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
     assert_eq!(refused["data"]["serverInfo"]["storage"], Value::Null);
     assert_eq!(refused["data"]["serverInfo"]["version"], env!("CARGO_PKG_VERSION"));
 }

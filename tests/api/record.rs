@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use callscope::config::Secret;
 use callscope::ingest::recorder::Recorder;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
-use crate::support::{Kind, TestApp, TestDatabase, eventually, settings};
+use crate::support::{Kind, TestApp, TestDatabase, error_code, eventually, settings};
 use crate::tests;
 
 tests! {
@@ -55,10 +54,6 @@ async fn record(app: &TestApp, calls: Value, key: Option<&str>) -> Result<Value,
         Some(error) => Err(error.clone()),
         None => Ok(response["data"]["recordCalls"].clone()),
     }
-}
-
-async fn count(database: &TestDatabase, table: &str) -> u64 {
-    database.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().unwrap()
 }
 
 async fn a_call_is_stored_with_its_matching_error(database: TestDatabase) {
@@ -129,12 +124,12 @@ async fn a_batch_is_stored_completely_or_not_at_all(database: TestDatabase) {
         assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{error}");
     }
     assert_eq!(
-        (count(&database, "t_request_log").await, count(&database, "t_error_logs").await),
+        (database.count("t_request_log").await, database.count("t_error_logs").await),
         (0, 0)
     );
     record(&app, json!([good, good, good]), None).await.unwrap();
     assert_eq!(
-        (count(&database, "t_request_log").await, count(&database, "t_error_logs").await),
+        (database.count("t_request_log").await, database.count("t_error_logs").await),
         (3, 3)
     );
 }
@@ -159,7 +154,7 @@ async fn a_refused_input_is_reported_by_index_and_field(database: TestDatabase) 
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!message.contains(&long), "no value is repeated: {message}");
     }
-    assert_eq!(count(&database, "t_request_log").await, 0);
+    assert_eq!(database.count("t_request_log").await, 0);
 }
 
 async fn a_retry_records_nothing_and_returns_the_first_response(database: TestDatabase) {
@@ -171,8 +166,8 @@ async fn a_retry_records_nothing_and_returns_the_first_response(database: TestDa
     let second = record(&app, calls.clone(), Some("batch-1")).await.unwrap();
     first["duplicate"] = json!(true);
     assert_eq!(second, first);
-    assert_eq!(count(&database, "t_request_log").await, 2);
-    assert_eq!(count(&database, "t_error_logs").await, 1);
+    assert_eq!(database.count("t_request_log").await, 2);
+    assert_eq!(database.count("t_error_logs").await, 1);
     let other = record(&app, calls, Some("batch-2")).await.unwrap();
     assert_eq!(other["duplicate"], false);
     assert_ne!(other["calls"][0]["id"], first["calls"][0]["id"]);
@@ -221,15 +216,12 @@ async fn unreadable_ids_of_a_key_are_an_internal_error(database: TestDatabase) {
     database.execute("UPDATE callscope_idempotency SET call_ids = 'rubbish'").await;
     let error = record(&app, json!([{}]), Some("k")).await.unwrap_err();
     assert_eq!(error["extensions"]["code"], "INTERNAL", "{error}");
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
 }
 
 async fn an_idempotency_key_belongs_to_one_content_and_caller(database: TestDatabase) {
     let tokens = "a:READ,RECORD,REVEAL_KEYS:0123456789abcdef-a b:RECORD,READ:0123456789abcdef-b";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     let send = async |token: &str, model: &str| {
         let query = format!(
             "mutation {{ recordCalls(input: {{ calls: [{{ model: \"{model}\" }}],
@@ -243,13 +235,13 @@ async fn an_idempotency_key_belongs_to_one_content_and_caller(database: TestData
     assert_eq!(duplicate(&send("b", "m").await), false, "the key of another caller");
     let other = send("a", "n").await;
     assert_eq!(other["errors"][0]["extensions"]["argument"], "idempotencyKey", "{other}");
-    assert_eq!(count(&database, "t_request_log").await, 2);
+    assert_eq!(database.count("t_request_log").await, 2);
     for key in ["", &"x".repeat(256)] {
         let query = format!(
             "mutation {{ recordCalls(input: {{ calls: [], idempotencyKey: \"{key}\" }}) {{ recorded }} }}"
         );
         let refused = app.graphql_as("0123456789abcdef-a", &query).await;
-        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT");
+        assert_eq!(error_code(&refused), "BAD_USER_INPUT");
     }
 }
 
@@ -279,7 +271,7 @@ async fn a_retry_of_error_logs_records_nothing(database: TestDatabase) {
     // The key of a calls request is a different key.
     let calls = record(&one, json!([{}]), Some("k")).await.unwrap();
     assert_eq!(calls["duplicate"], false);
-    assert_eq!(count(&database, "t_error_logs").await, 2);
+    assert_eq!(database.count("t_error_logs").await, 2);
 }
 
 async fn the_request_header_sets_the_idempotency_key(database: TestDatabase) {
@@ -303,26 +295,26 @@ async fn the_request_header_sets_the_idempotency_key(database: TestDatabase) {
     let (status, first) = send(&one, "/graphql", "k", &query("m")).await;
     assert!(status == 200 && first.matches("\"duplicate\":false").count() == 4, "{first}");
     let (_, second) = send(&other, "/graphql", "k", &query("m")).await;
-    assert_eq!(second, first.replace("false", "true"), "answered as the first time");
+    assert_eq!(second, first.replace("false", "true"), "the response equals the first one");
     // Over server-sent events it is the same request.
     let (_, third) = send(&one, "/graphql/stream", "k", &query("m")).await;
     assert_eq!(third.matches("\"duplicate\":true").count(), 4, "{third}");
-    assert_eq!(count(&database, "t_request_log").await, 3);
-    assert_eq!(count(&database, "t_error_logs").await, 1);
+    assert_eq!(database.count("t_request_log").await, 3);
+    assert_eq!(database.count("t_error_logs").await, 1);
     let (_, refused) = send(&one, "/graphql", "k", &query("n")).await;
     assert!(
         refused.contains("this idempotency key was used to record something else"),
         "{refused}"
     );
     // Each request of a batch records its own rows.
-    let before = count(&database, "t_request_log").await;
+    let before = database.count("t_request_log").await;
     let plain =
         json!({ "query": "mutation { recordCalls(input: { calls: [{}] }) { duplicate } }" });
     for duplicate in ["false", "true"] {
         let (_, body) = send(&other, "/graphql", "batch", &json!([plain, plain, plain])).await;
         assert_eq!(body.matches(&format!("\"duplicate\":{duplicate}")).count(), 3, "{body}");
     }
-    assert_eq!(count(&database, "t_request_log").await, before + 3);
+    assert_eq!(database.count("t_request_log").await, before + 3);
     for bad in ["", &"x".repeat(256)] {
         let (status, body) = send(&one, "/graphql", bad, &plain).await;
         assert!(status == 400 && body.contains("BAD_USER_INPUT"), "{status} {body}");
@@ -390,10 +382,10 @@ async fn one_of_many_concurrent_retries_records(database: TestDatabase) {
     let payloads = futures_util::future::join_all(tries).await;
     let payloads: Vec<Value> = payloads.into_iter().map(Result::unwrap).collect();
     let new = payloads.iter().filter(|payload| payload["duplicate"] == false).count();
-    assert_eq!(new, 2, "one of each key");
+    assert_eq!(new, 2, "one record for each key");
     let distinct: HashSet<String> = payloads.iter().map(|p| p["calls"].to_string()).collect();
     assert_eq!(distinct.len(), 2);
-    assert_eq!(count(&database, "t_request_log").await, 4);
+    assert_eq!(database.count("t_request_log").await, 4);
 }
 
 /// Two servers record groups that share some keys: the second transaction of a pair starts again, and the rest of
@@ -417,8 +409,8 @@ async fn two_servers_record_a_shared_key_once(database: TestDatabase) {
             assert_eq!(new, if is_keyed { 1 } else { 2 }, "k{number}");
             assert_eq!(one["calls"] == other["calls"], is_keyed, "k{number}");
         }
-        assert_eq!(count(&database, "t_request_log").await, round * (60 + 2 * 20));
-        assert_eq!(count(&database, "callscope_idempotency").await, 60);
+        assert_eq!(database.count("t_request_log").await, round * (60 + 2 * 20));
+        assert_eq!(database.count("callscope_idempotency").await, 60);
         one.clock.advance(chrono::TimeDelta::hours(25));
         other.clock.advance(chrono::TimeDelta::hours(25));
     }
@@ -460,7 +452,7 @@ async fn concurrent_keys_are_kept_apart(database: TestDatabase) {
         }
     }
     // 48 batches have two calls, 12 have no calls.
-    assert_eq!(count(&database, "t_request_log").await, 96);
+    assert_eq!(database.count("t_request_log").await, 96);
 }
 
 async fn concurrent_calls_are_all_recorded(database: TestDatabase) {
@@ -486,15 +478,15 @@ async fn concurrent_calls_are_all_recorded(database: TestDatabase) {
         match answer {
             Ok(payload) => {
                 let call = &payload["calls"][0];
-                assert_eq!(call["model"], format!("m{number}"), "each gets its own");
+                assert_eq!(call["model"], format!("m{number}"), "each caller gets its own ids");
                 assert!(ids.insert(call["id"].as_str().unwrap()));
             }
             Err(_) => assert_eq!(number % 10, 0),
         }
     }
     assert_eq!(ids.len(), 90);
-    assert_eq!(count(&database, "t_request_log").await, 90);
-    assert_eq!(count(&database, "t_error_logs").await, 30);
+    assert_eq!(database.count("t_request_log").await, 90);
+    assert_eq!(database.count("t_error_logs").await, 30);
 }
 
 /// The database refuses some batches of a group: none of their rows is stored, all of the others are.
@@ -527,12 +519,12 @@ async fn a_refused_batch_does_not_affect_its_group(database: TestDatabase) {
     for (number, answer) in futures_util::future::join_all(sent).await {
         assert_eq!(answer.is_err(), number % 10 == 0, "{number}: {answer:?}");
     }
-    assert_eq!(count(&database, "t_request_log").await, 54 * 2);
-    assert_eq!(count(&database, "t_error_logs").await, 24);
+    assert_eq!(database.count("t_request_log").await, 54 * 2);
+    assert_eq!(database.count("t_error_logs").await, 24);
     let refused = "SELECT COUNT(*) FROM t_request_log WHERE model_name = 'refused'";
     assert_eq!(database.value(refused).await, 0);
     // A batch that was not stored does not claim its key.
-    assert_eq!(count(&database, "callscope_idempotency").await, 18);
+    assert_eq!(database.count("callscope_idempotency").await, 18);
 }
 
 async fn an_old_key_expires(database: TestDatabase) {
@@ -572,21 +564,18 @@ async fn keys_expire_after_the_configured_time(database: TestDatabase) {
     let hours = chrono::TimeDelta::hours(2);
     let watch = app.services().clock_watch.clone();
     let _forgets = Recorder::start_with(db, watch, hours, soon);
-    let removed = async || count(&database, "callscope_idempotency").await <= 1;
+    let removed = async || database.count("callscope_idempotency").await <= 1;
     eventually("the old key is removed", removed).await;
     assert!(duplicate("old", "n").await);
 }
 
 async fn recording_requires_its_scope(database: TestDatabase) {
     let tokens = "writer:RECORD:0123456789abcdef-w reader:READ:0123456789abcdef-r";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     for field in ["recordCalls(input: { calls: [{}] })", "recordErrors(input: { errors: [{}] })"] {
         let query = format!("mutation {{ {field} {{ recorded }} }}");
         let refused = app.graphql_as("0123456789abcdef-r", &query).await;
-        assert_eq!(refused["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert_eq!(error_code(&refused), "FORBIDDEN");
         assert!(refused["errors"][0]["message"].as_str().unwrap().contains("RECORD"));
         let taken = app.graphql_as("0123456789abcdef-w", &query).await;
         assert!(taken.get("errors").is_none(), "{taken}");
@@ -595,12 +584,9 @@ async fn recording_requires_its_scope(database: TestDatabase) {
 
 async fn scopes_of_the_payload_are_checked_before_recording(database: TestDatabase) {
     let tokens = "writer:RECORD:0123456789abcdef-w both:RECORD,READ:0123456789abcdef-b";
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", tokens]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, tokens).await;
     let rows =
-        async || (count(&database, "t_request_log").await, count(&database, "t_error_logs").await);
+        async || (database.count("t_request_log").await, database.count("t_error_logs").await);
     let calls = "recordCalls(input: { calls: [{ key: \"k\" }] })";
     let errors = "recordErrors(input: { errors: [{ key: \"k\" }] })";
     for (token, scope, operation) in [
@@ -681,24 +667,20 @@ async fn scopes_of_the_payload_are_checked_before_recording(database: TestDataba
 async fn mutations_require_json_and_post(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let query = "mutation { recordCalls(input: { calls: [{}] }) { recorded } }";
-    let by_get = app.client().get(app.url("/graphql")).query(&[("query", query)]);
+    let by_get = app.get("/graphql").query(&[("query", query)]);
     assert_eq!(by_get.header("X-Callscope-Client", "test").send().await.unwrap().status(), 405);
     let body = json!({ "query": query }).to_string();
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
         let sent = app.client().post(app.url("/graphql")).header("Content-Type", kind);
         assert_eq!(sent.body(body.clone()).send().await.unwrap().status(), 415, "{kind}");
     }
-    assert_eq!(count(&database, "t_request_log").await, 0);
+    assert_eq!(database.count("t_request_log").await, 0);
     app.data(query).await;
-    assert_eq!(count(&database, "t_request_log").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
 }
 
 async fn a_read_only_database_refuses_writes(database: TestDatabase) {
-    let app = TestApp::start_with(&database, |config| {
-        config.database.read_only = true;
-        config.database.id_key = Some(Secret::new("sixteen letters!"));
-    })
-    .await;
+    let app = TestApp::start_read_only(&database).await;
     for query in [
         "mutation { recordCalls(input: { calls: [{}] }) { recorded } }",
         "mutation { deleteErrorLogs(ids: [\"error_1\"]) { deletedCount } }",
@@ -706,9 +688,9 @@ async fn a_read_only_database_refuses_writes(database: TestDatabase) {
         "mutation { pruneLogs(callsOlderThan: \"P1D\") { deletedCalls } }",
     ] {
         let response = app.graphql(query).await;
-        assert_eq!(response["errors"][0]["extensions"]["code"], "FORBIDDEN", "{response}");
+        assert_eq!(error_code(&response), "FORBIDDEN", "{response}");
     }
-    assert_eq!(count(&database, "t_request_log").await, 0);
+    assert_eq!(database.count("t_request_log").await, 0);
 }
 
 /// Blocks other writers until `unblock_writers`.
@@ -734,12 +716,12 @@ async fn a_slow_database_refuses_further_batches(database: TestDatabase) {
         recordErrors(input: { errors: $errors }) { recorded } }";
     let body = json!({ "query": query, "variables": { "errors": [{ "request": request }] } });
     block_writers(&database).await;
-    let sent = (0..72).map(|_| app.client().post(app.url("/graphql")).json(&body).send());
+    let sent = (0..72).map(|_| app.post(&body).send());
     let mut answers: FuturesUnordered<_> = sent.collect();
     let refused = answers.next().await.unwrap().unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &1.into()));
     let refused: Value = refused.json().await.unwrap();
-    assert_eq!(refused["errors"][0]["extensions"]["code"], "SERVER_BUSY");
+    assert_eq!(error_code(&refused), "SERVER_BUSY");
     unblock_writers(&database).await;
     let (mut recorded, mut unavailable) = (0, 0);
     while let Some(answer) = answers.next().await {
@@ -753,7 +735,7 @@ async fn a_slow_database_refuses_further_batches(database: TestDatabase) {
     }
     assert!((55..72).contains(&(recorded + unavailable)), "{recorded} and {unavailable}");
     assert!(recorded > 0);
-    assert_eq!(count(&database, "t_error_logs").await, recorded);
+    assert_eq!(database.count("t_error_logs").await, recorded);
 }
 
 async fn a_timed_out_batch_may_be_stored(database: TestDatabase) {
@@ -766,6 +748,6 @@ async fn a_timed_out_batch_may_be_stored(database: TestDatabase) {
     // With the same key it is recorded once, in either case.
     let retried = record(&app, call, Some("k")).await.unwrap();
     assert_eq!(retried["recorded"], 1);
-    assert_eq!(count(&database, "t_request_log").await, 1);
-    assert_eq!(count(&database, "t_error_logs").await, 1);
+    assert_eq!(database.count("t_request_log").await, 1);
+    assert_eq!(database.count("t_error_logs").await, 1);
 }

@@ -3,7 +3,7 @@
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::support::{Kind, TestApp, TestDatabase, found, logs};
+use crate::support::{Kind, TestApp, TestDatabase, found, logs, request_id};
 use crate::tests;
 
 tests! {
@@ -16,7 +16,7 @@ tests! {
 /// The id of a response, and the log line of its request.
 async fn line(request: RequestBuilder) -> (String, Value) {
     let response = request.send().await.unwrap();
-    let id = response.headers()["X-Request-Id"].to_str().unwrap().to_owned();
+    let id = request_id(&response);
     let mut lines = logs::of_request(&id);
     lines.retain(|line| line["message"] == "request");
     assert_eq!(lines.len(), 1, "{lines:#?}");
@@ -57,7 +57,7 @@ async fn every_request_logs_one_line(database: TestDatabase) {
         "{entry}"
     );
 
-    let get = |path: &str| app.client().get(app.url(path));
+    let get = |path: &str| app.get(path);
     let (_, entry) = line(get("/healthz")).await;
     assert_eq!((&entry["level"], &entry["path"]), (&json!("DEBUG"), &json!("/healthz")), "{entry}");
     let (_, entry) = line(get("/secret-in-the-path")).await;
@@ -78,14 +78,14 @@ async fn a_line_names_the_executed_operation(database: TestDatabase) {
         (&format!("query {long} {{ usageStats {{ asOf }} }}"), None, json!("x".repeat(64))),
     ] {
         let body = json!({ "query": query, "operationName": name });
-        let (_, line) = line(app.client().post(app.url("/graphql")).json(&body)).await;
+        let (_, line) = line(app.post(&body)).await;
         assert_eq!(line["operation"], logged, "{line}");
     }
 }
 
 async fn request_ids_of_a_proxy_are_used(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let get = || app.client().get(app.url("/healthz"));
+    let get = || app.get("/healthz");
     let (id, _) = line(get().header("X-Request-Id", "proxy-1.of_this-test")).await;
     assert_eq!(id, "proxy-1.of_this-test");
     let (first, _) = line(get().header("X-Request-Id", "not an id")).await;

@@ -25,11 +25,6 @@ pub fn keep(args: &[&str]) -> KeepConfig {
     settings(&[args, &["--keep-check-every", "1s"]].concat())
 }
 
-pub async fn ids(database: &TestDatabase, table: &str) -> Vec<i64> {
-    let rows = database.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
-    rows.iter().map(|row| row[0].as_i64().unwrap()).collect()
-}
-
 /// Waits until a job has produced the expected value.
 pub async fn wait_for<T: PartialEq + std::fmt::Debug>(
     expected: T,
@@ -60,12 +55,11 @@ async fn old_rows_are_deleted_automatically(database: TestDatabase) {
     })
     .await;
     wait_for((stay.clone(), 1), async || {
-        (ids(&database, "t_request_log").await, ids(&database, "t_error_logs").await.len())
+        (database.ids("t_request_log").await, database.count("t_error_logs").await)
     })
     .await;
     wait_for(true, async || {
-        let text =
-            app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let text = app.metrics().await;
         let now = format!("{}", NOW.parse::<DateTime<Utc>>().unwrap().timestamp());
         [
             "callscope_retention_removed_rows_total{table=\"t_request_log\"} 2\n".to_owned(),
@@ -79,8 +73,8 @@ async fn old_rows_are_deleted_automatically(database: TestDatabase) {
     .await;
     // Later rows are deleted later, and the others stay.
     database.insert(&[ErrorRow::at("2026-02-28T11:00:00Z")]).await;
-    wait_for(1, async || ids(&database, "t_error_logs").await.len()).await;
-    assert_eq!(ids(&database, "t_request_log").await, stay);
+    wait_for(1, async || database.count("t_error_logs").await).await;
+    assert_eq!(database.ids("t_request_log").await, stay);
     let in_progress = "SELECT COUNT(*) FROM callscope_audit WHERE outcome IS NULL";
     wait_for(json!(0), async || database.value(in_progress).await).await;
     app.shutdown().await;
@@ -98,7 +92,7 @@ async fn old_rows_are_deleted_automatically(database: TestDatabase) {
 
 async fn gateway_tables_require_another_option(database: TestDatabase) {
     gateway::fill(&database).await;
-    let calls = ids(&database, "t_request_log").await.len();
+    let calls = database.count("t_request_log").await;
     let open = async |args: &[&str]| {
         let config = callscope::app::Config { keep: keep(args), ..TestApp::config(&database) };
         App::open(config).await.map(|_| ()).map_err(|error| error.to_string())
@@ -111,7 +105,7 @@ async fn gateway_tables_require_another_option(database: TestDatabase) {
     // A setting with unknown content does not permit it either.
     database.execute("DELETE FROM callscope_settings WHERE name = 'tables_made'").await;
     assert!(open(&["--keep-calls", "7d"]).await.unwrap_err().contains("t_request_log"));
-    assert_eq!(ids(&database, "t_request_log").await.len(), calls);
+    assert_eq!(database.count("t_request_log").await, calls);
 }
 
 async fn a_read_only_database_refuses_retention(database: TestDatabase) {
@@ -148,14 +142,10 @@ async fn nothing_is_deleted_while_another_server_has_the_lease(database: TestDat
     let app = TestApp::start_with(&database, |config| config.keep = keep(&["--keep-calls", "1d"]));
     let app = app.await;
     let ran = format!("callscope_retention_last_run_timestamp_seconds {}\n", now.timestamp());
-    wait_for(true, async || {
-        let sent = app.client().get(app.url("/metrics")).send().await.unwrap();
-        sent.text().await.unwrap().contains(&ran)
-    })
-    .await;
-    assert_eq!(ids(&database, "t_request_log").await.len(), 2);
+    wait_for(true, async || app.metrics().await.contains(&ran)).await;
+    assert_eq!(database.count("t_request_log").await, 2);
     lease::release(other.db(), "retention_lease", "other").await.unwrap();
-    wait_for(1, async || ids(&database, "t_request_log").await.len()).await;
+    wait_for(1, async || database.count("t_request_log").await).await;
     // The server then releases the lease.
     wait_for(true, async || {
         let until = now + TimeDelta::minutes(1);

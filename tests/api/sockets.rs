@@ -17,8 +17,12 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{assert_refused, usage};
 use super::persisted::hash;
-use super::subscriptions::assert_no_other_statements;
-use crate::support::{CallRow, Kind, TestApp, TestDatabase, eventually, found, logs, settings};
+use super::subscriptions::{
+    FAST, OTHER, READER, SLOW, assert_no_other_statements, start_with_tokens, total,
+};
+use crate::support::{
+    CallRow, Kind, TestApp, TestDatabase, error_code, eventually, found, logs, settings,
+};
 use crate::tests;
 
 tests! {
@@ -65,12 +69,7 @@ tests! {
     no_log_level_contains_a_secret.only(&[Kind::Sqlite]),
 }
 
-const FAST: &str =
-    "subscription Fast { usageStats(every: \"PT0.5S\") { asOf lastHour { total } } }";
-const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
 const QUERY: &str = "{ usageStats { asOf } }";
-const READER: &str = "reader-0123456789abcdef";
-const OTHER: &str = "other-0123456789abcdef";
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
 /// A client of the protocol, written without a protocol library.
@@ -160,9 +159,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), closing)
-            .await
-            .expect("is close_code_and_reason")
+        tokio::time::timeout(Duration::from_secs(20), closing).await.expect("is closed")
     }
 
     fn request_id(&self) -> String {
@@ -170,20 +167,8 @@ impl Client {
     }
 }
 
-fn total(payload: &Value) -> &Value {
-    &payload["data"]["usageStats"]["lastHour"]["total"]
-}
-
 fn close(code: u16, reason: &str) -> (u16, String) {
     (code, reason.to_owned())
-}
-
-async fn start_with_tokens(database: &TestDatabase) -> TestApp {
-    TestApp::start_with(database, |config| {
-        let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
-        config.access = settings(&["--tokens", &tokens]);
-    })
-    .await
 }
 
 async fn start_with_short_timeout(database: &TestDatabase) -> TestApp {
@@ -323,11 +308,11 @@ async fn field_errors_are_sent_with_the_data(database: TestDatabase) {
     client.subscribe("x", "{ usageStats { asOf lastHour { total } } }").await;
     let payload = client.payload("x", "next").await;
     assert_eq!(payload["data"], Value::Null);
-    assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
+    assert_eq!(error_code(&payload), "DATABASE_UNAVAILABLE");
     assert_eq!(client.next().await, json!({ "id": "x", "type": "complete" }));
     client.subscribe("x", FAST).await;
     let payload = client.payload("x", "next").await;
-    assert_eq!(payload["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE");
+    assert_eq!(error_code(&payload), "DATABASE_UNAVAILABLE");
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
     assert_eq!(total(&client.payload("x", "next").await), 0);
 }
@@ -387,9 +372,9 @@ async fn an_invalid_token_closes_with_4403(database: TestDatabase) {
         client.send(json!({ "type": "connection_init", "payload": payload })).await;
         assert_eq!(client.close_code_and_reason().await, close(4403, "Forbidden"), "{payload}");
     }
-    // A wrong token in a header is error_code like everywhere; a token in a message overrides the header.
-    let error_code = Client::try_open(&app, &[PROTOCOL, ("Authorization", "Bearer wrong")]).await;
-    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 401));
+    // A wrong token in a header is refused like everywhere; a token in a message overrides the header.
+    let refused = Client::try_open(&app, &[PROTOCOL, ("Authorization", "Bearer wrong")]).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 401));
     let bearer = format!("Bearer {READER}");
     let mut client = Client::try_open(&app, &[PROTOCOL, ("Authorization", &bearer)]).await.unwrap();
     client.send(json!({ "type": "connection_init", "payload": { "token": "wrong" } })).await;
@@ -494,7 +479,7 @@ async fn a_large_message_closes_with_1009(database: TestDatabase) {
 }
 
 /// The start of a text frame with the header of `length` bytes, and `sent` bytes of its content.
-fn unfinished(length: u64, sent: usize) -> Vec<u8> {
+fn unfinished_frame(length: u64, sent: usize) -> Vec<u8> {
     // The mask is zero, so the content is sent as it is.
     let head = [&[0x81, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
     [head, vec![b' '; sent]].concat()
@@ -508,7 +493,7 @@ async fn messages_before_the_initialisation_are_limited(database: TestDatabase) 
         let length = u8::try_from(text.len()).unwrap();
         [&[0x81, 0xfe, 0, length, 0, 0, 0, 0][..], text.as_bytes()].concat().repeat(200)
     };
-    for sent in [unfinished(1 << 20, 20_000), pings] {
+    for sent in [unfinished_frame(1 << 20, 20_000), pings] {
         let start = Instant::now();
         let mut client = Client::open(&app).await;
         client.socket.get_mut().write_all(&sent).await.unwrap();
@@ -554,7 +539,7 @@ async fn unfinished_messages_count_against_body_memory(database: TestDatabase) {
     let code = loop {
         assert!(open.len() < 40, "unfinished messages are not counted");
         let mut client = Client::ready(&app).await;
-        client.socket.get_mut().write_all(&unfinished(9 << 20, 8_300_000)).await.ok();
+        client.socket.get_mut().write_all(&unfinished_frame(9 << 20, 8_300_000)).await.ok();
         open.push(client);
         if let Some(code) = refuses_long_message(&app).await {
             break code;
@@ -563,7 +548,7 @@ async fn unfinished_messages_count_against_body_memory(database: TestDatabase) {
     assert_eq!(code, 1013);
     drop(open);
     let freed = async { while refuses_long_message(&app).await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("is free again");
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the memory is free again");
 }
 
 async fn wrong_tokens_are_limited(database: TestDatabase) {
@@ -640,7 +625,7 @@ async fn a_missing_scope_is_refused(database: TestDatabase) {
     assert_eq!(client.error_code("1", FAST).await, "FORBIDDEN");
     client.subscribe("1", QUERY).await;
     let payload = client.payload("1", "next").await;
-    assert_eq!(payload["errors"][0]["extensions"]["code"], "FORBIDDEN");
+    assert_eq!(error_code(&payload), "FORBIDDEN");
 }
 
 async fn a_revoked_token_ends_its_connections(database: TestDatabase) {
@@ -748,11 +733,11 @@ async fn pages_of_other_origins_are_refused(database: TestDatabase) {
     for origin in
         ["https://evil.example", "null", "http://localhost", &port, "https://dash.example.evil"]
     {
-        let error_code = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await;
-        let Err(Error::Http(answer)) = error_code else { panic!("{origin} is taken") };
+        let refused = Client::try_open(&app, &[PROTOCOL, ("Origin", origin)]).await;
+        let Err(Error::Http(answer)) = refused else { panic!("{origin} is taken") };
         assert_eq!(answer.status(), StatusCode::FORBIDDEN.as_u16());
         let body: Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
-        assert_eq!(body["errors"][0]["extensions"]["code"], "CSRF_PREVENTED");
+        assert_eq!(error_code(&body), "CSRF_PREVENTED");
     }
     // A page of another name that resolves to loopback has the right origin, but the wrong host.
     let evil = [PROTOCOL, ("Origin", "http://evil.example")];
@@ -761,8 +746,8 @@ async fn pages_of_other_origins_are_refused(database: TestDatabase) {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     let stream = TcpStream::connect(own.replace("http://", "")).await.unwrap();
-    let error_code = client_async(request, stream).await;
-    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 421));
+    let refused = client_async(request, stream).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 421));
 }
 
 async fn a_cookie_requires_an_origin(database: TestDatabase) {
@@ -822,8 +807,8 @@ async fn operations_count_as_requests(database: TestDatabase) {
         assert_eq!(errors[0]["extensions"]["code"], "RATE_LIMITED");
         assert!((1..=20).contains(&errors[0]["extensions"]["retryAfterSeconds"].as_u64().unwrap()));
     }
-    let error_code = Client::try_open(&app, &[PROTOCOL]).await;
-    assert!(matches!(error_code, Err(Error::Http(answer)) if answer.status() == 429));
+    let refused = Client::try_open(&app, &[PROTOCOL]).await;
+    assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 429));
 }
 
 async fn subscriptions_are_limited(database: TestDatabase) {
@@ -922,7 +907,7 @@ async fn connections_are_limited(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.server.http.max_connections = 2).await;
     let mut open = vec![Client::ready(&app).await, Client::ready(&app).await];
     let healthy = async |limit: u64| {
-        let get = app.client().get(app.url("/healthz")).timeout(Duration::from_millis(limit));
+        let get = app.get("/healthz").timeout(Duration::from_millis(limit));
         get.send().await.is_ok()
     };
     assert!(!healthy(400).await, "a third connection is served");
@@ -933,7 +918,7 @@ async fn connections_are_limited(database: TestDatabase) {
 }
 
 /// A document with a result many times larger than the document.
-fn large() -> String {
+fn large_document() -> String {
     let fields: String = (0..30).map(|number| format!(" a{number}: __typename")).collect();
     format!("subscription {{ usageStats(every: \"PT0.5S\") {{ asOf{fields} }} }}")
 }
@@ -964,7 +949,7 @@ async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabas
     for id in 0..200 {
         client.subscribe(&format!("large {id}"), sdl).await;
     }
-    client.subscribe("1", &large()).await;
+    client.subscribe("1", &large_document()).await;
     // The large results fill the buffers before the slow client's own first event.
     let mut quick = Client::ready(&app).await;
     quick.subscribe("1", FAST).await;
@@ -1066,7 +1051,7 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
     let app = start_with_tokens(&database).await;
     logs::never_log(READER);
     let scrape = async || {
-        let request = app.client().get(app.url("/metrics")).bearer_auth(OTHER);
+        let request = app.get("/metrics").bearer_auth(OTHER);
         request.send().await.unwrap().text().await.unwrap()
     };
     let mut client = Client::ready_as(&app, json!({ "token": READER })).await;
@@ -1111,10 +1096,10 @@ async fn connections_and_operations_are_logged(database: TestDatabase) {
     drop(gone);
     let entry = line(&id, |_| true).await;
     assert_eq!((&entry["gone"], entry.get("close_code")), (&json!(true), None), "{entry}");
-    let mut error_code = Client::open(&app).await;
-    let id = error_code.request_id();
-    error_code.send(json!({ "type": "connection_init" })).await;
-    assert_eq!(error_code.close_code_and_reason().await.0, 4403);
+    let mut refused = Client::open(&app).await;
+    let id = refused.request_id();
+    refused.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(refused.close_code_and_reason().await.0, 4403);
     assert_eq!(line(&id, |_| true).await["close_code"], 4403);
 }
 
@@ -1152,10 +1137,7 @@ async fn no_log_level_contains_a_secret(database: TestDatabase) {
     let secret = |transport: &str| format!("{transport}-token-0123456789abcdef");
     let transports = ["http1", "http2", "login", "socket", "header"];
     let tokens = transports.map(|transport| format!("{transport}:ALL:{}", secret(transport)));
-    let app = TestApp::start_with(&database, |config| {
-        config.access = settings(&["--tokens", &tokens.join(" ")]);
-    })
-    .await;
+    let app = TestApp::start_with_tokens(&database, &tokens.join(" ")).await;
     let body = json!({ "query": QUERY, "variables": { "prompt": "prompt-Of-This-Test" } });
     let second = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     for (client, transport) in [(app.client(), "http1"), (&second, "http2")] {
@@ -1184,7 +1166,11 @@ async fn no_log_level_contains_a_secret(database: TestDatabase) {
     tracing::trace!(target: "callscope::tests", marker);
     tracing::trace!(target: "tungstenite::protocol", marker);
     tracing::debug!(target: "callscope_of_others", marker);
-    assert_eq!(logs::count(marker), 2, "own TRACE lines and DEBUG lines of libraries are there");
+    assert_eq!(
+        logs::count(marker),
+        2,
+        "TRACE lines of the server and DEBUG lines of libraries are missing"
+    );
     let session = cookie.split_once('=').unwrap().1;
     let secrets = transports.map(secret).into_iter().chain([session.to_owned()]);
     for text in secrets.chain(["prompt-Of-This-Test".to_owned()]) {

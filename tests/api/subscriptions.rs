@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::http::{assert_refused, usage};
 use super::input_errors::{lock, unlock};
 use super::persisted::hash;
-use crate::support::{CallRow, Kind, TestApp, TestDatabase, found, logs, settings};
+use crate::support::{
+    CallRow, Kind, TestApp, TestDatabase, error_code, found, logs, request_id, settings,
+};
 use crate::tests;
 
 tests! {
@@ -42,9 +44,9 @@ tests! {
     only_the_stream_accepts_subscriptions.only(&[Kind::Sqlite]),
 }
 
-const FAST: &str =
+pub const FAST: &str =
     "subscription Fast { usageStats(every: \"PT0.5S\") { asOf lastHour { total } } }";
-const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
+pub const SLOW: &str = "subscription Slow { usageStats(every: \"PT1H\") { asOf } }";
 pub const READER: &str = "reader-0123456789abcdef";
 pub const OTHER: &str = "other-0123456789abcdef";
 
@@ -62,7 +64,7 @@ impl Events {
         Self { response, text: String::new() }
     }
 
-    pub async fn follow(app: &TestApp, query: &str) -> Self {
+    pub async fn subscribe(app: &TestApp, query: &str) -> Self {
         Self::of(post(app, query)).await
     }
 
@@ -105,30 +107,23 @@ pub fn post(app: &TestApp, query: &str) -> RequestBuilder {
 }
 
 fn get(app: &TestApp, query: &str) -> RequestBuilder {
-    app.client().get(app.url("/graphql/stream")).query(&[("query", query)])
+    app.get("/graphql/stream").query(&[("query", query)])
 }
 
-fn total(event: &Value) -> &Value {
+pub fn total(event: &Value) -> &Value {
     &event["data"]["usageStats"]["lastHour"]["total"]
 }
 
-pub fn code(event: &Value) -> &str {
-    event["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
-}
-
 pub async fn start_with_tokens(database: &TestDatabase) -> TestApp {
-    TestApp::start_with(database, |config| {
-        let tokens = format!("reader:READ:{READER} scraper:METRICS:{OTHER}");
-        config.access = settings(&["--tokens", &tokens]);
-    })
-    .await
+    TestApp::start_with_tokens(database, &format!("reader:READ:{READER} scraper:METRICS:{OTHER}"))
+        .await
 }
 
 async fn each_event_counts_again(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
     let start = Instant::now();
-    let mut events = Events::follow(&app, FAST).await;
+    let mut events = Events::subscribe(&app, FAST).await;
     let event = events.next().await;
     let expected = json!({ "asOf": "2026-03-01T12:00:00Z", "lastHour": { "total": 1 } });
     assert_eq!(event, json!({ "data": { "usageStats": expected } }));
@@ -157,7 +152,7 @@ async fn windows_of_one_event_need_one_statement(database: TestDatabase) {
     let query = "subscription { usageStats(every: \"PT0.5S\", timeZone: \"Asia/Shanghai\") {
         lastMinute { total } lastHour { failure } last8Hours { success } last24Hours { total }
         currentMonth { total } last(duration: \"PT5M\") { total } } }";
-    let mut events = Events::follow(&app, query).await;
+    let mut events = Events::subscribe(&app, query).await;
     for _ in 0..3 {
         events.next().await;
         let before = app.sent();
@@ -174,7 +169,7 @@ async fn a_subscription_may_select_a_key(database: TestDatabase) {
     for key in ["the-first-key", id.as_str().unwrap()] {
         let query =
             format!("subscription {{ usageStats(key: \"{key}\") {{ lastHour {{ total }} }} }}");
-        assert_eq!(total(&Events::follow(&app, &query).await.next().await), 1);
+        assert_eq!(total(&Events::subscribe(&app, &query).await.next().await), 1);
     }
 }
 
@@ -196,7 +191,7 @@ async fn the_interval_of_events_is_limited(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for every in ["PT0.499S", "PT1H0.000001S", "P30D", "often"] {
         let query = format!("subscription {{ usageStats(every: \"{every}\") {{ asOf }} }}");
-        let mut events = Events::follow(&app, &query).await;
+        let mut events = Events::subscribe(&app, &query).await;
         let event = events.next().await;
         let extensions = json!({ "code": "BAD_USER_INPUT", "argument": "every" });
         assert_eq!(event["errors"][0]["extensions"], extensions, "{event}");
@@ -204,7 +199,7 @@ async fn the_interval_of_events_is_limited(database: TestDatabase) {
     }
     for every in ["\"PT0.5S\"", "\"PT1H\"", "null"] {
         let query = format!("subscription {{ usageStats(every: {every}) {{ asOf }} }}");
-        assert_eq!(Events::follow(&app, &query).await.next().await, usage());
+        assert_eq!(Events::subscribe(&app, &query).await.next().await, usage());
     }
 }
 
@@ -213,7 +208,7 @@ async fn a_missing_scope_is_refused(database: TestDatabase) {
     assert_refused(post(&app, FAST), 401, "UNAUTHENTICATED").await;
     assert_refused(post(&app, FAST).bearer_auth("wrong"), 401, "UNAUTHENTICATED").await;
     let mut events = Events::of(post(&app, FAST).bearer_auth(OTHER)).await;
-    assert_eq!(code(&events.next().await), "FORBIDDEN");
+    assert_eq!(error_code(&events.next().await), "FORBIDDEN");
     events.assert_complete().await;
     let mut events = Events::of(get(&app, FAST).bearer_auth(READER)).await;
     assert_eq!(total(&events.next().await), 0);
@@ -225,8 +220,8 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
     let new = token::make("short", "READ".parse().unwrap(), now, None).unwrap();
     store::insert(app.db(), &new.row).await.unwrap();
     app.clock.advance(TimeDelta::seconds(1));
-    let follow = |query: &str| Events::of(post(&app, query).bearer_auth(new.token.expose()));
-    let (mut fast, mut slow) = (follow(FAST).await, follow(SLOW).await);
+    let subscribe = |query: &str| Events::of(post(&app, query).bearer_auth(new.token.expose()));
+    let (mut fast, mut slow) = (subscribe(FAST).await, subscribe(SLOW).await);
     let mut lasting = Events::of(post(&app, FAST).bearer_auth(READER)).await;
     for events in [&mut fast, &mut slow, &mut lasting] {
         assert!(events.next().await["data"]["usageStats"].is_object());
@@ -241,7 +236,7 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
                 break event;
             }
         };
-        assert_eq!(code(&event), "UNAUTHENTICATED");
+        assert_eq!(error_code(&event), "UNAUTHENTICATED");
         assert!(event.get("data").is_none(), "{event}");
         events.assert_complete().await;
     }
@@ -257,30 +252,30 @@ async fn an_expired_session_ends_its_streams(database: TestDatabase) {
     let mut events = Events::of(post(&app, SLOW).header("Cookie", cookie)).await;
     assert_eq!(events.next().await, usage());
     app.clock.advance(TimeDelta::hours(12));
-    assert_eq!(code(&events.next().await), "UNAUTHENTICATED");
+    assert_eq!(error_code(&events.next().await), "UNAUTHENTICATED");
     events.assert_complete().await;
 }
 
 async fn the_first_token_ends_anonymous_streams(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, SLOW).await;
+    let mut events = Events::subscribe(&app, SLOW).await;
     assert_eq!(events.next().await, usage());
     let new = token::make("first", "READ".parse().unwrap(), app.clock.now(), None).unwrap();
     store::insert(app.db(), &new.row).await.unwrap();
     app.clock.advance(TimeDelta::seconds(5));
-    assert_eq!(code(&events.next().await), "UNAUTHENTICATED");
+    assert_eq!(error_code(&events.next().await), "UNAUTHENTICATED");
     events.assert_complete().await;
 }
 
 async fn a_stream_survives_a_database_outage(database: TestDatabase) {
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, FAST).await;
+    let mut events = Events::subscribe(&app, FAST).await;
     assert_eq!(total(&events.next().await), 1);
     database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
     for _ in 0..2 {
         let event = events.next().await;
-        assert_eq!(code(&event), "DATABASE_UNAVAILABLE", "{event}");
+        assert_eq!(error_code(&event), "DATABASE_UNAVAILABLE", "{event}");
         assert_eq!(event["data"], Value::Null);
     }
     database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
@@ -290,10 +285,10 @@ async fn a_stream_survives_a_database_outage(database: TestDatabase) {
 
 async fn an_event_may_time_out(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| config.graphql.timeout_seconds = 1).await;
-    let mut events = Events::follow(&app, FAST).await;
+    let mut events = Events::subscribe(&app, FAST).await;
     assert_eq!(total(&events.next().await), 0);
     lock(&database, "t_request_log").await;
-    assert_eq!(code(&events.next().await), "TIMEOUT");
+    assert_eq!(error_code(&events.next().await), "TIMEOUT");
     unlock(&database).await;
     assert_eq!(total(&events.next().await), 0);
 }
@@ -311,7 +306,7 @@ async fn subscribe_when_free(request: RequestBuilder) -> Events {
 /// events of the same interval as `FAST`, each of one statement.
 pub async fn assert_no_other_statements(app: &TestApp) {
     const EVENTS: u64 = 4;
-    let mut events = Events::follow(app, FAST).await;
+    let mut events = Events::subscribe(app, FAST).await;
     events.next().await;
     let before = app.sent();
     for _ in 0..EVENTS {
@@ -362,7 +357,7 @@ async fn streams_of_a_token_are_limited(database: TestDatabase) {
     for request in ways(|app| post(app, "subscription { nothing }")) {
         for _ in 0..3 {
             let mut events = subscribe_when_free(request.try_clone().unwrap()).await;
-            assert_eq!(code(&events.next().await), "GRAPHQL_VALIDATION_FAILED");
+            assert_eq!(error_code(&events.next().await), "GRAPHQL_VALIDATION_FAILED");
         }
     }
 }
@@ -387,7 +382,7 @@ async fn a_stream_does_not_use_a_request_slot(database: TestDatabase) {
     })
     .await;
     let (mut first, mut second) =
-        (Events::follow(&app, FAST).await, Events::follow(&app, FAST).await);
+        (Events::subscribe(&app, FAST).await, Events::subscribe(&app, FAST).await);
     // The request timeout does not end it either.
     for _ in 0..4 {
         assert_eq!(total(&first.next().await), 0);
@@ -404,7 +399,7 @@ async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabas
     let request = small.post(app.url("/graphql/stream")).json(&json!({ "query": FAST }));
     let mut events = Events::of(request).await;
     // One event is sent and one is queued while another subscriber reads three.
-    let mut quick = Events::follow(&app, FAST).await;
+    let mut quick = Events::subscribe(&app, FAST).await;
     for _ in 0..3 {
         quick.next().await;
     }
@@ -423,7 +418,7 @@ async fn a_silent_stream_has_comments(database: TestDatabase) {
         config.server.http.client_timeout_seconds = 1;
     };
     let app = TestApp::start_with(&database, timeouts).await;
-    let mut events = Events::follow(&app, SLOW).await;
+    let mut events = Events::subscribe(&app, SLOW).await;
     assert_eq!(events.next().await, usage());
     let start = Instant::now();
     for _ in 0..2 {
@@ -454,15 +449,11 @@ async fn line(id: &str) -> Value {
     found("the log line of the request", logged).await
 }
 
-fn request_id(events: &Events) -> String {
-    events.response.headers()["X-Request-Id"].to_str().unwrap().to_owned()
-}
-
 async fn a_client_that_disconnects_is_logged(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, FAST).await;
+    let mut events = Events::subscribe(&app, FAST).await;
     events.next().await;
-    let id = request_id(&events);
+    let id = request_id(&events.response);
     assert_eq!(logs::of_request(&id).iter().filter(|line| line["message"] == "request").count(), 0);
     drop(events);
     let line = line(&id).await;
@@ -475,7 +466,7 @@ async fn shutdown_ends_streams(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let both = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
     let newer = both.post(app.url("/graphql/stream")).json(&json!({ "query": SLOW }));
-    let mut streams = vec![Events::follow(&app, FAST).await, Events::of(newer).await];
+    let mut streams = vec![Events::subscribe(&app, FAST).await, Events::of(newer).await];
     for events in &mut streams {
         events.next().await;
     }
@@ -493,11 +484,11 @@ async fn shutdown_ends_streams(database: TestDatabase) {
 
 async fn queries_and_mutations_get_one_response(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let mut events = Events::follow(&app, "{ usageStats { asOf } }").await;
+    let mut events = Events::subscribe(&app, "{ usageStats { asOf } }").await;
     assert_eq!(events.next().await, usage());
     events.assert_complete().await;
     let mutation = "mutation { pruneLogs(callsOlderThan: \"P30D\") { deletedCalls } }";
-    let mut events = Events::follow(&app, mutation).await;
+    let mut events = Events::subscribe(&app, mutation).await;
     assert!(events.next().await["data"].is_object());
     events.assert_complete().await;
     let by_get = get(&app, mutation).header("X-Callscope-Client", "tests");
@@ -530,9 +521,9 @@ async fn a_subscription_that_cannot_start_sends_an_error_event(database: TestDat
         ("subscription { usageStats(timeZone: \"Nowhere\") { asOf } }", "BAD_USER_INPUT"),
         ("subscription { usageStats(key: \"key_AAAAAAAAAAAAAAAAAAAAAA\") { asOf } }", "NOT_FOUND"),
     ] {
-        let mut events = Events::follow(&app, query).await;
+        let mut events = Events::subscribe(&app, query).await;
         let event = events.next().await;
-        assert_eq!(code(&event), expected, "{query}: {event}");
+        assert_eq!(error_code(&event), expected, "{query}: {event}");
         assert!(event.get("data").is_none_or(Value::is_null), "{event}");
         events.assert_complete().await;
     }
@@ -583,11 +574,10 @@ async fn persisted_subscriptions_are_executed(database: TestDatabase) {
 
 async fn streams_are_counted_and_logged(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let scrape =
-        async || app.client().get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    let scrape = async || app.metrics().await;
     let mut streams = vec![];
     for _ in 0..2 {
-        let mut events = Events::follow(&app, SLOW).await;
+        let mut events = Events::subscribe(&app, SLOW).await;
         events.next().await;
         streams.push(events);
     }
@@ -600,7 +590,7 @@ async fn streams_are_counted_and_logged(database: TestDatabase) {
     app.clock.advance(TimeDelta::seconds(5));
     for mut events in streams {
         events.next().await;
-        let id = request_id(&events);
+        let id = request_id(&events.response);
         events.assert_complete().await;
         let entry = line(&id).await;
         for (field, value) in [
@@ -622,7 +612,7 @@ async fn only_the_stream_accepts_subscriptions(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for query in [FAST, "subscription { nothing }"] {
         let response = app.graphql(query).await;
-        assert_eq!(code(&response), "BAD_REQUEST", "{response}");
+        assert_eq!(error_code(&response), "BAD_REQUEST", "{response}");
         assert!(response.get("data").is_none(), "{response}");
         let message = response["errors"][0]["message"].as_str().unwrap();
         assert!(message.contains("/graphql/stream"), "{message}");

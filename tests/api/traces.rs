@@ -127,10 +127,10 @@ async fn a_request_is_traced_down_to_its_statements(database: TestDatabase) {
 async fn a_request_is_part_of_the_trace_that_it_names(database: TestDatabase) {
     let collector = Collector::start(StatusCode::OK).await;
     let app = collector.app(&database).await;
-    let get = app.client().get(app.url("/graphql")).query(&[("query", "{ __typename }")]);
+    let get = app.get("/graphql").query(&[("query", "{ __typename }")]);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     get.header("traceparent", trace).send().await.unwrap();
-    app.client().get(app.url("/healthz")).header("traceparent", "nonsense").send().await.unwrap();
+    app.get("/healthz").header("traceparent", "nonsense").send().await.unwrap();
     app.shutdown().await;
     let spans = collector.spans();
     let (named_one, other) = (named(&spans, "GET /graphql"), named(&spans, "GET /healthz"));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::support::{CallRow, Kind, NULL, TestApp, TestDatabase, gateway};
+use super::support::{CallRow, Kind, NULL, TestApp, TestDatabase, error_code, gateway};
 use crate::tests;
 
 tests! {
@@ -236,7 +236,7 @@ async fn bad_arguments_are_named_in_errors(database: TestDatabase) {
         assert_eq!(extensions["argument"], argument, "{args} {field}: {response}");
     }
     let unknown = "{ usageStats(key: \"key_AAAAAAAAAAAAAAAAAAAAAA\") { asOf } }";
-    assert_eq!(app.graphql(unknown).await["errors"][0]["extensions"]["code"], "NOT_FOUND");
+    assert_eq!(error_code(&app.graphql(unknown).await), "NOT_FOUND");
 }
 
 /// A writer with SQLite's lock, within a transaction, does not block readers.

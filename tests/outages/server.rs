@@ -43,7 +43,7 @@ pub struct Server {
     pub kind: Kind,
     folder: TempDir,
     port: u16,
-    /// Waiting for a process to end fails after this time.
+    /// Threads that each wait for a process to end.
     ends: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -60,7 +60,7 @@ impl Server {
         }
         let folder =
             tempfile::Builder::new().prefix("callscope-outages.").tempdir().expect("a folder");
-        own(folder.path(), kind);
+        change_owner(folder.path(), kind);
         let mut server = Self { kind, folder, port: 0, ends: Mutex::default() };
         let data = server.data();
         match kind {
@@ -440,7 +440,7 @@ fn is_root() -> bool {
     id.stdout.trim_ascii() == b"0"
 }
 
-fn own(folder: &Path, kind: Kind) {
+fn change_owner(folder: &Path, kind: Kind) {
     if is_root() {
         let owned = Command::new("chown").arg(kind.user()).arg(folder).status().expect("chown");
         assert!(owned.success(), "the folder changes its owner");

@@ -2,7 +2,9 @@
 
 use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
+use callscope::config::Secret;
 use callscope::graphql::scope::Services;
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use super::{TestDatabase, settings};
@@ -29,6 +31,20 @@ impl TestApp {
         change(&mut config);
         let running = App::start(config).await.expect("starts");
         Self { running, client: reqwest::Client::new(), clock }
+    }
+
+    /// With these tokens: `name:SCOPES:token`, separated by spaces.
+    pub async fn start_with_tokens(database: &TestDatabase, tokens: &str) -> Self {
+        Self::start_with(database, |config| config.access = settings(&["--tokens", tokens])).await
+    }
+
+    /// A read-only server. It needs a secret for its ids, which it cannot create.
+    pub async fn start_read_only(database: &TestDatabase) -> Self {
+        Self::start_with(database, |config| {
+            config.database.read_only = true;
+            config.database.id_key = Some(Secret::new("a secret of the tests"));
+        })
+        .await
     }
 
     /// The default settings on a free port, at `NOW`.
@@ -75,13 +91,13 @@ impl TestApp {
 
     /// The text of `/metrics`.
     pub async fn metrics(&self) -> String {
-        let sent = self.client.get(self.url("/metrics")).send().await;
+        let sent = self.get("/metrics").send().await;
         sent.expect("an answer").text().await.expect("a text")
     }
 
     /// The status and the text of `/readyz`.
     pub async fn readiness(&self) -> (u16, String) {
-        let answer = self.client.get(self.url("/readyz")).send().await.expect("an answer");
+        let answer = self.get("/readyz").send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     }
 
@@ -93,6 +109,16 @@ impl TestApp {
         &self.client
     }
 
+    /// A GET of a path.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    /// A GraphQL request by POST.
+    pub fn post(&self, body: &Value) -> RequestBuilder {
+        self.client.post(self.url("/graphql")).json(body)
+    }
+
     /// The whole response to a query: `data`, `errors`, `extensions`.
     pub async fn graphql(&self, query: &str) -> Value {
         self.graphql_with(query, json!({})).await
@@ -100,15 +126,14 @@ impl TestApp {
 
     pub async fn graphql_with(&self, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
-        let sent = self.client.post(self.url("/graphql")).json(&body).send().await;
-        sent.expect("an answer").json().await.expect("JSON")
+        self.post(&body).send().await.expect("an answer").json().await.expect("JSON")
     }
 
     /// The whole response to a query that is sent with a token.
     pub async fn graphql_as(&self, token: &str, query: &str) -> Value {
         let body = json!({ "query": query });
-        let sent = self.client.post(self.url("/graphql")).bearer_auth(token).json(&body).send();
-        sent.await.expect("an answer").json().await.expect("JSON")
+        let sent = self.post(&body).bearer_auth(token).send().await;
+        sent.expect("an answer").json().await.expect("JSON")
     }
 
     /// The data of a query that must succeed.
@@ -122,4 +147,13 @@ impl TestApp {
     pub async fn shutdown(self) {
         self.running.shutdown().await.expect("stops");
     }
+}
+
+pub fn request_id(response: &Response) -> String {
+    response.headers()["X-Request-Id"].to_str().expect("a text").to_owned()
+}
+
+/// The code of the first error of a response, or an empty text.
+pub fn error_code(response: &Value) -> &str {
+    response["errors"][0]["extensions"]["code"].as_str().unwrap_or_default()
 }

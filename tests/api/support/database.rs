@@ -112,6 +112,17 @@ impl TestDatabase {
         rows[0][0].clone()
     }
 
+    /// How many rows a table has.
+    pub async fn count(&self, table: &str) -> u64 {
+        self.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().expect("a number")
+    }
+
+    /// The ids of a table, in order.
+    pub async fn ids(&self, table: &str) -> Vec<i64> {
+        let rows = self.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
+        rows.iter().map(|row| row[0].as_i64().expect("an id")).collect()
+    }
+
     /// Inserts rows as a gateway does, in their order, without the server's write path.
     pub async fn insert<T: Insert>(&self, rows: &[T]) {
         rows.iter().for_each(rows::forbid_logging);

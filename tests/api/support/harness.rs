@@ -84,27 +84,29 @@ pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
         }
     }
     collect_panics_of_tests();
-    logs::keep();
+    logs::collect();
     let trials = tests.into_iter().flat_map(|test| trials(test, &servers)).collect();
     let conclusion = libtest_mimic::run(&args, trials);
     servers.drop_templates();
     if !args.list {
-        refuse_leaks();
+        fail_on_leaks();
     }
     conclusion.exit()
 }
 
 /// Fails the run if the log of its servers contains a key, a token, a prompt or another secret.
-fn refuse_leaks() {
+fn fail_on_leaks() {
     let (leaks, lines, secrets) = logs::leaks();
     if leaks.is_empty() {
-        println!("{lines} lines of the servers' logs hold none of {secrets} secrets of the tests");
+        println!(
+            "{lines} lines of the servers' logs contain none of the {secrets} secrets of the tests"
+        );
         return;
     }
     for leak in leaks.iter().take(20) {
         println!("LEAK: {leak}");
     }
-    println!("{} of {lines} lines of the servers' logs hold a secret", leaks.len());
+    println!("{} of {lines} lines of the servers' logs contain a secret", leaks.len());
     std::process::exit(101);
 }
 
@@ -115,13 +117,15 @@ fn missing(tests: &[Test], servers: &Servers) -> Vec<String> {
         .filter_map(|kind| Some(format!("{}: not tested, {}", kind.label(), servers.lack(*kind)?)))
         .collect();
     for test in tests {
-        missing.extend(lack(test).map(|why| format!("{}: not tested, {why}", test.name)));
+        missing.extend(
+            missing_requirement(test).map(|why| format!("{}: not tested, {why}", test.name)),
+        );
     }
     missing
 }
 
 /// The file or program that a test needs but this machine lacks.
-fn lack(test: &Test) -> Option<String> {
+fn missing_requirement(test: &Test) -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = test.file.filter(|file| !root.join(file).exists());
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -136,7 +140,7 @@ fn trials(test: Test, servers: &Arc<Servers>) -> Vec<Trial> {
     let (run, schema) = (test.run, test.schema);
     let trial = |kind: &Kind| {
         let kind = *kind;
-        let lack = servers.lack(kind).or_else(|| lack(&test));
+        let lack = servers.lack(kind).or_else(|| missing_requirement(&test));
         let servers = Arc::clone(servers);
         Trial::ignorable_test(format!("{}::{subject}", kind.name()), move || match lack {
             Some(lack) => Ok(Completion::ignored_with(lack)),

@@ -37,7 +37,7 @@ static LOG: Mutex<Log> = Mutex::new(Log { lines: Vec::new(), of_requests: BTreeM
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Starts to collect the log of this process.
-pub fn keep() {
+pub fn collect() {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(FILTER))
         .with_writer(Collector)

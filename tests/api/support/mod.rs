@@ -10,7 +10,7 @@ mod rows;
 mod servers;
 mod wait;
 
-pub use app::{NOW, TestApp};
+pub use app::{NOW, TestApp, error_code, request_id};
 pub use config::settings;
 pub use database::{Kind, TestDatabase};
 pub use harness::{INJECTED, Test, run};

@@ -66,6 +66,15 @@ fn instant(time: &str) -> Cell {
     time.into()
 }
 
+/// The setters of columns: `.status(429)`, `.log(NULL)`.
+macro_rules! setters {
+    ($($column:ident),*) => {
+        $(pub fn $column(self, $column: impl Into<Cell>) -> Self {
+            Self { $column: $column.into(), ..self }
+        })*
+    };
+}
+
 /// A row of `t_request_log`: by default a call with `key` to `model` that took 100 ms and
 /// succeeded with 200.
 #[derive(Clone, Debug)]
@@ -102,21 +111,7 @@ impl CallRow {
         Self { id: Some(id), ..self }
     }
 
-    pub fn key(self, key: impl Into<Cell>) -> Self {
-        Self { key: key.into(), ..self }
-    }
-
-    pub fn model(self, model: impl Into<Cell>) -> Self {
-        Self { model: model.into(), ..self }
-    }
-
-    pub fn status(self, status: impl Into<Cell>) -> Self {
-        Self { status: status.into(), ..self }
-    }
-
-    pub fn latency(self, latency: impl Into<Cell>) -> Self {
-        Self { latency: latency.into(), ..self }
-    }
+    setters!(key, model, status, latency);
 
     /// `is_success`, which by default follows the status.
     pub fn success(self, success: bool) -> Self {
@@ -133,6 +128,7 @@ pub struct ErrorRow {
     error_type: Cell,
     log: Cell,
     code: Cell,
+    /// JSON text.
     request: Cell,
     time: Cell,
 }
@@ -161,30 +157,7 @@ impl ErrorRow {
         Self { id: Some(id), ..self }
     }
 
-    pub fn key(self, key: impl Into<Cell>) -> Self {
-        Self { key: key.into(), ..self }
-    }
-
-    pub fn model(self, model: impl Into<Cell>) -> Self {
-        Self { model: model.into(), ..self }
-    }
-
-    pub fn error_type(self, error_type: impl Into<Cell>) -> Self {
-        Self { error_type: error_type.into(), ..self }
-    }
-
-    pub fn log(self, log: impl Into<Cell>) -> Self {
-        Self { log: log.into(), ..self }
-    }
-
-    pub fn code(self, code: impl Into<Cell>) -> Self {
-        Self { code: code.into(), ..self }
-    }
-
-    /// The JSON text of the request.
-    pub fn request(self, request: impl Into<Cell>) -> Self {
-        Self { request: request.into(), ..self }
-    }
+    setters!(key, model, error_type, log, code, request);
 }
 
 /// A row with its table.

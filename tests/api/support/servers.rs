@@ -103,7 +103,7 @@ impl Servers {
                     std::fs::copy(self.file(template), self.file(name)).expect("copies the file");
                 }
                 // SQLite treats an empty file as an empty database.
-                None => std::fs::write(self.file(name), "").expect("makes the file"),
+                None => std::fs::write(self.file(name), "").expect("creates the file"),
             },
             Kind::Postgres => {
                 let template = template.map_or("template0", String::as_str);
