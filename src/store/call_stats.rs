@@ -2,6 +2,7 @@
 //! latency, ranks the latencies and returns one row per group. Percentiles are the same on every
 //! database, and the memory of the server does not grow with the calls.
 
+use entity::RequestLog;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::CallScope;
@@ -9,7 +10,7 @@ use super::database::Database;
 use super::filter::succeeded;
 use super::rows::{Row, columns, field, int, row};
 use crate::domain::counts::{CallCounts, LatencyStats, PERCENTILES, interpolate};
-use crate::domain::table::{ID, LATENCY_MS, LogTable};
+use crate::domain::table::{ID, LATENCY_MS};
 use crate::error::Result;
 
 /// Statistics of a set of calls. The latency is empty unless it was requested.
@@ -72,7 +73,7 @@ fn count(
     select
         .expr_as(Expr::cust("COUNT(*)"), "total")
         .expr_as(success.count(), "success")
-        .from(LogTable::Calls.name())
+        .from(RequestLog)
         .cond_where(scope.condition(db));
     for (name, expression) in dimensions {
         select.expr_as(expression.clone(), *name).group_by_col(*name);

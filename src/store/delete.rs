@@ -2,6 +2,7 @@
 //! the deletion are kept: their ids are above the last id at its start. The row with that id is deleted
 //! last, because SQLite assigns the highest id again once it is free.
 
+use entity::ErrorLog;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 
 use super::database::Database;
@@ -34,7 +35,7 @@ pub async fn find_error_logs(
     let mut select = Query::select();
     select
         .expr_as(db.dialect().integer(ID), VALUE)
-        .from(LogTable::ErrorLogs.name())
+        .from(ErrorLog)
         .cond_where(scope.condition_at_any_time(db))
         .and_where(match ids {
             Ids::Below(last) => id.lt(last),

@@ -1,6 +1,7 @@
 //! Groups of error logs: their counts, first and last times, and latest error log.
 
 use chrono::{DateTime, Utc};
+use entity::ErrorLog;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::database::Database;
@@ -69,7 +70,7 @@ pub async fn groups(
     let time = || Expr::col(TIME);
     let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
     columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
-    select.from(LogTable::ErrorLogs.name()).cond_where(scope.condition(db));
+    select.from(ErrorLog).cond_where(scope.condition(db));
     select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
     for (dimension, _, name) in DIMENSIONS.into_iter().filter(|(one, ..)| by.contains(one)) {
         select.group_by_col(name);
@@ -114,7 +115,7 @@ pub async fn latest(
         let newest = db.dialect().to_integer("MAX(id)");
         columns::<Latest>(&mut select, [db.dialect().number(index), Expr::cust(newest)]);
         select
-            .from(LogTable::ErrorLogs.name())
+            .from(ErrorLog)
             .and_where(Expr::col(TIME).eq(group.last_stored.value(db.dialect())))
             .cond_where(rest.condition(db))
             .cond_where(group.condition(db, by))

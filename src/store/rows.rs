@@ -257,9 +257,12 @@ pub(super) fn int(value: Option<i64>) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::sea_query::{ExprTrait, UnionType};
+    use entity::{ErrorLog, RequestLog};
+    use sea_orm::sea_query::{ColumnType, ExprTrait, UnionType};
+    use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
 
     use super::*;
+    use crate::domain::table::{ColumnKind, ID};
 
     #[test]
     fn only_limits_are_inlined() {
@@ -278,5 +281,37 @@ mod tests {
         assert_eq!(sql.matches('?').count(), 2);
         assert!(sql.contains("LIMIT 12") && sql.contains("LIMIT 7"), "{sql}");
         assert_eq!(values, Values(vec!["LIMIT ?".into(), "LIMIT ?".into()]));
+    }
+
+    fn same_columns<E: EntityTrait>(entity: E, table: LogTable) {
+        assert_eq!(entity.table_name(), table.name());
+        let mut columns = E::Column::iter();
+        assert_eq!(columns.next().map(|column| column.as_str().to_owned()).as_deref(), Some(ID));
+        let mut described: Vec<_> = table.columns().to_vec();
+        for column in columns {
+            let name = column.as_str();
+            let at = described.iter().position(|described| described.name == name);
+            let kind = described.remove(at.expect(name)).kind;
+            let definition = column.def();
+            let column_type = definition.get_column_type();
+            let fits = match kind {
+                ColumnKind::Time => matches!(column_type, ColumnType::DateTime),
+                ColumnKind::Text | ColumnKind::Key => {
+                    matches!(column_type, ColumnType::String(_) | ColumnType::Text)
+                }
+                ColumnKind::Number => matches!(column_type, ColumnType::Integer),
+                ColumnKind::Flag => matches!(column_type, ColumnType::Boolean),
+                ColumnKind::Json => matches!(column_type, ColumnType::Json),
+            };
+            assert!(fits, "the type of {name}");
+            assert_eq!(definition.is_null(), kind != ColumnKind::Flag, "{name} may be null");
+        }
+        assert_eq!(described, []);
+    }
+
+    #[test]
+    fn the_entities_have_the_described_columns() {
+        same_columns(RequestLog, LogTable::Calls);
+        same_columns(ErrorLog, LogTable::ErrorLogs);
     }
 }
