@@ -30,7 +30,7 @@ pub struct DemoArgs {
     serve: ServeArgs,
 
     /// Seed of the generated traffic; another seed gives other keys and incidents
-    #[arg(long, env = "CALLSCOPE_DEMO_SEED", value_name = "N", default_value_t = 1)]
+    #[arg(long, env, value_name = "N", default_value_t = 1)]
     demo_seed: u64,
 }
 

@@ -41,7 +41,7 @@ pub struct Cli {
     log: LogConfig,
 
     /// The configuration file [default: callscope.toml in the working directory, if it exists]
-    #[arg(long, env = "CALLSCOPE_CONFIG", value_name = "FILE", global = true)]
+    #[arg(long, env, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Secret;
+use super::{Secret, u32_in};
 use crate::domain::access::{Caller, Scopes};
 
 /// Minimum length of a token, in characters.
@@ -16,7 +16,7 @@ pub struct AccessConfig {
     /// Scopes: READ, READ_REQUESTS, REVEAL_KEYS, RECORD, DELETE, METRICS, or ALL
     #[arg(
         long,
-        env = "CALLSCOPE_TOKENS",
+        env,
         value_name = "TOKENS",
         default_value = "",
         value_parser = parse_tokens,
@@ -26,17 +26,11 @@ pub struct AccessConfig {
 
     /// The scopes of clients without a token, comma-separated; "" for none. By default all scopes on a
     /// loopback address without any tokens, otherwise none
-    #[arg(long, env = "CALLSCOPE_ANONYMOUS_SCOPES", value_name = "SCOPES")]
+    #[arg(long, env, value_name = "SCOPES")]
     pub anonymous_scopes: Option<Scopes>,
 
     /// Hours until a browser session ends and the token must be entered again
-    #[arg(
-        long,
-        env = "CALLSCOPE_SESSION_HOURS",
-        value_name = "H",
-        default_value_t = 12,
-        value_parser = clap::value_parser!(u32).range(1..=8760)
-    )]
+    #[arg(long, env, value_name = "H", default_value_t = 12, value_parser = u32_in(1..=8760))]
     pub session_hours: u32,
 }
 

@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use clap::Args;
 
-use super::{Secret, parse_time_zone};
+use super::{Secret, parse_time_zone, u32_in, u64_in};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
@@ -12,7 +12,7 @@ pub struct DatabaseConfig {
     /// mysql://USER:PASSWORD@HOST/NAME (MariaDB too). DATABASE_URL is read as well
     #[arg(
         long,
-        env = "CALLSCOPE_DATABASE_URL",
+        env,
         value_name = "URL",
         default_value = "sqlite://callscope.db",
         value_parser = parse_database_url,
@@ -21,69 +21,39 @@ pub struct DatabaseConfig {
     pub database_url: Secret,
 
     /// Open the database read-only: create no tables or indexes, record nothing
-    #[arg(long, env = "CALLSCOPE_READ_ONLY")]
+    #[arg(long, env)]
     pub read_only: bool,
 
     /// The IANA time zone of the naive times in the tables. Responses are in UTC
-    #[arg(
-        long,
-        env = "CALLSCOPE_STORAGE_TIME_ZONE",
-        value_name = "ZONE",
-        default_value = "UTC",
-        value_parser = parse_time_zone
-    )]
+    #[arg(long, env, value_name = "ZONE", default_value = "UTC", value_parser = parse_time_zone)]
     pub storage_time_zone: Tz,
 
     /// Connections for queries. With two or more, one is reserved for cheap queries. Health checks use a
     /// separate one. So do writes: one connection on SQLite, the same number again on PostgreSQL and
     /// MySQL, opened on demand
-    #[arg(
-        long,
-        env = "CALLSCOPE_DATABASE_CONNECTIONS",
-        value_name = "N",
-        default_value_t = 4,
-        value_parser = clap::value_parser!(u32).range(1..=256)
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 4, value_parser = u32_in(1..=256))]
     pub database_connections: u32,
 
     /// Seconds to wait for a free connection before a request fails: with SERVER_BUSY if the database
     /// still answers other requests, otherwise with DATABASE_UNAVAILABLE
-    #[arg(
-        long,
-        env = "CALLSCOPE_DATABASE_WAIT_SECONDS",
-        value_name = "S",
-        default_value_t = 5,
-        value_parser = clap::value_parser!(u64).range(1..=300)
-    )]
+    #[arg(long, env, value_name = "S", default_value_t = 5, value_parser = u64_in(1..=300))]
     pub database_wait_seconds: u64,
 
     /// Seconds of database time per minute and token, or address without one. Above it, a caller's
     /// statements use one connection at a time and yield to those of other callers. 0 is no limit
-    #[arg(
-        long,
-        env = "CALLSCOPE_MAX_DATABASE_SECONDS_PER_MINUTE",
-        value_name = "S",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u32).range(0..=3600)
-    )]
+    #[arg(long, env, value_name = "S", default_value_t = 30, value_parser = u32_in(0..=3600))]
     pub max_database_seconds_per_minute: u32,
 
     /// Longest estimated build of an index, in seconds, for which the start waits. Otherwise the server
     /// starts without the index. PostgreSQL and MySQL then build it in the background. On SQLite a build
     /// blocks the gateway's writes, so that only `callscope migrate` builds it. A second is about 500,000
     /// calls
-    #[arg(
-        long,
-        env = "CALLSCOPE_INDEX_BUILD_SECONDS",
-        value_name = "S",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u64).range(0..=3600)
-    )]
+    #[arg(long, env, value_name = "S", default_value_t = 1, value_parser = u64_in(0..=3600))]
     pub index_build_seconds: u64,
 
     /// The secret for the hashes that are the ids of API keys, at least 16 characters. By default a
     /// random one in the table callscope_settings; required with --read-only if that table has none
-    #[arg(long, env = "CALLSCOPE_ID_KEY", value_name = "SECRET", hide_env_values = true)]
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
     pub id_key: Option<Secret>,
 }
 

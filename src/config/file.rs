@@ -10,6 +10,7 @@ use clap::Command;
 
 use super::secret_file;
 
+const PREFIX: &str = "CALLSCOPE_";
 const DEFAULT_FILE: &str = "callscope.toml";
 const FILE_VARIABLE: &str = "CALLSCOPE_CONFIG";
 
@@ -51,6 +52,7 @@ pub fn with_defaults(
     args: &[OsString],
     environment: &BTreeMap<String, OsString>,
 ) -> Result<Configured, ConfigError> {
+    let command = prefix_variables(command);
     reject_unknown_variables(&command, environment)?;
     let (mut defaults, mut origins) = (BTreeMap::new(), BTreeMap::new());
     let mut set = |setting: String, value: String, origin: String| {
@@ -70,7 +72,7 @@ pub fn with_defaults(
     for secret in secret_file::read(&command, environment)? {
         set(secret.setting, secret.value, secret.variable);
     }
-    Ok(Configured { command: apply(command, &defaults), origins })
+    Ok(Configured { command: set_defaults(command, &defaults), origins })
 }
 
 /// The given configuration file, or `callscope.toml` if it exists.
@@ -122,7 +124,7 @@ fn reject_unknown_variables(
     let known: BTreeSet<&OsStr> = every_arg(command).filter_map(clap::Arg::get_env).collect();
     let files: BTreeSet<String> = every_arg(command).filter_map(secret_file::variable).collect();
     let unknown = environment.keys().find(|name| {
-        name.starts_with("CALLSCOPE_")
+        name.starts_with(PREFIX)
             && !name.starts_with("CALLSCOPE_TEST_")
             && !known.contains(OsStr::new(name))
             && !files.contains(*name)
@@ -135,24 +137,24 @@ pub fn every_arg(command: &Command) -> Box<dyn Iterator<Item = &clap::Arg> + '_>
     Box::new(command.get_arguments().chain(command.get_subcommands().flat_map(every_arg)))
 }
 
-fn apply(mut command: Command, defaults: &BTreeMap<String, String>) -> Command {
-    let settable: Vec<(clap::Id, String)> = command
-        .get_arguments()
-        .filter_map(|arg| {
-            let value = defaults.get(arg.get_long()?)?;
-            Some((arg.get_id().clone(), value.clone()))
-        })
-        .collect();
-    for (id, value) in settable {
-        command = command.mut_arg(id, |arg| {
-            // The help shows defaults.
-            let hidden = secret_file::is_secret(&arg);
-            arg.default_value(value).hide_default_value(hidden)
-        });
-    }
-    let below: Vec<String> =
-        command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    below
-        .into_iter()
-        .fold(command, |command, name| command.mut_subcommand(name, |sub| apply(sub, defaults)))
+/// Adds the prefix to the variable of each setting.
+fn prefix_variables(command: Command) -> Command {
+    let command = command.mut_args(|arg| match arg.get_env().map(OsStr::to_string_lossy) {
+        Some(name) => {
+            let variable = format!("{PREFIX}{name}");
+            arg.env(variable)
+        }
+        None => arg,
+    });
+    command.mut_subcommands(prefix_variables)
+}
+
+fn set_defaults(command: Command, defaults: &BTreeMap<String, String>) -> Command {
+    let command = command.mut_args(|arg| {
+        let Some(value) = arg.get_long().and_then(|name| defaults.get(name)) else { return arg };
+        // The help shows defaults.
+        let is_secret = secret_file::is_secret(&arg);
+        arg.default_value(value.clone()).hide_default_value(is_secret)
+    });
+    command.mut_subcommands(|command| set_defaults(command, defaults))
 }

@@ -4,86 +4,47 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::{u32_in, u64_in};
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpConfig {
     /// Accepted host names, comma-separated (the Host header without its port). Loopback names are always
     /// accepted. By default a server on loopback accepts only those, any other server accepts all names
-    #[arg(
-        long,
-        env = "CALLSCOPE_ALLOWED_HOSTS",
-        value_name = "NAMES",
-        value_delimiter = ',',
-        value_parser = parse_host
-    )]
+    #[arg(long, env, value_name = "NAMES", value_delimiter = ',', value_parser = parse_host)]
     pub allowed_hosts: Vec<String>,
 
     /// Origins of web pages that may use the API, comma-separated: `https://dash.example.com`
-    #[arg(
-        long,
-        env = "CALLSCOPE_CORS_ORIGIN",
-        value_name = "ORIGINS",
-        value_delimiter = ',',
-        value_parser = parse_origin
-    )]
+    #[arg(long, env, value_name = "ORIGINS", value_delimiter = ',', value_parser = parse_origin)]
     pub cors_origin: Vec<String>,
 
     /// The maximum of GraphQL requests in one HTTP request; with 1, batches (arrays) are rejected
-    #[arg(
-        long,
-        env = "CALLSCOPE_MAX_BATCH",
-        value_name = "N",
-        default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=100)
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 1, value_parser = u32_in(1..=100))]
     pub max_batch: u32,
 
     /// The maximum of open connections. For a new one, the server closes an idle connection of the address
     /// with the most; if none is idle, the new one waits
-    #[arg(
-        long,
-        env = "CALLSCOPE_MAX_CONNECTIONS",
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 1000, value_parser = u32_in(1..=100_000))]
     pub max_connections: u32,
 
     /// The maximum of open connections per address (for IPv6, per /64). A further one is closed, unless an
     /// idle one of the address can be closed instead. Behind a proxy, all connections have its address.
     /// By default three quarters of `--max-connections`
-    #[arg(
-        long,
-        env = "CALLSCOPE_MAX_CONNECTIONS_PER_ADDRESS",
-        value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
-    )]
+    #[arg(long, env, value_name = "N", value_parser = u32_in(1..=100_000))]
     pub max_connections_per_address: Option<u32>,
 
     /// Seconds that a client may take to send the head of its next request, to initialise a WebSocket, or
     /// to receive a part of a response, before its connection is closed
-    #[arg(
-        long,
-        env = "CALLSCOPE_CLIENT_TIMEOUT_SECONDS",
-        value_name = "S",
-        default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..=3600)
-    )]
+    #[arg(long, env, value_name = "S", default_value_t = 30, value_parser = u64_in(1..=3600))]
     pub client_timeout_seconds: u64,
 
     /// The maximum of cached documents for automatic persisted queries; 0 disables them
-    #[arg(
-        long,
-        env = "CALLSCOPE_PERSISTED_QUERIES",
-        value_name = "N",
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(0..=100_000)
-    )]
+    #[arg(long, env, value_name = "N", default_value_t = 1000, value_parser = u32_in(0..=100_000))]
     pub persisted_queries: u32,
 
     /// A manifest of trusted documents, as graphql-codegen, relay-compiler or Apollo write it. Only these
     /// and the documents of the dashboard are accepted
-    #[arg(long, env = "CALLSCOPE_TRUSTED_DOCUMENTS", value_name = "FILE")]
+    #[arg(long, env, value_name = "FILE")]
     pub trusted_documents: Option<PathBuf>,
 }
 

@@ -9,27 +9,17 @@ use crate::domain::duration;
 #[command(next_help_heading = "Keeping")]
 pub struct KeepConfig {
     /// Retention of calls, such as 90d or P90D. Older ones are deleted permanently. Unlimited by default
-    #[arg(
-        long,
-        env = "CALLSCOPE_KEEP_CALLS",
-        value_name = "DURATION",
-        value_parser = duration::parse_setting
-    )]
+    #[arg(long, env, value_name = "DURATION", value_parser = duration::parse_setting)]
     pub keep_calls: Option<TimeDelta>,
 
     /// Retention of error logs, such as 7d. Older ones are deleted permanently. Unlimited by default
-    #[arg(
-        long,
-        env = "CALLSCOPE_KEEP_ERRORS",
-        value_name = "DURATION",
-        value_parser = duration::parse_setting
-    )]
+    #[arg(long, env, value_name = "DURATION", value_parser = duration::parse_setting)]
     pub keep_errors: Option<TimeDelta>,
 
     /// Interval of the deletion of old rows; first run one minute after the start
     #[arg(
         long,
-        env = "CALLSCOPE_KEEP_CHECK_EVERY",
+        env,
         value_name = "DURATION",
         default_value = "1h",
         value_parser = duration::parse_setting
@@ -38,7 +28,7 @@ pub struct KeepConfig {
 
     /// Let --keep-calls and --keep-errors delete from tables that Callscope did not create. They belong to
     /// the gateway, which may need its rows or delete old ones itself
-    #[arg(long, env = "CALLSCOPE_PRUNE_GATEWAY_TABLES")]
+    #[arg(long, env)]
     pub prune_gateway_tables: bool,
 }
 

@@ -8,7 +8,7 @@ pub struct LogConfig {
     /// The log filter, as tracing directives: info, debug, callscope=debug,sqlx=info
     #[arg(
         long,
-        env = "CALLSCOPE_LOG",
+        env,
         value_name = "FILTER",
         default_value = "info,sea_orm_migration=warn",
         global = true
@@ -18,7 +18,7 @@ pub struct LogConfig {
     /// The format of log lines: text, json, or auto (text on a terminal, otherwise json)
     #[arg(
         long,
-        env = "CALLSCOPE_LOG_FORMAT",
+        env,
         value_name = "FORM",
         value_enum,
         default_value_t = LogFormat::Auto,

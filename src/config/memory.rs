@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::{u32_in, u64_in};
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Memory")]
 pub struct MemoryConfig {
@@ -9,20 +11,20 @@ pub struct MemoryConfig {
     /// that wait to be recorded. The server and its database connections use up to 200 MiB in addition
     #[arg(
         long,
-        env = "CALLSCOPE_MAX_MEMORY",
+        env,
         value_name = "MIB",
         default_value_t = 512,
-        value_parser = clap::value_parser!(u32).range(64..=1_048_576)
+        value_parser = u32_in(64..=1_048_576)
     )]
     pub max_memory: u32,
 
     /// The maximum size of a response, of a batch of responses or of an event, in bytes
     #[arg(
         long,
-        env = "CALLSCOPE_MAX_RESPONSE_BYTES",
+        env,
         value_name = "BYTES",
         default_value_t = 16_777_216,
-        value_parser = clap::value_parser!(u64).range(65_536..=1_073_741_824)
+        value_parser = u64_in(65_536..=1_073_741_824)
     )]
     pub max_response_bytes: u64,
 }

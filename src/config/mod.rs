@@ -1,5 +1,7 @@
 //! The configuration: one file per section, one struct field per setting. A setting is a flag, an
-//! environment variable and a line of `callscope.toml`, in that order of precedence.
+//! environment variable and a line of `callscope.toml`, in that order of precedence. The variable of a
+//! field with `env` is `CALLSCOPE_` and its name ([`file`] adds the prefix): `max_depth` is
+//! `CALLSCOPE_MAX_DEPTH`.
 
 pub mod access;
 pub mod database;
@@ -25,6 +27,10 @@ pub use memory::{MemoryConfig, MemoryShares};
 pub use observe::ObserveConfig;
 pub use record::RecordConfig;
 pub use server::ServerConfig;
+
+use std::ops::RangeInclusive;
+
+use clap::builder::{RangedI64ValueParser, RangedU64ValueParser};
 
 /// A value that is never printed, such as a database URL or a key.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +59,14 @@ impl std::str::FromStr for Secret {
     fn from_str(value: &str) -> Result<Self, Self::Err> {
         Ok(Self::new(value))
     }
+}
+
+fn u32_in(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(range)
+}
+
+fn u64_in(range: RangeInclusive<u64>) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(range)
 }
 
 /// An IANA zone name, `UTC` or `Asia/Shanghai`.
