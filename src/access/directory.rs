@@ -272,9 +272,7 @@ async fn read(db: &Database, now: DateTime<Utc>) -> Result<Stored> {
 /// A row that can be understood; another one, which nobody of ours wrote, holds nowhere.
 fn known(row: &TokenRow) -> Option<Known> {
     let mut digest = TokenDigest::default();
-    for (index, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(row.digest.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
+    hex::decode_to_slice(&row.digest, &mut digest).ok()?;
     let expires_at = row.expires_at.as_deref().map(str::parse).transpose().ok()?;
     let caller = Caller { name: row.name.clone(), scopes: row.scopes.parse().ok()? };
     (digest_text(&digest) == row.digest).then(|| Known {

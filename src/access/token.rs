@@ -24,7 +24,7 @@ pub fn digest(token: &str) -> TokenDigest {
 
 /// In hexadecimal digits, as it is stored.
 pub fn digest_text(digest: &TokenDigest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest)
 }
 
 /// What names a token where the token itself must not stand.

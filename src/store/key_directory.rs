@@ -144,7 +144,7 @@ async fn stored_secret(db: &Database) -> anyhow::Result<String> {
 fn random_secret() -> anyhow::Result<String> {
     let mut bytes = [0u8; 32];
     SysRng.try_fill_bytes(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

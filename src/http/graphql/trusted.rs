@@ -101,5 +101,5 @@ impl TrustedDocuments {
 }
 
 pub(crate) fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text))
 }
