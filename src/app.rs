@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -40,15 +41,23 @@ use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
 
 /// All that a server needs to know.
-#[derive(Clone, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Config {
+    #[command(flatten)]
     pub database: DatabaseConfig,
+    #[command(flatten)]
     pub server: ServerConfig,
+    #[command(flatten)]
     pub access: AccessConfig,
+    #[command(flatten)]
     pub graphql: GraphqlConfig,
+    #[command(flatten)]
     pub record: RecordConfig,
+    #[command(flatten)]
     pub keep: KeepConfig,
+    #[command(flatten)]
     pub observe: ObserveConfig,
+    #[arg(skip)]
     pub clock: Clock,
 }
 

@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use callscope::clock::Clock;
 use callscope::config::{DatabaseConfig, Secret};
-use callscope::domain::record::{CallRecord, ErrorRecord};
+use callscope::domain::record::{CallRecord, ErrorRecord, request_text};
 use callscope::ingest;
 use callscope::ingest::import::{ImportOptions, Importer, Summary};
 use callscope::ingest::progress::{Phase, Progress};
 use callscope::ingest::source::{FileSource, Source, SourceError, TableSource};
 use callscope::store::Database;
+use callscope::store::write::Batch;
 use callscope::store::zone::StorageZone;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -501,14 +502,19 @@ async fn a_batch_is_stored_completely_or_not_at_all() {
         error_type: None,
         error_code: Some(429),
         message: Some("a \"quoted\"\nline".into()),
-        request: Some(serde_json::Value::Null),
+        request: request_text(&serde_json::Value::Null),
     };
     let long = CallRecord { key: Some("k".repeat(101)), ..call.clone() };
-    let refused = ingest::record(&fixture.db, &[call.clone(), long], &[]).await.unwrap_err();
+    let refused =
+        ingest::record(&fixture.db, &Batch { calls: vec![call.clone(), long], ..Batch::default() })
+            .await
+            .unwrap_err();
     assert_eq!(refused.to_string(), "calls[1]: key has 101 characters, at most 100 are stored");
     assert_eq!(fixture.calls().await, 0);
 
-    ingest::record(&fixture.db, &[call], &[error]).await.unwrap();
+    ingest::record(&fixture.db, &Batch { calls: vec![call], errors: vec![error], claim: None })
+        .await
+        .unwrap();
     let time = "SELECT request_time FROM t_request_log WHERE NOT is_success AND model_name IS NULL";
     assert_eq!(fixture.text(time).await, "2026-01-01 00:00:00.123456");
     let message = "SELECT error_log FROM t_error_logs WHERE request_msg IS NULL";

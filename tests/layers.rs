@@ -20,7 +20,6 @@ const KNOWN_CYCLES: &[&[&str]] = &[
     &["graphql/args.rs", "graphql/loader/mod.rs", "graphql/scope.rs"],
     &["graphql/connection.rs", "graphql/edges.rs"],
     &["graphql/limit/"],
-    &["ingest/object/", "ingest/source/"],
     &["store/audit.rs", "store/deletion_log.rs"],
     // A database migrates its schema through a connection of its own pool.
     &[

@@ -12,12 +12,13 @@ use callscope::app::{App, Config};
 use callscope::clock::Clock;
 use callscope::domain::access::{Caller, Scopes};
 use callscope::domain::record::{CallRecord, ErrorRecord};
-use callscope::graphql::blame::Blame;
 use callscope::graphql::answer::AnswerLimits;
+use callscope::graphql::blame::Blame;
 use callscope::graphql::limit::{Limits, Moment};
 use callscope::graphql::schema::{self, CallscopeSchema};
 use callscope::graphql::scope::Asking;
 use callscope::ingest;
+use callscope::store::write::Batch;
 use chrono::DateTime;
 use clap::Args;
 use libfuzzer_sys::fuzz_target;
@@ -72,8 +73,8 @@ impl Server {
             request: None,
         };
         let services = app.services().clone();
-        let (calls, errors) = ([call.clone(), call], [error]);
-        runtime.block_on(ingest::record(&services.db, &calls, &errors)).expect("writes");
+        let batch = Batch { calls: vec![call.clone(), call], errors: vec![error], claim: None };
+        runtime.block_on(ingest::record(&services.db, &batch)).expect("writes");
         let schema = schema::build(&config.graphql, services.observer.clone());
         let limits = Limits::new(&config.graphql, &schema::sdl()).expect("limits");
         let caller = Arc::new(Caller::anonymous(Scopes::all()));

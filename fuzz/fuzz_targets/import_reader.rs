@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use callscope::ingest::source::{FileSource, ReadOptions};
+use callscope::ingest::source::{FileSource, ReadOptions, SourceChunk};
 use callscope::ingest::validate;
 use callscope::store::dialect::Dialect;
 use callscope::store::zone::StorageZone;
@@ -30,19 +30,9 @@ fuzz_target!(|data: &[u8]| {
         let end = source.read(0, options, &sender).map_err(|error| error.to_string());
         drop(sender);
         let mut rows = Vec::new();
-        while let Ok(chunk) = chunks.try_recv() {
-            for call in &chunk.calls {
-                validate::call(call).expect("a valid call");
-            }
-            for error in &chunk.errors {
-                validate::error(&error.record, Dialect::MySql).expect("a valid error log");
-                let request = error.request_text.as_deref().unwrap_or_default();
-                validate::request_text(request, Dialect::MySql).expect("a request to keep");
-            }
-            assert!(chunk.times().is_some() || chunk.calls.is_empty() && chunk.errors.is_empty());
-            let bad: Vec<_> =
-                chunk.bad.iter().map(|bad| (bad.place.clone(), bad.reason.clone())).collect();
-            rows.push((chunk.calls, chunk.errors, bad, chunk.rows_done));
+        while let Ok(SourceChunk { chunk, rows_done, .. }) = chunks.try_recv() {
+            validate::batch(&chunk.batch, Dialect::MySql).expect("valid rows");
+            rows.push((chunk.batch.calls, chunk.batch.errors, chunk.report, rows_done));
         }
         (end, rows)
     };

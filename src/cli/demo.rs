@@ -12,11 +12,12 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use tokio::time::MissedTickBehavior;
 
-use super::serve::{ServeArgs, log_start, shutdown_signal};
-use crate::app::App;
+use super::serve::{log_start, shutdown_signal};
+use crate::app::{App, Config};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::demo::{Exchange, Live, Traffic};
+use crate::store::write::Batch;
 use crate::store::{Database, demo as store};
 use crate::{error, ingest};
 
@@ -27,7 +28,7 @@ const BATCH: usize = 5_000;
 #[command(mut_arg("database_url", |arg| arg.default_value("sqlite://callscope-demo.db")))]
 pub struct DemoArgs {
     #[command(flatten)]
-    serve: ServeArgs,
+    config: Config,
 
     /// Seed of the generated traffic; another seed gives other keys and incidents
     #[arg(long, env, value_name = "N", default_value_t = 1)]
@@ -36,7 +37,7 @@ pub struct DemoArgs {
 
 pub fn run(args: DemoArgs) -> anyhow::Result<()> {
     super::block_on(async {
-        let config = args.serve.config();
+        let config = args.config;
         let clock = config.clock.clone();
         let live = prepare(&config.database, &clock, args.demo_seed).await?;
         let app = App::open(config).await?;
@@ -160,10 +161,11 @@ async fn write(db: &Database, traffic: impl Iterator<Item = Exchange>) -> error:
     let mut written = Written::default();
     while traffic.peek().is_some() {
         let (calls, errors): (Vec<_>, Vec<_>) = traffic.by_ref().take(BATCH).unzip();
-        let errors: Vec<_> = errors.into_iter().flatten().collect();
-        ingest::record(db, &calls, &errors).await?;
-        written.calls += calls.len();
-        written.errors += errors.len();
+        let errors = errors.into_iter().flatten().collect();
+        let batch = Batch { calls, errors, claim: None };
+        ingest::record(db, &batch).await?;
+        written.calls += batch.calls.len();
+        written.errors += batch.errors.len();
     }
     Ok(written)
 }

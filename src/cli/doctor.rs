@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::serve::ServeArgs;
+use crate::app::Config;
 use crate::config::effective::Setting;
 use crate::doctor::{CheckInput, Level, run_checks};
 
@@ -13,11 +13,11 @@ Changes nothing. Lines start with ✓ for good, ! for doubtful and ✗ for wrong
 anything is wrong.")]
 pub struct DoctorArgs {
     #[command(flatten)]
-    serve: ServeArgs,
+    config: Config,
 }
 
 pub fn run(args: DoctorArgs, settings: &[Setting]) -> anyhow::Result<()> {
-    let config = args.serve.config();
+    let config = args.config;
     println!("Settings that are not the default:");
     for setting in settings.iter().filter(|setting| setting.origin != "default") {
         println!("    {} = {}, from {}", setting.name, setting.value, setting.origin);

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -20,8 +19,6 @@ use crate::ingest::progress::{Phase, Progress, Terminal};
 use crate::store::Database;
 use crate::store::export::{ExportScope, count_without_time};
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
-
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -183,17 +180,8 @@ async fn export_table(
     let stopped = || stop.load(Ordering::Relaxed);
     let terminal = Terminal::default();
     terminal.start(export.table.rows(), Phase::Export, 0);
-    let written = {
-        let mut work = std::pin::pin!(export_to(db, export, output, &done, &stopped));
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        loop {
-            tokio::select! {
-                written = &mut work => break written,
-                _ = ticks.tick() => terminal.advance(done.load(Ordering::Relaxed)),
-            }
-        }
-    };
-    terminal.finish();
+    let work = export_to(db, export, output, &done, &stopped);
+    let written = terminal.watch(work, || done.load(Ordering::Relaxed)).await;
     let (exported, output) = match written {
         Ok(written) => written,
         Err(ExportError::Stopped) => bail!("{label}: stopped before the end"),

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::app::Config;
 use crate::config::secret_file::is_secret;
 use crate::config::{LogConfig, effective, file};
 
@@ -53,7 +54,7 @@ from a separate file, named by a variable such as CALLSCOPE_ID_KEY_FILE.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the GraphQL API (the default command)
-    Serve(serve::ServeArgs),
+    Serve(Config),
     /// Import calls and error logs from files or another database
     Import(import::ImportArgs),
     /// Write calls or error logs to a file that `import` reads
@@ -110,7 +111,7 @@ pub fn run(
         }
     };
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(config) => serve::run(config),
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Prune(args) => prune::run(args),

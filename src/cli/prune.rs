@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use chrono::TimeDelta;
@@ -23,7 +22,6 @@ use crate::store::{Database, space};
 
 /// The caller in the audit log.
 const CALLER: &str = "callscope prune";
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
 #[command(after_help = AFTER_HELP)]
@@ -136,21 +134,10 @@ async fn delete(
     let entry = deletion_log::start(db, start).await?;
     let tally = Tally::default();
     let stopped = || stop.load(Ordering::Relaxed);
-    let pruned = {
-        let work = prune::prune(db, plan.cutoffs, Pace::foreground(db), &tally, &stopped);
-        let mut work = std::pin::pin!(work);
-        let terminal = Terminal::default();
-        terminal.start("old rows", Phase::Delete, plan.counts.total());
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        let pruned = loop {
-            tokio::select! {
-                pruned = &mut work => break pruned,
-                _ = ticks.tick() => terminal.advance(tally.counts().total()),
-            }
-        };
-        terminal.finish();
-        pruned
-    };
+    let terminal = Terminal::default();
+    terminal.start("old rows", Phase::Delete, plan.counts.total());
+    let work = prune::prune(db, plan.cutoffs, Pace::foreground(db), &tally, &stopped);
+    let pruned = terminal.watch(work, || tally.counts().total()).await;
     let Counts { calls, error_logs } = tally.counts();
     println!("deleted {calls} calls and {error_logs} error logs");
     let ending = deletion::ending(&Clock::System, deletion::outcome(&pruned), tally.counts());

@@ -1,50 +1,10 @@
 //! `callscope serve`: runs the server.
 
-use clap::Args;
-
 use crate::app::{App, Config};
-use crate::clock::Clock;
-use crate::config::{
-    AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
-    ServerConfig,
-};
 
-#[derive(Args, Debug)]
-pub struct ServeArgs {
-    #[command(flatten)]
-    database: DatabaseConfig,
-    #[command(flatten)]
-    server: ServerConfig,
-    #[command(flatten)]
-    access: AccessConfig,
-    #[command(flatten)]
-    graphql: GraphqlConfig,
-    #[command(flatten)]
-    record: RecordConfig,
-    #[command(flatten)]
-    keep: KeepConfig,
-    #[command(flatten)]
-    observe: ObserveConfig,
-}
-
-impl ServeArgs {
-    pub fn config(self) -> Config {
-        Config {
-            database: self.database,
-            server: self.server,
-            access: self.access,
-            graphql: self.graphql,
-            record: self.record,
-            keep: self.keep,
-            observe: self.observe,
-            clock: Clock::System,
-        }
-    }
-}
-
-pub fn run(args: ServeArgs) -> anyhow::Result<()> {
+pub fn run(config: Config) -> anyhow::Result<()> {
     super::block_on(async {
-        let app = App::open(args.config()).await?;
+        let app = App::open(config).await?;
         log_start(&app)?;
         app.serve(shutdown_signal()).await?;
         tracing::info!("stopped");

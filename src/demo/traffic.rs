@@ -119,7 +119,8 @@ impl Engine {
             error_type: Some(attempt.endpoint.to_owned()),
             error_code: fault.status_code(),
             message: Some(error_text::message(fault, model, &mut self.dice)),
-            request: error_text::request(attempt.endpoint, model, &mut self.dice),
+            request: error_text::request(attempt.endpoint, model, &mut self.dice)
+                .map(|request| request.to_string()),
         };
         Some((call, Some(error)))
     }

@@ -30,17 +30,20 @@ pub struct ErrorRecord {
     pub error_code: Option<i32>,
     /// The provider's text.
     pub message: Option<String>,
-    /// The failed request.
-    pub request: Option<serde_json::Value>,
+    /// The failed request, as JSON text. An imported text may be no JSON: Python writes `NaN`.
+    pub request: Option<String>,
 }
 
-/// An imported error log. The text of its request is kept unchanged, also if it is not JSON: Python
-/// writes `NaN`, which JSON does not have.
+/// A row of one of the two tables.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ImportedError {
-    /// Without the request.
-    pub record: ErrorRecord,
-    pub request_text: Option<String>,
+pub enum Record {
+    Call(CallRecord),
+    Error(ErrorRecord),
+}
+
+/// The text of a request. A JSON null is the same as no request.
+pub fn request_text(request: &serde_json::Value) -> Option<String> {
+    (!request.is_null()).then(|| request.to_string())
 }
 
 /// The field of NDJSON that replaces `request_msg` for a text that is not JSON on one line.

@@ -1,14 +1,12 @@
 //! Claims of idempotency keys: the owner of a key and a digest of the content recorded under it.
 
-use std::io;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::domain::access::Caller;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ErrorRecord, Record};
 use crate::error::{Error, Result};
 use crate::store::idempotency::Claim;
 
@@ -46,7 +44,14 @@ pub struct Content(Sha256);
 
 impl Content {
     /// `timed`: whether the caller sent the time.
-    pub fn add_call(&mut self, call: &CallRecord, timed: bool) {
+    pub fn add(&mut self, record: &Record, timed: bool) {
+        match record {
+            Record::Call(call) => self.add_call(call, timed),
+            Record::Error(error) => self.add_error(error, timed),
+        }
+    }
+
+    fn add_call(&mut self, call: &CallRecord, timed: bool) {
         self.0.update(b"c");
         self.add_time(call.timestamp, timed);
         self.add_text(call.key.as_deref());
@@ -55,7 +60,6 @@ impl Content {
         self.add_number(call.latency_ms);
     }
 
-    /// `timed`: whether the caller sent the time.
     pub fn add_error(&mut self, error: &ErrorRecord, timed: bool) {
         self.0.update(b"e");
         self.add_time(error.timestamp, timed);
@@ -68,8 +72,8 @@ impl Content {
             None => self.0.update(b"-"),
             Some(request) => {
                 self.0.update(b"j");
-                // Writing to a hash cannot fail. JSON needs no length prefix.
-                let _ = serde_json::to_writer(Hashing(&mut self.0), request);
+                // JSON needs no length prefix.
+                self.0.update(request);
             }
         }
     }
@@ -97,19 +101,6 @@ impl Content {
             None => self.0.update(b"-"),
             Some(number) => self.0.update(number.to_le_bytes()),
         }
-    }
-}
-
-struct Hashing<'a>(&'a mut Sha256);
-
-impl io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
 
+use super::chunk::{Rejection, Report};
 pub use super::plan::Summary;
 use super::plan::{Plan, Survey};
 use super::progress::{Phase, Progress};
-use super::source::{BadRow, ReadOptions, Source, SourceError};
+use super::source::{ReadOptions, Source, SourceChunk, SourceError};
 
 use crate::clock::Clock;
 use crate::error::Result;
@@ -19,7 +20,7 @@ use crate::store::zone::StorageZone;
 use crate::store::{Database, import, write};
 
 /// Bad rows of a source that are reported one by one.
-const MAX_REPORTED_BAD_ROWS: u64 = 20;
+const MAX_REPORTED_BAD_ROWS: usize = 20;
 
 /// The options of the command.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ impl Importer<'_> {
         if self.options.dry_run {
             for plan in &plans {
                 self.progress.say(&plan.describe(plan.shift(shift)));
-                summary.count(plan.kind, plan.survey.good);
+                summary.count(plan.table, plan.survey.good);
                 summary.bad_rows += plan.survey.bad;
             }
             return Ok(summary);
@@ -114,19 +115,19 @@ impl Importer<'_> {
         let mut survey = Survey::default();
         let mut stream = source.read(skip, self.read_options(TimeDelta::zero()));
         self.progress.start(source.label(), Phase::Check, source.size());
-        while let Some(chunk) = stream.chunks.recv().await {
+        while let Some(SourceChunk { chunk, offset, .. }) = stream.chunks.recv().await {
             if self.is_stopped() {
                 self.progress.finish();
                 return Ok(None);
             }
-            self.progress.advance(chunk.offset);
-            self.report_bad_rows(source.label(), &chunk.bad, survey.bad);
+            self.progress.advance(offset);
+            self.report_bad_rows(&source, &chunk.report, survey.bad);
             survey.add(&chunk);
         }
         self.progress.finish();
         let end = stream.end.await??;
-        if survey.bad > MAX_REPORTED_BAD_ROWS {
-            let more = survey.bad - MAX_REPORTED_BAD_ROWS;
+        let more = survey.bad.saturating_sub(MAX_REPORTED_BAD_ROWS as u64);
+        if more > 0 {
             self.progress.say(&format!("{}: and {more} more bad rows", source.label()));
         }
         let earlier = match source.fixed_identity() {
@@ -149,11 +150,11 @@ impl Importer<'_> {
             );
             return Err(SourceError::Unusable(reason));
         }
-        let Some(kind) = end.kind else {
+        let Some(table) = end.table else {
             return Err(SourceError::Unusable("it contains no rows".into()));
         };
         let skip = earlier.as_ref().map_or(0, |earlier| rows(earlier.rows_done));
-        Ok(Some(Plan { source, identity: end.identity, kind, survey, earlier, skip }))
+        Ok(Some(Plan { source, identity: end.identity, table, survey, earlier, skip }))
     }
 
     /// The progress of an earlier run, unless the source is to be imported again.
@@ -200,16 +201,16 @@ impl Importer<'_> {
             finished: false,
         };
         let mut stream = plan.source.read(plan.skip, self.read_options(shift));
-        while let Some(chunk) = stream.chunks.recv().await {
-            if let Some(bad) = chunk.bad.first().filter(|_| !self.options.skip_bad_rows) {
-                let BadRow { place, reason } = bad;
-                return Err(SourceError::Unusable(format!("{label}: {place}: {reason}")));
+        while let Some(SourceChunk { chunk, rows_done, .. }) = stream.chunks.recv().await {
+            let Report { rejected, rejections, .. } = &chunk.report;
+            if let Some(bad) = rejections.first().filter(|_| !self.options.skip_bad_rows) {
+                return Err(SourceError::Unusable(describe(&plan.source, bad)));
             }
-            step = Step { from: step.to, to: count(chunk.rows_done), ..step };
-            write::insert(db, &chunk.calls, &chunk.errors, Some(&step)).await?;
-            summary.count(plan.kind, (chunk.calls.len() + chunk.errors.len()) as u64);
-            summary.bad_rows += chunk.bad.len() as u64;
-            written += chunk.rows();
+            step = Step { from: step.to, to: count(rows_done), ..step };
+            write::insert(db, &chunk.batch, Some(&step)).await?;
+            summary.count(plan.table, chunk.accepted);
+            summary.bad_rows += rejected;
+            written += chunk.accepted + rejected;
             self.progress.advance(written);
             if self.is_stopped() {
                 summary.stopped = true;
@@ -232,12 +233,17 @@ impl Importer<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn report_bad_rows(&self, label: &str, bad: &[BadRow], reported: u64) {
+    fn report_bad_rows(&self, source: &Source, report: &Report, reported: u64) {
+        let reported = usize::try_from(reported).unwrap_or(usize::MAX);
         let left = MAX_REPORTED_BAD_ROWS.saturating_sub(reported);
-        for BadRow { place, reason } in bad.iter().take(usize::try_from(left).unwrap_or(0)) {
-            self.progress.say(&format!("{label}: {place}: {reason}"));
+        for bad in report.rejections.iter().take(left) {
+            self.progress.say(&describe(source, bad));
         }
     }
+}
+
+fn describe(source: &Source, Rejection { line, reason }: &Rejection) -> String {
+    format!("{}: {} {line}: {reason}", source.label(), source.row_label())
 }
 
 fn rows(stored: i64) -> u64 {

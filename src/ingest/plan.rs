@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::source::{Chunk, Kind, Source};
+use super::chunk::Chunk;
+use super::source::Source;
+use crate::domain::table::LogTable;
 use crate::store::import::Import;
 
 /// Counts of one run. A dry run counts as if it had imported.
@@ -24,7 +26,7 @@ pub struct Summary {
 pub(super) struct Plan {
     pub source: Source,
     pub identity: String,
-    pub kind: Kind,
+    pub table: LogTable,
     /// Covers only rows that are not imported yet.
     pub survey: Survey,
     /// The progress of an earlier run.
@@ -42,13 +44,14 @@ pub(super) struct Survey {
 
 impl Survey {
     pub fn add(&mut self, chunk: &Chunk) {
-        self.good += (chunk.calls.len() + chunk.errors.len()) as u64;
-        self.bad += chunk.bad.len() as u64;
-        self.times = match (self.times, chunk.times()) {
-            (Some((oldest, newest)), Some((from, to))) => Some((oldest.min(from), newest.max(to))),
-            (known, None) => known,
-            (None, found) => found,
-        };
+        self.good += chunk.accepted;
+        self.bad += chunk.report.rejected;
+        let calls = chunk.batch.calls.iter().map(|call| call.timestamp);
+        let errors = chunk.batch.errors.iter().map(|error| error.timestamp);
+        for at in calls.chain(errors) {
+            let (oldest, newest) = self.times.unwrap_or((at, at));
+            self.times = Some((at.min(oldest), at.max(newest)));
+        }
     }
 }
 
@@ -70,7 +73,7 @@ impl Plan {
     /// One line for the user.
     pub fn describe(&self, shift: TimeDelta) -> String {
         let Survey { good, bad, times } = &self.survey;
-        let mut line = format!("{}: {good} {}", self.source.label(), self.kind.name());
+        let mut line = format!("{}: {good} {}", self.source.label(), self.table.rows());
         if let Some((oldest, newest)) = times {
             let time = |at: &DateTime<Utc>| (*at + shift).format("%Y-%m-%d %H:%M:%SZ").to_string();
             line += &format!(" from {} to {}", time(oldest), time(newest));
@@ -89,10 +92,10 @@ impl Plan {
 }
 
 impl Summary {
-    pub fn count(&mut self, kind: Kind, rows: u64) {
-        match kind {
-            Kind::Calls => self.calls += rows,
-            Kind::Errors => self.errors += rows,
+    pub fn count(&mut self, table: LogTable, rows: u64) {
+        match table {
+            LogTable::Calls => self.calls += rows,
+            LogTable::ErrorLogs => self.errors += rows,
         }
     }
 }

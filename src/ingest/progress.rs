@@ -1,13 +1,18 @@
 //! Progress of an import, an export or a deletion: a bar on a terminal, otherwise a line every 10 s.
 
 use std::io::IsTerminal;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use tokio::time::interval;
 
 /// Interval of progress lines when standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Interval of updates by [`Terminal::watch`].
+const ADVANCE_EVERY: Duration = Duration::from_millis(200);
 
 /// The operation in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +42,8 @@ pub trait Progress: Send + Sync {
 /// Progress on the standard error output.
 pub struct Terminal {
     bar: ProgressBar,
-    plain: Mutex<Option<Plain>>,
-}
-
-struct Plain {
-    label: String,
-    phase: Phase,
-    size: u64,
-    started_at: Instant,
-    printed_at: Instant,
+    /// The phase, and when a line was printed.
+    line: Mutex<(Phase, Instant)>,
 }
 
 impl Default for Terminal {
@@ -54,7 +52,23 @@ impl Default for Terminal {
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
-        Self { bar, plain: Mutex::new(None) }
+        Self { bar, line: Mutex::new((Phase::Check, Instant::now())) }
+    }
+}
+
+impl Terminal {
+    /// Shows the progress of `work` by `done`.
+    pub async fn watch<T>(&self, work: impl Future<Output = T>, done: impl Fn() -> u64) -> T {
+        let mut work = pin!(work);
+        let mut ticks = interval(ADVANCE_EVERY);
+        let output = loop {
+            tokio::select! {
+                output = &mut work => break output,
+                _ = ticks.tick() => self.advance(done()),
+            }
+        };
+        self.finish();
+        output
     }
 }
 
@@ -76,23 +90,18 @@ impl Progress for Terminal {
         self.bar.set_message(label.to_owned());
         self.bar.set_length(size);
         self.bar.reset();
-        let now = Instant::now();
-        let plain =
-            Plain { label: label.to_owned(), phase, size, started_at: now, printed_at: now };
-        if let Ok(mut current) = self.plain.lock() {
-            *current = Some(plain);
+        if let Ok(mut line) = self.line.lock() {
+            *line = (phase, Instant::now());
         }
     }
 
     fn advance(&self, done: u64) {
         self.bar.set_position(done);
-        let Ok(mut plain) = self.plain.lock() else { return };
-        if let Some(plain) = plain.as_mut()
-            && self.bar.is_hidden()
-            && plain.printed_at.elapsed() >= LINE_EVERY
-        {
-            plain.printed_at = Instant::now();
-            eprintln!("{}", plain.line(done));
+        let Ok(mut line) = self.line.lock() else { return };
+        let (phase, printed_at) = &mut *line;
+        if self.bar.is_hidden() && printed_at.elapsed() >= LINE_EVERY {
+            *printed_at = Instant::now();
+            eprintln!("{}", describe(&self.bar, *phase));
         }
     }
 
@@ -105,24 +114,20 @@ impl Progress for Terminal {
     }
 }
 
-impl Plain {
-    fn line(&self, done: u64) -> String {
-        let seconds = self.started_at.elapsed().as_secs_f64();
-        let share = done as f64 / self.size.max(1) as f64;
-        let left = if share > 0.0 { seconds / share - seconds } else { 0.0 };
-        let left = HumanDuration(Duration::from_secs_f64(left.max(0.0)));
-        match self.phase {
-            Phase::Check => {
-                format!("{}: checking, {:.0} %, {left} left", self.label, share * 100.0)
-            }
-            Phase::Export => format!("{}: {} rows", self.label, HumanCount(done)),
-            Phase::Write | Phase::Delete => format!(
-                "{}: {} of {} rows, {} rows/s, {left} left",
-                self.label,
-                HumanCount(done),
-                HumanCount(self.size),
-                HumanCount((done as f64 / seconds.max(0.001)) as u64),
-            ),
+/// One line in place of the bar.
+fn describe(bar: &ProgressBar, phase: Phase) -> String {
+    let (label, done, size) = (bar.message(), bar.position(), bar.length().unwrap_or(0));
+    let left = HumanDuration(bar.eta());
+    match phase {
+        Phase::Check => {
+            let percent = 100.0 * done as f64 / size.max(1) as f64;
+            format!("{label}: checking, {percent:.0} %, {left} left")
+        }
+        Phase::Export => format!("{label}: {} rows", HumanCount(done)),
+        Phase::Write | Phase::Delete => {
+            let (done, size) = (HumanCount(done), HumanCount(size));
+            let rate = HumanCount(bar.per_sec() as u64);
+            format!("{label}: {done} of {size} rows, {rate} rows/s, {left} left")
         }
     }
 }

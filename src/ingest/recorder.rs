@@ -98,15 +98,17 @@ impl Recorder {
     /// Stores `batch` in one transaction. Returns after the commit.
     pub async fn record(&self, batch: Batch) -> Result<Receipt> {
         let room = self.room.clone().try_acquire_many_owned(kib(&batch));
-        self.submit(batch, room.map_err(|_| Error::Busy)?)?.await
+        let room = room.map_err(|_| Error::Busy)?;
+        self.db.check_writable()?;
+        validate::batch(&batch, self.db.dialect())?;
+        self.submit(batch, room)?.await
     }
 
-    /// Queues a batch for a caller that limits its queue itself. `room` is released when the outcome is
+    /// Queues a batch of valid rows for a caller that limits its queue itself. `room` is released when the outcome is
     /// known. The batch is recorded even if the returned future is dropped.
     pub fn submit(&self, batch: Batch, room: OwnedSemaphorePermit) -> Result<PendingReceipt> {
         // Before queueing: a read-only database would never store it.
         self.db.check_writable()?;
-        validate::batch(&batch.calls, &batch.errors, self.db.dialect())?;
         let kib = kib(&batch);
         let (reply, answer) = oneshot::channel();
         let submission = Submission { batch, reply, kib, _room: room };
@@ -143,26 +145,11 @@ fn kib(batch: &Batch) -> u32 {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let calls = batch.calls.iter().map(|call| 128 + text(&call.key) + text(&call.model));
     let errors = batch.errors.iter().map(|error| {
-        let request = error.request.as_ref().map_or(0, json_weight);
-        256 + text(&error.key) + text(&error.model) + text(&error.message) + request
+        256 + text(&error.key) + text(&error.model) + text(&error.message) + text(&error.request)
     });
     // A batch without rows takes memory in the queue too.
     let bytes = 512 + calls.chain(errors).sum::<usize>();
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
-}
-
-fn json_weight(json: &serde_json::Value) -> usize {
-    match json {
-        serde_json::Value::String(text) => 32 + text.len(),
-        serde_json::Value::Array(items) => 64 + items.iter().map(json_weight).sum::<usize>(),
-        serde_json::Value::Object(fields) => {
-            64 + fields
-                .iter()
-                .map(|(name, value)| 96 + name.len() + json_weight(value))
-                .sum::<usize>()
-        }
-        _ => 32,
-    }
 }
 
 /// How long idempotency keys are kept.

@@ -14,7 +14,7 @@ use crate::error::Result;
 
 /// The highest id of the error logs, 0 without any.
 pub async fn last_error_log(db: &Database) -> Result<i64> {
-    last_id(db, LogTable::ErrorLogs.name()).await
+    last_id(db, LogTable::ErrorLogs).await
 }
 
 /// A limit on ids.

@@ -6,6 +6,7 @@ use sea_orm::{ConnectionTrait, SqlErr, Statement};
 use super::database::Database;
 use super::dialect::Dialect;
 use super::transaction::{Fault, retry};
+use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
 
 /// The progress of the import of one source.
@@ -133,8 +134,8 @@ pub struct SourceRow {
 }
 
 /// The highest id of `table`, 0 when it is empty.
-pub async fn last_id(db: &Database, table: &str) -> Result<i64> {
-    let sql = format!("SELECT MAX(id) FROM {table}");
+pub async fn last_id(db: &Database, table: LogTable) -> Result<i64> {
+    let sql = format!("SELECT MAX(id) FROM {}", table.name());
     let rows = db
         .query_all_raw("import.last_id", Statement::from_string(db.dialect().backend(), sql))
         .await?;
@@ -146,11 +147,10 @@ pub async fn last_id(db: &Database, table: &str) -> Result<i64> {
     Ok(id.unwrap_or(0))
 }
 
-/// The next rows of `table` by id: after `after`, up to `last`, at most `limit`. `table` and `columns`
-/// must be constants, never input.
+/// The next rows of `table` by id: after `after`, up to `last`, at most `limit`.
 pub async fn list_after(
     db: &Database,
-    (table, columns): (&str, &[&str]),
+    table: LogTable,
     (after, last): (i64, i64),
     limit: u64,
 ) -> Result<Vec<SourceRow>> {
@@ -159,7 +159,9 @@ pub async fn list_after(
         Dialect::Postgres => ("TEXT", ["$1", "$2", "$3"]),
         Dialect::Sqlite => ("TEXT", ["?", "?", "?"]),
     };
-    let list: String = columns.iter().map(|column| format!(", CAST({column} AS {text})")).collect();
+    let columns = table.columns();
+    let list = columns.iter().map(|column| format!(", CAST({} AS {text})", column.name));
+    let (list, table) = (list.collect::<String>(), table.name());
     let [after_mark, last_mark, limit_mark] = marks;
     // Qualified: PostgreSQL would sort by the selected text otherwise.
     let sql = format!(

@@ -8,13 +8,13 @@ use sea_orm::sea_query::Values;
 use sea_orm::sqlx::{AssertSqlSafe, query_with};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value};
 use sea_query_sqlx::SqlxValues;
+use serde::de::IgnoredAny;
 
 use super::connections::Lease;
 use super::database::Database;
 use super::dialect::Dialect;
-use super::stored_error::StoredError;
 use super::stored_time::sqlite_text;
-use crate::domain::record::CallRecord;
+use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::domain::table::{ColumnKind, LogTable};
 use crate::error::{Error, Result};
 
@@ -76,12 +76,12 @@ pub(super) async fn insert_calls(
 pub(super) async fn insert_errors(
     db: &Database,
     transaction: &impl ConnectionTrait,
-    errors: &[impl StoredError],
+    errors: &[impl Borrow<ErrorRecord>],
     ids: Ids,
 ) -> Result<Vec<i64>> {
     let mut found = Vec::new();
     for chunk in chunks(errors, FEW_ERRORS, ERRORS_PER_STATEMENT) {
-        let values = chunk.iter().flat_map(|error| error_values(db, error)).collect();
+        let values = chunk.iter().flat_map(|error| error_values(db, error.borrow())).collect();
         found.extend(
             insert_rows(transaction, Commit::ByTransaction, LogTable::ErrorLogs, values, ids)
                 .await?,
@@ -117,8 +117,7 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
 }
 
 /// In the order of [`LogTable::columns`]. The request is bound as text, which keeps it unchanged.
-fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
-    let error = stored.record();
+fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
     [
         time_value(db, error.timestamp),
         error.model.clone().into(),
@@ -126,8 +125,16 @@ fn error_values(db: &Database, stored: &impl StoredError) -> [Value; 7] {
         error.error_type.clone().into(),
         error.message.clone().into(),
         error.error_code.into(),
-        stored.request_text(db.dialect()).into(),
+        error.request.as_deref().map(|text| json_text(text, db.dialect())).into(),
     ]
+}
+
+/// A text that is not JSON becomes a JSON string, except on SQLite, which stores any text.
+fn json_text(text: &str, dialect: Dialect) -> String {
+    match dialect == Dialect::Sqlite || serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        true => text.to_owned(),
+        false => serde_json::Value::from(text).to_string(),
+    }
 }
 
 /// Splits `rows` into parts of at most `most` rows (a power of two). Parts have few different lengths,

@@ -42,7 +42,6 @@ pub mod space;
 mod sqlite_file;
 mod statements;
 pub mod storage;
-pub mod stored_error;
 mod stored_time;
 pub mod tail;
 pub mod token;

@@ -4,21 +4,15 @@ use super::database::Database;
 use super::idempotency::{self, Claim, ClaimTime, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
-use super::stored_error::StoredError;
 use super::transaction::{Fault, WriteTransaction, retry};
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::error::{Error, Result};
 
-/// Stores calls, error logs and the progress of an import in one transaction.
-pub async fn insert(
-    db: &Database,
-    calls: &[CallRecord],
-    errors: &[impl StoredError],
-    step: Option<&Step>,
-) -> Result<()> {
+/// Stores a batch and the progress of an import in one transaction.
+pub async fn insert(db: &Database, batch: &Batch, step: Option<&Step>) -> Result<()> {
     let inserted = retry(|| async move {
         let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
-        let inserted = insert_step(db, &transaction, calls, errors, step).await;
+        let inserted = insert_step(db, &transaction, batch, step).await;
         transaction.end(inserted).await
     });
     inserted.await.map_err(Fault::into_error)?;
@@ -29,12 +23,11 @@ pub async fn insert(
 async fn insert_step(
     db: &Database,
     transaction: &WriteTransaction,
-    calls: &[CallRecord],
-    errors: &[impl StoredError],
+    batch: &Batch,
     step: Option<&Step>,
 ) -> Result<()> {
-    insert_calls(db, &transaction.inner(), calls, Ids::Unread).await?;
-    insert_errors(db, &transaction.inner(), errors, Ids::Unread).await?;
+    insert_calls(db, &transaction.inner(), &batch.calls, Ids::Unread).await?;
+    insert_errors(db, &transaction.inner(), &batch.errors, Ids::Unread).await?;
     match step {
         Some(step) => import::advance(&transaction.inner(), step).await,
         None => Ok(()),

@@ -1,8 +1,8 @@
 //! Transactions with a deadlock, a serialization failure or a lock timeout are retried a limited
 //! number of times, and nothing is stored or deleted twice. Triggers raise the errors.
 
-use callscope::domain::record::{CallRecord, ErrorRecord};
-use callscope::store::write;
+use callscope::domain::record::CallRecord;
+use callscope::store::write::{self, Batch};
 use serde_json::{Value, json};
 
 use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code};
@@ -154,8 +154,8 @@ async fn imports_are_retried(database: TestDatabase) {
     };
     for conflict in EACH {
         inject_conflict(&database, "INSERT ON t_request_log", conflict, 2).await;
-        let calls = vec![call.clone(); 3];
-        write::insert(app.db(), &calls, &[] as &[ErrorRecord], None).await.unwrap();
+        let batch = Batch { calls: vec![call.clone(); 3], ..Batch::default() };
+        write::insert(app.db(), &batch, None).await.unwrap();
     }
     assert_eq!(database.count("t_request_log").await, 3 * EACH.len() as u64);
 }

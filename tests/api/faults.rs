@@ -5,6 +5,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use callscope::domain::record::CallRecord;
+use callscope::store::write::{self, Batch};
 use serde_json::{Value, json};
 
 use super::input_errors::{lock, unlock};
@@ -402,12 +403,11 @@ async fn a_blocked_write_is_refused_and_later_accepted(database: TestDatabase) {
         status_code: Some(200),
         latency_ms: Some(1),
     };
-    let calls = vec![call; 3];
+    let batch = Batch { calls: vec![call; 3], ..Batch::default() };
     database.execute("BEGIN IMMEDIATE").await;
-    let none: [callscope::domain::record::ErrorRecord; 0] = [];
-    let refused = callscope::store::write::insert(app.db(), &calls, &none, None).await;
+    let refused = write::insert(app.db(), &batch, None).await;
     assert_eq!(refused.unwrap_err().code(), "DATABASE_UNAVAILABLE");
     database.execute("COMMIT").await;
-    callscope::store::write::insert(app.db(), &calls, &none, None).await.unwrap();
+    write::insert(app.db(), &batch, None).await.unwrap();
     assert_healthy(&app, 3).await;
 }

@@ -2,10 +2,11 @@
 //! table; statistics read no row of it.
 
 use callscope::access::token;
-use callscope::domain::record::{CallRecord, ErrorRecord};
+use callscope::domain::record::CallRecord;
 use callscope::domain::table::LogTable;
 use callscope::store::export::{self, ExportScope};
 use callscope::store::import::{self, Import, Step};
+use callscope::store::write::Batch;
 use callscope::store::{idempotency, lease, retention, token as tokens, write};
 use chrono::TimeDelta;
 use serde_json::Value;
@@ -465,8 +466,8 @@ async fn writes_scan_no_table(database: TestDatabase) {
         latency_ms: None,
     };
     let step = Step { source: source.clone(), from: 0, to: 2, finished: false };
-    let none: [ErrorRecord; 0] = [];
-    write::insert(db, &[record.clone(), record], &none, Some(&step)).await.unwrap();
+    let batch = Batch { calls: vec![record.clone(), record], ..Batch::default() };
+    write::insert(db, &batch, Some(&step)).await.unwrap();
     import::finish(db, &Step { source, from: 2, to: 2, finished: true }).await.unwrap();
 
     let statements = db.record();

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Object};
 
 use super::permission::writing;
-use crate::domain::record::{CallRecord, ErrorRecord};
+use crate::domain::record::{CallRecord, ErrorRecord, Record, request_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::request_key::RequestKey;
 use crate::graphql::scope::Scope;
@@ -11,10 +11,10 @@ use crate::graphql::types::record::{
     CallErrorInput, CallInput, ErrorLogInput, RecordCallsInput, RecordCallsPayload,
     RecordErrorsInput, RecordErrorsPayload,
 };
-use crate::ingest::call_error::CallError;
-use crate::ingest::claim::{Content, check_key, claim};
+use crate::ingest::chunk::Chunk;
+use crate::ingest::claim::{check_key, claim};
 use crate::ingest::recorder::Receipt;
-use crate::store::write::Batch;
+use crate::ingest::row::{CallError, Row};
 
 #[derive(Default)]
 pub struct RecordMutation;
@@ -30,13 +30,15 @@ impl RecordMutation {
         input: RecordCallsInput,
     ) -> Result<RecordCallsPayload> {
         let scope = recording(ctx, input.calls.len())?;
-        let mut batch = Batch::default();
-        let mut key = keyed(ctx, input.idempotency_key)?;
-        for call in input.calls.into_iter().enumerate() {
-            let content = key.as_mut().map(|(_, content)| content);
-            add_call(scope, &mut batch, content, call).await?;
+        let key = idempotency_key(ctx, input.idempotency_key)?;
+        let mut chunk = Chunk::new(key.is_some());
+        for (index, call) in input.calls.into_iter().enumerate() {
+            let added = chunk.add_unchecked(call_row(scope, call).await?);
+            added.map_err(|reason| {
+                Failure::bad_input("input", format!("calls[{index}]: {reason}"))
+            })?;
         }
-        let receipt = record(scope, "recordCalls", batch, key).await?;
+        let receipt = record(scope, "recordCalls", chunk, key).await?;
         Ok(RecordCallsPayload { ids: receipt.recorded.call_ids, duplicate: receipt.duplicate })
     }
 
@@ -50,17 +52,13 @@ impl RecordMutation {
         input: RecordErrorsInput,
     ) -> Result<RecordErrorsPayload> {
         let scope = recording(ctx, input.errors.len())?;
-        let mut batch = Batch::default();
-        let mut key = keyed(ctx, input.idempotency_key)?;
+        let key = idempotency_key(ctx, input.idempotency_key)?;
+        let mut chunk = Chunk::new(key.is_some());
         for error in input.errors {
-            let timed = error.timestamp.is_some();
-            let error = error_record(scope, error).await?;
-            if let Some((_, content)) = &mut key {
-                content.add_error(&error, timed);
-            }
-            batch.errors.push(error);
+            let added = chunk.add_unchecked(error_row(scope, error).await?);
+            added.map_err(|reason| Failure::bad_input("input", reason))?;
         }
-        let receipt = record(scope, "recordErrors", batch, key).await?;
+        let receipt = record(scope, "recordErrors", chunk, key).await?;
         Ok(RecordErrorsPayload { ids: receipt.recorded.error_ids, duplicate: receipt.duplicate })
     }
 }
@@ -76,13 +74,7 @@ fn recording<'a>(ctx: &Context<'a>, rows: usize) -> Result<&'a Scope> {
     Ok(scope)
 }
 
-async fn add_call(
-    scope: &Scope,
-    batch: &mut Batch,
-    content: Option<&mut Content>,
-    (index, call): (usize, CallInput),
-) -> Result<()> {
-    let timed = call.timestamp.is_some();
+async fn call_row(scope: &Scope, call: CallInput) -> Result<Row> {
     let record = CallRecord {
         timestamp: call.timestamp.map_or(scope.now, |at| at.0),
         key: key(scope, call.key).await?,
@@ -90,35 +82,29 @@ async fn add_call(
         status_code: call.status_code,
         latency_ms: call.latency_ms,
     };
-    let error = call.error.map(|error| CallError::from(error).into_error_log(&record)).transpose();
-    let error =
-        error.map_err(|reason| Failure::bad_input("input", format!("calls[{index}]: {reason}")))?;
-    if let Some(content) = content {
-        content.add_call(&record, timed);
-        error.iter().for_each(|error| content.add_error(error, timed));
-    }
-    batch.errors.extend(error);
-    batch.calls.push(record);
-    Ok(())
+    let timed = call.timestamp.is_some();
+    Ok(Row { error: call.error.map(Into::into), timed, ..Record::Call(record).into() })
 }
 
 impl From<CallErrorInput> for CallError {
     fn from(input: CallErrorInput) -> Self {
         let CallErrorInput { error_type, error_code, message, request } = input;
-        Self { error_type, error_code, message, request: request.map(|json| json.0) }
+        let request = request.and_then(|json| request_text(&json.0));
+        Self { error_type, error_code, message, request }
     }
 }
 
-async fn error_record(scope: &Scope, error: ErrorLogInput) -> Result<ErrorRecord> {
-    Ok(ErrorRecord {
+async fn error_row(scope: &Scope, error: ErrorLogInput) -> Result<Row> {
+    let record = ErrorRecord {
         timestamp: error.timestamp.map_or(scope.now, |at| at.0),
         key: key(scope, error.key).await?,
         model: error.model,
         error_type: error.error_type,
         error_code: error.error_code,
         message: error.message,
-        request: error.request.map(|json| json.0),
-    })
+        request: error.request.and_then(|json| request_text(&json.0)),
+    };
+    Ok(Row { timed: error.timestamp.is_some(), ..Record::Error(record).into() })
 }
 
 async fn key(scope: &Scope, text: Option<String>) -> Result<Option<String>> {
@@ -128,20 +114,14 @@ async fn key(scope: &Scope, text: Option<String>) -> Result<Option<String>> {
     })
 }
 
-async fn record(
-    scope: &Scope,
-    what: &str,
-    mut batch: Batch,
-    key: Option<(String, Content)>,
-) -> Result<Receipt> {
-    if let Some((key, content)) = key {
-        batch.claim = Some(claim(&scope.caller, what, &key, content));
-    }
+async fn record(scope: &Scope, what: &str, chunk: Chunk, key: Option<String>) -> Result<Receipt> {
+    let Chunk { mut batch, content, .. } = chunk;
+    batch.claim = key.zip(content).map(|(key, content)| claim(&scope.caller, what, &key, content));
     Ok(scope.services.recorder.record(batch).await?)
 }
 
-/// The key of the field or of the request, and what it will stand for.
-fn keyed(ctx: &Context<'_>, key: Option<String>) -> Result<Option<(String, Content)>> {
+/// The idempotency key of the field, or else of the request.
+fn idempotency_key(ctx: &Context<'_>, key: Option<String>) -> Result<Option<String>> {
     if let Some(key) = &key {
         check_key(key)?;
     }
@@ -150,5 +130,5 @@ fn keyed(ctx: &Context<'_>, key: Option<String>) -> Result<Option<(String, Conte
         let name = field.alias().unwrap_or_else(|| field.name());
         ctx.data_opt::<RequestKey>().map(|key| key.of_field(name))
     };
-    Ok(key.or_else(of_request).map(|key| (key, Content::default())))
+    Ok(key.or_else(of_request))
 }

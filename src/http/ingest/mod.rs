@@ -17,9 +17,10 @@ use super::context::RequestContext;
 use super::problem::Problem;
 use super::state::AppState;
 use crate::domain::access::AccessScope;
+use crate::domain::table::LogTable;
 use crate::error::Error;
-use crate::ingest::intake::{Halt, Report, StreamRequest};
-use crate::ingest::source::Kind;
+use crate::ingest::chunk::Report;
+use crate::ingest::intake::{Halt, StreamRequest};
 
 /// Another web site cannot send any of these without a preflight (`csrf`).
 const MEDIA_TYPES: [&str; 4] =
@@ -33,7 +34,7 @@ pub(crate) async fn calls(
     Extension(context): Extension<RequestContext>,
     request: Request,
 ) -> Response {
-    record_stream(Kind::Calls, &state, context, request).await
+    record_stream(LogTable::Calls, &state, context, request).await
 }
 
 pub(crate) async fn errors(
@@ -41,18 +42,18 @@ pub(crate) async fn errors(
     Extension(context): Extension<RequestContext>,
     request: Request,
 ) -> Response {
-    record_stream(Kind::Errors, &state, context, request).await
+    record_stream(LogTable::ErrorLogs, &state, context, request).await
 }
 
 async fn record_stream(
-    kind: Kind,
+    table: LogTable,
     state: &AppState,
     context: RequestContext,
     request: Request,
 ) -> Response {
     let id = context.id.clone();
     let slot = state.admission.acquire_stream(&context);
-    let (stream, encoding) = match stream_request(kind, state, context, request.headers()) {
+    let (stream, encoding) = match stream_request(table, state, context, request.headers()) {
         Ok(checked) => checked,
         Err(problem) => return problem.into_response(),
     };
@@ -70,7 +71,7 @@ async fn record_stream(
 
 /// Checks the request before its body is read.
 fn stream_request(
-    kind: Kind,
+    table: LogTable,
     state: &AppState,
     context: RequestContext,
     headers: &HeaderMap,
@@ -83,7 +84,7 @@ fn stream_request(
     let encoding = Encoding::of(headers)?;
     let key = idempotency_key(headers)?;
     state.intake.check_writable().map_err(|error| Problem::of(&error, &context.id))?;
-    Ok((StreamRequest { kind, caller: context.caller, key }, encoding))
+    Ok((StreamRequest { table, caller: context.caller, key }, encoding))
 }
 
 /// 422 if all rows were rejected, so that a client that reads only the status does not see a success.

@@ -1,10 +1,6 @@
 //! Records streams of rows of any length. Lines are parsed and validated while the chunk before them is
 //! being written. A stream is read no faster than it is recorded, which limits memory.
 
-mod chunk;
-pub mod lines;
-mod report;
-pub mod row;
 mod stream;
 
 use std::sync::Arc;
@@ -12,22 +8,22 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-pub use report::{Rejection, Report};
 pub use stream::Halt;
 
-use super::recorder::{Receipt, Recorder};
-use super::source::Kind;
+use super::recorder::Recorder;
+use super::row::Row;
 use crate::clock::Clock;
 use crate::domain::access::Caller;
+use crate::domain::key_id::is_key_id;
+use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::store::Database;
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
-use crate::store::write::Batch;
 
 /// Records streams and spans; one instance per server.
 pub struct Intake {
-    recorder: Recorder,
-    db: Arc<Database>,
+    pub(super) recorder: Recorder,
+    pub(super) db: Arc<Database>,
     keys: Arc<KeyDirectory>,
     clock: Clock,
     room: Arc<Semaphore>,
@@ -47,7 +43,7 @@ pub struct IntakeLimits {
 /// What a stream contains, its sender, and its idempotency key.
 #[derive(Clone, Debug)]
 pub struct StreamRequest {
-    pub kind: Kind,
+    pub table: LogTable,
     pub caller: Arc<Caller>,
     pub key: Option<String>,
 }
@@ -68,21 +64,18 @@ impl Intake {
         self.db.check_writable()
     }
 
-    /// The API key with the id `text`, or why the row is rejected.
-    pub(super) async fn resolve(
+    /// Replaces a key id by the key. The inner error is why the row is rejected.
+    pub(super) async fn resolve_key(
         &self,
-        text: String,
+        row: &mut Row,
         snapshot: &KeySnapshot,
-    ) -> Result<Result<String, String>> {
-        let key = self.keys.resolve(&self.db, &text, snapshot).await?;
-        Ok(key.map(|key| key.to_string()).ok_or_else(|| "no API key has the id in key".into()))
-    }
-
-    pub(super) fn db(&self) -> &Database {
-        &self.db
-    }
-
-    pub(super) async fn record(&self, batch: Batch) -> Result<Receipt> {
-        self.recorder.record(batch).await
+    ) -> Result<Result<(), String>> {
+        if !row.key_may_be_id {
+            return Ok(Ok(()));
+        }
+        let key = row.key_mut();
+        let Some(id) = key.take_if(|text| is_key_id(text)) else { return Ok(Ok(())) };
+        *key = self.keys.resolve(&self.db, &id, snapshot).await?.map(|key| key.to_string());
+        Ok(if key.is_some() { Ok(()) } else { Err("no API key has the id in key".into()) })
     }
 }

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::chunk::Chunk;
-use super::lines::{Line, Lines};
-use super::report::Report;
-use super::row::{self, Row};
 use super::{Intake, StreamRequest};
-use crate::domain::key_id::is_key_id;
+use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
+use crate::ingest::chunk::{Chunk, ChunkLimits, Report};
 use crate::ingest::claim::claim;
+use crate::ingest::lines::{Line, Lines};
+use crate::ingest::object::read_row;
 use crate::ingest::recorder::{PendingReceipt, Receipt};
-use crate::ingest::source::Kind;
+use crate::ingest::row::Row;
 use crate::store::key_directory::KeySnapshot;
+
+/// Enough lines to make the cost of a commit small, few enough that other writers wait less than about
+/// 50 ms.
+const CHUNK: ChunkLimits = ChunkLimits { rows: 4096, bytes: 1 << 20 };
 
 /// A chunk that is not full is recorded after this time. Not with an idempotency key: the chunk borders
 /// must be the same on each retry.
@@ -58,6 +62,8 @@ impl Intake {
             intake: self,
             lines: Lines::new(self.limits.line_bytes),
             chunk: Chunk::new(request.key.is_some()),
+            room: None,
+            since: None,
             position: 0,
             writing: None,
             report: Report::default(),
@@ -81,6 +87,9 @@ struct StreamState<'a> {
     request: StreamRequest,
     lines: Lines,
     chunk: Chunk,
+    /// The share of the memory limit of the chunk, and when its first line arrived.
+    room: Option<OwnedSemaphorePermit>,
+    since: Option<Instant>,
     /// The number of the current chunk.
     position: u64,
     writing: Option<PendingChunk>,
@@ -109,7 +118,7 @@ impl StreamState<'_> {
             self.take_part(&part).await?;
         }
         if let Some(line) = self.lines.last() {
-            let line = parse(line, self.intake, self.request.kind);
+            let line = parse(line, self.intake, self.request.table);
             self.take_line(line).await?;
         }
         self.submit().await
@@ -121,7 +130,7 @@ impl StreamState<'_> {
     ) -> Result<Option<Bytes>, Halt> {
         loop {
             let is_idle = self.writing.is_none();
-            let gathered_at = self.chunk.since.filter(|_| is_idle && self.request.key.is_none());
+            let gathered_at = self.since.filter(|_| is_idle && self.request.key.is_none());
             let start = Instant::now();
             tokio::select! {
                 // First: a part that has arrived needs no timer.
@@ -148,15 +157,7 @@ impl StreamState<'_> {
 
     async fn take_part(&mut self, mut part: &[u8]) -> Result<(), Halt> {
         while let Some(line) = self.lines.next(&mut part) {
-            if line.text.is_some_and(<[u8]>::is_empty) {
-                self.chunk.add_blank(line.number);
-                if self.chunk.is_full() {
-                    self.submit().await?;
-                }
-                continue;
-            }
-            self.time_left = self.intake.limits.timeout;
-            let line = parse(line, self.intake, self.request.kind);
+            let line = parse(line, self.intake, self.request.table);
             self.take_line(line).await?;
         }
         // Checked here as well, for streams that never have to wait for a part.
@@ -167,39 +168,34 @@ impl StreamState<'_> {
     }
 
     async fn take_line(&mut self, line: Parsed) -> Result<(), Halt> {
-        let Parsed { number, bytes, mut row } = line;
-        if self.chunk.room.is_none() {
+        let Parsed { number, bytes, row } = line;
+        let Some(mut row) = row else {
+            self.chunk.add_blank(number);
+            return self.submit_if_full().await;
+        };
+        self.time_left = self.intake.limits.timeout;
+        if self.room.is_none() {
             // A chunk with its share is recorded without acquiring more, so that shares are always released.
             let room = pin!(self.intake.room.clone().acquire_owned());
             let room = timeout(self.intake.limits.timeout, room).await;
             let room = room.map_err(|_| Error::Busy)?;
-            self.chunk.room = room.ok();
-            self.chunk.since = Some(Instant::now());
+            self.room = room.ok();
+            self.since = Some(Instant::now());
         }
-        if let Ok(Some(found)) = &mut row {
-            row = self.resolve_key(found).await?.map_or(row, Err);
+        if let Ok(found) = &mut row
+            && let Err(reason) = self.intake.resolve_key(found, &self.key_snapshot).await?
+        {
+            row = Err(reason);
         }
         self.chunk.add(number, bytes, row, self.intake.db.dialect());
-        if self.chunk.is_full() {
-            self.submit().await?;
-        }
-        Ok(())
+        self.submit_if_full().await
     }
 
-    /// Replaces a key id by the key. Returns why the row is rejected, if the id is unknown.
-    async fn resolve_key(&self, row: &mut Row) -> Result<Option<String>> {
-        if !row.key_may_be_id {
-            return Ok(None);
+    async fn submit_if_full(&mut self) -> Result<(), Halt> {
+        match self.chunk.is_full(CHUNK) {
+            true => self.submit().await,
+            false => Ok(()),
         }
-        let key = row.key_mut();
-        let Some(text) = key.take_if(|text| is_key_id(text)) else { return Ok(None) };
-        Ok(match self.intake.resolve(text, &self.key_snapshot).await? {
-            Ok(found) => {
-                *key = Some(found);
-                None
-            }
-            Err(reason) => Some(reason),
-        })
     }
 
     /// Submits the current chunk after the previous one is recorded: nothing may be recorded after a
@@ -211,8 +207,10 @@ impl StreamState<'_> {
         }
         self.key_snapshot = KeySnapshot::default();
         let new = Chunk::new(self.request.key.is_some());
-        let Chunk { mut batch, content, report, accepted, room, .. } =
+        let Chunk { mut batch, content, report, accepted, .. } =
             std::mem::replace(&mut self.chunk, new);
+        let room = self.room.take();
+        self.since = None;
         let position = self.position;
         self.position += 1;
         if accepted == 0 {
@@ -220,9 +218,9 @@ impl StreamState<'_> {
             return Ok(());
         }
         if let (Some(key), Some(content)) = (&self.request.key, content) {
-            let what = match self.request.kind {
-                Kind::Calls => format!("ingest/calls {position}"),
-                Kind::Errors => format!("ingest/errors {position}"),
+            let what = match self.request.table {
+                LogTable::Calls => format!("ingest/calls {position}"),
+                LogTable::ErrorLogs => format!("ingest/errors {position}"),
             };
             batch.claim = Some(claim(&self.request.caller, &what, key, content));
         }
@@ -281,15 +279,22 @@ async fn wait_until_due(since: Option<Instant>) {
 struct Parsed {
     number: u64,
     bytes: usize,
-    row: Result<Option<Row>, String>,
+    /// `None` for a blank line.
+    row: Option<Result<Row, String>>,
 }
 
-fn parse(line: Line<'_>, intake: &Intake, kind: Kind) -> Parsed {
+fn parse(line: Line<'_>, intake: &Intake, table: LogTable) -> Parsed {
     let Line { number, text } = line;
-    let Some(text) = text else {
-        let reason = format!("longer than {} bytes", intake.limits.line_bytes);
-        return Parsed { number, bytes: 0, row: Err(reason) };
+    let (bytes, row) = match text {
+        None => {
+            let reason = format!("longer than {} bytes", intake.limits.line_bytes);
+            (0, Some(Err(reason)))
+        }
+        Some([]) => (0, None),
+        Some(text) => {
+            let (bytes, row) = read_row(text, table, intake.db.zone(), intake.clock.now());
+            (bytes, Some(row))
+        }
     };
-    let (bytes, row) = row::parse(text, kind, intake.db.zone(), intake.clock.now());
     Parsed { number, bytes, row }
 }

@@ -13,15 +13,12 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use self::attributes::Attributes;
 use self::nesting::Nesting;
 use self::span::SpanCall;
+use super::chunk::Chunk;
 use super::claim::{Content, claim, digest};
 use super::intake::Intake;
-use super::validate;
 use crate::domain::access::Caller;
-use crate::domain::key_id::is_key_id;
 use crate::error::Result;
-use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeySnapshot;
-use crate::store::write::Batch;
 
 /// Distinct reasons in one response.
 const MAX_REASONS: usize = 5;
@@ -57,30 +54,24 @@ impl Intake {
         caller: &Caller,
         key_attribute: &str,
     ) -> Result<SpanReport> {
-        let (mut report, mut batch) = (SpanReport::default(), Batch::default());
+        let (mut report, mut chunk) = (SpanReport::default(), Chunk::default());
         let mut ids = Vec::new();
         let snapshot = KeySnapshot::default();
-        for mut call in calls(export, key_attribute, &mut report) {
+        for SpanCall { id, mut row } in calls(export, key_attribute, &mut report) {
             // A rejected call counts too: a retry may accept it, and must have the same digest.
-            ids.extend(call.id);
-            if let Some(text) = call.record.key.take_if(|key| is_key_id(key)) {
-                match self.resolve(text, &snapshot).await? {
-                    Ok(key) => call.record.key = Some(key),
-                    Err(reason) => {
-                        report.reject(reason);
-                        continue;
-                    }
-                }
-            }
-            if let Err(reason) = add(call, self.db().dialect(), &mut batch) {
-                report.reject(reason);
-            }
+            ids.extend(id);
+            let added = match self.resolve_key(&mut row, &snapshot).await? {
+                Ok(()) => chunk.add_valid(row, self.db.dialect()),
+                Err(reason) => Err(reason),
+            };
+            added.unwrap_or_else(|reason| report.reject(reason));
         }
+        let mut batch = chunk.batch;
         if batch.calls.is_empty() {
             return Ok(report);
         }
         batch.claim = Some(claim(caller, "v1/traces", &digest(&ids), Content::default()));
-        self.record(batch).await?;
+        self.recorder.record(batch).await?;
         Ok(report)
     }
 }
@@ -106,16 +97,4 @@ fn calls(
         }
     }
     calls
-}
-
-fn add(call: SpanCall, to: Dialect, batch: &mut Batch) -> Result<(), String> {
-    let SpanCall { record, error, .. } = call;
-    validate::call(&record)?;
-    let error = error.map(|error| error.into_error_log(&record)).transpose()?;
-    if let Some(error) = &error {
-        validate::error(error, to)?;
-    }
-    batch.errors.extend(error);
-    batch.calls.push(record);
-    Ok(())
 }

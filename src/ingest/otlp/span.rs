@@ -8,8 +8,8 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::Value;
 
 use super::attributes::Attributes;
-use crate::domain::record::CallRecord;
-use crate::ingest::call_error::CallError;
+use crate::domain::record::{CallRecord, Record, request_text};
+use crate::ingest::row::{CallError, Row};
 
 /// Operations that call a model.
 const CALLS: [&str; 4] = ["chat", "generate_content", "text_completion", "embeddings"];
@@ -26,8 +26,7 @@ const ERROR_TYPE_CHARACTERS: usize = 50;
 pub(super) struct SpanCall {
     /// Trace id and span id.
     pub id: [u8; 24],
-    pub record: CallRecord,
-    pub error: Option<CallError>,
+    pub row: Row,
 }
 
 /// Whether two spans may report the same call: a chat and an embedding are different calls.
@@ -79,9 +78,11 @@ impl SpanCall {
                 .map(|text| text.chars().take(ERROR_TYPE_CHARACTERS).collect()),
             error_code: None,
             message: message(span),
-            request: request(span),
+            request: request(span).as_ref().and_then(request_text),
         });
-        Ok(Self { id: id(span).ok_or("a span has no valid ids")?, record, error })
+        let id = id(span).ok_or("a span has no valid ids")?;
+        let record = Record::Call(record);
+        Ok(Self { id, row: Row { record, error, timed: true, key_may_be_id: true } })
     }
 }
 
@@ -172,6 +173,13 @@ mod tests {
         }
     }
 
+    fn call(span: &Span, key: Option<String>) -> CallRecord {
+        match SpanCall::of(span, key).unwrap().row.record {
+            Record::Call(call) => call,
+            Record::Error(_) => panic!("not a call"),
+        }
+    }
+
     fn failed(pairs: &[(&str, Attribute)]) -> Span {
         let status = Status { code: StatusCode::Error.into(), message: String::new() };
         Span { status: Some(status), ..span(pairs) }
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_status_is_that_of_http_or_follows_from_the_error() {
-        let code = |span: Span| SpanCall::of(&span, None).unwrap().record.status_code;
+        let code = |span: Span| call(&span, None).status_code;
         let (new, old) = ("http.response.status_code", "http.status_code");
         assert_eq!(code(span(&[])), Some(200));
         assert_eq!(code(span(&[(new, Attribute::IntValue(204))])), Some(204));
@@ -224,23 +232,23 @@ mod tests {
             ]),
             ..Event::default()
         }];
-        let error = SpanCall::of(&span, None).unwrap().error.unwrap();
+        let error = SpanCall::of(&span, None).unwrap().row.error.unwrap();
         assert_eq!(error.error_type, Some("é".repeat(50)));
         assert_eq!(error.message.as_deref(), Some("quota"));
-        assert_eq!(error.request, Some(serde_json::json!([{ "role": "user" }])));
+        assert_eq!(error.request.as_deref(), Some(r#"[{"role":"user"}]"#));
     }
 
     #[test]
     fn a_call_has_its_time_and_the_requested_model() {
         let (asked, got) = ("gen_ai.request.model", "gen_ai.response.model");
         let both = span(&[(got, text("m-2026")), (asked, text("m"))]);
-        let call = SpanCall::of(&both, Some("k".into())).unwrap();
-        assert_eq!(call.record.model.as_deref(), Some("m"));
-        assert_eq!(call.record.timestamp.to_rfc3339(), "2026-03-01T12:00:00+00:00");
-        assert_eq!(call.record.latency_ms, Some(12));
-        assert!(call.error.is_none());
-        let other = SpanCall::of(&span(&[(got, text("m-2026"))]), None).unwrap();
-        assert_eq!(other.record.model.as_deref(), Some("m-2026"));
+        let record = call(&both, Some("k".into()));
+        assert_eq!(record.model.as_deref(), Some("m"));
+        assert_eq!(record.timestamp.to_rfc3339(), "2026-03-01T12:00:00+00:00");
+        assert_eq!(record.latency_ms, Some(12));
+        assert!(SpanCall::of(&both, None).unwrap().row.error.is_none());
+        let other = call(&span(&[(got, text("m-2026"))]), None);
+        assert_eq!(other.model.as_deref(), Some("m-2026"));
     }
 
     #[test]
@@ -250,6 +258,6 @@ mod tests {
         let without = Span { start_time_unix_nano: 0, ..span(&[]) };
         assert!(SpanCall::of(&without, None).is_err());
         let running = Span { end_time_unix_nano: 0, ..span(&[]) };
-        assert_eq!(SpanCall::of(&running, None).unwrap().record.latency_ms, None);
+        assert_eq!(call(&running, None).latency_ms, None);
     }
 }

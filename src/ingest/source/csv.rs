@@ -2,14 +2,15 @@
 
 use std::io::BufRead;
 
-use super::file::{Row, Rows};
-use super::row::{Field, Fields, Record};
-use super::{Kind, ReadOptions, SourceError};
+use super::{ReadOptions, Row, Rows, SourceError};
+use crate::domain::record::Record;
+use crate::domain::table::LogTable;
+use crate::ingest::columns::{Field, Fields, layout};
 
 pub(super) struct Csv<'a> {
     reader: csv::Reader<&'a mut dyn BufRead>,
     record: csv::ByteRecord,
-    kind: Kind,
+    table: LogTable,
     /// The field of each column of the file; `None` for an id.
     positions: Vec<Option<usize>>,
 }
@@ -18,10 +19,10 @@ impl<'a> Csv<'a> {
     pub fn new(content: &'a mut dyn BufRead) -> Result<Self, SourceError> {
         let mut reader = csv::ReaderBuilder::new().from_reader(content);
         let header = reader.headers().map_err(broken)?.clone();
-        let (kind, positions) = Kind::layout(header.iter()).map_err(|reason| {
+        let (table, positions) = layout(header.iter()).map_err(|reason| {
             SourceError::Unusable(format!("the first line must name the columns: {reason}"))
         })?;
-        Ok(Self { reader, record: csv::ByteRecord::new(), kind, positions })
+        Ok(Self { reader, record: csv::ByteRecord::new(), table, positions })
     }
 
     fn parse(&self, options: &ReadOptions) -> Result<Record, String> {
@@ -31,11 +32,11 @@ impl<'a> Csv<'a> {
                 && !field.is_empty()
             {
                 let text = std::str::from_utf8(field)
-                    .map_err(|_| format!("{} is not UTF-8", self.kind.columns()[position]))?;
+                    .map_err(|_| format!("{} is not UTF-8", self.table.columns()[position].name))?;
                 fields[position] = Field::Text(unescape(text).into());
             }
         }
-        self.kind.record(fields, options.zone)
+        self.table.record(fields, options.zone)
     }
 }
 
@@ -67,8 +68,8 @@ impl Rows for Csv<'_> {
         }
     }
 
-    fn kind(&self) -> Option<Kind> {
-        Some(self.kind)
+    fn table(&self) -> Option<LogTable> {
+        Some(self.table)
     }
 }
 
@@ -93,8 +94,8 @@ fn broken(error: csv::Error) -> SourceError {
 mod tests {
     use super::*;
 
-    fn of(names: &[&str]) -> Result<(Kind, Vec<Option<usize>>), String> {
-        Kind::layout(names.iter().copied())
+    fn of(names: &[&str]) -> Result<(LogTable, Vec<Option<usize>>), String> {
+        layout(names.iter().copied())
     }
 
     #[test]
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn columns_come_in_any_order() {
         let found = of(&["latency_ms", "id", "request_time"]);
-        assert_eq!(found, Ok((Kind::Calls, vec![Some(5), None, Some(0)])));
+        assert_eq!(found, Ok((LogTable::Calls, vec![Some(5), None, Some(0)])));
     }
 
     #[test]

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::row::{Field, Fields};
-use super::{CHUNK_ROWS, Chunk, End, Kind, ReadOptions, SourceError};
+use super::{CHUNK, End, ReadOptions, SourceChunk, SourceError};
 use crate::config::{DatabaseConfig, Secret};
+use crate::domain::table::LogTable;
+use crate::ingest::columns::{Field, Fields};
 use crate::store::{Database, import};
 
 /// Rows of one page; smaller for error logs, which are long.
-const PAGE_CALLS: u64 = CHUNK_ROWS;
+const PAGE_CALLS: u64 = CHUNK.rows;
 const PAGE_ERRORS: u64 = 500;
 
 #[derive(Clone, Debug)]
 pub struct TableSource {
     db: Arc<Database>,
-    kind: Kind,
+    table: LogTable,
     label: String,
     identity: String,
     last_id: u64,
@@ -42,19 +43,23 @@ impl TableSource {
         let config = DatabaseConfig { database_url, read_only: true, ..target.clone() };
         let db = Arc::new(Database::open(&config).await?);
         Ok([
-            Self::table(&db, &address, Kind::Calls).await?,
-            Self::table(&db, &address, Kind::Errors).await?,
+            Self::table(&db, &address, LogTable::Calls).await?,
+            Self::table(&db, &address, LogTable::ErrorLogs).await?,
         ])
     }
 
-    async fn table(db: &Arc<Database>, address: &str, kind: Kind) -> Result<Self, SourceError> {
-        let table = table_name(kind);
+    async fn table(
+        db: &Arc<Database>,
+        address: &str,
+        table: LogTable,
+    ) -> Result<Self, SourceError> {
+        let name = table.name();
         let last_id = import::last_id(db, table).await?;
         Ok(Self {
             db: db.clone(),
-            kind,
-            label: format!("{address} {table}"),
-            identity: format!("{:x}", Sha256::digest(format!("{address}\n{table}"))),
+            table,
+            label: format!("{address} {name}"),
+            identity: format!("{:x}", Sha256::digest(format!("{address}\n{name}"))),
             last_id: u64::try_from(last_id).unwrap_or(0),
         })
     }
@@ -76,39 +81,31 @@ impl TableSource {
         &self,
         skip: u64,
         options: ReadOptions,
-        sender: &mpsc::Sender<Chunk>,
+        sender: &mpsc::Sender<SourceChunk>,
     ) -> Result<End, SourceError> {
-        let table = (table_name(self.kind), self.kind.columns());
-        let page_rows = if self.kind == Kind::Calls { PAGE_CALLS } else { PAGE_ERRORS };
+        let page_rows = if self.table == LogTable::Calls { PAGE_CALLS } else { PAGE_ERRORS };
         let bound = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
         let mut after = skip;
         loop {
             let range = (bound(after), bound(self.last_id));
-            let page = import::list_after(&self.db, table, range, page_rows).await?;
+            let page = import::list_after(&self.db, self.table, range, page_rows).await?;
             let Some(last) = page.last() else { break };
             after = u64::try_from(last.id).unwrap_or(after);
-            let mut chunk = Chunk::after(after);
+            let mut chunk = SourceChunk::after(after);
             chunk.offset = after;
             for row in &page {
                 let mut fields = Fields::default();
                 for (field, text) in fields.iter_mut().zip(&row.fields) {
                     *field = Field::text(text.as_deref());
                 }
-                let record = self.kind.record(fields, options.zone);
-                chunk.add(|| format!("id {}", row.id), record, &options);
+                let record = self.table.record(fields, options.zone);
+                chunk.add(row.id.unsigned_abs(), record, &options);
             }
             if sender.send(chunk).await.is_err() {
                 break;
             }
         }
-        Ok(End { kind: Some(self.kind), identity: self.identity.clone() })
-    }
-}
-
-fn table_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Calls => "t_request_log",
-        Kind::Errors => "t_error_logs",
+        Ok(End { table: Some(self.table), identity: self.identity.clone() })
     }
 }
 

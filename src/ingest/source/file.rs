@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -11,33 +11,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::parquet::{MAGIC, Parquet};
-use super::row::Record;
-use super::{Chunk, End, Kind, ReadOptions, SourceError, csv, ndjson};
+use super::{CHUNK, End, ROW_BYTES, ReadOptions, Rows, SourceChunk, SourceError, csv, ndjson};
 
 const BUFFER: usize = 128 << 10;
-/// Maximum length of a row, so that a missing quote does not load the whole file into memory.
-const ROW_BYTES: u64 = 64 << 20;
 
 #[derive(Clone, Debug)]
 pub struct FileSource {
     path: PathBuf,
     label: String,
     size: u64,
-}
-
-/// The rows of a file in one of the formats.
-pub(super) trait Rows {
-    /// The next row with its line number; `None` at the end of the file.
-    fn next(&mut self, options: &ReadOptions) -> Result<Option<Row>, SourceError>;
-    /// Skips a row that an earlier run imported.
-    fn skip(&mut self) -> Result<(), SourceError>;
-    /// `None` until the first valid row.
-    fn kind(&self) -> Option<Kind>;
-}
-
-pub(super) struct Row {
-    pub line: u64,
-    pub record: Result<Record, String>,
 }
 
 impl FileSource {
@@ -65,23 +47,27 @@ impl FileSource {
         &self,
         skip: u64,
         options: ReadOptions,
-        sender: &mpsc::Sender<Chunk>,
+        sender: &mpsc::Sender<SourceChunk>,
     ) -> Result<End, SourceError> {
         if is_parquet(&self.path)? {
             return self.read_parquet(skip, options, sender);
         }
-        let (packed, row_bytes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let row_bytes = Rc::new(Cell::new(0));
         let hash = Rc::new(Cell::new(Sha256::new()));
-        let file = Meter { inner: File::open(&self.path)?, bytes: packed.clone() };
+        let file = File::open(&self.path)?;
+        // Shares the position of `file`.
+        let position = file.try_clone()?;
         let content = Hashing { inner: unpack(file)?, hash: hash.clone(), row: row_bytes.clone() };
         let mut content = BufReader::with_capacity(BUFFER, content);
         let mut rows = rows(&mut content)?;
         let start_row = || row_bytes.set(0);
-        send_rows(&mut *rows, skip, &options, sender, start_row, |_| packed.get())?;
-        let kind = rows.kind();
+        send_rows(&mut *rows, skip, &options, sender, start_row, |_| {
+            (&position).stream_position().unwrap_or(0)
+        })?;
+        let table = rows.table();
         drop(rows);
         let identity = format!("{:x}", hash.take().finalize());
-        Ok(End { kind, identity })
+        Ok(End { table, identity })
     }
 
     /// Parquet is not read sequentially, so that the file is hashed in a separate pass.
@@ -89,14 +75,14 @@ impl FileSource {
         &self,
         skip: u64,
         options: ReadOptions,
-        sender: &mpsc::Sender<Chunk>,
+        sender: &mpsc::Sender<SourceChunk>,
     ) -> Result<End, SourceError> {
         let mut hash = Sha256::new();
         io::copy(&mut File::open(&self.path)?, &mut hash)?;
         let mut rows = Parquet::new(File::open(&self.path)?)?;
         let offset = |rows: &Parquet| (self.size as f64 * rows.share()) as u64;
         send_rows(&mut rows, skip, &options, sender, || {}, offset)?;
-        Ok(End { kind: rows.kind(), identity: format!("{:x}", hash.finalize()) })
+        Ok(End { table: rows.table(), identity: format!("{:x}", hash.finalize()) })
     }
 }
 
@@ -105,7 +91,7 @@ fn send_rows<R: Rows + ?Sized>(
     rows: &mut R,
     skip: u64,
     options: &ReadOptions,
-    sender: &mpsc::Sender<Chunk>,
+    sender: &mpsc::Sender<SourceChunk>,
     start_row: impl Fn(),
     offset: impl Fn(&R) -> u64,
 ) -> Result<(), SourceError> {
@@ -113,22 +99,23 @@ fn send_rows<R: Rows + ?Sized>(
         start_row();
         rows.skip()?;
     }
-    let mut chunk = Chunk::after(skip);
+    let mut part = SourceChunk::after(skip);
     while let Some(row) = rows.next(options)? {
         start_row();
-        chunk.rows_done += 1;
-        chunk.offset = offset(rows);
-        chunk.add(|| format!("line {}", row.line), row.record, options);
-        if chunk.is_full() {
-            let next = Chunk::after(chunk.rows_done);
-            if sender.blocking_send(std::mem::replace(&mut chunk, next)).is_err() {
+        part.rows_done += 1;
+        part.add(row.line, row.record, options);
+        if part.chunk.is_full(CHUNK) {
+            part.offset = offset(rows);
+            let next = SourceChunk::after(part.rows_done);
+            if sender.blocking_send(std::mem::replace(&mut part, next)).is_err() {
                 return Ok(());
             }
         }
     }
-    if chunk.rows() > 0 {
+    if !part.chunk.is_empty() {
+        part.offset = offset(rows);
         // An error means that the receiver was dropped.
-        let _ = sender.blocking_send(chunk);
+        let _ = sender.blocking_send(part);
     }
     Ok(())
 }
@@ -161,20 +148,6 @@ fn rows<'a>(content: &'a mut dyn BufRead) -> Result<Box<dyn Rows + 'a>, SourceEr
         Some(b'{') => Box::new(ndjson::Ndjson::new(content)),
         Some(_) => Box::new(csv::Csv::new(content)?),
     })
-}
-
-/// Counts bytes.
-struct Meter<R> {
-    inner: R,
-    bytes: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Meter<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.bytes.set(self.bytes.get() + read as u64);
-        Ok(read)
-    }
 }
 
 /// Hashes the decompressed content, and rejects a row that is too long.

@@ -1,78 +1,78 @@
 //! Reads NDJSON: one object per line, with the column names as fields.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use serde::de::IgnoredAny;
-
-use super::file::{Row, Rows};
-use super::row::Record;
-use super::{Kind, ReadOptions, SourceError};
-use crate::ingest::object::{self, Names, Object};
+use super::{ROW_BYTES, ReadOptions, Row, Rows, SourceError};
+use crate::domain::table::LogTable;
+use crate::ingest::lines::{Line, Lines};
+use crate::ingest::object::{read_record, table_of};
 
 pub(super) struct Ndjson<'a> {
     content: &'a mut dyn BufRead,
-    buffer: Vec<u8>,
-    line: u64,
-    kind: Option<Kind>,
+    lines: Lines,
+    table: Option<LogTable>,
 }
 
 impl<'a> Ndjson<'a> {
     pub fn new(content: &'a mut dyn BufRead) -> Self {
-        Self { content, buffer: Vec::new(), line: 0, kind: None }
+        Self { content, lines: Lines::new(ROW_BYTES as usize), table: None }
     }
 
-    /// Reads the next line that is not blank.
-    fn read_line(&mut self) -> Result<bool, SourceError> {
+    /// Applies `read` to the next line that is not blank.
+    fn next_line<T>(
+        &mut self,
+        read: impl FnOnce(Line<'_>, &mut Option<LogTable>) -> T,
+    ) -> Result<Option<T>, SourceError> {
         loop {
-            self.buffer.clear();
-            if self.content.read_until(b'\n', &mut self.buffer)? == 0 {
-                return Ok(false);
+            let part = self.content.fill_buf()?;
+            let (length, mut rest) = (part.len(), part);
+            let line = match length {
+                0 => self.lines.last(),
+                _ => self.lines.next(&mut rest),
+            };
+            let is_end = length == 0 && line.is_none();
+            let used = length - rest.len();
+            if let Some(line) = line.filter(|line| line.text.is_none_or(|text| !text.is_empty())) {
+                let row = read(line, &mut self.table);
+                self.content.consume(used);
+                return Ok(Some(row));
             }
-            self.line += 1;
-            if !self.buffer.trim_ascii().is_empty() {
-                return Ok(true);
+            self.content.consume(used);
+            if is_end {
+                return Ok(None);
             }
         }
     }
-
-    fn parse(&mut self, options: &ReadOptions) -> Result<Record, String> {
-        let kind = match self.kind {
-            Some(kind) => kind,
-            None => *self.kind.insert(kind_of(&self.buffer)?),
-        };
-        Object::read(&self.buffer, kind, Names::Columns)?.into_record(kind, options.zone)
-    }
-}
-
-/// Detects the kind by the field names.
-fn kind_of(line: &[u8]) -> Result<Kind, String> {
-    let names: BTreeMap<String, IgnoredAny> = serde_json::from_slice(line)
-        .map_err(|error| object::describe_syntax_error(&error, line))?;
-    Kind::of(names.keys().map(String::as_str))
 }
 
 impl Rows for Ndjson<'_> {
     fn next(&mut self, options: &ReadOptions) -> Result<Option<Row>, SourceError> {
-        if !self.read_line()? {
-            return Ok(None);
-        }
-        let record = self.parse(options);
-        Ok(Some(Row { line: self.line, record }))
+        self.next_line(|Line { number, text }, table| {
+            let record = text.ok_or_else(|| format!("longer than {ROW_BYTES} bytes"));
+            let record = record.and_then(|text| {
+                let table = match *table {
+                    Some(table) => table,
+                    None => *table.insert(table_of(text)?),
+                };
+                read_record(text, table, options.zone)
+            });
+            Row { line: number, record }
+        })
     }
 
     fn skip(&mut self) -> Result<(), SourceError> {
-        self.read_line().map(|_| ())
+        self.next_line(|_, _| ()).map(|_| ())
     }
 
-    fn kind(&self) -> Option<Kind> {
-        self.kind
+    fn table(&self) -> Option<LogTable> {
+        self.table
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::record::Record;
     use crate::store::dialect::Dialect;
     use crate::store::zone::StorageZone;
 
@@ -104,7 +104,7 @@ mod tests {
         let texts: Vec<_> = rows
             .into_iter()
             .map(|row| match row.record.unwrap() {
-                Record::Error(error) => error.request_text.unwrap(),
+                Record::Error(error) => error.request.unwrap(),
                 Record::Call(_) => panic!("not an error log"),
             })
             .collect();
@@ -117,7 +117,7 @@ mod tests {
             "{\"request_time\": \"2023-11-16 18:15:46\", \"gemini_key\": \"k\", \"request_msg\": \"5\"}\n\n{oops\n{\"request_time\": \"2023-11-16 18:15:46\", \"api_key\": \"k\"}\n",
         );
         let Ok(Record::Error(error)) = &rows[0].record else { panic!("not an error log") };
-        assert_eq!(error.request_text.as_deref(), Some("\"5\""));
+        assert_eq!(error.request.as_deref(), Some("\"5\""));
         assert_eq!(rows[1].line, 3);
         assert!(rows[1].record.as_ref().unwrap_err().starts_with("not a JSON object"));
         assert!(rows[2].record.as_ref().unwrap_err().contains("`api_key`"));

@@ -10,16 +10,17 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::record::reader::RowIter;
 
-use super::file::{Row, Rows};
-use super::row::{self, Fields, Record};
-use super::{Kind, ReadOptions, SourceError};
+use super::{ReadOptions, Row, Rows, SourceError};
+use crate::domain::record::Record;
+use crate::domain::table::LogTable;
+use crate::ingest::columns::{self, Fields, layout};
 
 /// The first bytes of a Parquet file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 
 pub(super) struct Parquet {
     rows: RowIter<'static>,
-    kind: Kind,
+    table: LogTable,
     /// The field of each column of the file; `None` for an id.
     positions: Vec<Option<usize>>,
     clock: TimeColumn,
@@ -41,8 +42,8 @@ impl Parquet {
         let metadata = reader.metadata().file_metadata();
         let total = u64::try_from(metadata.num_rows()).unwrap_or(0);
         let fields = metadata.schema().get_fields();
-        let (kind, positions) =
-            Kind::layout(fields.iter().map(|field| field.name())).map_err(SourceError::Unusable)?;
+        let (table, positions) =
+            layout(fields.iter().map(|field| field.name())).map_err(SourceError::Unusable)?;
         let time = fields.iter().zip(&positions).find(|(_, position)| **position == Some(0));
         let logical = time.and_then(|(field, _)| field.get_basic_info().logical_type_ref());
         let clock = match logical {
@@ -58,7 +59,7 @@ impl Parquet {
             _ => TimeColumn { per_second: 1_000_000, in_utc: true },
         };
         let rows = RowIter::from_file_into(Box::new(reader));
-        Ok(Self { rows, kind, positions, clock, row: 0, total })
+        Ok(Self { rows, table, positions, clock, row: 0, total })
     }
 
     /// The progress from 0 to 1.
@@ -80,9 +81,8 @@ impl Parquet {
                 field => Some(text(field).ok_or(format!("{name} is neither a text nor a number"))?),
             };
         }
-        let fields: Fields<'_> =
-            texts.map(|text| text.map_or(row::Field::Null, |text| row::Field::Text(text.into())));
-        self.kind.record(fields, options.zone)
+        let fields: Fields<'_> = texts.each_ref().map(|text| columns::Field::text(text.as_deref()));
+        self.table.record(fields, options.zone)
     }
 
     fn time(&self, field: &Field) -> Option<String> {
@@ -119,8 +119,8 @@ impl Rows for Parquet {
         self.rows.next().transpose().map(|_| ()).map_err(broken)
     }
 
-    fn kind(&self) -> Option<Kind> {
-        Some(self.kind)
+    fn table(&self) -> Option<LogTable> {
+        Some(self.table)
     }
 }
 
@@ -128,14 +128,8 @@ fn text(field: &Field) -> Option<String> {
     Some(match field {
         Field::Str(text) => text.clone(),
         Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).ok()?,
-        Field::Byte(number) => number.to_string(),
-        Field::Short(number) => number.to_string(),
-        Field::Int(number) => number.to_string(),
-        Field::Long(number) => number.to_string(),
-        Field::UByte(number) => number.to_string(),
-        Field::UShort(number) => number.to_string(),
-        Field::UInt(number) => number.to_string(),
-        Field::ULong(number) => number.to_string(),
+        Field::Byte(_) | Field::Short(_) | Field::Int(_) | Field::Long(_) => field.to_string(),
+        Field::UByte(_) | Field::UShort(_) | Field::UInt(_) | Field::ULong(_) => field.to_string(),
         // pandas writes integer columns with nulls as floats.
         Field::Float(number) => f64::from(*number).to_string(),
         Field::Double(number) => number.to_string(),

@@ -5,23 +5,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::Number;
 
-use super::Kind;
-use crate::domain::record::{CallRecord, ErrorRecord, ImportedError};
+use crate::domain::record::{CallRecord, ErrorRecord, Record};
+use crate::domain::table::LogTable;
 use crate::store::zone::StorageZone;
 
-/// The columns of `t_request_log` without its id, in the order of a row's fields.
-const CALL_COLUMNS: &[&str] =
-    &["request_time", "model_name", "api_key", "is_success", "status_code", "latency_ms"];
-/// The columns of `t_error_logs` without its id, in the order of a row's fields.
-const ERROR_COLUMNS: &[&str] = &[
-    "request_time",
-    "model_name",
-    "gemini_key",
-    "error_type",
-    "error_log",
-    "error_code",
-    "request_msg",
-];
 /// The position of `request_msg` among the error columns.
 pub const REQUEST: usize = 6;
 
@@ -43,7 +30,7 @@ impl<'a> Field<'a> {
         text.map_or(Self::Null, |text| Self::Text(text.into()))
     }
 
-    fn into_text(self) -> Option<String> {
+    pub fn into_text(self) -> Option<String> {
         match self {
             Self::Null => None,
             Self::Text(text) => Some(text.into_owned()),
@@ -53,75 +40,62 @@ impl<'a> Field<'a> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    Call(CallRecord),
-    Error(ImportedError),
+/// The table that has these columns.
+pub fn detect_table<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<LogTable, String> {
+    let own = |own: LogTable, other: LogTable| {
+        let mut names = names.clone();
+        names.find(|name| own.column(name).is_some() && other.column(name).is_none())
+    };
+    let (calls, errors) = (LogTable::Calls, LogTable::ErrorLogs);
+    match (own(calls, errors), own(errors, calls)) {
+        (Some(_), None) => Ok(calls),
+        (None, Some(_)) => Ok(errors),
+        (Some(call), Some(error)) => Err(format!(
+            "`{call}` belongs to calls and `{error}` to error logs; one file holds one kind"
+        )),
+        (None, None) => Err(format!(
+            "neither calls ({}) nor error logs ({})",
+            calls.column_list(),
+            errors.column_list()
+        )),
+    }
 }
 
-impl Kind {
-    pub fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Calls => CALL_COLUMNS,
-            Self::Errors => ERROR_COLUMNS,
-        }
-    }
-
-    /// Detects the kind of rows by their columns.
-    pub fn of<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<Self, String> {
-        let own = |own: Self, other: Self| {
-            let others = other.columns();
-            let mut names = names.clone();
-            names.find(|name| own.columns().contains(name) && !others.contains(name))
+/// The table that has the columns of a header, and the position of each column; `None` for the id, which
+/// is ignored.
+pub fn layout<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<(LogTable, Vec<Option<usize>>), String> {
+    let table = detect_table(names.clone())?;
+    let mut positions = vec![];
+    for name in names {
+        let position = match table.column(name) {
+            None if name != "id" => return Err(table.unknown(name)),
+            column => column.map(|(position, _)| position),
         };
-        match (own(Self::Calls, Self::Errors), own(Self::Errors, Self::Calls)) {
-            (Some(_), None) => Ok(Self::Calls),
-            (None, Some(_)) => Ok(Self::Errors),
-            (Some(call), Some(error)) => Err(format!(
-                "`{call}` belongs to calls and `{error}` to error logs; one file holds one kind"
-            )),
-            (None, None) => Err(format!(
-                "neither calls ({}) nor error logs ({})",
-                CALL_COLUMNS.join(", "),
-                ERROR_COLUMNS.join(", ")
-            )),
+        if position.is_some() && positions.contains(&position) {
+            return Err(format!("`{name}` is named twice"));
         }
+        positions.push(position);
     }
-
-    /// The positions of the columns in a header, in its order.
-    pub fn layout<'a>(
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<(Self, Vec<Option<usize>>), String> {
-        let kind = Self::of(names.clone())?;
-        let mut positions = vec![];
-        for name in names {
-            let position = kind.position(name)?;
-            if position.is_some() && positions.contains(&position) {
-                return Err(format!("`{name}` is named twice"));
-            }
-            positions.push(position);
-        }
-        if !positions.contains(&Some(0)) {
-            return Err("`request_time` is missing".into());
-        }
-        Ok((kind, positions))
+    if !positions.contains(&Some(0)) {
+        return Err("`request_time` is missing".into());
     }
+    Ok((table, positions))
+}
 
-    /// The position of a column in a row's fields; `None` for the id, which is ignored.
-    pub fn position(self, name: &str) -> Result<Option<usize>, String> {
-        match self.column(name) {
-            None if name != "id" => Err(self.unknown(name)),
-            column => Ok(column.map(|(position, _)| position)),
-        }
-    }
-
+impl LogTable {
     /// The position and name of a column.
     pub fn column(self, name: &str) -> Option<(usize, &'static str)> {
-        self.columns().iter().copied().enumerate().find(|(_, column)| *column == name)
+        self.columns().iter().map(|column| column.name).enumerate().find(|(_, own)| *own == name)
+    }
+
+    fn column_list(self) -> String {
+        self.columns().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
     }
 
     pub fn unknown(self, name: &str) -> String {
-        format!("unknown column `{name}`; {} have {}", self.name(), self.columns().join(", "))
+        format!("unknown column `{name}`; {} have {}", self.rows(), self.column_list())
     }
 
     /// Converts one row. An error names the column.
@@ -144,17 +118,14 @@ impl Kind {
                 status_code: code("status_code", &fifth)?,
                 latency_ms: number("latency_ms", &sixth)?,
             }),
-            Self::Errors => Record::Error(ImportedError {
-                record: ErrorRecord {
-                    timestamp,
-                    key,
-                    model,
-                    error_type: fourth.into_text(),
-                    message: fifth.into_text(),
-                    error_code: code("error_code", &sixth)?,
-                    request: None,
-                },
-                request_text: request.into_text(),
+            Self::ErrorLogs => Record::Error(ErrorRecord {
+                timestamp,
+                key,
+                model,
+                error_type: fourth.into_text(),
+                message: fifth.into_text(),
+                error_code: code("error_code", &sixth)?,
+                request: request.into_text(),
             }),
         })
     }
@@ -315,18 +286,20 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_detected_by_its_columns() {
-        let of = |names: &[&'static str]| Kind::of(names.iter().copied());
-        assert_eq!(of(&["request_time", "latency_ms"]), Ok(Kind::Calls));
-        assert_eq!(of(&["request_time", "error_code"]), Ok(Kind::Errors));
+    fn the_table_is_detected_by_its_columns() {
+        let of = |names: &[&'static str]| detect_table(names.iter().copied());
+        assert_eq!(of(&["request_time", "latency_ms"]), Ok(LogTable::Calls));
+        assert_eq!(of(&["request_time", "error_code"]), Ok(LogTable::ErrorLogs));
         assert!(of(&["request_time", "model_name"]).unwrap_err().starts_with("neither"));
         assert!(of(&["gemini_key", "api_key"]).unwrap_err().contains("one kind"));
     }
 
     #[test]
     fn an_unknown_column_is_named_and_an_id_is_ignored() {
-        assert_eq!(Kind::Calls.position("id"), Ok(None));
-        assert_eq!(Kind::Calls.position("api_key"), Ok(Some(2)));
-        assert!(Kind::Calls.position("tokens").unwrap_err().contains("`tokens`"));
+        let positions = |names: &[&'static str]| layout(names.iter().copied()).map(|found| found.1);
+        let found = positions(&["request_time", "id", "api_key"]);
+        assert_eq!(found, Ok(vec![Some(0), None, Some(2)]));
+        let unknown = positions(&["request_time", "api_key", "tokens"]);
+        assert!(unknown.unwrap_err().contains("`tokens`"));
     }
 }
