@@ -1,6 +1,6 @@
 //! The configuration: one file per section, one struct field per setting. A setting is a flag, an
 //! environment variable and a line of `callscope.toml`, in that order of precedence. The variable of a
-//! field with `env` is `CALLSCOPE_` and its name ([`file`] adds the prefix): `max_depth` is
+//! field with `env` is `CALLSCOPE_` and its name (`config::file` adds the prefix): `max_depth` is
 //! `CALLSCOPE_MAX_DEPTH`.
 
 pub mod access;
