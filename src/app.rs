@@ -1,4 +1,4 @@
-//! The only wiring: from the configuration to a running server.
+//! Dependency wiring: from the configuration to a running server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use crate::store::density::Density;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
 
-/// All that a server needs to know.
+/// The whole configuration of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub struct Config {
     pub clock: Clock,
 }
 
-/// A server whose database is open and whose port is bound, so that what can fail has failed.
+/// A server with an open database and a bound port. Serving it cannot fail for these reasons any more.
 pub struct App {
     config: Config,
     services: Services,
@@ -85,7 +85,7 @@ impl App {
                 .with_room(config.server.memory.shares().recorder);
         let density = Arc::new(Density::default());
         if let Err(error) = density.refresh(&db).await {
-            tracing::warn!(%error, "row counts could not be estimated; queries cost too little");
+            tracing::warn!(%error, "row count estimate failed; query costs are too low");
         }
         retention::check(&db, &config.keep).await?;
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
@@ -112,7 +112,7 @@ impl App {
         Ok(Self { config, services, tokens, documents, tails, listener })
     }
 
-    /// Where it listens; the port that was given by the system where none was asked for.
+    /// The listening address; with port 0 in the configuration it contains the assigned port.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -121,7 +121,7 @@ impl App {
         &self.services
     }
 
-    /// Whether GraphiQL is available; with trusted documents it is not.
+    /// Whether GraphiQL is served. It is disabled if only trusted documents are allowed.
     pub fn has_graphiql(&self) -> bool {
         !self.documents.only_trusted()
     }
@@ -130,7 +130,7 @@ impl App {
         &self.tokens
     }
 
-    /// Serves until `shutdown` ends; then lets requests in flight finish.
+    /// Serves until `shutdown` completes, then waits for requests in flight.
     pub async fn serve(
         self,
         shutdown: impl Future<Output = ()> + Send + 'static,
@@ -209,15 +209,15 @@ impl App {
         };
         let shutdown = async move {
             shutdown.await;
-            // Subscriptions would never finish by themselves.
+            // Subscriptions end only after this signal.
             stop.send_replace(true);
         };
         server::serve(self.listener, router(state), limits, shutdown).await;
         self.services.deletions.finish().await;
-        // What they read now, nobody waits for.
+        // No subscriber is left.
         tailing.abort();
         if let Some(retention) = retention {
-            // It stops after the batch at hand.
+            // It stops after the current batch.
             retention.await?;
         }
         if let Some(index_build) = index_build {
@@ -243,7 +243,7 @@ fn observer(config: &Config) -> anyhow::Result<Observer> {
     })
 }
 
-/// A server that runs beside its caller.
+/// A server that runs in a separate task.
 pub struct Running {
     pub address: SocketAddr,
     pub services: Services,
@@ -252,13 +252,13 @@ pub struct Running {
 }
 
 impl App {
-    /// Opens and serves in a task of its own.
+    /// Opens the server and serves in a separate task.
     pub async fn start(config: Config) -> anyhow::Result<Running> {
         let app = Self::open(config).await?;
         let (address, services) = (app.address()?, app.services.clone());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(app.serve(async {
-            // A caller that is gone stops the server too.
+            // Dropping `Running` stops the server too.
             let _ = stopped.await;
         }));
         Ok(Running { address, services, stop, task })

@@ -1,5 +1,5 @@
-//! The only source of the current time, so that tests can set it; and whether the system's time can be
-//! relied on.
+//! The only source of the current time, so that tests can set it. Also checks whether the system time is
+//! reliable.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,8 +13,7 @@ const READINGS: std::ops::RangeInclusive<i64> = 0..=253_370_764_799_999_999;
 
 /// A change of the wall clock against the monotonic clock that is no fault.
 const TOLERANCE: TimeDelta = TimeDelta::hours(1);
-/// A larger change is relied on after it has lasted for so long: a machine that was suspended, a clock
-/// that was wrong and is right now.
+/// A larger change is trusted after this time: the machine was suspended, or a wrong clock was corrected.
 const SHORT_DOUBT: Duration = Duration::from_secs(3600);
 /// The same for a change of more than a day.
 const LONG_DOUBT: Duration = Duration::from_secs(24 * 3600);
@@ -110,8 +109,8 @@ fn unix_micros(time: SystemTime) -> i64 {
     }
 }
 
-/// Compares the wall clock with the monotonic clock. What deletes by age asks it for the time, since a
-/// wall clock that is set one year ahead makes everything old.
+/// Compares the wall clock with the monotonic clock. Deletions by age use its time: a wall clock that is
+/// set one year ahead would expire all rows.
 #[derive(Debug)]
 pub struct ClockWatch {
     clock: Clock,

@@ -1,5 +1,5 @@
-//! The one error of the server. A variant is either safe to show to a client, word for word, or
-//! carries a source that is only logged.
+//! The error type of the server. The message of a variant is safe to show to a client; a source is only
+//! logged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,52 +7,52 @@ use std::sync::Arc;
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::{DbErr, RuntimeErr, SqlxError, SqlxMySqlError, SqlxSqliteError};
 
-/// What went wrong, sorted by what the caller can do about it.
+/// Errors, grouped by how the caller can react.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller's input is wrong; `argument` names it.
+    /// An input of the caller is invalid; `argument` names it.
     #[error("{message}")]
     BadInput { argument: &'static str, message: String },
-    /// A thing that was named does not exist.
+    /// An object with the given id does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// The request brings no token, or one that does not hold.
-    #[error("a token that holds is needed: send `Authorization: Bearer TOKEN`")]
+    /// The request has no valid token.
+    #[error("authentication required: send a valid token as `Authorization: Bearer TOKEN`")]
     Unauthenticated,
-    /// The caller may not do this.
+    /// The caller does not have the required scope.
     #[error("{0}")]
     Forbidden(String),
-    /// The database is out of reach or too busy; the same request may succeed later.
+    /// The database is unavailable or overloaded; a retry may succeed.
     #[error("the database is unavailable")]
     DatabaseUnavailable(#[source] Arc<DbErr>),
-    /// More is asked of the server than it takes on at once; the same request may succeed later.
-    #[error("the server is busy; try again in a second")]
+    /// The server is overloaded; a retry may succeed.
+    #[error("the server is busy; retry after one second")]
     Busy,
-    /// The answer would be larger than so many bytes.
+    /// The response would be larger than this number of bytes.
     #[error(
-        "the answer is larger than {0} bytes, or needs more memory than answers may have: ask for a \
-         smaller page, fewer fields or fewer aliases"
+        "the response exceeds {0} bytes or the memory limit of responses: request a smaller page, fewer \
+         fields or fewer aliases"
     )]
     ResponseTooLarge(u64),
-    /// The request took longer than the server allows.
-    #[error("the request took longer than the server allows")]
+    /// The request timed out.
+    #[error("the request timed out")]
     Timeout,
-    /// A batch may be stored or not: the recorder failed while it held the batch.
+    /// The recorder failed while it processed the batch: the batch may or may not be stored.
     #[error(
-        "the recorder failed: the batch may be stored or not; send it again only with the same \
-         idempotency key"
+        "the recorder failed: the batch may or may not be stored; retry only with the same idempotency \
+         key"
     )]
     OutcomeUnknown,
-    /// A deletion by age is refused: the clock may be wrong.
+    /// A deletion by age is rejected because the clock may be wrong.
     #[error("{0}")]
     DeletionRefused(String),
-    /// A subscription was read more slowly than rows came; it goes on without these.
-    #[error("{0} rows came faster than they were read")]
+    /// A subscriber read too slowly; it continues without these rows.
+    #[error("{0} rows were skipped because the subscriber read too slowly")]
     EventsMissed(u64),
-    /// The same for work that is done in steps: the message says what was done.
+    /// Work in steps timed out; the message reports the completed part.
     #[error("{0}")]
     Unfinished(String),
-    /// A fault of ours or of the stored data. Only its source, in the log, tells more.
+    /// A fault of the server or of the stored data. The log has the details.
     #[error("internal error")]
     Internal(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -68,7 +68,7 @@ impl Error {
         Self::Internal(Arc::from(source.into()))
     }
 
-    /// The code that clients match on, never the text.
+    /// The stable error code for clients; texts may change.
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadInput { .. } => "BAD_USER_INPUT",
@@ -88,12 +88,12 @@ impl Error {
 }
 
 impl Error {
-    /// Whether another transaction is the reason: a deadlock, a serialization failure or a lock
-    /// timeout. The transaction can succeed when it is rolled back and runs again.
+    /// Whether another transaction caused the error: a deadlock, a serialization failure or a lock timeout.
+    /// The transaction can be rolled back and retried.
     pub fn is_conflict(&self) -> bool {
         match answer(self) {
             Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01"),
-            // A deadlock; a lock wait timeout, which rolls back its statement alone; MariaDB's
+            // A deadlock; a lock wait timeout, which rolls back only its statement; MariaDB's
             // "record has changed since last read".
             Some(Answer::MySql(number)) => matches!(number, 1213 | 1205 | 1020),
             _ => false,
@@ -109,7 +109,7 @@ impl Error {
         }
     }
 
-    /// Whether the database answered that a statement cannot be executed as it is.
+    /// Whether the database rejected the statement itself.
     pub fn is_refused_statement(&self) -> bool {
         matches!(self, Self::Internal(_)) && answer(self).is_some()
     }
@@ -153,12 +153,12 @@ impl From<DbErr> for Error {
     }
 }
 
-/// Whose fault an error of the database is.
+/// The cause of a database error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// The database's: the same statement may succeed later.
+    /// The database: the same statement may succeed later.
     Database,
-    /// Someone stopped the statement, or it met the limit of its time.
+    /// The statement was cancelled or timed out.
     Stopped,
     Statement,
 }
@@ -178,7 +178,7 @@ fn cause(error: &DbErr) -> Cause {
         | SqlxError::PoolTimedOut
         | SqlxError::PoolClosed
         | SqlxError::WorkerCrashed => Cause::Database,
-        // Whatever a server says to one who only wants to come in.
+        // Any error while connecting.
         SqlxError::Database(_) if matches!(error, DbErr::Conn(_)) => Cause::Database,
         SqlxError::Database(source) => cause_of(source.as_ref()),
         _ => Cause::Statement,
@@ -196,8 +196,8 @@ fn cause_of(source: &dyn DatabaseError) -> Cause {
     postgres_cause(&code)
 }
 
-/// By the primary code, the low byte: interrupted; busy, locked, read-only, I/O error, corrupt,
-/// full, cannot open, not a database; a missing table has no code of its own.
+/// By the primary code, the low byte: interrupted; busy, locked, read-only, I/O error, corrupt, full,
+/// cannot open, not a database. A missing table has no separate code.
 fn sqlite_cause(code: u32, message: &str) -> Cause {
     match code & 0xff {
         9 => Cause::Stopped,
@@ -207,10 +207,9 @@ fn sqlite_cause(code: u32, message: &str) -> Cause {
     }
 }
 
-/// By SQLSTATE: a cancelled query; connection faults (08), rejected logins (28), resources (53), an
-/// operator's intervention (57P), a fault of the system (58) or its files (XX001, XX002), locks
-/// that were not had, transactions that others undid (40), a read-only server, a missing table or
-/// database.
+/// By SQLSTATE: a cancelled query; connection faults (08), rejected logins (28), resources (53), operator
+/// intervention (57P), faults of the system (58) or its files (XX001, XX002), unavailable locks, rolled
+/// back transactions (40), a read-only server, a missing table or database.
 fn postgres_cause(code: &str) -> Cause {
     let database =
         ["08", "28", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
@@ -222,8 +221,7 @@ fn postgres_cause(code: &str) -> Cause {
     }
 }
 
-/// By MySQL's and MariaDB's own numbers, and by SQLSTATE for connection faults (08) and missing
-/// tables.
+/// By the error numbers of MySQL and MariaDB, and by SQLSTATE for connection faults (08) and missing tables.
 fn mysql_cause(number: u16, code: &str) -> Cause {
     match number {
         // Interrupted by KILL QUERY; over the time of a statement: MariaDB, MySQL.
@@ -238,7 +236,7 @@ fn mysql_cause(number: u16, code: &str) -> Cause {
         // too many locks, deadlock.
         1020 | 1053 | 1077 | 1079 | 1152 | 1184 | 1205 | 1206 | 1213 | 1290 | 1792 | 1836
         | 1927 => Cause::Database,
-        // Tables that are damaged or not there any more.
+        // Damaged or missing tables.
         1194 | 1195 | 1877 | 1932 => Cause::Database,
         _ if code.starts_with("08") || matches!(code, "42S02" | "70100") => Cause::Database,
         _ => Cause::Statement,
@@ -250,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_of_the_database_are_told_from_those_of_a_statement() {
+    fn database_faults_and_statement_faults_are_distinguished() {
         for code in
             ["57P01", "57P03", "53300", "53100", "08006", "28P01", "42P01", "40P01", "58030"]
         {
@@ -259,7 +257,7 @@ mod tests {
         for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114] {
             assert_eq!(mysql_cause(number, "HY000"), Cause::Database, "{number}");
         }
-        // Busy in its extended form, too.
+        // Including the extended code of busy.
         for code in [5, 261, 6, 8, 10, 11, 13, 14, 26] {
             assert_eq!(sqlite_cause(code, ""), Cause::Database, "{code}");
         }

@@ -1,19 +1,20 @@
 //! Callscope: a GraphQL API server over the call log of an LLM gateway.
 //!
-//! Floors, from the top; a floor calls only what lies below it:
+//! Layers, from top to bottom; a layer imports only from the layers below it:
 //!
-//! - [`cli`]: one file per command
-//! - [`app`]: the only wiring, configuration to running server
-//! - [`http`]: routes and GraphQL over HTTP
-//! - [`graphql`]: the schema; thin resolvers and their loaders; beside it [`jobs`], what runs by itself
-//! - [`ingest`]: the one write path; beside it [`prune`] and [`export`], [`demo`], made-up traffic,
-//!   [`access`], tokens, [`feed`], the rows that are followed, and [`doctor`]
-//! - [`store`]: all SQL; beside it [`supervisor`], which restarts background jobs
-//! - [`domain`], [`error`], [`clock`], [`kept`], [`config`], [`observe`]: pure rules, plain
-//!   values, and what the server reports about itself
+//! - [`cli`]: one file for each command
+//! - [`app`]: dependency wiring, from the configuration to a running server
+//! - [`http`]: routes, GraphQL over HTTP
+//! - [`graphql`]: the schema, resolvers and loaders; [`jobs`]: background jobs
+//! - [`ingest`]: the write path; [`prune`]: deletion; [`export`]; [`demo`]: generated data; [`access`]:
+//!   authentication; [`feed`]: new rows for subscribers; [`doctor`]: checks of an installation
+//! - [`store`]: all SQL; [`supervisor`]: restarts background jobs
+//! - [`domain`], [`error`], [`clock`], [`cache`], [`config`], [`observe`]: pure rules, basic
+//!   types, metrics and traces
 
 pub mod access;
 pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -27,7 +28,6 @@ pub mod graphql;
 pub mod http;
 pub mod ingest;
 pub mod jobs;
-pub mod kept;
 pub mod observe;
 pub mod prune;
 pub mod store;

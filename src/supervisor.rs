@@ -1,5 +1,4 @@
-//! Runs a background job for as long as it has something to do: a panic is logged, counted, and the job
-//! is started again on what it holds.
+//! Runs background jobs. A panic of a job is logged and counted, and the job is restarted with its state.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -11,21 +10,21 @@ use tokio::time::{Instant, sleep};
 
 use crate::observe::Observer;
 
-/// The pause after a panic, at first and at last.
+/// The first and the longest pause after a panic.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-/// A job that ran for so long has recovered.
+/// A job that ran for this long has recovered.
 const RECOVERED: Duration = Duration::from_secs(60);
 
-/// A job that must not end by a panic. It keeps in itself what must outlive one.
+/// A job that is restarted after a panic. Its fields outlive the panic.
 pub trait Job: Send {
-    /// In the log, in the metrics and in `/readyz`.
+    /// The name in the log, in the metrics and in `/readyz`.
     fn name(&self) -> &'static str;
 
-    /// Works until there is nothing left to do. Called again after a panic.
+    /// Runs until the job is done. Called again after a panic.
     fn run(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Whether a job that panicked is to be given up: the server stops.
+    /// Whether a job that panicked is not restarted, because the server stops.
     fn is_stopping(&self) -> bool {
         false
     }
@@ -64,7 +63,7 @@ fn backoff(panics: u32, random: f64) -> Duration {
     doubled.min(LAST_BACKOFF).mul_f64(0.5 + random / 2.0)
 }
 
-/// The text of a panic where it is a constant: any other may hold data.
+/// The text of a panic if it is a constant: a formatted text may contain data.
 fn text(payload: &(dyn Any + Send)) -> Option<&'static str> {
     payload.downcast_ref::<&'static str>().copied()
 }
@@ -94,13 +93,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_is_started_again() {
+    async fn a_job_is_restarted_after_a_panic() {
         let (observer, runs) = (Arc::new(Observer::default()), Arc::new(AtomicU32::new(0)));
         supervise(observer.clone(), Fragile { runs: runs.clone(), panics: 3 }).await;
         assert_eq!(runs.load(Ordering::Relaxed), 4);
         let text = observer.metrics.encode(&Registry::default()).unwrap();
         assert!(text.contains("job_panics_total{job=\"fragile\"} 3\n"), "{text}");
-        // It returned.
+        // The job has returned.
         assert!(text.contains("job_running{job=\"fragile\"} 0\n"), "{text}");
     }
 

@@ -1,4 +1,4 @@
-"""Asks a server that holds clients/data, and fails where an answer is not the right one."""
+"""Queries a server with the rows of clients/data and checks the responses."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ async def groups(callscope: Callscope) -> None:
 
 
 async def pages(callscope: Callscope) -> AsyncIterator[CallsCallDetailsNodes]:
-    """The calls that succeeded, page by page: `after` is the `endCursor` of the page before."""
+    """All successful calls: `after` is the `endCursor` of the previous page."""
     after = None
     while True:
         succeeded = CallFilter(status=CallStatus.SUCCESS)
@@ -64,7 +64,7 @@ async def paging(callscope: Callscope) -> None:
 
 
 async def recording(callscope: Callscope) -> None:
-    """As a gateway records: sent again, a batch with the same key is not recorded again."""
+    """Records as a gateway does: a batch that is sent again with the same key is recorded once."""
     call = CallInput(
         timestamp=datetime(2026, 10, 1, 8, tzinfo=UTC),
         key="Fake-key-of-team-four-0004",
@@ -84,11 +84,11 @@ async def recording(callscope: Callscope) -> None:
 
 
 def code_of(refused: GraphQLClientError) -> str:
-    """What is wrong. Decide by this; messages are for people and may change."""
+    """The error code. Match on it; messages may change."""
     if isinstance(refused, GraphQLClientGraphQLMultiError):
         return str((refused.errors[0].extensions or {})["code"])
     if isinstance(refused, GraphQLClientHttpError) and isinstance(refused.response, Response):
-        # With a status of 400 or more the same errors are in the body.
+        # For a status of 400 or more the errors are in the body.
         return str(refused.response.json()["errors"][0]["extensions"]["code"])
     raise refused
 

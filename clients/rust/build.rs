@@ -1,4 +1,4 @@
-//! Types are made anew when the schema changes, which graphql_client itself does not look at.
+//! Regenerates the types when the schema changes, which graphql_client does not track.
 
 fn main() {
     println!("cargo::rerun-if-changed=../../schema.graphql");

@@ -1,8 +1,8 @@
-// Names what clients of the last release would stumble over:
+// Lists the changes that break clients of the last release:
 //
 //   node compare.mjs RELEASED NEW ACCEPTED
 //
-// RELEASED and NEW are schemas. ACCEPTED is a JSON array of the breaking changes that are meant:
+// RELEASED and NEW are schemas. ACCEPTED is a JSON array of intended breaking changes:
 // { "type": "FIELD_REMOVED", "path": "Call.model", "reason": "…" }. Any other breaking change fails.
 import { readFile } from 'node:fs/promises';
 import { CriticalityLevel, diff } from '@graphql-inspector/core';
@@ -35,11 +35,11 @@ async function compare(released, current, acceptedFile) {
     }
   }
   for (const change of of(CriticalityLevel.Dangerous)) {
-    console.log(`look: ${change.message}`);
+    console.log(`dangerous: ${change.message}`);
   }
   const seen = ({ type, path }) => breaking.some((change) => type === change.type && path === change.path);
   for (const { path } of accepted.filter((entry) => !seen(entry))) {
-    console.log(`accepted, but not seen any more: ${path}`);
+    console.log(`accepted, but no longer present: ${path}`);
   }
   for (const { type, path, message } of unexpected) {
     console.log(`BREAKING: ${message} (type ${type}, path ${path})`);

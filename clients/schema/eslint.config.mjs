@@ -1,4 +1,4 @@
-// schema.graphql by the rules of graphql-eslint. Each rule that is changed has its reason.
+// The rules of graphql-eslint for schema.graphql. Each changed rule has a reason.
 import { fileURLToPath } from 'node:url';
 import graphql from '@graphql-eslint/eslint-plugin';
 
@@ -17,10 +17,10 @@ export default [
         'error',
         {
           exceptions: {
-            // Parts of an answer that are no things by themselves: a store keeps them with their
-            // parents. The names of all four are the contract's or Relay's.
+            // Parts of a response without identity: a client stores them with their parents. The names
+            // are required by the contract or by Relay.
             suffixes: ['Connection', 'Edge', 'Payload', 'PageInfo'],
-            // Numbers that are computed for a question; asked again, they are others.
+            // Computed statistics; they differ at each request.
             types: [
               'CallBucket',
               'CallCounts',
@@ -28,7 +28,7 @@ export default [
               'ErrorGroup',
               'LatencyStats',
               'UsageStats',
-              // One of each for a server, a table of it, or a caller.
+              // One for each server, table or caller.
               'ServerInfo',
               'ServerLimits',
               'ServerStorage',
@@ -43,8 +43,8 @@ export default [
         {
           withEdgeSuffix: true,
           shouldImplementNode: true,
-          // The contract has `nodes` in each connection, and short lists that need no pages:
-          // groups, buckets, the calls that were recorded, scopes.
+          // The contract requires `nodes` in each connection, and short lists without pages:
+          // groups, buckets, recorded calls, scopes.
           listTypeCanWrapOnlyEdgeType: false,
         },
       ],

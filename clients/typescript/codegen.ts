@@ -7,11 +7,11 @@ const config: CodegenConfig = {
     'src/graphql/': {
       preset: 'client',
       config: {
-        // Documents are texts: no GraphQL library goes into what is shipped.
+        // Documents are strings: the bundle contains no GraphQL library.
         documentMode: 'string',
         importExtension: '.js',
         useTypeImports: true,
-        // A scalar that is not named here is an error, not an `any`.
+        // A scalar that is not listed here is an error, not `any`.
         strictScalars: true,
         scalars: {
           BigInt: 'number',

@@ -13,10 +13,10 @@ use callscope::clock::Clock;
 use callscope::domain::access::{Caller, Scopes};
 use callscope::domain::record::{CallRecord, ErrorRecord};
 use callscope::graphql::answer::AnswerLimits;
-use callscope::graphql::blame::Blame;
-use callscope::graphql::limit::{Limits, Moment};
+use callscope::graphql::error_class::ErrorClassifier;
+use callscope::graphql::limit::{CostContext, Limits};
 use callscope::graphql::schema::{self, CallscopeSchema};
-use callscope::graphql::scope::Asking;
+use callscope::graphql::scope::RequestInfo;
 use callscope::ingest;
 use callscope::store::write::Batch;
 use chrono::DateTime;
@@ -27,7 +27,7 @@ struct Server {
     runtime: tokio::runtime::Runtime,
     schema: CallscopeSchema,
     limits: Limits,
-    asking: Asking,
+    info: RequestInfo,
     _app: App,
     _folder: tempfile::TempDir,
 }
@@ -80,8 +80,8 @@ impl Server {
         let caller = Arc::new(Caller::anonymous(Scopes::all()));
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let answer = AnswerLimits::new(16 << 20, 256 << 10).start();
-        let asking = Asking { services, now, caller, address, answer };
-        Self { runtime, schema, limits, asking, _app: app, _folder: folder }
+        let info = RequestInfo { services, now, caller, address, answer };
+        Self { runtime, schema, limits, info, _app: app, _folder: folder }
     }
 }
 
@@ -100,24 +100,27 @@ fuzz_target!(|data: &[u8]| {
         }
         let mut request = Request::new(query);
         let Ok(document) = request.parsed_query() else { return };
-        let moment = Moment { now: server.asking.now, density: &server.asking.services.density };
-        let Ok(cost) = server.limits.measure(document, None, &variables, &moment) else { return };
+        let cost_context =
+            CostContext { now: server.info.now, density: &server.info.services.density };
+        let Ok(cost) = server.limits.measure(document, None, &variables, &cost_context) else {
+            return;
+        };
         if cost.is_some_and(|cost| server.limits.check_cost(&cost).is_err()) {
             return;
         }
         let request = request.variables(variables);
         let answer = AnswerLimits::new(16 << 20, 256 << 10).start();
-        let asking = Asking { answer, ..server.asking.clone() };
-        let answer = schema::execute(&server.schema, asking, request);
+        let info = RequestInfo { answer, ..server.info.clone() };
+        let answer = schema::execute(&server.schema, info, request);
         let answer = server.runtime.block_on(answer);
-        let blame = Blame::of(query);
+        let classifier = ErrorClassifier::new(query);
         for error in &answer.errors {
             assert!(!error.message.contains("internal error"), "{error:?}");
             for place in &error.locations {
-                blame.argument_at(*place);
+                classifier.argument_at(*place);
             }
         }
-        blame.argument_at(Pos { line: 1, column: 1 + data.len() % 80 });
+        classifier.argument_at(Pos { line: 1, column: 1 + data.len() % 80 });
         serde_json::to_string(&answer).expect("JSON");
     });
 });

@@ -1,5 +1,5 @@
-//! Who may do what: bearer tokens and the sessions of browsers. Tokens come from the configuration
-//! and from the table `callscope_tokens`, which all servers of a database share.
+//! Authentication: bearer tokens and browser sessions. Tokens are in the configuration and in the table
+//! `callscope_tokens`, which all servers of a database share.
 
 pub mod directory;
 pub mod session;

@@ -1,6 +1,6 @@
-//! A browser's session: what its cookie holds in place of the token. The server keeps nothing; the
-//! value names the token and its own end, and a keyed hash over both and the token's digest proves
-//! that a server of this database made it. It ends with the token.
+//! Browser sessions: the cookie contains a session value in place of the token. The server stores no
+//! sessions. The value contains the token id, the expiry, and a keyed hash over both and the token digest,
+//! which proves that a server of this database issued it. A session ends with its token.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,10 +10,10 @@ use sha2::Sha256;
 
 use super::token::TokenDigest;
 
-/// Makes and checks sessions.
+/// Issues and verifies sessions.
 pub struct SessionKey(Hmac<Sha256>);
 
-/// A session that claims to be one; only [`SessionKey::proves`] tells.
+/// An unverified session value; [`SessionKey::proves`] verifies it.
 pub struct Claim<'a> {
     pub token_id: &'a str,
     pub expires_at: DateTime<Utc>,
@@ -22,18 +22,17 @@ pub struct Claim<'a> {
 
 impl SessionKey {
     pub fn new(secret: &[u8]) -> Self {
-        // HMAC takes a secret of any length, so this falls back to nothing.
+        // HMAC accepts a secret of any length, so that the fallback is never used.
         Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default())))
     }
 
-    /// The value of a cookie.
+    /// Issues the value of a cookie.
     pub fn issue(&self, id: &str, digest: &TokenDigest, expires_at: DateTime<Utc>) -> String {
         let proof = self.hash(id, digest, expires_at).finalize().into_bytes();
         format!("{id}.{}.{}", expires_at.timestamp(), URL_SAFE_NO_PAD.encode(proof))
     }
 
-    /// Whether a claim was made by this key for the token with this digest. Takes the same time
-    /// wherever the two differ.
+    /// Whether this key issued a claim for the token with this digest. Compares in constant time.
     pub fn proves(&self, claim: &Claim<'_>, digest: &TokenDigest) -> bool {
         self.hash(claim.token_id, digest, claim.expires_at).verify_slice(&claim.proof).is_ok()
     }
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_issued_is_proven() {
+    fn only_an_issued_session_is_valid() {
         let key = SessionKey::new(b"secret");
         let end = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let value = key.issue("id", &[1; 32], end);
@@ -71,7 +70,7 @@ mod tests {
             Claim::read(value).is_some_and(|claim| key.proves(&claim, digest))
         };
         assert!(proven(&key, &value, &[1; 32]));
-        assert!(!proven(&key, &value, &[2; 32]), "another token took the name");
+        assert!(!proven(&key, &value, &[2; 32]), "a different token with the same id");
         assert!(!proven(&SessionKey::new(b"other"), &value, &[1; 32]));
         assert!(!proven(&key, &value.replace("1800000000", "1900000000"), &[1; 32]));
         assert!(!proven(&key, &value.replace("id.", "ie."), &[1; 32]));

@@ -1,5 +1,5 @@
-//! Tokens: 256 random bits, known to the server by their digest alone. They need no slow hash, since
-//! nobody can guess them; no two share a digest, so that its start can name them.
+//! Tokens: 256 random bits. The server stores only their digest. They need no slow hash, since they cannot
+//! be guessed. Digests are unique, so that the start of a digest identifies its token.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use crate::config::Secret;
 use crate::domain::access::Scopes;
 use crate::store::token::{TokenRow, time_text};
 
-/// Tells people, and programs that look for leaked secrets, what they see.
+/// Identifies a token to people and to secret scanners.
 const PREFIX: &str = "cs_";
 
 /// SHA-256 of a token.
@@ -22,17 +22,17 @@ pub fn digest(token: &str) -> TokenDigest {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// In hexadecimal digits, as it is stored.
+/// The digest in hexadecimal, as it is stored.
 pub fn digest_text(digest: &TokenDigest) -> String {
     hex::encode(digest)
 }
 
-/// What names a token where the token itself must not stand.
+/// The public id of a token.
 pub fn id_of(digest: &TokenDigest) -> String {
     digest_text(digest)[..16].to_owned()
 }
 
-/// A token that was just made, and what is kept of it. It is shown once and then forgotten.
+/// A new token and the row to store. The token itself is shown once and not stored.
 pub struct NewToken {
     pub token: Secret,
     pub row: TokenRow,

@@ -1,6 +1,6 @@
-//! How large an answer may become, counted while its values are built, and how much memory all answers
-//! hold together. Code that puts texts or many fields into an answer counts them here first: the columns
-//! of rows ([`super::rows`]), the resolvers of texts, lists of groups, and what the loaders read.
+//! Limits the size of an answer while its values are built, and the memory of all answers together. Code
+//! that adds texts or many fields to an answer counts them here first: the columns of rows
+//! ([`super::rows`]), resolvers of texts, lists of groups, and loaders.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::error::Failure;
 use crate::error::{Error, Result};
 
-/// Bytes that a field of an object takes as a value, in addition to its text.
+/// Memory of a field of an object in addition to its text, in bytes.
 const FIELD_MEMORY: u64 = 128;
-/// A text is in a value, and in the JSON, whose buffer grows by doubling.
+/// Copies of a text: one in the value, two in the JSON buffer, which grows by doubling.
 const TEXT_COPIES: u64 = 3;
-/// Memory is taken from what all answers share in steps of so many KiB.
+/// Memory is reserved in steps of this size.
 const STEP_KIB: u64 = 64;
-/// An answer that takes no more is given even where the others hold everything: large answers do not
-/// keep out cheap queries, and a mutation has been carried out.
+/// An answer of up to this size never waits for the memory of other answers: large answers do not block
+/// cheap queries, and the response of a completed mutation.
 const SMALL_KIB: u64 = 256;
 
 /// The limits of all answers of a server.
@@ -27,7 +27,7 @@ const SMALL_KIB: u64 = 256;
 pub struct AnswerLimits {
     max_bytes: u64,
     all_kib: u64,
-    /// KiB that all answers may hold together.
+    /// The KiB that are free for all answers.
     room: Arc<Semaphore>,
 }
 
@@ -37,43 +37,43 @@ impl AnswerLimits {
         Self { max_bytes: max_response_bytes, all_kib: all_kib as u64, room }
     }
 
-    /// Starts an answer: of a request, a whole batch, or an event.
+    /// Starts the count of an answer to a request, a whole batch or an event.
     pub fn start(&self) -> Arc<AnswerSize> {
         Arc::new(AnswerSize {
             limits: self.clone(),
             bytes: AtomicU64::new(0),
             memory: AtomicU64::new(0),
             is_mutation: AtomicBool::new(false),
-            held: Mutex::new(Held::default()),
+            reserved: Mutex::new(Reserved::default()),
         })
     }
 }
 
-/// One answer. Its memory is free again when this is dropped, which must not be before it is sent.
+/// The size of one answer. Dropping it frees the memory; keep it until the answer is sent.
 #[derive(Debug)]
 pub struct AnswerSize {
     limits: AnswerLimits,
-    /// Of its JSON.
+    /// The size of the JSON.
     bytes: AtomicU64,
-    /// Bytes that it takes until it is sent, and what was read for it.
+    /// Memory of the values and of the rows that were read for them.
     memory: AtomicU64,
     is_mutation: AtomicBool,
-    held: Mutex<Held>,
+    reserved: Mutex<Reserved>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Reserved {
     kib: u64,
     permit: Option<OwnedSemaphorePermit>,
     refused: Option<Error>,
 }
 
 impl AnswerSize {
-    /// Counts so many fields with so many bytes of JSON in all.
+    /// Counts fields and the bytes of their JSON.
     pub fn add(&self, fields: u64, bytes: u64) -> Result<()> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.check_bytes(before.saturating_add(bytes))?;
-        self.hold(
+        self.reserve(
             fields.saturating_mul(FIELD_MEMORY).saturating_add(bytes.saturating_mul(TEXT_COPIES)),
         )
     }
@@ -83,19 +83,18 @@ impl AnswerSize {
         self.add(0, text.len() as u64)
     }
 
-    /// Refuses texts that were read for the answer, of which each will be in it, where they are too
-    /// long together.
+    /// Returns an error if texts of `bytes` in total do not fit into one answer.
     pub fn check_bytes(&self, bytes: u64) -> Result<()> {
         let most = self.limits.max_bytes;
         if bytes <= most { Ok(()) } else { Err(self.refuse(Error::ResponseTooLarge(most))) }
     }
 
-    /// Counts memory that is held in addition to the values.
-    pub fn hold(&self, bytes: u64) -> Result<()> {
+    /// Reserves memory in addition to that of the values.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
         let memory = self.memory.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let needed = memory.div_ceil(1024);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if needed <= held.kib {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if needed <= reserved.kib {
             return Ok(());
         }
         let kib = needed.next_multiple_of(STEP_KIB);
@@ -105,11 +104,11 @@ impl AnswerSize {
         } else {
             Error::Busy
         };
-        let more = u32::try_from(kib - held.kib).unwrap_or(u32::MAX);
+        let more = u32::try_from(kib - reserved.kib).unwrap_or(u32::MAX);
         match self.limits.room.clone().try_acquire_many_owned(more) {
             Ok(permit) => {
-                held.kib = kib;
-                match &mut held.permit {
+                reserved.kib = kib;
+                match &mut reserved.permit {
                     Some(first) => first.merge(permit),
                     none => *none = Some(permit),
                 }
@@ -117,51 +116,51 @@ impl AnswerSize {
             }
             Err(_) if needed <= SMALL_KIB => Ok(()),
             Err(_) => {
-                held.refused.get_or_insert_with(|| error.clone());
+                reserved.refused.get_or_insert_with(|| error.clone());
                 Err(error)
             }
         }
     }
 
-    /// Holds what a page of `rows` may take while it is read, with texts of so many bytes in each row.
-    pub fn read_page(&self, rows: u32, text_bytes: u64) -> Result<Reading<'_>> {
+    /// Reserves memory for a page while it is read: `rows` rows with `text_bytes` of text each.
+    pub fn read_page(&self, rows: u32, text_bytes: u64) -> Result<ReadReservation<'_>> {
         let bytes = u64::from(rows) * (ROW_BYTES + text_bytes) * READ_COPIES;
-        self.hold(bytes)?;
-        Ok(Reading { answer: self, bytes })
+        self.reserve(bytes)?;
+        Ok(ReadReservation { answer: self, bytes })
     }
 
     fn refuse(&self, error: Error) -> Error {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.refused.get_or_insert(error).clone()
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.refused.get_or_insert(error).clone()
     }
 
-    /// The request is a mutation: its work is done when the answer is built.
-    pub fn is_of_mutation(&self) {
+    /// Marks the request as a mutation: its work is done when the answer is built.
+    pub fn set_mutation(&self) {
         self.is_mutation.store(true, Ordering::Relaxed);
     }
 
-    /// Why the request fails as a whole, if it does: the answer of a query is nothing without a part.
+    /// The error that replaces the whole answer of a query. A mutation always returns its partial answer.
     pub fn refusal(&self) -> Option<Error> {
         if self.is_mutation.load(Ordering::Relaxed) {
             return None;
         }
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
     }
 
-    /// Counts the fields of an object that resolvers returned. Its lists and long texts are counted
-    /// where they are made.
+    /// Counts the fields of an object that resolvers returned. Lists and long texts are counted where
+    /// they are built.
     pub fn add_object(&self, object: &Value) -> Result<()> {
         let fields = fields_outside_lists(object);
         self.add(fields, fields.saturating_mul(FIELD_BYTES))
     }
 
-    /// Counts JSON that is stored.
+    /// Counts a stored JSON value.
     pub fn add_json(&self, json: &serde_json::Value) -> Result<()> {
         let (fields, bytes) = json_weight(json);
         self.add(fields, bytes)
     }
 
-    /// Counts `items` objects of a list, of which `ctx` has the selection. Texts count apart.
+    /// Counts `items` objects with the selection `set`. Texts are counted separately.
     pub fn add_list<T>(
         &self,
         ctx: &ContextBase<'_, T>,
@@ -173,28 +172,27 @@ impl AnswerSize {
     }
 }
 
-/// What is held while a page is read. What was read of it is counted by its reader, and may use the
-/// same memory.
-pub struct Reading<'a> {
+/// Memory that is reserved while a page is read. The reader counts the rows separately.
+pub struct ReadReservation<'a> {
     answer: &'a AnswerSize,
     bytes: u64,
 }
 
-impl Drop for Reading<'_> {
+impl Drop for ReadReservation<'_> {
     fn drop(&mut self) {
         self.answer.memory.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// Bytes of a row without a text that may be long.
+/// Bytes of a row without its long texts.
 const ROW_BYTES: u64 = 256;
-/// What is read is at the same time with the database, as JSON, and in rows.
+/// Copies of a row while it is read: in the driver, as JSON, and as a struct.
 const READ_COPIES: u64 = 4;
 
-/// Bytes of JSON of a name and a short value, where they are not measured.
+/// Estimated JSON bytes of a name and a short value.
 const FIELD_BYTES: u64 = 16;
 
-/// The fields of a value, and the bytes of its JSON.
+/// The number of fields of a value and the bytes of its JSON.
 pub fn weight(value: &Value) -> (u64, u64) {
     match value {
         Value::String(text) => (0, text.len() as u64 + 2),
@@ -234,7 +232,7 @@ fn json_weight(json: &serde_json::Value) -> (u64, u64) {
     }
 }
 
-/// The fields of a selection, with those of its fragments and of objects within it.
+/// The number of fields of a selection, including fragments and nested objects.
 fn fields_of<T>(ctx: &ContextBase<'_, T>, set: &SelectionSet) -> u64 {
     let count = |selection: &Positioned<Selection>| match &selection.node {
         Selection::Field(field) => 1 + fields_of(ctx, &field.node.selection_set.node),
@@ -247,7 +245,7 @@ fn fields_of<T>(ctx: &ContextBase<'_, T>, set: &SelectionSet) -> u64 {
     set.items.iter().map(count).sum()
 }
 
-/// The error of the value at `ctx`.
+/// The error with the path and position of `ctx`.
 pub fn at(ctx: &ContextSelectionSet<'_>, error: Error) -> ServerError {
     let error = async_graphql::Error::from(Failure::from(error));
     ctx.set_error_path(error.into_server_error(ctx.item.pos))
@@ -260,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_has_a_size_and_all_together_too() {
+    fn the_size_of_one_answer_and_of_all_answers_is_limited() {
         let limits = AnswerLimits::new(1 << 20, 4096);
         let one = limits.start();
         one.add(10, 1 << 19).unwrap();
@@ -272,25 +270,25 @@ mod tests {
         drop(other);
         limits.start().add(10, 1 << 19).unwrap();
         assert_eq!(one.add(10, (1 << 19) + 1).unwrap_err().code(), "RESPONSE_TOO_LARGE");
-        // More than there is in all never fits.
+        // An answer larger than the whole memory never fits.
         let most = limits.start();
-        assert_eq!(most.hold(5 << 20).unwrap_err().code(), "RESPONSE_TOO_LARGE");
+        assert_eq!(most.reserve(5 << 20).unwrap_err().code(), "RESPONSE_TOO_LARGE");
     }
 
     #[test]
-    fn a_mutation_that_was_carried_out_is_answered() {
+    fn a_completed_mutation_is_answered() {
         let limits = AnswerLimits::new(1 << 20, 64);
         let full = limits.start();
-        full.hold(60 << 10).unwrap();
+        full.reserve(60 << 10).unwrap();
         let mutation = limits.start();
-        mutation.is_of_mutation();
+        mutation.set_mutation();
         mutation.add(100, 1000).unwrap();
         assert_eq!(mutation.add(10_000, 1000).unwrap_err().code(), "RESPONSE_TOO_LARGE");
         assert!(mutation.refusal().is_none());
     }
 
     #[test]
-    fn values_weigh_their_json() {
+    fn the_weight_of_a_value_is_the_size_of_its_json() {
         let object = value!({ "name": "four", "list": [1, 2], "none": null });
         let (fields, bytes) = weight(&object);
         assert_eq!(fields, 5);

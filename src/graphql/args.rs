@@ -1,4 +1,4 @@
-//! Arguments that many fields have: a window of time, a page, a bounded number.
+//! Common arguments: time windows, pages and bounded numbers.
 
 use async_graphql::{Enum, InputObject};
 
@@ -10,8 +10,8 @@ use crate::domain::excerpt::excerpt;
 use crate::domain::window::{self, Window};
 use crate::store::page::PageRequest;
 
-/// A window of time that ends at `asOf`, by default now. Every window is half open: a call at its
-/// start belongs to it, one at its end does not.
+/// A time window that ends at `asOf`, by default now. In every window the start is inclusive and the end
+/// is exclusive.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "window::Period")]
 pub enum Period {
@@ -35,7 +35,7 @@ pub enum Period {
     CurrentMonth,
 }
 
-/// A window between two instants, half open: `since` belongs to it, `until` does not.
+/// A time window between two instants: `since` is inclusive, `until` is exclusive.
 #[derive(InputObject, Clone, Copy, Debug)]
 pub struct TimeRange {
     /// The first instant of the window.
@@ -53,7 +53,7 @@ pub struct WindowArgs {
 }
 
 impl WindowArgs {
-    /// The window that is meant by exactly one of `period` and `between`.
+    /// The window of `period` or `between`. Exactly one of them must be given.
     pub fn window(&self, scope: &Scope) -> Result<Window> {
         match (self.period, self.between) {
             (Some(_), Some(_)) => {
@@ -65,7 +65,7 @@ impl WindowArgs {
             )),
             (None, Some(_)) if self.as_of.is_some() => Err(Failure::bad_input(
                 "asOf",
-                "`asOf` is the end of a `period`; `between` names its own end",
+                "`asOf` applies to `period` only; `between` has its own end",
             )),
             (None, Some(range)) => between(range),
             (Some(period), None) => {
@@ -87,9 +87,9 @@ fn between(TimeRange { since, until }: TimeRange) -> Result<Window> {
     Ok(Window { since: since.0, until: until.0 })
 }
 
-/// The error of a window that would begin before the year 1.
+/// The error of a window that would start before the year 1.
 pub fn too_early() -> Failure {
-    Failure::bad_input("asOf", "the window would begin before the year 1")
+    Failure::bad_input("asOf", "the window would start before the year 1")
 }
 
 /// The arguments `first`, `after`, `last` and `before` of a list.
@@ -120,7 +120,10 @@ impl PageArgs {
             let position = C::decode(&cursor).filter(&belongs);
             position.map(Some).ok_or_else(|| {
                 let cursor = excerpt(&cursor);
-                Failure::bad_input(name, format!("`{cursor}` is no cursor of this list and order"))
+                Failure::bad_input(
+                    name,
+                    format!("`{cursor}` is not a cursor of this list and order"),
+                )
             })
         };
         Ok(PageRequest {
@@ -132,7 +135,7 @@ impl PageArgs {
     }
 }
 
-/// A number of items, 1 to the largest page.
+/// A page size, 1 to the largest page.
 pub fn page_size(scope: &Scope, argument: &'static str, number: i32) -> Result<u32> {
     let most = scope.config().max_page_size;
     let size = u32::try_from(number).ok().filter(|number| (1..=most).contains(number));
@@ -141,31 +144,31 @@ pub fn page_size(scope: &Scope, argument: &'static str, number: i32) -> Result<u
     })
 }
 
-/// The longest text that is looked for, in characters: longer than any key or name that is stored.
+/// The longest search text, in characters: longer than any stored key or name.
 const MAX_TEXT: usize = 500;
 
-/// The most values of a list of a filter: several of these lists fit into one statement.
+/// The most values of a filter list: several such lists fit into one statement.
 const MAX_LIST: usize = 5000;
 
-/// Refuses a list of a filter that is too long.
+/// Rejects a filter list that is too long.
 pub fn check_list<T>(list: Option<&Vec<T>>) -> Result<()> {
     match list.map_or(0, Vec::len) {
         0..=MAX_LIST => Ok(()),
         length => {
-            let message = format!("a list of a filter has at most {MAX_LIST} values, not {length}");
+            let message = format!("a filter list has at most {MAX_LIST} values, not {length}");
             Err(Failure::bad_input("filter", message))
         }
     }
 }
 
-/// Refuses a text that cannot be looked for in every database.
+/// Rejects a search text that some database does not support.
 pub fn check_text(argument: &'static str, text: &str) -> Result<()> {
     if text.chars().count() > MAX_TEXT {
-        let message = format!("a text to look for has at most {MAX_TEXT} characters");
+        let message = format!("a search text has at most {MAX_TEXT} characters");
         return Err(Failure::bad_input(argument, message));
     }
     if text.contains('\0') {
-        return Err(Failure::bad_input(argument, "a text to look for holds no NUL character"));
+        return Err(Failure::bad_input(argument, "a search text must not contain a NUL character"));
     }
     Ok(())
 }

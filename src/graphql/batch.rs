@@ -1,7 +1,6 @@
-//! When the batches of the DataLoader go out: at the moment at which the request can do nothing
-//! else. A timer would either delay a small query or split a batch; here the request's own task
-//! drives its batches, so that all that a request can ask for together is asked for together, and
-//! a query that has nothing to wait for waits for nothing.
+//! Dispatches the batches of the DataLoader once the request can make no other progress. A timer would
+//! either delay a small query or split a batch. Here the task of the request drives its batches: keys
+//! that can be loaded together share one batch, and no query waits for a timer.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,26 +14,26 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::{AtomicWaker, FutureObj, Spawn, SpawnError};
 
-/// The batches of one request that are due: what the DataLoader spawns.
+/// The pending batches of one request, spawned by the DataLoader.
 #[derive(Clone, Default)]
 pub struct Batches(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    due: Mutex<Vec<FutureObj<'static, ()>>>,
+    pending: Mutex<Vec<FutureObj<'static, ()>>>,
     held: AtomicUsize,
 }
 
-/// Keeps the batches back while a list is being read whose items will ask for more.
-pub struct Hold(Arc<Inner>);
+/// Delays the batches while a list is read: its items will load more keys.
+pub struct BatchHold(Arc<Inner>);
 
 impl Batches {
-    pub fn hold(&self) -> Hold {
+    pub fn hold(&self) -> BatchHold {
         self.0.held.fetch_add(1, Ordering::Relaxed);
-        Hold(self.0.clone())
+        BatchHold(self.0.clone())
     }
 
-    /// Runs a request and, whenever it waits, the batches that are due.
+    /// Runs a request. Whenever it waits, runs the pending batches.
     pub async fn run<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         let mut running = FuturesUnordered::new();
@@ -48,13 +47,13 @@ impl Batches {
                 if let Poll::Ready(output) = request.as_mut().poll(&mut request_context) {
                     return Poll::Ready(output);
                 }
-                // It only paused: it will be polled again at once, and may ask for more.
+                // The request yielded: it is polled again at once and may load more keys.
                 if signal.woken.load(Ordering::Acquire) {
                     return Poll::Pending;
                 }
                 if self.0.held.load(Ordering::Relaxed) == 0 {
-                    let mut due = self.0.due.lock().unwrap_or_else(PoisonError::into_inner);
-                    running.extend(due.drain(..));
+                    let mut pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                    running.extend(pending.drain(..));
                 }
                 let mut answered = false;
                 while let Poll::Ready(Some(())) = running.poll_next_unpin(context) {
@@ -69,7 +68,7 @@ impl Batches {
     }
 }
 
-impl Drop for Hold {
+impl Drop for BatchHold {
     fn drop(&mut self) {
         self.0.held.fetch_sub(1, Ordering::Relaxed);
     }
@@ -77,12 +76,12 @@ impl Drop for Hold {
 
 impl Spawn for Batches {
     fn spawn_obj(&self, batch: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        self.0.due.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
         Ok(())
     }
 }
 
-/// Tells whether the request asked to be polled again, and passes it on.
+/// Records whether the request was woken and wakes the task.
 #[derive(Default)]
 struct Signal {
     woken: AtomicBool,
@@ -96,7 +95,7 @@ impl Wake for Signal {
     }
 }
 
-/// [`Batches`] know when; the DataLoader need not wait.
+/// The DataLoader spawns batches without a delay; [`Batches`] decides when they run.
 pub struct NoDelay;
 
 impl Timer for NoDelay {
@@ -134,12 +133,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_be_asked_together_is_one_batch() {
+    async fn keys_that_can_be_loaded_together_are_one_batch() {
         assert_eq!(batch_sizes(false).await, [2, 1]);
     }
 
     #[tokio::test]
-    async fn a_list_that_is_being_read_holds_the_batch_back() {
+    async fn a_batch_waits_for_a_list_that_is_being_read() {
         assert_eq!(batch_sizes(true).await, [3]);
     }
 }

@@ -1,4 +1,4 @@
-//! Checks documents against the schema and its limits without running them.
+//! Validates documents against the schema and its limits without executing them.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, N
 use async_graphql::{Request, ServerError, ValidationResult};
 use chrono::DateTime;
 
-use super::limit::{Limits, Moment};
+use super::limit::{CostContext, Limits};
 use super::schema::{CallscopeSchema, builder, sdl};
 use crate::config::GraphqlConfig;
 
-/// A schema of its own: an extension slows every list down, so the one that answers has none.
+/// Uses a separate schema: an extension slows down every list, so the schema of requests has none.
 pub struct Checker {
     schema: CallscopeSchema,
     limits: Limits,
@@ -23,7 +23,7 @@ impl Checker {
         Ok(Self { schema, limits: Limits::new(config, &sdl())? })
     }
 
-    /// The reason why the document could not run.
+    /// Returns the reason why the document is invalid.
     pub async fn check(&self, document: &str) -> Result<(), String> {
         let mut request = Request::new(document);
         self.measure(&mut request).map_err(|error| error.message)?;
@@ -31,12 +31,12 @@ impl Checker {
         errors.into_iter().next().map_or(Ok(()), |error| Err(error.message))
     }
 
-    /// All limits but that of the cost, which depends on variables.
+    /// Checks all limits except the cost, which depends on variables.
     fn measure(&self, request: &mut Request) -> Result<(), ServerError> {
         self.limits.check_text(&request.query)?;
         let (variables, density) = Default::default();
-        let moment = Moment { now: DateTime::UNIX_EPOCH, density: &density };
-        self.limits.measure(request.parsed_query()?, None, &variables, &moment).map(|_| ())
+        let cost_context = CostContext { now: DateTime::UNIX_EPOCH, density: &density };
+        self.limits.measure(request.parsed_query()?, None, &variables, &cost_context).map(|_| ())
     }
 }
 
@@ -56,7 +56,7 @@ impl Extension for StopAfterValidation {
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
         next.run(ctx).await?;
-        // A failure without any error: execution does not begin, and nothing is wrong.
+        // An empty list of errors skips the execution.
         Err(Vec::new())
     }
 }

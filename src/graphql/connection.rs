@@ -1,4 +1,4 @@
-//! Relay connections: a page of a list, its edges and its whole number.
+//! Relay connections: a page of a list, its edges and the total count.
 
 use std::borrow::Cow;
 
@@ -11,28 +11,28 @@ use super::scalar::BigInt;
 use super::scope::{Scope, scope};
 use crate::store::page::Page;
 
-/// Where a page lies in its list.
+/// The position of a page in its list.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct PageInfo {
-    /// Whether there are items behind this page. When paging backward: whether `before` was given.
+    /// Whether more items follow this page. When paging backward: whether `before` was given.
     pub has_next_page: bool,
-    /// Whether there are items in front of this page. When paging forward: whether `after` was given.
+    /// Whether items precede this page. When paging forward: whether `after` was given.
     pub has_previous_page: bool,
-    /// The cursor of the first item of the page; null where the page is empty.
+    /// The cursor of the first item of the page; null if the page is empty.
     pub start_cursor: Option<String>,
-    /// The cursor of the last item of the page, to be given as `after` for the next page; null where
-    /// the page is empty.
+    /// The cursor of the last item of the page: pass it as `after` to get the next page. Null if the
+    /// page is empty.
     pub end_cursor: Option<String>,
 }
 
-/// What can stand in a connection. `List` is what the items were selected by.
+/// An item of a connection. `List` holds the arguments that selected the items.
 pub trait Item: Row + Clone {
     type List: Send + Sync;
 
     /// The position of the item in its list.
     fn cursor(&self, list: &Self::List) -> String;
 
-    /// How many items the whole list has.
+    /// The number of items of the whole list.
     fn count(scope: &Scope, list: &Self::List) -> impl Future<Output = Result<i64>> + Send;
 }
 
@@ -46,7 +46,7 @@ pub struct Connection<T: Item> {
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct Edge<T: Item> {
-    /// The position of the item, to be given as `after` or `before`.
+    /// The position of the item: pass it as `after` or `before`.
     cursor: String,
     /// The item.
     node: T,
@@ -76,7 +76,7 @@ impl<T: Item> Connection<T> {
     }
 }
 
-/// A page of a list, and how it goes on.
+/// A page of a list, with the cursors of the next and previous page.
 #[Object(name_type)]
 impl<T: Item> Connection<T> {
     /// The items of the page, each with its cursor.
@@ -89,7 +89,7 @@ impl<T: Item> Connection<T> {
         Rows(&self.page.rows)
     }
 
-    /// Where the page lies in the list.
+    /// The position of the page in the list.
     async fn page_info(&self) -> PageInfo {
         let rows = &self.page.rows;
         PageInfo {
@@ -100,7 +100,7 @@ impl<T: Item> Connection<T> {
         }
     }
 
-    /// How many items the whole list has, whatever the page. Counted only when it is asked for.
+    /// The number of items of the whole list. Counted only when this field is selected.
     async fn total_count(&self, ctx: &Context<'_>) -> Result<BigInt> {
         Ok(BigInt(T::count(scope(ctx), &self.list).await?))
     }

@@ -1,5 +1,5 @@
-//! Opaque cursors: where a row stands in a list, as base64 of a short text. A cursor of another
-//! kind of list or order is refused.
+//! Opaque cursors: the position of a row in a list, as base64 of a short text. A cursor of another list
+//! or order is rejected.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,9 +9,9 @@ use crate::store::StoredTime;
 use crate::store::call::{CallCursor, CallRank};
 use crate::store::error_log::ErrorCursor;
 
-/// A position in a list that clients can hand back.
+/// A position in a list that clients send back.
 pub trait Cursor: Sized {
-    /// Tells the kinds of lists apart.
+    /// Distinguishes the kinds of lists.
     const KIND: &'static str;
 
     fn to_text(&self) -> String;
@@ -24,7 +24,7 @@ pub trait Cursor: Sized {
     fn decode(cursor: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
         let position = Self::from_text(text.strip_prefix(Self::KIND)?.strip_prefix(':')?)?;
-        // Of several texts of one position, only ours counts.
+        // Only the canonical text of a position is valid.
         (position.encode() == cursor).then_some(position)
     }
 }
@@ -62,7 +62,7 @@ impl Cursor for ErrorCursor {
     }
 }
 
-/// The id of an API key, which says nothing of the key.
+/// The id of an API key, which reveals nothing about the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyCursor(pub String);
 
@@ -78,7 +78,7 @@ impl Cursor for KeyCursor {
     }
 }
 
-/// Microseconds, or the text that SQLite holds where it has another form.
+/// Microseconds, or the text stored in SQLite if it has another format.
 fn time_text(stored: &StoredTime) -> String {
     match &stored.text {
         Some(text) => format!("r{text}"),
@@ -94,7 +94,7 @@ fn parse_time(text: &str) -> Option<StoredTime> {
             StoredTime::new(DateTime::from_timestamp_micros(micros)?.naive_utc())
         }
     };
-    // No list has other times, and databases refuse some of them.
+    // No list contains other times, and some databases reject them.
     (1..=9999).contains(&stored.at.year()).then_some(stored)
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_was(
+        fn a_cursor_survives_encoding_and_decoding(
             micros in -60_000_000_000_000_000i64..250_000_000_000_000_000,
             id in any::<i64>(),
             latency in any::<i64>(),
@@ -121,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_cursor_or_none(text in ".*") {
+        fn any_text_is_decoded_without_a_panic(text in ".*") {
             let _ = CallCursor::decode(&text);
             let _ = ErrorCursor::from_text(&text);
             let _ = KeyCursor::decode(&text);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_list_is_refused() {
+    fn a_cursor_of_another_list_is_rejected() {
         let call = CallCursor { rank: CallRank::Latency(5), id: 1 }.encode();
         assert_eq!(ErrorCursor::decode(&call), None);
         assert_eq!(CallCursor::decode("call:1:l5"), None);

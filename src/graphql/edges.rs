@@ -1,4 +1,4 @@
-//! The edges of a connection, whose nodes are read as [`super::rows`] are.
+//! The edges of a connection. Their nodes are read in the same way as [`super::rows`].
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use super::connection::{Edge, Item};
 use super::rows::Plan;
 use super::scope::Scope;
 
-/// Bytes of JSON of an edge without its node.
+/// JSON bytes of an edge without its node.
 const CURSOR_BYTES: u64 = 80;
 
-/// The items of `edges`: the cursor and the row of each.
+/// The value of `edges`: the cursor and the row of each item.
 pub struct Edges<'a, T: Item> {
     pub rows: &'a [T],
     pub list: &'a T::List,
@@ -42,7 +42,7 @@ impl<T: Item> OutputType for Edges<'_, T> {
         let plan = cursor_and_node(&ctx.item.node).and_then(|(cursor, node)| {
             Some((cursor, node, Plan::<T>::of(ctx, &node.node.selection_set)?))
         });
-        // A cursor is short, and so is what is around a node.
+        // Cursors and the fields around a node have a bounded size.
         let answer = &ctx.data_unchecked::<Scope>().answer;
         let rows = self.rows.len() as u64;
         let counted = match &plan {
@@ -64,7 +64,7 @@ impl<T: Item> OutputType for Edges<'_, T> {
     }
 }
 
-/// The usual selection of an edge: the node, and the cursor before it or not at all.
+/// Matches the usual selections of an edge: `node`, or `cursor` and then `node`.
 fn cursor_and_node(selection: &SelectionSet) -> Option<(Option<&Name>, &Positioned<Field>)> {
     let mut fields = selection.items.iter().map(|item| match &item.node {
         Selection::Field(field) => Some(field),

@@ -1,6 +1,6 @@
-//! From our error to GraphQL's. [`Failure`] has no `Display` on purpose: async-graphql turns
-//! whatever has one into an error with its text, and so a driver's text would reach clients. This
-//! way a bare `DbErr?` in a resolver does not compile.
+//! Converts our errors to GraphQL errors. [`Failure`] has no `Display` on purpose: async-graphql turns
+//! any type with `Display` into an error with that text, and the text of a database driver would reach
+//! clients. Without it, a bare `DbErr?` in a resolver does not compile.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Failure {
     error: Error,
-    /// Numbers for `extensions`: what was done before the error.
-    done: Done,
+    /// Numbers for `extensions`: the work that was done before the error.
+    progress: Progress,
 }
 
 /// A name in `extensions` and its number.
-pub type Done = Vec<(&'static str, u64)>;
+pub type Progress = Vec<(&'static str, u64)>;
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, done: Done::new() }
+        Self { error, progress: Progress::new() }
     }
 }
 
@@ -32,14 +32,14 @@ impl Failure {
         Error::bad_input(argument, message).into()
     }
 
-    /// Adds to `extensions` what was done before the error.
-    pub fn after(self, done: Done) -> Self {
-        Self { done, ..self }
+    /// Adds to `extensions` the work that was done before the error.
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 }
 
 impl From<Failure> for async_graphql::Error {
-    fn from(Failure { error, done }: Failure) -> Self {
+    fn from(Failure { error, progress }: Failure) -> Self {
         let mut extensions = ErrorExtensionValues::default();
         extensions.set("code", error.code());
         match &error {
@@ -47,8 +47,8 @@ impl From<Failure> for async_graphql::Error {
             Error::EventsMissed(rows) => extensions.set("missed", *rows),
             _ => {}
         }
-        done.iter().for_each(|(name, count)| extensions.set(*name, *count));
-        // The source travels to the edge, which logs it; it is never part of the response.
+        progress.iter().for_each(|(name, count)| extensions.set(*name, *count));
+        // The HTTP layer logs the source; it is never part of the response.
         Self {
             message: error.to_string(),
             source: Some(Arc::new(error)),

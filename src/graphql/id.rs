@@ -1,15 +1,15 @@
-//! Global ids: `call_7`, `error_7`, `key_…`. Opaque to clients; legible to whoever debugs.
+//! Global ids: `call_7`, `error_7`, `key_…`. Opaque to clients, readable for debugging.
 
 use async_graphql::ID;
 
 use crate::domain::key_id::is_key_id;
 
-/// What a global id names.
+/// The object that a global id refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeId {
     Call(i64),
     ErrorLog(i64),
-    /// The id of a key, as the hasher made it.
+    /// The hashed id of a key.
     ApiKey(String),
 }
 

@@ -1,15 +1,15 @@
-//! The graph: types, root fields, loaders. A resolver is two hops from SQL: it asks a function of
-//! the store, or a loader that asks one for all items of a list together.
+//! The GraphQL schema: types, root fields, loaders. A resolver calls a store function, or a loader that
+//! calls one store function for all items of a list.
 
 pub mod answer;
 pub mod args;
 pub mod batch;
-pub mod blame;
 pub mod check;
 pub mod connection;
 pub mod cursor;
 pub mod edges;
 pub mod error;
+pub mod error_class;
 pub mod id;
 pub mod limit;
 pub mod loader;

@@ -1,18 +1,17 @@
-//! The idempotency key of a whole request: whatever it records without a key of its own is recorded under
-//! this one.
+//! The idempotency key of a whole request. It applies to each mutation of the request that has no
+//! `idempotencyKey` argument.
 
-/// Stands in the data of a request that has one.
+/// Stored in the data of a request with the header `Idempotency-Key`.
 #[derive(Clone, Debug)]
 pub struct RequestKey(String);
 
 impl RequestKey {
-    /// `index`: which request of a batch it is.
+    /// `index` is the position of the request in its batch.
     pub fn new(key: &str, index: usize) -> Self {
         Self(format!("{key}\n{index}"))
     }
 
-    /// The key of one field, by its name in the response: another field of the same request records
-    /// something else.
+    /// The key of one field, derived from its response name: each field of a request has a different key.
     pub(super) fn of_field(&self, name: &str) -> String {
         format!("{}\n{name}", self.0)
     }

@@ -1,6 +1,6 @@
-//! Lists of rows. async-graphql makes a future for every field of every row; for a thousand calls
-//! these cost more than the database does. Here the columns of a row are read directly, and only
-//! what must be loaded is awaited (docs/adr/0004).
+//! Lists of rows. async-graphql creates a future for every field of every row; for a thousand calls these
+//! futures cost more than the SQL statement. This module reads the columns of a row directly, and awaits
+//! only the fields that need a loader (docs/adr/0004).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,36 +16,46 @@ use super::answer::{self, weight};
 use super::error::Result;
 use super::scope::Scope;
 
-/// How a column of a row is read.
+/// Reads a column of a row.
 pub type Read<T> = fn(&T) -> Value;
 
-/// An object most of whose fields are columns of a row.
+/// An object type with fields that are mostly columns of a row.
 pub trait Row: ContainerType + OutputType {
-    /// The row that a field of this row names.
+    /// The type of the rows that a field of this row refers to.
     type Related: Row;
 
-    /// Whether a field names a row of that type.
-    fn is_related(field: &str) -> bool;
+    /// Whether a field refers to a row of that type.
+    fn is_related(_field: &str) -> bool {
+        false
+    }
 
-    /// The rows that such a field names, for each of `rows`, loaded together.
+    /// Loads the related row of each of `rows` in one batch.
     fn related(
-        scope: &Scope,
+        _scope: &Scope,
         rows: &[Self],
     ) -> impl Future<Output = Result<Vec<Option<Self::Related>>>> + Send
     where
-        Self: Sized;
+        Self: Sized,
+    {
+        let none = rows.iter().map(|_| None).collect();
+        async { Ok(none) }
+    }
 
-    /// How a field that is a column is read; nothing for a field that must be resolved.
+    /// The reader of a field that is a column; `None` for a field that must be resolved.
     fn column(field: &str) -> Option<Read<Self>>;
 
     /// Whether a field that must be resolved is null for this row.
-    fn is_null(&self, field: &str) -> bool;
+    fn is_null(&self, _field: &str) -> bool {
+        false
+    }
 
-    /// What a field that must be resolved depends on alone, if rows may share its value.
-    fn shared(&self, field: &Field) -> Option<&str>;
+    /// The only input of a field that must be resolved; rows with the same input share its value.
+    fn shared(&self, _field: &Field) -> Option<&str> {
+        None
+    }
 }
 
-/// A list of rows as the value of a field.
+/// A list of rows as a field value.
 pub struct Rows<'a, T>(pub &'a [T]);
 
 impl<T: Row> OutputType for Rows<'_, T> {
@@ -76,16 +86,15 @@ impl<T: Row> OutputType for Rows<'_, T> {
     }
 }
 
-/// What is selected of each row.
+/// The selection of each row: columns and resolved fields.
 pub struct Plan<'a, T> {
     columns: Vec<(Name, Option<Read<T>>)>,
-    /// The place among the columns of each field that must be resolved.
+    /// Fields that must be resolved, with their index in `columns`.
     resolved: Vec<(usize, &'a Positioned<Field>)>,
 }
 
 impl<'a, T: Row> Plan<'a, T> {
-    /// Nothing where a field that must be resolved is selected twice, so that two selections of it
-    /// would have to be merged.
+    /// `None` if a field that must be resolved is selected twice: its two selections must be merged.
     pub fn of(
         ctx: &ContextSelectionSet<'a>,
         selection: &'a Positioned<SelectionSet>,
@@ -97,7 +106,7 @@ impl<'a, T: Row> Plan<'a, T> {
     fn add(&mut self, ctx: &ContextSelectionSet<'a>, selection: &'a SelectionSet) -> bool {
         selection.items.iter().all(|item| match &item.node {
             Selection::Field(field) => self.add_field(field),
-            // A document was validated: its fragments apply to the object.
+            // The document is valid, so that its fragments apply to the object.
             Selection::InlineFragment(fragment) => self.add(ctx, &fragment.node.selection_set.node),
             Selection::FragmentSpread(spread) => {
                 let fragment = ctx.query_env.fragments.get(&spread.node.fragment_name.node);
@@ -128,7 +137,7 @@ impl<'a, T: Row> Plan<'a, T> {
         }
     }
 
-    /// The objects of `rows`. `via` is the field between an item of the list and its row, if any.
+    /// The objects of `rows`. `via` is the field between a list item and its row, if any.
     pub async fn resolve(
         &self,
         ctx: &ContextSelectionSet<'_>,
@@ -139,40 +148,40 @@ impl<'a, T: Row> Plan<'a, T> {
             .iter()
             .map(|row| self.counted(ctx, self.read(row)))
             .collect::<ServerResult<Vec<_>>>()?;
-        // All fields of all rows together, so that their loaders make one batch.
-        let (mut related, mut wanted, mut places) = (vec![], vec![], vec![]);
+        // All fields of all rows at once, so that their loaders form one batch.
+        let (mut related, mut wanted, mut targets) = (vec![], vec![], vec![]);
         for (column, field) in &self.resolved {
             match related_plan::<T>(ctx, field) {
                 Some(plan) => related.push(load_related(ctx, rows, *column, field, plan)),
-                None => add_wanted(rows, *column, field, &mut wanted, &mut places),
+                None => add_wanted(rows, *column, field, &mut wanted, &mut targets),
             }
         }
         let values = resolve_all(ctx, via, rows, &wanted);
         let (related, values) = try_join(try_join_all(related), values).await?;
-        place(ctx, &mut objects, places, &values)?;
-        // What could not be loaded together fails field by field, each at its own place.
-        let (mut wanted, mut places) = (vec![], vec![]);
+        fill(ctx, &mut objects, targets, &values)?;
+        // If a batch failed, each field is resolved alone and has its own error.
+        let (mut wanted, mut targets) = (vec![], vec![]);
         for (column, field, loaded) in related {
             match loaded {
                 Some(values) => {
                     let values = objects.iter_mut().zip(values);
                     values.for_each(|(object, value)| put(object, column, value));
                 }
-                None => add_wanted(rows, column, field, &mut wanted, &mut places),
+                None => add_wanted(rows, column, field, &mut wanted, &mut targets),
             }
         }
         let values = resolve_all(ctx, via, rows, &wanted).await?;
-        place(ctx, &mut objects, places, &values)?;
+        fill(ctx, &mut objects, targets, &values)?;
         Ok(objects.into_iter().map(Value::Object).collect())
     }
 
-    /// The columns of a row, null where something must be resolved.
+    /// The columns of a row, with null for each field that must be resolved.
     fn read(&self, row: &T) -> Object {
         let value = |read: &Option<Read<T>>| read.map_or(Value::Null, |read| read(row));
         self.columns.iter().map(|(name, read)| (name.clone(), value(read))).collect()
     }
 
-    /// Counts the object of a row as a part of the answer.
+    /// Adds the object of a row to the answer size.
     fn counted(&self, ctx: &ContextSelectionSet<'_>, object: Object) -> ServerResult<Object> {
         let json = |(name, value): (&Name, &Value)| weight(value).1 + name.len() as u64 + 4;
         let bytes = object.iter().map(json).sum();
@@ -183,10 +192,10 @@ impl<'a, T: Row> Plan<'a, T> {
 }
 
 type Object = IndexMap<Name, Value>;
-/// A field to resolve for a row.
+/// A row index and a field to resolve for it.
 type Wanted<'a> = (usize, &'a Positioned<Field>);
-/// A row, a column of it, and the place among the wanted ones that its value comes from.
-type Place = (usize, usize, usize);
+/// The index of a row, of its column, and of the resolved value for it.
+type ValueTarget = (usize, usize, usize);
 
 fn put(object: &mut Object, column: usize, value: Value) {
     if let Some((_, old)) = object.get_index_mut(column) {
@@ -194,14 +203,14 @@ fn put(object: &mut Object, column: usize, value: Value) {
     }
 }
 
-fn place(
+fn fill(
     ctx: &ContextSelectionSet<'_>,
     objects: &mut [Object],
-    places: Vec<Place>,
+    targets: Vec<ValueTarget>,
     values: &[Value],
 ) -> ServerResult<()> {
     let answer = &ctx.data_unchecked::<Scope>().answer;
-    for (row, column, source) in places {
+    for (row, column, source) in targets {
         answer.add_object(&values[source]).map_err(|error| answer::at(ctx, error))?;
         put(&mut objects[row], column, values[source].clone());
     }
@@ -213,14 +222,14 @@ fn add_wanted<'f, T: Row>(
     column: usize,
     field: &'f Positioned<Field>,
     wanted: &mut Vec<Wanted<'f>>,
-    places: &mut Vec<Place>,
+    targets: &mut Vec<ValueTarget>,
 ) {
     for (row, source) in sources(rows, field, wanted).into_iter().enumerate() {
-        places.extend(source.map(|source| (row, column, source)));
+        targets.extend(source.map(|source| (row, column, source)));
     }
 }
 
-/// The plan of a field that names another row of which nothing but columns is selected.
+/// The plan of a related field that selects only columns.
 fn related_plan<'a, T: Row>(
     ctx: &ContextSelectionSet<'a>,
     field: &'a Positioned<Field>,
@@ -230,7 +239,7 @@ fn related_plan<'a, T: Row>(
     plan.resolved.is_empty().then_some(plan)
 }
 
-/// The values of such a field for all rows; nothing where they could not be loaded.
+/// The values of a related field for all rows; `None` if the batch failed.
 async fn load_related<'f, T: Row>(
     ctx: &ContextSelectionSet<'_>,
     rows: &[T],
@@ -260,8 +269,8 @@ async fn resolve_all<T: Row>(
     try_join_all(values).await
 }
 
-/// Where each row takes the value of a field from, as a place in `wanted`, which is told the rows
-/// that the field must be resolved for; nothing for a row whose value is null.
+/// For each row the index in `wanted` of the value of a field, or `None` for a null value. Adds to
+/// `wanted` each row that the field must be resolved for.
 fn sources<'f, T: Row>(
     rows: &[T],
     field: &'f Positioned<Field>,
@@ -282,7 +291,7 @@ fn sources<'f, T: Row>(
         .collect()
 }
 
-/// One field of one row, as async-graphql resolves it.
+/// Resolves one field of one row with async-graphql.
 async fn resolve_field<T: Row>(
     ctx: &ContextSelectionSet<'_>,
     via: Option<&Positioned<Field>>,

@@ -11,8 +11,8 @@ use crate::domain::excerpt::excerpt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub ChronoDateTime<Utc>);
 
-/// An instant. In: RFC 3339 with any offset, `2026-03-01T12:00:00+08:00`; what is finer than
-/// microseconds is cut off. Out: always UTC, `2026-03-01T04:00:00.25Z`, up to microseconds.
+/// An instant. Input: RFC 3339 with any offset, `2026-03-01T12:00:00+08:00`; digits below microseconds
+/// are ignored. Output: always UTC, `2026-03-01T04:00:00.25Z`, up to microseconds.
 #[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -32,11 +32,11 @@ impl ScalarType for DateTime {
     }
 }
 
-/// Written by hand, since a list has one for every row and chrono's formats cost ten times as much.
+/// Own formatting: a list has an instant in every row, and chrono's formatting takes ten times as long.
 fn write_instant(at: ChronoDateTime<Utc>) -> String {
     match at.year() {
         1..=9999 => {}
-        // RFC 3339 has four digits: the nearest instant that it can write.
+        // RFC 3339 years have four digits: use the nearest instant.
         ..1 => return "0001-01-01T00:00:00Z".to_owned(),
         _ => return "9999-12-31T23:59:59.999999Z".to_owned(),
     }
@@ -60,7 +60,7 @@ fn write_instant(at: ChronoDateTime<Utc>) -> String {
     text
 }
 
-/// A span of time, longer than nothing.
+/// A positive span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duration(pub TimeDelta);
 
@@ -76,7 +76,7 @@ impl ScalarType for Duration {
     }
 }
 
-/// A zone of the IANA database.
+/// A time zone of the IANA database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeZone(pub Tz);
 

@@ -1,4 +1,4 @@
-//! The schema, its text and the execution of a request.
+//! Builds the schema, exports its SDL and executes requests.
 
 use std::sync::Arc;
 
@@ -8,9 +8,8 @@ use futures_util::StreamExt;
 use super::batch::Batches;
 use super::mutation::Mutation;
 use super::query::Query;
-use super::scope::{Asking, Scope};
-use super::subscription::Subscription;
-use super::subscription::source::{Beginning, Due, Source};
+use super::scope::{RequestInfo, Scope};
+use super::subscription::{EventSource, SourceEvent, SourceSlot, Subscription};
 use super::trace::FieldSpans;
 use super::types::node::Node;
 use crate::config::GraphqlConfig;
@@ -18,8 +17,8 @@ use crate::observe::Observer;
 
 pub type CallscopeSchema = Schema<Query, Mutation, Subscription>;
 
-/// The schema as `config` has it. What a document may ask for is checked before (`super::limit`); the
-/// levels of selections too, which async-graphql bounds at 32 otherwise.
+/// Builds the schema for `config`. `super::limit` checks the limits of a document before; the depth
+/// limit here replaces async-graphql's default of 32.
 pub fn build(config: &GraphqlConfig, observer: Arc<Observer>) -> CallscopeSchema {
     let schema = builder(config);
     match observer.tracing.is_some() {
@@ -29,67 +28,67 @@ pub fn build(config: &GraphqlConfig, observer: Arc<Observer>) -> CallscopeSchema
 }
 
 pub(super) fn builder(config: &GraphqlConfig) -> SchemaBuilder<Query, Mutation, Subscription> {
-    let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default())
+    let schema = Schema::build(Query::default(), Mutation::default(), Subscription)
         .register_output_type::<Node>()
         .limit_recursive_depth(config.max_nesting as usize);
     match config.introspection {
         true => schema,
-        // The hints of errors tell names too.
+        // Suggestions in errors reveal names too.
         false => schema.disable_introspection().disable_suggestions(),
     }
 }
 
-/// The schema in GraphQL's own language, as it is committed in `schema.graphql`.
+/// The schema in SDL, as committed in `schema.graphql`.
 pub fn sdl() -> String {
-    let schema = Schema::build(Query::default(), Mutation::default(), Subscription::default())
+    let schema = Schema::build(Query::default(), Mutation::default(), Subscription)
         .register_output_type::<Node>()
         .finish();
     schema.sdl_with_options(SDLExportOptions::new().sorted_enum_items().include_specified_by())
 }
 
-/// Answers a request.
-pub async fn execute(schema: &CallscopeSchema, asking: Asking, request: Request) -> Response {
+/// Executes a query or mutation.
+pub async fn execute(schema: &CallscopeSchema, info: RequestInfo, request: Request) -> Response {
     let batches = Batches::default();
-    let scope = Scope::new(asking, batches.clone());
-    // In a box: every future around it would be larger by its size, twice, and is moved with it.
+    let scope = Scope::new(info, batches.clone());
+    // Boxed: otherwise it enlarges every outer future, which are moved.
     batches.run(Box::pin(schema.execute(request.data(scope)))).await
 }
 
-/// Begins a subscription: where its events come from, or the errors of one that cannot begin.
+/// Starts a subscription: returns its event source, or the errors of the first execution.
 pub async fn subscribe(
     schema: &CallscopeSchema,
-    asking: Asking,
+    info: RequestInfo,
     request: Request,
-) -> Result<Source, Response> {
-    let beginning = Beginning::default();
-    match answer_once(schema, asking, request.data(beginning.clone())).await {
+) -> Result<EventSource, Response> {
+    let slot = SourceSlot::default();
+    match answer_once(schema, info, request.data(slot.clone())).await {
         Some(refused) => Err(refused),
-        None => beginning.take().ok_or_else(|| {
-            let message = "the subscription selects nothing to follow";
+        None => slot.take().ok_or_else(|| {
+            let message = "the subscription selects no field";
             Response::from_errors(vec![ServerError::new(message, None)])
         }),
     }
 }
 
-/// Answers a subscription for the event that is due now.
+/// Executes a subscription for one event.
 pub async fn answer_event(
     schema: &CallscopeSchema,
-    asking: Asking,
+    info: RequestInfo,
     request: Request,
-    due: Due,
+    event: SourceEvent,
 ) -> Option<Response> {
-    answer_once(schema, asking, request.data(due)).await
+    answer_once(schema, info, request.data(event)).await
 }
 
-/// Each event with data and batches of its own: what was
-/// loaded for one event must not answer the next.
+/// Executes one event with separate data and batches: rows that were loaded for one event must not be
+/// reused for the next.
 async fn answer_once(
     schema: &CallscopeSchema,
-    asking: Asking,
+    info: RequestInfo,
     request: Request,
 ) -> Option<Response> {
     let batches = Batches::default();
-    let scope = Scope::new(asking, batches.clone());
+    let scope = Scope::new(info, batches.clone());
     let mut answers = schema.execute_stream(request.data(scope));
     batches.run(answers.next()).await
 }

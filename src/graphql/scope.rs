@@ -1,6 +1,7 @@
-//! What the resolvers of one request share.
+//! State shared by the resolvers of one request.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use tokio::time::Instant;
 
 use super::answer::AnswerSize;
 use super::args::check_text;
-use super::batch::{Batches, Hold, NoDelay};
+use super::batch::{BatchHold, Batches, NoDelay};
 use super::error::Result;
 use super::loader::StoreLoader;
-use super::loader::key_search::FullKeySearch;
+use super::loader::audit::FullKeySearch;
 use crate::clock::ClockWatch;
 use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::access::{AccessScope, Caller};
@@ -28,7 +29,7 @@ use crate::store::Database;
 use crate::store::density::Density;
 use crate::store::key_directory::{KeyDirectory, KeySnapshot};
 
-/// What all requests share.
+/// Services shared by all requests.
 #[derive(Clone)]
 pub struct Services {
     pub db: Arc<Database>,
@@ -43,65 +44,58 @@ pub struct Services {
     pub clock_watch: Arc<ClockWatch>,
 }
 
-/// Who asks, and when.
+/// The caller, time and services of a request.
 #[derive(Clone)]
-pub struct Asking {
+pub struct RequestInfo {
     pub services: Services,
-    /// The end of every window of the request, so that they all end together.
+    /// The end of every window of the request: all windows end at the same instant.
     pub now: DateTime<Utc>,
     pub caller: Arc<Caller>,
     pub address: IpAddr,
-    /// What counts the answer; several requests of a batch share it.
+    /// The size of the answer, shared by all requests of a batch.
     pub answer: Arc<AnswerSize>,
 }
 
-/// One request: its moment, who sent it, and its batches.
+/// The state of one request: its [`RequestInfo`], loader and batches.
 pub struct Scope {
-    pub services: Services,
-    pub now: DateTime<Utc>,
-    pub caller: Arc<Caller>,
-    pub address: IpAddr,
-    pub answer: Arc<AnswerSize>,
+    info: RequestInfo,
     loader: OnceLock<DataLoader<StoreLoader, HashMapCache>>,
-    began: Instant,
+    started: Instant,
     batches: Batches,
     key_snapshot: KeySnapshot,
 }
 
+impl Deref for Scope {
+    type Target = RequestInfo;
+
+    fn deref(&self) -> &RequestInfo {
+        &self.info
+    }
+}
+
 impl Scope {
-    pub fn new(asking: Asking, batches: Batches) -> Self {
-        let Asking { services, now, caller, address, answer } = asking;
+    pub fn new(info: RequestInfo, batches: Batches) -> Self {
         Self {
-            services,
-            now,
-            caller,
-            address,
-            answer,
+            info,
             loader: OnceLock::new(),
-            began: Instant::now(),
+            started: Instant::now(),
             batches,
             key_snapshot: KeySnapshot::default(),
         }
     }
 
-    /// The loader of the request, made when it is first needed.
+    /// The loader of the request, created at the first use.
     pub fn loader(&self) -> &DataLoader<StoreLoader, HashMapCache> {
         self.loader.get_or_init(|| {
-            let loader = StoreLoader::new(Asking {
-                services: self.services.clone(),
-                now: self.now,
-                caller: self.caller.clone(),
-                address: self.address,
-                answer: self.answer.clone(),
-            });
+            let loader = StoreLoader::new(self.info.clone());
             DataLoader::with_cache(loader, self.batches.clone(), NoDelay, HashMapCache::default())
                 .max_batch_size(usize::MAX)
         })
     }
 
-    /// When so much of the time that a request may take is over.
+    /// The instant when this share of the request timeout has passed.
     pub fn after(&self, share: f64) -> Instant {
-        self.began + Duration::from_secs(self.config().timeout_seconds).mul_f64(share)
+        self.started + Duration::from_secs(self.config().timeout_seconds).mul_f64(share)
     }
 
     pub fn db(&self) -> &Database {
@@ -112,7 +106,7 @@ impl Scope {
         &self.services.config
     }
 
-    /// Refuses a caller who may not do this.
+    /// Returns an error if the caller does not have the access scope.
     pub fn require(&self, needed: AccessScope) -> Result<()> {
         if self.caller.scopes.has(needed) {
             return Ok(());
@@ -121,43 +115,43 @@ impl Scope {
         Err(Error::Forbidden(message).into())
     }
 
-    /// A search for keys. Without the scope to see keys it finds no more than is shown of them, since
-    /// guesses could spell out the rest.
-    pub fn key_search(&self, filter: &'static str, needle: String) -> KeySearch {
+    /// A search for keys. Without the scope REVEAL_KEYS it searches masked keys only, since a series of
+    /// guesses could reveal the hidden part.
+    pub fn key_search(&self, filter: &'static str, text: String) -> KeySearch {
         let in_full = self.caller.scopes.has(AccessScope::RevealKeys);
-        KeySearch { filter, needle, in_full }
+        KeySearch { filter, text, in_full }
     }
 
     /// Records a search of full keys in the audit log. Call it before the result is returned: a series
     /// of searches spells out a key. `matches` is `None` for a subscription, which matches later keys.
     pub async fn audit_search(&self, search: &KeySearch, matches: Option<usize>) -> Result<()> {
         // The empty text matches every key and reveals nothing.
-        if search.in_full && !search.needle.is_empty() {
-            let KeySearch { filter, needle, .. } = search.clone();
-            self.loader().load_one(FullKeySearch { filter, needle, matches }).await?;
+        if search.in_full && !search.text.is_empty() {
+            let KeySearch { filter, text, .. } = search.clone();
+            self.loader().load_one(FullKeySearch { filter, text, matches }).await?;
         }
         Ok(())
     }
 
-    /// Keeps batches back while a list of calls is read of which error logs are wanted, so that
-    /// those of several lists are one batch.
-    pub fn hold_for_error_logs(&self, ctx: &Context<'_>) -> Option<Hold> {
+    /// Delays batches while a list of calls that selects `errorLog` is read, so that the error logs of
+    /// several lists are one batch.
+    pub fn hold_for_error_logs(&self, ctx: &Context<'_>) -> Option<BatchHold> {
         let list = ctx.look_ahead();
         let wanted = list.field("nodes").field("errorLog").exists()
             || list.field("edges").field("node").field("errorLog").exists();
         wanted.then(|| self.batches.hold())
     }
 
-    /// The key that an argument means: a key itself or the id of one.
+    /// Resolves the argument `key`: a full key or the id of one.
     pub async fn key(&self, text: &str) -> Result<Arc<str>> {
         self.key_of("key", text).await
     }
 
-    /// The same for the several of a filter.
+    /// Resolves the keys of a filter.
     pub async fn keys(&self, texts: Vec<String>) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(texts.len());
         for text in texts {
-            // Most are found in memory; the first that is not reads the directory.
+            // Most keys are cached; the first that is not reads all keys.
             keys.push(self.key_of("filter", &text).await?.to_string());
         }
         Ok(keys)
@@ -168,13 +162,13 @@ impl Scope {
         self.resolve_key(text).await
     }
 
-    /// The key that a text means, which is a key or the id of one.
+    /// Resolves a full key or the id of a key.
     pub async fn resolve_key(&self, text: &str) -> Result<Arc<str>> {
         let key = self.services.keys.resolve(self.db(), text, &self.key_snapshot).await?;
         Ok(key.ok_or_else(|| Error::NotFound(format!("no API key has the id `{text}`")))?)
     }
 
-    /// The key with this id; nothing where the database knows none.
+    /// The key with this id; `None` if the database has none.
     pub async fn find_key(&self, id: &str) -> Result<Option<Arc<str>>> {
         Ok(self.services.keys.find(self.db(), id, &self.key_snapshot).await?)
     }
@@ -183,37 +177,37 @@ impl Scope {
 /// A search for keys: in full keys for a caller with the scope REVEAL_KEYS, else in masked ones.
 #[derive(Clone)]
 pub struct KeySearch {
-    /// The argument that searches, for the audit log.
+    /// The name of the search argument, for the audit log.
     filter: &'static str,
-    needle: String,
+    text: String,
     in_full: bool,
 }
 
 impl KeySearch {
     pub fn finds(&self, key: &str) -> bool {
         match self.in_full {
-            true => contains_ignoring_case(key, &self.needle),
-            false => contains_ignoring_case(&mask(key), &self.needle),
+            true => contains_ignoring_case(key, &self.text),
+            false => contains_ignoring_case(&mask(key), &self.text),
         }
     }
 }
 
-/// The scope of a request that reads calls, error logs or keys, which needs a scope of access.
-pub fn reading<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
+/// The scope of a request that reads calls, error logs or keys. Requires the access scope READ.
+pub fn read_scope<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
     let scope = scope(ctx);
     scope.require(AccessScope::Read)?;
     Ok(scope)
 }
 
-/// A text that becomes a part of the answer.
-pub fn counted<'a>(ctx: &Context<'_>, text: &'a Option<String>) -> Result<Option<&'a str>> {
+/// Adds a text to the answer size and returns it.
+pub fn count_text<'a>(ctx: &Context<'_>, text: &'a Option<String>) -> Result<Option<&'a str>> {
     if let Some(text) = text {
         scope(ctx).answer.add_text(text)?;
     }
     Ok(text.as_deref())
 }
 
-/// Counts the objects of a list that becomes a part of the answer, with the texts of each.
+/// Adds the objects of a list and their texts to the answer size.
 pub fn count_list<T>(ctx: &Context<'_>, items: &[T], text: impl Fn(&T) -> usize) -> Result<()> {
     let answer = &scope(ctx).answer;
     answer.add_list(ctx, &ctx.item.node.selection_set.node, items.len())?;

@@ -1,5 +1,5 @@
-//! Spans of the fields that ask the database: root fields and lists. An extension slows every field
-//! down, so the schema has it only where traces are wanted.
+//! Trace spans of fields that query the database: root fields and lists. An extension slows down every
+//! field, so the schema has it only while tracing is enabled.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use async_graphql::{ServerResult, Value};
 
 use crate::observe::Observer;
 
-/// Makes the extension for each request.
+/// Creates the extension for each request.
 pub struct FieldSpans(pub Arc<Observer>);
 
 impl ExtensionFactory for FieldSpans {
@@ -27,7 +27,7 @@ impl Extension for FieldSpans {
         info: ResolveInfo<'_>,
         next: NextResolve<'_>,
     ) -> ServerResult<Option<Value>> {
-        if info.is_for_introspection || !asks_database(&info) {
+        if info.is_for_introspection || !queries_database(&info) {
             return next.run(ctx, info).await;
         }
         let span = self.0.field_span(info.parent_type, info.name);
@@ -39,7 +39,7 @@ impl Extension for FieldSpans {
     }
 }
 
-fn asks_database(info: &ResolveInfo<'_>) -> bool {
+fn queries_database(info: &ResolveInfo<'_>) -> bool {
     let returned = info.return_type.trim_end_matches('!');
     matches!(info.parent_type, "Query" | "Subscription") || returned.ends_with("Connection")
 }

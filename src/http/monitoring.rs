@@ -71,15 +71,15 @@ pub(crate) async fn ready(State(state): State<AppState>) -> (StatusCode, String)
 }
 
 fn jobs(state: &AppState) -> (StatusCode, String) {
-    let troubled = state.services.observer.metrics.jobs.troubled();
+    let unhealthy = state.services.observer.metrics.jobs.unhealthy();
     let records = !state.services.db.is_read_only();
-    let is_down = records && troubled.iter().any(|job| job.name == RECORDER);
+    let is_down = records && unhealthy.iter().any(|job| job.name == RECORDER);
     let (status, mut text) = match is_down {
         true => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         false => (StatusCode::OK, "ready\n".to_owned()),
     };
-    for job in troubled {
-        text.push_str(&format!("degraded: {} {}\n", job.name, job.trouble));
+    for job in unhealthy {
+        text.push_str(&format!("degraded: {} {}\n", job.name, job.problem));
     }
     (status, text)
 }

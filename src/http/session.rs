@@ -48,7 +48,7 @@ pub(crate) async fn start(
     let (body, _memory) = body::read(request.into_body(), &limits, client).await?;
     let login: Login = serde_json::from_slice(&body).map_err(|_| malformed())?;
     let now = state.clock.now();
-    let session = state.tokens.begin_session(&state.services.db, &login.token, now).await;
+    let session = state.tokens.start_session(&state.services.db, &login.token, now).await;
     let session = match session {
         Ok(session) => session,
         Err(_) => {

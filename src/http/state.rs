@@ -19,7 +19,7 @@ use crate::access::TokenDirectory;
 use crate::clock::Clock;
 use crate::graphql::answer::{AnswerLimits, AnswerSize};
 use crate::graphql::schema::CallscopeSchema;
-use crate::graphql::scope::{Asking, Services};
+use crate::graphql::scope::{RequestInfo, Services};
 use crate::ingest::intake::Intake;
 
 /// One pointer, since each layer of each request clones it.
@@ -67,8 +67,12 @@ pub struct AppParts {
 
 impl AppState {
     /// The context of a GraphQL execution that starts now.
-    pub(crate) fn asking(&self, context: &RequestContext, answer: &Arc<AnswerSize>) -> Asking {
-        Asking {
+    pub(crate) fn request_info(
+        &self,
+        context: &RequestContext,
+        answer: &Arc<AnswerSize>,
+    ) -> RequestInfo {
+        RequestInfo {
             answer: Arc::clone(answer),
             services: self.services.clone(),
             now: self.clock.now(),

@@ -1,4 +1,4 @@
-//! Builds the indexes that a start leaves, on the databases where the gateway goes on writing meanwhile.
+//! Builds the indexes that are missing after the start, while the gateway continues to write.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::store::index::PendingIndex;
 use crate::store::index_build::{self, Scope};
 use crate::supervisor::{Job, supervise};
 
-/// Between two attempts.
+/// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Starts the job, if there is something to build. A build stops with the server, and starts again with
-/// the next.
+/// Starts the job if an index is missing. A build is cancelled when the server stops; the next server
+/// starts it again.
 pub fn start(
     db: &Database,
     config: &DatabaseConfig,
@@ -58,7 +58,7 @@ impl Job for IndexBuild {
                     tracing::warn!(
                         %error,
                         cause,
-                        "an index could not be built; trying again in a minute"
+                        "index build failed; retrying in one minute"
                     );
                 }
             }
@@ -78,12 +78,12 @@ fn log_end(left: &[PendingIndex]) {
     let names: Vec<&str> = left.iter().map(|pending| pending.index.name).collect();
     tracing::warn!(
         indexes = names.join(", "),
-        "the database refuses to build these indexes online; run `callscope migrate` at a quiet hour: \
-         the gateway's writes wait until they are built"
+        "the database cannot build these indexes online; run `callscope migrate` at a time of low \
+         traffic: it blocks the gateway's writes until they are built"
     );
 }
 
-/// Ends when the server stops, or is gone.
+/// Completes when the server stops or its sender is dropped.
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -1,5 +1,4 @@
-//! What the server does by itself, beside its requests. A job ends when the server stops, after what
-//! it has in hand.
+//! Background jobs of the server. When the server stops, a job finishes its current step and returns.
 
 pub mod index_build;
 pub mod retention;

@@ -1,4 +1,5 @@
-//! Deletes what is older than the configuration keeps. Of the servers of one database, one does.
+//! Deletes rows that are older than the configured retention. A lease selects one server of a database
+//! for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +24,17 @@ use crate::store::deletion_log::{self, DeletionEntry, DeletionStart};
 use crate::store::{Database, lease, origin};
 use crate::supervisor::{Job, supervise};
 
-/// In the audit log, and the name of the job.
+/// The caller in the audit log and the name of the job.
 const CALLER: &str = "retention";
 const LEASE: &str = "retention_lease";
-/// For how long a server that is gone keeps the others from it.
+/// A crashed server blocks the others for at most this long.
 const LEASE_TIME: TimeDelta = TimeDelta::minutes(10);
-/// Half of it: then the lease is taken anew.
-const TURN: Duration = Duration::from_secs(300);
-/// The server's first requests come first.
-const AFTER_START: Duration = Duration::from_secs(60);
+/// The lease is renewed after half of its time.
+const LEASE_RENEWAL: Duration = Duration::from_secs(300);
+/// Leaves the database to the first requests after a start.
+const START_DELAY: Duration = Duration::from_secs(60);
 
-/// The job and what it needs.
+/// The configuration and services of the job.
 pub struct Retention {
     pub db: Arc<Database>,
     pub observer: Arc<Observer>,
@@ -41,27 +42,29 @@ pub struct Retention {
     pub keep: KeepConfig,
 }
 
-/// Refuses a configuration that would delete what nobody clearly asked to delete.
+/// Rejects a configuration that would delete rows without an explicit request.
 pub async fn check(db: &Database, keep: &KeepConfig) -> anyhow::Result<()> {
     if !keep.is_on() {
         return Ok(());
     }
     ensure!(
         !db.is_read_only(),
-        "--keep-calls and --keep-errors delete rows, which --read-only forbids: leave out one or \
-         the other"
+        "--keep-calls and --keep-errors delete rows, which --read-only forbids: remove one or the \
+         other"
     );
     let wanted = |table: &LogTable| match table {
         LogTable::Calls => keep.keep_calls.is_some(),
         LogTable::ErrorLogs => keep.keep_errors.is_some(),
     };
-    let others = origin::external_tables(db).await.context("cannot tell who made the tables")?;
+    let others = origin::external_tables(db)
+        .await
+        .context("cannot determine which program created the tables")?;
     let others: Vec<&str> = others.iter().filter(|table| wanted(table)).map(|t| t.name()).collect();
     if !others.is_empty() && !keep.prune_gateway_tables {
         bail!(
-            "Callscope did not make {}: the rows are the gateway's, which may need them, and may \
-             delete old ones itself. To delete them all the same say --prune-gateway-tables, or \
-             leave out --keep-calls and --keep-errors",
+            "Callscope did not create {}: the rows belong to the gateway, which may need them or may \
+             delete old rows itself. To delete them anyway set --prune-gateway-tables, or remove \
+             --keep-calls and --keep-errors",
             others.join(" and ")
         );
     }
@@ -69,7 +72,7 @@ pub async fn check(db: &Database, keep: &KeepConfig) -> anyhow::Result<()> {
 }
 
 impl Retention {
-    /// Starts the job, if there is something to delete, until `stopping` tells that the server stops.
+    /// Starts the job if retention is configured. It runs until `stopping` becomes true.
     pub fn start(self, stopping: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
         if !self.keep.is_on() {
             return None;
@@ -83,10 +86,10 @@ impl Retention {
 
 struct RetentionJob {
     retention: Retention,
-    /// Of the lease.
+    /// Identifies this server as the holder of the lease.
     holder: String,
     stopping: watch::Receiver<bool>,
-    /// The last refusal, which is logged once.
+    /// The last refusal; a repeated one is not logged again.
     refusal: Option<&'static str>,
 }
 
@@ -96,22 +99,22 @@ impl Job for RetentionJob {
     }
 
     async fn run(&mut self) {
-        let every = self.retention.keep.keep_check_every.to_std().unwrap_or(AFTER_START);
-        let mut due = interval_at(Instant::now() + every.min(AFTER_START), every);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = self.retention.keep.keep_check_every.to_std().unwrap_or(START_DELAY);
+        let mut ticks = interval_at(Instant::now() + every.min(START_DELAY), every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
                 biased;
-                // An error: whoever would stop the server is gone, and so is the server.
+                // An error means that the sender was dropped: the server has stopped.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
-                _ = due.tick() => {}
+                _ = ticks.tick() => {}
             }
-            if let Err(error) = self.look().await {
+            if let Err(error) = self.run_once().await {
                 self.retention.observer.metrics.retention_failed();
                 let cause = std::error::Error::source(&error)
                     .map(|cause| crate::observe::redact::without_values(&cause));
-                tracing::warn!(%error, cause, "old rows could not be deleted; trying again later");
+                tracing::warn!(%error, cause, "retention failed; retrying at the next interval");
             }
         }
     }
@@ -122,9 +125,9 @@ impl Job for RetentionJob {
 }
 
 impl RetentionJob {
-    /// Deletes what is too old by now, unless another server is at it or the clock may be wrong.
-    async fn look(&mut self) -> Result<()> {
-        let began = Instant::now();
+    /// Deletes expired rows, unless another server holds the lease or the clock may be wrong.
+    async fn run_once(&mut self) -> Result<()> {
+        let started = Instant::now();
         let mut run = Run::default();
         let worked = self.turns(&mut run).await;
         let Retention { db, clock, observer, .. } = &self.retention;
@@ -137,17 +140,17 @@ impl RetentionJob {
         observer.metrics.retention_ran(clock.time().now);
         let (Counts { calls, error_logs }, freed_bytes) = (counts, run.freed_bytes);
         if calls + error_logs > 0 {
-            let duration_ms = milliseconds(began.elapsed());
+            let duration_ms = milliseconds(started.elapsed());
             tracing::info!(calls, error_logs, freed_bytes, duration_ms, "deleted old rows");
         }
         Ok(())
     }
 
-    /// Works until nothing is left to do; false where the server stops, another one has the lease or
-    /// the clock may be wrong.
+    /// Deletes until no expired row is left. Returns false if the server stops, another server has the
+    /// lease or the clock may be wrong.
     async fn turns(&mut self, run: &mut Run) -> Result<bool> {
         loop {
-            // Before the lease, which ends by the same clock.
+            // Checked before the lease is taken: its expiry uses the same clock.
             let Retention { db, clock, keep, .. } = &self.retention;
             let ages = Ages { calls: keep.keep_calls, error_logs: keep.keep_errors };
             let plan = guard::plan(db, clock, ages).await?;
@@ -189,13 +192,13 @@ impl RetentionJob {
             let metrics = &self.retention.observer.metrics;
             metrics.set_retention_refused(None);
             metrics.jobs.set_refusing(CALLER, None);
-            tracing::info!("retention deletes old rows again");
+            tracing::info!("retention resumed");
         }
     }
 }
 
 impl Retention {
-    /// Works for as long as the lease is fresh; whether nothing is left to do.
+    /// Deletes until the lease must be renewed. Returns whether no expired row is left.
     async fn turn(
         &self,
         plan: &Plan,
@@ -203,9 +206,9 @@ impl Retention {
         stopping: &watch::Receiver<bool>,
     ) -> Result<bool> {
         if run.entry.is_none() {
-            run.entry = Some(self.enter(plan.now).await?);
+            run.entry = Some(self.record_start(plan.now).await?);
         }
-        let end = Instant::now() + TURN;
+        let end = Instant::now() + LEASE_RENEWAL;
         let stopped = || *stopping.borrow() || Instant::now() >= end;
         let tally = &run.tally;
         let earlier = tally.counts();
@@ -222,7 +225,7 @@ impl Retention {
         Ok(finished)
     }
 
-    async fn enter(&self, now: DateTime<Utc>) -> Result<DeletionEntry> {
+    async fn record_start(&self, now: DateTime<Utc>) -> Result<DeletionEntry> {
         let text = |keep: Option<TimeDelta>| keep.map(duration::format);
         let subject = json!({
             "keepCalls": text(self.keep.keep_calls), "keepErrors": text(self.keep.keep_errors),
@@ -239,7 +242,7 @@ impl Retention {
     }
 }
 
-/// What a run did so far.
+/// The progress of a run.
 #[derive(Default)]
 struct Run {
     tally: Tally,

@@ -1,5 +1,5 @@
-//! The connection to a collector. The SDK exports from a thread of its own; this hands each batch to
-//! the server's runtime, and tells the log when the collector goes away and comes back.
+//! The connection to an OpenTelemetry collector. The SDK exports from a separate thread; this client sends
+//! each batch on the server's runtime, and logs when the collector fails and recovers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 
-/// How long a collector may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Its answers are a few bytes.
+/// The timeout of a request to the collector.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Responses of a collector are a few bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// On the runtime of the task that calls it. Nothing is sent yet.
+    /// Creates a client on the runtime of the calling task. Opens no connection yet.
     pub fn connect() -> anyhow::Result<Self> {
         let connector =
             HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
@@ -37,19 +37,19 @@ impl Collector {
         })
     }
 
-    /// Told once when it begins and once when it ends: batches go out every few seconds.
-    fn tell(&self, outcome: &Result<Response<Bytes>, HttpError>) {
-        let trouble = match outcome {
+    /// Logs only changes of the state, since a batch is sent every few seconds.
+    fn log_change(&self, outcome: &Result<Response<Bytes>, HttpError>) {
+        let failure = match outcome {
             Ok(response) if response.status().is_success() => None,
-            Ok(response) => Some(format!("it answers {}", response.status())),
+            Ok(response) => Some(format!("status {}", response.status())),
             Err(error) => Some(error.to_string()),
         };
-        let failing = self.failing.swap(trouble.is_some(), Ordering::Relaxed);
-        match trouble {
-            Some(trouble) if !failing => {
-                tracing::warn!(trouble, "the collector takes no traces; they are lost");
+        let failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(failure) if !failing => {
+                tracing::warn!(failure, "trace export failed; spans are lost");
             }
-            None if failing => tracing::info!("the collector takes traces again"),
+            None if failing => tracing::info!("trace export recovered"),
             _ => {}
         }
     }
@@ -65,12 +65,12 @@ impl HttpClient for Collector {
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(head, body.to_bytes()))
         };
-        let exchange = async { tokio::time::timeout(PATIENCE, exchange).await? };
+        let exchange = async { tokio::time::timeout(TIMEOUT, exchange).await? };
         let outcome = match self.runtime.spawn(exchange).await {
             Ok(outcome) => outcome,
             Err(stopped) => Err(stopped.into()),
         };
-        self.tell(&outcome);
+        self.log_change(&outcome);
         outcome
     }
 }

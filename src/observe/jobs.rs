@@ -1,4 +1,4 @@
-//! The background jobs of the server: which run, and how often each panicked.
+//! Metrics of background jobs: which jobs run, and their panics.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// After so many panics in a row a job counts as down until it has recovered.
+/// After this many panics in a row a job counts as unhealthy until it has recovered.
 const MANY_PANICS: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,31 +22,31 @@ struct JobLabels {
 pub struct JobMetrics {
     running: Family<JobLabels, Gauge>,
     panics: Family<JobLabels, Counter>,
-    troubles: Mutex<BTreeMap<&'static str, Trouble>>,
+    problems: Mutex<BTreeMap<&'static str, JobProblem>>,
 }
 
-/// Why a job does not do its work.
+/// Why a job is unhealthy.
 #[derive(Clone, Debug)]
-enum Trouble {
-    /// It panicked and is not started again yet.
+enum JobProblem {
+    /// It panicked and is not restarted yet.
     Down,
-    /// It panicked several times in a row; down until this instant.
+    /// It panicked several times in a row; unhealthy until this instant.
     Failing(Instant),
-    /// It runs, and refuses its work for this reason.
+    /// It runs and refuses its work for this reason.
     Refusing(String),
 }
 
-/// A job that is supervised, until it is dropped.
+/// A supervised job, until this is dropped.
 pub struct RunningJob<'a> {
     metrics: &'a JobMetrics,
     name: &'static str,
 }
 
-/// A job that does not do its work, in the words of `/readyz`.
+/// An unhealthy job, with the message for `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TroubledJob {
+pub struct UnhealthyJob {
     pub name: &'static str,
-    pub trouble: String,
+    pub problem: String,
 }
 
 impl JobMetrics {
@@ -56,40 +56,41 @@ impl JobMetrics {
         registry.register("job_panics", "Panics of background jobs", self.panics.clone());
     }
 
-    /// A job runs from now on.
+    /// Registers a running job.
     pub fn start(&self, name: &'static str) -> RunningJob<'_> {
         self.running.get_or_create(&JobLabels { job: name }).inc();
-        // From the start, so that an increase is seen.
+        // Created at the start, so that an increase from 0 is visible.
         drop(self.panics.get_or_create(&JobLabels { job: name }));
         RunningJob { metrics: self, name }
     }
 
-    /// A job refuses its work for a reason; none: it does its work.
+    /// Sets the reason why a job refuses its work; `None` if it works.
     pub fn set_refusing(&self, name: &'static str, reason: Option<String>) {
         match reason {
-            Some(reason) => self.troubles().insert(name, Trouble::Refusing(reason)),
-            None => self.troubles().remove(name),
+            Some(reason) => self.problems().insert(name, JobProblem::Refusing(reason)),
+            None => self.problems().remove(name),
         };
     }
 
-    /// The jobs that do not do their work.
-    pub fn troubled(&self) -> Vec<TroubledJob> {
+    /// The unhealthy jobs.
+    pub fn unhealthy(&self) -> Vec<UnhealthyJob> {
         let now = Instant::now();
-        let mut troubles = self.troubles();
-        troubles.retain(|_, trouble| !matches!(trouble, Trouble::Failing(until) if *until <= now));
-        let trouble = |(name, trouble): (&&'static str, &Trouble)| TroubledJob {
+        let mut problems = self.problems();
+        problems
+            .retain(|_, problem| !matches!(problem, JobProblem::Failing(until) if *until <= now));
+        let problem = |(name, problem): (&&'static str, &JobProblem)| UnhealthyJob {
             name,
-            trouble: match trouble {
-                Trouble::Down => "is not running".to_owned(),
-                Trouble::Failing(_) => "fails again and again".to_owned(),
-                Trouble::Refusing(reason) => format!("refuses to run: {reason}"),
+            problem: match problem {
+                JobProblem::Down => "is not running".to_owned(),
+                JobProblem::Failing(_) => "panics repeatedly".to_owned(),
+                JobProblem::Refusing(reason) => format!("refuses to run: {reason}"),
             },
         };
-        troubles.iter().map(trouble).collect()
+        problems.iter().map(problem).collect()
     }
 
-    fn troubles(&self) -> MutexGuard<'_, BTreeMap<&'static str, Trouble>> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn problems(&self) -> MutexGuard<'_, BTreeMap<&'static str, JobProblem>> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gauge(&self, job: &'static str) -> Gauge {
@@ -98,27 +99,27 @@ impl JobMetrics {
 }
 
 impl RunningJob<'_> {
-    /// It panicked.
+    /// Records a panic.
     pub fn panicked(&self) {
         self.metrics.panics.get_or_create(&JobLabels { job: self.name }).inc();
         self.metrics.gauge(self.name).dec();
-        self.metrics.troubles().insert(self.name, Trouble::Down);
+        self.metrics.problems().insert(self.name, JobProblem::Down);
     }
 
-    /// It runs again after so many panics in a row, and has recovered after `recovery`.
+    /// Records a restart after this many panics in a row. The job has recovered after `recovery`.
     pub fn restarted(&self, panics: u32, recovery: Duration) {
         self.metrics.gauge(self.name).inc();
-        let mut troubles = self.metrics.troubles();
+        let mut problems = self.metrics.problems();
         match panics >= MANY_PANICS {
-            true => troubles.insert(self.name, Trouble::Failing(Instant::now() + recovery)),
-            false => troubles.remove(self.name),
+            true => problems.insert(self.name, JobProblem::Failing(Instant::now() + recovery)),
+            false => problems.remove(self.name),
         };
     }
 }
 
 impl Drop for RunningJob<'_> {
     fn drop(&mut self) {
-        let down = matches!(self.metrics.troubles().remove(self.name), Some(Trouble::Down));
+        let down = matches!(self.metrics.problems().remove(self.name), Some(JobProblem::Down));
         if !down {
             self.metrics.gauge(self.name).dec();
         }
@@ -130,23 +131,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_in_trouble_is_named() {
+    fn unhealthy_jobs_are_listed() {
         let metrics = JobMetrics::default();
         let job = metrics.start("work");
-        let troubles = || metrics.troubled().into_iter().map(|job| job.trouble).collect::<Vec<_>>();
-        assert!(troubles().is_empty());
+        let problems =
+            || metrics.unhealthy().into_iter().map(|job| job.problem).collect::<Vec<_>>();
+        assert!(problems().is_empty());
         job.panicked();
-        assert_eq!((troubles(), metrics.gauge("work").get()), (vec!["is not running".into()], 0));
+        assert_eq!((problems(), metrics.gauge("work").get()), (vec!["is not running".into()], 0));
         job.restarted(1, Duration::from_secs(60));
-        assert_eq!((troubles(), metrics.gauge("work").get()), (vec![], 1));
+        assert_eq!((problems(), metrics.gauge("work").get()), (vec![], 1));
         job.panicked();
         job.restarted(MANY_PANICS, Duration::from_secs(60));
-        assert_eq!(troubles(), ["fails again and again"]);
+        assert_eq!(problems(), ["panics repeatedly"]);
         job.restarted(MANY_PANICS, Duration::ZERO);
-        assert!(troubles().is_empty(), "it has recovered");
+        assert!(problems().is_empty(), "it has recovered");
         metrics.set_refusing("work", Some("why".into()));
-        assert_eq!(troubles(), ["refuses to run: why"]);
+        assert_eq!(problems(), ["refuses to run: why"]);
         metrics.set_refusing("work", None);
-        assert!(troubles().is_empty());
+        assert!(problems().is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! What is counted, for `/metrics`. Every label has few values: routes, codes and statements are
-//! ours, and of the names that clients give to operations only the first hundred count.
+//! The metrics of `/metrics`. Every label has few values: routes, codes and statements are fixed, and only
+//! the first 100 operation names of clients become labels.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,10 +18,10 @@ use super::jobs::JobMetrics;
 use super::process;
 use super::tail::TailMetrics;
 
-/// What begins every name but those of the process, which all servers share.
+/// The prefix of every name except the process metrics, which have standard names.
 pub const PREFIX: &str = "callscope";
 
-/// Names of operations that become labels; further ones are counted together.
+/// The most operation names that become labels; others are counted as `other`.
 const MAX_OPERATIONS: usize = 100;
 const OTHER: &str = "other";
 
@@ -140,61 +140,61 @@ impl Metrics {
         registry.register("http_requests", "HTTP requests", self.http_requests.clone());
         registry.register_with_unit(
             "http_request_duration",
-            "Time until the answer to an HTTP request was ready",
+            "Time until the response to an HTTP request was ready",
             Unit::Seconds,
             self.http_seconds.clone(),
         );
-        let help = "HTTP requests that are being answered";
+        let help = "HTTP requests in flight";
         registry.register("http_requests_in_flight", help, self.http_in_flight.clone());
         let help =
-            "GraphQL requests by operation and the code of their first error, OK without one";
+            "GraphQL requests by operation and the code of the first error, OK without errors";
         registry.register("graphql_requests", help, self.graphql_requests.clone());
         registry.register_with_unit(
             "graphql_request_duration",
-            "Time until the answer to a GraphQL request was ready",
+            "Time until the response to a GraphQL request was ready",
             Unit::Seconds,
             self.graphql_seconds.clone(),
         );
         registry.register_with_unit(
             "sql_statement_duration",
-            "Time until the database answered a statement, the wait for a connection included",
+            "Time until the database answered a statement, including the wait for a connection",
             Unit::Seconds,
             self.sql_seconds.clone(),
         );
         registry.register_with_unit(
             "database_connection_wait",
-            "Time that a reading statement waited for a connection",
+            "Time that a read statement waited for a connection",
             Unit::Seconds,
             self.connection_wait.clone(),
         );
         registry.register("sql_errors", "Statements that failed", self.sql_errors.clone());
         registry.register("sql_rows", "Rows that statements returned", self.sql_rows.clone());
-        let help = "Things that were loaded together by one batch of a request";
+        let help = "Keys of one loader batch of a request";
         registry.register("loader_batch_size", help, self.batch_sizes.clone());
         registry.register("subscriptions", "Open subscriptions", self.subscriptions.clone());
-        let help = "Events that were sent to subscriptions";
+        let help = "Events sent to subscriptions";
         registry.register("subscription_events", help, self.subscription_events.clone());
         self.jobs.register(registry);
         self.tail.register(registry);
-        let help = "Rows that were deleted because they were older than the configuration keeps";
+        let help = "Rows deleted by retention";
         registry.register("retention_removed_rows", help, self.retention_rows.clone());
-        let help = "Looks for old rows that ended with an error";
+        let help = "Runs of retention that failed";
         registry.register("retention_errors", help, self.retention_errors.clone());
         registry.register_with_unit(
             "retention_last_run_timestamp",
-            "When this server last looked for old rows, 0 where it never did",
+            "Time of the last run of retention of this server, 0 before the first run",
             Unit::Seconds,
             self.retention_last_run.clone(),
         );
-        let help = "1 while retention deletes nothing for this reason";
+        let help = "1 while retention refuses to delete for this reason";
         registry.register("retention_refused", help, self.retention_refused.clone());
     }
 
-    pub fn request_began(&self) {
+    pub fn request_started(&self) {
         self.http_in_flight.inc();
     }
 
-    /// Status 0 is that of a client that went away.
+    /// Status 0 means that the client disconnected.
     pub fn request_ended(&self, route: &str, method: &'static str, status: u16, took: Duration) {
         self.http_in_flight.dec();
         let labels = HttpLabels { route: route.to_owned(), method, status };
@@ -217,7 +217,7 @@ impl Metrics {
         self.graphql_requests.get_or_create(&OutcomeLabels { operation, kind, code }).inc();
     }
 
-    /// The name as a label: clients choose it, and each label costs memory for ever.
+    /// The label of an operation name. Clients choose the names, and the memory of a label is never freed.
     fn known(&self, operation: &str) -> Arc<str> {
         let known = self.operations.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(operation) {
@@ -237,7 +237,7 @@ impl Metrics {
         self.connection_wait.observe(took.as_secs_f64());
     }
 
-    pub(super) fn statement_began(&self) {
+    pub(super) fn statement_started(&self) {
         self.sql_in_flight.inc();
     }
 
@@ -256,17 +256,17 @@ impl Metrics {
         };
     }
 
-    /// Statements that were sent and wait for a connection or for their answer.
+    /// Statements that wait for a connection or for their result.
     pub fn statements_in_flight(&self) -> i64 {
         self.sql_in_flight.get()
     }
 
-    /// So many things were loaded together.
+    /// Records the number of keys of a loader batch.
     pub fn batch(&self, loader: &'static str, size: usize) {
         self.batch_sizes.get_or_create(&LoaderLabels { loader }).observe(size as f64);
     }
 
-    pub fn subscription_began(&self) {
+    pub fn subscription_started(&self) {
         self.subscriptions.inc();
     }
 
@@ -278,7 +278,7 @@ impl Metrics {
         self.subscription_events.inc();
     }
 
-    /// So many rows of a table were deleted because they were old.
+    /// Counts rows of a table that retention deleted.
     pub fn retention_removed(&self, table: &'static str, rows: u64) {
         self.retention_rows.get_or_create(&TableLabels { table }).inc_by(rows);
     }
@@ -291,7 +291,7 @@ impl Metrics {
         self.retention_last_run.set(at.timestamp());
     }
 
-    /// Retention deletes nothing for this reason; none: it deletes what is old.
+    /// Sets the reason why retention refuses to delete; `None` if it works.
     pub fn set_retention_refused(&self, reason: Option<&'static str>) {
         self.retention_refused.clear();
         if let Some(reason) = reason {
@@ -299,7 +299,7 @@ impl Metrics {
         }
     }
 
-    /// All of it as OpenMetrics text, and `more` that is known at this moment alone.
+    /// All metrics and those of `more` as OpenMetrics text.
     pub fn encode(&self, more: &Registry) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         encode_registry(&mut text, &self.registry)?;
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_cannot_make_labels_without_end() {
+    fn the_number_of_operation_labels_is_bounded() {
         let metrics = Metrics::default();
         for number in 0..1000 {
             metrics.operation(Some(&format!("name{number}")), "query", &[], Duration::ZERO);

@@ -1,5 +1,5 @@
-//! What the server tells about itself: metrics, traces, slow statements, and the request that they
-//! belong to. Names, numbers and texts of statements alone; never a value, a key or a token.
+//! Metrics, traces, the log of slow statements, and the request that they belong to. They contain names,
+//! numbers and texts of statements; never a value, a key or a token.
 
 mod collector;
 mod jobs;
@@ -19,12 +19,12 @@ pub use request::RequestMarks;
 pub use statement::{StatementWatch, milliseconds};
 pub use trace::{TraceSpan, Tracing};
 
-/// Whom the floors tell what they do.
+/// Metrics, slow-statement log and tracing.
 #[derive(Debug, Default)]
 pub struct Observer {
     pub metrics: Metrics,
-    /// Statements that take as long are logged with their text.
+    /// Statements that take at least this long are logged with their text.
     pub slow: Option<Duration>,
-    /// Where traces go, if anywhere.
+    /// The exporter of traces, if tracing is enabled.
     pub tracing: Option<Tracing>,
 }

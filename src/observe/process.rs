@@ -1,5 +1,5 @@
-//! The usual metrics of a process, under the names that all programs give them. Linux tells them in
-//! /proc; other systems have none of these.
+//! The standard process metrics under their standard names. They are read from /proc and exist on Linux
+//! only.
 
 use prometheus_client::registry::Registry;
 
@@ -26,7 +26,7 @@ mod linux {
 
     impl Collector for Process {
         fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
-            // Where /proc is hidden, there is nothing to tell.
+            // Without access to /proc there are no process metrics.
             let Ok(process) = Own::myself() else { return Ok(()) };
             let mut gauge = |name: &str, help: &str, value: f64| {
                 let gauge = ConstGauge::new(value);

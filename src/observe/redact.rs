@@ -1,13 +1,13 @@
-//! What may be told of an error or a panic. Their texts can hold values: PostgreSQL and MySQL quote
-//! what they could not read, serde what it did not expect, a failed slice the whole text.
+//! Redacts the texts of errors and panics. These texts can contain values: PostgreSQL and MySQL quote
+//! invalid input, serde quotes unexpected values, and a failed string slice quotes the whole text.
 
 use std::any::Any;
 use std::fmt::Display;
 
 use crate::domain::table::{ID, LogTable};
 
-/// Quoted words that are no values, in addition to the gateway's tables and columns: columns of Callscope's
-/// own tables and places in SQL. A test compares them with the columns of a migrated database.
+/// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
+/// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
 const NAMES: [&str; 32] = [
     "name",
     "value",
@@ -46,7 +46,7 @@ const NAMES: [&str; 32] = [
 /// The prefix of the names of Callscope's own tables and indexes.
 const OWN_PREFIX: &str = "callscope_";
 
-/// Whether a quoted text is a name in the database rather than a value. The schema may precede it:
+/// Whether a quoted text is a database name, not a value. It may have a schema prefix:
 /// `gateway.t_request_log`.
 fn is_name(quoted: &str) -> bool {
     let name = quoted.rsplit('.').next().unwrap_or(quoted);
@@ -59,7 +59,7 @@ fn is_name(quoted: &str) -> bool {
     own || name == ID || NAMES.contains(&name) || LogTable::ALL.into_iter().any(of_gateway)
 }
 
-/// The text of an error without what it quotes, unless these are names.
+/// The text of an error without quoted values; quoted names stay.
 pub fn without_values(error: &impl Display) -> String {
     let text = error.to_string();
     let quotes = quotes(&text);
@@ -73,11 +73,11 @@ pub fn without_values(error: &impl Display) -> String {
     if quoted.all(is_name) {
         return text;
     }
-    // A value may have quotes in it, so that only the outermost are known to be outside.
+    // A value may contain quotes, so that only the outermost quotes are reliable.
     format!("{}…{}", &text[..=first], &text[last..])
 }
 
-/// The places of the quotes. An apostrophe within a word is none.
+/// The positions of quotes. An apostrophe within a word does not count.
 fn quotes(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
     let is_letter =
@@ -91,9 +91,9 @@ fn quotes(text: &str) -> Vec<usize> {
     bytes.iter().enumerate().filter_map(is_quote).collect()
 }
 
-/// The text of a panic where it stands in the code word for word; what was formatted may hold data.
+/// The text of a panic if it is a constant; a formatted text may contain data.
 pub fn panic_text(payload: &(dyn Any + Send)) -> &'static str {
-    payload.downcast_ref::<&'static str>().copied().unwrap_or("(a text that may hold data)")
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(text omitted: it may contain data)")
 }
 
 #[cfg(test)]
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_left_out_and_names_stay() {
-        for (text, told) in [
+    fn values_are_redacted_and_names_stay() {
+        for (text, redacted) in [
             ("no such column: error_log", "no such column: error_log"),
             (
                 "relation \"t_request_log\" does not exist",
@@ -133,12 +133,12 @@ mod tests {
             ("Table 'g.callscope_audit' doesn't exist", "Table 'g.callscope_audit' doesn't exist"),
             ("near \"callscope_AIza\"", "near \"…\""),
         ] {
-            assert_eq!(without_values(&text), told);
+            assert_eq!(without_values(&text), redacted);
         }
     }
 
     #[test]
-    fn only_the_fixed_texts_of_panics_are_told() {
+    fn only_constant_panic_texts_are_logged() {
         let text =
             |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err()).to_owned();
         assert_eq!(text(|| panic!("of the code")), "of the code");

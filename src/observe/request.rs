@@ -1,5 +1,5 @@
-//! The request that a task serves, for whatever is told below the HTTP layer: a slow statement names
-//! the request that sent it without each function on the way passing it on.
+//! The current request of a task. Layers below HTTP read it for logs and traces: a slow statement is logged
+//! with the id of its request, without an argument in each function on the way.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,8 +11,8 @@ tokio::task_local! {
     static CURRENT: Arc<RequestMarks>;
 }
 
-/// Makes `work` a part of the current request, whichever task runs it: its statements name the request
-/// in the log and belong to its trace.
+/// Attaches the current request to `work`, which may run in another task: its statements are logged with
+/// the request id and belong to the trace.
 pub fn inherit<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     let marks = RequestMarks::current();
     let work = work.with_current_context();
@@ -24,7 +24,7 @@ pub fn inherit<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-/// What is known of a request, bit by bit.
+/// The data of a request for logs, traces and scheduling; layers add it step by step.
 #[derive(Debug)]
 pub struct RequestMarks {
     pub id: Arc<str>,
@@ -52,12 +52,12 @@ impl RequestMarks {
         CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// Serves the request in `work`.
+    /// Runs `work` as part of the request.
     pub async fn during<T>(self: Arc<Self>, work: impl Future<Output = T>) -> T {
         CURRENT.scope(self, work).await
     }
 
-    /// The name of its operation, the first that is told.
+    /// Sets the name of the operation; the first one wins.
     pub fn set_operation(&self, name: &str) {
         self.operation.get_or_init(|| name.to_owned());
     }
@@ -66,7 +66,7 @@ impl RequestMarks {
         self.operation.get().map(String::as_str)
     }
 
-    /// The name of who sent it.
+    /// Sets the name of the caller.
     pub fn set_caller(&self, name: &str) {
         self.caller.get_or_init(|| name.to_owned());
     }
@@ -84,7 +84,7 @@ impl RequestMarks {
         self.share.get()
     }
 
-    /// Whether the operation that runs now reads many rows, by its cost.
+    /// Sets whether the current operation is expensive.
     pub fn set_heavy(&self, heavy: bool) {
         self.heavy.store(heavy, Ordering::Relaxed);
     }

@@ -1,14 +1,14 @@
-//! Watches a statement from the moment at which it is sent: its time, its rows, whether it failed.
-//! Of the statement itself only the text is told, in which values are placeholders.
+//! Measures a statement: its duration, its rows and whether it failed. Logs and traces contain its text,
+//! in which values are placeholders.
 
 use std::time::{Duration, Instant};
 
 use super::{Observer, RequestMarks, TraceSpan};
 
-/// Texts are cut here: a statement with a branch for each key repeats itself.
+/// Longer texts are truncated: a statement with a branch for each key repeats itself.
 const MAX_TEXT_LENGTH: usize = 4000;
 
-/// One statement that was sent; told when it is dropped.
+/// A running statement; dropping it records the metrics.
 #[derive(Debug)]
 pub struct StatementWatch<'a> {
     observer: &'a Observer,
@@ -17,14 +17,14 @@ pub struct StatementWatch<'a> {
     span: TraceSpan,
     sent: Instant,
     took: Option<Duration>,
-    /// Nothing where it failed or was given up.
+    /// `None` if the statement failed or was cancelled.
     rows: Option<u64>,
 }
 
 impl Observer {
-    /// A statement that is sent now: a short name for it, the same for all its forms, and its text.
+    /// Starts the measurement of a statement. `name` is the same for all variants of the text.
     pub fn statement(&self, name: &'static str, text: &str) -> StatementWatch<'_> {
-        self.metrics.statement_began();
+        self.metrics.statement_started();
         let wanted = self.slow.is_some() || tracing::enabled!(tracing::Level::DEBUG);
         StatementWatch {
             observer: self,
@@ -39,13 +39,13 @@ impl Observer {
 }
 
 impl StatementWatch<'_> {
-    /// The database has answered with so many rows.
+    /// Records that the database returned this number of rows.
     pub fn answered(&mut self, rows: usize) {
         self.took = Some(self.sent.elapsed());
         self.rows = Some(rows as u64);
     }
 
-    /// The rows within those that were answered, where one holds them all.
+    /// Sets the number of rows packed into a single JSON row.
     pub fn unpacked(&mut self, rows: usize) {
         self.rows = Some(rows as u64);
     }
@@ -65,7 +65,7 @@ impl Drop for StatementWatch<'_> {
             return;
         }
         let request = RequestMarks::current();
-        macro_rules! tell {
+        macro_rules! log {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
                     request_id = request.as_ref().map(|request| &*request.id),
@@ -78,16 +78,16 @@ impl Drop for StatementWatch<'_> {
                 )
             };
         }
-        if slow { tell!(warn, "slow query") } else { tell!(debug, "query") }
+        if slow { log!(warn, "slow query") } else { log!(debug, "query") }
     }
 }
 
-/// The beginning of a long text.
+/// Truncates a long text.
 fn cut(text: &str) -> &str {
     text.get(..MAX_TEXT_LENGTH).unwrap_or(text)
 }
 
-/// To the microsecond, which is more than enough.
+/// Rounded to microseconds.
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

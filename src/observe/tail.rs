@@ -1,4 +1,4 @@
-//! What is counted of the tables that are followed.
+//! Metrics of the tails.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,23 +18,23 @@ pub struct TailMetrics {
     errors: Family<TableLabels, Counter>,
     gaps: Family<TableLabels, Gauge>,
     gaps_dropped: Family<TableLabels, Counter>,
-    heard: Counter,
+    notified: Counter,
 }
 
 impl TailMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Rows of a table that were found for its followers";
+        let help = "Rows of a table that its tail read for subscribers";
         registry.register("tail_rows", help, self.rows.clone());
-        let help = "Rows that followers missed since they read too slowly, all of them together";
+        let help = "Rows that slow subscribers missed, summed over all subscribers";
         registry.register("tail_rows_missed", help, self.missed.clone());
-        let help = "Times that a table that is followed could not be read";
+        let help = "Failed reads of a tail";
         registry.register("tail_errors", help, self.errors.clone());
-        let help = "Ranges of ids below the highest that are still waited for";
+        let help = "Ranges of unused ids that the tail checks for late rows";
         registry.register("tail_gaps", help, self.gaps.clone());
-        let help = "Ranges of ids that were given up early since there were too many";
+        let help = "Ranges of unused ids that were dropped early because there were too many";
         registry.register("tail_gaps_dropped", help, self.gaps_dropped.clone());
-        let help = "Times that another server of the database told of rows";
-        registry.register("tail_notifications", help, self.heard.clone());
+        let help = "Notifications received from other servers of the database";
+        registry.register("tail_notifications", help, self.notified.clone());
     }
 
     pub fn found(&self, table: &'static str, rows: usize) {
@@ -58,7 +58,7 @@ impl TailMetrics {
         self.gaps_dropped.get_or_create(&TableLabels { table }).inc_by(gaps);
     }
 
-    pub fn heard(&self) {
-        self.heard.inc();
+    pub fn notified(&self) {
+        self.notified.inc();
     }
 }

@@ -1,6 +1,6 @@
-//! Traces: spans of requests, operations, lists and statements, sent to an OpenTelemetry collector.
-//! Off, a span is nothing at all. Names, codes and texts of statements without values are all that
-//! spans hold: no argument, no header, no document.
+//! Traces: spans of requests, operations, lists and statements, exported to an OpenTelemetry collector.
+//! Without an exporter a span is empty. Spans contain only names, codes and texts of statements without
+//! values: no arguments, headers or documents.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use super::Observer;
 use super::collector::Collector;
 
-/// How long the last spans may take to be sent when the server stops.
+/// The timeout of the last export when the server stops.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Where spans go.
+/// The exporter of spans.
 #[derive(Debug)]
 pub struct Tracing {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// OpenTelemetry's name of the database's kind.
+    /// OpenTelemetry's name of the database system.
     database: &'static str,
 }
 
@@ -48,7 +48,7 @@ impl Tracing {
         Ok(Self { provider, tracer, database })
     }
 
-    fn begin(
+    fn start(
         &self,
         parent: &Context,
         name: impl Into<Cow<'static, str>>,
@@ -61,7 +61,7 @@ impl Tracing {
     }
 }
 
-/// `callscope`, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES say otherwise.
+/// The service name is `callscope` unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES set another.
 fn resource() -> Resource {
     let name = opentelemetry::Key::from_static_str("service.name");
     let given = Resource::builder().build().get(&name);
@@ -72,12 +72,12 @@ fn resource() -> Resource {
         .build()
 }
 
-/// A span, from its making to its end; nothing where no traces are wanted.
+/// A span that ends when it is dropped; empty if tracing is disabled.
 #[derive(Debug, Default)]
 pub struct TraceSpan(Option<Context>);
 
 impl TraceSpan {
-    /// Does `work` within the span: what begins meanwhile is part of it.
+    /// Runs `work` within the span; spans started meanwhile become its children.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         match &self.0 {
             Some(context) => work.with_context(context.clone()).await,
@@ -91,7 +91,7 @@ impl TraceSpan {
         }
     }
 
-    /// It failed, with this code.
+    /// Marks the span as failed with this code.
     pub fn fail(&self, code: &str) {
         if let Some(context) = &self.0 {
             context.span().set_status(Status::error(""));
@@ -109,7 +109,7 @@ impl Drop for TraceSpan {
 }
 
 impl Observer {
-    /// An HTTP request, which may be part of the trace that its `traceparent` names.
+    /// The span of an HTTP request; its parent is the header `traceparent`, if any.
     pub fn request_span<B>(
         &self,
         request: &Request<B>,
@@ -125,24 +125,24 @@ impl Observer {
             KeyValue::new("http.route", route.to_owned()),
             KeyValue::new("callscope.request_id", id.to_owned()),
         ];
-        tracing.begin(&parent, format!("{method} {route}"), SpanKind::Server, attributes)
+        tracing.start(&parent, format!("{method} {route}"), SpanKind::Server, attributes)
     }
 
-    /// The operation of a GraphQL request.
+    /// The span of a GraphQL operation.
     pub fn operation_span(&self, kind: &'static str, name: Option<&str>) -> TraceSpan {
         let Some(tracing) = &self.tracing else { return TraceSpan::default() };
         let mut attributes = vec![KeyValue::new("graphql.operation.type", kind)];
         attributes
             .extend(name.map(|name| KeyValue::new("graphql.operation.name", name.to_owned())));
         let name = name.map_or(Cow::from(kind), |name| format!("{kind} {name}").into());
-        tracing.begin(&Context::current(), name, SpanKind::Internal, attributes)
+        tracing.start(&Context::current(), name, SpanKind::Internal, attributes)
     }
 
-    /// A field that is resolved: `Query.callDetails`.
+    /// The span of a field: `Query.callDetails`.
     pub fn field_span(&self, parent: &str, field: &str) -> TraceSpan {
         let Some(tracing) = &self.tracing else { return TraceSpan::default() };
         let name = format!("{parent}.{field}");
-        tracing.begin(&Context::current(), name, SpanKind::Internal, vec![])
+        tracing.start(&Context::current(), name, SpanKind::Internal, vec![])
     }
 
     pub(super) fn statement_span(&self, name: &'static str, text: &str) -> TraceSpan {
@@ -152,17 +152,17 @@ impl Observer {
             KeyValue::new("db.query.summary", name),
             KeyValue::new("db.query.text", text.to_owned()),
         ];
-        tracing.begin(&Context::current(), name, SpanKind::Client, attributes)
+        tracing.start(&Context::current(), name, SpanKind::Client, attributes)
     }
 
-    /// Sends what is left to send; the server is about to end.
+    /// Exports the remaining spans before the server stops.
     pub async fn flush(&self) {
         let Some(tracing) = &self.tracing else { return };
         let provider = tracing.provider.clone();
-        // It waits for a thread that waits for tasks of this runtime.
+        // `spawn_blocking`: the exporter thread needs tasks of this runtime to complete.
         let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await;
         if !matches!(sent, Ok(Ok(()))) {
-            tracing::warn!("the last spans were not sent");
+            tracing::warn!("the last spans were not exported");
         }
     }
 }

@@ -10,16 +10,16 @@ use tokio::sync::OnceCell;
 
 use super::database::Database;
 use super::{api_key, setting};
+use crate::cache::{BoundedCache, CacheLimits};
 use crate::config::Secret;
 use crate::domain::key_id::{KeyHasher, is_key_id};
 use crate::error::Result;
-use crate::kept::{Kept, Room};
 
 const SETTING: &str = "api_key_id_secret";
 pub const MIN_SECRET_LENGTH: usize = 16;
 
 /// The bounds of each cache: about 30,000 keys. Clients can send any number of keys.
-const ROOM: Room = Room { entries: 32 << 10, bytes: 8 << 20, bytes_each: 8 << 10 };
+const LIMITS: CacheLimits = CacheLimits { entries: 32 << 10, bytes: 8 << 20, bytes_each: 8 << 10 };
 /// The memory of an entry in addition to its texts.
 const ENTRY_BYTES: usize = 128;
 /// The largest list of keys for which all ids are cached when it is read.
@@ -28,8 +28,8 @@ const CACHED_LIST: usize = 10_000;
 /// Maps keys to ids and ids to keys.
 pub struct KeyDirectory {
     hasher: KeyHasher,
-    ids: Kept<Arc<str>>,
-    keys: Kept<Arc<str>>,
+    ids: BoundedCache<Arc<str>>,
+    keys: BoundedCache<Arc<str>>,
 }
 
 /// The keys of the database by id, read at most once for a request.
@@ -52,12 +52,16 @@ impl KeyDirectory {
     }
 
     fn new(secret: &[u8]) -> Self {
-        Self { hasher: KeyHasher::new(secret), ids: Kept::new(ROOM), keys: Kept::new(ROOM) }
+        Self {
+            hasher: KeyHasher::new(secret),
+            ids: BoundedCache::new(LIMITS),
+            keys: BoundedCache::new(LIMITS),
+        }
     }
 
     /// The id of a key.
     pub fn id(&self, key: &str) -> Arc<str> {
-        if let Some(id) = self.ids.find(key) {
+        if let Some(id) = self.ids.get(key) {
             return id;
         }
         let id: Arc<str> = self.hasher.id(key).into();
@@ -71,7 +75,7 @@ impl KeyDirectory {
         if found.len() <= CACHED_LIST {
             for key in &found {
                 let id = self.id(key);
-                if self.keys.find(&id).is_none() {
+                if self.keys.get(&id).is_none() {
                     keep(&self.keys, &id, &key.as_str().into());
                 }
             }
@@ -104,7 +108,7 @@ impl KeyDirectory {
         id: &str,
         snapshot: &KeySnapshot,
     ) -> Result<Option<Arc<str>>> {
-        if let Some(key) = self.keys.find(id) {
+        if let Some(key) = self.keys.get(id) {
             return Ok(Some(key));
         }
         let keys = snapshot.0.get_or_try_init(async || {
@@ -121,8 +125,8 @@ impl KeyDirectory {
     }
 }
 
-fn keep(cache: &Kept<Arc<str>>, name: &str, value: &Arc<str>) {
-    cache.keep(name.to_owned(), name.len() + value.len() + ENTRY_BYTES, Arc::clone(value));
+fn keep(cache: &BoundedCache<Arc<str>>, name: &str, value: &Arc<str>) {
+    cache.insert(name.to_owned(), name.len() + value.len() + ENTRY_BYTES, Arc::clone(value));
 }
 
 /// Whether the database has a secret.
@@ -160,7 +164,7 @@ mod tests {
         }
         let (entries, bytes) = directory.ids.size();
         assert!(
-            entries > 10_000 && entries <= ROOM.entries && bytes <= ROOM.bytes,
+            entries > 10_000 && entries <= LIMITS.entries && bytes <= LIMITS.bytes,
             "{entries}, {bytes}"
         );
         assert_eq!(directory.id("the first key"), id, "an evicted id is computed again");
@@ -169,6 +173,6 @@ mod tests {
             directory.id(&format!("{number:060000}"));
         }
         let (entries, bytes) = directory.ids.size();
-        assert!(entries > 500 && bytes <= ROOM.bytes, "{entries}, {bytes}");
+        assert!(entries > 500 && bytes <= LIMITS.bytes, "{entries}, {bytes}");
     }
 }

@@ -83,7 +83,7 @@ async fn a_recorder_that_keeps_failing_is_not_ready(database: TestDatabase) {
     assert!(text.starts_with("not ready\ndegraded: recorder "), "{text}");
     assert_eq!(record(&app, "a").await["data"]["recordCalls"]["duplicate"], false);
     // A job that has just recovered may fail again.
-    let expected = "not ready\ndegraded: recorder fails again and again\n";
+    let expected = "not ready\ndegraded: recorder panics repeatedly\n";
     assert_eq!(app.readiness().await, (503, expected.to_owned()));
     assert!(app.metrics().await.contains("callscope_job_running{job=\"recorder\"} 1\n"));
 }

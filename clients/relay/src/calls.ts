@@ -1,4 +1,4 @@
-// The documents, as the components of a page would have them beside their code.
+// The documents; in an application each component contains its own.
 import { graphql } from 'relay-runtime';
 
 export const callsQuery = graphql`

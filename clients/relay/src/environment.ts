@@ -1,4 +1,4 @@
-// A store and a network: what a page gives to RelayEnvironmentProvider.
+// A store and a network, for RelayEnvironmentProvider.
 import { Environment, Network, RecordSource, Store, type FetchFunction } from 'relay-runtime';
 
 export function createEnvironment(url: string, token: string): Environment {

@@ -1,5 +1,4 @@
-// Asks a server that holds clients/data through Relay's store, and fails where an answer is not the
-// right one.
+// Queries a server with the rows of clients/data through Relay's store and checks the responses.
 import assert from 'node:assert/strict';
 import type { calls_errorLogs$key } from './__generated__/calls_errorLogs.graphql';
 import type { calls_list$key } from './__generated__/calls_list.graphql';
@@ -24,7 +23,7 @@ async function main() {
   await pagingByNode(throttled.apiKey!);
 }
 
-/** The store joins the pages of a connection to one list. */
+/** The store merges the pages of a connection into one list. */
 async function paging(query: calls_list$key): Promise<calls_row$key[]> {
   const list = () => page.read(callsList, query).callDetails.edges.map((edge) => edge.node);
   const lengths = [list().length];
@@ -46,7 +45,7 @@ async function refetching(row: calls_row$key) {
   console.log(`node: ${before.id} was fetched again`);
 }
 
-/** A list of a thing with an id: the following pages are asked for by `node(id:)`. */
+/** A connection of an object with an id: further pages are loaded with `node(id:)`. */
 async function pagingByNode(key: calls_errorLogs$key) {
   const list = () => page.read(callsErrorLogs, key).errorLogs.edges.map((edge) => edge.node);
   const lengths = [list().length];

@@ -1,4 +1,4 @@
-// What react-relay's hooks do, without React: load a query, read fragments, refetch, page.
+// The functions of react-relay's hooks without React: load a query, read fragments, refetch, page.
 import {
   type ConcreteRequest,
   createOperationDescriptor,
@@ -17,7 +17,7 @@ import {
   type Variables,
 } from 'relay-runtime';
 
-/** A reference to a fragment, as a component gets it; knows the type of what it stands for. */
+/** A typed reference to a fragment, as a component receives it. */
 interface Key<Data = unknown> {
   readonly ' $data'?: Data;
   readonly ' $fragmentSpreads': FragmentType;
@@ -29,7 +29,7 @@ export class Page {
   /** useLazyLoadQuery. */
   async load<Query extends OperationType>(query: GraphQLTaggedNode, variables: Query['variables']) {
     const operation = createOperationDescriptor(getRequest(query), variables);
-    // The store forgets what nobody retains.
+    // The store deletes data that is not retained.
     this.environment.retain(operation);
     const response = await fetchQuery<Query>(this.environment, query, variables).toPromise();
     return response as Query['response'];
@@ -41,13 +41,13 @@ export class Page {
     return this.environment.lookup(selector!).data as Data;
   }
 
-  /** The `refetch` of useRefetchableFragment: of a thing with an id, by `node(id:)`. */
+  /** The `refetch` of useRefetchableFragment: of an object with an id, by `node(id:)`. */
   async refetch(fragment: GraphQLTaggedNode, key: Key): Promise<void> {
     const { refetchableRequest, identifierInfo } = getRefetchMetadata(getFragment(fragment), 'refetch');
     await this.again(refetchableRequest, fragment, key, {}, identifierInfo?.identifierField);
   }
 
-  /** The `loadNext` of usePaginationFragment; false where there was no further page. */
+  /** The `loadNext` of usePaginationFragment; false after the last page. */
   async loadNext(fragment: GraphQLTaggedNode, key: Key, count: number): Promise<boolean> {
     const metadata = getPaginationMetadata(getFragment(fragment), 'loadNext');
     const path = metadata.connectionPathInFragmentData;

@@ -1,11 +1,11 @@
-//! The client: one function over HTTP for every query. Types come from `queries.graphql` and the
-//! schema, when this is compiled.
+//! The client: one function over HTTP for every query. Types are generated from `queries.graphql` and the
+//! schema at compile time.
 
 use anyhow::{Context, Result, bail};
 use graphql_client::{GraphQLQuery, Response};
 use serde_json::Value;
 
-// The scalars of the schema, by the names that it has for them.
+// The scalars of the schema.
 type BigInt = i64;
 type DateTime = chrono::DateTime<chrono::Utc>;
 
@@ -29,7 +29,7 @@ pub struct Stats;
 )]
 pub struct Calls;
 
-/// What the server says is wrong. Decide by `code`; `message` is for people and may change.
+/// An error of the server. Match on `code`; `message` may change.
 #[derive(Debug)]
 pub struct Refused {
     pub code: String,
@@ -52,7 +52,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(url: &str, token: &str) -> Self {
-        // A refusal has its reason in the body, so that no status is an error by itself.
+        // The status is ignored: errors are in the body for every status.
         let config = ureq::Agent::config_builder().http_status_as_error(false).build();
         Self { agent: config.into(), url: url.to_owned(), token: token.to_owned() }
     }

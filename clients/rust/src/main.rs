@@ -1,4 +1,4 @@
-//! Asks a server that holds `clients/data`, and fails where an answer is not the right one.
+//! Queries a server with the rows of `clients/data` and checks the responses.
 
 mod client;
 
@@ -29,7 +29,7 @@ fn statistics(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// The throttled calls, page by page: `after` is the `endCursor` of the page before.
+/// All throttled calls: `after` is the `endCursor` of the previous page.
 fn paging(client: &Client) -> Result<()> {
     let throttled = calls::CallFilter { status_codes: Some(vec![429]), ..Default::default() };
     let mut variables =

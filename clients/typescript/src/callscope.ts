@@ -1,11 +1,11 @@
-// The whole client: one function over fetch, typed by the document that it is given.
+// The whole client: one function over fetch, typed by its document.
 import type { TypedDocumentString } from './graphql/graphql.js';
 
-/** What the server says is wrong. Decide by `code`; `message` is for people and may change. */
+/** An error of the server. Match on `code`; `message` may change. */
 export class CallscopeError extends Error {
   readonly code: string;
   readonly extensions: Record<string, unknown>;
-  /** What was answered all the same: a field that failed is null there, the others are right. */
+  /** The partial result: a failed field is null, the other fields have values. */
   readonly data: unknown;
 
   constructor(message: string, extensions: Record<string, unknown> = {}, data: unknown = null) {
@@ -40,7 +40,7 @@ export class Callscope {
       headers: { 'Content-Type': 'application/json', ...this.headers },
       body: JSON.stringify({ query: document, variables }),
     });
-    // Errors come as JSON with any status; only a proxy in between answers with something else.
+    // Errors are JSON for every status; only a proxy may return another content type.
     const answer = (await response.json()) as Answer<Result>;
     const error = answer.errors?.[0];
     if (error !== undefined) {

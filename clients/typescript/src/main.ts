@@ -1,4 +1,4 @@
-// Asks a server that holds clients/data, and fails where an answer is not the right one.
+// Queries a server with the rows of clients/data and checks the responses.
 import assert from 'node:assert/strict';
 import { createClient } from 'graphql-sse';
 import { Callscope, CallscopeError } from './callscope.js';
@@ -53,7 +53,7 @@ async function statistics() {
   console.log(`usageStats: ${failure} of ${total} calls failed in 24 hours`);
 }
 
-/** All failed calls, page by page: `after` is the `endCursor` of the page before. */
+/** All failed calls: `after` is the `endCursor` of the previous page. */
 async function* failedCalls() {
   for (let after: string | null = null; ; ) {
     const { callDetails }: FailedCallsQuery = await callscope.query(FailedCalls, { asOf, after });
@@ -73,7 +73,7 @@ async function paging() {
   assert.equal(calls.length, 17);
   assert.equal(new Set(calls.map((call) => call.id)).size, 17, 'no call comes twice');
   const times = calls.map((call) => call.timestamp);
-  assert.deepEqual(times, times.toSorted().reverse(), 'the newest comes first');
+  assert.deepEqual(times, times.toSorted().reverse(), 'newest first');
   const [first] = calls;
   assert.deepEqual([first?.statusCode, first?.apiKey?.masked], [429, 'Fake...0002']);
   assert.match(first?.errorLog?.message ?? '', /You exceeded your current quota/);
@@ -96,7 +96,7 @@ async function errors() {
   const codes = refusals.map((error) => error.code);
   assert.deepEqual(codes, ['UNAUTHENTICATED', 'BAD_USER_INPUT', 'FORBIDDEN']);
   assert.equal(refusals[1]?.extensions['argument'], 'asOf');
-  // The token may read, but no prompts: the field is null, and the rest is answered.
+  // The token does not allow reading prompts: the field is null, the other fields have values.
   assert.deepEqual(refusals[2]?.data, { node: { errorCode: 429, request: null } });
   console.log(`errors: ${codes.join(', ')}`);
 }

@@ -1,5 +1,4 @@
-//! The arguments of fields, as far as a document and its variables give them: how many items a list has,
-//! which window of time a field is about, what it filters by.
+//! Reads arguments from a document and its variables: page sizes, time windows and filters.
 
 use async_graphql::parser::types::{Field, OperationDefinition};
 use async_graphql::{InputType, Name, Value, Variables};
@@ -13,28 +12,28 @@ use crate::domain::window::Window;
 use crate::graphql::args::Period;
 use crate::graphql::scalar::{self, TimeZone};
 
-/// What the arguments of an operation are read from.
+/// The sources of the arguments of an operation.
 pub struct Arguments<'a> {
     pub operation: Option<&'a OperationDefinition>,
     pub variables: &'a Variables,
     pub default_page: u64,
     pub largest_page: u64,
-    /// The end of windows, and the zone of months, where a field names none.
+    /// The defaults of `asOf` and `timeZone`.
     pub now: DateTime<Utc>,
     pub zone: Tz,
 }
 
-/// A value that an argument has: in the document, or in a variable.
+/// The value of an argument: a literal of the document, or the value of a variable.
 #[derive(Clone, Copy)]
-pub enum Given<'a> {
+pub enum ArgumentValue<'a> {
     Literal(&'a Literal),
     Value(&'a Value),
 }
 
 impl Arguments<'_> {
-    /// What the children of a field cost: by themselves, and for each item of the page around it.
-    /// `each` and `per_row` are what they cost once.
-    pub fn answered(
+    /// The cost of the children of a field: in total, and for each item of the enclosing page. `each`
+    /// and `per_row` are their costs for one item.
+    pub fn children_cost(
         &self,
         field: &Field,
         known: Option<&types::Field>,
@@ -42,13 +41,13 @@ impl Arguments<'_> {
         per_row: u64,
     ) -> (u64, u64) {
         let Some(known) = known else { return (each.saturating_add(per_row), 0) };
-        // An item is an object beside its fields.
+        // The object of an item costs 1 in addition to its fields.
         let item = each.saturating_add(per_row).saturating_add(1);
         match known.weight.items {
             Items::One => (each.saturating_add(per_row), 0),
             Items::OfPage => (0, item),
-            Items::About(items) => (item.saturating_mul(items), 0),
-            Items::Given(argument) => (item.saturating_mul(self.length(field, argument)), 0),
+            Items::Estimated(items) => (item.saturating_mul(items), 0),
+            Items::Argument(argument) => (item.saturating_mul(self.length(field, argument)), 0),
             Items::Page => {
                 let page = self.page(field, known);
                 let items = if known.is_list { item } else { per_row };
@@ -58,20 +57,20 @@ impl Arguments<'_> {
         }
     }
 
-    /// A page that is too large is refused when it is read; it counts as the largest.
+    /// The page size. A larger one than allowed is rejected later and counts as the largest.
     fn page(&self, field: &Field, known: &types::Field) -> u64 {
         let given = |name| self.get(field, name)?.number();
         let given = given("first").max(given("last"));
         given.or(known.default_page).unwrap_or(self.default_page).min(self.largest_page)
     }
 
-    /// How long the list of an argument is.
+    /// The length of a list argument.
     pub fn length(&self, field: &Field, argument: &str) -> u64 {
-        self.get(field, argument).and_then(Given::length).unwrap_or(1)
+        self.get(field, argument).and_then(ArgumentValue::length).unwrap_or(1)
     }
 
-    /// The window of `period`, `asOf`, `timeZone` and `between`; nothing where they give none, which
-    /// the field refuses.
+    /// The window of `period`, `asOf`, `timeZone` and `between`; `None` if they are invalid, which the
+    /// resolver rejects.
     pub fn window(&self, field: &Field) -> Option<Window> {
         match (self.get(field, "period"), self.get(field, "between")) {
             (Some(period), None) => {
@@ -86,7 +85,7 @@ impl Arguments<'_> {
         }
     }
 
-    /// The argument `asOf`, by default now; nothing where it is no instant.
+    /// The argument `asOf`, now by default; `None` if it is invalid.
     pub fn as_of(&self, field: &Field) -> Option<DateTime<Utc>> {
         match self.get(field, "asOf") {
             Some(given) => given.parse::<scalar::DateTime>().map(|at| at.0),
@@ -94,7 +93,7 @@ impl Arguments<'_> {
         }
     }
 
-    /// The argument `timeZone`; nothing where it is no zone.
+    /// The argument `timeZone`; `None` if it is invalid.
     pub fn zone(&self, field: &Field) -> Option<Tz> {
         match self.get(field, "timeZone") {
             Some(given) => given.parse::<TimeZone>().map(|zone| zone.0),
@@ -102,44 +101,46 @@ impl Arguments<'_> {
         }
     }
 
-    /// A field of an object that is an instant.
-    pub fn instant(&self, object: Given<'_>, name: &str) -> Option<DateTime<Utc>> {
+    /// An instant in a field of an object.
+    pub fn instant(&self, object: ArgumentValue<'_>, name: &str) -> Option<DateTime<Utc>> {
         self.field(object, name)?.parse::<scalar::DateTime>().map(|at| at.0)
     }
 
-    /// An argument that is given and not null.
-    pub fn get<'b>(&'b self, field: &'b Field, name: &str) -> Option<Given<'b>> {
-        self.resolve(Given::Literal(&field.get_argument(name)?.node))
+    /// The value of an argument; `None` if it is missing or null.
+    pub fn get<'b>(&'b self, field: &'b Field, name: &str) -> Option<ArgumentValue<'b>> {
+        self.resolve(ArgumentValue::Literal(&field.get_argument(name)?.node))
     }
 
-    /// A field of an object that is given and not null.
-    pub fn field<'b>(&'b self, object: Given<'b>, name: &str) -> Option<Given<'b>> {
+    /// The value of a field of an object; `None` if it is missing or null.
+    pub fn field<'b>(&'b self, object: ArgumentValue<'b>, name: &str) -> Option<ArgumentValue<'b>> {
         self.resolve(match object {
-            Given::Literal(Literal::Object(fields)) => Given::Literal(fields.get(name)?),
-            Given::Value(Value::Object(fields)) => Given::Value(fields.get(name)?),
+            ArgumentValue::Literal(Literal::Object(fields)) => {
+                ArgumentValue::Literal(fields.get(name)?)
+            }
+            ArgumentValue::Value(Value::Object(fields)) => ArgumentValue::Value(fields.get(name)?),
             _ => return None,
         })
     }
 
-    /// Whether an object that is given has fields that are.
-    pub fn has_fields(&self, object: Given<'_>) -> bool {
+    /// Whether an object has a field with a value that is not null.
+    pub fn has_fields(&self, object: ArgumentValue<'_>) -> bool {
         match object {
-            Given::Literal(Literal::Object(fields)) => {
-                fields.values().any(|value| self.resolve(Given::Literal(value)).is_some())
+            ArgumentValue::Literal(Literal::Object(fields)) => {
+                fields.values().any(|value| self.resolve(ArgumentValue::Literal(value)).is_some())
             }
-            Given::Value(Value::Object(fields)) => {
+            ArgumentValue::Value(Value::Object(fields)) => {
                 fields.values().any(|value| *value != Value::Null)
             }
             _ => false,
         }
     }
 
-    fn resolve<'b>(&'b self, given: Given<'b>) -> Option<Given<'b>> {
+    fn resolve<'b>(&'b self, given: ArgumentValue<'b>) -> Option<ArgumentValue<'b>> {
         match given {
-            Given::Literal(Literal::Variable(name)) => {
-                self.variable(name).filter(|value| **value != Value::Null).map(Given::Value)
+            ArgumentValue::Literal(Literal::Variable(name)) => {
+                self.variable(name).filter(|value| **value != Value::Null).map(ArgumentValue::Value)
             }
-            Given::Literal(Literal::Null) | Given::Value(Value::Null) => None,
+            ArgumentValue::Literal(Literal::Null) | ArgumentValue::Value(Value::Null) => None,
             given => Some(given),
         }
     }
@@ -153,8 +154,8 @@ impl Arguments<'_> {
     }
 }
 
-impl Given<'_> {
-    /// The text of a string or of an enum's value.
+impl ArgumentValue<'_> {
+    /// The text of a string or an enum value.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Literal(Literal::String(text)) | Self::Value(Value::String(text)) => Some(text),
@@ -180,7 +181,7 @@ impl Given<'_> {
         }
     }
 
-    /// A scalar or the value of an enum, where the text is one.
+    /// Parses a scalar or an enum value; `None` if it is invalid.
     pub fn parse<T: InputType>(self) -> Option<T> {
         T::parse(Some(Value::String(self.text()?.to_owned()))).ok()
     }

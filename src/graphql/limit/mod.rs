@@ -1,5 +1,5 @@
-//! What a document may ask for. Its text is checked before it is parsed, and what was parsed before it
-//! is validated: async-graphql's own validation takes seconds for some documents of a kilobyte.
+//! Limits of a document. The text is checked before it is parsed, and the parsed document before it is
+//! validated: async-graphql's validation takes seconds for some documents of a kilobyte.
 
 mod arguments;
 mod cost;
@@ -36,13 +36,13 @@ pub struct Limits {
     types: Arc<Types>,
 }
 
-/// What the cost of an operation is estimated from.
-pub struct Moment<'a> {
+/// The inputs of the cost estimate of an operation.
+pub struct CostContext<'a> {
     pub now: DateTime<Utc>,
     pub density: &'a Density,
 }
 
-/// What an operation costs, and which of its fields costs most.
+/// The cost of an operation, and its most expensive field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
     pub total: u64,
@@ -50,52 +50,52 @@ pub struct Cost {
 }
 
 impl Limits {
-    /// For the schema with this text.
+    /// Creates the limits for the schema with this SDL.
     pub fn new(config: &GraphqlConfig, sdl: &str) -> anyhow::Result<Self> {
         Ok(Self { config: Arc::new(config.clone()), types: Arc::new(Types::parse(sdl)?) })
     }
 
-    /// The most that an operation may cost.
+    /// The highest cost of an operation.
     pub fn max_cost(&self) -> u64 {
         self.config.max_complexity.into()
     }
 
-    /// Refuses a text that must not be parsed.
+    /// Rejects a text that must not be parsed.
     pub fn check_text(&self, document: &str) -> Result<(), ServerError> {
         text::check(document, &self.config)
     }
 
-    /// What the operation that is to run costs; nothing where it is not clear which one that is. An
-    /// error where the document exceeds any limit but that of the cost.
+    /// Measures the operation to execute. Returns `None` if the request does not select one, and an error
+    /// if the document exceeds a limit other than the cost.
     pub fn measure(
         &self,
         document: &ExecutableDocument,
         operation_name: Option<&str>,
         variables: &Variables,
-        moment: &Moment<'_>,
+        cost_context: &CostContext<'_>,
     ) -> Result<Option<Cost>, ServerError> {
-        let chosen = chosen(document, operation_name);
+        let selected = selected(document, operation_name);
         let config = &self.config;
         let arguments = Arguments {
-            operation: chosen.map(|operation| &operation.node),
+            operation: selected.map(|operation| &operation.node),
             variables,
             default_page: config.default_page_size.into(),
             largest_page: config.max_page_size.into(),
-            now: moment.now,
+            now: cost_context.now,
             zone: config.time_zone,
         };
-        let estimates = Estimates { density: moment.density };
+        let estimates = Estimates { density: cost_context.density };
         let nesting = config.max_nesting.into();
         let mut walk = Walk::new(&self.types, document, arguments, estimates, nesting);
         let (mut size, mut shape) = (0u64, None);
         for (_, operation) in document.operations.iter() {
             let found = walk.operation(operation)?;
             size = size.saturating_add(found.size);
-            if chosen.is_some_and(|chosen| std::ptr::eq(chosen, operation)) {
+            if selected.is_some_and(|selected| std::ptr::eq(selected, operation)) {
                 shape = Some(found);
             }
         }
-        // Those that nothing spreads too: they are validated all the same.
+        // Unused fragments count as well: async-graphql validates them too.
         for name in document.fragments.keys() {
             size = size.saturating_add(walk.fragment(name, 1)?.size);
         }
@@ -103,7 +103,7 @@ impl Limits {
         TOO_MANY_DIRECTIVES.check(config.max_directives, walk.directives)?;
         let Some(shape) = shape else { return Ok(None) };
         if shape.introspection && !config.introspection {
-            return Err(refuse("INTROSPECTION_DISABLED", "this server does not tell its schema"));
+            return Err(refuse("INTROSPECTION_DISABLED", "introspection is disabled"));
         }
         TOO_MANY_ROOT_FIELDS.check(config.max_root_fields, shape.fields)?;
         TOO_MANY_ALIASES.check(config.max_aliases, shape.aliases)?;
@@ -112,7 +112,7 @@ impl Limits {
         Ok(Some(Cost { total: shape.cost(), most }))
     }
 
-    /// Refuses what costs too much; the error names the field that costs most.
+    /// Rejects an operation above the cost limit; the error names the most expensive field.
     pub fn check_cost(&self, cost: &Cost) -> Result<(), ServerError> {
         COST_EXCEEDED.check(self.config.max_complexity, cost.total).map_err(|mut error| {
             if let Some((most, name)) = &cost.most {
@@ -127,8 +127,8 @@ impl Limits {
     }
 }
 
-/// The operation that a request runs, as the specification finds it.
-pub fn chosen<'a>(
+/// Selects the operation to execute, as defined by the GraphQL specification.
+pub fn selected<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
 ) -> Option<&'a Positioned<OperationDefinition>> {

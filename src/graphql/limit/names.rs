@@ -1,15 +1,15 @@
-//! What a document selects, by the names of its fields alone: enough to know what it cannot do.
+//! Checks which field names a document selects: enough to exclude some side effects.
 
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
 use super::cost::WEIGHTS;
 
-/// Whether a document selects a field of this name, wherever and of whatever type.
+/// Whether a document selects a field with this name, at any level and of any type.
 pub fn selects(document: &ExecutableDocument, name: &str) -> bool {
     any_field(document, &|field| field == name)
 }
 
-/// Whether a document may send a statement apart from what its root field itself does.
+/// Whether a field below the root fields may send a statement.
 pub fn may_send_sql(document: &ExecutableDocument) -> bool {
     any_field(document, &|field| {
         let of_type = |parent: &str| !matches!(parent, "Query" | "Mutation" | "Subscription");
@@ -20,7 +20,7 @@ pub fn may_send_sql(document: &ExecutableDocument) -> bool {
     })
 }
 
-/// Fragments are looked at once each, used or not.
+/// Visits each fragment once, used or not.
 fn any_field(document: &ExecutableDocument, is_it: &impl Fn(&str) -> bool) -> bool {
     let operations = document.operations.iter().map(|(_, found)| &found.node.selection_set.node);
     let fragments = document.fragments.values().map(|found| &found.node.selection_set.node);

@@ -1,6 +1,6 @@
-//! What the statements of a field cost by the rows that they read. The number of rows is estimated
-//! ([`Density`]), from the window and the filter that the arguments of the field give. A field whose
-//! window cannot be known is charged for the whole table; it is refused when it is resolved.
+//! The cost of the rows that the statements of a field read. [`Density`] estimates the number of rows from
+//! the window and the filter in the arguments. A field with an invalid window is charged for the whole
+//! table; its resolver rejects it later.
 //!
 //! The unit is 0.4 µs of a processor. The numbers for each row were measured on SQLite with the
 //! statements of the server over 1,000,000 calls and 50,000 error logs (docs/PERFORMANCE.md).
@@ -14,13 +14,13 @@ use crate::domain::window::{Period, Window};
 use crate::graphql::scalar::Duration;
 use crate::store::density::Density;
 
-/// What the statements of a field read in addition to a page of rows.
+/// The rows that the statements of a field read in addition to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
     Nothing,
-    /// Rows of the window of the list that the field belongs to, whose statement is charged for it.
+    /// Rows of the window of the enclosing list; its statement is charged for them.
     Part(Part),
-    /// A page of calls: the rest of the window where a filter or an order needs it, or `totalCount`.
+    /// A page of calls: the whole window if a filter, an order or `totalCount` needs it.
     Calls,
     Series,
     Groups,
@@ -28,27 +28,27 @@ pub enum Reads {
     KeyCounts,
     KeyLatency,
     KeyModels,
-    /// As [`Self::Calls`].
+    /// The same as [`Self::Calls`] for error logs.
     ErrorLogs,
     ErrorGroups,
-    /// The windows of `UsageStats` that are selected.
+    /// The selected windows of `UsageStats`.
     Usage,
 }
 
-/// What a field adds to the statement of the field around it.
+/// The work that a field adds to the statement of its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `totalCount` of a connection.
     Total,
     /// `latency` of groups and buckets.
     Latency,
-    /// A window of `UsageStats`, no longer than this one.
+    /// A window of `UsageStats` of at most this length.
     Span(Span),
     /// The window of the argument `duration`.
     Duration,
 }
 
-/// The lengths of windows that end at the same instant.
+/// Lengths of windows that end at the same instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     Minute,
@@ -59,7 +59,7 @@ pub enum Span {
     ThirtyOneDays,
     Year,
     All,
-    /// The calendar month, which is known by its end alone.
+    /// The calendar month; its length depends on its end.
     Month,
 }
 
@@ -91,7 +91,7 @@ impl Span {
         })
     }
 
-    /// The shortest one that is as long.
+    /// The shortest span of at least this length.
     fn around(length: TimeDelta) -> Self {
         let found = Self::ALL.into_iter().find(|span| span.length().is_some_and(|of| length <= of));
         found.unwrap_or(Self::All)
@@ -107,7 +107,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// What `field` adds to the statement of the field around it.
+    /// The part that `field` adds to the statement of its parent.
     pub fn of(reads: Reads, field: &Field, arguments: &Arguments<'_>) -> Self {
         let mut parts = Self::default();
         let span = match reads {
@@ -124,8 +124,8 @@ impl Parts {
         parts
     }
 
-    /// A total or percentiles that are selected twice are one statement all the same; each window of
-    /// `UsageStats` counts, since windows may end at different instants.
+    /// A total or percentiles that are selected twice are one statement. Each window of `UsageStats`
+    /// counts, since windows may end at different instants.
     pub fn add(&mut self, other: Self) {
         self.total |= other.total;
         self.latency |= other.latency;
@@ -135,7 +135,7 @@ impl Parts {
     }
 }
 
-/// Thousandths of a unit for each row that is read.
+/// Cost of each row that is read, in thousandths of a unit.
 mod row {
     /// Counted: 0.09 to 0.1 µs.
     pub const COUNT: u64 = 250;
@@ -155,14 +155,14 @@ mod row {
     pub const SEARCH: u64 = 40_000;
 }
 
-/// Estimates what statements cost.
+/// Estimates the cost of statements.
 pub struct Estimates<'a> {
     pub density: &'a Density,
 }
 
 impl Estimates<'_> {
-    /// What the statements of a field cost in addition to its weight: those of one key where the field has the
-    /// argument `key`, or where `of_one_key`.
+    /// The cost of the statements of a field in addition to its weight. They read the rows of one key if
+    /// the field has the argument `key`, or if `of_one_key`.
     pub fn cost(
         &self,
         reads: Reads,
@@ -273,12 +273,12 @@ fn cost(rows: u64, thousandths: u64) -> u64 {
     rows.saturating_mul(thousandths) / 1000
 }
 
-/// Whether rows must be compared with more than a window and one key, so that a page may need all.
+/// Whether an additional filter applies, so that a page may read the whole window of a key.
 fn is_filtered(field: &Field, arguments: &Arguments<'_>) -> bool {
     arguments.get(field, "filter").is_some_and(|filter| arguments.has_fields(filter))
 }
 
-/// Whether texts are searched.
+/// Whether the filter searches texts.
 fn is_searched(field: &Field, arguments: &Arguments<'_>) -> bool {
     let filter = arguments.get(field, "filter");
     filter.and_then(|filter| arguments.field(filter, "contains")).is_some()

@@ -1,5 +1,5 @@
-//! Measures a parsed document in one walk that enters each fragment once, however often it is spread.
-//! Neither a chain of fragments nor a cycle can make it recurse deeper than documents may nest.
+//! Measures a parsed document in one walk that visits each fragment once. Neither a chain of fragments nor
+//! a cycle makes it recurse deeper than the nesting limit.
 
 use std::collections::HashMap;
 
@@ -15,47 +15,46 @@ use super::reads::{Estimates, Parts};
 use super::refusal::{NESTING_TOO_DEEP, TOO_MANY_UNKNOWN, refuse};
 use super::types::{self, Types};
 
-/// More than a mistake makes, few enough that telling them all is no work.
+/// The most unknown names: more than a mistake contains, few enough to report all of them.
 const MAX_UNKNOWN: usize = 20;
 
-/// What a selection set holds, its fragments put in.
+/// The measurements of a selection set with its fragments expanded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape<'a> {
     /// Fields, spreads and uses of variables.
     pub size: u64,
-    /// Fields that are answered at this level.
+    /// Fields of this level.
     pub fields: u64,
     pub aliases: u64,
-    /// Fields within each other.
+    /// The depth of nested fields.
     pub depth: u64,
-    /// Selection sets within each other.
+    /// The depth of nested selection sets.
     pub nesting: u64,
-    /// Whether `__schema` or `__type` is among its fields.
+    /// Whether it selects `__schema` or `__type`.
     pub introspection: bool,
-    /// What is paid once, whatever lists are around it.
+    /// The cost that is independent of enclosing lists.
     once: u64,
-    /// What is paid for each time the selection set is answered.
+    /// The cost of each time that the selection set is resolved.
     each: u64,
-    /// The same for each item of the page of the connection that it belongs to.
+    /// The cost for each item of the page of the enclosing connection.
     per_row: u64,
-    /// What statements about API keys cost that are sent once for all of them: where there is one key,
-    /// and where there is a list.
+    /// The cost of statements that load data of all API keys at once: for one key, and for a list.
     of_key: u64,
     of_keys: u64,
-    /// What its fields add to the statement of the field around it.
+    /// The work that its fields add to the statement of the parent field.
     parts: Parts,
-    /// The field of this level that costs most, as the response names it, and how much.
+    /// The cost and response name of the most expensive field of this level.
     pub most: Option<(u64, &'a str)>,
 }
 
 impl Shape<'_> {
-    /// What an operation of this shape costs.
+    /// The cost of an operation with this shape.
     pub fn cost(&self) -> u64 {
         let once = self.once.saturating_add(self.of_key);
         once.saturating_add(self.each).saturating_add(self.per_row)
     }
 
-    /// Puts another selection beside this one.
+    /// Adds another selection of the same level.
     fn add(&mut self, other: Self) {
         self.size = self.size.saturating_add(other.size);
         self.fields = self.fields.saturating_add(other.fields);
@@ -73,17 +72,17 @@ impl Shape<'_> {
     }
 }
 
-/// One walk.
+/// One walk over a document.
 pub struct Walk<'a> {
     pub types: &'a Types,
     pub document: &'a ExecutableDocument,
     pub arguments: Arguments<'a>,
     pub estimates: Estimates<'a>,
     pub max_nesting: u64,
-    /// Those of all selections that were met, each fragment's once.
+    /// Directives of all visited selections; each fragment counts once.
     pub directives: usize,
     unknown: usize,
-    /// Nothing while a fragment is being walked.
+    /// Shapes of fragments; `None` while a fragment is being visited.
     fragments: HashMap<&'a str, Option<Shape<'a>>>,
 }
 
@@ -112,7 +111,7 @@ impl<'a> Walk<'a> {
         self.set(&operation.selection_set.node, self.types.root(operation.ty), 1)
     }
 
-    /// A fragment at a level of nesting.
+    /// Measures a fragment at a nesting level.
     pub fn fragment(&mut self, name: &'a str, level: u64) -> Result<Shape<'a>, ServerError> {
         match self.fragments.get(name) {
             Some(Some(shape)) => {
@@ -120,7 +119,7 @@ impl<'a> Walk<'a> {
                 return Ok(*shape);
             }
             Some(None) => {
-                let message = format!("fragment `{name}` is spread within itself");
+                let message = format!("fragment `{name}` contains itself");
                 return Err(refuse("GRAPHQL_VALIDATION_FAILED", message));
             }
             None => {}
@@ -192,7 +191,7 @@ impl<'a> Walk<'a> {
             let on = known.and_then(|known| known.type_id);
             self.set(&field.selection_set.node, on, level + 1)?
         };
-        let (each, per_row) = self.arguments.answered(field, known, inner.each, inner.per_row);
+        let (each, per_row) = self.arguments.children_cost(field, known, inner.each, inner.per_row);
         let weight = known.map_or(PLAIN, |known| known.weight);
         let read = |of_one_key| {
             let (arguments, parts) = (&self.arguments, &inner.parts);
@@ -201,7 +200,7 @@ impl<'a> Walk<'a> {
         let is_of_key = known.is_some_and(|known| known.of_key);
         let (read, key, keys) =
             if is_of_key { (0, read(true), read(false)) } else { (read(false), 0, 0) };
-        // A list may have all keys.
+        // A list may contain all keys.
         let (list, of_key, of_keys) = match weight.items {
             Items::One => (0, inner.of_key, inner.of_keys),
             _ => (inner.of_keys, 0, 0),
@@ -226,8 +225,8 @@ impl<'a> Walk<'a> {
         Ok(shape)
     }
 
-    /// Unknown arguments, and those that are given twice: the validation tells each of them for each
-    /// field that it compares with this one.
+    /// Counts unknown and duplicate arguments: the validation reports each of them for each field that it
+    /// compares with this one.
     fn check_arguments(
         &mut self,
         field: &Field,
@@ -250,7 +249,7 @@ impl<'a> Walk<'a> {
         TOO_MANY_UNKNOWN.check(MAX_UNKNOWN, self.unknown)
     }
 
-    /// Counts directives, and the uses of variables in them.
+    /// Counts directives; returns the number of variables in them.
     fn directives(&mut self, directives: &[Positioned<Directive>]) -> u64 {
         self.directives += directives.len();
         directives.iter().map(|directive| uses(&directive.node.arguments)).sum()
@@ -262,15 +261,15 @@ fn field_name(field: &Field) -> &str {
     field.alias.as_ref().map_or(field.name.node.as_str(), |alias| alias.node.as_str())
 }
 
-/// How often arguments use variables: each use is looked at for each operation that reaches it.
+/// The number of variables in arguments: the validation checks each for every operation that reaches it.
 fn uses(arguments: &[(Positioned<Name>, Positioned<Value>)]) -> u64 {
-    fn within(value: &Value) -> u64 {
+    fn variables(value: &Value) -> u64 {
         match value {
             Value::Variable(_) => 1,
-            Value::List(values) => values.iter().map(within).sum(),
-            Value::Object(fields) => fields.values().map(within).sum(),
+            Value::List(values) => values.iter().map(variables).sum(),
+            Value::Object(fields) => fields.values().map(variables).sum(),
             _ => 0,
         }
     }
-    arguments.iter().map(|(_, value)| within(&value.node)).sum()
+    arguments.iter().map(|(_, value)| variables(&value.node)).sum()
 }

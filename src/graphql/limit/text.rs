@@ -1,16 +1,16 @@
-//! The text of a document before it is parsed: how long it is, how many tokens it has and how deep
-//! its brackets nest. The parser is recursive: a few kilobytes of nested literals would overflow its
-//! stack and end the process.
+//! Checks the text of a document before it is parsed: its length, its tokens and the nesting of its
+//! brackets. The parser is recursive: a few kilobytes of nested literals would overflow its stack and
+//! abort the process.
 
 use async_graphql::ServerError;
 
 use super::refusal::{DOCUMENT_TOO_LARGE, NAME_TOO_LONG, NESTING_TOO_DEEP, TOO_MANY_TOKENS};
 use crate::config::GraphqlConfig;
 
-/// The longest name, in bytes. Errors repeat names, one of them thousands of times in the worst case.
+/// The longest name, in bytes. Errors repeat names, up to thousands of times.
 const MAX_NAME: usize = 200;
 
-/// Refuses a text that is too much for the parser or for the validation behind it.
+/// Rejects a text that is too expensive to parse or validate.
 pub fn check(document: &str, config: &GraphqlConfig) -> Result<(), ServerError> {
     DOCUMENT_TOO_LARGE.check(config.max_document_bytes, document.len())?;
     let found = scan(document.as_bytes(), config.max_nesting as usize);
@@ -26,7 +26,7 @@ struct Found {
     longest_name: usize,
 }
 
-/// Reads the tokens; stops at the first bracket that nests too deep.
+/// Reads the tokens; stops at the first bracket that exceeds `max_nesting`.
 fn scan(text: &[u8], max_nesting: usize) -> Found {
     let (mut found, mut depth) = (Found::default(), 0usize);
     let mut rest = text;
@@ -66,14 +66,14 @@ fn scan(text: &[u8], max_nesting: usize) -> Found {
     found
 }
 
-/// A letter, a digit or `_`: what names and numbers are made of.
+/// Whether a byte is part of a name or a number: a letter, a digit or `_`.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The length of the name or the number that `text` begins with.
+/// The length of the name or number at the start of `text`.
 fn word_length(text: &[u8]) -> usize {
-    // A point belongs to a number alone: behind a name it begins a spread.
+    // A dot belongs to a number only: after a name it starts a spread.
     let number = text.first().is_some_and(u8::is_ascii_digit);
     let end = text.iter().enumerate().position(|(place, byte)| {
         let fraction = || *byte == b'.' && text.get(place + 1).is_some_and(u8::is_ascii_digit);
@@ -87,7 +87,7 @@ fn after_line(text: &[u8]) -> &[u8] {
     end.map_or(&[], |end| &text[end..])
 }
 
-/// What follows a string, of which `text` begins with the quote.
+/// The text after the string literal at the start of `text`.
 fn after_string(text: &[u8]) -> &[u8] {
     let (quote, mut rest): (&[u8], _) = match text {
         [b'"', b'"', b'"', rest @ ..] => (b"\"\"\"", rest),
@@ -98,7 +98,7 @@ fn after_string(text: &[u8]) -> &[u8] {
         if let Some(after) = rest.strip_prefix(quote) {
             return after;
         }
-        // An escape takes its character with it; a line ends a string that nothing closed.
+        // An escape includes its character; a line break ends an unclosed string.
         rest = match (first, quote.len()) {
             (b'\\', _) => tail.get(1..).unwrap_or_default(),
             (b'\n' | b'\r', 1) => return tail,
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn only_brackets_of_the_document_itself_count() {
+    fn brackets_in_strings_and_comments_do_not_count() {
         let nested = |open: &str, close: &str, times| {
             format!("{{ a(x: {}1{}) }}", open.repeat(times), close.repeat(times))
         };
         assert_eq!(nesting(&nested("[", "]", 98)), 100);
         assert_eq!(nesting(&nested("[", "]", 99)), 101);
-        assert_eq!(nesting(&nested("{x:", "}", 5000)), 101, "it stops there");
+        assert_eq!(nesting(&nested("{x:", "}", 5000)), 101, "it stops at the limit");
         assert_eq!(nesting(&format!("{{ a(x: \"\\\"{}\") }}", "[".repeat(500))), 2);
         assert_eq!(nesting(&format!("{{ a(x: \"\"\" \"{}\"\"\") }}", "[".repeat(500))), 2);
         assert_eq!(nesting(&format!("# {}\n{{ a }}", "[".repeat(500))), 1);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_those_of_the_specification() {
+    fn tokens_are_counted_as_in_the_specification() {
         assert_eq!(tokens("query Q($a: [Int!]! = 1) { a(x: $a) @b ... on C { d } }"), 31);
         assert_eq!(tokens("{a,,,,b # c d e\n c}"), 5);
         assert_eq!(tokens("1.5e3 \"a \\\" b\" \"\"\"c \" d\"\"\" ...A"), 5);

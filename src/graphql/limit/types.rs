@@ -1,5 +1,5 @@
-//! What the analysis knows of the schema: of each type its fields, of each field its type, its
-//! arguments and its weight. Read once from the schema's own text.
+//! The types of the schema for the analysis: the fields of each type with their type, arguments and
+//! weight. Parsed once from the SDL.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use async_graphql::parser::types::{
 
 use super::cost::{PLAIN, Weight, weight};
 
-/// What every schema has, and its text does not tell.
+/// The introspection types, which the SDL does not contain.
 const INTROSPECTION: &str = "
 type __Schema {
   description: String types: [__Type!]! queryType: __Type! mutationType: __Type
@@ -43,14 +43,14 @@ type Query { __schema: __Schema! __type(name: String!): __Type }
 pub struct Field {
     pub name: String,
     pub type_name: String,
-    /// Where its type stands among the types, if it has fields.
+    /// The index of its type, if that has fields.
     pub type_id: Option<usize>,
     pub is_list: bool,
     pub arguments: Vec<String>,
-    /// The page where neither `first` nor `last` is given and the schema has a default.
+    /// The default of `first` in the schema, if any.
     pub default_page: Option<u64>,
     pub weight: Weight,
-    /// Whether it is a field of an API key, whose statements read rows of that key alone.
+    /// Whether it is a field of `ApiKey`: its statements read the rows of that key only.
     pub of_key: bool,
 }
 
@@ -92,7 +92,7 @@ impl Types {
         self.ids.get(name).copied()
     }
 
-    /// The type that an operation begins at.
+    /// The root type of an operation.
     pub fn root(&self, kind: OperationType) -> Option<usize> {
         self.id(match kind {
             OperationType::Query => "Query",
@@ -137,7 +137,7 @@ impl Field {
     }
 }
 
-/// The name of a type without its lists.
+/// The name of a type without list wrappers.
 fn innermost(of: &Type) -> &str {
     match &of.base {
         BaseType::Named(name) => name.as_str(),

@@ -1,4 +1,4 @@
-//! When keys were seen, and which there are.
+//! Loads when keys were seen, and the list of all keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{StoreLoader, zip_found};
 use crate::error::Error;
 use crate::store::api_key::{self, KeyActivity};
 
-/// When this key was seen.
+/// Loads when this key was seen first and last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenOf(pub String);
 
@@ -20,14 +20,14 @@ impl Loader<SeenOf> for StoreLoader {
     async fn load(&self, keys: &[SeenOf]) -> Result<HashMap<SeenOf, KeyActivity>, Error> {
         self.batch("api_key", keys.len());
         let names: Vec<String> = keys.iter().map(|key| key.0.clone()).collect();
-        Ok(zip_found(keys, api_key::find_activity(&self.asking.services.db, &names).await?))
+        Ok(zip_found(keys, api_key::find_activity(&self.request.services.db, &names).await?))
     }
 }
 
-/// Bytes that a key takes in the lists of a request, beside its text.
+/// Memory of a key in the lists of a request in addition to its text, in bytes.
 const KEY_MEMORY: u64 = 96;
 
-/// Every key that the database knows, in the order of its bytes.
+/// Loads every key of the database, in byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllKeys;
 
@@ -36,8 +36,8 @@ impl Loader<AllKeys> for StoreLoader {
     type Error = Error;
 
     async fn load(&self, _: &[AllKeys]) -> Result<HashMap<AllKeys, Arc<[String]>>, Error> {
-        let keys = self.asking.services.keys.list(&self.asking.services.db).await?;
-        self.asking.answer.hold(keys.iter().map(|key| key.len() as u64 + KEY_MEMORY).sum())?;
+        let keys = self.request.services.keys.list(&self.request.services.db).await?;
+        self.request.answer.reserve(keys.iter().map(|key| key.len() as u64 + KEY_MEMORY).sum())?;
         Ok(HashMap::from([(AllKeys, keys.into())]))
     }
 }

@@ -1,4 +1,4 @@
-//! Calls by their ids, and pages of them.
+//! Loads calls by id, and pages of calls.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ impl Loader<CallOf> for StoreLoader {
     async fn load(&self, ids: &[CallOf]) -> Result<HashMap<CallOf, Arc<CallRow>>, Error> {
         self.batch("call", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let rows = call::find(&self.asking.services.db, &ids).await?;
-        self.hold(&rows)?;
+        let rows = call::find(&self.request.services.db, &ids).await?;
+        self.reserve(&rows)?;
         Ok(rows.into_iter().map(|row| (CallOf(row.id), Arc::new(row))).collect())
     }
 }
@@ -39,22 +39,22 @@ impl Loader<CallListQuery> for StoreLoader {
         let mut pages = Vec::with_capacity(queries.len());
         for part in in_parts(queries, |query| query.page.limit) {
             let rows = part.iter().map(|query| query.page.limit).sum();
-            let _reading = self.asking.answer.read_page(rows, 0)?;
-            let read = call::list_many(&self.asking.services.db, part).await?;
-            self.hold(read.iter().flat_map(|page| &page.rows))?;
+            let _reading = self.request.answer.read_page(rows, 0)?;
+            let read = call::list_many(&self.request.services.db, part).await?;
+            self.reserve(read.iter().flat_map(|page| &page.rows))?;
             pages.extend(read);
         }
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
     }
 }
 
-/// How many calls a list has in all.
+/// Counts the calls of a list.
 impl Loader<CallScope> for StoreLoader {
     type Value = i64;
     type Error = Error;
 
     async fn load(&self, scopes: &[CallScope]) -> Result<HashMap<CallScope, i64>, Error> {
         self.batch("call_count", scopes.len());
-        Ok(zip(scopes, call::count_many(&self.asking.services.db, scopes).await?))
+        Ok(zip(scopes, call::count_many(&self.request.services.db, scopes).await?))
     }
 }

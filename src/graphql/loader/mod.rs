@@ -1,68 +1,64 @@
-//! The loaders: one file per kind of thing that many items of a list ask for. Each asks the store
-//! once for all that a request wants together.
+//! DataLoader implementations, one file for each kind of data. Each loader calls the store once for all
+//! keys of a batch.
 
 pub mod api_key;
+pub mod audit;
 pub mod call;
-pub mod counts;
 pub mod error_log;
-pub mod error_match;
-pub mod key_search;
-pub mod latency;
-pub mod models;
-pub mod secret;
+pub mod statistics;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::scope::Asking;
+use super::scope::RequestInfo;
 use crate::error::Result;
 use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;
 
-/// Loads every kind; which one is told by the type of the key.
+/// Implements `Loader` for each key type.
 pub struct StoreLoader {
-    asking: Asking,
+    request: RequestInfo,
 }
 
 impl StoreLoader {
-    pub fn new(asking: Asking) -> Self {
-        Self { asking }
+    pub fn new(request: RequestInfo) -> Self {
+        Self { request }
     }
 
-    /// Tells that so many things of a kind are loaded together.
+    /// Records the size of a batch in the metrics.
     fn batch(&self, loader: &'static str, size: usize) {
-        self.asking.services.observer.metrics.batch(loader, size);
+        self.request.services.observer.metrics.batch(loader, size);
     }
 }
 
-/// Rows that a statement for several lists may return, so that few are held before they are counted.
+/// The most rows of a statement for several lists: rows are counted after each statement.
 const ROWS_AT_ONCE: u32 = 10_000;
 
-/// The queries of lists, of which each returns so many rows at most, in parts for a statement each.
+/// Splits list queries into parts, one for each statement. `limit` is the most rows of a query.
 fn in_parts<Q>(queries: &[Q], limit: impl Fn(&Q) -> u32) -> impl Iterator<Item = &[Q]> {
     let largest = queries.iter().map(limit).max().unwrap_or(1).max(1);
     queries.chunks((ROWS_AT_ONCE / largest).max(1) as usize)
 }
 
-/// Bytes that a row takes in memory beside its texts.
+/// Memory of a row in addition to its texts, in bytes.
 const ROW_MEMORY: u64 = 256;
 
-/// Bytes that rows take.
-pub trait Held {
-    fn held(&self) -> u64;
+/// The memory of a row in bytes.
+pub trait MemorySize {
+    fn memory_size(&self) -> u64;
 }
 
-impl Held for CallRow {
-    fn held(&self) -> u64 {
+impl MemorySize for CallRow {
+    fn memory_size(&self) -> u64 {
         ROW_MEMORY + texts(&[&self.key, &self.model])
     }
 }
 
-impl Held for ErrorLogRow {
-    fn held(&self) -> u64 {
+impl MemorySize for ErrorLogRow {
+    fn memory_size(&self) -> u64 {
         let row = ROW_MEMORY + texts(&[&self.key, &self.model, &self.error_type]);
         match self.long_bytes {
-            // It was counted before it was read.
+            // A long text was counted before it was read.
             Some(_) => row,
             None => row + texts(&[&self.message]),
         }
@@ -74,18 +70,18 @@ fn texts(texts: &[&Option<String>]) -> u64 {
 }
 
 impl StoreLoader {
-    /// Counts rows that were read.
-    fn hold<'a, R: Held + 'a>(&self, rows: impl IntoIterator<Item = &'a R>) -> Result<()> {
-        self.asking.answer.hold(rows.into_iter().map(Held::held).sum())
+    /// Reserves the memory of rows that were read.
+    fn reserve<'a, R: MemorySize + 'a>(&self, rows: impl IntoIterator<Item = &'a R>) -> Result<()> {
+        self.request.answer.reserve(rows.into_iter().map(MemorySize::memory_size).sum())
     }
 }
 
-/// `keys` with the values that stand at their places.
+/// Maps `keys` to the values at the same positions.
 fn zip<K: Clone + Eq + Hash, V>(keys: &[K], values: impl IntoIterator<Item = V>) -> HashMap<K, V> {
     keys.iter().cloned().zip(values).collect()
 }
 
-/// The same where some have no value.
+/// The same as [`zip`], without keys that have no value.
 fn zip_found<K: Clone + Eq + Hash, V>(
     keys: &[K],
     values: impl IntoIterator<Item = Option<V>>,

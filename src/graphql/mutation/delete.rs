@@ -1,11 +1,11 @@
-//! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`. What is deleted is entered in the audit log
-//! first. A deletion belongs to its request: dropping the resolver's future stops it.
+//! `deleteErrorLogs`, `deleteErrorLogsWhere`, `pruneLogs`. Each writes its audit entry before it deletes. A
+//! deletion belongs to its request: dropping the resolver's future stops it.
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::permission::writing;
+use super::permission::mutation_scope;
 use crate::domain::duration;
 use crate::domain::mask::redact_keys;
 use crate::error::Error;
@@ -24,46 +24,46 @@ use crate::store::error_log::ErrorScope;
 #[derive(Default)]
 pub struct DeleteMutation;
 
-/// What a deletion removed.
+/// The result of a deletion.
 #[derive(SimpleObject)]
 pub struct DeletePayload {
-    /// How many there were.
+    /// The number of deleted error logs.
     deleted_count: BigInt,
 }
 
-/// What was pruned.
+/// The result of `pruneLogs`.
 #[derive(SimpleObject)]
 pub struct PrunePayload {
-    /// How many calls.
+    /// The number of deleted calls.
     deleted_calls: BigInt,
-    /// How many error logs.
+    /// The number of deleted error logs.
     deleted_error_logs: BigInt,
-    /// By how many bytes the database became smaller; null where that did not end in time, or failed.
-    /// Room that it keeps for new rows does not count: `serverInfo.storage.freeBytes` tells of it.
+    /// The number of bytes by which the database shrank; null if this step failed or timed out. Space that
+    /// the database keeps for new rows is not included: see `serverInfo.storage.freeBytes`.
     freed_bytes: Option<BigInt>,
 }
 
-/// Shares of a request's time: after the first no batch starts, after the second the batch in progress
-/// is cancelled, and at the third the client is answered with what was deleted.
+/// Shares of the request timeout: after the first no batch starts, after the second the running batch is
+/// cancelled, and after the third the client receives the number of deleted rows.
 const LAST_BATCH: f64 = 0.75;
 const CANCEL: f64 = 0.9;
 const ANSWER: f64 = 0.95;
 
 #[Object]
 impl DeleteMutation {
-    /// Deletes the error logs with these ids for good; those that are gone already do not count. Goes in
-    /// small batches and stops as `deleteErrorLogsWhere` does. Needs the scope DELETE. The audit log has
-    /// the caller, the ids, the number and the outcome.
+    /// Permanently deletes the error logs with these ids; missing ones do not count. Deletes in small
+    /// batches and stops under the same conditions as `deleteErrorLogsWhere`. Requires the scope DELETE.
+    /// The audit log records the caller, the ids, the number and the outcome.
     async fn delete_error_logs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
+        #[graphql(desc = "The ids; at most `serverInfo.limits.maxPageSize`.")] ids: Vec<ID>,
         #[graphql(
-            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+            desc = "A client-chosen id of this deletion, for the query `deletion`: 1 to 64 letters, digits, `-` and `_`."
         )]
         deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
-        let scope = writing(ctx)?;
+        let scope = mutation_scope(ctx)?;
         let most = scope.config().max_page_size as usize;
         if ids.len() > most {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
@@ -88,23 +88,22 @@ impl DeleteMutation {
         Ok(DeletePayload { deleted_count: count(counts.error_logs) })
     }
 
-    /// Deletes all error logs that match a filter for good; an empty filter means all of them. Those
-    /// that arrive meanwhile stay. It goes in small batches: where it ends with an error, what was
-    /// deleted until then is gone, and it can be sent again. An error has the number in
-    /// `extensions.deletedErrorLogs`; where time runs out its code is `TIMEOUT`. A client that closes
-    /// the connection stops the deletion after the batch in progress, and `deletion` returns what was
-    /// deleted until then. Needs the scope DELETE. The audit log has the filter, the number and the
-    /// outcome.
+    /// Permanently deletes all error logs that match a filter; an empty filter matches all of them. Error
+    /// logs that arrive meanwhile are kept. It deletes in small batches: after an error the rows that were
+    /// already deleted stay deleted, and the mutation can be sent again. The error reports their number in
+    /// `extensions.deletedErrorLogs`; its code is `TIMEOUT` if the request timed out. If the client closes
+    /// the connection, the deletion stops after the current batch; the query `deletion` returns its result.
+    /// Requires the scope DELETE. The audit log records the filter, the number and the outcome.
     async fn delete_error_logs_where(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which error logs; `{}` for all of them.")] filter: ErrorLogFilter,
+        #[graphql(desc = "Selects the error logs; `{}` selects all.")] filter: ErrorLogFilter,
         #[graphql(
-            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+            desc = "A client-chosen id of this deletion, for the query `deletion`: 1 to 64 letters, digits, `-` and `_`."
         )]
         deletion_id: Option<ID>,
     ) -> Result<DeletePayload> {
-        let scope = writing(ctx)?;
+        let scope = mutation_scope(ctx)?;
         let errors = error_scope(scope, Some(filter)).await?;
         let subject = filter_text(scope, &errors).await?;
         let entry = Entry { action: AuditAction::DeleteErrorLogs, subject, id: deletion_id };
@@ -112,30 +111,30 @@ impl DeleteMutation {
         Ok(DeletePayload { deleted_count: count(counts.error_logs) })
     }
 
-    /// Deletes old calls and error logs for good, the oldest first, in small batches: where it ends
-    /// with an error, what was deleted until then is gone, and it can be sent again. An error has the
-    /// numbers in `extensions.deletedCalls` and `extensions.deletedErrorLogs`; where time runs out its
-    /// code is `TIMEOUT`, and `callscope prune` has no such limit. A client that closes the connection
-    /// stops it, as `deleteErrorLogsWhere`. Rows without a readable time stay.
-    /// Refused with the code `DELETION_REFUSED` while the server's clock may be wrong. Needs the scope DELETE.
-    /// The audit log has the ages, the numbers and the outcome.
+    /// Permanently deletes old calls and error logs, oldest first, in small batches: after an error the
+    /// rows that were already deleted stay deleted, and the mutation can be sent again. The error reports
+    /// their numbers in `extensions.deletedCalls` and `extensions.deletedErrorLogs`; its code is `TIMEOUT`
+    /// if the request timed out (the command `callscope prune` has no timeout). If the client closes the
+    /// connection, it stops as `deleteErrorLogsWhere` does. Rows without a readable time are kept. Fails
+    /// with the code `DELETION_REFUSED` while the server's clock may be wrong. Requires the scope DELETE.
+    /// The audit log records the ages, the numbers and the outcome.
     async fn prune_logs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Calls from longer ago than this; none by default.")]
+        #[graphql(desc = "Deletes calls older than this; none by default.")]
         calls_older_than: Option<Duration>,
-        #[graphql(desc = "Error logs from longer ago than this; none by default.")]
+        #[graphql(desc = "Deletes error logs older than this; none by default.")]
         errors_older_than: Option<Duration>,
         #[graphql(
-            desc = "An id of your choice for this deletion, by which `deletion` finds it: 1 to 64 letters, digits, `-` and `_`."
+            desc = "A client-chosen id of this deletion, for the query `deletion`: 1 to 64 letters, digits, `-` and `_`."
         )]
         deletion_id: Option<ID>,
     ) -> Result<PrunePayload> {
-        let scope = writing(ctx)?;
+        let scope = mutation_scope(ctx)?;
         let before = |name, span: Option<Duration>| {
             let Some(Duration(span)) = span else { return Ok(None) };
             let before = scope.now.checked_sub_signed(span);
-            before.map(Some).ok_or_else(|| Failure::bad_input(name, "that is too long ago"))
+            before.map(Some).ok_or_else(|| Failure::bad_input(name, "the age is too large"))
         };
         let calls = before("callsOlderThan", calls_older_than)?;
         let errors = before("errorsOlderThan", errors_older_than)?;
@@ -155,13 +154,13 @@ impl DeleteMutation {
         let cutoffs = Cutoffs { calls, error_logs: errors };
         let counts = delete(scope, entry, Rows::Older(cutoffs)).await?;
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
-        // What is not given back now is by the next one; the rows are deleted all the same.
+        // The rows are deleted; space that is not freed now is freed by the next deletion.
         let release =
             Box::pin(prune::release_space(scope.db(), Pace::foreground(scope.db()), &stopped));
         let freed = match timeout_at(scope.after(CANCEL), release).await {
             Ok(Ok(freed)) => Some(count(freed)),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "room could not be given back");
+                tracing::warn!(%error, "free space was not returned to the file system");
                 None
             }
             Err(_) => None,
@@ -181,10 +180,10 @@ struct Entry {
     id: Option<ID>,
 }
 
-/// Enters a deletion in the audit log, runs it and returns what it deleted. An error has what was
-/// deleted before it in its extensions.
+/// Writes the audit entry of a deletion, runs it and returns the number of deleted rows. An error has
+/// these numbers in its extensions.
 async fn delete(scope: &Scope, entry: Entry, rows: Rows) -> Result<Counts> {
-    // Refused here rather than after an entry about nothing.
+    // Rejected here to avoid an audit entry without a deletion.
     scope.db().check_writable()?;
     if let Some(id) = &entry.id {
         check_deletion_id("deletionId", id)?;
@@ -209,22 +208,22 @@ async fn delete(scope: &Scope, entry: Entry, rows: Rows) -> Result<Counts> {
     }
     let Counts { calls, error_logs } = counts;
     let error = error.unwrap_or_else(|| {
-        // A batch that was cancelled may have been committed all the same.
+        // A cancelled batch may have been committed.
         let certainty = if was_cancelled { "at least " } else { "" };
         Error::Unfinished(format!(
-            "there was not enough time: {certainty}{calls} calls and {error_logs} error logs were \
-             deleted; send it again for the rest, or use `callscope prune`"
+            "request timed out: {certainty}{calls} calls and {error_logs} error logs were deleted; send \
+             the mutation again for the rest, or use `callscope prune`"
         ))
     });
     let done = vec![("deletedCalls", calls), ("deletedErrorLogs", error_logs)];
-    Err(Failure::from(error).after(done))
+    Err(Failure::from(error).with_progress(done))
 }
 
 fn count(rows: u64) -> BigInt {
     BigInt(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// A filter as the audit log stores it: keys by their ids, texts without keys.
+/// The filter for the audit log: keys as ids, texts with keys redacted.
 async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<serde_json::Value> {
     let id = |key: &String| scope.services.keys.id(key).to_string();
     let keys = errors.keys.as_ref().map(|keys| keys.iter().map(id).collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! What can be recorded and deleted: one file per topic. A mutation checks the scope of its caller and
-//! its input, then asks the write path or the store.
+//! Mutations, one file for each topic. A mutation checks the scopes of its caller and its input, then
+//! calls the write path or the store.
 
 pub mod delete;
 mod permission;
@@ -7,6 +7,6 @@ pub mod record;
 
 use async_graphql::MergedObject;
 
-/// What can be recorded and deleted. Mutations of one request run one after the other.
+/// Records and deletes calls and error logs. The mutations of one request run sequentially.
 #[derive(MergedObject, Default)]
 pub struct Mutation(record::RecordMutation, delete::DeleteMutation);

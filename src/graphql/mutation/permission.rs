@@ -1,5 +1,5 @@
-//! Permissions of a whole mutation, checked before its first field writes. A forbidden field that fails
-//! after the commit would replace the acknowledgement by `data: null`, and the client would send again.
+//! Checks the permissions of a whole mutation before its first write. A forbidden field that fails after
+//! the commit would replace the acknowledgement by `data: null`, and the client would send it again.
 
 use async_graphql::Context;
 use async_graphql::parser::types::{Selection, SelectionSet};
@@ -8,9 +8,9 @@ use crate::domain::access::AccessScope;
 use crate::graphql::error::Result;
 use crate::graphql::scope::{Scope, scope};
 
-/// The scope of a request whose caller may run every field of its operation and see all that these
-/// return. Each mutation calls it first.
-pub fn writing<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
+/// The scope of a request after a check that the caller has the access scopes of every field of the
+/// operation. Each mutation calls it first.
+pub fn mutation_scope<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
     let operation = &ctx.query_env.operation.node;
     check(ctx, &operation.selection_set.node, of_mutation, of_payload)?;
     Ok(scope(ctx))
@@ -18,7 +18,7 @@ pub fn writing<'a>(ctx: &Context<'a>) -> Result<&'a Scope> {
 
 type Needed = fn(&str) -> Option<AccessScope>;
 
-/// `needed` is for the fields of `set`, `below` for those within them.
+/// `needed` returns the access scope of the fields of `set`, `below` that of nested fields.
 fn check(ctx: &Context<'_>, set: &SelectionSet, needed: Needed, below: Needed) -> Result<()> {
     for selection in &set.items {
         match &selection.node {
@@ -42,7 +42,7 @@ fn check(ctx: &Context<'_>, set: &SelectionSet, needed: Needed, below: Needed) -
     Ok(())
 }
 
-/// What a field of `Mutation` needs. A test compares it with the schema.
+/// The access scope of a field of `Mutation`. A test compares it with the schema.
 fn of_mutation(field: &str) -> Option<AccessScope> {
     match field {
         "recordCalls" | "recordErrors" => Some(AccessScope::Record),
@@ -51,7 +51,7 @@ fn of_mutation(field: &str) -> Option<AccessScope> {
     }
 }
 
-/// What a field anywhere within a payload needs, by the guard of its resolver.
+/// The access scope of a field in a payload, as its resolver requires it.
 fn of_payload(field: &str) -> Option<AccessScope> {
     match field {
         "calls" | "errorLogs" => Some(AccessScope::Read),

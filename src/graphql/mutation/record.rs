@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::permission::writing;
+use super::permission::mutation_scope;
 use crate::domain::record::{CallRecord, ErrorRecord, Record, request_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::request_key::RequestKey;
@@ -21,15 +21,14 @@ pub struct RecordMutation;
 
 #[Object]
 impl RecordMutation {
-    /// Records calls, all of them or none. Needs the scope RECORD. The answer comes when they are
-    /// stored for good. An input that cannot be stored is told with its index and field.
+    /// Records calls, all of them or none. Requires the scope RECORD. The response is sent after the commit.
+    /// The error of an invalid input names its index and field.
     async fn record_calls(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The calls, and the key under which they are recorded once.")]
-        input: RecordCallsInput,
+        #[graphql(desc = "The calls, and an idempotency key.")] input: RecordCallsInput,
     ) -> Result<RecordCallsPayload> {
-        let scope = recording(ctx, input.calls.len())?;
+        let scope = record_scope(ctx, input.calls.len())?;
         let key = idempotency_key(ctx, input.idempotency_key)?;
         let mut chunk = Chunk::new(key.is_some());
         for (index, call) in input.calls.into_iter().enumerate() {
@@ -42,16 +41,15 @@ impl RecordMutation {
         Ok(RecordCallsPayload { ids: receipt.recorded.call_ids, duplicate: receipt.duplicate })
     }
 
-    /// Records error logs, all of them or none, for failures whose calls are recorded elsewhere. Needs
-    /// the scope RECORD. The answer comes when they are stored for good. An input that cannot be
-    /// stored is told with its index and field.
+    /// Records error logs, all of them or none, for failed calls that are recorded separately. Requires the
+    /// scope RECORD. The response is sent after the commit. The error of an invalid input names its index
+    /// and field.
     async fn record_errors(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The error logs, and the key under which they are recorded once.")]
-        input: RecordErrorsInput,
+        #[graphql(desc = "The error logs, and an idempotency key.")] input: RecordErrorsInput,
     ) -> Result<RecordErrorsPayload> {
-        let scope = recording(ctx, input.errors.len())?;
+        let scope = record_scope(ctx, input.errors.len())?;
         let key = idempotency_key(ctx, input.idempotency_key)?;
         let mut chunk = Chunk::new(key.is_some());
         for error in input.errors {
@@ -63,9 +61,9 @@ impl RecordMutation {
     }
 }
 
-/// The scope of a request that may record, and not more at once than the server takes.
-fn recording<'a>(ctx: &Context<'a>, rows: usize) -> Result<&'a Scope> {
-    let scope = writing(ctx)?;
+/// The scope of a request that may record. Rejects more rows than the batch limit.
+fn record_scope<'a>(ctx: &Context<'a>, rows: usize) -> Result<&'a Scope> {
+    let scope = mutation_scope(ctx)?;
     let most = scope.config().max_record_batch as usize;
     if rows > most {
         let message = format!("one mutation records at most {most} rows, not {rows}");

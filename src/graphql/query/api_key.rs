@@ -11,7 +11,7 @@ use crate::graphql::connection::Connection;
 use crate::graphql::cursor::KeyCursor;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::AllKeys;
-use crate::graphql::scope::{Scope, reading};
+use crate::graphql::scope::{Scope, read_scope};
 use crate::graphql::types::api_key::{ApiKey, KeyList};
 
 #[derive(Default)]
@@ -19,29 +19,29 @@ pub struct ApiKeyQuery;
 
 #[Object]
 impl ApiKeyQuery {
-    /// The keys that calls were made with, page by page, in a lasting order.
+    /// The keys of all recorded calls, as pages in a stable order.
     async fn api_keys(
         &self,
         ctx: &Context<'_>,
         #[graphql(
-            desc = "Only keys that hold this text anywhere; without the scope REVEAL_KEYS, only those \
-                    whose `masked` does. With that scope the audit log records the search. Letter \
-                    case does not matter; `%` and `_` are plain characters."
+            desc = "Only keys that contain this text; without the scope REVEAL_KEYS, only keys with a \
+                    `masked` that contains it. With that scope the audit log records the search. Case \
+                    insensitive; `%` and `_` are plain characters."
         )]
         search: Option<String>,
-        #[graphql(desc = "The first so many keys.")] first: Option<i32>,
-        #[graphql(desc = "Only keys behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many keys.")] last: Option<i32>,
-        #[graphql(desc = "Only keys in front of this cursor.")] before: Option<String>,
+        #[graphql(desc = "The number of keys from the start of the list.")] first: Option<i32>,
+        #[graphql(desc = "Only keys after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of keys from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Only keys before this cursor.")] before: Option<String>,
     ) -> Result<Connection<ApiKey>> {
-        let scope = reading(ctx)?;
-        if let Some(needle) = &search {
-            check_text("search", needle)?;
+        let scope = read_scope(ctx)?;
+        if let Some(text) = &search {
+            check_text("search", text)?;
         }
         let request = PageArgs { first, after, last, before }.request(scope, |_| true)?;
         let all = all_keys(scope).await?;
         let order = KeyOrder::of(scope);
-        let search = search.map(|needle| scope.key_search("apiKeys.search", needle));
+        let search = search.map(|text| scope.key_search("apiKeys.search", text));
         let matches = |key: &&String| search.as_ref().is_none_or(|search| search.finds(key));
         let mut found: Vec<(Arc<str>, &String)> =
             all.iter().filter(matches).map(|key| (order.rank(scope, key), key)).collect();
@@ -66,7 +66,7 @@ impl ApiKeyQuery {
         Ok(Connection::new(request.page(rows), list))
     }
 
-    /// One key; null where no call was made with it.
+    /// One key; null if no call was made with it.
     async fn api_key(
         &self,
         ctx: &Context<'_>,
@@ -74,7 +74,7 @@ impl ApiKeyQuery {
     ) -> Option<Result<ApiKey>> {
         let found = async {
             check_text("key", &key)?;
-            find(reading(ctx)?, &key).await
+            find(read_scope(ctx)?, &key).await
         };
         found.await.transpose()
     }
@@ -84,7 +84,7 @@ async fn all_keys(scope: &Scope) -> Result<Arc<[String]>> {
     Ok(scope.loader().load_one(AllKeys).await?.unwrap_or_default())
 }
 
-/// The key that a text means, if the database knows it.
+/// Finds a key by its text or its id, if the database has it.
 pub async fn find(scope: &Scope, text: &str) -> Result<Option<ApiKey>> {
     if is_key_id(text)
         && let Some(key) = scope.find_key(text).await?
@@ -96,8 +96,8 @@ pub async fn find(scope: &Scope, text: &str) -> Result<Option<ApiKey>> {
     Ok(found.ok().map(|_| ApiKey::new(text)))
 }
 
-/// The order of a list of keys. By the keys themselves it would tell a caller who may not see them,
-/// and has a key of its own making in the list, on which side of it another one lies.
+/// The order of a list of keys. Sorting by key would leak keys: a caller without REVEAL_KEYS could record
+/// a call with a chosen key and see which keys are listed before it.
 enum KeyOrder {
     ByKey,
     ById,
@@ -129,9 +129,9 @@ impl KeyOrder {
         match self {
             Self::ById => Ok(Some(id.as_str().into())),
             Self::ByKey => {
-                let gone = "the key of this cursor is gone; start again";
+                let missing = "the key of this cursor no longer exists; start from the first page";
                 let key = scope.find_key(id).await?;
-                key.map(Some).ok_or_else(|| Failure::bad_input(argument, gone))
+                key.map(Some).ok_or_else(|| Failure::bad_input(argument, missing))
             }
         }
     }

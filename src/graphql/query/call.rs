@@ -9,9 +9,9 @@ use crate::domain::duration;
 use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
-use crate::graphql::loader::Held;
+use crate::graphql::loader::MemorySize;
 use crate::graphql::scalar::{DateTime, Duration, TimeZone};
-use crate::graphql::scope::{Scope, count_list, reading};
+use crate::graphql::scope::{Scope, count_list, read_scope};
 use crate::graphql::types::call::{Call, CallList, CallOrder};
 use crate::graphql::types::call_filter::{CallFilter, call_scope};
 use crate::graphql::types::call_group::{CallBucket, CallDimension, CallGroup, CallGroupOrder};
@@ -24,7 +24,7 @@ pub struct CallQuery;
 
 #[Object]
 impl CallQuery {
-    /// The calls of a window, page by page, each with the error log that matches it when asked for.
+    /// The calls of a window, as pages. Select `errorLog` to get the matching error log of each failed call.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn call_details(
         &self,
@@ -38,20 +38,18 @@ impl CallQuery {
         #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
             String,
         >,
-        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
-            CallFilter,
-        >,
+        #[graphql(desc = "Selects the calls; all by default.")] filter: Option<CallFilter>,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
         #[graphql(desc = "The order of the list.", default_with = "Some(CallOrder::NewestFirst)")]
         order_by: Option<CallOrder>,
-        #[graphql(desc = "The first so many calls.")] first: Option<i32>,
-        #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many calls.")] last: Option<i32>,
-        #[graphql(desc = "Only calls in front of this cursor.")] before: Option<String>,
+        #[graphql(desc = "The number of calls from the start of the list.")] first: Option<i32>,
+        #[graphql(desc = "Only calls after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of calls from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Only calls before this cursor.")] before: Option<String>,
     ) -> Result<Connection<Call>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let _hold = scope.hold_for_error_logs(ctx);
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let calls = call_scope(scope, window, key, filter).await?;
@@ -64,14 +62,14 @@ impl CallQuery {
         } else {
             Default::default()
         };
-        scope.answer.hold(page.rows.iter().map(Held::held).sum())?;
+        scope.answer.reserve(page.rows.iter().map(MemorySize::memory_size).sum())?;
         let list = CallList { scope: query.scope, order: query.order };
         Ok(Connection::new(page.map(Arc::new).map(Call), list))
     }
 
-    /// The calls of a window over time: a bucket for each interval, also where there was no call.
-    /// Buckets are aligned to the clock of `timeZone`, also across a change of summer time; the
-    /// first and the last are cut by the window. At most 1,500 buckets.
+    /// The calls of a window over time: one bucket for each interval, including intervals without calls.
+    /// Buckets are aligned to the clock of `timeZone`, also across daylight saving changes; the window
+    /// cuts the first and the last bucket. At most 1,500 buckets.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn call_series(
         &self,
@@ -85,20 +83,18 @@ impl CallQuery {
         #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
             String,
         >,
-        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
-            CallFilter,
-        >,
+        #[graphql(desc = "Selects the calls; all by default.")] filter: Option<CallFilter>,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone whose clock buckets are aligned to; the server's by default.")]
+        #[graphql(desc = "The time zone that buckets are aligned to; the server's by default.")]
         time_zone: Option<TimeZone>,
         #[graphql(
-            desc = "The length of a bucket in whole seconds, such as PT5M; by default one that \
-                          gives 30 to 120 buckets. Buckets of whole days start at midnight, of whole \
-                          weeks on Mondays."
+            desc = "The length of a bucket in whole seconds, such as PT5M; the default gives 30 to \
+                          120 buckets. Buckets of whole days start at midnight, of whole weeks on \
+                          Mondays."
         )]
         interval: Option<Duration>,
     ) -> Result<Vec<CallBucket>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let window_args = WindowArgs { period, between, as_of, time_zone };
         let window = window_args.window(scope)?;
         let interval = match interval {
@@ -128,13 +124,13 @@ impl CallQuery {
         Ok(bounds.windows(2).zip(stats).map(bucket).collect())
     }
 
-    /// The calls of a window by key, model, status code or status, or any of these together: which
-    /// key is throttled most, which model is slowest.
+    /// The calls of a window grouped by key, model, status code, status or a combination of them. It
+    /// answers questions such as: which key is throttled most, which model is slowest.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn call_groups(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "By what calls are grouped, 1 to 4 dimensions.")] by: Vec<CallDimension>,
+        #[graphql(desc = "The dimensions to group by, 1 to 4.")] by: Vec<CallDimension>,
         #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
             Period,
         >,
@@ -144,17 +140,15 @@ impl CallQuery {
         #[graphql(desc = "Only calls of this key: a full key or an `ApiKey` id.")] key: Option<
             String,
         >,
-        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
-            CallFilter,
-        >,
+        #[graphql(desc = "Selects the calls; all by default.")] filter: Option<CallFilter>,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
         #[graphql(desc = "The order of the groups.", default_with = "Some(CallGroupOrder::Total)")]
         order_by: Option<CallGroupOrder>,
-        #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
+        #[graphql(desc = "The number of groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<CallGroup>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
         let order = order_by.unwrap_or(CallGroupOrder::Total);
         let query = GroupQuery {
@@ -170,7 +164,7 @@ impl CallQuery {
     }
 }
 
-/// The page that a list of calls asks for.
+/// The query for a page of calls.
 pub fn call_list_query(
     scope: &Scope,
     calls: CallScope,
@@ -182,25 +176,25 @@ pub fn call_list_query(
     Ok(CallListQuery { scope: calls, order: order.into(), page: page.request(scope, belongs)? })
 }
 
-/// Whether the field that is being resolved selects latencies, which cost more.
+/// Whether the current field selects latencies, which cost more.
 pub fn has_latency(ctx: &Context<'_>) -> bool {
     ctx.look_ahead().field("latency").exists()
 }
 
-/// Whether the list that is being resolved selects anything of its rows.
+/// Whether the current list selects fields that need its rows.
 pub fn reads_rows(ctx: &Context<'_>) -> bool {
     let list = ctx.look_ahead();
     ["nodes", "edges", "pageInfo"].iter().any(|field| list.field(field).exists())
 }
 
-/// The dimensions of `by`, of which there must be one, and none twice.
+/// Checks `by`: at least one dimension, without duplicates.
 pub fn distinct<T: Copy + PartialEq>(by: Vec<T>) -> Result<Vec<T>> {
     if by.is_empty() {
-        return Err(Failure::bad_input("by", "`by` must name at least one dimension"));
+        return Err(Failure::bad_input("by", "`by` must contain at least one dimension"));
     }
     let twice = by.iter().enumerate().any(|(index, one)| by[..index].contains(one));
     if twice {
-        return Err(Failure::bad_input("by", "`by` names a dimension twice"));
+        return Err(Failure::bad_input("by", "`by` contains a dimension twice"));
     }
     Ok(by)
 }

@@ -13,13 +13,13 @@ pub struct DeletionQuery;
 
 #[Object]
 impl DeletionQuery {
-    /// A deletion of the caller's, by the `deletionId` of its mutation: how it ended and what it deleted,
-    /// also after the connection was closed or lost. Null where no deletion with this id has started.
-    /// Needs the scope DELETE.
+    /// The state and result of a deletion of this caller, by the `deletionId` of its mutation. Also
+    /// available after the connection was closed or lost. Null if no deletion with this id has started.
+    /// Requires the scope DELETE.
     async fn deletion(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The `deletionId` that the mutation was sent with.")] id: ID,
+        #[graphql(desc = "The `deletionId` of the mutation.")] id: ID,
     ) -> Option<Result<Deletion>> {
         find(ctx, id).await.transpose()
     }
@@ -29,7 +29,7 @@ async fn find(ctx: &Context<'_>, id: ID) -> Result<Option<Deletion>> {
     let scope = scope(ctx);
     scope.require(AccessScope::Delete)?;
     check_deletion_id("id", &id)?;
-    // Nothing is deleted there, and the table may be missing.
+    // A read-only server deletes nothing, and the table may be missing.
     if scope.db().is_read_only() {
         return Ok(None);
     }

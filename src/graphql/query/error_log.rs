@@ -12,10 +12,10 @@ use crate::domain::matching::Probe;
 use crate::graphql::args::{PageArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
-use crate::graphql::loader::Held;
+use crate::graphql::loader::MemorySize;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::{Scope, count_list, reading};
+use crate::graphql::scope::{Scope, count_list, read_scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
 use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
 use crate::graphql::types::failure;
@@ -27,10 +27,10 @@ pub struct ErrorLogQuery;
 
 #[Object]
 impl ErrorLogQuery {
-    /// What the provider said about the call of a key at an instant: of the error logs of exactly
-    /// that key within `windowSeconds` of `timestamp` (both ends inclusive), first those with
-    /// `statusCode`; only where none has it, all. Of these the nearest in time; of two as near, the
-    /// later; of two as late, the one with the higher id. Null where there is none.
+    /// Finds the error log of a call. Candidates are the error logs of exactly this key within
+    /// `windowSeconds` of `timestamp` (both ends inclusive). If some of them have `statusCode`, only these
+    /// are used. Returns the nearest in time; of two equally near, the later one; of two with the same
+    /// time, the one with the higher id. Null without a candidate.
     async fn error_lookup(
         &self,
         ctx: &Context<'_>,
@@ -39,65 +39,61 @@ impl ErrorLogQuery {
         #[graphql(desc = "The status code of the call; error logs with this code are preferred.")]
         status_code: Option<i32>,
         #[graphql(
-            desc = "How far from `timestamp` an error log may lie, 1 to 300 seconds.",
+            desc = "The largest distance from `timestamp`, 1 to 300 seconds.",
             default = 100
         )]
         window_seconds: Option<i32>,
     ) -> Option<Result<ErrorLog>> {
         let found = async {
             let window_seconds = window_seconds.unwrap_or(100);
-            lookup(reading(ctx)?, key, timestamp, status_code, window_seconds).await
+            lookup(read_scope(ctx)?, key, timestamp, status_code, window_seconds).await
         };
         found.await.transpose()
     }
 
-    /// The error logs, page by page, the latest first.
+    /// The error logs, as pages, newest first by default.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn error_logs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which error logs are meant; all by default.")] filter: Option<
-            ErrorLogFilter,
-        >,
+        #[graphql(desc = "Selects the error logs; all by default.")] filter: Option<ErrorLogFilter>,
         #[graphql(
             desc = "The order of the list.",
             default_with = "Some(ErrorLogOrder::NewestFirst)"
         )]
         order_by: Option<ErrorLogOrder>,
-        #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
-        #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
-        #[graphql(desc = "Only error logs in front of this cursor.")] before: Option<String>,
+        #[graphql(desc = "The number of error logs from the start of the list.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only error logs after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of error logs from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Only error logs before this cursor.")] before: Option<String>,
     ) -> Result<Connection<ErrorLog>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let errors = error_scope(scope, filter).await?;
         let page = PageArgs { first, after, last, before };
         let query =
             error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
             let _reading = scope.answer.read_page(query.page.limit, SHORT_BYTES)?;
-            error_log::list(scope.db(), &query, &|bytes| scope.answer.hold(bytes)).await?
+            error_log::list(scope.db(), &query, &|bytes| scope.answer.reserve(bytes)).await?
         } else {
             Default::default()
         };
-        scope.answer.hold(page.rows.iter().map(Held::held).sum())?;
+        scope.answer.reserve(page.rows.iter().map(MemorySize::memory_size).sum())?;
         Ok(Connection::new(page.map(Arc::new).map(ErrorLog), query.scope))
     }
 
-    /// The error logs by key, model, type or code, or any of these together, the largest group
-    /// first: what goes wrong most, since when, and what it last said.
+    /// The error logs grouped by key, model, type, code or a combination of them, largest group first:
+    /// the most frequent errors, with the time of the first and the latest error log.
     async fn error_groups(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "By what error logs are grouped, 1 to 4 dimensions.")] by: Vec<
-            ErrorDimension,
-        >,
-        #[graphql(desc = "Which error logs are meant; all by default.")] filter: Option<
-            ErrorLogFilter,
-        >,
-        #[graphql(desc = "The first so many groups.", default = 20)] first: Option<i32>,
+        #[graphql(desc = "The dimensions to group by, 1 to 4.")] by: Vec<ErrorDimension>,
+        #[graphql(desc = "Selects the error logs; all by default.")] filter: Option<ErrorLogFilter>,
+        #[graphql(desc = "The number of groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<ErrorGroup>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let by: Vec<_> = distinct(by)?.into_iter().map(Into::into).collect();
         let limit = page_size(scope, "first", first.unwrap_or(20))?;
         let errors = error_scope(scope, filter).await?;
@@ -112,7 +108,7 @@ impl ErrorLogQuery {
         let group = |(group, id): (_, Option<i64>)| {
             Some(ErrorGroup::new(group, ErrorLog(rows.get(&ErrorLogOf(id?))?.clone())))
         };
-        // A group whose rows were deleted meanwhile is left out.
+        // A group is omitted if its rows were deleted meanwhile.
         Ok(groups.into_iter().zip(latest).filter_map(group).collect())
     }
 
@@ -129,7 +125,7 @@ impl ErrorLogQuery {
         error_type: Option<String>,
     ) -> Result<failure::Failure> {
         let failure = classify(message.as_deref(), status_code, error_type.as_deref());
-        Ok(failure::Failure::new(failure, reading(ctx)?.now))
+        Ok(failure::Failure::new(failure, read_scope(ctx)?.now))
     }
 }
 
@@ -153,7 +149,7 @@ async fn lookup(
     Ok(scope.loader().load_one(probe).await?.map(ErrorLog))
 }
 
-/// The page that a list of error logs asks for.
+/// The query for a page of error logs.
 pub fn error_list_query(
     scope: &Scope,
     errors: ErrorScope,

@@ -1,5 +1,5 @@
-//! The root fields: one file per topic. A resolver checks its arguments, then asks a loader or the
-//! store; it holds no SQL and no rule.
+//! The root fields, one file for each topic. A resolver checks its arguments and calls a loader or the
+//! store; it contains no SQL and no domain rules.
 
 pub mod api_key;
 pub mod call;
@@ -11,8 +11,8 @@ pub mod usage;
 
 use async_graphql::MergedObject;
 
-/// What can be asked about the calls and error logs of a gateway. All but `serverInfo`, `viewer` and
-/// `deletion` need a token with the scope READ, unless the server lets everybody read.
+/// Queries over the calls and error logs of a gateway. All fields except `serverInfo`, `viewer` and
+/// `deletion` require the scope READ, unless the server allows anonymous reads.
 #[derive(MergedObject, Default)]
 pub struct Query(
     usage::UsageQuery,

@@ -1,4 +1,4 @@
-//! `node`, `nodes`: anything by its global id.
+//! `node`, `nodes`: objects by their global ids.
 
 use async_graphql::{Context, ID, Object};
 
@@ -8,7 +8,7 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
 use crate::graphql::loader::call::CallOf;
 use crate::graphql::loader::error_log::ErrorLogOf;
-use crate::graphql::scope::{Scope, count_list, reading};
+use crate::graphql::scope::{Scope, count_list, read_scope};
 use crate::graphql::types::call::Call;
 use crate::graphql::types::error_log::ErrorLog;
 use crate::graphql::types::node::Node;
@@ -18,24 +18,24 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The call, error log or key with a global id; null where there is none any more.
+    /// The call, error log or key with this global id; null if it no longer exists.
     async fn node(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The `id` of a call, an error log or a key.")] id: ID,
     ) -> Option<Result<Node>> {
-        let found = async { find(reading(ctx)?, "id", &id).await };
+        let found = async { find(read_scope(ctx)?, "id", &id).await };
         found.await.transpose()
     }
 
-    /// The calls, error logs and keys with these global ids, in their order, null for each of which
-    /// there is none any more.
+    /// The calls, error logs and keys with these global ids, in the same order; null for each that no
+    /// longer exists.
     async fn nodes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The ids, at most as many as the largest page.")] ids: Vec<ID>,
+        #[graphql(desc = "The ids; at most `serverInfo.limits.maxPageSize`.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Node>>> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let most = scope.config().max_page_size as usize;
         if ids.len() > most {
             let message = format!("`ids` has {} ids, at most {most} are allowed", ids.len());
@@ -56,7 +56,7 @@ async fn find(scope: &Scope, argument: &'static str, id: &str) -> Result<Option<
         }
         Some(NodeId::ApiKey(id)) => api_key::find(scope, &id).await?.map(Node::ApiKey),
         None => {
-            let message = format!("`{}` is no id of this server", excerpt(id));
+            let message = format!("`{}` is not an id of this server", excerpt(id));
             return Err(Failure::bad_input(argument, message));
         }
     })

@@ -12,7 +12,7 @@ pub struct ServerQuery;
 
 #[Object]
 impl ServerQuery {
-    /// What this server is and what it allows.
+    /// The version, database, clock and limits of this server.
     async fn server_info(&self, ctx: &Context<'_>) -> ServerInfo {
         let scope = scope(ctx);
         ServerInfo {
@@ -24,7 +24,7 @@ impl ServerQuery {
         }
     }
 
-    /// Who asks, by the token of the request, and what that token allows.
+    /// The caller of the request: the name and the scopes of its token.
     async fn viewer(&self, ctx: &Context<'_>) -> Viewer {
         let caller = &scope(ctx).caller;
         Viewer {

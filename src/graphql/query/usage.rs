@@ -4,7 +4,7 @@ use async_graphql::{Context, Object};
 
 use crate::graphql::error::Result;
 use crate::graphql::scalar::{DateTime, TimeZone};
-use crate::graphql::scope::reading;
+use crate::graphql::scope::read_scope;
 use crate::graphql::types::usage::UsageStats;
 
 #[derive(Default)]
@@ -12,9 +12,8 @@ pub struct UsageQuery;
 
 #[Object]
 impl UsageQuery {
-    /// How many calls succeeded and failed in the last minute, hour, 8 hours, 24 hours, this month
-    /// and any other span up to `asOf`. Only the windows that are selected are counted, all of them
-    /// in one SQL statement.
+    /// The number of successful and failed calls in the last minute, hour, 8 hours, 24 hours, this month
+    /// and any other span up to `asOf`. Only the selected windows are counted, all in one SQL statement.
     async fn usage_stats(
         &self,
         ctx: &Context<'_>,
@@ -22,10 +21,10 @@ impl UsageQuery {
             String,
         >,
         #[graphql(desc = "The end of all windows; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of the calendar month; the server's by default.")]
+        #[graphql(desc = "The time zone of the calendar month; the server's by default.")]
         time_zone: Option<TimeZone>,
     ) -> Result<UsageStats> {
-        let scope = reading(ctx)?;
+        let scope = read_scope(ctx)?;
         let key = match key {
             Some(key) => Some(scope.key(&key).await?),
             None => None,

@@ -1,4 +1,4 @@
-//! An API key: who it is, how it fares.
+//! An API key and its statistics.
 
 use std::sync::Arc;
 
@@ -18,9 +18,8 @@ use crate::graphql::connection::{Connection, Item};
 use crate::graphql::cursor::{Cursor, KeyCursor};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::SeenOf;
-use crate::graphql::loader::latency::LatencyOf;
-use crate::graphql::loader::models::ModelsOf;
-use crate::graphql::loader::secret::SecretOf;
+use crate::graphql::loader::audit::SecretOf;
+use crate::graphql::loader::statistics::{LatencyOf, ModelsOf};
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
 use crate::graphql::rows::{Read, Row};
@@ -29,7 +28,7 @@ use crate::graphql::scope::{Scope, count_list, scope};
 use crate::store::api_key::KeyActivity;
 use crate::store::usage::CountQuery;
 
-/// What the key itself tells; everything else is loaded when it is asked for.
+/// Holds the key only; other fields are loaded when they are selected.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     key: Arc<str>,
@@ -41,21 +40,21 @@ impl ApiKey {
     }
 }
 
-/// A key of the pool. What is asked of all keys of a list costs one SQL statement together.
+/// A key of the pool. A field costs one SQL statement for all keys of a list together.
 #[Object]
 impl ApiKey {
-    /// The global id: the same from every server of this database, and telling nothing of the key.
-    /// It can stand wherever an argument takes a key.
+    /// The global id: the same on every server of this database. It reveals nothing about the key, and every
+    /// argument that takes a key accepts it.
     pub(super) async fn id(&self, ctx: &Context<'_>) -> ID {
         ID(scope(ctx).services.keys.id(&self.key).to_string())
     }
 
-    /// The first four and the last four characters of the key; fewer of a short one.
+    /// The first four and the last four characters of the key; fewer of a short key.
     async fn masked(&self) -> String {
         mask(&self.key)
     }
 
-    /// The key itself. Needs the scope REVEAL_KEYS; the audit log tells who saw which key.
+    /// The full key. Requires the scope REVEAL_KEYS; the audit log records the caller and the key.
     async fn secret(&self, ctx: &Context<'_>) -> Option<Result<String>> {
         let scope = scope(ctx);
         if let Err(error) = scope.require(AccessScope::RevealKeys) {
@@ -75,7 +74,7 @@ impl ApiKey {
         self.seen(ctx, |seen| seen.last).await
     }
 
-    /// How many of its calls succeeded and failed in a window.
+    /// The number of its successful and failed calls in a window.
     async fn counts(
         &self,
         ctx: &Context<'_>,
@@ -86,7 +85,7 @@ impl ApiKey {
             TimeRange,
         >,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
     ) -> Result<CallCounts> {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
@@ -94,7 +93,7 @@ impl ApiKey {
         Ok(CallCounts(scope(ctx).loader().load_one(query).await?.unwrap_or_default()))
     }
 
-    /// How long its calls took in a window.
+    /// The latencies of its calls in a window.
     async fn latency(
         &self,
         ctx: &Context<'_>,
@@ -105,7 +104,7 @@ impl ApiKey {
             TimeRange,
         >,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
     ) -> Result<LatencyStats> {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
@@ -113,8 +112,8 @@ impl ApiKey {
         Ok(scope(ctx).loader().load_one(query).await?.unwrap_or_default().into())
     }
 
-    /// Its calls in a window, model by model, the one called most first. Calls without a model are a
-    /// group whose `model` is null.
+    /// Its calls in a window, grouped by model, most calls first. Calls without a model are one group with
+    /// `model: null`.
     async fn models(
         &self,
         ctx: &Context<'_>,
@@ -125,7 +124,7 @@ impl ApiKey {
             TimeRange,
         >,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
     ) -> Result<Vec<CallGroup>> {
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope(ctx))?;
@@ -136,7 +135,7 @@ impl ApiKey {
         Ok(groups.into_iter().map(CallGroup::from).collect())
     }
 
-    /// Its calls in a window, page by page.
+    /// Its calls in a window, as pages.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn calls(
         &self,
@@ -148,17 +147,15 @@ impl ApiKey {
             TimeRange,
         >,
         #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
-        #[graphql(desc = "The zone of calendar months; the server's by default.")]
+        #[graphql(desc = "The time zone of calendar months; the server's by default.")]
         time_zone: Option<TimeZone>,
-        #[graphql(desc = "Which of the calls are meant; all by default.")] filter: Option<
-            CallFilter,
-        >,
+        #[graphql(desc = "Selects the calls; all by default.")] filter: Option<CallFilter>,
         #[graphql(desc = "The order of the list.", default_with = "Some(CallOrder::NewestFirst)")]
         order_by: Option<CallOrder>,
-        #[graphql(desc = "The first so many calls.")] first: Option<i32>,
-        #[graphql(desc = "Only calls behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many calls.")] last: Option<i32>,
-        #[graphql(desc = "Only calls in front of this cursor.")] before: Option<String>,
+        #[graphql(desc = "The number of calls from the start of the list.")] first: Option<i32>,
+        #[graphql(desc = "Only calls after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of calls from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Only calls before this cursor.")] before: Option<String>,
     ) -> Result<Connection<Call>> {
         let scope = scope(ctx);
         let window = WindowArgs { period, between, as_of, time_zone }.window(scope)?;
@@ -171,23 +168,23 @@ impl ApiKey {
         Ok(Connection::new(page.map(Call), list))
     }
 
-    /// Its error logs, page by page.
+    /// Its error logs, as pages.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the contract")]
     async fn error_logs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which of the error logs are meant; all by default.")] filter: Option<
-            ErrorLogFilter,
-        >,
+        #[graphql(desc = "Selects the error logs; all by default.")] filter: Option<ErrorLogFilter>,
         #[graphql(
             desc = "The order of the list.",
             default_with = "Some(ErrorLogOrder::NewestFirst)"
         )]
         order_by: Option<ErrorLogOrder>,
-        #[graphql(desc = "The first so many error logs.")] first: Option<i32>,
-        #[graphql(desc = "Only error logs behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "The last so many error logs.")] last: Option<i32>,
-        #[graphql(desc = "Only error logs in front of this cursor.")] before: Option<String>,
+        #[graphql(desc = "The number of error logs from the start of the list.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only error logs after this cursor.")] after: Option<String>,
+        #[graphql(desc = "The number of error logs from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Only error logs before this cursor.")] before: Option<String>,
     ) -> Result<Connection<ErrorLog>> {
         let scope = scope(ctx);
         let mut errors = error_scope(scope, filter).await?;
@@ -217,16 +214,8 @@ impl ApiKey {
 }
 
 impl Row for ApiKey {
-    /// No field of it names a row that is loaded with those of a list.
+    /// It has no related rows.
     type Related = Self;
-
-    fn is_related(_: &str) -> bool {
-        false
-    }
-
-    async fn related(_: &Scope, rows: &[Self]) -> Result<Vec<Option<Self>>> {
-        Ok(vec![None; rows.len()])
-    }
 
     fn column(field: &str) -> Option<Read<Self>> {
         Some(match field {
@@ -234,18 +223,10 @@ impl Row for ApiKey {
             _ => return None,
         })
     }
-
-    fn is_null(&self, _: &str) -> bool {
-        false
-    }
-
-    fn shared(&self, _: &Field) -> Option<&str> {
-        None
-    }
 }
 
-/// Whether a field is an `apiKey` of which nothing is selected that could fail or must be loaded,
-/// so that all rows with the same key have the same value.
+/// Whether a field is an `apiKey` that selects only fields that cannot fail and need no loader: all rows
+/// with the same key then share one value.
 pub fn is_shared_key(field: &Field) -> bool {
     let plain = ["id", "masked", "__typename"];
     field.name.node == "apiKey"
@@ -256,7 +237,7 @@ pub fn is_shared_key(field: &Field) -> bool {
 }
 
 impl Item for ApiKey {
-    /// How many keys the list has, which was read whole.
+    /// The number of keys of the list.
     type List = KeyList;
 
     fn cursor(&self, list: &KeyList) -> String {
@@ -268,7 +249,7 @@ impl Item for ApiKey {
     }
 }
 
-/// The keys that a search found.
+/// The keys that match a search.
 pub struct KeyList {
     pub services: crate::graphql::scope::Services,
     pub count: i64,

@@ -17,10 +17,10 @@ use crate::graphql::error::Result;
 use crate::graphql::id::call_id;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
-use crate::graphql::scope::{Scope, counted, scope};
+use crate::graphql::scope::{Scope, count_text, scope};
 use crate::store::call::{self, CallCursor, CallRow, CallScope};
 
-/// How far from a failed call its error log may lie.
+/// The largest distance between a failed call and its error log.
 const ERROR_LOG_WINDOW: chrono::TimeDelta = chrono::TimeDelta::seconds(300);
 
 /// Whether a call succeeded.
@@ -28,7 +28,7 @@ const ERROR_LOG_WINDOW: chrono::TimeDelta = chrono::TimeDelta::seconds(300);
 pub enum CallStatus {
     /// The status code is 200 to 299.
     Success,
-    /// Any other status code, or none.
+    /// Any other status code, or no status code.
     Failure,
 }
 
@@ -38,7 +38,7 @@ impl CallStatus {
     }
 }
 
-/// The order of a list of calls; of calls that are equal in it, ids decide.
+/// The order of a list of calls; equal calls are ordered by id.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "call::CallOrder")]
 pub enum CallOrder {
@@ -46,15 +46,15 @@ pub enum CallOrder {
     NewestFirst,
     /// By time, the earliest call first.
     OldestFirst,
-    /// By latency, the longest first; calls without a latency come last.
+    /// By latency, the longest first; calls without a latency are last.
     SlowestFirst,
 }
 
-/// A row, shared with the caches of the request.
+/// A row, shared with the loader caches of the request.
 #[derive(Clone)]
 pub struct Call(pub Arc<CallRow>);
 
-/// One call that the gateway sent to the provider. Each retry is a call of its own.
+/// One call that the gateway sent to the provider. Each retry is a separate call.
 #[Object]
 impl Call {
     /// The global id, for `node`.
@@ -67,19 +67,19 @@ impl Call {
         BigInt(self.0.id)
     }
 
-    /// When the call was sent. A stored time that cannot be read is shown as 1970.
+    /// When the call was sent. A stored time that cannot be read is returned as 1970.
     async fn timestamp(&self) -> DateTime {
         DateTime(self.0.timestamp)
     }
 
-    /// The key that the call was made with; null where none was recorded.
+    /// The key of the call; null if no key was recorded.
     async fn api_key(&self) -> Option<ApiKey> {
         self.0.key.as_deref().map(ApiKey::new)
     }
 
     /// The model that was called.
     async fn model(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        counted(ctx, &self.0.model)
+        count_text(ctx, &self.0.model)
     }
 
     /// Whether the call succeeded.
@@ -87,19 +87,19 @@ impl Call {
         CallStatus::of(self.0.is_success())
     }
 
-    /// The HTTP status of the provider's answer; null where no answer came.
+    /// The HTTP status of the provider's response; null without a response.
     async fn status_code(&self) -> Option<i32> {
         self.0.status_code
     }
 
-    /// How long the call took, in milliseconds.
+    /// The duration of the call in milliseconds.
     async fn latency_ms(&self) -> Option<i32> {
         self.0.latency_ms
     }
 
-    /// What the provider said about a failed call: of the error logs of the same key within 300
-    /// seconds, first those with the call's status code, the nearest in time. Null for a call that
-    /// succeeded, and where there is none. All of a request together cost one SQL statement.
+    /// The error log of a failed call: the nearest in time of the same key within 300 seconds. Error logs
+    /// with the status code of the call are preferred. Null for a successful call, and if there is no match.
+    /// One SQL statement matches all calls of a request.
     async fn error_log(&self, ctx: &Context<'_>) -> Option<Result<ErrorLog>> {
         let loader = scope(ctx).loader();
         match loader.load_one(self.probe()?).await {
@@ -128,7 +128,7 @@ impl Call {
 }
 
 impl Call {
-    /// What is looked for among the error logs; nothing for a call that succeeded or has no key.
+    /// The search for its error log; `None` for a call that succeeded or has no key.
     fn probe(&self) -> Option<Probe> {
         let row = &self.0;
         (!row.is_success()).then_some(())?;
@@ -181,7 +181,7 @@ impl Row for Call {
     }
 }
 
-/// What a list of calls was selected by.
+/// The arguments that selected a list of calls.
 pub struct CallList {
     pub scope: CallScope,
     pub order: call::CallOrder,

@@ -1,4 +1,4 @@
-//! Which calls of a window are meant.
+//! Filter of calls.
 
 use async_graphql::InputObject;
 
@@ -9,13 +9,13 @@ use crate::graphql::error::{Failure, Result};
 use crate::graphql::scope::Scope;
 use crate::store::call::CallScope;
 
-/// Which calls are meant: every field that is given must hold. An empty list matches no call;
-/// a list has at most 5,000 values.
+/// Selects calls that match every given field. An empty list matches no call; a list has at most 5,000
+/// values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct CallFilter {
-    /// Calls of one of these keys, each a full key or an `ApiKey` id.
+    /// Calls with one of these keys, each a full key or an `ApiKey` id.
     keys: Option<Vec<String>>,
-    /// Calls of one of these models, by their exact names.
+    /// Calls with one of these models (exact names).
     models: Option<Vec<String>>,
     /// Only calls that succeeded, or only calls that failed.
     status: Option<CallStatus>,
@@ -27,7 +27,7 @@ pub struct CallFilter {
     max_latency_ms: Option<i32>,
 }
 
-/// The calls of `window` that are of `key`, if given, and match `filter`.
+/// Builds the selection of calls in `window` that match `key`, if given, and `filter`.
 pub async fn call_scope(
     scope: &Scope,
     window: Window,

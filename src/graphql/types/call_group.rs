@@ -8,22 +8,22 @@ use super::usage::{CallCounts, LatencyStats};
 use crate::graphql::scalar::DateTime;
 use crate::store::call_group::{self, GroupRow};
 
-/// By what calls are grouped.
+/// A dimension to group calls by.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "call_group::CallDimension")]
 pub enum CallDimension {
-    /// The key that the call was made with.
+    /// The key of the call.
     ApiKey,
     /// The model that was called.
     Model,
-    /// The status code; calls without one are a group of their own.
+    /// The status code; calls without one are a separate group.
     StatusCode,
     /// Whether the call succeeded.
     #[graphql(name = "STATUS")]
     Success,
 }
 
-/// The order of groups. Of groups that are equal in it, the one with more calls comes first.
+/// The order of groups. Equal groups are ordered by the number of calls.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "call_group::GroupOrder")]
 pub enum CallGroupOrder {
@@ -33,7 +33,7 @@ pub enum CallGroupOrder {
     /// Most failed calls first.
     #[graphql(name = "FAILURE_DESC")]
     Failure,
-    /// The highest share of failed calls first.
+    /// The highest ratio of failed calls first.
     #[graphql(name = "FAILURE_RATE_DESC")]
     FailureRate,
     /// The highest 95th percentile of the latency first.
@@ -41,21 +41,21 @@ pub enum CallGroupOrder {
     P95Latency,
 }
 
-/// The calls that agree in the dimensions grouped by. The fields of these are set (null where the
-/// calls have no such value), those of other dimensions are null.
+/// Calls with the same values in all dimensions of `by`. Their fields are set (null for calls without a
+/// value); the fields of other dimensions are null.
 #[derive(SimpleObject)]
 pub struct CallGroup {
-    /// The key of the group, when grouped by `API_KEY`.
+    /// The key of the group, if grouped by `API_KEY`.
     api_key: Option<ApiKey>,
-    /// The model of the group, when grouped by `MODEL`.
+    /// The model of the group, if grouped by `MODEL`.
     model: Option<String>,
-    /// The status code of the group, when grouped by `STATUS_CODE`.
+    /// The status code of the group, if grouped by `STATUS_CODE`.
     status_code: Option<i32>,
-    /// Whether the calls of the group succeeded, when grouped by `STATUS`.
+    /// Whether the calls of the group succeeded, if grouped by `STATUS`.
     status: Option<CallStatus>,
-    /// How many calls the group has.
+    /// The number of calls of the group.
     counts: CallCounts,
-    /// How long they took.
+    /// Their latencies.
     latency: LatencyStats,
 }
 
@@ -72,15 +72,15 @@ impl From<GroupRow> for CallGroup {
     }
 }
 
-/// The calls of a span of time, half open: a call at `start` belongs to it, one at `end` does not.
+/// The calls of a time interval: `start` is inclusive, `end` is exclusive.
 #[derive(SimpleObject)]
 pub struct CallBucket {
-    /// The first instant of the bucket. The first bucket of a series starts with its window.
+    /// The start of the bucket. The first bucket of a series starts with the window.
     pub start: DateTime,
-    /// The first instant after the bucket. The last bucket of a series ends with its window.
+    /// The end of the bucket. The last bucket of a series ends with the window.
     pub end: DateTime,
-    /// How many calls there were; all zeros where there was none.
+    /// The number of calls; zero in an interval without calls.
     pub counts: CallCounts,
-    /// How long they took.
+    /// Their latencies.
     pub latency: LatencyStats,
 }

@@ -1,4 +1,4 @@
-//! Deletions, as the audit log has them.
+//! Deletions and their results, from the audit log.
 
 use async_graphql::{Enum, ID, SimpleObject};
 use chrono::Utc;
@@ -13,9 +13,9 @@ const MAX_ID: usize = 64;
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "deletion_log::Outcome")]
 pub enum DeletionOutcome {
-    /// Every row that it covers is deleted.
+    /// All selected rows are deleted.
     Completed,
-    /// The client disconnected, or the server shut down.
+    /// The client disconnected or the server shut down.
     Stopped,
     /// The database or the server failed.
     Failed,
@@ -23,21 +23,21 @@ pub enum DeletionOutcome {
     Timeout,
 }
 
-/// A deletion, as the audit log has it.
+/// A deletion and its result.
 #[derive(SimpleObject)]
 pub struct Deletion {
     /// The `deletionId` of its mutation.
     pub id: ID,
     /// When it started.
     pub started_at: DateTime,
-    /// When it ended; null while it is in progress, and for ever where its server was killed.
+    /// When it ended; null while it runs, and permanently if its server was killed.
     pub ended_at: Option<DateTime>,
     /// How it ended; null until then.
     pub outcome: Option<DeletionOutcome>,
-    /// How many calls it deleted; null until it ended. Of a deletion that failed or timed out the
-    /// last batch may be missing in the number.
+    /// The number of deleted calls; null until it ended. If the deletion failed or timed out, the last
+    /// batch may not be counted.
     pub deleted_calls: Option<BigInt>,
-    /// How many error logs it deleted, likewise.
+    /// The number of deleted error logs, with the same limitations.
     pub deleted_error_logs: Option<BigInt>,
 }
 
@@ -61,12 +61,12 @@ fn time(text: &str) -> Option<DateTime> {
     Some(DateTime(at.with_timezone(&Utc)))
 }
 
-/// Refuses an id that is no valid id of a deletion.
+/// Rejects an invalid deletion id.
 pub fn check_deletion_id(argument: &'static str, id: &str) -> Result<()> {
     let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=MAX_ID).contains(&id.len()) && id.bytes().all(is_valid) {
         return Ok(());
     }
-    let message = format!("the id of a deletion is 1 to {MAX_ID} letters, digits, `-` and `_`");
+    let message = format!("a deletion id must be 1 to {MAX_ID} letters, digits, `-` and `_`");
     Err(Failure::bad_input(argument, message))
 }

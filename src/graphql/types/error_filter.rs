@@ -1,4 +1,4 @@
-//! Which error logs are meant.
+//! Filter of error logs.
 
 use async_graphql::InputObject;
 
@@ -8,32 +8,32 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::{KeySearch, Scope};
 use crate::store::error_log::ErrorScope;
 
-/// Which error logs are meant: every field that is given must hold. An empty list matches none; a list
-/// has at most 5,000 values.
+/// Selects error logs that match every given field. An empty list matches none; a list has at most 5,000
+/// values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
-    /// Error logs of keys that hold this text anywhere; without the scope REVEAL_KEYS, of keys whose
-    /// `masked` does. With that scope the audit log records the search. Letter case does not matter;
-    /// `%`, `_` and `*` are plain characters.
+    /// Error logs of keys that contain this text; without the scope REVEAL_KEYS, of keys with a `masked`
+    /// that contains it. With that scope the audit log records the search. Case insensitive; `%`, `_` and
+    /// `*` are plain characters.
     key_contains: Option<String>,
-    /// Error logs of one of these keys, each a full key or an `ApiKey` id.
+    /// Error logs with one of these keys, each a full key or an `ApiKey` id.
     keys: Option<Vec<String>>,
-    /// Error logs of one of these models, by their exact names.
+    /// Error logs with one of these models (exact names).
     models: Option<Vec<String>>,
-    /// Error logs of one of these types, by their exact names.
+    /// Error logs with one of these types (exact names).
     error_types: Option<Vec<String>>,
     /// Error logs with one of these codes.
     error_codes: Option<Vec<i32>>,
-    /// Error logs whose type or message holds this text anywhere. Letter case does not matter; `%`,
-    /// `_` and `*` are plain characters.
+    /// Error logs that contain this text in their type or message. Case insensitive; `%`, `_` and `*` are
+    /// plain characters.
     contains: Option<String>,
-    /// Error logs of this instant and later.
+    /// Error logs at or after this instant.
     since: Option<DateTime>,
     /// Error logs before this instant.
     until: Option<DateTime>,
 }
 
-/// The error logs that match `filter`.
+/// Builds the selection of error logs that match `filter`.
 pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Result<ErrorScope> {
     let (mut errors, search) = error_search(scope, filter).await?;
     if let Some(search) = search {
@@ -46,8 +46,8 @@ pub async fn error_scope(scope: &Scope, filter: Option<ErrorLogFilter>) -> Resul
     Ok(errors)
 }
 
-/// The error logs that match `filter`, and of which keys they are if it searches for keys: also of such
-/// that no row has yet.
+/// Builds the selection of error logs that match `filter`, and its key search separately: a subscription
+/// also matches keys that no row has yet.
 pub async fn error_search(
     scope: &Scope,
     filter: Option<ErrorLogFilter>,
@@ -62,9 +62,9 @@ pub async fn error_search(
     check_list(filter.models.as_ref())?;
     check_list(filter.error_types.as_ref())?;
     check_list(filter.error_codes.as_ref())?;
-    let needles = [&filter.key_contains, &filter.contains].into_iter().flatten();
+    let texts = [&filter.key_contains, &filter.contains].into_iter().flatten();
     let names = [&filter.models, &filter.error_types].into_iter().flatten().flatten();
-    for text in needles.chain(names) {
+    for text in texts.chain(names) {
         check_text("filter", text)?;
     }
     let keys = match filter.keys {
@@ -80,6 +80,6 @@ pub async fn error_search(
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),
     };
-    let search = |needle| scope.key_search("ErrorLogFilter.keyContains", needle);
+    let search = |text| scope.key_search("ErrorLogFilter.keyContains", text);
     Ok((errors, filter.key_contains.map(search)))
 }

@@ -1,4 +1,4 @@
-//! An error log and groups of them.
+//! Error logs and groups of error logs.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::graphql::id::error_log_id;
 use crate::graphql::loader::error_log::RequestOf;
 use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
-use crate::graphql::scope::{Scope, counted, scope};
+use crate::graphql::scope::{Scope, count_text, scope};
 use crate::store::error_group::{self, ErrorGroupRow};
 use crate::store::error_log::{ErrorCursor, ErrorLogRow, ErrorScope};
 
-/// The order of a list of error logs; of those at the same instant, ids decide.
+/// The order of a list of error logs; error logs at the same instant are ordered by id.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorLogOrder {
     /// The latest first.
@@ -29,11 +29,11 @@ pub enum ErrorLogOrder {
     OldestFirst,
 }
 
-/// A row, shared with the caches of the request.
+/// A row, shared with the loader caches of the request.
 #[derive(Clone)]
 pub struct ErrorLog(pub Arc<ErrorLogRow>);
 
-/// What the provider, or the gateway, said about a failed call.
+/// The error of a failed call, as reported by the provider or the gateway.
 #[Object]
 impl ErrorLog {
     /// The global id, for `node`.
@@ -46,8 +46,8 @@ impl ErrorLog {
         BigInt(self.0.id)
     }
 
-    /// When the failure was logged: with the call, or later by up to its latency. A stored time that
-    /// cannot be read is shown as 1970.
+    /// When the failure was logged: at the time of the call or later, by up to its latency. A stored time
+    /// that cannot be read is returned as 1970.
     async fn timestamp(&self) -> DateTime {
         DateTime(self.0.timestamp)
     }
@@ -59,12 +59,12 @@ impl ErrorLog {
 
     /// The model that was called.
     async fn model(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        counted(ctx, &self.0.model)
+        count_text(ctx, &self.0.model)
     }
 
-    /// The part of the gateway that failed, as it names it.
+    /// The component of the gateway that failed, in the gateway's terms.
     async fn error_type(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        counted(ctx, &self.0.error_type)
+        count_text(ctx, &self.0.error_type)
     }
 
     /// The status code of the failure.
@@ -72,9 +72,9 @@ impl ErrorLog {
         self.0.error_code
     }
 
-    /// The provider's own words, often JSON (the column `error_log`).
+    /// The provider's error message, often JSON (the column `error_log`).
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        counted(ctx, &self.0.message)
+        count_text(ctx, &self.0.message)
     }
 
     /// Why the call failed and what ends such failures, from the message, the code and the error type.
@@ -82,8 +82,8 @@ impl ErrorLog {
         self.classify(None)
     }
 
-    /// The request that failed (the column `request_msg`), prompts included; null where none was
-    /// kept. A stored text that is no JSON is shown as a string. Needs the scope READ_REQUESTS.
+    /// The request that failed (the column `request_msg`), including prompts; null if it was not stored.
+    /// A stored text that is not JSON is returned as a string. Requires the scope READ_REQUESTS.
     async fn request(&self, ctx: &Context<'_>) -> Option<Result<Json<serde_json::Value>>> {
         if let Err(error) = scope(ctx).require(AccessScope::ReadRequests) {
             return Some(Err(error));
@@ -109,16 +109,8 @@ impl ErrorLog {
 }
 
 impl Row for ErrorLog {
-    /// No field of it names a row that is loaded with those of a list.
+    /// It has no related rows.
     type Related = Self;
-
-    fn is_related(_: &str) -> bool {
-        false
-    }
-
-    async fn related(_: &Scope, rows: &[Self]) -> Result<Vec<Option<Self>>> {
-        Ok(vec![None; rows.len()])
-    }
 
     fn column(field: &str) -> Option<Read<Self>> {
         Some(match field {
@@ -154,7 +146,7 @@ impl Item for ErrorLog {
     }
 }
 
-/// By what error logs are grouped.
+/// A dimension to group error logs by.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "error_group::ErrorDimension")]
 pub enum ErrorDimension {
@@ -162,31 +154,31 @@ pub enum ErrorDimension {
     ApiKey,
     /// The model that was called.
     Model,
-    /// The part of the gateway that failed.
+    /// The component of the gateway that failed.
     ErrorType,
     /// The status code of the failure.
     ErrorCode,
 }
 
-/// The error logs that agree in the dimensions grouped by. The fields of these are set (null where
-/// the error logs have no such value), those of other dimensions are null.
+/// Error logs with the same values in all dimensions of `by`. Their fields are set (null for error logs
+/// without a value); the fields of other dimensions are null.
 #[derive(SimpleObject)]
 pub struct ErrorGroup {
-    /// The key of the group, when grouped by `API_KEY`.
+    /// The key of the group, if grouped by `API_KEY`.
     api_key: Option<ApiKey>,
-    /// The model of the group, when grouped by `MODEL`.
+    /// The model of the group, if grouped by `MODEL`.
     model: Option<String>,
-    /// The error type of the group, when grouped by `ERROR_TYPE`.
+    /// The error type of the group, if grouped by `ERROR_TYPE`.
     error_type: Option<String>,
-    /// The error code of the group, when grouped by `ERROR_CODE`.
+    /// The error code of the group, if grouped by `ERROR_CODE`.
     error_code: Option<i32>,
-    /// How many error logs the group has.
+    /// The number of error logs of the group.
     count: BigInt,
-    /// The time of the first of them.
+    /// The time of the first error log.
     first_seen_at: DateTime,
-    /// The time of the last of them.
+    /// The time of the last error log.
     last_seen_at: DateTime,
-    /// The last of them; of several at that instant, the one with the highest id.
+    /// The last error log; of several at the same time, the one with the highest id.
     latest: ErrorLog,
 }
 

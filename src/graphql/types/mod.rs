@@ -1,4 +1,4 @@
-//! The types of the schema: one file each.
+//! The types of the schema, one file for each topic.
 
 pub mod api_key;
 pub mod call;

@@ -1,4 +1,4 @@
-//! Whatever has a global id.
+//! The interface of objects with a global id.
 
 use async_graphql::{ID, Interface};
 
@@ -6,7 +6,7 @@ use super::api_key::ApiKey;
 use super::call::Call;
 use super::error_log::ErrorLog;
 
-/// A thing with a global id, which `node` finds again.
+/// An object with a global id; `node` returns it by this id.
 #[derive(Interface, Clone)]
 #[graphql(field(name = "id", ty = "ID", desc = "The global id."))]
 pub enum Node {

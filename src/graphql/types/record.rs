@@ -1,4 +1,4 @@
-//! What is recorded, and what comes back.
+//! Inputs and payloads of the recording mutations.
 
 use async_graphql::{Context, InputObject, Json, Object};
 
@@ -8,45 +8,45 @@ use crate::graphql::error::Result;
 use crate::graphql::loader::call::CallOf;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::DateTime;
-use crate::graphql::scope::{count_list, reading};
+use crate::graphql::scope::{count_list, read_scope};
 
 /// Calls to record.
 #[derive(InputObject)]
 pub struct RecordCallsInput {
-    /// The calls, at most as many as `serverInfo.limits.maxRecordBatch`.
+    /// The calls; at most `serverInfo.limits.maxRecordBatch`.
     pub calls: Vec<CallInput>,
-    /// A text of your choice, 1 to 255 characters, that is new for each batch. Sent again, it records
-    /// nothing and answers as the first time, also after a crash or from another server; with other
-    /// calls it is an error. By default that of the HTTP header `Idempotency-Key`, for each field of
-    /// its own.
+    /// A client-chosen text of 1 to 255 characters, unique for each batch. Sending the same key again
+    /// records nothing and returns the first response, also after a crash or on another server; with other
+    /// calls it is an error. The default is derived from the HTTP header `Idempotency-Key`, separately for
+    /// each field.
     pub idempotency_key: Option<String>,
 }
 
-/// One call that was made.
+/// A call to record.
 #[derive(InputObject)]
 pub struct CallInput {
-    /// When it was sent; now by default.
+    /// When the call was sent; now by default.
     pub timestamp: Option<DateTime>,
-    /// The key that it was made with, up to 100 characters, or the `ApiKey` id of one that is known.
+    /// The key of the call, up to 100 characters, or the `ApiKey` id of an existing key.
     pub key: Option<String>,
     /// The model that was called, up to 100 characters.
     pub model: Option<String>,
-    /// The HTTP status of the provider's answer; none where no answer came.
+    /// The HTTP status of the provider's response; omit it without a response.
     pub status_code: Option<i32>,
-    /// How long it took, in milliseconds.
+    /// The duration of the call in milliseconds.
     pub latency_ms: Option<i32>,
-    /// What the provider said about a call that failed; recorded with it, so that the two match.
+    /// The error of a failed call, recorded as an error log that matches the call.
     pub error: Option<CallErrorInput>,
 }
 
-/// What the provider said about a failed call. Time, key and model are those of the call.
+/// The error of a failed call. Time, key and model are taken from the call.
 #[derive(InputObject)]
 pub struct CallErrorInput {
-    /// The part of the gateway that failed, up to 50 characters.
+    /// The component of the gateway that failed, up to 50 characters.
     pub error_type: Option<String>,
-    /// The status code of the failure; by default that of the call.
+    /// The status code of the failure; the status code of the call by default.
     pub error_code: Option<i32>,
-    /// The provider's own words.
+    /// The provider's error message.
     pub message: Option<String>,
     /// The request that failed.
     pub request: Option<Json<serde_json::Value>>,
@@ -55,87 +55,87 @@ pub struct CallErrorInput {
 /// Error logs to record.
 #[derive(InputObject)]
 pub struct RecordErrorsInput {
-    /// The error logs, at most as many as `serverInfo.limits.maxRecordBatch`.
+    /// The error logs; at most `serverInfo.limits.maxRecordBatch`.
     pub errors: Vec<ErrorLogInput>,
-    /// A text of your choice, 1 to 255 characters, that is new for each batch. Sent again, it records
-    /// nothing and answers as the first time, also after a crash or from another server; with other
-    /// error logs it is an error. By default that of the HTTP header `Idempotency-Key`, for each field of
-    /// its own.
+    /// A client-chosen text of 1 to 255 characters, unique for each batch. Sending the same key again
+    /// records nothing and returns the first response, also after a crash or on another server; with other
+    /// error logs it is an error. The default is derived from the HTTP header `Idempotency-Key`, separately
+    /// for each field.
     pub idempotency_key: Option<String>,
 }
 
-/// One failure.
+/// An error log to record.
 #[derive(InputObject)]
 pub struct ErrorLogInput {
-    /// When it was seen; now by default.
+    /// When the failure occurred; now by default.
     pub timestamp: Option<DateTime>,
-    /// The key of the failed call, up to 100 characters, or the `ApiKey` id of one that is known.
+    /// The key of the failed call, up to 100 characters, or the `ApiKey` id of an existing key.
     pub key: Option<String>,
     /// The model that was called, up to 100 characters.
     pub model: Option<String>,
-    /// The part of the gateway that failed, up to 50 characters.
+    /// The component of the gateway that failed, up to 50 characters.
     pub error_type: Option<String>,
     /// The status code of the failure.
     pub error_code: Option<i32>,
-    /// The provider's own words.
+    /// The provider's error message.
     pub message: Option<String>,
     /// The request that failed.
     pub request: Option<Json<serde_json::Value>>,
 }
 
-/// What became of calls to record.
+/// The result of `recordCalls`.
 pub struct RecordCallsPayload {
     pub ids: Vec<i64>,
     pub duplicate: bool,
 }
 
-/// What became of calls to record.
+/// The result of `recordCalls`.
 #[Object]
 impl RecordCallsPayload {
-    /// How many calls were recorded; of a duplicate, the first time.
+    /// The number of recorded calls; for a duplicate, that of the first request.
     async fn recorded(&self) -> i32 {
         i32::try_from(self.ids.len()).unwrap_or(i32::MAX)
     }
 
-    /// Whether the idempotency key was used before, so that nothing was recorded now.
+    /// Whether the idempotency key was used before: this request recorded nothing.
     async fn duplicate(&self) -> bool {
         self.duplicate
     }
 
-    /// The calls as they are stored, in the order of the input; of a duplicate those of the first
-    /// time that were not deleted since. Needs the scope READ.
+    /// The stored calls in the order of the input; for a duplicate, those of the first request that still
+    /// exist. Requires the scope READ.
     async fn calls(&self, ctx: &Context<'_>) -> Result<Vec<Call>> {
         let wanted = self.ids.iter().map(|id| CallOf(*id));
-        let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
+        let rows = read_scope(ctx)?.loader().load_many(wanted.clone()).await?;
         count_list(ctx, &self.ids, |_| 0)?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(Call)).collect())
     }
 }
 
-/// What became of error logs to record.
+/// The result of `recordErrors`.
 pub struct RecordErrorsPayload {
     pub ids: Vec<i64>,
     pub duplicate: bool,
 }
 
-/// What became of error logs to record.
+/// The result of `recordErrors`.
 #[Object]
 impl RecordErrorsPayload {
-    /// How many error logs were recorded; of a duplicate, the first time.
+    /// The number of recorded error logs; for a duplicate, that of the first request.
     async fn recorded(&self) -> i32 {
         i32::try_from(self.ids.len()).unwrap_or(i32::MAX)
     }
 
-    /// Whether the idempotency key was used before, so that nothing was recorded now.
+    /// Whether the idempotency key was used before: this request recorded nothing.
     async fn duplicate(&self) -> bool {
         self.duplicate
     }
 
-    /// The error logs as they are stored, in the order of the input; of a duplicate those of the
-    /// first time that were not deleted since. Needs the scope READ.
+    /// The stored error logs in the order of the input; for a duplicate, those of the first request that
+    /// still exist. Requires the scope READ.
     async fn error_logs(&self, ctx: &Context<'_>) -> Result<Vec<ErrorLog>> {
         let wanted = self.ids.iter().map(|id| ErrorLogOf(*id));
-        let rows = reading(ctx)?.loader().load_many(wanted.clone()).await?;
+        let rows = read_scope(ctx)?.loader().load_many(wanted.clone()).await?;
         count_list(ctx, &self.ids, |_| 0)?;
         Ok(wanted.filter_map(|id| rows.get(&id).cloned().map(ErrorLog)).collect())
     }

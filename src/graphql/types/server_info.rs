@@ -1,4 +1,4 @@
-//! The server itself.
+//! Server information and limits.
 
 use async_graphql::{ComplexObject, Context, SimpleObject};
 
@@ -6,94 +6,94 @@ use crate::config::{GraphqlConfig, ServerConfig};
 use crate::domain::table::LogTable;
 use crate::graphql::error::Result;
 use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
-use crate::graphql::scope::reading;
+use crate::graphql::scope::read_scope;
 use crate::graphql::types::storage::ServerStorage;
 use crate::store::{space, storage};
 
-/// What this server is and what it allows.
+/// The version, database, clock and limits of this server.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct ServerInfo {
     /// The version of Callscope.
     pub version: &'static str,
-    /// The kind of the database: `SQLite`, `PostgreSQL` or `MySQL`, which MariaDB counts as.
+    /// The kind of the database: `SQLite`, `PostgreSQL` or `MySQL` (also for MariaDB).
     pub database: &'static str,
-    /// The server's clock, which is the default of every `asOf`.
+    /// The server's clock: the default of every `asOf`.
     pub now: DateTime,
-    /// The zone of calendar months and series buckets where a query names none.
+    /// The default time zone of calendar months and series buckets.
     pub time_zone: TimeZone,
-    /// What a request may not exceed.
+    /// The limits of a request.
     pub limits: ServerLimits,
 }
 
 #[ComplexObject]
 impl ServerInfo {
-    /// What the database holds and takes. Nothing is read through for it, so that it may be asked for
-    /// often; numbers that would cost more are estimates, and say so. Needs the scope READ.
+    /// The rows and the size of the database. No table is scanned, so that it can be queried often; numbers
+    /// that would need a scan are estimates and marked as such. Requires the scope READ.
     async fn storage(&self, ctx: &Context<'_>) -> Option<Result<ServerStorage>> {
         Some(find_storage(ctx).await)
     }
 }
 
 async fn find_storage(ctx: &Context<'_>) -> Result<ServerStorage> {
-    let db = reading(ctx)?.db();
+    let db = read_scope(ctx)?.db();
     let calls = storage::find(db, LogTable::Calls).await?;
     let error_logs = storage::find(db, LogTable::ErrorLogs).await?;
     Ok(ServerStorage::new(calls, error_logs, space::measure(db).await?))
 }
 
-/// What a request may not exceed; more is an error, never a shorter answer.
+/// The limits of a request. Exceeding one is an error; results are never truncated.
 #[derive(SimpleObject)]
 pub struct ServerLimits {
     /// The largest `first` or `last` of a list.
     max_page_size: i32,
-    /// The items of a list where neither is given.
+    /// The page size without `first` and `last`.
     default_page_size: i32,
     /// The largest body of a request, in bytes (`PAYLOAD_TOO_LARGE`).
     max_body_bytes: BigInt,
-    /// GraphQL requests in one HTTP request, as an array; 1 where batches are refused.
+    /// The most GraphQL requests in one HTTP request (JSON array); 1 if batches are disabled.
     max_batch: i32,
     /// The longest document, in bytes (`DOCUMENT_TOO_LARGE`).
     max_document_bytes: i32,
-    /// How many tokens a document may have (`TOO_MANY_TOKENS`).
+    /// The most tokens of a document (`TOO_MANY_TOKENS`).
     max_tokens: i32,
-    /// How deep the brackets of a document may nest, and its selections where fragments are spread
+    /// The deepest nesting of brackets in a document, and of selections with fragments expanded
     /// (`NESTING_TOO_DEEP`).
     max_nesting: i32,
-    /// How many selections the operations and fragments of a document may have in all, each fragment
-    /// counted wherever it is spread (`FRAGMENTS_TOO_LARGE`).
+    /// The most selections of all operations and fragments of a document; a fragment counts at each spread
+    /// (`FRAGMENTS_TOO_LARGE`).
     max_expanded_selections: i32,
-    /// How many directives a document may have in all (`TOO_MANY_DIRECTIVES`).
+    /// The most directives of a document (`TOO_MANY_DIRECTIVES`).
     max_directives: i32,
-    /// How many fields an operation may have at its root (`TOO_MANY_ROOT_FIELDS`).
+    /// The most root fields of an operation (`TOO_MANY_ROOT_FIELDS`).
     max_root_fields: i32,
-    /// How deep fields may nest (`DEPTH_EXCEEDED`).
+    /// The deepest nesting of fields (`DEPTH_EXCEEDED`).
     max_depth: i32,
-    /// How much an operation may cost (`COST_EXCEEDED`), in units of 0.4 µs of a processor: 1 for each
-    /// field of each item of a list, as many as `first` or `last` says, and for each SQL statement a
-    /// number that grows with the rows that it is estimated to read. A request with the extension
-    /// `cost: true` returns its cost in `extensions.cost`.
+    /// The highest cost of an operation (`COST_EXCEEDED`), in units of 0.4 µs of a processor. Each field
+    /// costs 1 for each item of a list (`first` or `last` items). Each SQL statement costs an amount that
+    /// depends on the estimated number of rows that it reads. A request with the extension `cost: true`
+    /// returns its cost in `extensions.cost`.
     max_complexity: i32,
-    /// The largest answer to a request, a batch or an event, in bytes (`RESPONSE_TOO_LARGE`).
+    /// The largest response to a request, a batch or an event, in bytes (`RESPONSE_TOO_LARGE`).
     max_response_bytes: BigInt,
-    /// How many aliases an operation may use (`TOO_MANY_ALIASES`).
+    /// The most aliases of an operation (`TOO_MANY_ALIASES`).
     max_aliases: i32,
-    /// How long a request may take (`TIMEOUT`).
+    /// The timeout of a request (`TIMEOUT`).
     timeout: Duration,
-    /// How many requests are answered at the same time (`SERVER_BUSY`).
+    /// The most concurrent requests (`SERVER_BUSY`).
     max_concurrent_requests: i32,
-    /// How many requests a token, or an address without one, may send in a minute (`RATE_LIMITED`);
-    /// null where there is no limit.
+    /// The most requests per minute of a token, or of an address without a token (`RATE_LIMITED`); null
+    /// if there is no limit.
     max_requests_per_minute: Option<i32>,
-    /// How many subscriptions a token, or an address without one, may have at the same time
+    /// The most concurrent subscriptions of a token, or of an address without a token
     /// (`TOO_MANY_SUBSCRIPTIONS`).
     max_subscriptions: i32,
-    /// How many calls or errors one mutation may record.
+    /// The most calls or error logs of one recording mutation.
     max_record_batch: i32,
-    /// Whether the schema can be asked for (`INTROSPECTION_DISABLED`).
+    /// Whether introspection is enabled (`INTROSPECTION_DISABLED`).
     introspection: bool,
-    /// Whether nothing runs but the documents of a manifest and those of the page
-    /// (`DOCUMENT_NOT_TRUSTED`); there is no GraphiQL then.
+    /// Whether the server executes only documents of a manifest and of its dashboard
+    /// (`DOCUMENT_NOT_TRUSTED`). GraphiQL is disabled then.
     trusted_documents_only: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the database holds and takes.
+//! Rows and size of the database.
 
 use async_graphql::SimpleObject;
 
@@ -6,33 +6,33 @@ use crate::graphql::scalar::{BigInt, DateTime};
 use crate::store::space::Space;
 use crate::store::storage;
 
-/// What the database holds and takes.
+/// The rows and the size of the database.
 #[derive(SimpleObject)]
 pub struct ServerStorage {
     /// The calls.
     pub calls: TableStorage,
     /// The error logs.
     pub error_logs: TableStorage,
-    /// The whole database in bytes, with whatever else is in it. A MySQL server may tell what was the
-    /// case a day ago.
+    /// The size of the whole database in bytes, including other tables. On MySQL the number may be up to a
+    /// day old.
     pub bytes: BigInt,
-    /// How much of this is free for new rows before the database grows; null where it is not known, as
-    /// on PostgreSQL.
+    /// The part of `bytes` that is free for new rows before the database grows; null if unknown, as on
+    /// PostgreSQL.
     pub free_bytes: Option<BigInt>,
 }
 
-/// What a table holds and takes.
+/// The rows and the size of a table.
 #[derive(SimpleObject)]
 pub struct TableStorage {
-    /// How many rows there are, those without a readable time too.
+    /// The number of rows, including rows without a readable time.
     pub rows: BigInt,
-    /// Whether this is an estimate: more than 100,000 rows are not counted. SQLite's takes no account of
-    /// rows that were deleted from between others.
+    /// Whether `rows` is an estimate: more than 100,000 rows are not counted. On SQLite the estimate ignores
+    /// rows that were deleted between others.
     pub rows_are_estimated: bool,
-    /// What the table takes with its indexes, in bytes; null where that would take long to find out, as
-    /// in a SQLite file of more than 64 MiB.
+    /// The size of the table with its indexes, in bytes; null if it takes too long to compute, as in a
+    /// SQLite file of more than 64 MiB.
     pub bytes: Option<BigInt>,
-    /// The time of its oldest row; null where no row has a readable time.
+    /// The time of its oldest row; null if no row has a readable time.
     pub oldest: Option<DateTime>,
     /// The time of its newest row.
     pub newest: Option<DateTime>,

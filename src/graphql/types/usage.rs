@@ -14,12 +14,12 @@ use crate::graphql::scalar::{BigInt, DateTime, Duration};
 use crate::graphql::scope::scope;
 use crate::store::usage::CountQuery;
 
-/// Counts that a resolver answers with.
+/// The counts of a window.
 pub struct CallCounts(pub counts::CallCounts);
 
-/// How many calls there were, and how many of them succeeded. A call succeeded when its status code
-/// is 200 to 299; every other call failed, one without a status code too, so that `total` is always
-/// `success` + `failure`.
+/// The number of calls, successful and failed. A call is successful if its status code is 200 to 299;
+/// every other call failed, including calls without a status code. `total` is always `success` +
+/// `failure`.
 #[Object]
 impl CallCounts {
     /// All calls.
@@ -32,19 +32,19 @@ impl CallCounts {
         BigInt(self.0.success)
     }
 
-    /// All other calls, those without a status code included.
+    /// All other calls, including calls without a status code.
     async fn failure(&self) -> BigInt {
         BigInt(self.0.failure())
     }
 
-    /// The share of the calls that succeeded, 0 to 1; null where there was no call.
+    /// The ratio of successful calls, 0 to 1; null without calls.
     async fn success_rate(&self) -> Option<f64> {
         self.0.success_rate()
     }
 }
 
-/// Latencies in milliseconds, exact over all calls that have one; every field is null where none
-/// has. Percentiles are interpolated linearly between the two closest calls, as by SQL's
+/// Latencies in milliseconds, exact over all calls that have one; every field is null if no call has a
+/// latency. Percentiles are interpolated linearly between the two closest calls, like SQL's
 /// PERCENTILE_CONT.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LatencyStats {
@@ -56,11 +56,11 @@ pub struct LatencyStats {
     min: Option<i32>,
     /// The median.
     p50: Option<f64>,
-    /// 90 % of the calls took no longer.
+    /// The 90th percentile.
     p90: Option<f64>,
-    /// 95 % of the calls took no longer.
+    /// The 95th percentile.
     p95: Option<f64>,
-    /// 99 % of the calls took no longer.
+    /// The 99th percentile.
     p99: Option<f64>,
     /// The longest.
     max: Option<i32>,
@@ -82,18 +82,18 @@ impl From<counts::LatencyStats> for LatencyStats {
     }
 }
 
-/// What the windows end at and whose calls they count.
+/// The end and the key of all windows.
 pub struct UsageStats {
     pub as_of: ChronoDateTime<Utc>,
     pub zone: Tz,
     pub key: Option<Arc<str>>,
 }
 
-/// How many calls succeeded and failed in the windows that end at `asOf`. All windows of a request
-/// cost one SQL statement.
+/// The number of successful and failed calls in windows that end at `asOf`. One SQL statement counts all
+/// windows of a request.
 #[Object]
 impl UsageStats {
-    /// The end of all windows; it does not belong to them.
+    /// The end of all windows (exclusive).
     async fn as_of(&self) -> DateTime {
         DateTime(self.as_of)
     }
@@ -120,7 +120,7 @@ impl UsageStats {
         self.period(ctx, Period::Last24Hours).await
     }
 
-    /// The calendar month of `asOf` in `timeZone`, from its start up to `asOf`.
+    /// The calendar month of `asOf` in `timeZone`, from its start to `asOf`.
     async fn current_month(&self, ctx: &Context<'_>) -> Result<CallCounts> {
         self.period(ctx, Period::CurrentMonth).await
     }
@@ -129,12 +129,11 @@ impl UsageStats {
     async fn last(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How long before `asOf` the window begins: `PT15M`, `P7D`.")]
-        duration: Duration,
+        #[graphql(desc = "The length of the window: `PT15M`, `P7D`.")] duration: Duration,
     ) -> Result<CallCounts> {
         let window = Window::last(duration.0, self.as_of);
         let too_long =
-            || Failure::bad_input("duration", "the window would begin before the year 1");
+            || Failure::bad_input("duration", "the window would start before the year 1");
         self.counts(ctx, window.ok_or_else(too_long)?).await
     }
 }

@@ -1,32 +1,32 @@
-//! Who asks.
+//! The caller of a request.
 
 use async_graphql::{Enum, SimpleObject};
 
 use crate::domain::access;
 
-/// One thing that a token may allow.
+/// A permission of a token.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "access::AccessScope")]
 pub enum AccessScope {
-    /// To read calls, error logs, statistics, and keys as far as `masked` shows them.
+    /// Read calls, error logs, statistics and masked keys.
     Read,
-    /// To read the requests that failed, prompts included: `ErrorLog.request`.
+    /// Read failed requests including prompts: `ErrorLog.request`.
     ReadRequests,
-    /// To see keys in full, `ApiKey.secret`, and to search in them.
+    /// Read full keys (`ApiKey.secret`) and search in them.
     RevealKeys,
-    /// To record calls and error logs.
+    /// Record calls and error logs.
     Record,
-    /// To delete calls and error logs.
+    /// Delete calls and error logs.
     Delete,
-    /// To read the server's metrics, at `/metrics`.
+    /// Read the server's metrics at `/metrics`.
     Metrics,
 }
 
-/// Who asks, and what the token of the request allows.
+/// The caller of a request and the permissions of its token.
 #[derive(SimpleObject)]
 pub struct Viewer {
-    /// The name of the token; `anonymous` without one.
+    /// The name of the token; `anonymous` without a token.
     pub name: String,
-    /// What it allows. A field that needs more is answered with the error code FORBIDDEN.
+    /// The scopes of the token. A field that requires another scope fails with the code FORBIDDEN.
     pub scopes: Vec<AccessScope>,
 }

@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use super::negotiate::MediaType;
 use super::read::GraphqlRequest;
 use super::trusted::{ManifestError, TrustedDocuments, sha256_hex};
+use crate::cache::{BoundedCache, CacheLimits};
 use crate::config::{GraphqlConfig, HttpConfig};
 use crate::graphql::check;
 use crate::http::problem::Problem;
-use crate::kept::{Kept, Room};
 
 /// The source of documents.
 pub struct Documents(Source);
@@ -172,11 +172,11 @@ const MAX_PERSISTED_BYTES: usize = 16 << 20;
 
 /// Automatic persisted queries: document texts by hash. The texts are cached, not the parsed documents, which
 /// are far larger.
-struct PersistedQueries(Kept<Arc<str>>);
+struct PersistedQueries(BoundedCache<Arc<str>>);
 
 impl PersistedQueries {
     fn new(entries: usize) -> Self {
-        Self(Kept::new(Room {
+        Self(BoundedCache::new(CacheLimits {
             entries,
             bytes: MAX_PERSISTED_BYTES,
             bytes_each: MAX_PERSISTED_BYTES / 64,
@@ -184,11 +184,11 @@ impl PersistedQueries {
     }
 
     fn find(&self, hash: &str) -> Option<Arc<str>> {
-        self.0.find(hash)
+        self.0.get(hash)
     }
 
     /// Stores the text of a document that has passed validation.
     fn insert(&self, hash: String, text: &str) {
-        self.0.keep(hash, text.len(), text.into());
+        self.0.insert(hash, text.len(), text.into());
     }
 }

@@ -71,10 +71,11 @@ pub(crate) async fn execute(
             span =
                 state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
             if outcome.kind == "mutation" {
-                size.is_of_mutation();
+                size.set_mutation();
             }
             let query = request.query.clone();
-            let execution = schema::execute(&state.schema, state.asking(context, size), request);
+            let execution =
+                schema::execute(&state.schema, state.request_info(context, size), request);
             match timeout_at(deadline, pin!(span.during(execution))).await {
                 Ok(mut response) => {
                     if let Some(error) = size.refusal() {

@@ -4,7 +4,7 @@ use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Oper
 use async_graphql::{Request, ServerError, Variables};
 
 use super::parse::Parser;
-use crate::graphql::limit::{self, Moment};
+use crate::graphql::limit::{self, CostContext};
 use crate::http::outcome::Outcome;
 use crate::http::state::AppState;
 
@@ -63,12 +63,12 @@ pub(crate) fn parse_and_measure(
 ) -> Result<(), ServerError> {
     let (parser, services) = (&state.parser, &state.services);
     services.density.refresh_if_old(&services.db);
-    let moment = Moment { now: state.clock.now(), density: &services.density };
+    let cost_context = CostContext { now: state.clock.now(), density: &services.density };
     let wanted = request.operation_name.clone();
     let mut variables = std::mem::take(&mut request.variables);
     let document = parser.parse(request)?;
-    if let Some(chosen) = limit::chosen(document, wanted.as_deref()) {
-        fill_defaults(&mut variables, &chosen.node);
+    if let Some(selected) = limit::selected(document, wanted.as_deref()) {
+        fill_defaults(&mut variables, &selected.node);
     }
     let operation = Operation::of(document, wanted.as_deref());
     outcome.operation = operation.name;
@@ -77,7 +77,7 @@ pub(crate) fn parse_and_measure(
         OperationType::Mutation => "mutation",
         OperationType::Subscription => "subscription",
     };
-    let measured = parser.limits().measure(document, wanted.as_deref(), &variables, &moment);
+    let measured = parser.limits().measure(document, wanted.as_deref(), &variables, &cost_context);
     request.variables = variables;
     let cost = measured?;
     outcome.cost = cost.as_ref().map(|cost| cost.total);

@@ -141,7 +141,7 @@ impl SocketStatus {
 
 impl RequestLine {
     fn start(request: &Request, marks: Arc<RequestMarks>, observer: Arc<Observer>) -> Self {
-        observer.metrics.request_began();
+        observer.metrics.request_started();
         Self {
             marks,
             observer,

@@ -35,7 +35,7 @@ impl CredentialChecks {
 
     /// The current caller of a token or session.
     pub(crate) async fn current_caller(&self, proof: Option<&Proof>) -> Result<Arc<Caller>> {
-        self.tokens.caller_still(&self.db, proof, self.clock.now()).await
+        self.tokens.current_caller(&self.db, proof, self.clock.now()).await
     }
 
     pub(crate) fn watch(self: &Arc<Self>, proof: Option<&Proof>) -> CredentialWatch {

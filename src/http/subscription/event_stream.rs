@@ -16,7 +16,7 @@ use super::template::Template;
 use crate::error::Error;
 use crate::graphql::answer::AnswerSize;
 use crate::graphql::schema;
-use crate::graphql::subscription::source::{Due, Source};
+use crate::graphql::subscription::{EventSource, SourceEvent};
 use crate::http::context::RequestContext;
 use crate::http::graphql::respond::{error_response, finish_errors, to_json};
 use crate::http::outcome::OperationStatus;
@@ -46,8 +46,8 @@ enum EventPayload {
 impl EventExecutor {
     /// The payload of an event; `None` if the event does not match the subscription. Fails if the
     /// credentials were revoked.
-    async fn answer(self: Arc<Self>, due: Due) -> Result<Option<EventPayload>, Error> {
-        let payload = match tokio::time::timeout(self.state.timeout, self.payload(&due)).await {
+    async fn answer(self: Arc<Self>, event: SourceEvent) -> Result<Option<EventPayload>, Error> {
+        let payload = match tokio::time::timeout(self.state.timeout, self.payload(&event)).await {
             Ok(payload) => payload?,
             Err(_) => Some(EventPayload::Own(Box::new(error_response(&Error::Timeout)), None)),
         };
@@ -61,13 +61,13 @@ impl EventExecutor {
     }
 
     /// Takes the payload from the cache of shared answers, or executes the event.
-    async fn payload(&self, due: &Due) -> Result<Option<EventPayload>, Error> {
+    async fn payload(&self, event: &SourceEvent) -> Result<Option<EventPayload>, Error> {
         // Checked at the time of execution, not when the wait for the event started.
         let mut context = self.context.clone();
         let proof = self.context.proof.as_ref();
         context.caller = self.state.credential_checks.current_caller(proof).await?;
         let execute = async || {
-            let (response, size) = self.execute(&context, due).await;
+            let (response, size) = self.execute(&context, event).await;
             match response.as_ref().map(|response| (response.errors.is_empty(), to_json(response)))
             {
                 Some((true, Ok(text))) if text.len() <= MAX_SHARED_BYTES => {
@@ -77,12 +77,12 @@ impl EventExecutor {
                 _ => Err((response, size)),
             }
         };
-        let answer = match self.template.sharing.key(due, &context.caller) {
+        let answer = match self.template.sharing.key(event, &context.caller) {
             Some(key) => {
                 let cell = self.state.subscriptions.answers.get(key);
                 cell.get_or_try_init(execute).await.cloned()
             }
-            None => Err(self.execute(&context, due).await),
+            None => Err(self.execute(&context, event).await),
         };
         Ok(match answer {
             Ok(text) => Some(EventPayload::Shared(text)),
@@ -95,19 +95,19 @@ impl EventExecutor {
     async fn execute(
         &self,
         context: &RequestContext,
-        due: &Due,
+        event: &SourceEvent,
     ) -> (Option<Response>, Arc<AnswerSize>) {
         let state = &self.state;
         let size = state.answers.start();
-        let _permit = match self.template.sharing.may_send_sql(due) {
+        let _permit = match self.template.sharing.may_send_sql(event) {
             true => state.subscriptions.acquire_execution().await,
             false => None,
         };
         let outcome = self.status.outcome();
         let observer = &state.services.observer;
         let span = observer.operation_span(outcome.kind, outcome.operation.as_deref());
-        let (asking, request) = (state.asking(context, &size), self.template.request());
-        let execution = schema::answer_event(&state.schema, asking, request, due.clone());
+        let (info, request) = (state.request_info(context, &size), self.template.request());
+        let execution = schema::answer_event(&state.schema, info, request, event.clone());
         let response = span.during(execution).await;
         let refused = size.refusal();
         (response.map(|response| refused.map_or(response, |error| error_response(&error))), size)
@@ -119,7 +119,7 @@ type ExecutionResult = Result<Result<Option<EventPayload>, Error>, Box<dyn Any +
 /// The events of a subscription.
 pub(crate) struct EventStream {
     executor: Arc<EventExecutor>,
-    source: Source,
+    source: EventSource,
     /// The event that is being executed.
     execution: Option<BoxFuture<'static, ExecutionResult>>,
     credentials: CredentialWatch,
@@ -146,7 +146,7 @@ pub(crate) enum EndReason {
 }
 
 impl EventStream {
-    pub fn new(executor: EventExecutor, source: Source, permit: SubscriptionPermit) -> Self {
+    pub fn new(executor: EventExecutor, source: EventSource, permit: SubscriptionPermit) -> Self {
         let checks = &executor.state.credential_checks;
         Self {
             credentials: checks.watch(executor.context.proof.as_ref()),
@@ -195,8 +195,8 @@ impl EventStream {
                         }
                     }
                 }
-                due = self.source.next(), if is_idle => {
-                    let execution = AssertUnwindSafe(Arc::clone(&self.executor).answer(due));
+                event = self.source.next(), if is_idle => {
+                    let execution = AssertUnwindSafe(Arc::clone(&self.executor).answer(event));
                     self.execution = Some(execution.catch_unwind().boxed());
                 }
             }

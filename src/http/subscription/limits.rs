@@ -72,7 +72,7 @@ impl Subscriptions {
         }
         open.total += 1;
         *open.by_client.entry(client.clone()).or_default() += 1;
-        self.observer.metrics.subscription_began();
+        self.observer.metrics.subscription_started();
         Ok(SubscriptionPermit { subscriptions: Arc::clone(self), client })
     }
 

@@ -13,7 +13,7 @@ use super::template::Template;
 use crate::error::Error;
 use crate::graphql::answer::AnswerSize;
 use crate::graphql::schema;
-use crate::graphql::subscription::source::Source;
+use crate::graphql::subscription::EventSource;
 use crate::http::context::RequestContext;
 use crate::http::graphql::documents::ResolvedRequest;
 use crate::http::graphql::execute::{execute, mark_operation};
@@ -91,15 +91,15 @@ async fn open_source(
     ResolvedRequest { mut request, persist_hash }: ResolvedRequest,
     deadline: Instant,
     outcome: &mut Outcome,
-) -> Result<(Source, Template), Response> {
+) -> Result<(EventSource, Template), Response> {
     let reject = |error: ServerError, code| Response::from_errors(vec![with_code(error, code)]);
     measure::parse_and_measure(state, &mut request, outcome)
         .map_err(|error| reject(error, "GRAPHQL_PARSE_FAILED"))?;
     mark_operation(outcome);
     let template =
         Template::of(&mut request).map_err(|error| reject(error, "GRAPHQL_VALIDATION_FAILED"))?;
-    let asking = state.asking(context, &state.answers.start());
-    let opening = schema::subscribe(&state.schema, asking, request);
+    let info = state.request_info(context, &state.answers.start());
+    let opening = schema::subscribe(&state.schema, info, request);
     let opened = match timeout_at(deadline, pin!(opening)).await {
         Ok(opened) => opened,
         Err(_) => Err(error_response(&Error::Timeout)),

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::domain::access::Caller;
 use crate::graphql::limit;
 use crate::graphql::limit::names::{may_send_sql, selects};
-use crate::graphql::subscription::source::Due;
+use crate::graphql::subscription::SourceEvent;
 
 /// A parsed subscription request.
 pub(crate) struct Template {
@@ -28,7 +28,7 @@ impl Template {
     /// Rejects a subscription with several root fields, as the specification requires.
     pub fn of(request: &mut Request) -> Result<Self, ServerError> {
         let document = request.parsed_query()?.clone();
-        let operation = limit::chosen(&document, request.operation_name.as_deref());
+        let operation = limit::selected(&document, request.operation_name.as_deref());
         let roots = operation.map(|operation| &operation.node.selection_set.node.items);
         if let Some(roots) = roots
             && !matches!(roots.as_slice(), [root] if matches!(root.node, Selection::Field(_)))
@@ -113,13 +113,13 @@ impl AnswerSharing {
     }
 
     /// Whether an event may send a statement, which needs an execution permit.
-    pub(crate) fn may_send_sql(&self, due: &Due) -> bool {
-        self.may_send_sql || due.row().is_none()
+    pub(crate) fn may_send_sql(&self, event: &SourceEvent) -> bool {
+        self.may_send_sql || event.row().is_none()
     }
 
     /// The cache key of an event; `None` if its payload is not shared.
-    pub(crate) fn key(&self, due: &Due, caller: &Arc<Caller>) -> Option<AnswerKey> {
-        let row = due.row().filter(|_| !self.shows_keys)?;
+    pub(crate) fn key(&self, event: &SourceEvent, caller: &Arc<Caller>) -> Option<AnswerKey> {
+        let row = event.row().filter(|_| !self.shows_keys)?;
         Some(AnswerKey { request_hash: self.request_hash, caller: Arc::clone(caller), row })
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use crate::store::StoredTime;
     use crate::store::error_log::ErrorLogRow;
 
-    fn row(number: u64) -> Due {
+    fn row(number: u64) -> SourceEvent {
         let stored = StoredTime::from_text("2026-03-01 12:00:00.000000");
         let row = ErrorLogRow {
             id: 1,
@@ -147,7 +147,7 @@ mod tests {
             message: None,
             long_bytes: None,
         };
-        Due::ErrorLog(number, Arc::new(row))
+        SourceEvent::ErrorLog(number, Arc::new(row))
     }
 
     fn of(query: &str, variables: serde_json::Value) -> AnswerSharing {
@@ -165,34 +165,37 @@ mod tests {
         assert_ne!(hash(query, "a"), hash(&query.replace("id", "model"), "a"));
         let caller = |name: &str, scopes| Arc::new(Caller { name: name.to_owned(), scopes });
         let one = of(query, json!({}));
-        let key = |due: &Due, caller| one.key(due, &caller);
+        let key = |event: &SourceEvent, caller| one.key(event, &caller);
         let (first, second) = (row(1), row(2));
         let reader = || caller("reader", Scopes::NONE);
         assert!(key(&first, reader()) == key(&first, reader()));
         assert!(key(&first, reader()) != key(&second, reader()));
         assert!(key(&first, reader()) != key(&first, caller("other", Scopes::NONE)));
         assert!(key(&first, reader()) != key(&first, caller("reader", Scopes::all())));
-        assert!(key(&Due::Moment, reader()).is_none() && key(&Due::Missed(1), reader()).is_none());
+        assert!(
+            key(&SourceEvent::Tick, reader()).is_none()
+                && key(&SourceEvent::Missed(1), reader()).is_none()
+        );
     }
 
     #[test]
     fn payloads_with_full_keys_are_not_shared() {
         let query =
             "subscription { callRecorded { ...C } } fragment C on Call { apiKey { secret } }";
-        let due = row(1);
+        let event = row(1);
         let caller = Arc::new(Caller::anonymous(Scopes::all()));
-        assert!(of(query, json!({})).key(&due, &caller).is_none());
+        assert!(of(query, json!({})).key(&event, &caller).is_none());
     }
 
     #[test]
     fn columns_send_no_sql() {
-        let sends = |fields: &str, due| {
+        let sends = |fields: &str, event| {
             of(&format!("subscription {{ callRecorded {{ {fields} }} }}"), json!({}))
-                .may_send_sql(due)
+                .may_send_sql(event)
         };
         let row = row(1);
         assert!(!sends("id model apiKey { id masked }", &row));
-        assert!(sends("id", &Due::Moment) && sends("id errorLog { message }", &row));
+        assert!(sends("id", &SourceEvent::Tick) && sends("id errorLog { message }", &row));
         assert!(sends("apiKey { lastSeenAt }", &row));
     }
 }

@@ -1,12 +1,10 @@
-//! The tails of the two tables: one each for the whole server, while somebody follows it. A tail looks
-//! for rows by the clock, since other programs write them; at once when this server has committed some,
-//! or another one of the same PostgreSQL tells that it has.
+//! The tails of the two tables. A tail runs while its table has subscribers and serves all of them. It
+//! polls for rows, since other programs write them too. It polls at once after a commit of this server,
+//! or after a notification of another server of the same PostgreSQL database.
 
-mod gaps;
-mod neighbours;
-mod pace;
-mod seen;
-mod walk;
+mod notifications;
+mod poll_interval;
+mod reader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +13,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::neighbours::Neighbours;
-use self::pace::Pace;
-use self::walk::Walk;
+use self::notifications::Notifications;
+use self::poll_interval::PollInterval;
+use self::reader::TableReader;
 use crate::config::ServerConfig;
 use crate::error::{Error, Result};
-use crate::feed::{Beginning, Feed, Feeds};
+use crate::feed::{Feed, Feeds, SubscribeRequest};
 use crate::observe::Observer;
 use crate::observe::redact::without_values;
 use crate::store::Database;
@@ -29,47 +27,47 @@ use crate::store::error_log::ErrorLogRow;
 use crate::store::tail::Tailed;
 use crate::supervisor::{Job, supervise};
 
-/// How long a table is read on after its last follower has gone: others often come at once.
+/// How long a table is polled after its last subscriber left: clients often reconnect at once.
 const LINGER: Duration = Duration::from_secs(10);
-/// Between two looks, however often somebody commits.
-const PAUSE: Duration = Duration::from_millis(5);
+/// The shortest pause between two polls, for any rate of commits.
+const MIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// The tails of both tables.
 pub struct Tails {
     calls: Tail<CallRow>,
     errors: Tail<ErrorLogRow>,
-    neighbours: Neighbours,
+    notifications: Notifications,
     active: watch::Sender<u32>,
 }
 
 impl Tails {
-    /// The feeds, and what brings their rows once it runs.
+    /// Creates the feeds and the tails that fill them.
     pub fn new(
         db: &Arc<Database>,
         config: &ServerConfig,
         observer: &Arc<Observer>,
     ) -> (Feeds, Self) {
-        let (active, heard) = (watch::Sender::new(0), watch::Sender::new(()));
+        let (active, notified) = (watch::Sender::new(0), watch::Sender::new(()));
         let shared = Shared {
             db: db.clone(),
             observer: observer.clone(),
-            longest: Duration::from_millis(config.follow_poll_ms),
+            max_interval: Duration::from_millis(config.follow_poll_ms),
             active: active.clone(),
-            heard: heard.clone(),
+            notified: notified.clone(),
         };
         let most = config.follow_rows as usize;
-        let (calls, followers) = Feed::new(CallRow::TABLE, most, observer.clone());
-        let call_tail = Tail::new("call_tail", calls.clone(), followers, shared.clone());
-        let (errors, followers) = Feed::new(ErrorLogRow::TABLE, most, observer.clone());
-        let error_tail = Tail::new("error_log_tail", errors.clone(), followers, shared);
-        let neighbours = Neighbours { db: db.clone(), observer: observer.clone(), heard };
-        let tails = Self { calls: call_tail, errors: error_tail, neighbours, active };
+        let (calls, subscribers) = Feed::new(CallRow::TABLE, most, observer.clone());
+        let call_tail = Tail::new("call_tail", calls.clone(), subscribers, shared.clone());
+        let (errors, subscribers) = Feed::new(ErrorLogRow::TABLE, most, observer.clone());
+        let error_tail = Tail::new("error_log_tail", errors.clone(), subscribers, shared);
+        let notifications = Notifications { db: db.clone(), observer: observer.clone(), notified };
+        let tails = Self { calls: call_tail, errors: error_tail, notifications, active };
         (Feeds { calls, errors }, tails)
     }
 
-    /// Reads whatever is followed until the server stops.
+    /// Polls the tables that have subscribers until the server stops.
     pub async fn run(self, stopping: watch::Receiver<bool>) {
-        let Self { mut calls, mut errors, neighbours, active } = self;
+        let Self { mut calls, mut errors, notifications, active } = self;
         let observer = calls.shared.observer.clone();
         (calls.stopping, errors.stopping) = (Some(stopping.clone()), Some(stopping));
         let tails = async {
@@ -77,7 +75,7 @@ impl Tails {
         };
         tokio::select! {
             _ = tails => {}
-            () = neighbours.run(active.subscribe()) => {}
+            () = notifications.run(active.subscribe()) => {}
         }
     }
 }
@@ -86,31 +84,31 @@ impl Tails {
 struct Shared {
     db: Arc<Database>,
     observer: Arc<Observer>,
-    /// The longest time between two looks.
-    longest: Duration,
-    /// Counts the tables that are followed.
+    /// The longest time between two polls.
+    max_interval: Duration,
+    /// The number of tables with subscribers.
     active: watch::Sender<u32>,
-    /// Changes whenever another server told of rows.
-    heard: watch::Sender<()>,
+    /// Changes with each notification of another server.
+    notified: watch::Sender<()>,
 }
 
 /// The tail of one table.
 struct Tail<T> {
     name: &'static str,
     feed: Arc<Feed<T>>,
-    followers: UnboundedReceiver<Beginning>,
+    subscribers: UnboundedReceiver<SubscribeRequest>,
     shared: Shared,
     /// Becomes true when the server stops.
     stopping: Option<watch::Receiver<bool>>,
-    /// Still true when it starts after a panic: what it had read is lost.
+    /// True at a start after a panic: the rows read before are lost.
     is_reading: bool,
 }
 
-/// Why a tail reads no further.
+/// Why a tail stops polling.
 #[derive(PartialEq)]
 enum End {
     Stopping,
-    NobodyFollows,
+    NoSubscribers,
 }
 
 impl<T: Tailed> Job for Tail<T> {
@@ -119,17 +117,17 @@ impl<T: Tailed> Job for Tail<T> {
     }
 
     async fn run(&mut self) {
-        // Without a receiver nothing stops it.
+        // `Tails::run` sets the receiver.
         let Some(mut stopping) = self.stopping.clone() else { return };
         loop {
             let mut first = None;
             if self.is_reading {
-                self.feed.lose();
+                self.feed.mark_lost();
             } else {
                 first = tokio::select! {
-                    // An error: the sender is gone, and so is the server.
+                    // An error means that the sender was dropped: the server has stopped.
                     _ = stopping.wait_for(|stopping| *stopping) => return,
-                    first = self.followers.recv() => first,
+                    first = self.subscribers.recv() => first,
                 };
                 if first.is_none() {
                     return;
@@ -137,7 +135,7 @@ impl<T: Tailed> Job for Tail<T> {
                 self.is_reading = true;
                 self.shared.active.send_modify(|active| *active += 1);
             }
-            let end = self.follow(first, &mut stopping).await;
+            let end = self.run_while_subscribed(first, &mut stopping).await;
             self.is_reading = false;
             self.shared.active.send_modify(|active| *active -= 1);
             self.feed.clear();
@@ -153,88 +151,88 @@ impl<T: Tailed> Tail<T> {
     fn new(
         name: &'static str,
         feed: Arc<Feed<T>>,
-        followers: UnboundedReceiver<Beginning>,
+        subscribers: UnboundedReceiver<SubscribeRequest>,
         shared: Shared,
     ) -> Self {
-        Self { name, feed, followers, shared, stopping: None, is_reading: false }
+        Self { name, feed, subscribers, shared, stopping: None, is_reading: false }
     }
 
-    async fn follow(
+    async fn run_while_subscribed(
         &mut self,
-        first: Option<Beginning>,
+        first: Option<SubscribeRequest>,
         stopping: &mut watch::Receiver<bool>,
     ) -> End {
         let mut commits = self.shared.db.commits();
-        let mut heard = self.shared.heard.subscribe();
-        let mut waiting: Vec<Beginning> = first.into_iter().collect();
-        let mut pace = Pace::new(self.shared.longest);
-        let (mut walk, mut rows) = (None, 0);
+        let mut notified = self.shared.notified.subscribe();
+        let mut waiting: Vec<SubscribeRequest> = first.into_iter().collect();
+        let mut poll_interval = PollInterval::new(self.shared.max_interval);
+        let (mut reader, mut rows) = (None, 0);
         loop {
             if *stopping.borrow() {
                 return End::Stopping;
             }
-            // Whatever comes from here on may be too late for this look.
+            // A change from here on triggers another poll.
             commits.borrow_and_update();
-            heard.borrow_and_update();
-            waiting.extend(std::iter::from_fn(|| self.followers.try_recv().ok()));
-            match self.look(&mut walk).await {
-                // Those who begin wait for the end of what was there before.
-                Ok(look) if look.more => {
-                    rows += look.rows;
+            notified.borrow_and_update();
+            waiting.extend(std::iter::from_fn(|| self.subscribers.try_recv().ok()));
+            match self.poll(&mut reader).await {
+                // New subscribers wait until all earlier rows are read.
+                Ok(polled) if polled.more => {
+                    rows += polled.rows;
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Ok(look) => {
-                    if pace.found(std::mem::take(&mut rows) + look.rows) {
-                        tracing::info!(table = T::TABLE, "a table that is followed is read again");
+                Ok(polled) => {
+                    if poll_interval.succeeded(std::mem::take(&mut rows) + polled.rows) {
+                        tracing::info!(table = T::TABLE, "tail read recovered");
                     }
                     let head = self.feed.head();
-                    // One who does not wait any more has gone.
-                    waiting.drain(..).for_each(|begun| drop(begun.send(Ok(head))));
+                    // A failed send means that the subscriber has left.
+                    waiting.drain(..).for_each(|request| drop(request.send(Ok(head))));
                 }
                 Err(error) => {
                     self.shared.observer.metrics.tail.failed(T::TABLE);
-                    if pace.failed() {
-                        tell_failure(T::TABLE, &error);
+                    if poll_interval.failed() {
+                        log_failure(T::TABLE, &error);
                     }
-                    waiting.drain(..).for_each(|begun| drop(begun.send(Err(error.clone()))));
+                    waiting.drain(..).for_each(|request| drop(request.send(Err(error.clone()))));
                 }
             }
-            let followed = self.feed.has_followers();
-            let due = walk.as_ref().and_then(Walk::next_due);
-            let Some(next) = pace.next(Instant::now(), followed, due) else {
-                return End::NobodyFollows;
+            let has_subscribers = self.feed.has_subscribers();
+            let due = reader.as_ref().and_then(TableReader::next_due);
+            let Some(next) = poll_interval.next(Instant::now(), has_subscribers, due) else {
+                return End::NoSubscribers;
             };
-            sleep(PAUSE).await;
+            sleep(MIN_PAUSE).await;
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => return End::Stopping,
                 () = sleep_until(next) => {}
                 _ = commits.changed() => {}
-                _ = heard.changed() => {}
-                begun = self.followers.recv() => waiting.extend(begun),
+                _ = notified.changed() => {}
+                request = self.subscribers.recv() => waiting.extend(request),
             }
         }
     }
 
-    /// Looks for rows and hands on what it finds; an error leaves the place where it was.
-    async fn look(&self, walk: &mut Option<Walk>) -> Result<Look> {
-        let Some(walk) = walk else {
-            *walk = Some(Walk::begin::<T>(self.shared.db.clone(), Instant::now()).await?);
-            return Ok(Look { rows: 0, more: false });
+    /// Reads new rows and publishes them. An error leaves the read position unchanged.
+    async fn poll(&self, reader: &mut Option<TableReader>) -> Result<PollResult> {
+        let Some(reader) = reader else {
+            *reader = Some(TableReader::start::<T>(self.shared.db.clone(), Instant::now()).await?);
+            return Ok(PollResult { rows: 0, more: false });
         };
-        let late = self.hand_on(walk.late(Instant::now()).await?);
-        let ahead = walk.ahead(Instant::now()).await?;
-        let look = Look { rows: late + self.hand_on(ahead.rows), more: ahead.more };
-        let (gaps, dropped) = walk.gaps();
+        let late = self.publish(reader.read_gaps(Instant::now()).await?);
+        let new = reader.read_new(Instant::now()).await?;
+        let result = PollResult { rows: late + self.publish(new.rows), more: new.more };
+        let (gaps, dropped) = reader.gaps();
         let metrics = &self.shared.observer.metrics.tail;
         metrics.set_gaps(T::TABLE, gaps);
         if dropped > 0 {
             metrics.dropped_gaps(T::TABLE, dropped);
         }
-        Ok(look)
+        Ok(result)
     }
 
-    fn hand_on(&self, rows: Vec<T>) -> usize {
+    fn publish(&self, rows: Vec<T>) -> usize {
         let count = rows.len();
         if count > 0 {
             self.shared.observer.metrics.tail.found(T::TABLE, count);
@@ -244,15 +242,15 @@ impl<T: Tailed> Tail<T> {
     }
 }
 
-/// What came of a look.
-struct Look {
+/// The result of a poll.
+struct PollResult {
     rows: usize,
     more: bool,
 }
 
-fn tell_failure(table: &str, error: &Error) {
+fn log_failure(table: &str, error: &Error) {
     let source = std::error::Error::source(error).map(|source| without_values(&source));
-    tracing::warn!(table, %error, source, "a table that is followed cannot be read; trying on");
+    tracing::warn!(table, %error, source, "tail read failed; retrying");
 }
 
 #[cfg(test)]
@@ -268,7 +266,7 @@ mod tests {
     use crate::config::DatabaseConfig;
     use crate::feed::Next;
 
-    /// The rows of a table of its own, whose next reading may panic.
+    /// The rows of a test table; the next read may panic.
     static ROWS: Mutex<Vec<i64>> = Mutex::new(vec![]);
     static PANICS: AtomicBool = AtomicBool::new(false);
 
@@ -300,30 +298,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tail_that_panics_tells_its_followers_and_goes_on() {
+    async fn a_tail_reports_lost_rows_after_a_panic_and_continues() {
         let folder = tempfile::tempdir().unwrap();
         let config = config(&format!("sqlite://{}", folder.path().join("t.db").display()));
         let db = Arc::new(Database::open(&config).await.unwrap());
         let observer: Arc<Observer> = Arc::default();
-        let (feed, followers) = Feed::<Row>::new(Row::TABLE, 10, observer.clone());
+        let (feed, subscribers) = Feed::<Row>::new(Row::TABLE, 10, observer.clone());
         let shared = Shared {
             db,
             observer: observer.clone(),
-            longest: Duration::from_millis(50),
+            max_interval: Duration::from_millis(50),
             active: watch::Sender::new(0),
-            heard: watch::Sender::new(()),
+            notified: watch::Sender::new(()),
         };
         let active = shared.active.subscribe();
-        let mut tail = Tail::new("tail", feed.clone(), followers, shared);
+        let mut tail = Tail::new("tail", feed.clone(), subscribers, shared);
         let stop = watch::Sender::new(false);
         tail.stopping = Some(stop.subscribe());
         let running = tokio::spawn(supervise(observer.clone(), tail));
-        let mut follower = feed.follow().await.unwrap();
+        let mut subscriber = feed.subscribe().await.unwrap();
         PANICS.store(true, Ordering::Relaxed);
-        // Of what it may have read before, nothing else is known.
-        assert!(matches!(follower.next(|_| true).await, Next::Missed(1)));
+        // How many rows it had read is unknown.
+        assert!(matches!(subscriber.next(|_| true).await, Next::Missed(1)));
         ROWS.lock().unwrap().push(7);
-        assert!(matches!(follower.next(|_| true).await, Next::Row { row, .. } if row.0 == 7));
+        assert!(matches!(subscriber.next(|_| true).await, Next::Row { row, .. } if row.0 == 7));
         assert_eq!(*active.borrow(), 1);
         stop.send_replace(true);
         running.await.unwrap();

@@ -1,6 +1,6 @@
-//! What the servers of one PostgreSQL database tell each other: that rows were stored. After the commit
-//! rather than in its transaction, since PostgreSQL lets transactions that notify commit one by one, and
-//! since a word that cannot be passed on must not undo what was recorded.
+//! LISTEN/NOTIFY between the servers of one PostgreSQL database: a server notifies the others of stored
+//! rows. It sends the notification after the commit, not in the transaction: PostgreSQL serializes the
+//! commits of transactions that notify, and a failed notification must not roll back recorded rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use crate::observe::Observer;
 use crate::store::Database;
 use crate::supervisor::{Job, supervise};
 
-/// However often is committed, the others are not told more often.
-const TELL_EVERY: Duration = Duration::from_millis(20);
-/// How soon a connection that was lost or refused is tried again, at first and at last.
+/// The shortest pause between two notifications, for any rate of commits.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The first and the longest pause before a lost or refused connection is opened again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-pub(super) struct Neighbours {
+pub(super) struct Notifications {
     pub db: Arc<Database>,
     pub observer: Arc<Observer>,
-    /// Changes whenever something was heard.
-    pub heard: watch::Sender<()>,
+    /// Changes with each notification of another server.
+    pub notified: watch::Sender<()>,
 }
 
-impl Neighbours {
-    /// Goes on until it is dropped. `active` counts the tables that are followed here.
+impl Notifications {
+    /// Runs until it is dropped. `active` is the number of tables with subscribers on this server.
     pub(super) async fn run(self, active: watch::Receiver<u32>) {
         if self.db.has_notifications() {
-            let Self { db, observer, heard } = self;
+            let Self { db, observer, notified } = self;
             let own = format!("{:032x}", rand::random::<u128>());
             let notify = Notify { db: db.clone(), own: own.clone() };
-            let listen = Listen { db, observer: observer.clone(), heard, own, active };
+            let listen = Listen { db, observer: observer.clone(), notified, own, active };
             futures_util::join!(supervise(observer.clone(), notify), supervise(observer, listen));
         }
         std::future::pending().await
@@ -54,18 +54,18 @@ impl Job for Notify {
         let mut commits = self.db.commits();
         while commits.changed().await.is_ok() {
             if let Err(error) = self.db.notify(&self.own).await {
-                tracing::debug!(%error, "the other servers could not be told of rows");
+                tracing::debug!(%error, "notification of the other servers failed");
             }
-            sleep(TELL_EVERY).await;
+            sleep(MIN_PAUSE).await;
         }
     }
 }
 
-/// Listens to the other servers while a table is followed.
+/// Listens for notifications while a table has subscribers.
 struct Listen {
     db: Arc<Database>,
     observer: Arc<Observer>,
-    heard: watch::Sender<()>,
+    notified: watch::Sender<()>,
     own: String,
     active: watch::Receiver<u32>,
 }
@@ -82,11 +82,11 @@ impl Job for Listen {
             if active.wait_for(|active| *active > 0).await.is_err() {
                 return;
             }
-            let left = async { active.wait_for(|active| *active == 0).await.is_ok() };
+            let idle = async { active.wait_for(|active| *active == 0).await.is_ok() };
             tokio::select! {
-                _ = left => retry = FIRST_RETRY,
-                error = self.hear(&mut retry) => {
-                    tracing::debug!(%error, "other servers are not heard; tables are read by the clock");
+                _ = idle => retry = FIRST_RETRY,
+                error = self.listen(&mut retry) => {
+                    tracing::debug!(%error, "connection for notifications failed; polling by interval");
                     sleep(retry).await;
                     retry = (retry * 2).min(LAST_RETRY);
                 }
@@ -96,23 +96,23 @@ impl Job for Listen {
 }
 
 impl Listen {
-    /// Passes on what is heard until the connection is lost for good.
-    async fn hear(&self, retry: &mut Duration) -> crate::error::Error {
+    /// Forwards notifications until the connection fails; returns its error.
+    async fn listen(&self, retry: &mut Duration) -> crate::error::Error {
         let mut listener = match self.db.listen().await {
             Ok(listener) => listener,
             Err(error) => return error,
         };
         *retry = FIRST_RETRY;
-        // Something may have been told before it listened.
-        self.heard.send_replace(());
+        // A notification may have been sent before LISTEN took effect.
+        self.notified.send_replace(());
         loop {
             match listener.receive().await {
-                Ok(Some(who)) if who == self.own => {}
-                Ok(told) => {
-                    if told.is_some() {
-                        self.observer.metrics.tail.heard();
+                Ok(Some(sender)) if sender == self.own => {}
+                Ok(sender) => {
+                    if sender.is_some() {
+                        self.observer.metrics.tail.notified();
                     }
-                    self.heard.send_replace(());
+                    self.notified.send_replace(());
                 }
                 Err(error) => return error,
             }
