@@ -220,6 +220,8 @@ impl RequestLine {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
+                    // Part of the documented log filters.
+                    target: "callscope::http::request_log",
                     request_id = &*self.marks.id,
                     method = self.method,
                     path = self.path(),
