@@ -81,6 +81,7 @@ async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) 
                 "{ errorLookup(key: \"k\", timestamp: \"2026-03-01T12:00:00Z\") { id } }"
             }
             "errorLogs" => "{ errorLogs { totalCount } }",
+            "classifyFailure" => "{ classifyFailure(statusCode: 429) { class } }",
             "errorGroups" => "{ errorGroups(by: [MODEL]) { count } }",
             "apiKeys" => "{ apiKeys { totalCount } }",
             "apiKey" => "{ apiKey(key: \"k\") { id } }",
