@@ -26,7 +26,10 @@ export default [
               'CallCounts',
               'CallGroup',
               'ErrorGroup',
+              'Failure',
               'LatencyStats',
+              // Its `id` is the provider's, and may be missing.
+              'StatedQuota',
               'UsageStats',
               // One for each server, table or caller.
               'ServerInfo',
