@@ -144,7 +144,7 @@ fn optional_seconds<S: Serializer>(
 }
 
 /// The class of a failure from its text, its HTTP status, and the gateway's error type. Pure; its cost does
-/// not grow with the text, of which the first 6 KiB and the last 2 KiB are read.
+/// not grow with the text, of which the first 4 KiB and the last 1 KiB are read.
 pub fn classify(text: Option<&str>, status: Option<i32>, error_type: Option<&str>) -> Failure {
     let text = text::normalize(text.unwrap_or_default(), error_type.unwrap_or_default());
     let facts = facts::read(&text);

@@ -1,7 +1,7 @@
 //! Removes what the form of a text adds: escapes of JSON within JSON, line breaks, the middle of long texts.
 
-const HEAD_BYTES: usize = 6 << 10;
-const TAIL_BYTES: usize = 2 << 10;
+const HEAD_BYTES: usize = 4 << 10;
+const TAIL_BYTES: usize = 1 << 10;
 
 /// The text without escapes, with single spaces, followed by the error type. Letter case stays.
 pub(super) fn normalize(text: &str, error_type: &str) -> String {
