@@ -1,5 +1,5 @@
 //! The differences between SQLite, PostgreSQL and MySQL: binding times, reading stored values,
-//! comparing texts.
+//! comparing texts. `contains.rs` has those of searches.
 
 use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use sea_orm::DbBackend;
@@ -185,23 +185,6 @@ impl Dialect {
         Condition::all().add_option(found).add(self.text(column).is_in(values))
     }
 
-    /// Rows that contain `text` anywhere, ignoring case. Every character is literal.
-    pub fn contains(self, column: &'static str, text: &str) -> Expr {
-        match self {
-            // LIKE ignores case only for ASCII, so the pattern has both cases of each letter.
-            Self::Sqlite => Expr::cust_with_values(format!("{column} GLOB ?"), [glob(text)]),
-            // lower() supports only the letters of the database's locale; in "C" that is ASCII.
-            Self::Postgres => Expr::cust_with_values(format!("{column} ~ $1"), [regex(text)]),
-            Self::MySql => Expr::cust_with_values(
-                format!(
-                    "LOCATE(LOWER(CONVERT(? USING utf8mb4)) COLLATE utf8mb4_bin, \
-                     LOWER(CONVERT({column} USING utf8mb4)) COLLATE utf8mb4_bin) > 0"
-                ),
-                [text],
-            ),
-        }
-    }
-
     /// The bucket number of a row within `run`.
     pub fn bucket(self, run: &Run) -> Expr {
         let (column, first) = (TIME, run.first);
@@ -241,58 +224,9 @@ pub(super) fn latest() -> NaiveDateTime {
     NaiveDateTime::from(day) + TimeDelta::days(1) - TimeDelta::microseconds(1)
 }
 
-/// A GLOB pattern: `*[aA][bB][*]*` for `ab*`.
-fn glob(text: &str) -> String {
-    let mut pattern = String::from("*");
-    for character in text.chars() {
-        match (character, cases(character)) {
-            // These two need an escape only inside of brackets.
-            (']' | '^', _) => pattern.push(character),
-            (_, Some((lower, upper))) => pattern.extend(['[', lower, upper, ']']),
-            (_, None) => pattern.extend(['[', character, ']']),
-        }
-    }
-    pattern.push('*');
-    pattern
-}
-
-/// A regular expression of PostgreSQL: `[aA][bB]\*` for `ab*`.
-fn regex(text: &str) -> String {
-    let mut pattern = String::new();
-    for character in text.chars() {
-        match cases(character) {
-            Some((lower, upper)) => pattern.extend(['[', lower, upper, ']']),
-            None if character.is_ascii_punctuation() => pattern.extend(['\\', character]),
-            None => pattern.push(character),
-        }
-    }
-    pattern
-}
-
-/// The lower and upper case of a letter. None without two cases of one character each.
-pub(super) fn cases(character: char) -> Option<(char, char)> {
-    let single = |mut cases: Box<dyn Iterator<Item = char>>| match (cases.next(), cases.next()) {
-        (Some(only), None) => only,
-        _ => character,
-    };
-    let lower = single(Box::new(character.to_lowercase()));
-    let upper = single(Box::new(character.to_uppercase()));
-    (lower != upper).then_some((lower, upper))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn glob_takes_every_character_literally() {
-        assert_eq!(glob("aB*?[]é1"), "*[aA][bB][*][?][[]][éÉ][1]*");
-    }
-
-    #[test]
-    fn a_regular_expression_takes_every_character_literally() {
-        assert_eq!(regex("aB*?[]é1_ \\"), r"[aA][bB]\*\?\[\][éÉ]1\_ \\");
-    }
 
     #[test]
     fn the_end_of_a_range_has_no_trailing_zeros_in_sqlite() {

@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use sea_orm::Value;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 
+use super::contains::TextPattern;
 use super::database::Database;
-use super::dialect::{Dialect, cases, earliest, latest};
+use super::dialect::{Dialect, earliest, latest};
 use super::stored_time::{StoredTime, sqlite_text};
 use super::zone::StorageZone;
 use crate::domain::table::{STATUS_CODE, TIME};
@@ -141,9 +142,9 @@ impl Criterion {
                 .add_option(most.map(|most| dialect.integer(column).lte(most))),
             Self::Success(true) => all.add(succeeded()),
             Self::Success(false) => all.add(failed()),
-            Self::Contains(columns, pattern) => columns
-                .iter()
-                .fold(Condition::any(), |any, name| any.add(dialect.contains(name, &pattern.text))),
+            Self::Contains(columns, pattern) => {
+                columns.iter().fold(Condition::any(), |any, name| any.add(pattern.condition(name)))
+            }
         }
     }
 
@@ -192,61 +193,5 @@ fn is_before(stored: &StoredTime, bound: &Value) -> bool {
         },
         Value::ChronoDateTime(Some(bound)) => stored.at < *bound,
         _ => false,
-    }
-}
-
-/// A text to search for, with the rules of [`Dialect::contains`].
-struct TextPattern {
-    text: String,
-    /// The characters of the text, each in both cases.
-    characters: Vec<(char, char)>,
-    /// MySQL lower-cases the searched text; the others compare with both cases.
-    lowers: bool,
-}
-
-impl TextPattern {
-    fn new(dialect: Dialect, text: &str) -> Self {
-        let lowers = dialect == Dialect::MySql;
-        let both = |character| match cases(character) {
-            Some((lower, _)) if lowers => (lower, lower),
-            Some(both) => both,
-            None => (character, character),
-        };
-        Self { text: text.to_owned(), characters: text.chars().map(both).collect(), lowers }
-    }
-
-    /// Whether `text` contains the pattern.
-    fn is_found_in(&self, text: &str) -> bool {
-        let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        starts.map(|at| &text[at..]).any(|rest| self.is_prefix_of(rest))
-    }
-
-    fn is_prefix_of(&self, text: &str) -> bool {
-        let mut found = text.chars();
-        self.characters.iter().all(|(lower, upper)| {
-            found.next().is_some_and(|character| {
-                let character = match cases(character) {
-                    Some((lower, _)) if self.lowers => lower,
-                    _ => character,
-                };
-                character == *lower || character == *upper
-            })
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_search_ignores_case_and_has_no_wildcards() {
-        for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql] {
-            let found =
-                |pattern: &str, text: &str| TextPattern::new(dialect, pattern).is_found_in(text);
-            assert!(found("QuoTa", "the quota is gone") && found("é%", "CAFÉ% au lait"));
-            assert!(found("", "") && found("", "a") && found("gone", "all gone"));
-            assert!(!found("a_c", "abc") && !found("gone!", "all gone") && !found("a", ""));
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod call_stats;
 mod cancel;
 pub mod connect;
 mod connections;
+pub mod contains;
 pub mod database;
 pub mod delete;
 pub mod deletion_log;

@@ -64,6 +64,7 @@ mod request_log;
 mod responses;
 mod retention;
 mod rows;
+mod searches;
 mod sockets;
 mod subscriptions;
 mod support;
@@ -120,6 +121,7 @@ fn main() {
         responses::tests(),
         retention::tests(),
         rows::tests(),
+        searches::tests(),
         sockets::tests(),
         subscriptions::tests(),
         traces::tests(),
