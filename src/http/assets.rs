@@ -5,10 +5,10 @@ use std::io::Cursor;
 
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -45,11 +45,25 @@ const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy")
 
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let views = VIEWS.iter().fold(Router::new(), |routes, view| routes.route(view, get(page)));
-    views.route("/assets/{name}", get(file))
+    views.route("/assets/{name}", get(file)).fallback(unknown)
 }
 
 async fn page(headers: HeaderMap) -> Response {
     respond("index.html", REVALIDATE, &headers)
+}
+
+/// An unknown path: for a browser the page, which reports it and links to the overview.
+async fn unknown(method: Method, mut headers: HeaderMap) -> Response {
+    let is_browser = headers.get_all(ACCEPT).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/html"))
+    });
+    if method != Method::GET || !is_browser {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    headers.remove(IF_NONE_MATCH);
+    let mut response = respond("index.html", REVALIDATE, &headers);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {

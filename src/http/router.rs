@@ -45,7 +45,7 @@ pub fn router(state: AppState) -> Router {
     // The page needs no authentication: it has the sign-in form.
     let check_host = from_fn_with_state(state.hosts.clone(), hosts::check);
     let page = assets::routes().route("/graphiql", get(assets::graphiql)).layer(check_host);
-    // An unknown path gets the layers of the last router.
+    // An unknown path gets the layers of the page.
     let routes = metrics.merge(page).merge(socket).merge(traces).merge(api);
     // Outside of the layers that reject requests, so that a page can read the error.
     let routes = match cors(&state.cors_origins) {

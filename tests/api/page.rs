@@ -8,6 +8,7 @@ use crate::tests;
 
 tests! {
     the_page_is_served_at_its_paths.only(&[Kind::Sqlite]),
+    an_unknown_path_returns_the_page_to_a_browser.only(&[Kind::Sqlite]),
     files_are_cached_and_the_page_is_revalidated.only(&[Kind::Sqlite]),
     brotli_is_sent_when_accepted.only(&[Kind::Sqlite]),
     an_unchanged_page_is_not_sent_again.only(&[Kind::Sqlite]),
@@ -52,6 +53,26 @@ async fn the_page_is_served_at_its_paths(database: TestDatabase) {
         assert_eq!(get(&app, path, &[]).await.status(), 404, "{path}");
     }
     assert_eq!(app.client().post(app.url("/calls")).send().await.unwrap().status(), 405);
+}
+
+async fn an_unknown_path_returns_the_page_to_a_browser(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let page = get(&app, "/", &[]).await;
+    let etag = value(page.headers(), "etag").unwrap().to_owned();
+    let page = page.text().await.unwrap();
+    let browser =
+        [("accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("if-none-match", &*etag)];
+    for path in ["/nowhere", "/calls/1", "/keys/a/b"] {
+        let response = get(&app, path, &browser).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(value(response.headers(), "content-type"), Some("text/html; charset=utf-8"));
+        assert!(value(response.headers(), "content-security-policy").is_some());
+        assert_eq!(response.text().await.unwrap(), page, "{path}");
+        let other = get(&app, path, &[("accept", "application/json")]).await;
+        assert_eq!((other.status().as_u16(), other.text().await.unwrap().as_str()), (404, ""));
+    }
+    let post = app.client().post(app.url("/nowhere")).header("accept", "text/html");
+    assert_eq!(post.send().await.unwrap().text().await.unwrap(), "");
 }
 
 async fn files_are_cached_and_the_page_is_revalidated(database: TestDatabase) {
