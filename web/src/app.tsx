@@ -13,7 +13,7 @@ import { Keys } from './views/keys';
 import { Overview } from './views/overview';
 import { SignIn } from './views/sign-in';
 
-const TRY_AGAIN_MS = 3000;
+const TRY_AGAIN_MS = 1500;
 
 export function App(): JSX.Element {
   const session = useSession();
@@ -45,6 +45,15 @@ export function App(): JSX.Element {
   }
 }
 
+/** A part of the path; as it is if its escapes are invalid. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function View(): JSX.Element {
   const { text } = useI18n();
   const { path } = useRoute();
@@ -56,7 +65,7 @@ function View(): JSX.Element {
   if (name === '') return <Overview />;
   if (name === 'calls' && id === undefined) return <Calls />;
   if (name === 'errors' && id === undefined) return <Errors />;
-  if (name === 'keys') return id ? <KeyView key={id} id={decodeURIComponent(id)} /> : <Keys />;
+  if (name === 'keys' && path.split('/').length <= 3) return id ? <KeyView key={id} id={decoded(id)} /> : <Keys />;
   return (
     <Empty icon="search" title={text.app.notFound}>
       <a data-inner class="button" href={linkTo('/')}>

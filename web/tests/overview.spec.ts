@@ -87,20 +87,28 @@ test('zooms by dragging, and back by the browser history', async ({ page, demo }
   await expect(page.getByRole('button', { name: '24 h', exact: true })).toHaveAttribute('aria-pressed', 'true');
 });
 
-test('a bar opens its calls', async ({ page, demo }) => {
+test('a segment of a bar opens its calls', async ({ page, demo }) => {
   await open(page, demo, '/');
   const plot = page.locator('.plot .u-over').first();
   const box = await plot.boundingBox();
   if (!box) throw new Error('no chart');
-  await page.mouse.move(box.x + box.width * 0.7, box.y + box.height - 10);
+  const x = box.x + box.width * 0.7;
+  await page.mouse.move(x, box.y + box.height - 4);
   const tooltip = page.locator('.tooltip').first();
   await expect(tooltip).toBeVisible();
-  const counts = (await tooltip.locator('dd').allTextContents()).slice(0, 2).map(number);
-  await page.mouse.click(box.x + box.width * 0.7, box.y + box.height - 10);
-  await expect(page).toHaveURL(/\/calls\?since=.+&until=.+/);
+  const [succeeded = 0, failed = 0] = (await tooltip.locator('dd').allTextContents()).slice(0, 2).map(number);
+  // The lowest segment has the successes.
+  await page.mouse.click(x, box.y + box.height - 4);
+  await expect(page).toHaveURL(/\/calls\?since=.+&until=.+&status=success/);
   await settled(page);
-  const total = (counts[0] ?? 0) + (counts[1] ?? 0);
-  await expect(page.locator('.filters-end')).toContainText(`${total} call`);
+  await expect(page.locator('.filters-end')).toContainText(`${succeeded} call`);
+  // Above the bar are all calls.
+  await page.goBack();
+  await settled(page);
+  await page.mouse.click(x, box.y + 2);
+  await expect(page).toHaveURL(/\/calls\?since=.+&until=[^&]+$/);
+  await settled(page);
+  await expect(page.locator('.filters-end')).toContainText(`${succeeded + failed} call`);
 });
 
 test('charts can be used with the keyboard and a screen reader', async ({ page, demo }) => {
@@ -146,8 +154,7 @@ test('status codes and models open their calls', async ({ page, demo }) => {
 test('an empty database has placeholders', async ({ page, empty }) => {
   await open(page, empty, '/');
   await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
-  await expect(page.getByText('callscope import --help')).toBeVisible();
-  await expect(page.getByText('All keys are healthy')).toBeVisible();
+  await expect(page.getByText('No keys yet')).toBeVisible();
   for (const path of ['/calls', '/keys', '/errors']) {
     await open(page, empty, path);
     await expect(page.locator('.empty')).toBeVisible();

@@ -1,5 +1,5 @@
 // Real servers for the tests: the binary, on a free port, each with its database.
-import { test as base, type Page } from '@playwright/test';
+import { test as base, type Page, type Route } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,11 +8,13 @@ import { gunzipSync } from 'node:zlib';
 
 const root = join(import.meta.dirname, '..', '..');
 const binary = process.env.CALLSCOPE_BIN ?? join(root, 'target', 'debug', 'callscope');
+/** The output of `vite build`. */
+const build = process.env.WEB_BUILD;
 /** The database that a real gateway wrote. */
 const REAL = join(root, 'tests', 'data', 'gemini_balance.sqlite.gz');
 
 // A server refuses unknown settings, and this one belongs to the tests.
-const env = { ...process.env, CALLSCOPE_BIN: undefined };
+const env = { ...process.env, CALLSCOPE_BIN: undefined, WEB_BUILD: undefined };
 
 export const ADMIN = 'a'.repeat(48);
 export const READER = 'b'.repeat(48);
@@ -89,10 +91,37 @@ async function served(
   rmSync(folder, { recursive: true, force: true });
 }
 
+async function fulfillFromBuild(route: Route): Promise<void> {
+  const { pathname } = new URL(route.request().url());
+  const path = join(build ?? '', pathname.startsWith('/assets/') ? pathname : 'index.html');
+  const isKnown = /^\/(assets\/.*|calls|keys(\/[^/]*)?|errors|)$/.test(pathname);
+  await route.fulfill({ path, status: isKnown ? 200 : 404 });
+}
+
+/** The start of the day with the last calls of `old`, in UTC. */
+export const OLD_DAY = '2025-01-31';
+const OLD_CALLS = 100_000;
+
+/** Calls of January of last year by 20 keys. The last one is at 11:59:00 UTC; one in ten failed. */
+function oldCalls(): string {
+  const end = Date.parse(`${OLD_DAY}T11:59:00Z`);
+  const lines = Array.from({ length: OLD_CALLS }, (_, index) => {
+    const timestamp = new Date(end - index * 20_000).toISOString();
+    const statusCode = Math.floor(index / 20) % 10 === 9 ? 500 : 200;
+    return JSON.stringify({ timestamp, key: `an-old-key-number-${index % 20}`, model: 'old-model', statusCode, latencyMs: 100 + (index % 900) });
+  });
+  return `${lines.join('\n')}\n`;
+}
+
 export const test = base.extend<
   { outside: string[] },
-  { demo: Server; guarded: Server; trusting: Server; empty: Server; real: Server }
+  { demo: Server; guarded: Server; trusting: Server; empty: Server; real: Server; old: Server }
 >({
+  // The files of this folder replace those in the binary, so that it need not be built again.
+  context: async ({ context }, use) => {
+    if (build) await context.route(({ pathname }) => /^\/(assets\/|calls|keys|errors|nowhere|$)/.test(pathname), fulfillFromBuild);
+    await use(context);
+  },
   /** Requests of the page to other servers; there must be none after any test. */
   outside: [
     async ({ page }, use) => {
@@ -124,6 +153,16 @@ export const test = base.extend<
     { scope: 'worker' },
   ],
   empty: [({}, use) => served(use, (folder) => start('serve', folder, [])), { scope: 'worker' }],
+  old: [
+    ({}, use) =>
+      served(use, async (folder) => {
+        const server = await start('serve', folder, []);
+        const response = await fetch(`${server.url}/ingest/calls`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' }, body: oldCalls() });
+        if (!response.ok) throw new Error(await response.text());
+        return server;
+      }),
+    { scope: 'worker', timeout: 120_000 },
+  ],
   real: [
     ({}, use) =>
       served(use, (folder) => {
@@ -133,6 +172,18 @@ export const test = base.extend<
     { scope: 'worker' },
   ],
 });
+
+/** Runs a server with a separate database, which the test may change. */
+export async function withServer(use: (server: Server, folder: string) => Promise<void>): Promise<void> {
+  const folder = temporary();
+  const server = await start('serve', folder, []);
+  try {
+    await use(server, folder);
+  } finally {
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
 
 export const expect = base.expect;
 

@@ -51,6 +51,9 @@ export function colours(): Colours {
   };
 }
 
+/** The colour of a part of a stacked chart; undefined for the rest. */
+export const partFill = (colour: number | undefined): (() => string) => () => resolve(`part-${colour ?? 'rest'}`);
+
 /** Calls back when the theme changes, by the system or the user. */
 export function onColours(changed: () => void): () => void {
   const dark = matchMedia('(prefers-color-scheme: dark)');

@@ -26,7 +26,8 @@ export interface PlotProps<B extends Bucket> {
   /** The tooltip as a sentence for screen readers. */
   spoken: (bucket: B) => string;
   onZoom: (since: string, until: string) => void;
-  onOpen: (bucket: B) => void;
+  /** Opens a bucket; `height` is the value of the y axis that was clicked. */
+  onOpen: (bucket: B, height?: number) => void;
   height: number;
 }
 
@@ -62,11 +63,12 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
         const first = buckets[Math.max(0, indexAt(u, left))];
         const lastIndex = indexAt(u, left + width);
         const last = buckets[lastIndex < 0 ? buckets.length - 1 : lastIndex];
+        u.setCursor({ left: -10, top: -10 });
         if (first && last) onZoom(first.start, last.end);
       },
-      click(u, left) {
+      click(u, left, top) {
         const bucket = latest.current.buckets[indexAt(u, left)];
-        if (bucket) latest.current.onOpen(bucket);
+        if (bucket) latest.current.onOpen(bucket, u.posToVal(top, 'y'));
       },
     });
     const made = new uPlot(options, latest.current.data, element);
@@ -85,6 +87,8 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   useLayoutEffect(() => {
     plot.current?.setData(props.data);
   }, [props.data]);
+  // The tooltip of another range would be of other bars.
+  useLayoutEffect(() => setHovered(undefined), [props.buckets[0]?.start]);
 
   // A change of the language changes the axes, not the data.
   useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
@@ -147,7 +151,7 @@ function Tooltip(props: { left: number; width: number; children: ComponentChildr
 interface Hooks {
   hover: (u: uPlot, left: number) => void;
   select: (u: uPlot, left: number, width: number) => void;
-  click: (u: uPlot, left: number) => void;
+  click: (u: uPlot, left: number, top: number) => void;
 }
 
 function optionsOf<B extends Bucket>(
@@ -172,7 +176,8 @@ function optionsOf<B extends Bucket>(
   return {
     width: Math.max(width, 100),
     height,
-    padding: [12, 12, 0, 0],
+    // Room for the last label of the time axis, which is centred on its tick.
+    padding: [12, 30, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: () => ends() },
@@ -214,7 +219,7 @@ function optionsOf<B extends Bucket>(
           let from = 0;
           u.over.addEventListener('mousedown', (event) => (from = event.clientX));
           u.over.addEventListener('click', (event) => {
-            if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX);
+            if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX, event.offsetY);
           });
         },
       ],

@@ -5,63 +5,93 @@ import uPlot from 'uplot';
 import type { RangeQuery } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
 import { setRange } from '../ui/range';
-import { navigate, linkTo } from '../state/router';
+import { navigate, linkTo, type Params } from '../state/router';
 import { Icon } from '../ui/icon';
 import { Zone } from '../ui/zone';
 import { Plot } from './plot';
 
 export type SeriesBucket = RangeQuery['callSeries'][number];
 
-interface ChartProps {
-  buckets: SeriesBucket[];
+interface Bucket {
+  start: string;
+  end: string;
+}
+
+interface ChartProps<B extends Bucket> {
+  buckets: B[];
   /** Additional filters of the list that a click opens. */
-  filter?: Record<string, string>;
+  filter?: Params;
   height?: number;
 }
 
 /** Starts in seconds. The range cuts the first bucket; it is drawn at full width like the others. */
-function starts(buckets: SeriesBucket[]): number[] {
+export function starts(buckets: Bucket[]): number[] {
   const all = buckets.map((bucket) => Date.parse(bucket.start) / 1000);
   const [first, second, third] = all;
   if (first !== undefined && second !== undefined && third !== undefined) all[0] = Math.min(first, 2 * second - third);
   return all;
 }
 
-function openCalls(bucket: SeriesBucket, filter: Record<string, string> | undefined): void {
+function openCalls(bucket: Bucket, filter: Params | undefined): void {
   navigate(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...filter }));
 }
 
-const zoom = (since: string, until: string): void => setRange({ since, until });
+export const zoom = (since: string, until: string): void => setRange({ since, until });
 
-export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.Element {
+export function bars(fill: uPlot.Series.Fill, stroke: string): uPlot.Series {
+  const paths = uPlot.paths.bars?.({ size: [0.84, 48, 1], align: 1 });
+  return { fill, stroke, width: 0, points: { show: false }, ...(paths && { paths }) };
+}
+
+type CountsBucket = Pick<SeriesBucket, 'start' | 'end' | 'counts'>;
+
+interface CallsChartProps extends ChartProps<CountsBucket> {
+  /** The calls of each bucket in the period before. */
+  before?: (number | null)[] | undefined;
+  /** Without legend and table. */
+  compact?: boolean;
+}
+
+export function CallsChart({ buckets, filter, before, compact = false, height = 240 }: CallsChartProps): JSX.Element {
   const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
-    () => [starts(buckets), buckets.map(({ counts }) => counts.total), buckets.map(({ counts }) => counts.success)],
-    [buckets],
+    () => [
+      starts(buckets),
+      buckets.map(({ counts }) => counts.total),
+      buckets.map(({ counts }) => counts.success),
+      ...(before ? [before] : []),
+    ],
+    [buckets, before],
   );
-  const paths = uPlot.paths.bars?.({ size: [0.84, 48, 1], align: 1 });
-  const bars = (fill: uPlot.Series.Fill, stroke: string): uPlot.Series => ({
-    fill,
-    stroke,
-    width: 0,
-    points: { show: false },
-    ...(paths && { paths }),
-  });
+  const stepped = uPlot.paths.stepped?.({ align: 1 });
+  const beforeOf = (bucket: CountsBucket): string => {
+    const count = before?.[buckets.indexOf(bucket)];
+    return count == null ? '–' : format.count(count);
+  };
   return (
     <ChartFrame
       buckets={buckets}
+      compact={compact}
       legend={
         <>
           <span class="swatch swatch-good" />
           {text.counts.succeeded}
           <span class="swatch swatch-bad" />
           {text.counts.failed}
+          {before && (
+            <>
+              <span class="swatch swatch-before" />
+              {text.overview.periodBefore}
+            </>
+          )}
         </>
       }
-      heads={[text.counts.calls, text.counts.failed]}
-      cells={({ counts }) => [format.count(counts.total), format.count(counts.failure)]}
+      heads={[text.counts.calls, text.counts.failed, ...(before ? [text.overview.periodBefore] : [])]}
+      cells={(bucket) => [format.count(bucket.counts.total), format.count(bucket.counts.failure), ...(before ? [beforeOf(bucket)] : [])]}
     >
       <Plot
+        // The number of series is fixed when a plot is made.
+        key={String(before !== undefined)}
         label={text.overview.callsOverTime}
         hint={text.overview.chartHint}
         buckets={buckets}
@@ -69,33 +99,51 @@ export function CallsChart({ buckets, filter, height = 240 }: ChartProps): JSX.E
         since={starts(buckets)[0] ?? 0}
         height={height}
         // Total first, in the failure colour; successes are drawn over it.
-        series={(shades) => [bars(() => shades.badFill, shades.bad), bars(shades.good, shades.good)]}
+        series={(shades) => [
+          bars(() => shades.badFill, shades.bad),
+          bars(shades.good, shades.good),
+          ...(before ? [{ stroke: shades.ink, width: 1.5, dash: [5, 3], points: { show: false }, ...(stepped && { paths: stepped }) }] : []),
+        ]}
         axisValue={format.compact}
         axisTime={format.tick}
         spoken={({ start, end, counts }) =>
           `${format.between(start, end)}: ${text.counts.callsOf(counts.total, format.count(counts.total))}, ${text.counts.failedOf(counts.failure, format.count(counts.failure))}`
         }
-        tooltip={({ start, end, counts }) => (
+        tooltip={(bucket) => (
           <>
-            <strong>{format.between(start, end)}</strong>
+            <strong>{format.between(bucket.start, bucket.end)}</strong>
             <dl class="pairs">
               <dt>
                 <span class="swatch swatch-good" />
                 {text.counts.succeeded}
               </dt>
-              <dd>{format.count(counts.success)}</dd>
+              <dd>{format.count(bucket.counts.success)}</dd>
               <dt>
                 <span class="swatch swatch-bad" />
                 {text.counts.failed}
               </dt>
-              <dd>{format.count(counts.failure)}</dd>
+              <dd>{format.count(bucket.counts.failure)}</dd>
               <dt>{text.counts.rate}</dt>
-              <dd>{counts.total ? format.percent(counts.success / counts.total) : '–'}</dd>
+              <dd>{bucket.counts.total ? format.percent(bucket.counts.success / bucket.counts.total) : '–'}</dd>
+              {before && (
+                <>
+                  <dt>
+                    <span class="swatch swatch-before" />
+                    {text.overview.periodBefore}
+                  </dt>
+                  <dd>{beforeOf(bucket)}</dd>
+                </>
+              )}
             </dl>
           </>
         )}
         onZoom={zoom}
-        onOpen={(bucket) => openCalls(bucket, filter)}
+        // A click on a segment opens its calls, a click above the bar all calls of the bucket.
+        onOpen={(bucket, clicked) => {
+          const { success, total } = bucket.counts;
+          const status = clicked === undefined || clicked > total ? undefined : clicked > success ? 'failure' : 'success';
+          openCalls(bucket, { ...filter, ...(status && { status }) });
+        }}
       />
     </ChartFrame>
   );
@@ -107,7 +155,7 @@ const LINES = [
   { name: 'p99', dash: [2, 3] },
 ] as const;
 
-export function LatencyChart({ buckets, filter, height = 200 }: ChartProps): JSX.Element {
+export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<SeriesBucket>): JSX.Element {
   const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
     () => [
@@ -175,15 +223,17 @@ export function LatencyChart({ buckets, filter, height = 200 }: ChartProps): JSX
 }
 
 /** A chart with its legend, or the same data as a table. */
-function ChartFrame(props: {
-  buckets: SeriesBucket[];
+export function ChartFrame<B extends Bucket>(props: {
+  buckets: B[];
   legend: JSX.Element | JSX.Element[];
   heads: string[];
-  cells: (bucket: SeriesBucket) => string[];
+  cells: (bucket: B) => string[];
+  compact?: boolean;
   children: JSX.Element;
 }): JSX.Element {
   const { text, format } = useI18n();
   const [asTable, setAsTable] = useState(false);
+  if (props.compact) return <div class="charted">{props.children}</div>;
   return (
     <div class="charted">
       <div class="legend">

@@ -100,9 +100,11 @@ it('distinguishes a throttled key from a throttled pool', () => {
   expect(reasons({ one: { day: { 200: 70, 429: 50 }, hour: { 200: 4, 429: 8 } } })).toEqual({ one: 'throttled' });
   const storm: Key = { day: { 200: 150, 429: 40 }, hour: { 200: 12, 429: 8 } };
   const all = { a: storm, b: storm, c: storm, d: storm, e: storm };
-  const { keys, poolThrottled } = attentionOf(answer(all), NOW);
+  const { keys, poolProblem, counts } = attentionOf(answer(all), NOW);
   expect(keys).toEqual([]);
-  expect(poolThrottled).toBeCloseTo(0.4);
+  expect(poolProblem).toMatchObject({ kind: 'throttled', of: 'median', window: 'hour' });
+  expect(poolProblem?.share).toBeCloseTo(0.4);
+  expect(counts).toMatchObject({ likePool: 5, healthy: 0 });
 });
 
 it('finds failing, slow and silent keys', () => {
@@ -112,6 +114,33 @@ it('finds failing, slow and silent keys', () => {
   expect(reasons({ x: { ...healthy, p95: 2999 } })).toEqual({});
   expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-21T08:00:00Z' } })).toEqual({ x: 'silent' });
   expect(reasons({ x: { day: {}, lastSeenAt: '2026-11-01T08:00:00Z' } })).toEqual({});
+});
+
+it('reports a pool that fails as a whole, and calls none of its keys healthy', () => {
+  const outage: Key = { day: { 200: 150, 500: 60 }, hour: { 200: 8, 500: 6 } };
+  expect(attentionOf(answer({ a: outage, b: outage, c: outage }), NOW)).toMatchObject({
+    keys: [],
+    poolProblem: { kind: 'failing', of: 'median', window: 'hour' },
+    counts: { likePool: 3, healthy: 0 },
+  });
+  // Many keys with few calls each.
+  const few = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`k${index}`, { day: { 200: 1, 500: 1 }, sixHours: { 200: 1, 500: 1 }, hour: { 200: 1, 500: 1 } }]));
+  expect(attentionOf(answer(few), NOW)).toMatchObject({ keys: [], poolProblem: { of: 'all', share: 0.5, window: 'hour' }, counts: { tooFew: 20, healthy: 0 } });
+  expect(attentionOf(answer(pool), NOW).poolProblem).toBeUndefined();
+});
+
+it('calls a key healthy only after enough calls', () => {
+  const statesOf = (keys: Record<string, Key>, first?: number): unknown => Object.fromEntries(attentionOf(answer(keys), NOW, first).states);
+  const old: Key = { day: {}, lastSeenAt: '2026-10-01T08:00:00Z' };
+  expect(statesOf({ healthy, few: { day: { 200: 19 } }, enough: { day: { 200: 20 } }, old })).toEqual({ healthy: 'healthy', few: 'tooFew', enough: 'healthy', old: 'noCalls' });
+  // The answer has the worst key only.
+  expect(statesOf({ healthy, old }, 1)).toEqual({ healthy: 'healthy', old: 'unknown' });
+  // A key that was first called after the range.
+  const data = answer({ healthy });
+  data.apiKeys.nodes.push({ id: 'later', masked: 'later', firstSeenAt: '2026-11-23T08:00:01Z', lastSeenAt: '2026-11-23T09:00:00Z' });
+  data.apiKeys.totalCount = 2;
+  const { pool: count, states } = attentionOf(data, NOW);
+  expect([count, [...states.keys()]]).toEqual([1, ['healthy']]);
 });
 
 it('sorts the worst key first', () => {

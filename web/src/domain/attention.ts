@@ -1,5 +1,5 @@
 // Derives which keys need attention, and why, from statistics that the API computes for all keys at once: of the
-// last hour, the last 6 hours (for keys with few calls) and the last 24 hours. No request per key.
+// last hour, the last 6 hours (for keys with few calls) and the last 24 hours before an instant. No request per key.
 //
 // - **dead**: the provider rejects the key itself (401, 403, or 400 with a message that the key is invalid), and no
 //   call succeeded in the last hour, or in 24 hours if the key was not called in the last hour. The key must be
@@ -12,6 +12,9 @@
 //   20, three keys have two failures.
 // - **slow**: p95 is more than three times that of the median key.
 // - **silent**: called within a week but not in the last 24 hours, while other keys were.
+//
+// Every other key is **healthy** only after enough calls in the last 24 hours, of which few failed. Otherwise it has
+// **too few calls**, **no recent calls**, or fails **like the pool**.
 import type { AttentionQuery } from '../api/gen/graphql';
 import { saysKeyIsInvalid } from './provider';
 
@@ -44,12 +47,26 @@ export interface UnhealthyKey {
   providerError: ProviderError | undefined;
 }
 
+/** `unknown`: the answer of the API does not include the key. */
+export type KeyState = Reason | 'likePool' | 'healthy' | 'tooFew' | 'noCalls' | 'unknown';
+
+/** A problem of all keys: the share of the calls of the median key, or of all calls. */
+export interface PoolProblem {
+  kind: 'throttled' | 'failing';
+  of: 'median' | 'all';
+  share: number;
+  window: WindowName;
+}
+
 export interface Attention {
   keys: UnhealthyKey[];
   /** The number of keys. */
   pool: number;
-  /** The 429 share of the median key in the last hour, if it is high: the pool is throttled. */
-  poolThrottled: number | undefined;
+  poolProblem: PoolProblem | undefined;
+  /** The states of all known keys by id. */
+  states: Map<string, KeyState>;
+  /** The number of keys in each state. */
+  counts: Record<KeyState, number>;
   /** All known keys by id. */
   seen: Map<string, { masked: string; lastSeenAt: string | null }>;
 }
@@ -69,8 +86,10 @@ export const THRESHOLDS = {
   timesSlower: 3,
   silentAfterMs: 24 * 3_600_000,
   forgottenAfterMs: 7 * 24 * 3_600_000,
-  /** The 429 share of the median key from which the pool is throttled. */
+  /** The share of the median key from which the pool is throttled or fails. */
   poolShare: 0.1,
+  /** The share of failed calls from which a key is not healthy, and the share of all calls from which the pool is not. */
+  unhealthyShare: 0.2,
 } as const;
 
 interface Window {
@@ -111,7 +130,8 @@ const NO_CALLS: Window = { total: 0, failed: 0, refused: 0, throttled: 0 };
 
 const share = (part: number, window: Window): number => (window.total ? part / window.total : 0);
 
-export function attentionOf(data: AttentionQuery, now: number): Attention {
+/** `now` is the end of the windows, `first` the number of groups that were requested. */
+export function attentionOf(data: AttentionQuery, now: number, first = Infinity): Attention {
   const providerErrors = new Map<string, ProviderError[]>();
   for (const { apiKey, errorCode, count, latest, lastSeenAt } of data.providerErrors) {
     if (!apiKey) continue;
@@ -134,10 +154,16 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
   };
   const p95s = new Map(data.day.flatMap(({ apiKey, latency }) => (apiKey && latency.p95 != null ? [[apiKey.id, latency.p95] as const] : [])));
   const medianP95 = median([...p95s.values()]);
-  const names = new Map(data.apiKeys.nodes.map((key) => [key.id, key]));
+  // Keys that were first called later do not exist yet.
+  const isLater = (at: string | null | undefined): boolean => at != null && Date.parse(at) > now;
+  const existing = data.apiKeys.nodes.filter(({ firstSeenAt }) => !isLater(firstSeenAt));
+  const names = new Map(existing.map((key) => [key.id, key]));
   for (const { apiKey } of data.day) if (apiKey && !names.has(apiKey.id)) names.set(apiKey.id, { ...apiKey, firstSeenAt: null, lastSeenAt: null });
 
   const keys: UnhealthyKey[] = [];
+  const states = new Map<string, KeyState>();
+  // With more groups than requested, a key without a group may have calls.
+  const isComplete = data.day.length < first;
   for (const [id, { masked, lastSeenAt }] of names) {
     const windows = { day: day.get(id) ?? NO_CALLS, sixHours: sixHours.get(id) ?? NO_CALLS, hour: hour.get(id) ?? NO_CALLS };
     const whole = windows.day;
@@ -146,7 +172,9 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
       const { total } = windows[window];
       const providerError = providerErrors.get(id)?.filter(({ code }) => fits(code)).sort((a, b) => b.count - a.count)[0];
       keys.push({ ...base, reason, window, total, affected, providerError });
+      states.set(id, reason);
     };
+    states.set(id, stateWithoutReason(windows, isComplete));
     if (isDead(whole, windows.hour)) {
       report('dead', 'day', whole.refused, (code) => refuses(id, code));
       continue;
@@ -166,9 +194,41 @@ export function attentionOf(data: AttentionQuery, now: number): Attention {
     }
   }
   keys.sort((a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.affected - a.affected);
-  const poolThrottled = typical.hour.throttled >= THRESHOLDS.poolShare ? typical.hour.throttled : undefined;
   const seen = new Map([...names].map(([id, { masked, lastSeenAt }]) => [id, { masked, lastSeenAt }]));
-  return { keys, pool: data.apiKeys.totalCount, poolThrottled, seen };
+  const counts = { dead: 0, throttled: 0, failing: 0, slow: 0, silent: 0, likePool: 0, healthy: 0, tooFew: 0, noCalls: 0, unknown: 0 };
+  for (const state of states.values()) counts[state] += 1;
+  const later = data.apiKeys.nodes.length - existing.length;
+  return { keys, pool: data.apiKeys.totalCount - later, poolProblem: poolProblemOf({ day, sixHours, hour }, typical), states, counts, seen };
+}
+
+function stateWithoutReason({ day, hour }: Windows<Window>, isComplete: boolean): KeyState {
+  if (day.total === 0) return isComplete ? 'noCalls' : 'unknown';
+  if (day.total < THRESHOLDS.calls.day && hour.total < THRESHOLDS.calls.hour) return 'tooFew';
+  const recent = hour.total >= THRESHOLDS.calls.hour ? hour : day;
+  return share(recent.failed, recent) > THRESHOLDS.unhealthyShare ? 'likePool' : 'healthy';
+}
+
+/** The problem of the latest window that has enough calls. */
+function poolProblemOf(windows: Windows<Map<string, Window>>, typical: Windows<Typical>): PoolProblem | undefined {
+  for (const window of ['hour', 'sixHours', 'day'] as const) {
+    const all = sumOf(windows[window]);
+    if (all.total < THRESHOLDS.calls.day) continue;
+    const { throttled, other } = typical[window];
+    if (throttled >= THRESHOLDS.poolShare && throttled >= other) return { kind: 'throttled', of: 'median', share: throttled, window };
+    if (other >= THRESHOLDS.poolShare) return { kind: 'failing', of: 'median', share: other, window };
+    const failed = share(all.failed, all);
+    return failed > THRESHOLDS.unhealthyShare ? { kind: 'failing', of: 'all', share: failed, window } : undefined;
+  }
+  return undefined;
+}
+
+function sumOf(windows: Map<string, Window>): Window {
+  const all = { ...NO_CALLS };
+  for (const window of windows.values()) {
+    all.total += window.total;
+    all.failed += window.failed;
+  }
+  return all;
 }
 
 interface Typical {

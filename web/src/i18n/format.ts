@@ -14,6 +14,10 @@ export interface Format {
   latency: (ms: number) => string;
   /** 23 Nov, 07:15:03 */
   time: (instant: string | number) => string;
+  /** 07:15:03, or with the day if it differs from that of the other instant. */
+  timeBeside: (instant: string, other: string) => string;
+  /** 31 Jan, 11:59, with the year if it is not the current one. */
+  day: (instant: string) => string;
   /** With milliseconds and the zone. */
   fullTime: (instant: string | number) => string;
   /** 07:15, or 23 Nov if the span is longer than a day. */
@@ -83,6 +87,7 @@ export function formatOf(language: Language, locale = localeOf(language)): Forma
   const preciseClock = date({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const day = date({ month: 'short', day: 'numeric' });
   const minute = date({ month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
+  const minuteOfYear = date({ year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' });
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'short' });
   const ms = (instant: string | number): number => (typeof instant === 'number' ? instant : Date.parse(instant));
 
@@ -97,6 +102,8 @@ export function formatOf(language: Language, locale = localeOf(language)): Forma
       return minutes.format(value / 60_000);
     },
     time: (instant) => time.format(ms(instant)),
+    timeBeside: (instant, other) => (day.format(ms(instant)) === day.format(ms(other)) ? preciseClock : time).format(ms(instant)),
+    day: (instant) => (new Date(instant).getFullYear() === new Date().getFullYear() ? minute : minuteOfYear).format(ms(instant)),
     fullTime: (instant) => full.format(ms(instant)),
     tick: (value, span) =>
       (span > 3 * DAY_MS ? day : span > 1.5 * DAY_MS ? minute : span < 600_000 ? preciseClock : clock).format(value),

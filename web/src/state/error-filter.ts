@@ -1,6 +1,7 @@
 // The filter and order of the list of error logs: parsed from the address and converted for the API.
 import type { ErrorLogFilter } from '../api/gen/graphql';
-import { rangeEnds, type Range } from './range';
+import { between, isLive, type Range } from './range';
+import type { Route } from './router';
 
 export interface ErrorCriteria {
   types: string[];
@@ -14,22 +15,22 @@ export interface ErrorCriteria {
 
 export const ERROR_PARAMS = ['type', 'code', 'model', 'key', 'keytext', 'q'] as const;
 
-export function parseErrorCriteria(params: URLSearchParams): ErrorCriteria {
+export function parseErrorCriteria({ params, hidden }: Pick<Route, 'params' | 'hidden'>): ErrorCriteria {
   return {
     types: params.getAll('type'),
     codes: params.getAll('code').filter((code) => /^\d{1,5}$/.test(code)),
     models: params.getAll('model'),
     keys: params.getAll('key'),
-    keyContains: params.get('keytext') ?? '',
-    contains: params.get('q') ?? '',
+    keyContains: hidden['keytext'] ?? params.get('keytext') ?? '',
+    contains: hidden['q'] ?? params.get('q') ?? '',
     oldestFirst: params.get('sort') === 'oldest',
   };
 }
 
-/** The time range alone. A preset has no end, so that new rows are included. */
+/** The time range alone. A live range has no end, so that new rows are included. */
 export function spanFilter(range: Range, now: number): ErrorLogFilter {
-  if (!('preset' in range)) return { since: range.since, until: range.until };
-  return { since: new Date(rangeEnds(range, now)[0]).toISOString() };
+  const { since, until } = between(range, now);
+  return isLive(range) ? { since } : { since, until };
 }
 
 export const errorFilter = (criteria: ErrorCriteria, range: Range, now: number): ErrorLogFilter => ({

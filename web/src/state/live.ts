@@ -3,8 +3,9 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ApiError } from '../api/client';
 import type { TypedDocumentString } from '../api/gen/graphql';
 import { subscribe, type StreamState } from '../api/stream';
+import { recoveries, reportOutage } from './outage';
 import { prefs, usePrefs } from './prefs';
-import { store } from './store';
+import { store, useStore } from './store';
 
 export const streamState = store<StreamState | undefined>(undefined);
 export const updatedAt = store<number | undefined>(undefined);
@@ -18,6 +19,8 @@ export function useSubscription<T, V>(
 ): void {
   const { live } = usePrefs();
   const visible = useVisible();
+  // After an outage it connects at once.
+  const recovered = useStore(recoveries);
   const variablesKey = JSON.stringify(variables);
   const latest = useRef({ onData, onError });
   latest.current = { onData, onError };
@@ -31,14 +34,17 @@ export function useSubscription<T, V>(
       query: document.toString(),
       variables,
       onData: (data) => latest.current.onData(data),
-      onError: (error) => latest.current.onError?.(error),
+      onError: (error) => {
+        if (error.code === 'DATABASE_UNAVAILABLE') reportOutage('database');
+        latest.current.onError?.(error);
+      },
       onState: (state) => streamState.set(state),
     });
     return () => {
       stop();
       streamState.set(undefined);
     };
-  }, [document, live, visible, variablesKey]);
+  }, [document, live, visible, variablesKey, recovered]);
 }
 
 function useVisible(): boolean {

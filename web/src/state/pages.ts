@@ -2,7 +2,9 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError } from '../api/client';
 import { byTime, mergeRows, type Timed } from '../domain/order';
+import { recoveries } from './outage';
 import { prefs } from './prefs';
+import { startWait } from './waiting';
 
 export interface Page<R> {
   rows: R[];
@@ -88,6 +90,15 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
     const signal = (abort.current = new AbortController()).signal;
     let timer: ReturnType<typeof setTimeout> | undefined;
     earlyRows.current = [];
+    const isShown = latest.current.state?.of === source.key;
+    const finishWait = isShown
+      ? () => undefined
+      : startWait(() => {
+          abort.current.abort();
+          finishWait();
+          setError(new ApiError('CANCELLED', ''));
+        });
+    setError(undefined);
     const first = async (): Promise<void> => {
       try {
         const page = await latest.current.source.load(undefined, signal);
@@ -98,6 +109,7 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
         if (signal.aborted) return;
         setError(asError(cause));
       }
+      finishWait();
       later();
     };
     const later = (): void => {
@@ -128,10 +140,20 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
       }
       later();
     };
+    const recover = (): void => {
+      if (signal.aborted) return;
+      clearTimeout(timer);
+      if (latest.current.state?.of !== source.key) void first();
+      else if (latest.current.source.everyMs !== undefined) void newer();
+      else setError(undefined);
+    };
+    const unsubscribe = recoveries.subscribe(recover);
     void first();
     return () => {
       abort.current.abort();
+      finishWait();
       clearTimeout(timer);
+      unsubscribe();
     };
   }, [source.key, again, push]);
 

@@ -1,9 +1,11 @@
 // Query hook: loads an answer, keeps it while the next one loads, and polls at a rate that adapts to the
-// server's speed.
+// server's speed. Loads again after an outage.
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
 import type { TypedDocumentString } from '../api/gen/graphql';
+import { recoveries } from './outage';
 import { prefs } from './prefs';
+import { startWait } from './waiting';
 
 export interface Answer<T> {
   data: T | undefined;
@@ -20,7 +22,7 @@ export interface QueryOptions<V> {
   /** Evaluated for each request, since windows end now. */
   variables: () => V;
   /** The polling interval while the page is live and visible. */
-  everyMs?: number;
+  everyMs?: number | undefined;
 }
 
 interface State<T> {
@@ -51,22 +53,40 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, options: Que
   const [again, setAgain] = useState(0);
   const reload = useCallback(() => setAgain((count) => count + 1), []);
 
+  const shown = useRef(state);
+  shown.current = state;
   useEffect(() => {
     const key = options.key;
     if (key === undefined) return undefined;
-    const abort = new AbortController();
+    let request: AbortController | undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let missed = false;
+    let stopped = false;
+    const stop = (): void => {
+      stopped = true;
+      request?.abort();
+      clearTimeout(timer);
+      finishWait?.();
+    };
+    const cancel = (): void => {
+      stop();
+      setState((before) => ({ ...before, error: new ApiError('CANCELLED', ''), loading: false }));
+    };
+    const isShown = shown.current.of === key && shown.current.data !== undefined;
+    let finishWait = isShown ? undefined : startWait(cancel);
     const load = async (): Promise<void> => {
+      request?.abort();
+      const { signal } = (request = new AbortController());
       const startedAt = performance.now();
       let result: { error: ApiError } | { data: T };
       try {
-        result = { data: await send(document, latest.current.variables(), abort.signal) };
+        result = { data: await send(document, latest.current.variables(), signal) };
       } catch (cause) {
-        if (abort.signal.aborted) return;
         result = { error: cause instanceof ApiError ? cause : new ApiError('INTERNAL', String(cause)) };
       }
-      if (abort.signal.aborted) return;
+      if (signal.aborted) return;
+      finishWait?.();
+      finishWait = undefined;
       if ('data' in result) {
         cache.set(document, { of: key, data: result.data });
         setState({ data: result.data, of: key, loading: false });
@@ -88,14 +108,18 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, options: Que
     const wake = (): void => {
       if (missed) renew();
     };
-    setState((before) => ({ ...before, loading: true }));
+    const recover = (): void => {
+      if (stopped) return;
+      clearTimeout(timer);
+      void load();
+    };
+    setState(({ data, of }) => ({ ...(data !== undefined && { data }), ...(of !== undefined && { of }), loading: true }));
     void load();
     globalThis.document.addEventListener('visibilitychange', wake);
-    const unsubscribe = prefs.subscribe(wake);
+    const unsubscribe = [prefs.subscribe(wake), recoveries.subscribe(recover)];
     return () => {
-      abort.abort();
-      clearTimeout(timer);
-      unsubscribe();
+      stop();
+      for (const end of unsubscribe) end();
       globalThis.document.removeEventListener('visibilitychange', wake);
     };
   }, [document, options.key, again]);
@@ -107,4 +131,35 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, options: Que
     loading: state.loading,
     reload,
   };
+}
+
+/** Loads data that needs several requests; undefined until it is loaded and if it fails. */
+export function useLoad<T>(key: string | undefined, load: (signal: AbortSignal) => Promise<T>, everyMs: number | undefined): T | undefined {
+  const [state, setState] = useState<{ of: string; data: T }>();
+  const latest = useRef(load);
+  latest.current = load;
+  useEffect(() => {
+    if (key === undefined) return undefined;
+    const abort = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let isFirst = true;
+    const run = async (): Promise<void> => {
+      if (isFirst || (!document.hidden && prefs.get().live)) {
+        isFirst = false;
+        try {
+          const data = await latest.current(abort.signal);
+          if (!abort.signal.aborted) setState({ of: key, data });
+        } catch {
+          // The view without this addition is complete, and reports its errors.
+        }
+      }
+      if (everyMs !== undefined && !abort.signal.aborted) timer = setTimeout(() => void run(), everyMs);
+    };
+    void run();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+    };
+  }, [key, everyMs]);
+  return state && state.of === key ? state.data : undefined;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { intervalsOf, monthBefore, partsOf, rangeArguments, rangeEnds, rangeOf, rangeParams } from './range';
+import { dayOf, endOf, intervalsOf, isLive, monthBefore, partsOf, periodBefore, rangeArguments, rangeEnds, rangeOf, rangeParams } from './range';
 
 const NOW = Date.parse('2026-11-23T08:00:00Z');
 const of = (query: string) => rangeOf(new URLSearchParams(query));
@@ -22,10 +22,26 @@ describe('ranges', () => {
   });
 
   it('give one of the two arguments', () => {
-    expect(rangeArguments({ preset: 'month' })).toEqual({ period: 'CURRENT_MONTH' });
-    expect(rangeArguments(of('since=2026-11-22T00:00:00Z&until=2026-11-22T01:00:00Z'))).toEqual({
+    expect(rangeArguments({ preset: 'month' }, NOW)).toEqual({ period: 'CURRENT_MONTH' });
+    expect(rangeArguments(of('since=2026-11-22T00:00:00Z&until=2026-11-22T01:00:00Z'), NOW)).toEqual({
       between: { since: '2026-11-22T00:00:00.000Z', until: '2026-11-22T01:00:00.000Z' },
     });
+  });
+
+  it('may be a calendar day', () => {
+    const now = new Date(2026, 10, 23, 8).getTime();
+    const midnight = (day: number): string => new Date(2026, 10, day).toISOString();
+    expect(rangeArguments({ preset: 'today' }, now)).toEqual({ between: { since: midnight(23), until: new Date(now).toISOString() } });
+    expect(rangeArguments({ preset: 'yesterday' }, now)).toEqual({ between: { since: midnight(22), until: midnight(23) } });
+    expect(dayOf(new Date(2026, 10, 22, 23, 59).toISOString())).toEqual({ since: midnight(22), until: midnight(23) });
+  });
+
+  it('are live if they end now', () => {
+    const past = of('since=2026-11-22T00:00:00Z&until=2026-11-22T01:00:00Z');
+    const future = of('since=2026-11-22T00:00:00Z&until=2027-01-01T00:00:00Z');
+    expect([{ preset: '24h' as const }, { preset: 'today' as const }, { preset: 'yesterday' as const }, past].map(isLive)).toEqual([true, true, false, false]);
+    expect([{ preset: '24h' as const }, past, future].map((range) => endOf(range, NOW))).toEqual([NOW, Date.parse('2026-11-22T01:00:00Z'), NOW]);
+    expect(periodBefore(past, NOW)).toEqual({ since: '2026-11-21T23:00:00.000Z', until: '2026-11-22T00:00:00.000Z' });
   });
 
   it('are cut without a gap', () => {

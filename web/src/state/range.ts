@@ -2,10 +2,13 @@
 import type { Period } from '../api/gen/graphql';
 
 export const PRESETS = ['1h', '8h', '24h', '7d', '30d', 'month'] as const;
-export type Preset = (typeof PRESETS)[number];
+/** Calendar days of the browser's time zone. */
+export const DAYS = ['today', 'yesterday'] as const;
+type Day = (typeof DAYS)[number];
+export type Preset = (typeof PRESETS)[number] | Day;
 export type Range = { preset: Preset } | { since: string; until: string };
 
-const PERIODS: Record<Preset, Period> = {
+const PERIODS: Record<Exclude<Preset, Day>, Period> = {
   '1h': 'LAST_HOUR',
   '8h': 'LAST_8_HOURS',
   '24h': 'LAST_24_HOURS',
@@ -15,7 +18,7 @@ const PERIODS: Record<Preset, Period> = {
 };
 
 const HOUR_MS = 3_600_000;
-const LENGTHS: Record<Exclude<Preset, 'month'>, number> = {
+const LENGTHS: Record<Exclude<Preset, 'month' | Day>, number> = {
   '1h': HOUR_MS,
   '8h': 8 * HOUR_MS,
   '24h': 24 * HOUR_MS,
@@ -23,7 +26,12 @@ const LENGTHS: Record<Exclude<Preset, 'month'>, number> = {
   '30d': 30 * 24 * HOUR_MS,
 };
 
-export const isPreset = (text: string | null): text is Preset => PRESETS.some((preset) => preset === text);
+export const isPreset = (text: string | null): text is Preset => [...PRESETS, ...DAYS].some((preset) => preset === text);
+
+const isDay = (preset: Preset): preset is Day => DAYS.some((day) => day === preset);
+
+/** Whether the range ends now, so that new rows belong to it. */
+export const isLive = (range: Range): boolean => 'preset' in range && range.preset !== 'yesterday';
 
 function instant(text: string | null): string | undefined {
   const ms = text === null ? NaN : Date.parse(text);
@@ -47,22 +55,56 @@ export function rangeParams(range: Range, fallback: Preset = '24h'): Record<stri
   return { range: undefined, since: range.since, until: range.until };
 }
 
-/** Either the argument `period` or `between`. */
-export function rangeArguments(range: Range): { period?: Period; between?: { since: string; until: string } } {
-  if ('preset' in range) return { period: PERIODS[range.preset] };
-  return { between: { since: range.since, until: range.until } };
+interface TimeRange {
+  since: string;
+  until: string;
 }
 
-/** Start and end in milliseconds; a preset ends at `now`. */
+/** Either the argument `period` or `between`. */
+export function rangeArguments(range: Range, now: number): { period?: Period; between?: TimeRange } {
+  if ('preset' in range && !isDay(range.preset)) return { period: PERIODS[range.preset] };
+  return { between: between(range, now) };
+}
+
+/** Start and end in milliseconds; a live range ends at `now`. */
 export function rangeEnds(range: Range, now: number): [number, number] {
   if (!('preset' in range)) return [Date.parse(range.since), Date.parse(range.until)];
-  if (range.preset !== 'month') return [now - LENGTHS[range.preset], now];
+  const { preset } = range;
   const date = new Date(now);
-  return [new Date(date.getFullYear(), date.getMonth(), 1).getTime(), now];
+  const midnight = (daysAgo: number): number => new Date(date.getFullYear(), date.getMonth(), date.getDate() - daysAgo).getTime();
+  if (preset === 'month') return [new Date(date.getFullYear(), date.getMonth(), 1).getTime(), now];
+  if (preset === 'today') return [midnight(0), now];
+  if (preset === 'yesterday') return [midnight(1), midnight(0)];
+  return [now - LENGTHS[preset], now];
+}
+
+/** Start and end for the API. */
+export function between(range: Range, now: number): TimeRange {
+  const [since, until] = rangeEnds(range, now);
+  return { since: new Date(since).toISOString(), until: new Date(until).toISOString() };
+}
+
+/** The end of a range in milliseconds, at most `now`. */
+export const endOf = (range: Range, now: number): number => Math.min(rangeEnds(range, now)[1], now);
+
+/** The range with its current start and end, for a link that always shows the same rows. */
+export const frozen = (range: Range, now: number): { since: string; until: string } => between(range, now);
+
+/** The period of the same length before a range. */
+export function periodBefore(range: Range, now: number): TimeRange {
+  const [since, until] = rangeEnds(range, now);
+  return { since: new Date(2 * since - until).toISOString(), until: new Date(since).toISOString() };
+}
+
+/** The calendar day of an instant. */
+export function dayOf(instant: string): Range {
+  const date = new Date(instant);
+  const midnight = (days: number): string => new Date(date.getFullYear(), date.getMonth(), date.getDate() + days).toISOString();
+  return { since: midnight(0), until: midnight(1) };
 }
 
 /** Splits a range into `count` equal parts. */
-export function partsOf(range: Range, now: number, count: number): { since: string; until: string }[] {
+export function partsOf(range: Range, now: number, count: number): TimeRange[] {
   const [since, until] = rangeEnds(range, now);
   const edge = (index: number): string => new Date(since + ((until - since) * index) / count).toISOString();
   return Array.from({ length: count }, (_, index) => ({ since: edge(index), until: edge(index + 1) }));

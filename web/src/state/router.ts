@@ -1,16 +1,19 @@
 // The address is the state of a view: its path and filters. Back, forward, reload and a shared link restore
 // the view.
+import { looksLikeKey } from '../domain/secret';
 import { store, useStore } from './store';
 
 export interface Route {
   path: string;
   params: URLSearchParams;
+  /** Search texts that may be keys. They are not in the address, and last until the user leaves the view. */
+  hidden: Readonly<Record<string, string>>;
 }
 
 export type Params = Record<string, string | readonly string[] | undefined>;
 
-function currentRoute(): Route {
-  return { path: location.pathname, params: new URLSearchParams(location.search) };
+function currentRoute(hidden: Route['hidden'] = {}): Route {
+  return { path: location.pathname, params: new URLSearchParams(location.search), hidden };
 }
 
 const route = store(currentRoute());
@@ -36,8 +39,23 @@ export function withParams(params: URLSearchParams, change: Params): URLSearchPa
 
 export function navigate(to: string, replace = false): void {
   if (to === location.pathname + location.search) return;
+  const { path, hidden } = route.get();
   if (replace) history.replaceState(null, '', to);
   else history.pushState(null, '', to);
+  route.set(currentRoute(location.pathname === path ? hidden : {}));
+}
+
+/** Searches for a text: one that looks like a key stays out of the address and of the history. */
+export function setSearch(name: string, text: string): void {
+  const secret = looksLikeKey(text);
+  const others = Object.entries(route.get().hidden).filter(([other]) => other !== name);
+  setParams({ [name]: secret ? undefined : text }, true);
+  route.set(currentRoute(Object.fromEntries(secret ? [...others, [name, text]] : others)));
+}
+
+/** Removes filters. */
+export function clearParams(names: readonly string[]): void {
+  setParams(Object.fromEntries(names.map((name) => [name, undefined])));
   route.set(currentRoute());
 }
 

@@ -12,11 +12,7 @@ export type Session =
   | { state: 'signedIn'; boot: BootQuery; clockOffsetMs: number; hasSession: boolean };
 
 const session = store<Session>({ state: 'starting' });
-/** Whether the last request reached the server. */
-export const reachable = store(true);
-
-onReachability((reached, error) => {
-  reachable.set(reached);
+onReachability((_, error) => {
   if (error?.code === 'UNAUTHENTICATED' && session.get().state === 'signedIn') {
     session.set({ state: 'signedOut', expired: true });
   }

@@ -1,30 +1,53 @@
-// A button that copies a text and confirms it.
+// A button that copies a text and reports the outcome.
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
+/** Copies a text. Over plain HTTP the browser has no `navigator.clipboard`, except on loopback. */
+export async function copyText(text: string): Promise<void> {
+  // In an embedded browser the type is wrong.
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  if (clipboard) {
+    await clipboard.writeText(text);
+    return;
+  }
+  // Inside an open dialog, since its content is the only one that can be focused.
+  const parent = document.querySelector('dialog[open]') ?? document.body;
+  const focused = document.activeElement;
+  const field = parent.appendChild(document.createElement('textarea'));
+  field.className = 'visually-hidden';
+  field.value = text;
+  field.select();
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way over plain HTTP
+  const copied = document.execCommand('copy');
+  field.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  if (!copied) throw new Error('the browser refused to copy');
+}
+
 export function CopyButton(props: { label?: string; text: () => string | Promise<string> }): JSX.Element {
   const { text } = useI18n();
-  const [done, setDone] = useState(false);
+  const [outcome, setOutcome] = useState<'copied' | 'failed'>();
   useEffect(() => {
-    if (!done) return undefined;
-    const timer = setTimeout(() => setDone(false), 2000);
+    if (!outcome) return undefined;
+    const timer = setTimeout(() => setOutcome(undefined), outcome === 'copied' ? 2000 : 5000);
     return () => clearTimeout(timer);
-  }, [done]);
+  }, [outcome]);
   const copy = async (): Promise<void> => {
     try {
-      await navigator.clipboard.writeText(await props.text());
-      setDone(true);
+      await copyText(await props.text());
+      setOutcome('copied');
     } catch {
-      // The browser or the server rejected it; the button does not show "Copied".
-      setDone(false);
+      setOutcome('failed');
     }
   };
   return (
     <button type="button" class="button small" onClick={() => void copy()}>
-      <Icon name={done ? 'check' : 'copy'} />
-      <span aria-live="polite">{done ? text.detail.copied : (props.label ?? text.detail.copy)}</span>
+      <Icon name={outcome === 'copied' ? 'check' : outcome === 'failed' ? 'cross' : 'copy'} />
+      <span aria-live="polite">
+        {outcome === 'copied' ? text.detail.copied : outcome === 'failed' ? text.detail.copyFailed : (props.label ?? text.detail.copy)}
+      </span>
     </button>
   );
 }

@@ -1,7 +1,7 @@
 // Success, failure and the states of keys: each has a shape and a text in addition to its colour.
 import type { JSX } from 'preact';
 import type { CallStatus } from '../api/gen/graphql';
-import type { Reason } from '../domain/attention';
+import { REASONS, type KeyState, type Reason } from '../domain/attention';
 import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
@@ -23,20 +23,26 @@ export function CodeMark({ code }: { code: number | null | undefined }): JSX.Ele
   return <span class={`mark ${code === 429 ? 'warned' : 'bad'}`}>{code}</span>;
 }
 
-export function ReasonTag({ reason }: { reason: Reason | undefined }): JSX.Element {
+export function ReasonTag({ reason, title }: { reason: Reason; title?: string }): JSX.Element {
   const { text } = useI18n();
-  if (!reason) {
-    return (
-      <span class="tag tag-healthy">
-        <Icon name="healthy" />
-        {text.keys.healthy}
-      </span>
-    );
-  }
   return (
-    <span class={`tag tag-${reason}`} title={text.attention.meaning[reason]}>
+    <span class={`tag tag-${reason}`} title={title ?? text.attention.meaning[reason]}>
       <Icon name={reason} />
       {text.attention.reasons[reason]}
+    </span>
+  );
+}
+
+const isReason = (state: KeyState): state is Reason => REASONS.some((reason) => reason === state);
+
+export function StateTag({ state }: { state: KeyState }): JSX.Element {
+  const { text } = useI18n();
+  if (isReason(state)) return <ReasonTag reason={state} />;
+  if (state === 'unknown') return <span title={text.keys.stateHints.unknown}>–</span>;
+  return (
+    <span class={`tag tag-${state === 'healthy' || state === 'likePool' ? state : 'unused'}`} title={text.keys.stateHints[state]}>
+      <Icon name={state === 'healthy' ? 'healthy' : state === 'likePool' ? 'failing' : 'silent'} />
+      {text.keys.stateNames[state]}
     </span>
   );
 }

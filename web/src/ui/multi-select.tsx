@@ -1,6 +1,7 @@
 // Multi-select: a button that opens a list of checkboxes, with a search field for long lists.
 import type { JSX } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { mayName } from '../domain/secret';
 import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
@@ -51,7 +52,7 @@ export function MultiSelect(props: {
   const known = new Set(props.options.map((option) => option.value));
   // Selected values are listed even if no row in the range has them.
   const options: Option[] = [...props.options, ...props.chosen.filter((value) => !known.has(value)).map((value) => ({ value, label: value }))];
-  const found = options.filter((option) => option.label.toLowerCase().includes(search.trim().toLowerCase()));
+  const found = options.filter((option) => mayName(search, option.label));
   const toggle = (value: string): void =>
     props.onChange(props.chosen.includes(value) ? props.chosen.filter((one) => one !== value) : [...props.chosen, value]);
   const names = options.filter((option) => props.chosen.includes(option.value)).map((option) => option.label);

@@ -3,10 +3,11 @@ import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
-import { PRESETS, rangeEnds, rangeParams, type Preset, type Range } from '../state/range';
-import { setParams } from '../state/router';
+import { DAYS, frozen, isLive, PRESETS, rangeEnds, rangeParams, type Preset, type Range } from '../state/range';
+import { setParams, urlOf, withParams } from '../state/router';
 import { serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
+import { CopyButton } from './copy';
 import { Icon } from './icon';
 
 /** An instant in the format of `datetime-local`: the local wall clock. */
@@ -23,6 +24,7 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const custom = !('preset' in range);
+  const day = !custom && DAYS.find((one) => one === range.preset);
   useShortcuts(
     Object.fromEntries(PRESETS.map((preset, index) => [String(index + 1), () => setRange({ preset }, fallback)])),
   );
@@ -48,8 +50,8 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
             {text.range.presets[preset]}
           </button>
         ))}
-        <button type="button" class="segment" aria-pressed={custom} aria-expanded={open} onClick={() => setOpen(!open)}>
-          {custom ? format.between(range.since, range.until) : text.range.custom}
+        <button type="button" class="segment" aria-pressed={custom || day !== undefined} aria-expanded={open} onClick={() => setOpen(!open)}>
+          {custom ? format.between(range.since, range.until) : day ? text.range.presets[day] : text.range.custom}
           <Icon name="chevron" />
         </button>
       </div>
@@ -58,12 +60,18 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
           <Icon name="zoomOut" />
         </button>
       )}
-      {open && <CustomRange range={range} onDone={() => setOpen(false)} />}
+      {open && <CustomRange range={range} fallback={fallback} onDone={() => setOpen(false)} />}
     </div>
   );
 }
 
-function CustomRange({ range, onDone }: { range: Range; onDone: () => void }): JSX.Element {
+/** The address of this view with its current start and end, so that it always shows the same rows. */
+function frozenLink(range: Range): string {
+  const params = withParams(new URLSearchParams(location.search), rangeParams(frozen(range, serverNow())));
+  return location.origin + urlOf(location.pathname, params);
+}
+
+function CustomRange({ range, fallback, onDone }: { range: Range; fallback: Preset; onDone: () => void }): JSX.Element {
   const { text } = useI18n();
   const [from, to] = rangeEnds(range, serverNow());
   const [since, setSince] = useState(wall(from));
@@ -80,6 +88,21 @@ function CustomRange({ range, onDone }: { range: Range; onDone: () => void }): J
         onDone();
       }}
     >
+      <div class="buttons">
+        {DAYS.map((preset) => (
+          <button
+            key={preset}
+            type="button"
+            class="button small"
+            onClick={() => {
+              setRange({ preset }, fallback);
+              onDone();
+            }}
+          >
+            {text.range.presets[preset]}
+          </button>
+        ))}
+      </div>
       <label class="stacked">
         {text.range.since}
         <input class="input" type="datetime-local" step="1" value={since} onInput={(event) => setSince(event.currentTarget.value)} />
@@ -92,6 +115,11 @@ function CustomRange({ range, onDone }: { range: Range; onDone: () => void }): J
       <button type="submit" class="button primary" disabled={wrong}>
         {text.range.apply}
       </button>
+      <p class="quiet">{text.range.linkHint}</p>
+      <div class="buttons">
+        <CopyButton label={text.range.link} text={() => location.href} />
+        {isLive(range) && <CopyButton label={text.range.frozenLink} text={() => frozenLink(range)} />}
+      </div>
     </form>
   );
 }

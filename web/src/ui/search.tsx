@@ -1,27 +1,98 @@
-// A search field.
+// Search fields. A full key or a masked form that is pasted into one of them is replaced by a filter for its keys, so
+// that it never appears in the address or the history.
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
-import { setParams } from '../state/router';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { useI18n } from '../i18n';
+import { findKeys, searchKeys } from '../state/key-search';
+import { setParams, setSearch } from '../state/router';
+
+const DELAY_MS = 250;
 
 /** Searches as the user types. It replaces the history entry rather than adding one for each letter. */
-export function Search({ value, label, name = 'q', delayMs = 0 }: { value: string; label: string; name?: string; delayMs?: number }): JSX.Element {
+export function Search({ value, label, name = 'q' }: { value: string; label: string; name?: string }): JSX.Element {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   useEffect(() => {
-    if (typed === value) return undefined;
-    const timer = setTimeout(() => setParams({ [name]: typed }, true), delayMs);
-    return () => clearTimeout(timer);
+    const text = typed.trim();
+    if (text === value) return undefined;
+    const abort = new AbortController();
+    const search = async (): Promise<void> => {
+      const keys = await findKeys(text, abort.signal).catch(() => []);
+      if (abort.signal.aborted) return;
+      if (keys.length > 0) {
+        setTyped('');
+        setSearch(name, '');
+        setParams({ key: keys });
+      } else {
+        setSearch(name, text);
+      }
+    };
+    const timer = setTimeout(() => void search(), DELAY_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
   }, [typed]);
   return (
     <input
       class="input"
       type="search"
       name={name}
+      autocomplete="off"
       data-search={name === 'q' || undefined}
       placeholder={label}
       aria-label={label}
       value={typed}
       onInput={(event) => setTyped(event.currentTarget.value)}
     />
+  );
+}
+
+/** Finds keys on Enter, and filters by them. */
+export function KeySearch({ label }: { label: string }): JSX.Element {
+  const { text } = useI18n();
+  const [typed, setTyped] = useState('');
+  const [missing, setMissing] = useState(false);
+  const running = useRef<AbortController | undefined>(undefined);
+  useEffect(() => () => running.current?.abort(), []);
+  const search = async (): Promise<void> => {
+    running.current?.abort();
+    const { signal } = (running.current = new AbortController());
+    const wanted = typed.trim();
+    if (!wanted) return;
+    const keys = await searchKeys(wanted, signal).catch(() => []);
+    if (signal.aborted) return;
+    setMissing(keys.length === 0);
+    if (keys.length === 0) return;
+    setTyped('');
+    setParams({ key: keys });
+  };
+  return (
+    <form
+      class="inline"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void search();
+      }}
+    >
+      <input
+        class="input"
+        type="search"
+        name="keytext"
+        autocomplete="off"
+        data-search
+        placeholder={label}
+        aria-label={label}
+        aria-invalid={missing}
+        value={typed}
+        onInput={(event) => {
+          setTyped(event.currentTarget.value);
+          setMissing(false);
+        }}
+      />
+      <span role="status" class={missing ? 'bad' : 'visually-hidden'}>
+        {missing && text.keys.noneFound}
+      </span>
+    </form>
   );
 }

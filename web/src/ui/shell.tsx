@@ -6,11 +6,13 @@ import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 import { setPrefs, usePrefs, type Theme } from '../state/prefs';
 import { navigate, linkTo, useRoute } from '../state/router';
-import { hasGraphiql, reachable, signOut } from '../state/session';
+import { outage } from '../state/outage';
+import { hasGraphiql, signOut } from '../state/session';
 import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
 import { Help } from './help';
 import { Icon } from './icon';
+import { Progress } from './progress';
 import { Toast } from './toast';
 
 const VIEWS = [
@@ -29,7 +31,7 @@ const THEMES: { theme: Theme; icon: 'auto' | 'sun' | 'moon' }[] = [
 export function Shell(props: { boot: BootQuery; hasSession: boolean; children: ComponentChildren }): JSX.Element {
   const { text } = useI18n();
   const { path } = useRoute();
-  const reached = useStore(reachable);
+  const trouble = useStore(outage);
   const [help, setHelp] = useState(false);
   useShortcuts({
     '?': () => setHelp(true),
@@ -69,10 +71,11 @@ export function Shell(props: { boot: BootQuery; hasSession: boolean; children: C
         <Settings boot={props.boot} hasSession={props.hasSession} onHelp={() => setHelp(true)} />
       </header>
       <main id="content" class="main">
-        {!reached && (
+        <Progress />
+        {trouble && (
           <p class="banner" role="alert">
             <Icon name="offline" />
-            <strong>{text.state.offline}</strong>
+            <strong>{text.state.outages[trouble]}</strong>
             <span>{text.state.offlineHint}</span>
           </p>
         )}
@@ -107,7 +110,7 @@ function Settings(props: { boot: BootQuery; hasSession: boolean; onHelp: () => v
           type="button"
           class="button bare"
           lang={language === 'en' ? 'zh-Hans' : 'en'}
-          aria-label={language === 'en' ? '切换到中文' : 'Switch to English'}
+          aria-label={language === 'en' ? '切换到中文' : 'EN: Switch to English'}
           title={text.app.language}
           onClick={() => setPrefs({ language: language === 'en' ? 'zh' : 'en' })}
         >

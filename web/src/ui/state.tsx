@@ -32,12 +32,16 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   return (
     <div class="empty failure" role="alert">
       <Icon name={error.code === 'OFFLINE' ? 'offline' : 'errors'} />
-      <p class="empty-title">{text.state.failed}</p>
-      <p>{errorText(text, error)}</p>
-      <p class="quiet mono">
-        {error.code}
-        {error.requestId && ` · ${text.state.requestId(error.requestId)}`}
-      </p>
+      <p class="empty-title">{error.code === 'CANCELLED' ? text.state.cancelled : text.state.failed}</p>
+      {error.code !== 'CANCELLED' && (
+        <>
+          <p>{errorText(text, error)}</p>
+          <p class="quiet mono">
+            {error.code}
+            {error.requestId && ` · ${text.state.requestId(error.requestId)}`}
+          </p>
+        </>
+      )}
       {retry && (
         <button type="button" class="button" onClick={retry}>
           {text.state.retry}
@@ -47,7 +51,7 @@ export function Failure({ error, retry }: { error: ApiError; retry?: () => void 
   );
 }
 
-/** Shows an answer or its placeholder. An outdated answer stays visible, dimmed, until the new one arrives. */
+/** Shows an answer or its placeholder. An outdated answer is hidden, but keeps its space, until the new one arrives. */
 export function AnswerView<T>(props: {
   answer: Answer<T>;
   waiting?: JSX.Element;

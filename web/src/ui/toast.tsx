@@ -15,7 +15,7 @@ export function showToast(text: string): void {
 export function Toast(): JSX.Element {
   const text = useStore(message);
   return (
-    <div role="status" class={text ? 'toast' : ''}>
+    <div role="status" class="toast" data-empty={text === '' || undefined}>
       {text}
     </div>
   );

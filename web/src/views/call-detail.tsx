@@ -17,12 +17,13 @@ type NearbyCall = NearbyCallsQuery['earlier']['nodes'][number];
 
 const AROUND_MS = 24 * 3_600_000;
 
-export function CallDetail({ id, onClose }: { id: string; onClose: () => void }): JSX.Element {
+export function CallDetail(props: { id: string; onClose: () => void; previous: string | undefined; next: string | undefined }): JSX.Element {
+  const { id, onClose, previous, next } = props;
   const { text } = useI18n();
   const variables = { id, requests: hasScope('READ_REQUESTS') };
   const answer = useQuery(CallDetailDocument, { key: id, variables: () => variables });
   return (
-    <Drawer title={text.detail.call} onClose={onClose}>
+    <Drawer title={text.detail.call} onClose={onClose} previous={previous} next={next}>
       <AnswerView answer={answer}>
         {({ node }) =>
           node?.__typename === 'Call' ? (

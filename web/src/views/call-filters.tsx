@@ -1,4 +1,4 @@
-// The filters of the calls. The options are the values that occur in the range.
+// The filters of the calls. The options are the values that occur in the range, with the other filters.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { CallFacetsDocument } from '../api/gen/graphql';
@@ -8,17 +8,27 @@ import { callFilter, SORTS, type CallCriteria } from '../state/call-filter';
 import { useQuery } from '../state/query';
 import { rangeArguments, type Range } from '../state/range';
 import { setParams } from '../state/router';
-import { pageLimit } from '../state/session';
+import { pageLimit, serverNow } from '../state/session';
 import { MultiSelect } from '../ui/multi-select';
 import { Filters } from '../ui/filters';
+import { KeySearch } from '../ui/search';
 
 export function CallFilters(props: { range: Range; criteria: CallCriteria; children: ComponentChildren }): JSX.Element {
   const { text } = useI18n();
   const { range, criteria } = props;
-  const facets = useQuery(CallFacetsDocument, {
-    key: JSON.stringify(range),
-    variables: () => ({ ...rangeArguments(range), timeZone, first: pageLimit(1000) }),
-  }).data;
+  const answer = useQuery(CallFacetsDocument, {
+    key: JSON.stringify([range, callFilter(criteria)]),
+    variables: () => ({
+      ...rangeArguments(range, serverNow()),
+      timeZone,
+      first: pageLimit(1000),
+      ofCodes: callFilter({ ...criteria, codes: [] }),
+      ofModels: callFilter({ ...criteria, models: [] }),
+      ofKeys: callFilter({ ...criteria, keys: [] }),
+    }),
+  });
+  // Counts of another range would be wrong.
+  const facets = answer.stale ? undefined : answer.data;
   return (
     <Filters active={Object.keys(callFilter(criteria)).length} end={props.children}>
       <div class="segments" role="group" aria-label={text.calls.status}>
@@ -55,7 +65,8 @@ export function CallFilters(props: { range: Range; criteria: CallCriteria; child
         chosen={criteria.keys}
         onChange={(key) => setParams({ key })}
       />
-      <NumberFilter label={text.calls.min} name="min" value={criteria.min} search />
+      <KeySearch label={text.calls.findKey} />
+      <NumberFilter label={text.calls.min} name="min" value={criteria.min} />
       <NumberFilter label={text.calls.max} name="max" value={criteria.max} />
       <label class="inline">
         <span class="visually-hidden">{text.calls.order}</span>
@@ -72,7 +83,7 @@ export function CallFilters(props: { range: Range; criteria: CallCriteria; child
 }
 
 /** Applies on blur or Enter, not on each digit. */
-function NumberFilter(props: { label: string; name: string; value: number | undefined; search?: boolean }): JSX.Element {
+function NumberFilter(props: { label: string; name: string; value: number | undefined }): JSX.Element {
   const shown = props.value === undefined ? '' : String(props.value);
   const [typed, setTyped] = useState(shown);
   useEffect(() => setTyped(shown), [shown]);
@@ -81,7 +92,6 @@ function NumberFilter(props: { label: string; name: string; value: number | unde
     <input
       class="input"
       inputMode="numeric"
-      data-search={props.search || undefined}
       placeholder={props.label}
       aria-label={props.label}
       value={typed}

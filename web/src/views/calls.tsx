@@ -2,16 +2,20 @@
 import type { JSX } from 'preact';
 import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
-import { CallRecordedDocument, CallsDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
+import { CallRecordedDocument, CallsDocument, HistogramDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
+import { CallsChart } from '../chart/series';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
+import { rangeText } from '../i18n/range-text';
 import { callFilter, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
-import { rangeArguments, rangeEnds, rangeOf } from '../state/range';
-import { urlOf, withParams, setParams, useRoute } from '../state/router';
+import { useQuery } from '../state/query';
+import { isLive, rangeArguments, rangeEnds, rangeOf } from '../state/range';
+import { clearParams, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
+import { Cell } from '../ui/cell';
 import { Download } from '../ui/download';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
@@ -23,11 +27,14 @@ import { TimeHead } from '../ui/zone';
 import { ViewHeader } from '../ui/view-header';
 import { CallDetail } from './call-detail';
 import { CallFilters } from './call-filters';
+import { NoCallsHint } from './last-call';
 
 const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
 /** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
+
+const HISTOGRAM_RENEW_MS = 30_000;
 
 const FILE_COLUMNS = ['timestamp', 'status', 'statusCode', 'model', 'key', 'latencyMs', 'errorType', 'message', 'id'] as const;
 
@@ -39,7 +46,7 @@ export function Calls(): JSX.Element {
   const criteria = parseCallCriteria(params);
   const opened = params.get('call') ?? undefined;
   const variables = (first: number, after?: string): CallsQueryVariables => ({
-    ...rangeArguments(range),
+    ...rangeArguments(range, serverNow()),
     timeZone,
     filter: callFilter(criteria),
     orderBy: orderOf(criteria),
@@ -49,7 +56,7 @@ export function Calls(): JSX.Element {
   });
   const top = useRef(0);
   const [scrolls, setScrolls] = useState(0);
-  const isTail = criteria.sort === 'newest' && 'preset' in range;
+  const isTail = criteria.sort === 'newest' && isLive(range);
   const list = usePages<CallRowFragment>({
     key: JSON.stringify([range, criteria]),
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
@@ -65,6 +72,13 @@ export function Calls(): JSX.Element {
   );
   const slowest = useMemo(() => Math.max(1000, ...(list.rows ?? []).map(({ latencyMs }) => latencyMs ?? 0)), [list.rows]);
   const columns = columnsOf(i18n, params, slowest);
+  const histogram = useQuery(HistogramDocument, {
+    key: JSON.stringify([range, callFilter(criteria)]),
+    variables: () => ({ ...rangeArguments(range, serverNow()), timeZone, filter: callFilter(criteria) }),
+    everyMs: isTail ? HISTOGRAM_RENEW_MS : undefined,
+  });
+  const at = list.rows?.findIndex(({ id }) => id === opened) ?? -1;
+  const hrefOf = (row: CallRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { call: row.id }));
   const filtered = CALL_PARAMS.some((name) => params.has(name));
   const close = (): void => setParams({ call: undefined });
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
@@ -74,7 +88,7 @@ export function Calls(): JSX.Element {
 
   return (
     <>
-      <ViewHeader title={text.app.calls}>
+      <ViewHeader title={text.app.calls} live={isTail}>
         <RangePicker range={range} />
       </ViewHeader>
       <CallFilters range={range} criteria={criteria}>
@@ -82,6 +96,11 @@ export function Calls(): JSX.Element {
         <GraphiqlLink document={CallsDocument} variables={variables(20)} compact />
         <Download name="calls" columns={FILE_COLUMNS} total={list.total} load={download} />
       </CallFilters>
+      {histogram.data?.callSeries.some(({ counts }) => counts.total > 0) && (
+        <div class="histogram shown" data-stale={histogram.stale || undefined}>
+          <CallsChart buckets={histogram.data.callSeries} filter={filterParams(params)} height={84} compact />
+        </div>
+      )}
       <div class="split">
         <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
           {list.error && (list.rows === undefined || list.stale) ? (
@@ -90,11 +109,13 @@ export function Calls(): JSX.Element {
             <Skeleton rows={16} />
           ) : list.rows.length === 0 ? (
             <Empty icon="calls" title={filtered ? text.state.noMatches : text.state.noCalls}>
-              <p>{'preset' in range ? text.state.noCallsIn(text.range.long[range.preset]) : format.between(range.since, range.until)}</p>
-              {filtered && (
-                <button type="button" class="button" onClick={() => setParams(Object.fromEntries(CALL_PARAMS.map((name) => [name, undefined])))}>
+              <p>{rangeText(i18n, range)}</p>
+              {filtered ? (
+                <button type="button" class="button" onClick={() => clearParams(CALL_PARAMS)}>
                   {text.state.clearFilters}
                 </button>
+              ) : (
+                <NoCallsHint range={range} />
               )}
             </Empty>
           ) : (
@@ -128,10 +149,23 @@ export function Calls(): JSX.Element {
             </button>
           )}
         </div>
-        {opened && <CallDetail key="detail" id={opened} onClose={close} />}
+        {opened && (
+          <CallDetail
+            key="detail"
+            id={opened}
+            onClose={close}
+            previous={at > 0 ? hrefOf(list.rows?.[at - 1]) : undefined}
+            next={at >= 0 ? hrefOf(list.rows?.[at + 1]) : undefined}
+          />
+        )}
       </div>
     </>
   );
+}
+
+/** The filters of the address, for the list that a click on the histogram opens. */
+function filterParams(params: URLSearchParams): Params {
+  return Object.fromEntries([...CALL_PARAMS, 'sort'].map((name) => [name, params.getAll(name)]));
 }
 
 async function load(
@@ -164,13 +198,39 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
         </a>
       ),
     },
-    { id: 'status', head: text.calls.status, cell: (row) => <StatusMark status={row.status} code={row.statusCode} /> },
+    {
+      id: 'status',
+      head: text.calls.status,
+      cell: (row) => (
+        <Cell only={row.statusCode == null ? { status: 'failure' } : { code: String(row.statusCode) }} copy={row.statusCode == null ? undefined : String(row.statusCode)}>
+          <StatusMark status={row.status} code={row.statusCode} />
+        </Cell>
+      ),
+    },
     {
       id: 'model',
       head: text.calls.model,
-      cell: (row) => row.model ?? <span class="quiet">{text.counts.noModel}</span>,
+      cell: (row) =>
+        row.model == null ? (
+          <span class="quiet">{text.counts.noModel}</span>
+        ) : (
+          <Cell only={{ model: row.model }} copy={row.model}>
+            {row.model}
+          </Cell>
+        ),
     },
-    { id: 'key', head: text.calls.key, cell: (row) => <Key masked={row.apiKey?.masked} /> },
+    {
+      id: 'key',
+      head: text.calls.key,
+      cell: ({ apiKey }) =>
+        apiKey ? (
+          <Cell only={{ key: apiKey.id }} copy={apiKey.masked.replace('...', '…')}>
+            <Key masked={apiKey.masked} />
+          </Cell>
+        ) : (
+          <Key masked={undefined} />
+        ),
+    },
     {
       id: 'latency',
       head: text.calls.latency,

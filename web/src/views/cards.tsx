@@ -1,13 +1,15 @@
-// Five windows that end now, each compared with the previous one.
+// Five windows that end with the range, each compared with the previous one.
 import type { JSX } from 'preact';
 import type { CountsFragment, UsageQuery } from '../api/gen/graphql';
 import { isComparable } from '../domain/compare';
 import { useI18n } from '../i18n';
-import { linkTo } from '../state/router';
+import { linkTo, type Params } from '../state/router';
 import { Meter } from '../ui/marks';
 
 type Counts = Pick<CountsFragment, 'total' | 'success' | 'failure'>;
 type Name = 'minute' | 'hour' | 'hours8' | 'hours24' | 'month';
+
+const HOUR_MS = 3_600_000;
 
 /** The counts of the earlier window: those of both windows minus those of the later one. */
 const without = (both: Counts, later: Counts): Counts => ({
@@ -16,28 +18,50 @@ const without = (both: Counts, later: Counts): Counts => ({
   failure: both.failure - later.failure,
 });
 
-export function Cards({ stats }: { stats: UsageQuery }): JSX.Element {
+export function Cards({ stats, live }: { stats: UsageQuery; live: boolean }): JSX.Element {
+  const { text, format } = useI18n();
   const { usageStats: now, before } = stats;
+  const windows = [
+    { name: 'minute', now: now.lastMinute, before: without(now.twoMinutes, now.lastMinute), ms: 60_000 },
+    { name: 'hour', now: now.lastHour, before: without(now.twoHours, now.lastHour), preset: '1h', ms: HOUR_MS },
+    { name: 'hours8', now: now.last8Hours, before: without(now.sixteenHours, now.last8Hours), preset: '8h', ms: 8 * HOUR_MS },
+    { name: 'hours24', now: now.last24Hours, before: without(now.twoDays, now.last24Hours), preset: '24h', ms: 24 * HOUR_MS },
+    { name: 'month', now: now.currentMonth, before: before.currentMonth, preset: 'month', ms: undefined },
+  ] as const;
+  const end = new Date(now.asOf);
+  const since = (ms: number | undefined): Date => (ms === undefined ? new Date(end.getFullYear(), end.getMonth(), 1) : new Date(end.getTime() - ms));
   return (
-    <div class="cards">
-      <Card name="minute" now={now.lastMinute} before={without(now.twoMinutes, now.lastMinute)} range="1h" />
-      <Card name="hour" now={now.lastHour} before={without(now.twoHours, now.lastHour)} range="1h" />
-      <Card name="hours8" now={now.last8Hours} before={without(now.sixteenHours, now.last8Hours)} range="8h" />
-      <Card name="hours24" now={now.last24Hours} before={without(now.twoDays, now.last24Hours)} range="24h" />
-      <Card name="month" now={now.currentMonth} before={before.currentMonth} range="month" />
-    </div>
+    <section aria-label={live ? text.overview.windowsNow : text.overview.windowsUntil(format.time(now.asOf))}>
+      {!live && <p class="cards-end">{text.overview.windowsUntil(format.time(now.asOf))}</p>}
+      <div class="cards">
+        {windows.map((window) => (
+          <Card
+            key={window.name}
+            name={window.name}
+            label={(live ? text.overview.windows : text.overview.windowsThen)[window.name]}
+            now={window.now}
+            before={window.before}
+            range={
+              live && 'preset' in window
+                ? { range: window.preset, since: undefined, until: undefined }
+                : { range: undefined, since: since(window.ms).toISOString(), until: end.toISOString() }
+            }
+          />
+        ))}
+      </div>
+    </section>
   );
 }
 
-function Card(props: { name: Name; now: Counts; before: Counts; range: string }): JSX.Element {
+function Card(props: { name: Name; label: string; now: Counts; before: Counts; range: Params }): JSX.Element {
   const { text, format } = useI18n();
   const { name, now, before } = props;
   const rate = now.total ? now.success / now.total : undefined;
   const rateBefore = isComparable(now.total, before.total) ? before.success / before.total : undefined;
   return (
-    <a class="card" data-inner href={linkTo('/calls', { range: props.range, since: undefined, until: undefined })}>
+    <a class="card" data-inner href={linkTo('/calls', props.range)}>
       <span class="card-head">
-        <span class="card-label">{text.overview.windows[name]}</span>
+        <span class="card-label">{props.label}</span>
         <Points name={name} now={rate} before={rateBefore} />
       </span>
       <span class="card-main">

@@ -11,12 +11,13 @@ import { Key } from '../ui/marks';
 import { AnswerView } from '../ui/state';
 import { ErrorMessage } from './error-message';
 
-export function ErrorDetail({ id, onClose }: { id: string; onClose: () => void }): JSX.Element {
+export function ErrorDetail(props: { id: string; onClose: () => void; previous: string | undefined; next: string | undefined }): JSX.Element {
+  const { id, onClose, previous, next } = props;
   const { text } = useI18n();
   const variables = { id, requests: hasScope('READ_REQUESTS') };
   const answer = useQuery(ErrorByIdDocument, { key: id, variables: () => variables });
   return (
-    <Drawer title={text.detail.error} onClose={onClose}>
+    <Drawer title={text.detail.error} onClose={onClose} previous={previous} next={next}>
       <AnswerView answer={answer}>
         {({ node }) =>
           node?.__typename === 'ErrorLog' ? (

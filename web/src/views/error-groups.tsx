@@ -1,6 +1,6 @@
 // Error groups with their count, first and last time and latest message; and the filters of error logs.
 import type { JSX } from 'preact';
-import type { ErrorGroupsQuery } from '../api/gen/graphql';
+import type { ErrorFacetsQuery, ErrorGroupsQuery, FirstErrorsQuery } from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { setParams } from '../state/router';
@@ -11,9 +11,19 @@ import { CodeMark } from '../ui/marks';
 
 type Group = ErrorGroupsQuery['groups'][number];
 
-export function Groups({ groups, criteria }: { groups: Group[]; criteria: ErrorCriteria }): JSX.Element {
+export function Groups(props: {
+  groups: Group[];
+  /** The first error log of each group, however old; the range has only later ones until it is loaded. */
+  firsts: FirstErrorsQuery | undefined;
+  /** The start of the range in milliseconds. */
+  since: number;
+  criteria: ErrorCriteria;
+}): JSX.Element {
   const { text, format } = useI18n();
+  const { groups, criteria } = props;
   const now = serverNow();
+  const name = ({ errorType, errorCode }: Pick<Group, 'errorType' | 'errorCode'>): string => JSON.stringify([errorType, errorCode]);
+  const firsts = new Map(props.firsts?.errorGroups.map((group) => [name(group), group.firstSeenAt]));
   return (
     <section class="groups" aria-label={text.errors.groups} tabIndex={0}>
       <table class="table">
@@ -72,9 +82,7 @@ export function Groups({ groups, criteria }: { groups: Group[]; criteria: ErrorC
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>
                 <td class="col-seen col-first-seen">
-                  <time dateTime={group.firstSeenAt} title={format.fullTime(group.firstSeenAt)}>
-                    {format.ago(group.firstSeenAt, now)}
-                  </time>
+                  <FirstSeen at={firsts.get(name(group))} since={props.since} now={now} />
                 </td>
                 <td class="col-seen">
                   <time dateTime={group.lastSeenAt} title={format.fullTime(group.lastSeenAt)}>
@@ -93,7 +101,25 @@ export function Groups({ groups, criteria }: { groups: Group[]; criteria: ErrorC
   );
 }
 
-export function ErrorFilters({ facets, criteria }: { facets: ErrorGroupsQuery | undefined; criteria: ErrorCriteria }): JSX.Element {
+/** The time of the first error log, marked if the range includes it. */
+function FirstSeen({ at, since, now }: { at: string | undefined; since: number; now: number }): JSX.Element {
+  const { text, format } = useI18n();
+  if (at === undefined) return <>–</>;
+  return (
+    <>
+      <time dateTime={at} title={format.fullTime(at)}>
+        {format.ago(at, now)}
+      </time>
+      {Date.parse(at) >= since && (
+        <span class="new" title={text.errors.newHint}>
+          {text.errors.new}
+        </span>
+      )}
+    </>
+  );
+}
+
+export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | undefined; criteria: ErrorCriteria }): JSX.Element {
   const { text } = useI18n();
   return (
     <>

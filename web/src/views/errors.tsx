@@ -2,15 +2,24 @@
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
-import { ErrorGroupsDocument, ErrorRecordedDocument, ErrorsDocument, type ErrorRowFragment, type ErrorsQueryVariables } from '../api/gen/graphql';
+import {
+  ErrorFacetsDocument,
+  ErrorGroupsDocument,
+  ErrorRecordedDocument,
+  ErrorsDocument,
+  FirstErrorsDocument,
+  type ErrorRowFragment,
+  type ErrorsQueryVariables,
+} from '../api/gen/graphql';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
-import { errorFilter, parseErrorCriteria, ERROR_PARAMS, kindsFilter, spanFilter } from '../state/error-filter';
+import { rangeText } from '../i18n/range-text';
+import { errorFilter, parseErrorCriteria, ERROR_PARAMS, kindsFilter, type ErrorCriteria } from '../state/error-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
-import { rangeEnds, rangeOf } from '../state/range';
-import { urlOf, withParams, setParams, useRoute } from '../state/router';
+import { isLive, rangeEnds, rangeOf } from '../state/range';
+import { clearParams, urlOf, withParams, setParams, useRoute } from '../state/router';
 import { hasScope, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { Download } from '../ui/download';
@@ -25,6 +34,7 @@ import { Table, type Column } from '../ui/table';
 import { TimeHead } from '../ui/zone';
 import { ViewHeader } from '../ui/view-header';
 import { DeleteErrors, NOTHING, type Selection } from './error-delete';
+import { DeleteOldErrors } from './error-delete-old';
 import { ErrorDetail } from './error-detail';
 import { ErrorFilters, Groups } from './error-groups';
 
@@ -33,16 +43,15 @@ const DOWNLOAD_PAGE = 1000;
 /** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
 const GROUPS_RENEW_MS = 30_000;
-const SEARCH_DELAY_MS = 250;
 
 const FILE_COLUMNS = ['timestamp', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
 
 export function Errors(): JSX.Element {
   const i18n = useI18n();
   const { text, format } = i18n;
-  const { path, params } = useRoute();
+  const { path, params, hidden } = useRoute();
   const range = rangeOf(params);
-  const criteria = parseErrorCriteria(params);
+  const criteria = parseErrorCriteria({ params, hidden });
   const listKey = JSON.stringify([range, criteria]);
   const opened = params.get('error') ?? undefined;
   const filter = errorFilter(criteria, range, serverNow());
@@ -54,7 +63,8 @@ export function Errors(): JSX.Element {
     count: after === undefined,
   });
   const top = useRef(0);
-  const isTail = 'preset' in range && !criteria.oldestFirst;
+  const live = isLive(range);
+  const isTail = live && !criteria.oldestFirst;
   const list = usePages<ErrorRowFragment>({
     key: listKey,
     load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
@@ -70,21 +80,42 @@ export function Errors(): JSX.Element {
     (data) => data.errorRecorded,
     list,
   );
+  // All groups are shown, not only the selected ones.
+  const ofGroups: ErrorCriteria = { ...criteria, types: [], codes: [] };
   const groups = useQuery(ErrorGroupsDocument, {
+    key: JSON.stringify([range, ofGroups]),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()) }),
+    everyMs: live ? GROUPS_RENEW_MS : undefined,
+  });
+  const firstErrors = useQuery(FirstErrorsDocument, {
+    key: JSON.stringify(ofGroups),
+    variables: () => ({ filter: kindsFilter(ofGroups) }),
+  });
+  const facets = useQuery(ErrorFacetsDocument, {
     key: listKey,
     variables: () => ({
-      // All groups are shown, not only the selected ones.
-      filter: errorFilter({ ...criteria, types: [], codes: [] }, range, serverNow()),
-      facets: spanFilter(range, serverNow()),
+      ofCodes: errorFilter({ ...criteria, codes: [] }, range, serverNow()),
+      ofTypes: errorFilter({ ...criteria, types: [] }, range, serverNow()),
+      ofModels: errorFilter({ ...criteria, models: [] }, range, serverNow()),
+      ofKeys: errorFilter({ ...criteria, keys: [] }, range, serverNow()),
       first: pageLimit(1000),
     }),
-    everyMs: GROUPS_RENEW_MS,
   });
   const [selection, setSelection] = useState<Selection>(NOTHING);
   useEffect(() => setSelection(NOTHING), [listKey]);
   useShortcuts(selection !== NOTHING ? { Escape: () => setSelection(NOTHING) } : {});
-  const filtered = ERROR_PARAMS.some((name) => params.has(name));
+  const reloadAll = (): void => {
+    setSelection(NOTHING);
+    setParams({ error: undefined }, true);
+    list.reload();
+    groups.reload();
+    firstErrors.reload();
+    facets.reload();
+  };
+  const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
+  const at = rows.findIndex(({ id }) => id === opened);
+  const hrefOf = (row: ErrorRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { error: row.id }));
   const columns = columnsOf(i18n, params, selection, setSelection, rows);
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
     const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
@@ -93,22 +124,24 @@ export function Errors(): JSX.Element {
 
   return (
     <>
-      <ViewHeader title={text.app.errors}>
+      <ViewHeader title={text.app.errors} live={isTail}>
         <RangePicker range={range} />
       </ViewHeader>
       <Filters
-        active={ERROR_PARAMS.filter((name) => params.has(name)).length}
+        active={ERROR_PARAMS.filter((name) => params.has(name) || name in hidden).length}
         end={
           <>
             {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
-            <GraphiqlLink document={ErrorsDocument} variables={variables(20)} compact />
+            {/* Its address contains the variables. */}
+            {Object.keys(hidden).length === 0 && <GraphiqlLink document={ErrorsDocument} variables={variables(20)} compact />}
+            {hasScope('DELETE') && <DeleteOldErrors onDeleted={reloadAll} />}
             <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
           </>
         }
       >
-        <Search value={criteria.contains} label={text.errors.search} delayMs={SEARCH_DELAY_MS} />
-        <Search value={criteria.keyContains} label={text.errors.key} name="keytext" delayMs={SEARCH_DELAY_MS} />
-        <ErrorFilters facets={groups.data} criteria={criteria} />
+        <Search value={criteria.contains} label={text.errors.search} />
+        <Search value={criteria.keyContains} label={text.errors.key} name="keytext" />
+        <ErrorFilters facets={facets.stale ? undefined : facets.data} criteria={criteria} />
         <label class="inline">
           <span class="visually-hidden">{text.calls.order}</span>
           <select class="input" value={criteria.oldestFirst ? 'oldest' : ''} onChange={(event) => setParams({ sort: event.currentTarget.value })}>
@@ -123,26 +156,30 @@ export function Errors(): JSX.Element {
           filter={filter}
           total={list.total}
           onChange={setSelection}
-          onDeleted={() => {
-            setSelection(NOTHING);
-            setParams({ error: undefined }, true);
-            list.reload();
-            groups.reload();
-          }}
+          onDeleted={reloadAll}
         />
       )}
       <div class="split">
         <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
-          {groups.data && groups.data.groups.length > 0 && <Groups groups={groups.data.groups} criteria={criteria} />}
+          {groups.data && groups.data.groups.length > 0 && (
+            <div class="shown" data-stale={groups.stale || undefined}>
+              <Groups
+                groups={groups.data.groups}
+                firsts={firstErrors.stale ? undefined : firstErrors.data}
+                since={rangeEnds(range, serverNow())[0]}
+                criteria={criteria}
+              />
+            </div>
+          )}
           {list.error && (list.rows === undefined || list.stale) ? (
             <Failure error={list.error} retry={list.reload} />
           ) : list.rows === undefined ? (
             <Skeleton rows={12} />
           ) : list.rows.length === 0 ? (
-            <Empty icon="healthy" title={filtered ? text.state.noMatches : text.errors.none}>
-              <p>{'preset' in range ? text.errors.noneHint(text.range.long[range.preset]) : format.between(range.since, range.until)}</p>
+            <Empty icon="errors" title={filtered ? text.state.noMatches : text.errors.none}>
+              <p>{filtered ? rangeText(i18n, range) : text.errors.noneHint(rangeText(i18n, range))}</p>
               {filtered && (
-                <button type="button" class="button" onClick={() => setParams(Object.fromEntries(ERROR_PARAMS.map((name) => [name, undefined])))}>
+                <button type="button" class="button" onClick={() => clearParams(ERROR_PARAMS)}>
                   {text.state.clearFilters}
                 </button>
               )}
@@ -169,7 +206,15 @@ export function Errors(): JSX.Element {
             </button>
           )}
         </div>
-        {opened && <ErrorDetail key="detail" id={opened} onClose={() => setParams({ error: undefined })} />}
+        {opened && (
+          <ErrorDetail
+            key="detail"
+            id={opened}
+            onClose={() => setParams({ error: undefined })}
+            previous={at > 0 ? hrefOf(rows[at - 1]) : undefined}
+            next={at >= 0 ? hrefOf(rows[at + 1]) : undefined}
+          />
+        )}
       </div>
     </>
   );

@@ -1,29 +1,29 @@
 // One key: statistics, state and recent errors. With the scope REVEAL_KEYS it reveals the full key; the server
 // records that in the audit log.
 import type { ComponentChildren, JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
-import { KeyPageDocument, KeySecretDocument, type KeyPageQuery } from '../api/gen/graphql';
+import { KeyPageDocument, KeySecretDocument, type KeyPageQuery, type KeyPageQueryVariables } from '../api/gen/graphql';
 import { CallsChart, LatencyChart } from '../chart/series';
-import type { UnhealthyKey } from '../domain/attention';
+import type { KeyState, UnhealthyKey } from '../domain/attention';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { errorText } from '../i18n/error-text';
 import { timeZone } from '../i18n/format';
 import { useQuery } from '../state/query';
-import { rangeArguments, rangeOf } from '../state/range';
+import { endOf, isLive, rangeArguments, rangeOf } from '../state/range';
 import { navigate, linkTo, useRoute } from '../state/router';
-import { hasScope } from '../state/session';
+import { hasScope, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { CopyButton } from '../ui/copy';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
-import { CodeMark, ReasonTag } from '../ui/marks';
+import { CodeMark, ReasonTag, StateTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
 import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
-import { useAttention, reasonText } from './attention';
+import { useAttention, useDeadSince, deadSinceText, reasonText, type DeadSince } from './attention';
 import { Codes, Models } from './breakdown';
 
 const RENEW_MS = 20_000;
@@ -36,9 +36,24 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   const { text } = useI18n();
   const { params } = useRoute();
   const range = rangeOf(params);
-  const variables = { key: id, ...rangeArguments(range), timeZone };
-  const answer = useQuery(KeyPageDocument, { key: JSON.stringify([id, range]), variables: () => variables, everyMs: RENEW_MS });
-  const unhealthy = useAttention().data?.keys.find((key) => key.id === id);
+  const live = isLive(range);
+  const variables = (): KeyPageQueryVariables => {
+    const now = serverNow();
+    const until = new Date(endOf(range, now)).toISOString();
+    return {
+      key: id,
+      ...rangeArguments(range, now),
+      timeZone,
+      untilEnd: { since: new Date(0).toISOString(), until },
+      errors: live ? {} : { until },
+    };
+  };
+  const answer = useQuery(KeyPageDocument, { key: JSON.stringify([id, range]), variables, everyMs: live ? RENEW_MS : undefined });
+  const attention = useAttention(range);
+  const known = attention.stale ? undefined : attention.data;
+  const state = known?.states.get(id);
+  const unhealthy = known?.keys.find((key) => key.id === id);
+  const since = useDeadSince(known, range, id).get(id);
   useShortcuts({ Escape: () => navigate(linkTo('/keys')) });
   return (
     <>
@@ -49,6 +64,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
             {text.app.keys}
           </a>
         }
+        live={live}
       >
         <RangePicker range={range} />
       </ViewHeader>
@@ -60,11 +76,11 @@ export function KeyView({ id }: { id: string }): JSX.Element {
           {({ apiKey, callSeries, byCode }) =>
             apiKey ? (
               <>
-                <Head apiKey={apiKey}>
-                  <GraphiqlLink document={KeyPageDocument} variables={variables} />
+                <Head key={apiKey.id} apiKey={apiKey} state={unhealthy ? undefined : state}>
+                  <GraphiqlLink document={KeyPageDocument} variables={variables()} />
                 </Head>
-                {unhealthy && <Reasoning unhealthy={unhealthy} />}
-                <Stats apiKey={apiKey} />
+                {unhealthy && <Reasoning unhealthy={unhealthy} since={since} />}
+                <Stats apiKey={apiKey} live={live} />
                 <div class="columns">
                   <Panel title={text.overview.callsOverTime} class="wide">
                     {apiKey.counts.total ? <CallsChart buckets={callSeries} filter={{ key: id }} /> : <Empty icon="calls" title={text.state.noCalls} />}
@@ -94,9 +110,17 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   );
 }
 
-function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildren }): JSX.Element {
+/** How long a revealed key is shown. */
+const REVEALED_MS = 30_000;
+
+function Head({ apiKey, state, children }: { apiKey: ApiKey; state: KeyState | undefined; children: ComponentChildren }): JSX.Element {
   const { text } = useI18n();
   const [secret, setSecret] = useState<string>();
+  useEffect(() => {
+    if (secret === undefined) return undefined;
+    const timer = setTimeout(() => setSecret(undefined), REVEALED_MS);
+    return () => clearTimeout(timer);
+  }, [secret]);
   const [problem, setProblem] = useState<string>();
   const ask = async (): Promise<string> => {
     const { apiKey: found } = await send(KeySecretDocument, { key: apiKey.id });
@@ -117,6 +141,7 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
       <h2 class="key-name" aria-label={secret ? text.keys.revealed : undefined}>
         {secret ?? apiKey.masked.replace('...', '…')}
       </h2>
+      {state && <StateTag state={state} />}
       {hasScope('REVEAL_KEYS') && (
         <span class="buttons">
           <button
@@ -161,7 +186,7 @@ function Head({ apiKey, children }: { apiKey: ApiKey; children: ComponentChildre
   );
 }
 
-function Reasoning({ unhealthy }: { unhealthy: UnhealthyKey }): JSX.Element {
+function Reasoning({ unhealthy, since }: { unhealthy: UnhealthyKey; since: DeadSince | undefined }): JSX.Element {
   const i18n = useI18n();
   const { text } = i18n;
   return (
@@ -169,6 +194,7 @@ function Reasoning({ unhealthy }: { unhealthy: UnhealthyKey }): JSX.Element {
       <p>
         <ReasonTag reason={unhealthy.reason} /> <strong>{reasonText(i18n, unhealthy)}</strong>
       </p>
+      {since && <p>{deadSinceText(i18n, since)}</p>}
       <p>{text.attention.meaning[unhealthy.reason]}</p>
       {unhealthy.providerError && (
         <p>
@@ -183,9 +209,10 @@ function Reasoning({ unhealthy }: { unhealthy: UnhealthyKey }): JSX.Element {
   );
 }
 
-function Stats({ apiKey }: { apiKey: ApiKey }): JSX.Element {
+function Stats({ apiKey, live }: { apiKey: ApiKey; live: boolean }): JSX.Element {
   const { text, format } = useI18n();
   const { counts, latency } = apiKey;
+  const lastSeenAt = live ? apiKey.lastSeenAt : apiKey.calls.nodes[0]?.timestamp;
   const moment = (at: string | null | undefined): ComponentChildren =>
     at ? (
       <time dateTime={at} title={format.fullTime(at)}>
@@ -202,7 +229,7 @@ function Stats({ apiKey }: { apiKey: ApiKey }): JSX.Element {
     ['p50', ms(latency.p50)],
     ['p95', ms(latency.p95)],
     [text.keys.firstSeen, moment(apiKey.firstSeenAt)],
-    [text.keys.lastSeen, moment(apiKey.lastSeenAt)],
+    [text.keys.lastSeen, moment(lastSeenAt)],
   ];
   return (
     <dl class="stats">

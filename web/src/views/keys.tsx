@@ -8,30 +8,34 @@ import {
   type KeySparksQueryVariables,
   type KeyTableQuery,
 } from '../api/gen/graphql';
-import { REASONS, type UnhealthyKey, type Attention, type Reason } from '../domain/attention';
+import { REASONS, type Attention, type KeyState, type UnhealthyKey } from '../domain/attention';
+import { isolate } from '../domain/bidi';
 import { laterFirst } from '../domain/order';
+import { mayName } from '../domain/secret';
 import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { useNow } from '../state/live';
 import { useQuery } from '../state/query';
-import { partsOf, rangeArguments, rangeOf } from '../state/range';
-import { linkTo, setParams, useRoute } from '../state/router';
+import { endOf, isLive, partsOf, rangeArguments, rangeOf } from '../state/range';
+import { clearParams, linkTo, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Filters } from '../ui/filters';
-import { Key, ReasonTag } from '../ui/marks';
+import { Icon } from '../ui/icon';
+import { Key, ReasonTag, StateTag } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Search } from '../ui/search';
 import { Spark, type SparkPart } from '../ui/spark';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
 import { ViewHeader } from '../ui/view-header';
-import { useAttention, reasonText } from './attention';
+import { useAttention, useDeadSince, deadSinceText, reasonText, type DeadSince } from './attention';
+import { NoCallsHint } from './last-call';
 
 const RENEW_MS = 20_000;
 const PARTS = 12;
-const NO_KEYS: Attention['seen'] = new Map();
 
 interface KeyRow {
+  state: KeyState;
   id: string;
   masked: string;
   total: number;
@@ -57,29 +61,34 @@ const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
   seen: (a, b) => laterFirst(a.lastSeenAt ?? '', b.lastSeenAt ?? ''),
 };
 
-const rank = ({ unhealthy }: KeyRow): number => (unhealthy ? REASONS.indexOf(unhealthy.reason) : REASONS.length);
+const STATES = [...REASONS, 'likePool', 'healthy', 'tooFew', 'noCalls'] as const;
+const rank = ({ state }: KeyRow): number => (state === 'unknown' ? STATES.length : STATES.indexOf(state));
 
-type State = Reason | 'attention' | undefined;
+type State = (typeof STATES)[number] | 'attention' | undefined;
 
 function stateOf(params: URLSearchParams): State {
   const state = params.get('state');
-  return state === 'attention' ? state : REASONS.find((reason) => reason === state);
+  return state === 'attention' ? state : STATES.find((one) => one === state);
 }
+
+const KEY_PARAMS = ['q', 'key', 'state'] as const;
 
 export function Keys(): JSX.Element {
   const i18n = useI18n();
   const { text, format } = i18n;
-  const { params } = useRoute();
+  const { params, hidden } = useRoute();
   const range = rangeOf(params);
-  const search = params.get('q') ?? '';
+  const live = isLive(range);
+  const search = hidden['q'] ?? params.get('q') ?? '';
+  const only = params.getAll('key');
   const state = stateOf(params);
   const [sort, backwards] = sortOf(params);
   const first = pageLimit(1000);
   const listKey = JSON.stringify(range);
   const table = useQuery(KeyTableDocument, {
     key: listKey,
-    variables: () => ({ ...rangeArguments(range), timeZone, first }),
-    everyMs: RENEW_MS,
+    variables: () => ({ ...rangeArguments(range, serverNow()), timeZone, first, past: !live }),
+    everyMs: live ? RENEW_MS : undefined,
   });
   const sparks = useQuery(KeySparksDocument, {
     key: listKey,
@@ -87,38 +96,44 @@ export function Keys(): JSX.Element {
       const parts = partsOf(range, serverNow(), PARTS);
       return { ...Object.fromEntries(parts.map((part, index) => [`w${index}`, part])), first } as KeySparksQueryVariables;
     },
-    everyMs: RENEW_MS * 3,
+    everyMs: live ? RENEW_MS * 3 : undefined,
   });
-  const attention = useAttention();
+  const attention = useAttention(range);
+  const known = attention.stale ? undefined : attention.data;
+  const deadSince = useDeadSince(known, range);
   // The states of the keys, and so the order of the rows, are unknown until then.
-  const isAttentionLoaded = attention.data !== undefined || attention.error !== undefined;
+  const isAttentionLoaded = known !== undefined || attention.error !== undefined;
   const all = useMemo(
-    () => table.data && isAttentionLoaded && rowsOf(table.data, sparks.stale ? undefined : sparks.data, attention.data?.keys ?? [], attention.data?.seen ?? NO_KEYS),
-    [table.data, sparks.data, sparks.stale, attention.data, isAttentionLoaded],
+    () =>
+      table.data && !table.stale && isAttentionLoaded
+        ? rowsOf({ table: table.data, sparks: sparks.stale ? undefined : sparks.data, attention: known, end: endOf(range, serverNow()) })
+        : undefined,
+    [table.data, table.stale, sparks.data, sparks.stale, known, isAttentionLoaded],
   );
+  const onlyKey = JSON.stringify(only);
   const rows = useMemo(() => {
-    const wanted = search.trim().toLowerCase();
-    const found = (all || []).filter(
+    const found = (all ?? []).filter(
       (row) =>
-        row.masked.replace('...', '…').toLowerCase().includes(wanted.replace('...', '…')) &&
-        (state === undefined || (state === 'attention' ? row.unhealthy : row.unhealthy?.reason === state)),
+        mayName(search, row.masked) &&
+        (only.length === 0 || only.includes(row.id)) &&
+        (state === undefined || (state === 'attention' ? row.unhealthy : row.state === state)),
     );
     found.sort(compare[sort]);
     return backwards ? found.reverse() : found;
-  }, [all, search, state, sort, backwards]);
+  }, [all, search, onlyKey, state, sort, backwards]);
   const now = useNow(10_000);
 
   return (
     <>
-      <ViewHeader title={text.app.keys}>
+      <ViewHeader title={text.app.keys} live={live}>
         <RangePicker range={range} />
       </ViewHeader>
       <Filters
-        active={Number(search !== '') + Number(state !== undefined)}
+        active={Number(search !== '') + Number(only.length > 0) + Number(state !== undefined)}
         end={
           <>
             {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
-            {table.data && table.data.keys.length >= first && <span>{text.keys.more(format.count(first))}</span>}
+            {all && known && known.pool > all.length && <span>{text.keys.more(format.count(all.length), format.count(known.pool))}</span>}
           </>
         }
       >
@@ -128,13 +143,19 @@ export function Keys(): JSX.Element {
           <select class="input" value={state ?? ''} onChange={(event) => setParams({ state: event.currentTarget.value })}>
             <option value="">{text.keys.anyState}</option>
             <option value="attention">{text.keys.attention}</option>
-            {REASONS.map((reason) => (
-              <option key={reason} value={reason}>
-                {text.attention.reasons[reason]}
+            {STATES.map((one) => (
+              <option key={one} value={one}>
+                {{ ...text.attention.reasons, ...text.keys.stateNames }[one]}
               </option>
             ))}
           </select>
         </label>
+        {only.length > 0 && (
+          <button type="button" class="button small" onClick={() => setParams({ key: undefined })}>
+            {text.keys.only(only.length, format.count(only.length))}
+            <Icon name="close" />
+          </button>
+        )}
       </Filters>
       <div class="split">
         <div class="listing" data-stale={table.stale || undefined} aria-busy={!all || table.stale}>
@@ -145,12 +166,20 @@ export function Keys(): JSX.Element {
               <Skeleton rows={16} />
             )
           ) : rows.length === 0 ? (
-            <Empty icon="keys" title={all.length ? text.state.noMatches : text.state.noCalls} />
+            <Empty icon="keys" title={all.length ? text.state.noMatches : text.state.noCalls}>
+              {all.length > 0 ? (
+                <button type="button" class="button" onClick={() => clearParams(KEY_PARAMS)}>
+                  {text.state.clearFilters}
+                </button>
+              ) : (
+                <NoCallsHint range={range} />
+              )}
+            </Empty>
           ) : (
             <Table
               key={listKey}
               caption={text.keys.title}
-              columns={columnsOf(i18n, [sort, backwards], Math.max(now, serverNow()), attention.data !== undefined)}
+              columns={columnsOf(i18n, [sort, backwards], Math.max(now, serverNow()), deadSince)}
               rows={rows}
               rowKey={(row) => row.id}
               href={(row) => linkTo(`/keys/${row.id}`)}
@@ -170,38 +199,46 @@ function sortOf(params: URLSearchParams): [Sort, boolean] {
   return [SORTS.find((sort) => sort === name) ?? 'state', text.startsWith('-')];
 }
 
-function rowsOf(
-  table: KeyTableQuery,
-  sparks: KeySparksQuery | undefined,
-  unhealthy: UnhealthyKey[],
-  seen: Attention['seen'],
-): KeyRow[] {
+function rowsOf(from: {
+  table: KeyTableQuery;
+  sparks: KeySparksQuery | undefined;
+  attention: Attention | undefined;
+  /** The end of the range in milliseconds. */
+  end: number;
+}): KeyRow[] {
+  const { table, attention, end } = from;
   const models = new Map<string, string[]>();
   for (const { apiKey, model } of table.models) {
     if (apiKey && model != null) models.set(apiKey.id, [...(models.get(apiKey.id) ?? []), model]);
   }
-  const unhealthyById = new Map(unhealthy.map((key) => [key.id, key]));
-  const lines = sparks && linesOf(sparks);
+  const unhealthyById = new Map(attention?.keys.map((key) => [key.id, key]));
+  const lines = from.sparks && linesOf(from.sparks);
+  const stateOfKey = (id: string): Pick<KeyRow, 'state' | 'unhealthy'> => ({
+    state: attention?.states.get(id) ?? 'unknown',
+    unhealthy: unhealthyById.get(id),
+  });
   const rows = new Map<string, KeyRow>();
   for (const { apiKey, counts, latency } of table.keys) {
     if (!apiKey) continue;
     rows.set(apiKey.id, {
-      ...apiKey,
+      ...stateOfKey(apiKey.id),
+      id: apiKey.id,
+      masked: apiKey.masked,
       total: counts.total,
       failure: counts.failure,
       rate: counts.total ? 1 - counts.failure / counts.total : undefined,
       p95: latency.p95 ?? null,
-      lastSeenAt: seen.get(apiKey.id)?.lastSeenAt ?? null,
+      lastSeenAt: apiKey.calls?.nodes[0]?.timestamp ?? attention?.seen.get(apiKey.id)?.lastSeenAt ?? null,
       models: models.get(apiKey.id) ?? [],
-      unhealthy: unhealthyById.get(apiKey.id),
       spark: lines?.get(apiKey.id),
     });
   }
   // Known keys without a call in the range.
-  for (const [id, { masked, lastSeenAt }] of seen) {
+  for (const [id, { masked, lastSeenAt }] of attention?.seen ?? []) {
     if (rows.has(id)) continue;
-    const none = { total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined };
-    rows.set(id, { id, masked, lastSeenAt, unhealthy: unhealthyById.get(id), ...none });
+    // A later call says nothing about the range.
+    const seen = lastSeenAt !== null && Date.parse(lastSeenAt) <= end ? lastSeenAt : null;
+    rows.set(id, { ...stateOfKey(id), id, masked, lastSeenAt: seen, total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined });
   }
   return [...rows.values()];
 }
@@ -222,7 +259,7 @@ function linesOf(sparks: KeySparksQuery): Map<string, SparkPart[]> {
   return lines;
 }
 
-function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, isKnown: boolean): Column<KeyRow>[] {
+function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, deadSince: Map<string, DeadSince>): Column<KeyRow>[] {
   const { text, format } = i18n;
   const sortable = (id: Sort): Pick<Column<KeyRow>, 'sort' | 'onSort'> => ({
     sort: sort !== id ? 'none' : backwards ? 'ascending' : 'descending',
@@ -242,18 +279,12 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, 
       id: 'state',
       head: text.keys.state,
       ...sortable('state'),
-      cell: (row) =>
-        row.unhealthy ? (
-          <span title={reasonText(i18n, row.unhealthy)}>
-            <ReasonTag reason={row.unhealthy.reason} />
-          </span>
-        ) : !isKnown ? (
-          '–'
-        ) : row.total ? (
-          <ReasonTag reason={undefined} />
-        ) : (
-          <span class="quiet">{text.keys.unused}</span>
-        ),
+      cell: (row) => {
+        if (!row.unhealthy) return <StateTag state={row.state} />;
+        const start = deadSince.get(row.id);
+        const details = [text.attention.meaning[row.unhealthy.reason], reasonText(i18n, row.unhealthy), ...(start ? [deadSinceText(i18n, start)] : [])];
+        return <ReasonTag reason={row.unhealthy.reason} title={details.join('\n')} />;
+      },
     },
     { id: 'trend', head: text.keys.trend, cell: (row) => row.spark && <Spark parts={row.spark} /> },
     { id: 'calls', head: text.keys.calls, numeric: true, ...sortable('calls'), cell: (row) => format.count(row.total) },
@@ -289,8 +320,8 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, 
       id: 'models',
       head: text.keys.models,
       cell: ({ models }) => (
-        <span title={models.join(', ')} class="quiet">
-          {models.join(', ')}
+        <span title={models.map(isolate).join(', ')} class="quiet">
+          {models.map(isolate).join(', ')}
         </span>
       ),
     },

@@ -1,0 +1,143 @@
+// Calls over time as bars of parts: classes of status codes, models or keys.
+import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
+import uPlot from 'uplot';
+import { StackDocument, TopKeysDocument, type RangeQuery, type StackQueryVariables } from '../api/gen/graphql';
+import { classParts, keyParts, modelParts, MOST_PARTS, partAt, type Part, type StackBy } from '../domain/stack';
+import { useI18n } from '../i18n';
+import { timeZone } from '../i18n/format';
+import { useQuery } from '../state/query';
+import { between, isLive, rangeArguments, type Range } from '../state/range';
+import { linkTo, navigate } from '../state/router';
+import { serverNow } from '../state/session';
+import { AnswerView, Empty, Skeleton } from '../ui/state';
+import { partFill } from './colours';
+import { bars, ChartFrame, starts, zoom } from './series';
+import { Plot } from './plot';
+
+const RENEW_MS = 15_000;
+const NO_CALLS = { statusCodes: [] };
+
+interface StackProps {
+  by: StackBy;
+  range: Range;
+  interval: string | null;
+  /** The groups of the same range. */
+  groups: Pick<RangeQuery, 'byCode' | 'byModel'>;
+}
+
+export function StackChart({ by, range, interval, groups }: StackProps): JSX.Element {
+  const { text } = useI18n();
+  const rangeKey = JSON.stringify(range);
+  const top = useQuery(TopKeysDocument, {
+    key: by === 'key' ? rangeKey : undefined,
+    variables: () => ({ ...rangeArguments(range, serverNow()), timeZone, first: MOST_PARTS }),
+  });
+  const codes = groups.byCode.flatMap(({ statusCode }) => statusCode ?? []).toSorted((a, b) => a - b);
+  const models = groups.byModel.flatMap(({ model }) => model ?? []).slice(0, MOST_PARTS);
+  const keys = top.stale ? undefined : top.data?.callGroups.flatMap(({ apiKey }) => apiKey ?? []);
+  const parts = useMemo(
+    () => (by === 'class' ? classParts(codes) : by === 'model' ? modelParts(models) : keys && keyParts(keys)),
+    [by, JSON.stringify(codes), JSON.stringify(models), keys],
+  );
+  const answer = useQuery(StackDocument, {
+    key: parts && parts.length > 0 ? JSON.stringify([range, interval, parts.map(({ filter }) => filter)]) : undefined,
+    variables: () => ({ between: between(range, serverNow()), interval, timeZone, ...filtersOf(parts ?? []) }),
+    everyMs: isLive(range) ? RENEW_MS : undefined,
+  });
+  if (parts?.length === 0) return <Empty icon="calls" title={text.overview.nothingToStack} />;
+  if (top.error && !keys) return <AnswerView answer={top}>{() => null}</AnswerView>;
+  return (
+    <AnswerView answer={answer} waiting={<Skeleton class="chart" />}>
+      {({ all, s0, s1, s2, s3, s4 }) => {
+        const series = [s0, s1, s2, s3, s4].slice(0, parts?.length ?? 0);
+        const buckets = all.map(({ start, end, counts }, index) => {
+          const own = series.map((one) => one?.[index]?.counts.total ?? 0);
+          const rest = Math.max(0, counts.total - own.reduce((sum, count) => sum + count, 0));
+          return { start, end, total: counts.total, counts: [...own, rest] };
+        });
+        return <Stacked buckets={buckets} parts={parts ?? []} />;
+      }}
+    </AnswerView>
+  );
+}
+
+type Filters = Omit<StackQueryVariables, 'between' | 'interval' | 'timeZone'>;
+
+function filtersOf(parts: Part[]): Filters {
+  const filter = (index: number) => parts[index]?.filter ?? NO_CALLS;
+  const has = (index: number): boolean => index < parts.length;
+  return { f0: filter(0), f1: filter(1), h1: has(1), f2: filter(2), h2: has(2), f3: filter(3), h3: has(3), f4: filter(4), h4: has(4) };
+}
+
+interface StackBucket {
+  start: string;
+  end: string;
+  total: number;
+  /** The calls of each part, and of the rest. */
+  counts: number[];
+}
+
+function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }): JSX.Element {
+  const { text, format } = useI18n();
+  const names = [...parts.map(({ label }) => label), text.overview.rest];
+  const hasRest = buckets.some(({ counts }) => (counts.at(-1) ?? 0) > 0);
+  const shown = hasRest ? names : names.slice(0, -1);
+  const swatch = (index: number): string => `swatch swatch-part-${parts[index]?.colour ?? 'rest'}`;
+  // The highest sum first: each series is drawn over the previous one.
+  const order = shown.map((_, index) => index).reverse();
+  const data = useMemo<uPlot.AlignedData>(() => {
+    const sum = ({ counts }: StackBucket, last: number): number => counts.slice(0, last + 1).reduce((all, count) => all + count, 0);
+    return [starts(buckets), ...order.map((last) => buckets.map((bucket) => sum(bucket, last)))];
+  }, [buckets, shown.length]);
+  const open = (bucket: StackBucket, part: number | 'rest' | undefined): void =>
+    navigate(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...(typeof part === 'number' && parts[part]?.params) }));
+  return (
+    <ChartFrame
+      buckets={buckets}
+      legend={shown.map((name, index) => (
+        <span key={name} class="legend-part">
+          <span class={swatch(index)} />
+          <bdi>{name}</bdi>
+        </span>
+      ))}
+      heads={shown}
+      cells={({ counts }) => shown.map((_, index) => format.count(counts[index] ?? 0))}
+    >
+      <Plot
+        // The number of series is fixed when a plot is made.
+        key={JSON.stringify([shown, parts.map(({ colour }) => colour)])}
+        label={text.overview.callsOverTime}
+        hint={text.overview.chartHint}
+        buckets={buckets}
+        data={data}
+        since={starts(buckets)[0] ?? 0}
+        height={240}
+        series={(shades) => order.map((index) => bars(partFill(parts[index]?.colour), shades.line))}
+        axisValue={format.compact}
+        axisTime={format.tick}
+        spoken={({ start, end, counts }) => `${format.between(start, end)}: ${shown.map((name, index) => `${name} ${format.count(counts[index] ?? 0)}`).join(', ')}`}
+        tooltip={({ start, end, total, counts }) => (
+          <>
+            <strong>{format.between(start, end)}</strong>
+            <dl class="pairs">
+              {order.map((index) => (
+                <>
+                  <dt>
+                    <span class={swatch(index)} />
+                    <bdi>{names[index]}</bdi>
+                  </dt>
+                  <dd>{format.count(counts[index] ?? 0)}</dd>
+                </>
+              ))}
+              <dt>{text.counts.calls}</dt>
+              <dd>{format.count(total)}</dd>
+            </dl>
+          </>
+        )}
+        onZoom={zoom}
+        onOpen={(bucket, height) => open(bucket, height === undefined ? undefined : partAt(bucket.counts, height))}
+      />
+    </ChartFrame>
+  );
+}

@@ -1,0 +1,167 @@
+// Ways to look closer: stacked charts, the period before, days, links, the histogram of a list, single values.
+import { expect, open, recordCalls, settled, test, withServer } from './servers';
+
+const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
+
+const PARTS = {
+  class: { names: ['2xx', '429', '4xx', '5xx', 'Other'], counts: [20, 6, 4, 3, 1], params: [/status=success/, /code=429/, /code=400/, /code=500/, /until=[^&]+$/] },
+  model: { names: ['m0', 'm1', 'm2', 'Other'], counts: [17, 11, 5, 1], params: [/model=m0/, /model=m1/, /model=m2/, /until=[^&]+$/] },
+  key: { names: ['key-…--00', 'key-…--01', 'Other'], counts: [20, 13, 1], params: [/key=key_/, /key=key_/, /until=[^&]+$/] },
+} as const;
+
+for (const by of ['class', 'model', 'key'] as const) {
+  test(`the chart stacks calls by ${by}, and a segment opens its calls`, async ({ page }) => {
+    await withServer(async (server) => {
+      const end = Math.floor(Date.now() / 60_000) * 60_000;
+      const iso = (minutesAgo: number): string => new Date(end - minutesAgo * 60_000).toISOString();
+      // 34 calls of one minute, in the middle of the hour; the last one has no status code, no model and no key.
+      const codes = [200, 429, 400, 500, undefined].flatMap((code, index) => Array.from({ length: PARTS.class.counts[index] ?? 0 }, () => code));
+      const calls = codes.map((statusCode, index) => ({
+        timestamp: iso(29.5),
+        statusCode,
+        latencyMs: 5,
+        ...(statusCode !== undefined && { model: index < 17 ? 'm0' : index < 28 ? 'm1' : 'm2', key: `key-of-a-chart--0${index < 20 ? 0 : 1}` }),
+      }));
+      await recordCalls(server, calls);
+      const { names, counts, params } = PARTS[by];
+      await open(page, server, `/?since=${iso(60)}&until=${iso(0)}&interval=60`);
+      await page.getByLabel('Stack by').selectOption(by);
+      await expect(page).toHaveURL(new RegExp(`stack=${by}`));
+      await settled(page);
+      // Reload restores the stack.
+      await page.reload();
+      await settled(page);
+      await expect(page.locator('.charted').first().locator('.legend-part')).toHaveText([...names]);
+      let below = 0;
+      for (const [index, count] of counts.entries()) {
+        const box = await page.locator('.plot .u-over').first().boundingBox();
+        if (!box) throw new Error('no chart');
+        // The axis ends 8 % above the highest bar.
+        const x = box.x + (box.width * 30.5) / 60;
+        const y = box.y + box.height * (1 - (below + count / 2) / (34 * 1.08));
+        below += count;
+        await page.mouse.move(x, y);
+        // The highest part is the first line, and the sum the last one.
+        await expect(page.locator('.tooltip').first().locator('dd')).toHaveText([...[...counts].reverse().map(String), '34']);
+        await page.mouse.click(x, y);
+        await expect(page).toHaveURL(params[index] ?? '');
+        await settled(page);
+        const listed = names[index] === 'Other' ? 34 : count;
+        await expect(page.locator('.filters-end')).toContainText(`${listed} call`);
+        await page.goBack();
+        await settled(page);
+      }
+    });
+  });
+}
+
+test('a model has the same colour in every range', async ({ page, demo }) => {
+  const colours = async (): Promise<Record<string, string>> => {
+    const parts = await page.locator('.charted').first().locator('.legend-part').all();
+    const pairs = parts.map(async (part) => [await part.textContent(), (await part.locator('.swatch').getAttribute('class')) ?? '']);
+    return Object.fromEntries((await Promise.all(pairs)) as [string, string][]);
+  };
+  await open(page, demo, '/?range=24h&stack=model');
+  const day = await colours();
+  expect(Object.keys(day).length).toBeGreaterThan(2);
+  await open(page, demo, '/?range=7d&stack=model');
+  const week = await colours();
+  for (const [model, colour] of Object.entries(day)) if (model in week) expect(week[model], model).toBe(colour);
+});
+
+test('the chart compares with the period before', async ({ page, demo }) => {
+  await open(page, demo, '/?range=8h');
+  await page.getByLabel('Compare with before').check();
+  await expect(page).toHaveURL(/compare=1/);
+  await expect(page.locator('.legend').first()).toContainText('Period before');
+  await page.getByRole('button', { name: 'Show as table' }).first().click();
+  const table = page.getByRole('region', { name: 'Show as table' }).first();
+  const cells = await table.locator('tbody tr').evaluateAll((rows) => rows.map((row) => [...row.querySelectorAll('td')].map((cell) => cell.textContent)));
+  const before = cells.map((row) => number(row[2] ?? '')).reduce((sum, count) => sum + count, 0);
+  const usage = await demo.ask<{ usageStats: { last8Hours: { total: number }; last: { total: number } } }>('{ usageStats { last8Hours { total } last(duration: "PT16H") { total } } }');
+  const expected = usage.usageStats.last.total - usage.usageStats.last8Hours.total;
+  expect(expected).toBeGreaterThan(0);
+  expect(Math.abs(before - expected) / expected).toBeLessThan(0.2);
+});
+
+test('today and yesterday are ranges, and only today is live', async ({ page, demo }) => {
+  await open(page, demo, '/calls');
+  await page.getByRole('button', { name: 'Custom' }).click();
+  await page.getByRole('button', { name: 'Yesterday' }).click();
+  await expect(page).toHaveURL(/range=yesterday/);
+  await settled(page);
+  await expect(page.locator('.live')).toHaveText('Not live');
+  const local = (daysAgo: number): string => new Date(Date.now() - daysAgo * 86_400_000).toLocaleDateString('en-GB', { timeZone: 'Europe/Berlin', day: 'numeric', month: 'short' });
+  await expect(page.locator('tbody .col-time').first()).toContainText(local(1));
+  await page.getByRole('button', { name: 'Yesterday' }).click();
+  await page.getByRole('button', { name: 'Today' }).click();
+  await expect(page).toHaveURL(/range=today/);
+  await expect(page.locator('.live')).toHaveText('Live');
+});
+
+test('a link can be copied as it is, or with fixed times', async ({ page, demo, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const clipboard = (): Promise<string> => page.evaluate(() => navigator.clipboard.readText());
+  await open(page, demo, '/calls?range=8h&code=429');
+  await page.getByRole('button', { name: 'Custom' }).click();
+  await page.getByRole('button', { name: 'Copy link' }).click();
+  await expect.poll(clipboard).toBe(page.url());
+  await page.getByRole('button', { name: 'Copy with fixed times' }).click();
+  await expect.poll(clipboard).toContain('since=');
+  const link = new URL(await clipboard());
+  expect(link.searchParams.get('code')).toBe('429');
+  expect(link.searchParams.has('range')).toBe(false);
+  const [since, until] = ['since', 'until'].map((name) => Date.parse(link.searchParams.get(name) ?? ''));
+  expect((until ?? 0) - (since ?? 0)).toBe(8 * 3_600_000);
+  await open(page, demo, link.pathname + link.search);
+  await expect(page.locator('.live')).toHaveText('Not live');
+  await expect(page.locator('tbody tr').first()).toContainText('429');
+});
+
+test('a histogram of the listed calls zooms the list', async ({ page, demo }) => {
+  await open(page, demo, '/calls?code=403');
+  const box = await page.locator('.histogram .u-over').boundingBox();
+  if (!box) throw new Error('no histogram');
+  const before = number(await page.locator('.filters-end > span').first().textContent());
+  await page.mouse.move(box.x + box.width * 0.25, box.y + 30);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.75, box.y + 30, { steps: 5 });
+  await page.mouse.up();
+  await expect(page).toHaveURL(/code=403/);
+  await expect(page).toHaveURL(/since=.+until=/);
+  await settled(page);
+  const after = number(await page.locator('.filters-end > span').first().textContent());
+  expect(after).toBeLessThan(before);
+});
+
+test('a value filters the list, and is copied', async ({ page, demo, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await open(page, demo, '/calls');
+  await page.keyboard.press('p');
+  for (const [column, param] of [['model', /model=gemini/], ['key', /key=key_/], ['status', /code=\d+|status=failure/]] as const) {
+    const cell = page.locator(`tbody .col-${column}`).first();
+    await cell.hover();
+    await cell.getByRole('button', { name: 'Only this value' }).click();
+    await expect(page).toHaveURL(param);
+    await settled(page);
+  }
+  const model = page.locator('tbody .col-model').first();
+  await model.hover();
+  await model.getByRole('button', { name: 'Copy' }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await model.locator('.cell-value').textContent());
+});
+
+test('the panel goes to the next and the previous row', async ({ page, demo }) => {
+  await recordCalls(demo, [1, 2, 3].map((latencyMs) => ({ model: 'neighbours', statusCode: 200, latencyMs })));
+  await open(page, demo, '/calls?model=neighbours&sort=slowest');
+  await page.locator('tbody a').first().click();
+  const panel = page.getByRole('complementary', { name: 'Call' });
+  await expect(panel).toContainText('3ms');
+  await expect(panel.getByRole('link', { name: 'Previous row' })).toBeHidden();
+  await panel.getByRole('link', { name: 'Next row' }).click();
+  await expect(panel).toContainText('2ms');
+  await panel.getByRole('link', { name: 'Next row' }).click();
+  await expect(panel.getByRole('link', { name: 'Next row' })).toBeHidden();
+  await panel.getByRole('link', { name: 'Previous row' }).click();
+  await expect(panel.locator('.facts')).toContainText('2ms');
+});

@@ -1,0 +1,56 @@
+// Slow answers: a progress bar with Cancel, and no data of another range meanwhile.
+import type { Page, Route } from '@playwright/test';
+import { expect, open, test } from './servers';
+
+/** Delays the answers to a document until the returned function is called. */
+async function hold(page: Page, document: string): Promise<() => void> {
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  await page.route('**/graphql', async (route: Route) => {
+    if (route.request().postData()?.includes(`query ${document}(`)) await held;
+    // A cancelled request cannot continue.
+    await route.continue().catch(() => undefined);
+  });
+  return release;
+}
+
+test('old curves are not shown under new dates', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  await expect(page.locator('.plot canvas').first()).toBeVisible();
+  const release = await hold(page, 'Range');
+  await page.getByRole('button', { name: '7 d', exact: true }).click();
+  await expect(page).toHaveURL(/range=7d/);
+  await expect(page.locator('.progress')).toBeVisible();
+  for (const part of ['.plot canvas', '.bar-row', '.table.plain tbody tr']) {
+    for (const one of await page.locator(part).all()) await expect(one, part).toBeHidden();
+  }
+  await expect(page.locator('.sentence')).not.toContainText('calls succeeded');
+  release();
+  await expect(page.locator('.plot canvas').first()).toBeVisible();
+  await expect(page.locator('.sentence')).toContainText('calls succeeded in the last 7 days');
+  await expect(page.locator('.progress')).toHaveCount(0);
+});
+
+for (const { path, document } of [
+  { path: '/', document: 'Range' },
+  { path: '/calls', document: 'Calls' },
+  { path: '/keys', document: 'KeyTable' },
+  { path: '/errors', document: 'Errors' },
+]) {
+  test(`a slow ${document} shows a progress bar, and Cancel closes its connection`, async ({ page, demo }) => {
+    const failed: string[] = [];
+    page.on('requestfailed', (request) => failed.push(/query (\w+)/.exec(request.postData() ?? '')?.[1] ?? ''));
+    await open(page, demo, path);
+    await expect(page.locator('.progress')).toHaveCount(0);
+    await hold(page, document);
+    await page.getByRole('button', { name: '30 d', exact: true }).click();
+    await expect(page.getByRole('progressbar')).toBeVisible();
+    await page.locator('.progress').getByRole('button', { name: 'Cancel' }).click();
+    await expect(page.getByText('Loading was cancelled').first()).toBeVisible();
+    await expect(page.locator('.progress')).toHaveCount(0);
+    expect(failed).toContain(document);
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+    await page.getByRole('button', { name: 'Try again' }).first().click();
+    await expect(page.getByText('Loading was cancelled')).toHaveCount(0);
+  });
+}
