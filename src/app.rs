@@ -32,6 +32,7 @@ use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::jobs::index_build;
 use crate::jobs::retention::{self, Retention};
+use crate::jobs::rollup;
 use crate::jobs::tail::Tails;
 use crate::observe::{Observer, Tracing};
 use crate::prune::deletion::Deletions;
@@ -39,6 +40,7 @@ use crate::store::Database;
 use crate::store::density::Density;
 use crate::store::dialect::Dialect;
 use crate::store::key_directory::KeyDirectory;
+use crate::store::rollup as store_rollup;
 
 /// The whole configuration of a server.
 #[derive(Args, Clone, Debug)]
@@ -88,6 +90,10 @@ impl App {
             tracing::warn!(%error, "row count estimate failed; query costs are too low");
         }
         retention::check(&db, &config.keep).await?;
+        if db.has_rollups() {
+            // The first queries use them too.
+            store_rollup::refresh(&db).await?;
+        }
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let deletions = Deletions::new(db.clone(), config.clock.clone());
         let services = Services {
@@ -152,6 +158,9 @@ impl App {
         let retention = retention.start(stopping.clone());
         let index_build =
             index_build::start(&self.services.db, &self.config.database, stopping.clone());
+        let services = &self.services;
+        let clock = self.config.clock.clone();
+        let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
@@ -222,6 +231,9 @@ impl App {
         }
         if let Some(index_build) = index_build {
             index_build.await?;
+        }
+        if let Some(rollup) = rollup {
+            rollup.await?;
         }
         self.services.observer.flush().await;
         self.services.db.close().await?;

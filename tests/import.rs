@@ -160,6 +160,8 @@ fn config(url: &str) -> DatabaseConfig {
         database_wait_seconds: 5,
         max_database_seconds_per_minute: 30,
         index_build_seconds: 1,
+        rollups: true,
+        rollup_from_calls: 50_000,
         id_key: None,
     }
 }

@@ -11,6 +11,7 @@ mod m20261123_000002_create_indexes;
 mod m20261123_000003_create_access;
 mod m20261123_000004_create_idempotency;
 mod m20261128_000005_add_deletion_outcomes;
+mod m20261129_000006_create_rollups;
 
 pub struct Migrator;
 
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_create_access::Migration),
             Box::new(m20261123_000004_create_idempotency::Migration),
             Box::new(m20261128_000005_add_deletion_outcomes::Migration),
+            Box::new(m20261129_000006_create_rollups::Migration),
         ]
     }
 

@@ -51,6 +51,15 @@ pub struct DatabaseConfig {
     #[arg(long, env, value_name = "S", default_value_t = 1, value_parser = u64_in(0..=3600))]
     pub index_build_seconds: u64,
 
+    /// Fold calls into rollups, so that statistics of long windows take milliseconds for any number of
+    /// calls, and include deleted calls
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub rollups: bool,
+
+    /// With fewer calls than this, statistics are computed from single calls, with exact percentiles
+    #[arg(long, env, value_name = "N", default_value_t = 50_000, value_parser = u64_in(0..=1_000_000_000))]
+    pub rollup_from_calls: u64,
+
     /// The secret for the hashes that are the ids of API keys, at least 16 characters. By default a
     /// random one in the table callscope_settings; required with --read-only if that table has none
     #[arg(long, env, value_name = "SECRET", hide_env_values = true)]

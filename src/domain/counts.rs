@@ -38,13 +38,15 @@ pub struct LatencyStats {
     pub max: Option<i32>,
     /// At [`PERCENTILES`].
     pub percentiles: [Option<f64>; 4],
+    /// The most by which a percentile may differ from the exact one, relative to it; 0 if they are exact.
+    pub relative_error: f64,
 }
 
 /// The `percent`th percentile of `count` sorted values by linear interpolation between the two
 /// closest ranks (SQL's PERCENTILE_CONT), given the values `below` and `above` at these ranks.
-pub fn interpolate(percent: i64, count: i64, below: i64, above: i64) -> f64 {
+pub fn interpolate(percent: i64, count: i64, below: f64, above: f64) -> f64 {
     let hundredths = percent * (count - 1) % 100;
-    below as f64 + (above - below) as f64 * hundredths as f64 / 100.0
+    below + (above - below) * hundredths as f64 / 100.0
 }
 
 #[cfg(test)]
@@ -53,9 +55,9 @@ mod tests {
 
     #[test]
     fn a_percentile_lies_between_its_two_ranks() {
-        assert_eq!(interpolate(50, 3, 20, 20), 20.0);
-        assert_eq!(interpolate(50, 4, 20, 30), 25.0);
-        assert_eq!(interpolate(99, 2, 10, 20), 19.9);
+        assert_eq!(interpolate(50, 3, 20.0, 20.0), 20.0);
+        assert_eq!(interpolate(50, 4, 20.0, 30.0), 25.0);
+        assert_eq!(interpolate(99, 2, 10.0, 20.0), 19.9);
     }
 
     #[test]

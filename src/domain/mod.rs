@@ -11,5 +11,6 @@ pub mod key_id;
 pub mod mask;
 pub mod matching;
 pub mod record;
+pub mod rollup;
 pub mod table;
 pub mod window;

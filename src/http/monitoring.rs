@@ -26,7 +26,8 @@ use crate::domain::window::Window;
 use crate::ingest::recorder::RECORDER;
 use crate::observe::metrics::PREFIX;
 use crate::store::call::CallScope;
-use crate::store::call_group::{self, CallDimension, GroupOrder, GroupQuery};
+use crate::store::call_dimension::CallDimension;
+use crate::store::call_group::{self, GroupOrder, GroupQuery};
 use crate::store::database::PING_TIMEOUT;
 
 const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -2,4 +2,5 @@
 
 pub mod index_build;
 pub mod retention;
+pub mod rollup;
 pub mod tail;

@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::jobs::JobMetrics;
 use super::process;
+use super::rollup::RollupMetrics;
 use super::tail::TailMetrics;
 
 /// The prefix of every name except the process metrics, which have standard names.
@@ -97,6 +98,7 @@ pub struct Metrics {
     subscription_events: Counter,
     pub jobs: JobMetrics,
     pub tail: TailMetrics,
+    pub rollup: RollupMetrics,
     retention_rows: Family<TableLabels, Counter>,
     retention_errors: Counter,
     retention_last_run: Gauge,
@@ -123,6 +125,7 @@ impl Default for Metrics {
             subscription_events: Counter::default(),
             jobs: JobMetrics::default(),
             tail: TailMetrics::default(),
+            rollup: RollupMetrics::default(),
             retention_rows: Family::default(),
             retention_errors: Counter::default(),
             retention_last_run: Gauge::default(),
@@ -176,6 +179,7 @@ impl Metrics {
         registry.register("subscription_events", help, self.subscription_events.clone());
         self.jobs.register(registry);
         self.tail.register(registry);
+        self.rollup.register(registry);
         let help = "Rows deleted by retention";
         registry.register("retention_removed_rows", help, self.retention_rows.clone());
         let help = "Runs of retention that failed";

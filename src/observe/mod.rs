@@ -8,6 +8,7 @@ pub mod metrics;
 mod process;
 pub mod redact;
 pub mod request;
+mod rollup;
 mod statement;
 mod tail;
 mod trace;

@@ -92,7 +92,7 @@ pub async fn plan(db: &Database, clock: &ClockWatch, ages: Ages) -> Result<Plan>
     let now = clock.time().now;
     let refusal = check_clock(db, clock).await?;
     let before = |age: Option<TimeDelta>| age.and_then(|age| now.checked_sub_signed(age));
-    let cutoffs = Cutoffs { calls: before(ages.calls), error_logs: before(ages.error_logs) };
+    let cutoffs = Cutoffs { now, calls: before(ages.calls), error_logs: before(ages.error_logs) };
     let mut plan = Plan { now, cutoffs, counts: count(db, cutoffs).await?, refusal };
     if plan.refusal.is_none() {
         plan.refusal = check_rows(db, &plan).await?;

@@ -18,7 +18,8 @@ use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
-use crate::store::{Database, delete, retention};
+use crate::store::rollup::Deletable;
+use crate::store::{Database, delete, retention, rollup};
 
 /// Returns whether to stop after the current batch.
 pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -26,6 +27,8 @@ pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
 /// The time limits of expired rows. A table without a limit has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cutoffs {
+    /// The time of the clock.
+    pub now: DateTime<Utc>,
     pub calls: Option<DateTime<Utc>>,
     pub error_logs: Option<DateTime<Utc>>,
 }
@@ -103,12 +106,19 @@ pub async fn prune(
     stopped: StopCheck<'_>,
 ) -> Result<bool> {
     for (table, before) in cutoffs.each() {
+        let deletable = match table {
+            LogTable::ErrorLogs => Some(Deletable::All),
+            // The statistics keep the calls that are folded.
+            LogTable::Calls => rollup::prepare_deletion(db, before, cutoffs.now, stopped).await?,
+        };
+        let Some(deletable) = deletable else { return Ok(false) };
         let mut after = None;
         loop {
             if stopped() {
                 return Ok(false);
             }
-            let rows = retention::find(db, table, before, after, pace.batch()).await?;
+            let mut rows = retention::find(db, table, before, after, pace.batch()).await?;
+            rows.ids.retain(|id| deletable.contains(*id));
             let Some(last) = rows.last else { break };
             after = Some(last);
             if rows.ids.is_empty() {

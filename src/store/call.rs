@@ -7,7 +7,7 @@ use super::database::Database;
 use super::dialect::Dialect;
 use super::filter::{Cell, Cells, Filter};
 use super::list::{self, ListRow};
-use super::page::{Keyset, Page, PageRequest, count_rows};
+use super::page::{Keyset, Page, PageRequest};
 use super::rows::{int, row};
 use super::stored_time::StoredTime;
 use crate::domain::table::{API_KEY, LATENCY_MS, LogTable, MODEL, STATUS_CODE, TIME};
@@ -109,7 +109,16 @@ impl CallScope {
         self.add_to(Filter::new(db)).for_rows()
     }
 
-    fn add_to(&self, filter: Filter) -> Filter {
+    /// Whether it restricts key, model or status code.
+    pub(super) fn has_labels(&self) -> bool {
+        self.keys.is_some()
+            || self.models.is_some()
+            || self.success.is_some()
+            || self.status_codes.is_some()
+    }
+
+    /// Adds the criteria, without the window.
+    pub(super) fn add_to(&self, filter: Filter) -> Filter {
         filter
             .texts(API_KEY, self.keys.as_ref())
             .texts(MODEL, self.models.as_ref())
@@ -201,12 +210,6 @@ pub async fn list(db: &Database, query: &CallListQuery) -> Result<Page<CallRow>>
 pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<Page<CallRow>>> {
     let pages = queries.iter().map(|query| (query.statement(db), &query.page)).collect();
     list::many(db, "call.list_many", pages).await
-}
-
-/// The number of calls of each of `scopes`, in their order. One statement for 100 scopes.
-pub async fn count_many(db: &Database, scopes: &[CallScope]) -> Result<Vec<i64>> {
-    let conditions = scopes.iter().map(|scope| scope.condition(db));
-    count_rows(db, "call.count", LogTable::Calls, conditions).await
 }
 
 /// The calls with these ids, unordered.

@@ -1,51 +1,21 @@
-//! Groups and series of calls, with exact latency percentiles.
+//! Groups and series of calls. Short windows are computed from single calls, with exact percentiles; long
+//! ones from rollups.
+
+use std::cmp::Ordering;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Expr, ExprTrait, Order};
 
 use super::call::CallScope;
+use super::call_dimension::{CallDimension, bucket_number};
 pub use super::call_stats::CallStats;
-use super::call_stats::{self, FIRST_ID, KEY, StatsRow};
+use super::call_stats::{self, FIRST_ID, StatsRow};
 use super::database::Database;
-use super::dialect::Dialect;
-use super::filter::succeeded;
+use super::rollup::{self, Numbering, Sum, SumRequest};
 use super::rows::int;
-use crate::domain::bucket::{Run, runs};
-use crate::domain::table::{API_KEY, MODEL, STATUS_CODE, TIME};
+use crate::domain::bucket::runs;
+use crate::domain::rollup::Micros;
 use crate::error::Result;
-
-/// A dimension that groups calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CallDimension {
-    ApiKey,
-    Model,
-    StatusCode,
-    Success,
-}
-
-impl CallDimension {
-    fn expression(self, dialect: Dialect) -> Expr {
-        match self {
-            Self::ApiKey => dialect.group_text(API_KEY),
-            Self::Model => dialect.group_text(MODEL),
-            Self::StatusCode => dialect.integer(STATUS_CODE),
-            Self::Success => CaseStatement::new()
-                .case(succeeded(), dialect.number(1))
-                .finally(dialect.number(0))
-                .into(),
-        }
-    }
-
-    /// Its column in the inner statements.
-    fn alias(self) -> &'static str {
-        match self {
-            Self::ApiKey => KEY,
-            Self::Model => "by_model",
-            Self::StatusCode => "by_code",
-            Self::Success => "by_success",
-        }
-    }
-}
 
 /// The order of groups, highest value first. Ties go to the larger group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +27,18 @@ pub enum GroupOrder {
 }
 
 impl GroupOrder {
-    /// The sort expression before the total.
+    /// The value before the total, by which groups are sorted.
+    fn rank(self, stats: &CallStats) -> f64 {
+        let failure = stats.counts.failure() as f64;
+        match self {
+            Self::Total => 0.0,
+            Self::Failure => failure,
+            Self::FailureRate => failure / stats.counts.total as f64,
+            Self::P95Latency => stats.latency.percentiles[P95].unwrap_or(-1.0),
+        }
+    }
+
+    /// The same in SQL.
     fn expression(self) -> Option<&'static str> {
         match self {
             Self::Total => None,
@@ -71,6 +52,9 @@ impl GroupOrder {
         }
     }
 }
+
+/// The place of the 95th percentile in PERCENTILES.
+const P95: usize = 2;
 
 /// A request for groups. Latencies cost the database a sort.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +78,17 @@ pub struct GroupRow {
 
 /// The groups of calls, sorted, at most `limit`. One statement.
 pub async fn groups(db: &Database, query: &GroupQuery) -> Result<Vec<GroupRow>> {
+    let request = SumRequest {
+        scope: &query.scope,
+        by: &query.by,
+        latency: query.latency,
+        spans: vec![(Numbering::One(0), rollup::span(db.zone(), query.scope.window))],
+        borders: &[],
+        with_deleted: true,
+    };
+    if let Some(sums) = rollup::sums(db, "call_group.groups_rollup", &request).await? {
+        return Ok(sorted(sums, query));
+    }
     let dialect = db.dialect();
     let dimensions: Vec<(&'static str, Expr)> =
         query.by.iter().map(|by| (by.alias(), by.expression(dialect))).collect();
@@ -114,6 +109,46 @@ pub async fn groups(db: &Database, query: &GroupQuery) -> Result<Vec<GroupRow>> 
     select.limit(query.limit.into());
     let rows = call_stats::fetch(db, "call_group.groups", &select).await?;
     Ok(rows.into_iter().map(group_row).collect())
+}
+
+/// The groups of sums, in the order of the statement.
+fn sorted(sums: Vec<Sum>, query: &GroupQuery) -> Vec<GroupRow> {
+    let mut groups: Vec<(i64, GroupRow)> = sums.into_iter().map(sum_group).collect();
+    groups.sort_unstable_by(|(one_id, one), (other_id, other)| {
+        let rank = query.order.rank(&other.stats).total_cmp(&query.order.rank(&one.stats));
+        let total = other.stats.counts.total.cmp(&one.stats.counts.total);
+        let labels = query.by.iter().map(|dimension| match dimension {
+            CallDimension::ApiKey => one.key.is_none().cmp(&other.key.is_none()),
+            CallDimension::Model => none_last(&one.model, &other.model),
+            CallDimension::StatusCode => none_last(&one.status_code, &other.status_code),
+            CallDimension::Success => none_last(&one.success, &other.success),
+        });
+        rank.then(total)
+            .then(labels.fold(Ordering::Equal, Ordering::then))
+            .then(one_id.cmp(other_id))
+    });
+    groups.truncate(query.limit as usize);
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn none_last<T: Ord>(one: &Option<T>, other: &Option<T>) -> Ordering {
+    one.is_none().cmp(&other.is_none()).then_with(|| one.cmp(other))
+}
+
+fn sum_group(sum: Sum) -> (i64, GroupRow) {
+    let stats = sum_stats(&sum);
+    let group = GroupRow {
+        key: sum.group.key,
+        model: sum.group.model,
+        status_code: int(sum.group.code),
+        success: sum.group.success.map(|success| success == 1),
+        stats,
+    };
+    (sum.first_id, group)
+}
+
+fn sum_stats(sum: &Sum) -> CallStats {
+    CallStats { counts: sum.counts, latency: sum.latencies.stats() }
 }
 
 fn group_row(row: StatsRow) -> GroupRow {
@@ -138,7 +173,25 @@ pub async fn series(
         return Ok(buckets);
     }
     let stored: Vec<NaiveDateTime> = bounds.iter().map(|at| db.zone().to_stored(*at)).collect();
-    let number = bucket_number(db.dialect(), &runs(&stored));
+    let runs = runs(&stored);
+    let borders: Vec<Micros> = stored.iter().map(|at| rollup::micros(*at)).collect();
+    let request = SumRequest {
+        scope,
+        by: &[],
+        latency,
+        spans: vec![(Numbering::Buckets(&runs), borders[0]..borders[borders.len() - 1])],
+        borders: &borders[1..borders.len() - 1],
+        with_deleted: true,
+    };
+    if let Some(sums) = rollup::sums(db, "call_group.series_rollup", &request).await? {
+        for sum in sums {
+            if let Some(bucket) = buckets.get_mut(sum.group.number) {
+                *bucket = sum_stats(&sum);
+            }
+        }
+        return Ok(buckets);
+    }
+    let number = bucket_number(db.dialect(), &runs);
     let select = call_stats::select(db, scope, &[("by_bucket", number)], latency);
     for row in call_stats::fetch(db, "call_group.series", &select).await? {
         let bucket = row.by_bucket.and_then(|number| usize::try_from(number).ok());
@@ -147,16 +200,4 @@ pub async fn series(
         }
     }
     Ok(buckets)
-}
-
-/// The bucket number of a call: one division for each run of buckets.
-fn bucket_number(dialect: Dialect, runs: &[Run]) -> Expr {
-    let number = |run: &Run| dialect.bucket(run);
-    let [runs @ .., last] = runs else { return dialect.number(0) };
-    let ends = runs.iter().skip(1).chain([last]).map(|next| dialect.range_end(next.start));
-    let mut case = CaseStatement::new();
-    for (run, end) in runs.iter().zip(ends) {
-        case = case.case(Expr::col(TIME).lt(end), number(run));
-    }
-    if runs.is_empty() { number(last) } else { case.finally(number(last)).into() }
 }

@@ -6,6 +6,7 @@ use entity::RequestLog;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::CallScope;
+use super::call_dimension::KEY;
 use super::database::Database;
 use super::filter::succeeded;
 use super::rows::{Row, columns, field, int, row};
@@ -23,7 +24,6 @@ pub struct CallStats {
 /// The names of the dimensions of [`select`].
 const TEXT_DIMENSIONS: [&str; 2] = [KEY, "by_model"];
 const NUMBER_DIMENSIONS: [&str; 3] = ["by_code", "by_success", "by_bucket"];
-pub(super) const KEY: &str = "by_key";
 
 /// The lowest id of a group, which breaks ties between groups of keys. Sorting by the keys would let a
 /// caller without access to full keys find them by guessing.
@@ -187,7 +187,7 @@ impl StatsRow {
         ];
         let percentile = |index: usize| {
             let (below, above) = ranks[index]?;
-            Some(interpolate(PERCENTILES[index], count, below, above))
+            Some(interpolate(PERCENTILES[index], count, below as f64, above as f64))
         };
         LatencyStats {
             count,
@@ -195,6 +195,7 @@ impl StatsRow {
             min: int(self.latency_min),
             max: int(self.latency_max),
             percentiles: std::array::from_fn(percentile),
+            relative_error: 0.0,
         }
     }
 }

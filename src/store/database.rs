@@ -17,6 +17,7 @@ use super::dialect::Dialect;
 use super::fair_queue::QueueError;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
+use super::rollup::cache::RollupCache;
 use super::schema;
 use super::statements::StatementLog;
 use super::transaction::{Fault, WriteTransaction, retry};
@@ -48,6 +49,7 @@ pub struct Database {
     /// Changes after each commit of calls or error logs.
     commits: watch::Sender<()>,
     statements: Arc<StatementLog>,
+    rollups: RollupCache,
 }
 
 impl Database {
@@ -95,6 +97,7 @@ impl Database {
             observer,
             commits: watch::Sender::new(()),
             statements: Arc::default(),
+            rollups: RollupCache::default(),
         })
     }
 
@@ -121,6 +124,21 @@ impl Database {
 
     pub(super) fn config(&self) -> &DatabaseConfig {
         self.readers.config()
+    }
+
+    /// The state of the rollups for queries.
+    pub(super) fn rollups(&self) -> &RollupCache {
+        &self.rollups
+    }
+
+    /// Whether calls are folded into rollups.
+    pub fn has_rollups(&self) -> bool {
+        self.config().rollups && !self.is_read_only()
+    }
+
+    /// With fewer calls, queries count single calls.
+    pub(super) fn rollup_from_calls(&self) -> u64 {
+        self.config().rollup_from_calls
     }
 
     /// Notifies [`Self::commits`] of a commit of calls or error logs.

@@ -165,6 +165,15 @@ impl Dialect {
         })
     }
 
+    /// `NULL` in a column of times.
+    pub fn null_time(self) -> Expr {
+        Expr::cust(match self {
+            Self::Sqlite => "NULL",
+            Self::Postgres => "CAST(NULL AS TIMESTAMP)",
+            Self::MySql => "CAST(NULL AS DATETIME)",
+        })
+    }
+
     /// Rows with exactly one of `values`, by the index of the column. The default collations of MySQL
     /// ignore case, so the bytes are compared as well. MySQL refuses a value that the column's character
     /// set cannot hold; with a value that is not ASCII only the bytes are compared.

@@ -4,6 +4,8 @@
 pub mod api_key;
 pub mod audit;
 pub mod call;
+pub mod call_count;
+pub mod call_dimension;
 pub mod call_group;
 pub mod call_stats;
 mod cancel;
@@ -36,6 +38,7 @@ pub mod origin;
 pub mod page;
 pub mod pool;
 pub mod retention;
+pub mod rollup;
 mod rows;
 pub mod schema;
 pub mod setting;

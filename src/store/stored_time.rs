@@ -35,6 +35,19 @@ impl StoredTime {
         self.text.as_deref().is_none_or(|text| parse(text).is_some())
     }
 
+    /// Whether it has the form `2026-03-01 12:00:00`, with or without a fraction, so that its text sorts as
+    /// the time.
+    pub fn is_ordinary(&self) -> bool {
+        let Some(text) = self.text.as_deref() else { return true };
+        let (seconds, fraction) = text.split_at_checked(19).unwrap_or((text, ""));
+        let digits = fraction.strip_prefix('.');
+        let is_fraction = digits.is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        (fraction.is_empty() || is_fraction)
+            && parse_canonical(format!("{seconds}.000000").as_bytes()).is_some()
+    }
+
     /// The value that equals the stored one.
     pub(super) fn value(&self, dialect: Dialect) -> sea_orm::Value {
         match (dialect, &self.text) {
@@ -216,5 +229,18 @@ mod tests {
         let none = StoredTime::from_text("soon");
         assert_eq!(none.at.to_string(), "1970-01-01 00:00:00");
         assert!(usual.is_readable() && !none.is_readable());
+        for (text, is_ordinary) in [
+            ("2026-03-01 12:00:00", true),
+            ("2026-03-01 12:00:00.25", true),
+            ("2026-03-01 12:00:00.250000", true),
+            ("2026-03-01 12:00:00.", false),
+            ("2026-03-01 12:00:00Z", false),
+            ("2026-03-01T12:00:00", false),
+            ("2026-03-01 12:00", false),
+            ("2026-02-30 12:00:00", false),
+            ("soon", false),
+        ] {
+            assert_eq!(StoredTime::from_text(text).is_ordinary(), is_ordinary, "{text}");
+        }
     }
 }

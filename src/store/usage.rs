@@ -1,14 +1,17 @@
 //! Counts of calls in windows. The database computes them from an index only.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use entity::RequestLog;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::CallScope;
+use super::call_dimension::CallDimension;
 use super::database::Database;
 use super::filter::succeeded;
 use super::page::unions;
+use super::rollup::{self, Numbering, Sum, SumRequest};
 use super::rows::{columns, row};
 use crate::domain::counts::CallCounts;
 use crate::domain::table::API_KEY;
@@ -17,6 +20,8 @@ use crate::error::Result;
 
 /// Branches of one statement: the limit of SQLite is 500.
 const MAX_BRANCHES: usize = 250;
+/// Pieces of one statement with cells: each has up to seven branches.
+const MAX_SPANS: usize = 40;
 /// Keys of one branch.
 const MAX_KEYS: usize = 500;
 
@@ -32,7 +37,14 @@ pub struct CountQuery {
 pub async fn counts(db: &Database, queries: &[CountQuery]) -> Result<Vec<CallCounts>> {
     let plan = Plan::of(queries);
     let mut counted: HashMap<(usize, Option<String>), CallCounts> = HashMap::new();
-    for union in unions(plan.branches(db), MAX_BRANCHES) {
+    let mut uncounted = vec![];
+    for part in plan.parts() {
+        match plan.sums(db, &part).await? {
+            Some(sums) => counted.extend(sums),
+            None => uncounted.extend(part),
+        }
+    }
+    for union in unions(plan.branches(db, uncounted), MAX_BRANCHES) {
         for row in db.fetch::<Counted>("usage.counts", &union).await? {
             let counts = CallCounts { total: row.total, success: row.success };
             counted.insert((row.piece as usize, row.key), counts);
@@ -74,13 +86,52 @@ impl<'a> Plan<'a> {
         Self { pieces, first_keyed, keys: keys.into_iter().collect() }
     }
 
-    fn branches(&self, db: &Database) -> impl Iterator<Item = SelectStatement> {
-        self.pieces.iter().enumerate().flat_map(|(number, piece)| {
+    /// The numbers of the pieces, split into parts for one statement each.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let mut parts = vec![];
+        for Range { start, end } in [0..self.first_keyed, self.first_keyed..self.pieces.len()] {
+            let starts = (start..end).step_by(MAX_SPANS);
+            parts.extend(starts.map(|start| start..end.min(start + MAX_SPANS)));
+        }
+        parts
+    }
+
+    /// The counts of pieces by rollups, either all keyed or none; None if single calls must be counted.
+    async fn sums(
+        &self,
+        db: &Database,
+        part: &Range<usize>,
+    ) -> Result<Option<Vec<((usize, Option<String>), CallCounts)>>> {
+        let is_keyed = part.start >= self.first_keyed;
+        let keys = is_keyed.then(|| self.keys.iter().map(|key| (*key).clone()).collect());
+        let numbered =
+            |number: usize| (Numbering::One(number), rollup::span(db.zone(), self.pieces[number]));
+        let request = SumRequest {
+            scope: &CallScope { keys, ..CallScope::default() },
+            by: if is_keyed { &[CallDimension::ApiKey] } else { &[] },
+            latency: false,
+            spans: part.clone().map(numbered).collect(),
+            borders: &[],
+            with_deleted: true,
+        };
+        let sums = rollup::sums(db, "usage.counts_rollup", &request).await?;
+        let counts = |sum: Sum| ((sum.group.number, sum.group.key), sum.counts);
+        Ok(sums.map(|sums| sums.into_iter().map(counts).collect()))
+    }
+
+    /// Statements that count the single calls of pieces.
+    fn branches(
+        &self,
+        db: &Database,
+        numbers: Vec<usize>,
+    ) -> impl Iterator<Item = SelectStatement> {
+        numbers.into_iter().flat_map(move |number| {
+            let piece = self.pieces[number];
             if number < self.first_keyed {
-                vec![branch(db, number, *piece, None)]
+                vec![branch(db, number, piece, None)]
             } else {
                 let chunks = self.keys.chunks(MAX_KEYS);
-                chunks.map(|keys| branch(db, number, *piece, Some(keys))).collect()
+                chunks.map(|keys| branch(db, number, piece, Some(keys))).collect()
             }
         })
     }

@@ -63,6 +63,7 @@ mod record;
 mod request_log;
 mod responses;
 mod retention;
+mod rollups;
 mod rows;
 mod searches;
 mod sockets;
@@ -120,6 +121,7 @@ fn main() {
         request_log::tests(),
         responses::tests(),
         retention::tests(),
+        rollups::tests(),
         rows::tests(),
         searches::tests(),
         sockets::tests(),

@@ -8,6 +8,7 @@ use async_graphql::dataloader::Loader;
 use super::{StoreLoader, in_parts, zip};
 use crate::error::Error;
 use crate::store::call::{self, CallListQuery, CallRow, CallScope};
+use crate::store::call_count;
 use crate::store::page::Page;
 
 /// The call with this id.
@@ -55,6 +56,6 @@ impl Loader<CallScope> for StoreLoader {
 
     async fn load(&self, scopes: &[CallScope]) -> Result<HashMap<CallScope, i64>, Error> {
         self.batch("call_count", scopes.len());
-        Ok(zip(scopes, call::count_many(&self.request.services.db, scopes).await?))
+        Ok(zip(scopes, call_count::count_many(&self.request.services.db, scopes).await?))
     }
 }

@@ -10,7 +10,8 @@ use crate::domain::counts::{CallCounts, LatencyStats};
 use crate::domain::window::Window;
 use crate::error::Error;
 use crate::store::call::CallScope;
-use crate::store::call_group::{self, CallDimension, GroupOrder, GroupQuery, GroupRow};
+use crate::store::call_dimension::CallDimension;
+use crate::store::call_group::{self, GroupOrder, GroupQuery, GroupRow};
 use crate::store::usage::{self, CountQuery};
 
 /// The most groups of one statement: far more than the models of any pool of keys.

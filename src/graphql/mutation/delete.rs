@@ -151,7 +151,7 @@ impl DeleteMutation {
             "callsOlderThan": text(calls_older_than), "errorsOlderThan": text(errors_older_than),
         });
         let entry = Entry { action: AuditAction::PruneLogs, subject, id: deletion_id };
-        let cutoffs = Cutoffs { calls, error_logs: errors };
+        let cutoffs = Cutoffs { now: scope.now, calls, error_logs: errors };
         let counts = delete(scope, entry, Rows::Older(cutoffs)).await?;
         let stopped = || Instant::now() >= scope.after(LAST_BATCH);
         // The rows are deleted; space that is not freed now is freed by the next deletion.

@@ -6,11 +6,12 @@ use super::api_key::ApiKey;
 use super::call::CallStatus;
 use super::usage::{CallCounts, LatencyStats};
 use crate::graphql::scalar::DateTime;
+use crate::store::call_dimension;
 use crate::store::call_group::{self, GroupRow};
 
 /// A dimension to group calls by.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
-#[graphql(remote = "call_group::CallDimension")]
+#[graphql(remote = "call_dimension::CallDimension")]
 pub enum CallDimension {
     /// The key of the call.
     ApiKey,

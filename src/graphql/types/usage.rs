@@ -43,9 +43,9 @@ impl CallCounts {
     }
 }
 
-/// Latencies in milliseconds, exact over all calls that have one; every field is null if no call has a
-/// latency. Percentiles are interpolated linearly between the two closest calls, like SQL's
-/// PERCENTILE_CONT.
+/// Latencies in milliseconds over all calls that have one; every field is null if no call has a latency.
+/// Percentiles are interpolated linearly between the two closest calls, like SQL's PERCENTILE_CONT. Those of
+/// long windows are computed from histograms; `relativeError` is the most by which they differ.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LatencyStats {
     /// The number of calls that have a latency.
@@ -64,6 +64,9 @@ pub struct LatencyStats {
     p99: Option<f64>,
     /// The longest.
     max: Option<i32>,
+    /// 0 if the percentiles are exact, otherwise the most by which they differ from exact ones, relative to
+    /// these: 0.01 is 1 %. `count`, `avg`, `min` and `max` are always exact.
+    relative_error: f64,
 }
 
 impl From<counts::LatencyStats> for LatencyStats {
@@ -78,6 +81,7 @@ impl From<counts::LatencyStats> for LatencyStats {
             p95,
             p99,
             max: stats.max,
+            relative_error: stats.relative_error,
         }
     }
 }

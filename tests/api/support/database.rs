@@ -80,10 +80,11 @@ impl TestDatabase {
     }
 
     /// The default settings on this database, with few connections: many tests share one server. Statements wait
-    /// long for a connection, because a busy machine is slow.
+    /// long for a connection, because a busy machine is slow. Rollups are off, because their job sends
+    /// statements, which many tests count.
     pub fn config(&self) -> DatabaseConfig {
         let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
-        settings(&[&["--database-url", &self.url], &few[..]].concat())
+        settings(&[&["--database-url", &self.url, "--rollups", "false"], &few[..]].concat())
     }
 
     /// Runs one or more statements, separated by semicolons.

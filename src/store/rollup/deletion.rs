@@ -1,0 +1,72 @@
+//! Deletes only calls that the cells count.
+
+use chrono::{DateTime, Utc};
+use tokio::time::{Duration, sleep};
+
+use super::cache::Phase;
+use super::fold::{FOLD_MOST, fold};
+use super::gaps::Gaps;
+use super::micros;
+use super::state::{keep_before, observe};
+use crate::error::{Error, Result};
+use crate::store::database::Database;
+
+/// The pause while another server folds.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The calls that may be deleted.
+#[derive(Debug)]
+pub enum Deletable {
+    All,
+    Folded(FoldedCalls),
+}
+
+/// The calls below an id, except for those in gaps. The call with this id stays, because SQLite assigns the
+/// highest id again once it is free.
+#[derive(Debug)]
+pub struct FoldedCalls {
+    watermark: i64,
+    gaps: Gaps,
+}
+
+impl Deletable {
+    pub fn contains(&self, id: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Folded(folded) => id < folded.watermark && !folded.gaps.contains(id),
+        }
+    }
+}
+
+/// Folds all calls, so that the statistics keep those before `before`, which may be deleted then. None if
+/// `stopped` returned true.
+pub async fn prepare_deletion(
+    db: &Database,
+    before: DateTime<Utc>,
+    now: DateTime<Utc>,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Deletable>> {
+    if !db.has_rollups() {
+        return Ok(Some(Deletable::All));
+    }
+    let stored = |at| micros(db.zone().to_stored(at));
+    loop {
+        if stopped() {
+            return Ok(None);
+        }
+        match fold(db, stored(now), FOLD_MOST).await {
+            Ok(folded) if folded.more => {}
+            Ok(_) => break,
+            // Another server folds.
+            Err(Error::Busy) => sleep(PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+    keep_before(db, stored(before)).await?;
+    let Some(observed) = observe(db).await? else { return Ok(Some(Deletable::All)) };
+    if observed.state.phase == Phase::Unsuitable {
+        return Ok(Some(Deletable::All));
+    }
+    let (watermark, gaps) = (observed.state.watermark, Gaps::read(db).await?);
+    Ok(Some(Deletable::Folded(FoldedCalls { watermark, gaps })))
+}

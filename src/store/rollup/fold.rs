@@ -1,0 +1,316 @@
+//! Folds calls: adds them to their cells and moves the watermark.
+
+use std::collections::HashMap;
+
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Order, SelectStatement};
+
+use super::cache::{Phase, RollupState};
+use super::cells::{self, CellKey, Cells};
+use super::gaps::Gaps;
+use super::series::{self, Extent, Labels, Series};
+use super::state::{Observed, observe_or_create};
+use super::{GAPS, micros};
+use crate::domain::rollup::{Level, Micros};
+use crate::domain::table::{ID, LogTable};
+use crate::error::Result;
+use crate::store::database::Database;
+use crate::store::dialect::{Dialect, earliest, latest};
+use crate::store::rows::{row, select_from};
+use crate::store::stored_time::StoredTime;
+use crate::store::transaction::Fault;
+
+/// The calls of one step: a write transaction of some ten milliseconds.
+pub const FOLD_MOST: u64 = 8192;
+
+/// Ids below the first call that may still appear.
+const IDS_BEFORE_FIRST: i64 = 256;
+/// With at most so many calls to fold, queries use the cells.
+const SMALL_LAG: i64 = 20_000;
+
+const DAY: Micros = 86_400 * 1_000_000;
+/// Cells of minutes are kept for so long, and deleted once a day.
+const MINUTES_KEPT: Micros = 3 * DAY;
+
+row! {
+    struct FoldRow {
+        id: i64,
+        request_time: Option<StoredTime>,
+        api_key: Option<String>,
+        model_name: Option<String>,
+        status_code: Option<i64>,
+        latency_ms: Option<i64>,
+        unfoldable: i64,
+    }
+}
+
+/// What a step has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    pub calls: usize,
+    /// There may be more to fold now.
+    pub more: bool,
+}
+
+/// Folds at most `most` calls, with one short write transaction. `now` is the stored time of the clock.
+/// Fails with a conflict, and changes nothing, if another server folds at the same time.
+pub async fn fold(db: &Database, now: Micros, most: u64) -> Result<Folded> {
+    let observed = observe_or_create(db).await?;
+    let mut state = observed.state.clone();
+    if let Some(phase) = interrupted(&observed) {
+        state.phase = phase;
+        if phase == Phase::First {
+            (state.watermark, state.watermark_time) = (0, None);
+        }
+    }
+    state.kept_since = state.kept_since_with(observed.oldest);
+    state.oldest = observed.oldest.or(state.oldest);
+    match state.phase {
+        Phase::Unsuitable => return Ok(Folded::default()),
+        Phase::Clearing => return clear(db, &observed, state).await,
+        Phase::First | Phase::Ready | Phase::Rebuilding => {}
+    }
+    let gaps = Gaps::read(db).await?;
+    let mut batch = Batch::new(state, gaps.clone(), now);
+    if gaps.has_missing() {
+        for row in read_missing(db, most).await? {
+            batch.gaps.remove(row.id);
+            batch.add(row);
+        }
+    }
+    let rows = read_new(db, batch.state.watermark, most).await?;
+    let more = rows.len() as u64 == most;
+    for row in rows {
+        batch.pass(db.dialect(), row.id);
+        batch.add(row);
+    }
+    batch.gaps.expire(now);
+    batch.advance(&observed, now);
+    let calls = batch.calls;
+    if batch.state != observed.state || batch.gaps != gaps || calls > 0 {
+        batch.store(db, &observed.state, &gaps).await?;
+    }
+    Ok(Folded { calls, more })
+}
+
+/// The next phase if calls at the watermark were deleted or replaced: ids may be used again.
+fn interrupted(observed: &Observed) -> Option<Phase> {
+    let state = &observed.state;
+    if state.watermark == 0 || matches!(state.phase, Phase::Clearing | Phase::Unsuitable) {
+        return None;
+    }
+    if observed.highest == 0 {
+        // An empty table: all later calls are new.
+        return Some(Phase::First);
+    }
+    let is_same = observed.mark == state.watermark_time;
+    let is_gone = observed.mark.is_none() && observed.highest > state.watermark;
+    (!is_same && !is_gone).then_some(Phase::Clearing)
+}
+
+/// Deletes the cells that a rebuild folds again: those without deleted calls.
+async fn clear(db: &Database, observed: &Observed, mut state: RollupState) -> Result<Folded> {
+    let gaps = Gaps::read(db).await?;
+    let transaction = db.begin_transaction().await?;
+    let cleared = async {
+        for level in Level::ALL {
+            cells::delete(&transaction.inner(), level, state.kept_since, None).await?;
+        }
+        Gaps::default().store(&transaction.inner(), &gaps).await?;
+        state.phase = Phase::Rebuilding;
+        state.epoch += 1;
+        // These are in the cells that are kept.
+        state.rebuilt_until = state.watermark;
+        (state.watermark, state.watermark_time, state.folded) = (0, None, 0);
+        state.store(&transaction.inner(), observed.state.version).await
+    };
+    let cleared = cleared.await;
+    transaction.end(cleared).await.map_err(Fault::into_error)?;
+    Ok(Folded { calls: 0, more: true })
+}
+
+/// The calls above the watermark, by id.
+async fn read_new(db: &Database, watermark: i64, most: u64) -> Result<Vec<FoldRow>> {
+    let mut select = select(db.dialect());
+    select.and_where(Expr::col(ID).gt(watermark)).order_by(ID, Order::Asc).limit(most);
+    db.fetch("rollup.new", &select).await
+}
+
+/// Calls in gaps.
+async fn read_missing(db: &Database, most: u64) -> Result<Vec<FoldRow>> {
+    let mut select = select(db.dialect());
+    let is_inside = Condition::all()
+        .add(Expr::col(ID).gte(Expr::col("first_id")))
+        .add(Expr::col(ID).lte(Expr::col("last_id")));
+    select.join(JoinType::InnerJoin, GAPS, is_inside);
+    select.and_where(Expr::col("expires").is_not_null()).order_by(ID, Order::Asc).limit(most);
+    db.fetch("rollup.missing", &select).await
+}
+
+fn select(dialect: Dialect) -> SelectStatement {
+    let unfoldable = match dialect {
+        // Values that the texts of the series would change.
+        Dialect::Sqlite => "CASE WHEN typeof(api_key) = 'blob' OR typeof(model_name) = 'blob' \
+             OR typeof(status_code) = 'real' THEN 1 ELSE 0 END"
+            .to_owned(),
+        Dialect::MySql => {
+            "CAST(DAY(request_time) = 0 OR MONTH(request_time) = 0 AS SIGNED)".to_owned()
+        }
+        Dialect::Postgres => dialect.to_integer("0"),
+    };
+    let unfoldable = format!("COALESCE({unfoldable}, 0)");
+    select_from::<FoldRow>(dialect, LogTable::Calls, &[("unfoldable", Expr::cust(unfoldable))])
+}
+
+/// Calls that are folded together.
+struct Batch {
+    state: RollupState,
+    gaps: Gaps,
+    now: Micros,
+    /// The number of each series in `extents`.
+    numbers: HashMap<Labels, usize>,
+    extents: Vec<Extent>,
+    /// By the number of the series instead of its id.
+    cells: Cells,
+    calls: usize,
+}
+
+impl Batch {
+    fn new(state: RollupState, gaps: Gaps, now: Micros) -> Self {
+        let (numbers, extents, cells) = (HashMap::new(), vec![], Cells::new());
+        let mut batch = Self { state, gaps, now, numbers, extents, cells, calls: 0 };
+        batch.keep_minutes();
+        batch
+    }
+
+    /// Moves the start of the cells of minutes once a day. A clock that is ahead by more than the newest
+    /// call does not count.
+    fn keep_minutes(&mut self) {
+        let latest = self.state.newest.map_or(self.now, |newest| Ord::min(newest, self.now));
+        let since = Level::KeyDay.floor(latest - MINUTES_KEPT);
+        if self.state.minutes_since.is_none_or(|before| before < since) {
+            self.state.minutes_since = Some(since);
+            self.state.epoch += 1;
+        }
+    }
+
+    /// Passes the id of a new call and records the ids that it skips.
+    fn pass(&mut self, dialect: Dialect, id: i64) {
+        let next = match self.state.watermark {
+            0 => Ord::max(id - IDS_BEFORE_FIRST, 1),
+            watermark => watermark + 1,
+        };
+        // SQLite has one writer at a time, so that ids are committed in order.
+        if dialect != Dialect::Sqlite {
+            self.gaps.add_missing(next, id - 1, self.now);
+        }
+        self.state.watermark = id;
+        self.state.watermark_time = None;
+    }
+
+    fn add(&mut self, row: FoldRow) {
+        self.calls += 1;
+        // Calls without a readable time are in no window.
+        let Some(time) = row.request_time else { return };
+        if row.id == self.state.watermark {
+            self.state.watermark_time = Some(micros(time.at));
+        }
+        if row.unfoldable != 0 || !time.is_ordinary() {
+            return self.gaps.add_unfoldable(row.id);
+        }
+        if !(earliest()..latest()).contains(&time.at) {
+            return;
+        }
+        let at = micros(time.at);
+        self.state.newest = Ord::max(self.state.newest, Some(at));
+        let extent = Extent { first_id: row.id, first: at, last: at };
+        let labels =
+            Labels { keyed: true, key: row.api_key, model: row.model_name, code: row.status_code };
+        let without_key = Labels { keyed: false, key: None, ..labels.clone() };
+        let numbers = [labels, without_key].map(|labels| self.number(labels, extent));
+        let is_success = row.status_code.is_some_and(|code| (200..=299).contains(&code));
+        for level in Level::ALL {
+            if !self.has_cell(level, row.id, at) {
+                continue;
+            }
+            let [keyed, without_key] = numbers;
+            let series = if level.has_keys() { keyed } else { without_key };
+            let cell = self.cells.entry(CellKey::at(level, at, series as i64)).or_default();
+            cell.total += 1;
+            cell.success += i64::from(is_success);
+            if let Some(latency) = row.latency_ms {
+                cell.latencies.add(latency, 1);
+            }
+        }
+    }
+
+    fn number(&mut self, labels: Labels, extent: Extent) -> usize {
+        let next = self.extents.len();
+        let number = *self.numbers.entry(labels).or_insert(next);
+        match self.extents.get_mut(number) {
+            Some(known) => *known = known.and(extent),
+            None => self.extents.push(extent),
+        }
+        number
+    }
+
+    /// Whether a call is added to its cell of this level.
+    fn has_cell(&self, level: Level, id: i64, at: Micros) -> bool {
+        let is_kept = self.state.kept_since.is_some_and(|since| level.floor(at) < since);
+        let is_counted =
+            is_kept && self.state.phase == Phase::Rebuilding && id <= self.state.rebuilt_until;
+        let exists =
+            level != Level::Minute || self.state.minutes_since.is_none_or(|since| at >= since);
+        exists && !is_counted
+    }
+
+    /// The state after the batch.
+    fn advance(&mut self, observed: &Observed, now: Micros) {
+        let state = &mut self.state;
+        state.folded += self.calls as i64;
+        let lag = observed.highest - state.watermark;
+        // The last calls that are folded again may be deleted.
+        let again = Ord::min(state.rebuilt_until, observed.highest);
+        let is_caught_up = lag <= SMALL_LAG && state.watermark >= again;
+        match state.phase {
+            Phase::First | Phase::Rebuilding if is_caught_up => state.phase = Phase::Ready,
+            _ => {}
+        }
+        if self.gaps.has_too_many_unfoldable() {
+            state.phase = Phase::Unsuitable;
+        }
+        debug_assert!(now == self.now);
+        let before = &observed.state;
+        let uses = |state: &RollupState| (state.phase, state.oldest, state.kept_since);
+        if uses(state) != uses(before) {
+            state.epoch = before.epoch + 1;
+        }
+    }
+
+    async fn store(self, db: &Database, before: &RollupState, old_gaps: &Gaps) -> Result<()> {
+        let Self { state, gaps, numbers, extents, cells, .. } = self;
+        let mut found: Vec<(usize, Labels)> =
+            numbers.into_iter().map(|(labels, number)| (number, labels)).collect();
+        found.sort_unstable_by_key(|(number, _)| *number);
+        let found = found.into_iter().zip(extents).map(|((_, labels), extent)| (labels, extent));
+        let series: Vec<Series> = series::resolve(db, found.collect()).await?;
+        let mut cells: Cells = cells
+            .into_iter()
+            .map(|(key, cell)| (key.of_series(series[key.number()].id), cell))
+            .collect();
+        cells::add_stored(db, &mut cells).await?;
+        let transaction = db.begin_transaction().await?;
+        let stored = async {
+            state.store(&transaction.inner(), before.version).await?;
+            series::store(&transaction.inner(), &series).await?;
+            cells::store(&transaction.inner(), &cells).await?;
+            if state.minutes_since != before.minutes_since {
+                // A day later than queries stop to read them: their state may be older.
+                let until = state.minutes_since.map(|since| since - DAY);
+                cells::delete(&transaction.inner(), Level::Minute, None, until).await?;
+            }
+            gaps.store(&transaction.inner(), old_gaps).await
+        };
+        let stored = stored.await;
+        transaction.end(stored).await.map_err(Fault::into_error)
+    }
+}

@@ -1,0 +1,47 @@
+//! Rollups of the calls: cells with the counts and latencies of whole intervals of time.
+//!
+//! A call is folded once: it is added to its cells, and the watermark passes its id, in one transaction.
+//! A query adds up the cells inside of its window, the calls at the ends of the window, and the calls that
+//! are not folded yet: those above the watermark and those in gaps of ids below it (docs/adr/0022).
+
+pub(in crate::store) mod cache;
+mod cells;
+mod deletion;
+mod fold;
+mod gaps;
+mod read;
+mod series;
+mod state;
+
+pub use cache::{Phase, RollupState};
+pub use deletion::{Deletable, prepare_deletion};
+pub use fold::{FOLD_MOST, Folded, fold};
+pub(super) use read::{Numbering, Sum, SumRequest, sums};
+pub use state::{Observed, observe, refresh, request_rebuild};
+
+use std::ops::Range;
+
+use chrono::{DateTime, NaiveDateTime};
+
+use super::zone::StorageZone;
+use crate::domain::rollup::Micros;
+use crate::domain::window::Window;
+
+const STATE: &str = "callscope_rollup_state";
+const GAPS: &str = "callscope_rollup_gaps";
+const SERIES: &str = "callscope_rollup_series";
+const CELLS: &str = "callscope_rollup_cells";
+
+/// A stored time as microseconds since 1970.
+pub fn micros(at: NaiveDateTime) -> Micros {
+    at.and_utc().timestamp_micros()
+}
+
+fn stored(at: Micros) -> NaiveDateTime {
+    DateTime::from_timestamp_micros(at).unwrap_or_default().naive_utc()
+}
+
+/// A window as stored times.
+pub(super) fn span(zone: StorageZone, window: Window) -> Range<Micros> {
+    micros(zone.to_stored(window.since))..micros(zone.to_stored(window.until))
+}
