@@ -40,6 +40,7 @@ fn state() -> TableCreateStatement {
         .col(number("watermark_time"))
         .col(number("rebuilt_until").not_null())
         .col(number("folded").not_null())
+        .col(number("cells").not_null())
         .col(number("minutes_since"))
         .col(number("oldest"))
         .col(number("newest"))

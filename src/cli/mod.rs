@@ -10,6 +10,7 @@ mod import;
 mod log;
 mod migrate;
 mod prune;
+mod rollup;
 mod schema;
 mod serve;
 mod token;
@@ -61,6 +62,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Delete old calls and error logs, and free their disk space
     Prune(prune::PruneArgs),
+    /// Show, rebuild or verify the rollups, from which statistics of long windows are computed
+    Rollup(rollup::RollupArgs),
     /// Create missing tables and indexes, then exit
     Migrate(migrate::MigrateArgs),
     /// Check configuration, database, indexes, permissions and clocks, and print advice
@@ -115,6 +118,7 @@ pub fn run(
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Prune(args) => prune::run(args),
+        Command::Rollup(args) => rollup::run(args),
         Command::Migrate(args) => migrate::run(args),
         Command::Doctor(args) => {
             doctor::run(args, &effective::settings(&command, &found, &origins))

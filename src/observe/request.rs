@@ -32,6 +32,7 @@ pub struct RequestMarks {
     caller: OnceLock<String>,
     share: OnceLock<Arc<str>>,
     heavy: AtomicBool,
+    rounded: AtomicBool,
     connections: OnceLock<Arc<Semaphore>>,
 }
 
@@ -43,6 +44,7 @@ impl RequestMarks {
             caller: OnceLock::new(),
             share: OnceLock::new(),
             heavy: AtomicBool::new(false),
+            rounded: AtomicBool::new(false),
             connections: OnceLock::new(),
         }
     }
@@ -91,6 +93,16 @@ impl RequestMarks {
 
     pub fn is_heavy(&self) -> bool {
         self.heavy.load(Ordering::Relaxed)
+    }
+
+    /// Marks that a window of deleted calls was rounded to whole cells of the rollups.
+    pub fn set_rounded(&self) {
+        self.rounded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a window was rounded since the last call.
+    pub fn take_rounded(&self) -> bool {
+        self.rounded.swap(false, Ordering::Relaxed)
     }
 
     /// The database connections that the request may hold at the same time.

@@ -6,6 +6,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use super::database::Database;
 use super::dialect::Dialect;
 use super::page::unions;
+use super::rollup;
 use super::rows::{columns, row};
 use super::stored_time::StoredTime;
 use crate::domain::table::{LogTable, TIME};
@@ -34,7 +35,8 @@ const DISTINCT_KEYS_MYSQL: &str = "\
 SELECT DISTINCT api_key AS c_key FROM t_request_log WHERE api_key IS NOT NULL \
 UNION ALL SELECT DISTINCT gemini_key AS c_key FROM t_error_logs WHERE gemini_key IS NOT NULL";
 
-/// Every key of a call or an error log, in the order of its bytes. One statement.
+/// Every key of a call or an error log, in the order of its bytes; also of calls that are deleted. One
+/// statement, and another one if calls are deleted.
 pub async fn list(db: &Database) -> Result<Vec<String>> {
     let sql = match db.dialect() {
         Dialect::MySql => DISTINCT_KEYS_MYSQL,
@@ -45,6 +47,7 @@ pub async fn list(db: &Database) -> Result<Vec<String>> {
     }
     let rows = db.fetch_text::<Found>("api_key.list", sql).await?;
     let mut keys: Vec<String> = rows.into_iter().map(|row| row.key).collect();
+    keys.extend(rollup::deleted_keys(db).await?);
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)
@@ -79,6 +82,12 @@ pub async fn find_activity(db: &Database, keys: &[String]) -> Result<Vec<Option<
             let known = &mut found[number as usize];
             *known = Some(known.map_or(activity, |known| known.and(activity)));
         }
+    }
+    for (number, first, last) in rollup::key_activity(db, keys).await? {
+        let (first, last) = (db.zone().to_utc(first), db.zone().to_utc(last));
+        let activity = KeyActivity { first, last };
+        let known = &mut found[number];
+        *known = Some(known.map_or(activity, |known| known.and(activity)));
     }
     Ok(found)
 }

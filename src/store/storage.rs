@@ -35,7 +35,7 @@ pub async fn find(db: &Database, table: LogTable) -> Result<TableStorage> {
     Ok(TableStorage {
         rows,
         rows_are_estimated,
-        bytes: bytes(db, table).await?,
+        bytes: table_bytes(db, table.name()).await?,
         oldest: end(db, table, Order::Asc).await?,
         newest: end(db, table, Order::Desc).await?,
     })
@@ -58,8 +58,8 @@ async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
     Ok((known.filter(|rows| *rows > 0).map_or(most, |rows| rows.min(most)), true))
 }
 
-async fn bytes(db: &Database, table: LogTable) -> Result<Option<i64>> {
-    let name = table.name();
+/// The size of a table with its indexes; None if measuring would take long.
+pub(super) async fn table_bytes(db: &Database, name: &'static str) -> Result<Option<i64>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => {
             let all = inspect::bytes(db).await?;

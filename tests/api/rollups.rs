@@ -112,6 +112,9 @@ async fn sums_equal_a_plain_count_at_every_moment(database: TestDatabase) {
             world.step().await;
             world.check(&format!("seed {seed}, step {step}")).await;
         }
+        world.fold_all().await;
+        let verified = rollup::verify(&servers[0], None, world.now).await.unwrap();
+        assert!(verified.differences.is_empty(), "seed {seed}: {:?}", verified.differences);
         for server in &servers {
             let observed = rollup::refresh(server).await.unwrap().unwrap();
             assert!(matches!(observed.state.phase, Phase::Ready | Phase::First));

@@ -8,7 +8,7 @@ use crate::graphql::error::Result;
 use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
 use crate::graphql::scope::read_scope;
 use crate::graphql::types::storage::ServerStorage;
-use crate::store::{space, storage};
+use crate::store::{rollup, space, storage};
 
 /// The version, database, clock and limits of this server.
 #[derive(SimpleObject)]
@@ -33,6 +33,26 @@ impl ServerInfo {
     async fn storage(&self, ctx: &Context<'_>) -> Option<Result<ServerStorage>> {
         Some(find_storage(ctx).await)
     }
+
+    /// The rollups of the calls. Requires the scope READ.
+    async fn rollups(&self, ctx: &Context<'_>) -> Result<Rollups> {
+        find_rollups(ctx).await
+    }
+}
+
+async fn find_rollups(ctx: &Context<'_>) -> Result<Rollups> {
+    let db = read_scope(ctx)?.db();
+    let found = if db.has_rollups() { rollup::summary(db).await? } else { None };
+    let Some(found) = found else {
+        return Ok(Rollups { enabled: false, since: None, lag_rows: BigInt(0), rows: BigInt(0), bytes: None });
+    };
+    Ok(Rollups {
+        enabled: found.is_used,
+        since: found.since.map(DateTime),
+        lag_rows: BigInt(found.lag),
+        rows: BigInt(found.cells),
+        bytes: found.bytes.map(BigInt),
+    })
 }
 
 async fn find_storage(ctx: &Context<'_>) -> Result<ServerStorage> {
@@ -40,6 +60,23 @@ async fn find_storage(ctx: &Context<'_>) -> Result<ServerStorage> {
     let calls = storage::find(db, LogTable::Calls).await?;
     let error_logs = storage::find(db, LogTable::ErrorLogs).await?;
     Ok(ServerStorage::new(calls, error_logs, space::measure(db).await?))
+}
+
+/// Counts and latencies of whole minutes, hours and days, which statistics of long windows add up. They
+/// include deleted calls.
+#[derive(SimpleObject)]
+pub struct Rollups {
+    /// Whether queries use them; false with `--rollups false`, on a read-only server, while most calls are not
+    /// folded yet, and during a rebuild.
+    enabled: bool,
+    /// The first instant that they cover; null without calls.
+    since: Option<DateTime>,
+    /// An upper bound of the stored calls that are not folded yet. Statistics count them one by one.
+    lag_rows: BigInt,
+    /// Their rows in the database.
+    rows: BigInt,
+    /// Their size in bytes; null if it takes too long to compute, as in a SQLite file of more than 64 MiB.
+    bytes: Option<BigInt>,
 }
 
 /// The limits of a request. Exceeding one is an error; results are never truncated.

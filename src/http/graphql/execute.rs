@@ -19,6 +19,9 @@ use crate::http::outcome::Outcome;
 use crate::http::state::AppState;
 use crate::observe::{RequestMarks, TraceSpan};
 
+const ROUNDED: &str = "a window begins or ends at a time of which calls were deleted: it was rounded to \
+     whole minutes, hours or days, of which the numbers are kept";
+
 /// The result of a request.
 pub(crate) struct ExecutedRequest {
     pub response: Response,
@@ -100,6 +103,9 @@ pub(crate) async fn execute(
         let maximum = state.parser.limits().max_cost();
         let report = value!({ "requested": cost, "maximum": maximum });
         response.extensions.insert("cost".to_owned(), report);
+    }
+    if RequestMarks::current().is_some_and(|marks| marks.take_rounded()) {
+        response.extensions.insert("warnings".to_owned(), value!([{ "code": "WINDOW_ROUNDED", "message": ROUNDED }]));
     }
     outcome.add_codes(&response);
     if let Some(code) = outcome.codes.first() {

@@ -77,8 +77,9 @@ row! {
     }
 }
 
-/// Adds what the table already has of these cells.
-pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<()> {
+/// Adds what the table already has of these cells, and returns how many it has.
+pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<i64> {
+    let mut found = 0;
     let keys: Vec<CellKey> = cells.keys().copied().collect();
     for keys in chunks(&keys, 1, CELLS_PER_STATEMENT) {
         let mut select = Query::select();
@@ -97,6 +98,7 @@ pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<()> {
                 series: stored.series,
             };
             let Some(cell) = cells.get_mut(&key) else { continue };
+            found += 1;
             cell.total += stored.total;
             cell.success += stored.success;
             let mut latencies = Latencies::new(
@@ -109,7 +111,7 @@ pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<()> {
             cell.latencies.merge(&latencies);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The error for a text that is not a histogram.

@@ -113,7 +113,9 @@ async fn clear(db: &Database, observed: &Observed, mut state: RollupState) -> Re
     let transaction = db.begin_transaction().await?;
     let cleared = async {
         for level in Level::ALL {
-            cells::delete(&transaction.inner(), level, state.kept_since, None).await?;
+            let inner = transaction.inner();
+            let deleted = cells::delete(&inner, level, state.kept_since, None).await?;
+            state.cells -= deleted.cast_signed();
         }
         Gaps::default().store(&transaction.inner(), &gaps).await?;
         state.phase = Phase::Rebuilding;
@@ -287,7 +289,7 @@ impl Batch {
     }
 
     async fn store(self, db: &Database, before: &RollupState, old_gaps: &Gaps) -> Result<()> {
-        let Self { state, gaps, numbers, extents, cells, .. } = self;
+        let Self { mut state, gaps, numbers, extents, cells, .. } = self;
         let mut found: Vec<(usize, Labels)> =
             numbers.into_iter().map(|(labels, number)| (number, labels)).collect();
         found.sort_unstable_by_key(|(number, _)| *number);
@@ -297,17 +299,20 @@ impl Batch {
             .into_iter()
             .map(|(key, cell)| (key.of_series(series[key.number()].id), cell))
             .collect();
-        cells::add_stored(db, &mut cells).await?;
+        let found = cells::add_stored(db, &mut cells).await?;
+        state.cells += cells.len() as i64 - found;
         let transaction = db.begin_transaction().await?;
         let stored = async {
-            state.store(&transaction.inner(), before.version).await?;
-            series::store(&transaction.inner(), &series).await?;
-            cells::store(&transaction.inner(), &cells).await?;
             if state.minutes_since != before.minutes_since {
                 // A day later than queries stop to read them: their state may be older.
                 let until = state.minutes_since.map(|since| since - DAY);
-                cells::delete(&transaction.inner(), Level::Minute, None, until).await?;
+                let inner = transaction.inner();
+                let deleted = cells::delete(&inner, Level::Minute, None, until).await?;
+                state.cells -= deleted.cast_signed();
             }
+            state.store(&transaction.inner(), before.version).await?;
+            series::store(&transaction.inner(), &series).await?;
+            cells::store(&transaction.inner(), &cells).await?;
             gaps.store(&transaction.inner(), old_gaps).await
         };
         let stored = stored.await;

@@ -9,14 +9,20 @@ mod cells;
 mod deletion;
 mod fold;
 mod gaps;
+mod keys;
 mod read;
 mod series;
 mod state;
+mod summary;
+mod verify;
 
 pub use cache::{Phase, RollupState};
 pub use deletion::{Deletable, prepare_deletion};
+pub(super) use keys::{deleted_keys, key_activity};
 pub use fold::{FOLD_MOST, Folded, fold};
 pub(super) use read::{Numbering, Sum, SumRequest, sums};
+pub use summary::{Summary, summary};
+pub use verify::{Verified, verify};
 pub use state::{Observed, observe, refresh, request_rebuild};
 
 use std::ops::Range;

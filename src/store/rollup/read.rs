@@ -18,6 +18,7 @@ use crate::domain::rollup::histogram::Latencies;
 use crate::domain::rollup::{Level, Micros};
 use crate::domain::table::{ID, LATENCY_MS, LogTable};
 use crate::error::Result;
+use crate::observe::RequestMarks;
 use crate::store::call::CallScope;
 use crate::store::call_dimension::{CallDimension, bucket_number};
 use crate::store::database::Database;
@@ -133,6 +134,27 @@ pub(in crate::store) async fn sums(
     Ok(None)
 }
 
+/// The sums of the single calls that are stored, in no order.
+pub(super) async fn sums_of_calls(
+    db: &Database,
+    name: &'static str,
+    request: &SumRequest<'_>,
+) -> Result<Vec<Sum>> {
+    let spans = request.spans.iter();
+    let branches = spans.map(|(numbering, span)| request.calls(db, *numbering, span));
+    match union(branches) {
+        Some(statement) => add_up(db.fetch::<Part>(name, &statement).await?),
+        None => Ok(vec![]),
+    }
+}
+
+fn union(branches: impl IntoIterator<Item = SelectStatement>) -> Option<SelectStatement> {
+    branches.into_iter().reduce(|mut all, branch| {
+        all.union(UnionType::All, branch);
+        all
+    })
+}
+
 fn add_up(parts: Vec<Part>) -> Result<Vec<Sum>> {
     let mut sums: HashMap<Group, Sum> = HashMap::new();
     for part in parts.into_iter().filter(|part| part.number != STATE) {
@@ -193,6 +215,9 @@ impl SumRequest<'_> {
         let mut unfolded: Vec<(Numbering<'_>, Range<Micros>)> = vec![];
         for (numbering, span) in &self.spans {
             let cover = self.cover(span, &levels, state);
+            if cover.is_rounded && let Some(request) = RequestMarks::current() {
+                request.set_rounded();
+            }
             for span in &cover.calls {
                 branches.push(self.calls(db, *numbering, span));
             }
@@ -208,10 +233,7 @@ impl SumRequest<'_> {
         if state.phase == Phase::Ready {
             branches.extend(self.unfolded(db, &unfolded));
         }
-        branches.into_iter().reduce(|mut all, branch| {
-            all.union(UnionType::All, branch);
-            all
-        })
+        union(branches)
     }
 
     /// The levels that can answer the request, the coarsest first.

@@ -25,6 +25,7 @@ row! {
         watermark_time: Option<i64>,
         rebuilt_until: i64,
         folded: i64,
+        cells: i64,
         minutes_since: Option<i64>,
         oldest: Option<i64>,
         newest: Option<i64>,
@@ -48,6 +49,7 @@ impl RollupState {
             watermark_time: stored.watermark_time,
             rebuilt_until: stored.rebuilt_until,
             folded: stored.folded,
+            cells: stored.cells,
             minutes_since: stored.minutes_since,
             oldest: stored.oldest,
             newest: stored.newest,
@@ -72,6 +74,7 @@ impl RollupState {
             .value("watermark_time", self.watermark_time)
             .value("rebuilt_until", self.rebuilt_until)
             .value("folded", self.folded)
+            .value("cells", self.cells)
             .value("minutes_since", self.minutes_since)
             .value("oldest", self.oldest)
             .value("newest", self.newest)
@@ -161,7 +164,16 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
     let new = RollupState::new();
     let insert = Query::insert()
         .into_table(STATE)
-        .columns(["name", "version", "epoch", "phase", "watermark", "rebuilt_until", "folded"])
+        .columns([
+            "name",
+            "version",
+            "epoch",
+            "phase",
+            "watermark",
+            "rebuilt_until",
+            "folded",
+            "cells",
+        ])
         .values_panic([
             NAME.into(),
             new.version.into(),
@@ -170,6 +182,7 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
             new.watermark.into(),
             new.rebuilt_until.into(),
             new.folded.into(),
+            new.cells.into(),
         ])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
