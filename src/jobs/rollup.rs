@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::observe::redact::without_values;
-use crate::store::rollup::{self, FOLD_MOST, Observed};
+use crate::store::rollup::{self, FOLD_MOST, Folder, Observed};
 use crate::store::{Database, lease};
 use crate::supervisor::{Job, supervise};
 
@@ -48,6 +48,7 @@ pub fn start(
         stopping,
         leased_at: None,
         folded_at: None,
+        folder: Folder::default(),
     };
     db.has_rollups().then(|| tokio::spawn(supervise(observer.clone(), job)))
 }
@@ -61,6 +62,7 @@ struct RollupJob {
     stopping: watch::Receiver<bool>,
     leased_at: Option<Instant>,
     folded_at: Option<Instant>,
+    folder: Folder,
 }
 
 impl Job for RollupJob {
@@ -116,7 +118,7 @@ impl RollupJob {
         if lag < MANY && !is_due || !self.has_lease().await? {
             return Ok(());
         }
-        self.fold(lag).await?;
+        self.fold().await?;
         self.folded_at = Some(Instant::now());
         let observed = rollup::refresh(&self.db).await?;
         self.observe(observed.as_ref());
@@ -140,25 +142,27 @@ impl RollupJob {
         Ok(is_leased)
     }
 
-    /// Folds until no call is left. After each step it pauses for the time of the step, so that other writers
-    /// have half of the time.
-    async fn fold(&mut self, lag: i64) -> Result<()> {
+    /// Folds until no call is left. After each step it pauses for the time of its write transaction, so that
+    /// other writers have half of the time.
+    async fn fold(&mut self) -> Result<()> {
         let started = Instant::now();
         let (mut calls, mut logged) = (0, started);
         while !self.is_stopping() && self.has_lease().await? {
-            let step = Instant::now();
             let now = rollup::micros(self.db.zone().to_stored(self.clock.now()));
-            let folded = rollup::fold(&self.db, now, FOLD_MOST).await?;
+            let folded = self.folder.fold(&self.db, now, FOLD_MOST).await?;
             calls += folded.calls;
             self.observer.metrics.rollup.folded(folded.calls);
             if logged.elapsed() >= LOG_EVERY {
                 logged = Instant::now();
-                tracing::info!(calls, of = lag, "folding calls into rollups");
+                let observed = rollup::refresh(&self.db).await?;
+                self.observe(observed.as_ref());
+                let left = observed.as_ref().map_or(0, Observed::lag);
+                tracing::info!(calls, left, "folding calls into rollups");
             }
             if !folded.more {
                 break;
             }
-            sleep(step.elapsed()).await;
+            sleep(folded.wrote).await;
         }
         if logged > started {
             let seconds = started.elapsed().as_secs();

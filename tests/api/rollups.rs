@@ -9,7 +9,7 @@ use callscope::prune::{self, Cutoffs, Pace, Tally};
 use callscope::store::call::CallScope;
 use callscope::store::call_dimension::CallDimension;
 use callscope::store::call_group::{self, GroupOrder, GroupQuery};
-use callscope::store::rollup::{self, Phase};
+use callscope::store::rollup::{self, Folder, Phase};
 use callscope::store::usage::{self, CountQuery};
 use callscope::store::{Database, call_count};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -59,6 +59,7 @@ impl Call {
 struct World<'a> {
     database: &'a TestDatabase,
     servers: [Arc<Database>; 2],
+    folders: [Folder; 2],
     random: StdRng,
     calls: Vec<Call>,
     /// Calls whose ids are taken and which are committed later.
@@ -100,6 +101,7 @@ async fn sums_equal_a_plain_count_at_every_moment(database: TestDatabase) {
         let mut world = World {
             database: &database,
             servers: servers.clone(),
+            folders: [Folder::default(), Folder::default()],
             random: StdRng::seed_from_u64(seed),
             calls: vec![],
             late: vec![],
@@ -191,20 +193,24 @@ impl World<'_> {
 
     async fn fold(&mut self) {
         let most = self.random.random_range(1..80);
-        let server = self.server();
-        rollup::fold(&server, self.stored_now(), most).await.unwrap();
+        self.fold_most(most).await;
+    }
+
+    /// A step of one of the servers; returns whether there is more.
+    async fn fold_most(&mut self, most: u64) -> bool {
+        let (now, one) = (self.stored_now(), self.random.random_range(0..2));
+        self.folders[one].fold(&self.servers[one], now, most).await.unwrap().more
     }
 
     async fn fold_all(&mut self) {
-        let server = self.server();
-        while rollup::fold(&server, self.stored_now(), 500).await.unwrap().more {}
+        while self.fold_most(500).await {}
     }
 
     /// A fold that is dropped at any await.
     async fn kill_a_fold(&mut self) {
         let limit = Duration::from_micros(self.random.random_range(0..8000));
-        let server = self.server();
-        let fold = rollup::fold(&server, self.stored_now(), 80);
+        let (now, one) = (self.stored_now(), self.random.random_range(0..2));
+        let fold = self.folders[one].fold(&self.servers[one], now, 80);
         if let Ok(folded) = tokio::time::timeout(limit, fold).await {
             folded.unwrap();
         }

@@ -44,7 +44,13 @@ async fn find_rollups(ctx: &Context<'_>) -> Result<Rollups> {
     let db = read_scope(ctx)?.db();
     let found = if db.has_rollups() { rollup::summary(db).await? } else { None };
     let Some(found) = found else {
-        return Ok(Rollups { enabled: false, since: None, lag_rows: BigInt(0), rows: BigInt(0), bytes: None });
+        return Ok(Rollups {
+            enabled: false,
+            since: None,
+            lag_rows: BigInt(0),
+            rows: BigInt(0),
+            bytes: None,
+        });
     };
     Ok(Rollups {
         enabled: found.is_used,

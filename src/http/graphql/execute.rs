@@ -105,7 +105,10 @@ pub(crate) async fn execute(
         response.extensions.insert("cost".to_owned(), report);
     }
     if RequestMarks::current().is_some_and(|marks| marks.take_rounded()) {
-        response.extensions.insert("warnings".to_owned(), value!([{ "code": "WINDOW_ROUNDED", "message": ROUNDED }]));
+        response.extensions.insert(
+            "warnings".to_owned(),
+            value!([{ "code": "WINDOW_ROUNDED", "message": ROUNDED }]),
+        );
     }
     outcome.add_codes(&response);
     if let Some(code) = outcome.codes.first() {

@@ -20,6 +20,8 @@ const KEY_COLUMNS: [&str; 3] = ["level", "start", "series"];
 const VALUE_COLUMNS: [&str; 7] =
     ["total", "success", "latency_count", "latency_sum", "latency_min", "latency_max", "latencies"];
 
+/// The most cells that are remembered.
+const MAX_KNOWN: usize = 20_000;
 /// The most cells of a statement.
 const CELLS_PER_STATEMENT: usize = 1024;
 
@@ -60,6 +62,14 @@ pub(super) struct Cell {
     pub latencies: Latencies,
 }
 
+impl Cell {
+    fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        self.success += other.success;
+        self.latencies.merge(&other.latencies);
+    }
+}
+
 pub(super) type Cells = BTreeMap<CellKey, Cell>;
 
 row! {
@@ -77,10 +87,20 @@ row! {
     }
 }
 
-/// Adds what the table already has of these cells, and returns how many it has.
-pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<i64> {
+/// Adds what the table already has of these cells, and returns how many it has. `known` has cells of the
+/// table.
+pub(super) async fn add_stored(db: &Database, cells: &mut Cells, known: &Cells) -> Result<i64> {
     let mut found = 0;
-    let keys: Vec<CellKey> = cells.keys().copied().collect();
+    let mut keys = vec![];
+    for (key, cell) in cells.iter_mut() {
+        match known.get(key) {
+            Some(known) => {
+                cell.add(known);
+                found += 1;
+            }
+            None => keys.push(*key),
+        }
+    }
     for keys in chunks(&keys, 1, CELLS_PER_STATEMENT) {
         let mut select = Query::select();
         columns::<StoredCell>(
@@ -99,8 +119,6 @@ pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<i64> 
             };
             let Some(cell) = cells.get_mut(&key) else { continue };
             found += 1;
-            cell.total += stored.total;
-            cell.success += stored.success;
             let mut latencies = Latencies::new(
                 stored.latency_count,
                 stored.latency_sum,
@@ -108,10 +126,18 @@ pub(super) async fn add_stored(db: &Database, cells: &mut Cells) -> Result<i64> 
                 stored.latency_max,
             );
             latencies.add_encoded(&stored.latencies).ok_or_else(damaged)?;
-            cell.latencies.merge(&latencies);
+            cell.add(&Cell { total: stored.total, success: stored.success, latencies });
         }
     }
     Ok(found)
+}
+
+/// Remembers stored cells: those of the last batches, as long as they are few.
+pub(super) fn remember(cells: Cells, known: &mut Cells) {
+    if known.len() + cells.len() > MAX_KNOWN {
+        known.clear();
+    }
+    known.extend(cells);
 }
 
 /// The error for a text that is not a histogram.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Duration, sleep};
 
 use super::cache::Phase;
-use super::fold::{FOLD_MOST, fold};
+use super::fold::{FOLD_MOST, Folder};
 use super::gaps::Gaps;
 use super::micros;
 use super::state::{keep_before, observe};
@@ -50,11 +50,12 @@ pub async fn prepare_deletion(
         return Ok(Some(Deletable::All));
     }
     let stored = |at| micros(db.zone().to_stored(at));
+    let mut folder = Folder::default();
     loop {
         if stopped() {
             return Ok(None);
         }
-        match fold(db, stored(now), FOLD_MOST).await {
+        match folder.fold(db, stored(now), FOLD_MOST).await {
             Ok(folded) if folded.more => {}
             Ok(_) => break,
             // Another server folds.

@@ -1,13 +1,14 @@
 //! Folds calls: adds them to their cells and moves the watermark.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Order, SelectStatement};
 
 use super::cache::{Phase, RollupState};
 use super::cells::{self, CellKey, Cells};
 use super::gaps::Gaps;
-use super::series::{self, Extent, Labels, Series};
+use super::series::{self, Extent, KnownSeries, Labels, Series};
 use super::state::{Observed, observe_or_create};
 use super::{GAPS, micros};
 use crate::domain::rollup::{Level, Micros};
@@ -49,14 +50,44 @@ pub struct Folded {
     pub calls: usize,
     /// There may be more to fold now.
     pub more: bool,
+    /// The time of the write transaction.
+    pub wrote: Duration,
 }
 
-/// Folds at most `most` calls, with one short write transaction. `now` is the stored time of the clock.
-/// Fails with a conflict, and changes nothing, if another server folds at the same time.
-pub async fn fold(db: &Database, now: Micros, most: u64) -> Result<Folded> {
-    let observed = observe_or_create(db).await?;
+/// Folds calls. It remembers what it stored last, for as long as no other program changes it.
+#[derive(Debug, Default)]
+pub struct Folder {
+    version: i64,
+    series: KnownSeries,
+    cells: Cells,
+}
+
+impl Folder {
+    /// Folds at most `most` calls, with one short write transaction. `now` is the stored time of the clock.
+    /// Fails with [`Error::Busy`](crate::error::Error::Busy), and changes nothing, if another server folds at
+    /// the same time.
+    pub async fn fold(&mut self, db: &Database, now: Micros, most: u64) -> Result<Folded> {
+        // Dropped half-way, nothing is remembered.
+        let mut known = std::mem::take(self);
+        let observed = observe_or_create(db).await?;
+        if observed.state.version != known.version {
+            known = Self::default();
+        }
+        let folded = fold(db, &observed, now, most, &mut known).await?;
+        *self = known;
+        Ok(folded)
+    }
+}
+
+async fn fold(
+    db: &Database,
+    observed: &Observed,
+    now: Micros,
+    most: u64,
+    known: &mut Folder,
+) -> Result<Folded> {
     let mut state = observed.state.clone();
-    if let Some(phase) = interrupted(&observed) {
+    if let Some(phase) = interrupted(observed) {
         state.phase = phase;
         if phase == Phase::First {
             (state.watermark, state.watermark_time) = (0, None);
@@ -66,11 +97,12 @@ pub async fn fold(db: &Database, now: Micros, most: u64) -> Result<Folded> {
     state.oldest = observed.oldest.or(state.oldest);
     match state.phase {
         Phase::Unsuitable => return Ok(Folded::default()),
-        Phase::Clearing => return clear(db, &observed, state).await,
+        Phase::Clearing => return clear(db, observed, state).await,
         Phase::First | Phase::Ready | Phase::Rebuilding => {}
     }
     let gaps = Gaps::read(db).await?;
     let mut batch = Batch::new(state, gaps.clone(), now);
+    batch.keep_minutes(observed);
     if gaps.has_missing() {
         for row in read_missing(db, most).await? {
             batch.gaps.remove(row.id);
@@ -84,12 +116,13 @@ pub async fn fold(db: &Database, now: Micros, most: u64) -> Result<Folded> {
         batch.add(row);
     }
     batch.gaps.expire(now);
-    batch.advance(&observed, now);
+    batch.advance(observed);
     let calls = batch.calls;
+    let mut wrote = Duration::ZERO;
     if batch.state != observed.state || batch.gaps != gaps || calls > 0 {
-        batch.store(db, &observed.state, &gaps).await?;
+        wrote = batch.store(db, &observed.state, &gaps, known).await?;
     }
-    Ok(Folded { calls, more })
+    Ok(Folded { calls, more, wrote })
 }
 
 /// The next phase if calls at the watermark were deleted or replaced: ids may be used again.
@@ -127,7 +160,7 @@ async fn clear(db: &Database, observed: &Observed, mut state: RollupState) -> Re
     };
     let cleared = cleared.await;
     transaction.end(cleared).await.map_err(Fault::into_error)?;
-    Ok(Folded { calls: 0, more: true })
+    Ok(Folded { more: true, ..Folded::default() })
 }
 
 /// The calls above the watermark, by id.
@@ -179,15 +212,12 @@ struct Batch {
 impl Batch {
     fn new(state: RollupState, gaps: Gaps, now: Micros) -> Self {
         let (numbers, extents, cells) = (HashMap::new(), vec![], Cells::new());
-        let mut batch = Self { state, gaps, now, numbers, extents, cells, calls: 0 };
-        batch.keep_minutes();
-        batch
+        Self { state, gaps, now, numbers, extents, cells, calls: 0 }
     }
 
-    /// Moves the start of the cells of minutes once a day. A clock that is ahead by more than the newest
-    /// call does not count.
-    fn keep_minutes(&mut self) {
-        let latest = self.state.newest.map_or(self.now, |newest| Ord::min(newest, self.now));
+    /// Moves the start of the cells of minutes once a day, with the newest call up to now.
+    fn keep_minutes(&mut self, observed: &Observed) {
+        let latest = observed.newest.map_or(self.now, |newest| Ord::min(newest, self.now));
         let since = Level::KeyDay.floor(latest - MINUTES_KEPT);
         if self.state.minutes_since.is_none_or(|before| before < since) {
             self.state.minutes_since = Some(since);
@@ -266,7 +296,7 @@ impl Batch {
     }
 
     /// The state after the batch.
-    fn advance(&mut self, observed: &Observed, now: Micros) {
+    fn advance(&mut self, observed: &Observed) {
         let state = &mut self.state;
         state.folded += self.calls as i64;
         let lag = observed.highest - state.watermark;
@@ -280,7 +310,6 @@ impl Batch {
         if self.gaps.has_too_many_unfoldable() {
             state.phase = Phase::Unsuitable;
         }
-        debug_assert!(now == self.now);
         let before = &observed.state;
         let uses = |state: &RollupState| (state.phase, state.oldest, state.kept_since);
         if uses(state) != uses(before) {
@@ -288,20 +317,28 @@ impl Batch {
         }
     }
 
-    async fn store(self, db: &Database, before: &RollupState, old_gaps: &Gaps) -> Result<()> {
+    /// Stores the batch and returns the time of the write transaction.
+    async fn store(
+        self,
+        db: &Database,
+        before: &RollupState,
+        old_gaps: &Gaps,
+        known: &mut Folder,
+    ) -> Result<Duration> {
         let Self { mut state, gaps, numbers, extents, cells, .. } = self;
         let mut found: Vec<(usize, Labels)> =
             numbers.into_iter().map(|(labels, number)| (number, labels)).collect();
         found.sort_unstable_by_key(|(number, _)| *number);
         let found = found.into_iter().zip(extents).map(|((_, labels), extent)| (labels, extent));
-        let series: Vec<Series> = series::resolve(db, found.collect()).await?;
+        let series: Vec<Series> = series::resolve(db, found.collect(), &mut known.series).await?;
         let mut cells: Cells = cells
             .into_iter()
             .map(|(key, cell)| (key.of_series(series[key.number()].id), cell))
             .collect();
-        let found = cells::add_stored(db, &mut cells).await?;
+        let found = cells::add_stored(db, &mut cells, &known.cells).await?;
         state.cells += cells.len() as i64 - found;
         let transaction = db.begin_transaction().await?;
+        let started = Instant::now();
         let stored = async {
             if state.minutes_since != before.minutes_since {
                 // A day later than queries stop to read them: their state may be older.
@@ -316,6 +353,10 @@ impl Batch {
             gaps.store(&transaction.inner(), old_gaps).await
         };
         let stored = stored.await;
-        transaction.end(stored).await.map_err(Fault::into_error)
+        transaction.end(stored).await.map_err(Fault::into_error)?;
+        known.version = before.version + 1;
+        series::remember(series, &mut known.series);
+        cells::remember(cells, &mut known.cells);
+        Ok(started.elapsed())
     }
 }

@@ -18,12 +18,12 @@ mod verify;
 
 pub use cache::{Phase, RollupState};
 pub use deletion::{Deletable, prepare_deletion};
+pub use fold::{FOLD_MOST, Folded, Folder};
 pub(super) use keys::{deleted_keys, key_activity};
-pub use fold::{FOLD_MOST, Folded, fold};
 pub(super) use read::{Numbering, Sum, SumRequest, sums};
+pub use state::{Observed, observe, refresh, request_rebuild};
 pub use summary::{Summary, summary};
 pub use verify::{Verified, verify};
-pub use state::{Observed, observe, refresh, request_rebuild};
 
 use std::ops::Range;
 

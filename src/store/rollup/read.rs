@@ -215,7 +215,9 @@ impl SumRequest<'_> {
         let mut unfolded: Vec<(Numbering<'_>, Range<Micros>)> = vec![];
         for (numbering, span) in &self.spans {
             let cover = self.cover(span, &levels, state);
-            if cover.is_rounded && let Some(request) = RequestMarks::current() {
+            if cover.is_rounded
+                && let Some(request) = RequestMarks::current()
+            {
                 request.set_rounded();
             }
             for span in &cover.calls {

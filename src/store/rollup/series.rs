@@ -62,44 +62,85 @@ impl Extent {
     }
 }
 
+/// How exact the last time of a series is: a change is stored when it is larger. It is needed only for keys
+/// of which all calls are deleted.
+const LAST_TIME_STEP: Micros = 3600 * 1_000_000;
+/// The most series that are remembered.
+const MAX_KNOWN: usize = 50_000;
+
+/// Series of the table, as it has them.
+pub(super) type KnownSeries = HashMap<Labels, (i64, Extent)>;
+
 /// A series with the id that it has or gets.
 pub(super) struct Series {
     pub id: i64,
-    digest: String,
     labels: Labels,
     extent: Extent,
     is_changed: bool,
 }
 
-/// The series of calls that are to be folded, in the order of `found`. New ones get the next ids.
-pub(super) async fn resolve(db: &Database, found: Vec<(Labels, Extent)>) -> Result<Vec<Series>> {
+/// The series of calls that are to be folded, in the order of `found`. New ones get the next ids. Those that
+/// are read from the table are added to `known`.
+pub(super) async fn resolve(
+    db: &Database,
+    found: Vec<(Labels, Extent)>,
+    known: &mut KnownSeries,
+) -> Result<Vec<Series>> {
+    let mut next = 0;
+    if found.iter().any(|(labels, _)| !known.contains_key(labels)) {
+        if known.len() + found.len() > MAX_KNOWN {
+            known.clear();
+        }
+        read(db, found.iter().map(|(labels, _)| labels), known).await?;
+        next = last_id(db).await?;
+    }
+    let resolved = found.into_iter().map(|(labels, extent)| match known.get(&labels) {
+        Some((id, before)) => {
+            let extent = before.and(extent);
+            let is_changed = (extent.first_id, extent.first) != (before.first_id, before.first)
+                || extent.last - before.last >= LAST_TIME_STEP;
+            Series { id: *id, labels, extent, is_changed }
+        }
+        None => {
+            next += 1;
+            Series { id: next, labels, extent, is_changed: true }
+        }
+    });
+    Ok(resolved.collect())
+}
+
+/// Adds those of `wanted` that the table has to `known`.
+async fn read(
+    db: &Database,
+    wanted: impl Iterator<Item = &Labels>,
+    known: &mut KnownSeries,
+) -> Result<()> {
     row! {
         struct Known { id: i64, digest: String, first_id: i64, first_time: i64, last_time: i64 }
     }
-    let digests: Vec<String> = found.iter().map(|(labels, _)| labels.digest()).collect();
-    let mut known = HashMap::new();
+    let mut wanted: HashMap<String, Labels> = wanted
+        .filter(|labels| !known.contains_key(*labels))
+        .map(|labels| (labels.digest(), labels.clone()))
+        .collect();
+    let digests: Vec<String> = wanted.keys().cloned().collect();
     for digests in chunks(&digests, 1, ROWS) {
         let mut select = select_own::<Known>(SERIES);
         select.and_where(Expr::col("digest").is_in(digests));
         for row in db.fetch::<Known>("rollup.series", &select).await? {
             let extent =
                 Extent { first_id: row.first_id, first: row.first_time, last: row.last_time };
-            known.insert(row.digest, (row.id, extent));
+            if let Some(labels) = wanted.remove(&row.digest) {
+                known.insert(labels, (row.id, extent));
+            }
         }
     }
-    let mut next = last_id(db).await?;
-    let resolved =
-        found.into_iter().zip(digests).map(|((labels, extent), digest)| match known.get(&digest) {
-            Some((id, before)) => {
-                let extent = before.and(extent);
-                Series { id: *id, digest, labels, extent, is_changed: extent != *before }
-            }
-            None => {
-                next += 1;
-                Series { id: next, digest, labels, extent, is_changed: true }
-            }
-        });
-    Ok(resolved.collect())
+    Ok(())
+}
+
+/// Remembers stored series.
+pub(super) fn remember(series: Vec<Series>, known: &mut KnownSeries) {
+    let changed = series.into_iter().filter(|series| series.is_changed);
+    known.extend(changed.map(|series| (series.labels, (series.id, series.extent))));
 }
 
 async fn last_id(db: &Database) -> Result<i64> {
@@ -115,11 +156,11 @@ pub(super) async fn store(transaction: &impl ConnectionTrait, series: &[Series])
     for changed in chunks(&changed, 1, ROWS) {
         let mut insert = Query::insert();
         insert.into_table(SERIES).columns(COLUMNS);
-        for Series { id, digest, labels, extent, .. } in changed {
+        for Series { id, labels, extent, .. } in changed {
             insert
                 .values([
                     (*id).into(),
-                    digest.as_str().into(),
+                    labels.digest().into(),
                     labels.key.clone().into(),
                     labels.model.clone().into(),
                     labels.code.into(),

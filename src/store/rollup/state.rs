@@ -35,7 +35,12 @@ row! {
 
 row! {
     /// The calls at the moment of the statement.
-    struct Present { highest: Option<i64>, first: Option<StoredTime>, mark: Option<StoredTime> }
+    struct Present {
+        highest: Option<i64>,
+        first: Option<StoredTime>,
+        last: Option<StoredTime>,
+        mark: Option<StoredTime>,
+    }
 }
 
 impl RollupState {
@@ -96,6 +101,8 @@ pub struct Observed {
     pub highest: i64,
     /// The time of the oldest call.
     pub(super) oldest: Option<Micros>,
+    /// The time of the newest call.
+    pub(super) newest: Option<Micros>,
     /// The time of the call at the watermark.
     pub(super) mark: Option<Micros>,
 }
@@ -142,7 +149,9 @@ pub async fn observe(db: &Database) -> Result<Option<Observed>> {
     let mut mark = calls(Expr::col(TIME));
     mark.and_where(Expr::col(ID).eq(Expr::col((STATE, "watermark"))));
     let own = StoredState::columns().into_iter().map(|name| Expr::col((STATE, field(name))));
-    let present = [scalar(calls(highest)), oldest_call(db), scalar(mark)];
+    let mut last = calls(Expr::col(TIME).max());
+    last.cond_where(dialect.time_range(None, None));
+    let present = [scalar(calls(highest)), oldest_call(db), scalar(last), scalar(mark)];
     columns::<(StoredState, Present)>(&mut select, own.chain(present));
     select.from(STATE).and_where(Expr::col((STATE, "name")).eq(NAME));
     let found = db.fetch::<(StoredState, Present)>("rollup.state", &select).await?.pop();
@@ -152,6 +161,7 @@ pub async fn observe(db: &Database) -> Result<Option<Observed>> {
         state: RollupState::of(stored)?,
         highest: present.highest.unwrap_or(0),
         oldest: time(present.first),
+        newest: time(present.last),
         mark: time(present.mark),
     }))
 }
