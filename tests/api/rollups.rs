@@ -16,12 +16,243 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
 
-use super::support::{CallRow, Kind, NULL, TestDatabase};
+use super::support::{CallRow, Kind, NULL, TestApp, TestDatabase, error_code, found as until};
 use crate::tests;
 
 tests! {
     sums_equal_a_plain_count_at_every_moment,
+    a_server_folds_calls_and_reports_it,
+    statistics_outlive_the_calls,
+    a_window_among_deleted_calls_is_rounded_with_a_warning,
+    percentiles_of_long_windows_are_close_and_say_so,
+    calls_that_cannot_be_folded_are_counted.only(&[Kind::Sqlite]),
+    changed_calls_are_found_and_folded_again,
+    damaged_latencies_are_an_error,
+    statements_read_few_rows,
+}
+
+/// A server whose job folds calls, at any number of calls.
+async fn start(database: &TestDatabase) -> TestApp {
+    TestApp::start_with(database, |config| {
+        (config.database.rollups, config.database.rollup_from_calls) = (true, 0);
+    })
+    .await
+}
+
+const ROLLUPS: &str = "{ serverInfo { rollups { enabled since lagRows rows } } }";
+
+/// Waits until the job has folded all calls.
+async fn folded(app: &TestApp) -> Value {
+    until("all calls are folded", async || {
+        let rollups = app.data(ROLLUPS).await["serverInfo"]["rollups"].clone();
+        let is_folded = rollups["enabled"] == true && rollups["lagRows"] == 0;
+        is_folded.then_some(rollups)
+    })
+    .await
+}
+
+async fn a_server_folds_calls_and_reports_it(database: TestDatabase) {
+    let app = start(&database).await;
+    let calls = |minute: u32| CallRow::at(&format!("2026-03-01T11:{minute:02}:30Z"));
+    database.insert(&(0..40).map(calls).collect::<Vec<_>>()).await;
+    let rollups = folded(&app).await;
+    assert_eq!(rollups["since"], "2026-03-01T00:00:00Z");
+    // 40 minutes, one hour with and one without the key, one day.
+    assert_eq!(rollups["rows"], 43);
+    let query = "{ usageStats { lastHour { total } } }";
+    let statements = app.sql(query).await;
+    let has_cells = |sql: &String| sql.contains("callscope_rollup_cells");
+    assert!(statements.len() == 1 && statements.iter().all(has_cells), "{statements:?}");
+    assert_eq!(app.data(query).await["usageStats"]["lastHour"]["total"], 40);
+    let metrics = app.metrics().await;
+    assert!(metrics.contains("callscope_rollup_calls_total 40"), "{metrics}");
+    app.shutdown().await;
+}
+
+async fn statistics_outlive_the_calls(database: TestDatabase) {
+    let app = start(&database).await;
+    database
+        .insert(&[
+            CallRow::at("2026-01-05T10:15:00Z").key("key-old").model("old"),
+            CallRow::at("2026-01-05T10:45:00Z").key("key-old").model("old").status(500),
+            CallRow::at("2026-03-01T11:00:00Z").key("key-new"),
+        ])
+        .await;
+    folded(&app).await;
+    let prune = "mutation { pruneLogs(callsOlderThan: \"P10D\") { deletedCalls } }";
+    assert_eq!(app.data(prune).await["pruneLogs"]["deletedCalls"], 2);
+    assert_eq!(database.count("t_request_log").await, 1);
+    let january = "between: { since: \"2026-01-01T00:00:00Z\", until: \"2026-02-01T00:00:00Z\" }";
+    let data = app
+        .data(&format!(
+            "{{ groups: callGroups(by: [MODEL, STATUS_CODE], {january}) {{
+                model statusCode counts {{ total }} latency {{ count max }} }}
+              series: callSeries({january}, interval: \"P31D\") {{ counts {{ total failure }} }}
+              list: callDetails({january}) {{ totalCount nodes {{ id }} }}
+              apiKeys {{ nodes {{ masked firstSeenAt lastSeenAt counts({january}) {{ total }} }} }} }}"
+        ))
+        .await;
+    let group = |code: u32| {
+        json!({ "model": "old", "statusCode": code, "counts": { "total": 1 },
+            "latency": { "count": 1, "max": 100 } })
+    };
+    assert_eq!(data["groups"], json!([group(200), group(500)]));
+    let in_series = |field: &str| -> i64 {
+        let buckets = data["series"].as_array().unwrap().iter();
+        buckets.map(|bucket| bucket["counts"][field].as_i64().unwrap()).sum()
+    };
+    assert_eq!((in_series("total"), in_series("failure")), (2, 1));
+    assert_eq!(data["list"], json!({ "totalCount": 0, "nodes": [] }));
+    let keys = data["apiKeys"]["nodes"].as_array().unwrap();
+    let old = keys.iter().find(|key| key["counts"]["total"] == 2).unwrap();
+    assert_eq!(old["firstSeenAt"], "2026-01-05T10:15:00Z");
+    assert_eq!(keys.len(), 2);
+    app.shutdown().await;
+}
+
+async fn a_window_among_deleted_calls_is_rounded_with_a_warning(database: TestDatabase) {
+    let app = start(&database).await;
+    database
+        .insert(&[
+            CallRow::at("2026-01-05T10:15:00Z"),
+            CallRow::at("2026-01-05T10:45:00Z"),
+            CallRow::at("2026-03-01T11:00:00Z"),
+        ])
+        .await;
+    folded(&app).await;
+    // By the gateway.
+    database.execute("DELETE FROM t_request_log WHERE request_time < '2026-02-01 00:00:00'").await;
+    let total = |since: &str| {
+        format!(
+            "{{ callGroups(by: [STATUS], between: {{ since: \"{since}\", until: \"2026-03-01T12:00:00Z\" }}) \
+             {{ counts {{ total }} }} }}"
+        )
+    };
+    let cut = app.graphql(&total("2026-01-05T10:30:00Z")).await;
+    assert_eq!(cut["data"]["callGroups"][0]["counts"]["total"], 3, "{cut}");
+    assert_eq!(cut["extensions"]["warnings"][0]["code"], "WINDOW_ROUNDED", "{cut}");
+    for (since, expected) in [("2026-01-05T10:00:00Z", 3), ("2026-01-05T11:00:00Z", 1)] {
+        let whole = app.graphql(&total(since)).await;
+        assert_eq!(whole["data"]["callGroups"][0]["counts"]["total"], expected, "{whole}");
+        assert_eq!(whole.get("extensions"), None, "{whole}");
+    }
+    app.shutdown().await;
+}
+
+async fn percentiles_of_long_windows_are_close_and_say_so(database: TestDatabase) {
+    let app = start(&database).await;
+    let call = |number: i32| {
+        CallRow::at(&format!("2026-03-01T{:02}:30:00Z", number % 12))
+            .latency(number * number % 30_011)
+    };
+    database.insert(&(0..300).map(call).collect::<Vec<_>>()).await;
+    let fields = "latency { count avg min p50 p90 p95 p99 max relativeError }";
+    let groups =
+        |period: &str| format!("{{ callGroups(by: [STATUS], period: {period}) {{ {fields} }} }}");
+    folded(&app).await;
+    let found = app.data(&groups("LAST_24_HOURS")).await["callGroups"][0]["latency"].clone();
+    let off = TestApp::start(&database).await;
+    let exact = off.data(&groups("LAST_24_HOURS")).await["callGroups"][0]["latency"].clone();
+    for same in ["count", "avg", "min", "max"] {
+        assert_eq!(found[same], exact[same], "{same}");
+    }
+    assert_eq!(
+        (&exact["relativeError"], &found["relativeError"]),
+        (&json!(0.0), &json!(0.0078125))
+    );
+    for percentile in ["p50", "p90", "p95", "p99"] {
+        let (found, exact) =
+            (found[percentile].as_f64().unwrap(), exact[percentile].as_f64().unwrap());
+        assert!((found - exact).abs() <= exact * 0.0078125, "{percentile}: {found}, {exact}");
+    }
+    let short = app.data(&groups("LAST_HOUR")).await;
+    assert_eq!(short["callGroups"][0]["latency"]["relativeError"], 0.0);
+    app.shutdown().await;
+    off.shutdown().await;
+}
+
+async fn calls_that_cannot_be_folded_are_counted(database: TestDatabase) {
+    let off = TestApp::start(&database).await;
+    database
+        .insert(&[
+            CallRow::at("2026-03-01T10:00:00Z"),
+            CallRow::at_stored("2026-03-01T10:30:00"),
+            CallRow::at_stored("2026-03-01 10:30:00Z"),
+            CallRow::at_stored("2026-03-01 10:30:00.5").status("Server disconnected"),
+            CallRow::at_stored("soon"),
+            CallRow::at_stored(NULL),
+        ])
+        .await;
+    database.execute("UPDATE t_request_log SET api_key = x'ff00' WHERE id = 1").await;
+    let app = start(&database).await;
+    folded(&app).await;
+    let query = "{ usageStats { last(duration: \"PT3H\") { total success } last24Hours { total } }
+        callGroups(by: [API_KEY, STATUS_CODE], period: LAST_24_HOURS) { statusCode counts { total } } }";
+    assert_eq!(app.data(query).await, off.data(query).await);
+    assert_eq!(database.count("callscope_rollup_gaps").await, 4);
+    app.shutdown().await;
+    off.shutdown().await;
+}
+
+async fn changed_calls_are_found_and_folded_again(database: TestDatabase) {
+    let app = start(&database).await;
+    database
+        .insert(&[CallRow::at("2026-02-27T10:00:00Z"), CallRow::at("2026-02-28T10:00:00Z")])
+        .await;
+    folded(&app).await;
+    app.shutdown().await;
+    let mut config = database.config();
+    (config.rollups, config.rollup_from_calls) = (true, 0);
+    let db = Database::open(&config).await.unwrap();
+    let until = "2026-03-01T00:00:00Z".parse().unwrap();
+    let verify = async || rollup::verify(&db, None, until).await.unwrap();
+    let verified = verify().await;
+    assert_eq!((verified.days, verified.calls, verified.differences.len()), (2, 2, 0));
+    let ids = database.ids("t_request_log").await;
+    database
+        .execute(&format!("UPDATE t_request_log SET status_code = 500 WHERE id = {}", ids[0]))
+        .await;
+    let verified = verify().await;
+    assert!(verified.differences[0].starts_with("2026-02-27"), "{verified:?}");
+    rollup::request_rebuild(&db).await.unwrap();
+    let mut folder = Folder::default();
+    while folder.fold(&db, 1_772_366_400_000_000, 10).await.unwrap().more {}
+    assert_eq!(verify().await.differences, [""; 0]);
+    db.close().await.unwrap();
+}
+
+async fn damaged_latencies_are_an_error(database: TestDatabase) {
+    let app = start(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T02:00:00Z")]).await;
+    folded(&app).await;
+    database.execute("UPDATE callscope_rollup_cells SET latencies = '*'").await;
+    let query =
+        "{ callGroups(by: [STATUS], period: LAST_24_HOURS) { counts { total } latency { p50 } } }";
+    assert_eq!(error_code(&app.graphql(query).await), "INTERNAL");
+    app.shutdown().await;
+}
+
+/// A call that is folded already is not read again, and neither is any other single call.
+async fn statements_read_few_rows(database: TestDatabase) {
+    let app = start(&database).await;
+    let call = |number: i32| {
+        CallRow::at(&format!("2026-02-{:02}T10:00:00Z", 1 + number % 28)).key("AIza-the-first-key")
+    };
+    database.insert(&(0..500).map(call).collect::<Vec<_>>()).await;
+    folded(&app).await;
+    let month = "between: { since: \"2026-02-01T00:00:00Z\", until: \"2026-03-01T00:00:00Z\" }";
+    database.execute("UPDATE t_request_log SET api_key = 'changed'").await;
+    let query = format!(
+        "{{ callGroups(by: [API_KEY], {month}) {{ apiKey {{ masked }} counts {{ total }} }} }}"
+    );
+    let groups = app.data(&query).await["callGroups"].clone();
+    assert_eq!(
+        groups,
+        json!([{ "apiKey": { "masked": "AIza...-key" }, "counts": { "total": 500 } }])
+    );
+    app.shutdown().await;
 }
 
 const KEYS: [Option<&str>; 4] = [Some("key-a"), Some("KEY-A"), Some("密钥"), None];

@@ -17,6 +17,9 @@ const EXACT: u64 = 2 << PRECISION;
 /// The number of a bucket, in the order of the values. Negative values have negative numbers.
 type Bucket = i32;
 
+/// From so many pairs of buckets and counts on, they are counted instead of sorted.
+const MANY_BUCKETS: usize = 2048;
+
 /// The bucket of the highest value of 64 bits.
 const LAST_BUCKET: Bucket = (((63 - PRECISION) << PRECISION) + (2 << PRECISION)) as Bucket;
 
@@ -84,18 +87,27 @@ impl Latencies {
 
     /// Adds the buckets of texts that [`Self::encoded`] has written, separated by spaces. None if one is
     /// something else.
-    pub fn add_encoded(&mut self, texts: &str) -> Option<()> {
-        // Far fewer buckets than pairs: a counter for each bucket is faster than sorting.
-        let mut counts = vec![0; 2 * LAST_BUCKET as usize + 1];
-        for text in texts.split_ascii_whitespace() {
-            decode(text, |bucket, count| {
-                let at = usize::try_from(i64::from(LAST_BUCKET) + bucket).ok()?;
-                *counts.get_mut(at)? += count;
-                Some(())
-            })?;
+    pub fn add_encoded<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) -> Option<()> {
+        let mut found = vec![];
+        for text in texts.into_iter().flat_map(str::split_ascii_whitespace) {
+            decode(text, &mut found)?;
         }
-        let numbered = (-LAST_BUCKET..).zip(counts).filter(|(_, count)| *count > 0);
-        self.add_buckets(&numbered.collect::<Vec<_>>());
+        if found.len() > MANY_BUCKETS {
+            // A counter for each bucket is faster than sorting.
+            let mut counts = vec![0; 2 * LAST_BUCKET as usize + 1];
+            for (bucket, count) in found {
+                counts[(bucket + LAST_BUCKET) as usize] += count;
+            }
+            found = (-LAST_BUCKET..).zip(counts).filter(|(_, count)| *count > 0).collect();
+        } else {
+            found.sort_unstable_by_key(|(bucket, _)| *bucket);
+            found.dedup_by(|(bucket, count), (kept, sum)| {
+                let is_same = bucket == kept;
+                *sum += if is_same { *count } else { 0 };
+                is_same
+            });
+        }
+        self.add_buckets(&found);
         Some(())
     }
 
@@ -177,15 +189,16 @@ impl Latencies {
     }
 }
 
-/// Reads buckets and their counts.
-fn decode(text: &str, mut add: impl FnMut(i64, i64) -> Option<()>) -> Option<()> {
+/// Adds the buckets of a text and their counts.
+fn decode(text: &str, buckets: &mut Vec<(Bucket, i64)>) -> Option<()> {
     let bytes = STANDARD_NO_PAD.decode(text).ok()?;
     let (mut rest, mut last) = (bytes.as_slice(), 0i64);
     while !rest.is_empty() {
         let distance = read(&mut rest)?;
         let distance = (distance >> 1).cast_signed() ^ -(distance & 1).cast_signed();
         last = last.checked_add(distance)?;
-        add(last, read(&mut rest)?.try_into().ok()?)?;
+        let bucket = i32::try_from(last).ok().filter(|bucket| bucket.abs() <= LAST_BUCKET)?;
+        buckets.push((bucket, read(&mut rest)?.try_into().ok()?));
     }
     Some(())
 }
@@ -244,7 +257,7 @@ mod tests {
             texts.push(latencies.encoded());
             merged.add_exact(&latencies);
         }
-        merged.add_encoded(&texts.join(" ")).unwrap();
+        merged.add_encoded([texts.join(" ").as_str()]).unwrap();
         assert_eq!(merged, all);
         let mut by_merge = Latencies::new(0, 0, None, None);
         by_merge.merge(&all);
@@ -278,8 +291,8 @@ mod tests {
     fn damaged_texts_are_refused() {
         let mut latencies = Latencies::default();
         for text in ["*", "gA", "AA", "/////////////w8B", "AAH///////////8P"] {
-            assert_eq!(latencies.add_encoded(text), None, "{text}");
+            assert_eq!(latencies.add_encoded([text]), None, "{text}");
         }
-        assert_eq!(latencies.add_encoded("  "), Some(()));
+        assert_eq!(latencies.add_encoded(["  ", ""]), Some(()));
     }
 }

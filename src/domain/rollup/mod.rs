@@ -22,14 +22,19 @@ pub enum Level {
 impl Level {
     pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::KeyHour, Self::KeyDay];
 
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Minute => 0,
+            Self::Hour => 1,
+            Self::KeyHour => 2,
+            Self::KeyDay => 3,
+        }
+    }
+
     /// Its number in the database.
     pub fn number(self) -> i16 {
-        match self {
-            Self::Minute => 1,
-            Self::Hour => 2,
-            Self::KeyHour => 3,
-            Self::KeyDay => 4,
-        }
+        self.index() as i16 + 1
     }
 
     pub fn has_keys(self) -> bool {

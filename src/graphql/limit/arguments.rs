@@ -122,6 +122,25 @@ impl Arguments<'_> {
         })
     }
 
+    /// Whether the argument `filter` has this field with a value that is not null.
+    pub fn has_filter(&self, field: &Field, name: &str) -> bool {
+        self.get(field, "filter").is_some_and(|filter| self.field(filter, name).is_some())
+    }
+
+    /// Whether a list argument contains an enum value, or is no list.
+    pub fn lists(&self, field: &Field, argument: &str, value: &str) -> bool {
+        let is_value = |item: ArgumentValue<'_>| item.text().is_none_or(|text| text == value);
+        match self.get(field, argument) {
+            Some(ArgumentValue::Literal(Literal::List(items))) => items
+                .iter()
+                .any(|item| self.resolve(ArgumentValue::Literal(item)).is_none_or(is_value)),
+            Some(ArgumentValue::Value(Value::List(items))) => {
+                items.iter().any(|item| is_value(ArgumentValue::Value(item)))
+            }
+            other => other.is_none_or(is_value),
+        }
+    }
+
     /// Whether an object has a field with a value that is not null.
     pub fn has_fields(&self, object: ArgumentValue<'_>) -> bool {
         match object {

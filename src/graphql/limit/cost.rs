@@ -93,6 +93,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "viewer", PLAIN),
     // About 12 short statements.
     ("ServerInfo", "storage", once(WORK)),
+    ("ServerInfo", "rollups", once(WORK)),
     ("Viewer", "scopes", items(Estimated(6))),
     // The cost of each event.
     ("Subscription", "usageStats", PLAIN.with_reads(Reads::Usage)),

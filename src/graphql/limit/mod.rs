@@ -27,6 +27,7 @@ use self::refusal::{
 use self::shape::Walk;
 use self::types::Types;
 use crate::config::GraphqlConfig;
+use crate::store::Database;
 use crate::store::density::Density;
 
 /// The limits of a server.
@@ -40,6 +41,8 @@ pub struct Limits {
 pub struct CostContext<'a> {
     pub now: DateTime<Utc>,
     pub density: &'a Density,
+    /// With rollups, statistics read cells instead of calls.
+    pub db: Option<&'a Database>,
 }
 
 /// The cost of an operation, and its most expensive field.
@@ -84,7 +87,7 @@ impl Limits {
             now: cost_context.now,
             zone: config.time_zone,
         };
-        let estimates = Estimates { density: cost_context.density };
+        let estimates = Estimates { density: cost_context.density, db: cost_context.db };
         let nesting = config.max_nesting.into();
         let mut walk = Walk::new(&self.types, document, arguments, estimates, nesting);
         let (mut size, mut shape) = (0u64, None);

@@ -14,6 +14,7 @@ use crate::domain::window::{Period, Window};
 use crate::graphql::scalar::Duration;
 use crate::store::contains::is_plain_text;
 use crate::store::density::Density;
+use crate::store::{Database, rollup};
 
 /// The rows that the statements of a field read in addition to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +162,7 @@ mod row {
 /// Estimates the cost of statements.
 pub struct Estimates<'a> {
     pub density: &'a Density,
+    pub db: Option<&'a Database>,
 }
 
 impl Estimates<'_> {
@@ -176,6 +178,15 @@ impl Estimates<'_> {
     ) -> u64 {
         let of_one_key = of_one_key || arguments.get(field, "key").is_some();
         let calls = || self.calls(arguments.window(field), of_one_key);
+        let summed = |is_keyed: bool| {
+            let is_keyed = is_keyed || of_one_key || arguments.has_filter(field, "keys");
+            let is_exact = arguments.has_filter(field, "minLatencyMs")
+                || arguments.has_filter(field, "maxLatencyMs");
+            match is_exact {
+                true => calls(),
+                false => self.summed(arguments.window(field), of_one_key, is_keyed),
+            }
+        };
         let latency = |dimensions: u64| {
             if dimensions > 1 { row::LATENCY_OF_MORE } else { row::LATENCY }
         };
@@ -201,7 +212,7 @@ impl Estimates<'_> {
                 if each == 0 { 0 } else { cost(calls(), each) }
             }
             Reads::Series => {
-                cost(calls(), row::BUCKET + if selected.latency { row::LATENCY } else { 0 })
+                cost(summed(false), row::BUCKET + if selected.latency { row::LATENCY } else { 0 })
             }
             Reads::Groups => {
                 let dimensions = arguments.length(field, "by").min(4);
@@ -209,12 +220,12 @@ impl Estimates<'_> {
                 let ordered = order.is_some_and(|order| order.text() == Some("P95_LATENCY_DESC"));
                 let percentiles = selected.latency || ordered;
                 let more = if percentiles { latency(dimensions) } else { 0 };
-                cost(calls(), group(dimensions) + more)
+                cost(summed(arguments.lists(field, "by", "API_KEY")), group(dimensions) + more)
             }
-            Reads::KeyCounts => cost(calls(), row::GROUP),
-            Reads::KeyLatency => cost(calls(), group(1) + latency(1)),
+            Reads::KeyCounts => cost(summed(true), row::GROUP),
+            Reads::KeyLatency => cost(summed(true), group(1) + latency(1)),
             Reads::KeyModels => {
-                cost(calls(), group(2) + if selected.latency { latency(2) } else { 0 })
+                cost(summed(true), group(2) + if selected.latency { latency(2) } else { 0 })
             }
             Reads::ErrorLogs => {
                 let rows = self.error_logs(field, arguments, of_one_key);
@@ -253,7 +264,19 @@ impl Estimates<'_> {
             Span::Month => Window::of(Period::CurrentMonth, until, arguments.zone(field)?),
             span => Window::last(span.length()?, until),
         });
-        self.calls(window, of_one_key)
+        self.summed(window, of_one_key, of_one_key)
+    }
+
+    /// The cells and the single calls that a statistic reads.
+    fn summed(&self, window: Option<Window>, of_one_key: bool, is_keyed: bool) -> u64 {
+        let calls = self.calls(window, of_one_key);
+        let cells = self.db.zip(window).and_then(|(db, window)| {
+            let cells = rollup::estimate_cells(db, window.since, window.until, is_keyed)?;
+            let edges = rollup::edges(window.since, window.until)
+                .map(|(since, until)| self.calls(Some(Window { since, until }), of_one_key));
+            Some(edges.into_iter().fold(cells, u64::saturating_add))
+        });
+        cells.map_or(calls, |cells| cells.min(calls))
     }
 
     fn calls(&self, window: Option<Window>, of_one_key: bool) -> u64 {

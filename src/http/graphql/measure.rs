@@ -63,7 +63,8 @@ pub(crate) fn parse_and_measure(
 ) -> Result<(), ServerError> {
     let (parser, services) = (&state.parser, &state.services);
     services.density.refresh_if_old(&services.db);
-    let cost_context = CostContext { now: state.clock.now(), density: &services.density };
+    let cost_context =
+        CostContext { now: state.clock.now(), density: &services.density, db: Some(&services.db) };
     let wanted = request.operation_name.clone();
     let mut variables = std::mem::take(&mut request.variables);
     let document = parser.parse(request)?;

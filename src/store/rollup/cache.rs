@@ -59,8 +59,8 @@ pub struct RollupState {
     pub(super) rebuilt_until: i64,
     /// The number of folded calls.
     pub folded: i64,
-    /// The number of cells.
-    pub cells: i64,
+    /// The number of cells of each level, in their order.
+    pub cells: [i64; 4],
     /// Cells of minutes exist from here on.
     pub(super) minutes_since: Option<Micros>,
     /// The time of the oldest call at the last fold.
@@ -81,7 +81,7 @@ impl RollupState {
             watermark_time: None,
             rebuilt_until: 0,
             folded: 0,
-            cells: 0,
+            cells: [0; 4],
             minutes_since: None,
             oldest: None,
             newest: None,

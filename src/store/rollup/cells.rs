@@ -87,18 +87,22 @@ row! {
     }
 }
 
-/// Adds what the table already has of these cells, and returns how many it has. `known` has cells of the
-/// table.
-pub(super) async fn add_stored(db: &Database, cells: &mut Cells, known: &Cells) -> Result<i64> {
-    let mut found = 0;
+/// Adds what the table already has of these cells, and returns how many of each level are new. `known` has
+/// cells of the table.
+pub(super) async fn add_stored(
+    db: &Database,
+    cells: &mut Cells,
+    known: &Cells,
+) -> Result<[i64; Level::ALL.len()]> {
+    let mut new = [0; Level::ALL.len()];
     let mut keys = vec![];
     for (key, cell) in cells.iter_mut() {
         match known.get(key) {
-            Some(known) => {
-                cell.add(known);
-                found += 1;
+            Some(known) => cell.add(known),
+            None => {
+                new[key.level as usize - 1] += 1;
+                keys.push(*key);
             }
-            None => keys.push(*key),
         }
     }
     for keys in chunks(&keys, 1, CELLS_PER_STATEMENT) {
@@ -118,18 +122,18 @@ pub(super) async fn add_stored(db: &Database, cells: &mut Cells, known: &Cells) 
                 series: stored.series,
             };
             let Some(cell) = cells.get_mut(&key) else { continue };
-            found += 1;
+            new[key.level as usize - 1] -= 1;
             let mut latencies = Latencies::new(
                 stored.latency_count,
                 stored.latency_sum,
                 stored.latency_min,
                 stored.latency_max,
             );
-            latencies.add_encoded(&stored.latencies).ok_or_else(damaged)?;
+            latencies.add_encoded([stored.latencies.as_str()]).ok_or_else(damaged)?;
             cell.add(&Cell { total: stored.total, success: stored.success, latencies });
         }
     }
-    Ok(found)
+    Ok(new)
 }
 
 /// Remembers stored cells: those of the last batches, as long as they are few.

@@ -148,7 +148,7 @@ async fn clear(db: &Database, observed: &Observed, mut state: RollupState) -> Re
         for level in Level::ALL {
             let inner = transaction.inner();
             let deleted = cells::delete(&inner, level, state.kept_since, None).await?;
-            state.cells -= deleted.cast_signed();
+            state.cells[level.index()] -= deleted.cast_signed();
         }
         Gaps::default().store(&transaction.inner(), &gaps).await?;
         state.phase = Phase::Rebuilding;
@@ -335,8 +335,8 @@ impl Batch {
             .into_iter()
             .map(|(key, cell)| (key.of_series(series[key.number()].id), cell))
             .collect();
-        let found = cells::add_stored(db, &mut cells, &known.cells).await?;
-        state.cells += cells.len() as i64 - found;
+        let new = cells::add_stored(db, &mut cells, &known.cells).await?;
+        state.cells.iter_mut().zip(new).for_each(|(cells, new)| *cells += new);
         let transaction = db.begin_transaction().await?;
         let started = Instant::now();
         let stored = async {
@@ -345,7 +345,7 @@ impl Batch {
                 let until = state.minutes_since.map(|since| since - DAY);
                 let inner = transaction.inner();
                 let deleted = cells::delete(&inner, Level::Minute, None, until).await?;
-                state.cells -= deleted.cast_signed();
+                state.cells[Level::Minute.index()] -= deleted.cast_signed();
             }
             state.store(&transaction.inner(), before.version).await?;
             series::store(&transaction.inner(), &series).await?;

@@ -7,6 +7,7 @@
 pub(in crate::store) mod cache;
 mod cells;
 mod deletion;
+mod estimate;
 mod fold;
 mod gaps;
 mod keys;
@@ -18,6 +19,7 @@ mod verify;
 
 pub use cache::{Phase, RollupState};
 pub use deletion::{Deletable, prepare_deletion};
+pub use estimate::{edges, estimate_cells};
 pub use fold::{FOLD_MOST, Folded, Folder};
 pub(super) use keys::{deleted_keys, key_activity};
 pub(super) use read::{Numbering, Sum, SumRequest, sums};

@@ -156,7 +156,7 @@ fn union(branches: impl IntoIterator<Item = SelectStatement>) -> Option<SelectSt
 }
 
 fn add_up(parts: Vec<Part>) -> Result<Vec<Sum>> {
-    let mut sums: HashMap<Group, Sum> = HashMap::new();
+    let mut sums: HashMap<Group, (Sum, Vec<String>)> = HashMap::new();
     for part in parts.into_iter().filter(|part| part.number != STATE) {
         if part.total == 0 {
             continue;
@@ -168,10 +168,9 @@ fn add_up(parts: Vec<Part>) -> Result<Vec<Sum>> {
             code: part.code,
             success: part.success_code,
         };
-        let sum = sums.entry(group).or_insert_with_key(|group| Sum {
-            group: group.clone(),
-            first_id: i64::MAX,
-            ..Sum::default()
+        let (sum, encoded) = sums.entry(group).or_insert_with_key(|group| {
+            let group = group.clone();
+            (Sum { group, first_id: i64::MAX, ..Sum::default() }, vec![])
         });
         sum.counts += CallCounts { total: part.total, success: part.success };
         sum.first_id = Ord::min(sum.first_id, part.first_id.unwrap_or(i64::MAX));
@@ -182,10 +181,14 @@ fn add_up(parts: Vec<Part>) -> Result<Vec<Sum>> {
             let exact =
                 Latencies::new(part.n.unwrap_or(0), part.sum.unwrap_or(0), part.min, part.max);
             sum.latencies.add_exact(&exact);
-            sum.latencies.add_encoded(&texts).ok_or_else(damaged)?;
+            encoded.push(texts);
         }
     }
-    Ok(sums.into_values().collect())
+    let decoded = sums.into_values().map(|(mut sum, encoded)| {
+        sum.latencies.add_encoded(encoded.iter().map(String::as_str)).ok_or_else(damaged)?;
+        Ok(sum)
+    });
+    decoded.collect()
 }
 
 impl SumRequest<'_> {
@@ -322,7 +325,11 @@ impl SumRequest<'_> {
             Dialect::Sqlite => JoinType::CrossJoin,
             Dialect::Postgres | Dialect::MySql => JoinType::InnerJoin,
         };
-        let in_gaps = select().from(GAPS).join(join, LogTable::Calls.name(), is_inside).take();
+        let in_gaps = select()
+            .from(GAPS)
+            .join(join, LogTable::Calls.name(), Condition::all())
+            .cond_where(is_inside)
+            .take();
         [above, in_gaps]
     }
 
@@ -396,21 +403,21 @@ impl SumRequest<'_> {
         let dialect = db.dialect();
         let sum = |column: &str| Expr::cust(dialect.to_integer(&format!("SUM({column})")));
         let mut cells = Query::select();
-        let number = match numbering {
-            Numbering::One(number) => dialect.number(number),
-            Numbering::Buckets(runs) => bucket_of_cell(dialect, runs),
-        };
         cells
-            .expr_as(number, "number")
             .expr_as(sum("total"), "total")
             .expr_as(sum("success"), "success")
             .from(CELLS)
             .and_where(Expr::col("level").eq(level.number()))
             .and_where(Expr::col("start").gte(seconds(span.start)))
             .and_where(Expr::col("start").lt(seconds(span.end)));
-        if matches!(numbering, Numbering::Buckets(_)) {
-            cells.group_by_col("number");
-        }
+        let number = match numbering {
+            Numbering::One(number) => dialect.number(number),
+            Numbering::Buckets(runs) => {
+                // In the order of the primary key, which needs no sort.
+                cells.column("start").group_by_col("start");
+                bucket_of_cell(dialect, runs)
+            }
+        };
         if self.latency {
             let texts = match dialect {
                 Dialect::Sqlite => "group_concat(latencies, ' ')",
@@ -448,7 +455,7 @@ impl SumRequest<'_> {
         columns::<Part>(
             &mut select,
             [
-                Expr::col("number"),
+                number,
                 label(CallDimension::ApiKey),
                 label(CallDimension::Model),
                 label(CallDimension::StatusCode),

@@ -25,7 +25,10 @@ row! {
         watermark_time: Option<i64>,
         rebuilt_until: i64,
         folded: i64,
-        cells: i64,
+        minute_cells: i64,
+        hour_cells: i64,
+        key_hour_cells: i64,
+        key_day_cells: i64,
         minutes_since: Option<i64>,
         oldest: Option<i64>,
         newest: Option<i64>,
@@ -54,7 +57,12 @@ impl RollupState {
             watermark_time: stored.watermark_time,
             rebuilt_until: stored.rebuilt_until,
             folded: stored.folded,
-            cells: stored.cells,
+            cells: [
+                stored.minute_cells,
+                stored.hour_cells,
+                stored.key_hour_cells,
+                stored.key_day_cells,
+            ],
             minutes_since: stored.minutes_since,
             oldest: stored.oldest,
             newest: stored.newest,
@@ -79,7 +87,10 @@ impl RollupState {
             .value("watermark_time", self.watermark_time)
             .value("rebuilt_until", self.rebuilt_until)
             .value("folded", self.folded)
-            .value("cells", self.cells)
+            .value("minute_cells", self.cells[0])
+            .value("hour_cells", self.cells[1])
+            .value("key_hour_cells", self.cells[2])
+            .value("key_day_cells", self.cells[3])
             .value("minutes_since", self.minutes_since)
             .value("oldest", self.oldest)
             .value("newest", self.newest)
@@ -182,7 +193,10 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
             "watermark",
             "rebuilt_until",
             "folded",
-            "cells",
+            "minute_cells",
+            "hour_cells",
+            "key_hour_cells",
+            "key_day_cells",
         ])
         .values_panic([
             NAME.into(),
@@ -192,7 +206,10 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
             new.watermark.into(),
             new.rebuilt_until.into(),
             new.folded.into(),
-            new.cells.into(),
+            new.cells[0].into(),
+            new.cells[1].into(),
+            new.cells[2].into(),
+            new.cells[3].into(),
         ])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
