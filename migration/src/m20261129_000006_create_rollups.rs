@@ -18,7 +18,13 @@ impl MigrationTrait for Migration {
             // The rows are stored in their primary key, which saves an index.
             cells.extra("WITHOUT ROWID");
         }
-        manager.create_table(cells).await
+        manager.create_table(cells).await?;
+        let (table, name) = ("callscope_rollup_series", "callscope_rollup_series_digest");
+        if !manager.has_index(table, name).await? {
+            let index = Index::create().name(name).table(table).col("digest").unique().take();
+            manager.create_index(index).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
@@ -76,7 +82,7 @@ fn series(backend: DbBackend) -> TableCreateStatement {
         .table("callscope_rollup_series")
         .if_not_exists()
         .col(ColumnDef::new("id").big_integer().not_null().primary_key())
-        .col(ColumnDef::new("digest").string_len(64).not_null().unique_key())
+        .col(ColumnDef::new("digest").string_len(64).not_null())
         .col(text("api_key"))
         .col(text("model_name"))
         .col(ColumnDef::new("status_code").big_integer())

@@ -37,8 +37,11 @@ tests! {
 /// The databases that build an index while the gateway writes.
 const SERVERS: &[Kind] = &[Kind::Postgres, Kind::MariaDb];
 const ROWS: u32 = 150_000;
-const NO_INDEX: [&str; 2] =
-    ["callscope_audit_deletion(caller,deletion_id)", "callscope_idempotency_at(at)"];
+const NO_INDEX: [&str; 3] = [
+    "callscope_audit_deletion(caller,deletion_id)",
+    "callscope_idempotency_at(at)",
+    "callscope_rollup_series_digest(digest)",
+];
 const INSERT: &str = "INSERT INTO t_request_log (request_time, model_name, api_key, is_success, \
                       status_code, latency_ms) VALUES ('2026-03-01 11:59:59', 'model', 'key', TRUE, 200, 1)";
 const TOTAL: &str = "{ usageStats { lastHour { total } } }";

@@ -25,24 +25,29 @@ tests! {
 
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 12] = [
     "callscope_audit",
     "callscope_idempotency",
     "callscope_imports",
     "callscope_migrations",
+    "callscope_rollup_cells",
+    "callscope_rollup_gaps",
+    "callscope_rollup_series",
+    "callscope_rollup_state",
     "callscope_settings",
     "callscope_tokens",
     "t_error_logs",
     "t_request_log",
 ];
 
-pub const INDEXES: [&str; 6] = [
+pub const INDEXES: [&str; 7] = [
     "callscope_audit_deletion(caller,deletion_id)",
     "callscope_error_logs_key(gemini_key,request_time,id,error_code)",
     "callscope_error_logs_time(request_time,id,error_code,error_type,model_name,gemini_key)",
     "callscope_idempotency_at(at)",
     "callscope_request_log_key(api_key,request_time,id,status_code,latency_ms,model_name)",
     "callscope_request_log_time(request_time,id,status_code,latency_ms,model_name,api_key)",
+    "callscope_rollup_series_digest(digest)",
 ];
 
 async fn a_fresh_database_gets_tables_and_indexes(database: TestDatabase) {

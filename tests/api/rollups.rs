@@ -465,10 +465,6 @@ impl World<'_> {
             .execute(&format!("DELETE FROM t_request_log WHERE request_time < '{text}'"))
             .await;
         self.forget(before).await;
-        if self.calls.iter().max_by_key(|call| call.id).is_some_and(|last| last.is_deleted) {
-            // Its id may be used again: the rollups are rebuilt.
-            self.fold_all().await;
-        }
     }
 
     fn cutoff(&mut self) -> DateTime<Utc> {
@@ -476,7 +472,7 @@ impl World<'_> {
         (self.now - age).max(self.deleted_before)
     }
 
-    /// Calls before were deleted, except for the one with the highest folded id.
+    /// Calls before were deleted.
     async fn forget(&mut self, before: DateTime<Utc>) {
         self.deleted_before = before;
         let ids = self.database.ids("t_request_log").await;
@@ -484,8 +480,11 @@ impl World<'_> {
             call.is_deleted = !ids.contains(&call.id.into());
             assert!(!call.is_deleted || call.at < before);
         }
-        let is_old = |call: &&Call| call.at < before && !call.is_deleted;
-        assert!(self.calls.iter().filter(is_old).count() <= 1);
+        assert!(self.calls.iter().all(|call| call.is_deleted || call.at >= before));
+        if self.calls.iter().max_by_key(|call| call.id).is_some_and(|last| last.is_deleted) {
+            // Its id may be used again: the rollups are rebuilt.
+            self.fold_all().await;
+        }
         let left = self.calls.iter().filter(|call| !call.is_deleted).map(|call| call.at).min();
         self.exact_from = self.exact_from.max(left.unwrap_or(self.now)).max(before);
         // A call of a deleted time would change a cell that the windows of the test cut.

@@ -1,5 +1,7 @@
 //! Deletes only calls that the cells count.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Utc};
 use tokio::time::{Duration, sleep};
 
@@ -21,20 +23,25 @@ pub enum Deletable {
     Folded(FoldedCalls),
 }
 
-/// The calls below an id, except for those in gaps. The call with this id stays, because SQLite assigns the
-/// highest id again once it is free.
+/// The calls up to an id, except for those in gaps that may still be folded.
 #[derive(Debug)]
 pub struct FoldedCalls {
     watermark: i64,
-    gaps: Gaps,
+    missing: Vec<RangeInclusive<i64>>,
 }
 
 impl Deletable {
     pub fn contains(&self, id: i64) -> bool {
         match self {
             Self::All => true,
-            Self::Folded(folded) => id < folded.watermark && !folded.gaps.contains(id),
+            Self::Folded(folded) => id <= folded.watermark && !folded.is_missing(id),
         }
+    }
+}
+
+impl FoldedCalls {
+    fn is_missing(&self, id: i64) -> bool {
+        self.missing.iter().any(|range| range.contains(&id))
     }
 }
 
@@ -68,6 +75,7 @@ pub async fn prepare_deletion(
     if observed.state.phase == Phase::Unsuitable {
         return Ok(Some(Deletable::All));
     }
-    let (watermark, gaps) = (observed.state.watermark, Gaps::read(db).await?);
-    Ok(Some(Deletable::Folded(FoldedCalls { watermark, gaps })))
+    let missing = Gaps::read(db).await?.missing().collect();
+    let watermark = observed.state.watermark;
+    Ok(Some(Deletable::Folded(FoldedCalls { watermark, missing })))
 }

@@ -1,16 +1,17 @@
 //! Folds calls: adds them to their cells and moves the watermark.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Order, SelectStatement};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, SelectStatement};
 
 use super::cache::{Phase, RollupState};
 use super::cells::{self, CellKey, Cells};
 use super::gaps::Gaps;
+use super::micros;
 use super::series::{self, Extent, KnownSeries, Labels, Series};
 use super::state::{Observed, observe_or_create};
-use super::{GAPS, micros};
 use crate::domain::rollup::{Level, Micros};
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
@@ -25,6 +26,7 @@ pub const FOLD_MOST: u64 = 8192;
 
 /// Ids below the first call that may still appear.
 const IDS_BEFORE_FIRST: i64 = 256;
+const GAPS_PER_STATEMENT: usize = 200;
 /// With at most so many calls to fold, queries use the cells.
 const SMALL_LAG: i64 = 20_000;
 
@@ -104,7 +106,7 @@ async fn fold(
     let mut batch = Batch::new(state, gaps.clone(), now);
     batch.keep_minutes(observed);
     if gaps.has_missing() {
-        for row in read_missing(db, most).await? {
+        for row in read_missing(db, &gaps, most).await? {
             batch.gaps.remove(row.id);
             batch.add(row);
         }
@@ -170,15 +172,19 @@ async fn read_new(db: &Database, watermark: i64, most: u64) -> Result<Vec<FoldRo
     db.fetch("rollup.new", &select).await
 }
 
-/// Calls in gaps.
-async fn read_missing(db: &Database, most: u64) -> Result<Vec<FoldRow>> {
-    let mut select = select(db.dialect());
-    let is_inside = Condition::all()
-        .add(Expr::col(ID).gte(Expr::col("first_id")))
-        .add(Expr::col(ID).lte(Expr::col("last_id")));
-    select.join(JoinType::InnerJoin, GAPS, is_inside);
-    select.and_where(Expr::col("expires").is_not_null()).order_by(ID, Order::Asc).limit(most);
-    db.fetch("rollup.missing", &select).await
+/// Calls in gaps. One statement for 200 gaps.
+async fn read_missing(db: &Database, gaps: &Gaps, most: u64) -> Result<Vec<FoldRow>> {
+    let missing: Vec<RangeInclusive<i64>> = gaps.missing().collect();
+    let mut rows = vec![];
+    for ranges in missing.chunks(GAPS_PER_STATEMENT) {
+        let is_inside = ranges.iter().fold(Condition::any(), |any, range| {
+            any.add(Expr::col(ID).between(*range.start(), *range.end()))
+        });
+        let mut select = select(db.dialect());
+        select.cond_where(is_inside).order_by(ID, Order::Asc).limit(most);
+        rows.extend(db.fetch::<FoldRow>("rollup.missing", &select).await?);
+    }
+    Ok(rows)
 }
 
 fn select(dialect: Dialect) -> SelectStatement {

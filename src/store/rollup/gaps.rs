@@ -3,6 +3,7 @@
 //! never appears. A call that cannot be folded is a gap that never ends.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -43,12 +44,13 @@ impl Gaps {
         Ok(Self(rows.into_iter().map(gap).collect()))
     }
 
-    pub(super) fn contains(&self, id: i64) -> bool {
-        self.0.iter().any(|gap| (gap.first..=gap.last).contains(&id))
+    /// The ranges of missing ids.
+    pub(super) fn missing(&self) -> impl Iterator<Item = RangeInclusive<i64>> {
+        self.0.iter().filter(|gap| gap.expires.is_some()).map(|gap| gap.first..=gap.last)
     }
 
     pub(super) fn has_missing(&self) -> bool {
-        self.0.iter().any(|gap| gap.expires.is_some())
+        self.missing().next().is_some()
     }
 
     /// Adds missing ids.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use sea_orm::sea_query::{
-    CaseStatement, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType,
+    Asterisk, CaseStatement, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement,
+    UnionType,
 };
 
 use super::cache::{Phase, RollupState};
@@ -236,7 +237,7 @@ impl SumRequest<'_> {
         }
         // During a rebuild, the cells that are left have all calls of their time.
         if state.phase == Phase::Ready {
-            branches.extend(self.unfolded(db, &unfolded));
+            branches.extend(self.unfolded(db, state, &unfolded));
         }
         union(branches)
     }
@@ -301,6 +302,7 @@ impl SumRequest<'_> {
     fn unfolded(
         &self,
         db: &Database,
+        state: &RollupState,
         spans: &[(Numbering<'_>, Range<Micros>)],
     ) -> [SelectStatement; 2] {
         let dialect = db.dialect();
@@ -316,20 +318,33 @@ impl SumRequest<'_> {
             let mut select = self.grouped(db, number.clone().into(), true, By::Id);
             select.and_where(matches.clone().eq(1)).take()
         };
-        let above = select().from(LogTable::Calls.name()).and_where(is_above_watermark()).take();
+        // The watermark never decreases within an epoch: the planner knows from the number that few rows match.
+        let above = select()
+            .from(LogTable::Calls.name())
+            .and_where(is_above_watermark())
+            .and_where(Expr::col(ID).gt(state.watermark))
+            .take();
         let is_inside = Condition::all()
             .add(Expr::col(ID).gte(Expr::col("first_id")))
             .add(Expr::col(ID).lte(Expr::col("last_id")));
-        // SQLite joins in this order, the others choose.
-        let join = match dialect {
-            Dialect::Sqlite => JoinType::CrossJoin,
-            Dialect::Postgres | Dialect::MySql => JoinType::InnerJoin,
-        };
-        let in_gaps = select()
-            .from(GAPS)
-            .join(join, LogTable::Calls.name(), Condition::all())
-            .cond_where(is_inside)
-            .take();
+        // From each gap to its calls: a join in the other order would read all calls.
+        let mut in_gaps = select();
+        in_gaps.from(GAPS);
+        match dialect {
+            Dialect::Sqlite => {
+                in_gaps.join(JoinType::CrossJoin, LogTable::Calls.name(), Condition::all());
+                in_gaps.cond_where(is_inside);
+            }
+            Dialect::MySql => {
+                in_gaps.join(JoinType::StraightJoin, LogTable::Calls.name(), is_inside);
+            }
+            Dialect::Postgres => {
+                let mut calls = Query::select();
+                calls.column(Asterisk).from(LogTable::Calls.name()).cond_where(is_inside).offset(0);
+                let all = Expr::cust("TRUE");
+                in_gaps.join_lateral(JoinType::InnerJoin, calls, "calls", all);
+            }
+        }
         [above, in_gaps]
     }
 
