@@ -57,7 +57,7 @@ fn state() -> TableCreateStatement {
         .take()
 }
 
-/// Ranges of ids below the watermark whose calls are not folded.
+/// Ranges of ids of calls below the watermark that are not folded.
 fn gaps() -> TableCreateStatement {
     Table::create()
         .table("callscope_rollup_gaps")

@@ -33,7 +33,7 @@ tests! {
     statements_read_few_rows,
 }
 
-/// A server whose job folds calls, at any number of calls.
+/// A server with a job that folds any number of calls.
 async fn start(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| {
         (config.database.rollups, config.database.rollup_from_calls) = (true, 0);
@@ -44,7 +44,7 @@ async fn start(database: &TestDatabase) -> TestApp {
 const ROLLUPS: &str = "{ serverInfo { rollups { enabled since lagRows rows } } }";
 
 /// Waits until the job has folded all calls.
-async fn folded(app: &TestApp) -> Value {
+pub async fn folded(app: &TestApp) -> Value {
     until("all calls are folded", async || {
         let rollups = app.data(ROLLUPS).await["serverInfo"]["rollups"].clone();
         let is_folded = rollups["enabled"] == true && rollups["lagRows"] == 0;
@@ -293,13 +293,13 @@ struct World<'a> {
     folders: [Folder; 2],
     random: StdRng,
     calls: Vec<Call>,
-    /// Calls whose ids are taken and which are committed later.
+    /// Calls with ids that are taken; they are committed later.
     late: Vec<Call>,
     next_id: i32,
     now: DateTime<Utc>,
     /// Earlier calls are deleted.
     deleted_before: DateTime<Utc>,
-    /// Windows that end or begin before are rounded: all calls before were deleted at some time.
+    /// Windows that start or end before are rounded.
     exact_from: DateTime<Utc>,
 }
 
@@ -501,7 +501,7 @@ impl World<'_> {
         }
     }
 
-    /// A window whose ends are days, or times from which all calls exist.
+    /// A window between days, or between times from which all calls exist.
     fn window(&mut self) -> Window {
         let mut end = || {
             let age =

@@ -1,4 +1,4 @@
-//! Ids below the watermark whose calls are not folded (`callscope_rollup_gaps`). With concurrent
+//! Ids of calls below the watermark that are not folded (`callscope_rollup_gaps`). With concurrent
 //! transactions a higher id may be committed before a lower one; an id of a transaction that was rolled back
 //! never appears. A call that cannot be folded is a gap that never ends.
 
@@ -69,7 +69,7 @@ impl Gaps {
         self.0.iter().filter(|gap| gap.expires.is_none()).count() > MAX_UNFOLDABLE
     }
 
-    /// Removes an id whose call is found.
+    /// Removes the id of a call that is found.
     pub(super) fn remove(&mut self, id: i64) {
         let found =
             self.0.iter().find(|gap| (gap.first..=gap.last).contains(&id) && gap.expires.is_some());

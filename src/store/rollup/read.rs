@@ -275,7 +275,7 @@ impl SumRequest<'_> {
         if state.phase == Phase::Ready {
             return Cover::of(span.clone(), levels, Some(kept_since));
         }
-        // A rebuild leaves the cells that begin before.
+        // A rebuild leaves the cells that start before.
         let finest = levels.last().map_or(Level::KeyDay, |finest| finest.level);
         let (left, folded_again) = split(finest.ceil(kept_since));
         Cover::of(left, levels, Some(kept_since))

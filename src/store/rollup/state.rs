@@ -217,7 +217,7 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
     observe(db).await?.ok_or_else(|| Error::internal(format!("{STATE} has no row")))
 }
 
-/// Changes the state in a transaction of its own. `change` returns whether it changed anything.
+/// Changes the state in a separate transaction. `change` returns whether it changed anything.
 async fn change(db: &Database, change: impl Fn(&mut RollupState) -> bool) -> Result<()> {
     let change = &change;
     let changed = retry(|| async move {
