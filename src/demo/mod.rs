@@ -1,7 +1,7 @@
 //! Generated traffic for `callscope demo`: the rows of a gateway with 50 keys and 6 models. Deterministic:
 //! the same seed and end give the same rows. No clock, no database; every key is recognisable as fake.
 
-mod dice;
+pub mod dice;
 mod error_text;
 mod fault;
 mod incident;

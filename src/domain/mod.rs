@@ -3,6 +3,7 @@
 pub mod access;
 pub mod bucket;
 pub mod counts;
+pub mod diagnosis;
 pub mod duration;
 pub mod excerpt;
 pub mod failure;
