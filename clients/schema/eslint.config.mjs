@@ -36,6 +36,7 @@ export default [
               'ServerLimits',
               'ServerStorage',
               'TableStorage',
+              'Rollups',
               'Viewer',
             ],
           },
