@@ -34,6 +34,7 @@ use crate::jobs::index_build;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::rollup;
 use crate::jobs::tail::Tails;
+use crate::jobs::text_index;
 use crate::observe::{Observer, Tracing};
 use crate::prune::deletion::Deletions;
 use crate::store::Database;
@@ -89,6 +90,7 @@ impl App {
         if let Err(error) = density.refresh(&db).await {
             tracing::warn!(%error, "row count estimate failed; query costs are too low");
         }
+        text_index::clear_if_off(&db, &config.database).await?;
         retention::check(&db, &config.keep).await?;
         if db.has_rollups() {
             // The first queries use them too.
@@ -161,6 +163,8 @@ impl App {
         let services = &self.services;
         let clock = self.config.clock.clone();
         let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
+        let text_index =
+            text_index::start(&self.services.db, &self.services.clock_watch, stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
@@ -234,6 +238,9 @@ impl App {
         }
         if let Some(rollup) = rollup {
             rollup.await?;
+        }
+        if let Some(text_index) = text_index {
+            text_index.await?;
         }
         self.services.observer.flush().await;
         self.services.db.close().await?;

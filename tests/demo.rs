@@ -25,6 +25,7 @@ fn config(file: &Path) -> DatabaseConfig {
         index_build_seconds: 1,
         rollups: true,
         rollup_from_calls: 50_000,
+        text_index: false,
         id_key: None,
     }
 }

@@ -60,6 +60,12 @@ pub struct DatabaseConfig {
     #[arg(long, env, value_name = "N", default_value_t = 50_000, value_parser = u64_in(0..=1_000_000_000))]
     pub rollup_from_calls: u64,
 
+    /// Use an index of the texts of error logs for searches (`contains`). On SQLite the server keeps one, with
+    /// about half of the size of the texts, and `false` deletes it; all servers of a file need the same value.
+    /// On PostgreSQL it uses callscope_error_logs_text if that index exists
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub text_index: bool,
+
     /// The secret for the hashes that are the ids of API keys, at least 16 characters. By default a
     /// random one in the table callscope_settings; required with --read-only if that table has none
     #[arg(long, env, value_name = "SECRET", hide_env_values = true)]

@@ -4,3 +4,4 @@ pub mod index_build;
 pub mod retention;
 pub mod rollup;
 pub mod tail;
+pub mod text_index;

@@ -8,7 +8,7 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 61] = [
+const NAMES: [&str; 62] = [
     "name",
     "value",
     "source",
@@ -16,6 +16,7 @@ const NAMES: [&str; 61] = [
     "shift_micros",
     "finished",
     "digest",
+    "next_id",
     "scopes",
     "created_at",
     "expires_at",

@@ -81,6 +81,11 @@ impl TextPattern {
         }
     }
 
+    /// Rows that contain the pattern in one of the columns, by the exact comparison.
+    pub(super) fn exact_in(&self, columns: &[&'static str]) -> Condition {
+        columns.iter().fold(Condition::any(), |any, column| any.add(self.exact(column)))
+    }
+
     /// Rows that contain the pattern.
     fn exact(&self, column: &'static str) -> Expr {
         let text = self.text.as_str();
@@ -117,6 +122,16 @@ fn is_plain(character: char) -> bool {
 fn plain_part(text: &str) -> &str {
     let parts = text.split(|character| !is_plain(character));
     parts.max_by_key(|part| part.len()).unwrap_or(text)
+}
+
+/// Each three characters in a row of the plain parts of a text.
+pub(super) fn trigrams(text: &str) -> Vec<String> {
+    let mut trigrams = vec![];
+    for part in text.split(|character| !is_plain(character)) {
+        let characters: Vec<char> = part.chars().collect();
+        trigrams.extend(characters.windows(3).map(|three| three.iter().collect()));
+    }
+    trigrams
 }
 
 /// The most frequent characters of error logs, first the most frequent one.
@@ -225,6 +240,13 @@ mod tests {
         ] {
             assert_eq!(plain_part(text), part, "{text}");
         }
+    }
+
+    #[test]
+    fn trigrams_are_of_plain_parts() {
+        assert_eq!(trigrams("abcdéfg hi"), ["abc", "bcd", "fg ", "g h", " hi"]);
+        assert_eq!(trigrams("配额不足"), ["配额不", "额不足"]);
+        assert!(trigrams("ab").is_empty() && trigrams("éabéé").is_empty());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Database {
     zone: StorageZone,
     /// Some of its indexes were not yet built.
     lacks_indexes: bool,
+    /// Searches use the index of `text_index.rs`.
+    has_text_index: bool,
     observer: Arc<Observer>,
     /// Changes after each commit of calls or error logs.
     commits: watch::Sender<()>,
@@ -85,15 +87,23 @@ impl Database {
             let opened = Connections::open(config, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
         }
-        let readers = Connections::open(config, Access::Read, statement_limit, false).await?;
+        let readers =
+            Arc::new(Connections::open(config, Access::Read, statement_limit, false).await?);
         let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
+        let mut has_text_index = false;
+        if config.text_index {
+            let mut lease = readers.lease().await.map_err(DbErr::from)?;
+            has_text_index = index::has_text_index(lease.connection()?).await?;
+            lease.finish();
+        }
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
-            readers: Arc::new(readers),
+            readers,
             probe: Arc::new(probe),
             writers,
             zone: StorageZone(config.storage_time_zone),
             lacks_indexes,
+            has_text_index,
             observer,
             commits: watch::Sender::new(()),
             statements: Arc::default(),
@@ -116,6 +126,11 @@ impl Database {
     /// Whether indexes were missing after it was opened.
     pub fn lacks_indexes(&self) -> bool {
         self.lacks_indexes
+    }
+
+    /// Whether searches in error logs use the index of their texts.
+    pub fn has_text_index(&self) -> bool {
+        self.has_text_index
     }
 
     pub fn observer(&self) -> &Arc<Observer> {

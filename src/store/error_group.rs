@@ -54,7 +54,7 @@ pub struct ErrorGroupRow {
     last_stored: StoredTime,
 }
 
-/// The largest groups first. One statement.
+/// The largest groups first. One statement, and up to three for the index of texts.
 pub async fn groups(
     db: &Database,
     scope: &ErrorScope,
@@ -70,7 +70,7 @@ pub async fn groups(
     let time = || Expr::col(TIME);
     let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
     columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
-    select.from(ErrorLog).cond_where(scope.condition(db));
+    select.from(ErrorLog).cond_where(scope.fast_condition(db, false).await?);
     select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
     for (dimension, _, name) in DIMENSIONS.into_iter().filter(|(one, ..)| by.contains(one)) {
         select.group_by_col(name);

@@ -12,6 +12,7 @@ use super::list::{self, ListRow};
 use super::page::{Keyset, Page, PageRequest, count_rows};
 use super::rows::{int, row, select_from};
 use super::stored_time::StoredTime;
+use super::text_index;
 use crate::domain::table::{
     ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, REQUEST_MSG, TIME,
 };
@@ -123,6 +124,15 @@ impl ErrorScope {
         }
     }
 
+    /// The same rows as [`Self::condition`], through the index of texts if that is faster.
+    pub(super) async fn fast_condition(&self, db: &Database, is_page: bool) -> Result<Condition> {
+        let others = Self { contains: None, ..self.clone() };
+        let others = (others != Self::default()).then(|| others.condition(db));
+        let contains = self.contains.as_deref();
+        let candidates = text_index::candidates(db, contains, others, is_page).await?;
+        Ok(self.condition(db).add_option(candidates))
+    }
+
     /// The filter for error logs in memory.
     pub fn row_filter(&self, db: &Database) -> Filter {
         self.add_to(Filter::new(db).bounds(self.since, self.until)).for_rows()
@@ -134,7 +144,7 @@ impl ErrorScope {
             .texts(MODEL, self.models.as_ref())
             .texts(ERROR_TYPE, self.error_types.as_ref())
             .numbers(ERROR_CODE, self.error_codes.as_ref())
-            .contains(&[ERROR_TYPE, ERROR_LOG], self.contains.as_deref())
+            .contains(&text_index::TEXTS, self.contains.as_deref())
     }
 }
 
@@ -154,23 +164,25 @@ pub struct ErrorListQuery {
 }
 
 impl ErrorListQuery {
-    fn statement(&self, db: &Database) -> SelectStatement {
+    fn statement(&self, db: &Database, condition: Condition) -> SelectStatement {
         let dialect = db.dialect();
         let mut select = list::select::<ErrorLogRow>(db);
-        select.cond_where(self.scope.condition(db));
+        select.cond_where(condition);
         Keyset::by(TIME, self.newest_first)
             .apply(&mut select, &self.page, |at| (at.stored.value(dialect), at.id));
         select
     }
 }
 
-/// One page of error logs. One statement, and further ones for long messages.
+/// One page of error logs. One statement, up to two for the index of texts, and further ones for long
+/// messages.
 pub async fn list(
     db: &Database,
     query: &ErrorListQuery,
     reserve: ReserveMemory<'_>,
 ) -> Result<Page<ErrorLogRow>> {
-    let rows = list::fetch(db, "error_log.list", &query.statement(db)).await?;
+    let condition = query.scope.fast_condition(db, true).await?;
+    let rows = list::fetch(db, "error_log.list", &query.statement(db, condition)).await?;
     let mut page = query.page.page(rows);
     read_messages(db, &mut page.rows, reserve).await?;
     Ok(page)
@@ -183,7 +195,8 @@ pub async fn list_many(
     queries: &[ErrorListQuery],
     reserve: ReserveMemory<'_>,
 ) -> Result<Vec<Page<ErrorLogRow>>> {
-    let pages = queries.iter().map(|query| (query.statement(db), &query.page)).collect();
+    let statement = |query: &ErrorListQuery| query.statement(db, query.scope.condition(db));
+    let pages = queries.iter().map(|query| (statement(query), &query.page)).collect();
     let mut pages = list::many(db, "error_log.list_many", pages).await?;
     read_messages(db, pages.iter_mut().flat_map(|page| &mut page.rows), reserve).await?;
     Ok(pages)
@@ -252,9 +265,13 @@ fn short_and_long(dialect: Dialect, stored: &str, text: Expr) -> [(&'static str,
     [("short_text", short.into()), ("long_bytes", long.into())]
 }
 
-/// The number of error logs of each of `scopes`, in their order. One statement for 100 scopes.
+/// The number of error logs of each of `scopes`, in their order. One statement for 100 scopes, and up to
+/// three for the index of texts for each search.
 pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
-    let conditions = scopes.iter().map(|scope| scope.condition(db));
+    let mut conditions = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        conditions.push(scope.fast_condition(db, false).await?);
+    }
     count_rows(db, "error_log.count", LogTable::ErrorLogs, conditions).await
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use migration::SchemaManager;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
 use super::dialect::Dialect;
 use crate::domain::table::LogTable;
@@ -200,6 +200,29 @@ fn bytes_sql(dialect: Dialect, table: LogTable) -> String {
              WHERE table_name = '{name}' AND table_schema = DATABASE()"
         ),
     }
+}
+
+/// The index of the texts of error logs that an operator may create on PostgreSQL.
+const POSTGRES_TEXT_INDEX: &str = "callscope_error_logs_text";
+
+/// Whether PostgreSQL has the index of texts. Whether SQLite has the tables of `text_index.rs`, and error logs
+/// that these can index: the rows of a table with an INTEGER PRIMARY KEY.
+pub(super) async fn has_text_index(connection: &DatabaseConnection) -> Result<bool, DbErr> {
+    match Dialect::of(connection.get_database_backend()) {
+        Dialect::Sqlite => {}
+        Dialect::Postgres => {
+            let table = LogTable::ErrorLogs.name();
+            let valid = texts(connection, &valid_sql(Dialect::Postgres, table)).await?;
+            return Ok(valid.iter().any(|name| name == POSTGRES_TEXT_INDEX));
+        }
+        Dialect::MySql => return Ok(false),
+    }
+    let sql = "SELECT COUNT(*) = 2 AND COALESCE((SELECT GROUP_CONCAT(LOWER(name || ' ' || type)) \
+               FROM pragma_table_info('t_error_logs') WHERE pk > 0), '') = 'id integer' \
+               FROM sqlite_master WHERE type = 'table' \
+               AND name IN ('t_error_logs', 'callscope_text_progress')";
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(false))
 }
 
 /// The first column of all rows, as text.

@@ -48,6 +48,7 @@ mod statements;
 pub mod storage;
 mod stored_time;
 pub mod tail;
+pub mod text_index;
 pub mod token;
 pub mod transaction;
 pub mod usage;

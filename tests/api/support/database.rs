@@ -84,7 +84,8 @@ impl TestDatabase {
     /// statements, which many tests count.
     pub fn config(&self) -> DatabaseConfig {
         let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
-        settings(&[&["--database-url", &self.url, "--rollups", "false"], &few[..]].concat())
+        let off = ["--rollups", "false", "--text-index", "false"];
+        settings(&[&["--database-url", &self.url], &few[..], &off[..]].concat())
     }
 
     /// Runs one or more statements, separated by semicolons.
