@@ -244,8 +244,15 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         "since": ago(24), "sixHours": range(1, 0), "first": 1000, "period": "LAST_24_HOURS",
         "timeZone": "UTC", "filter": {}, "facets": {}, "count": true, "id": "call_1", "requests": true,
         "key": "FakeSyCost07", "at": ago(1), "after": ago(1), "until": ago(0),
-        "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST",
+        "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST", "asOf": ago(0),
+        "untilNow": range(1, 0), "untilEnd": range(1, 0), "past": true, "search": "FakeSy",
+        "ids": ["call_1"], "ofModels": {}, "ofKeys": {}, "ofCodes": {}, "ofTypes": {}, "errors": {},
     });
+    for number in 0..5 {
+        variables[format!("f{number}")] = json!({});
+        variables[format!("h{number}")] = json!(true);
+        variables[format!("k{number}")] = json!("FakeSyCost07");
+    }
     for number in 0..12 {
         variables[format!("w{number}")] = range(2 * (number + 1), 2 * number);
     }
@@ -259,6 +266,9 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         }
         if name == "Calls" || name == "Errors" {
             variables["after"] = Value::Null;
+        }
+        if ["LastSuccess", "SeriesBefore", "Stack"].contains(&name.as_str()) {
+            variables["between"] = range(24, 0);
         }
         let body = json!({ "query": documents, "operationName": name, "variables": variables });
         let (response, cost) = send(&app, body).await;

@@ -9,6 +9,9 @@ const MINUTE: i64 = 60 * SECOND;
 /// 2026-03-02T00:00:00Z.
 const START: i64 = 1_772_409_600 * SECOND;
 
+/// Cause, keys, models, and the minutes from the start.
+type Summary = (Cause, Vec<u32>, Vec<u32>, i64, Option<i64>);
+
 /// One call every 10 seconds for 8 hours; keys and models in turn.
 struct Traffic {
     calls: Calls,
@@ -73,8 +76,7 @@ impl Traffic {
         diagnose(&self.calls, &Past::default(), self.as_of)
     }
 
-    /// Cause, keys, models, and the minutes from the start.
-    fn summary(&self) -> Vec<(Cause, Vec<u32>, Vec<u32>, i64, Option<i64>)> {
+    fn summary(&self) -> Vec<Summary> {
         let minutes = |at: DateTime<Utc>| (at.timestamp_micros() - START) / MINUTE;
         let diagnoses = self.diagnoses().into_iter();
         diagnoses
@@ -146,7 +148,7 @@ fn an_outage_of_a_model_is_not_its_failing_keys() {
 
 #[test]
 fn an_outage_of_most_models_is_one_of_the_provider() {
-    let fails = |_: u32, _: u32, call: usize| call % 3 != 0;
+    let fails = |_: u32, _: u32, call: usize| !call.is_multiple_of(3);
     let traffic = Traffic::healthy().fail(120..180, 500, Class::ProviderError, fails);
     assert_eq!(traffic.summary(), [(Cause::ProviderOutage, vec![], vec![], 120, Some(180))]);
 }
@@ -163,7 +165,7 @@ fn quotas_have_the_scope_that_is_refused() {
     let [(cause, keys, models, ..)] = &traffic.summary()[..] else { panic!() };
     assert_eq!((*cause, &keys[..], &models[..]), (Cause::PoolExhausted, &[][..], &[0][..]));
 
-    let often = |key: u32, _: u32, call: usize| key == 2 && call / 10 % 2 == 0;
+    let often = |key: u32, _: u32, call: usize| key == 2 && (call / 10).is_multiple_of(2);
     let traffic = Traffic::healthy().fail(120..300, 429, Class::QuotaMinute, often);
     let [(cause, keys, models, ..)] = &traffic.summary()[..] else { panic!() };
     assert_eq!((*cause, &keys[..], &models[..]), (Cause::RateTooHigh, &[2][..], &[][..]));
