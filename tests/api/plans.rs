@@ -290,7 +290,10 @@ async fn statistics_of_rollups_scan_no_calls(database: TestDatabase) {
     database.insert(&new).await;
     database.execute("INSERT INTO callscope_rollup_gaps VALUES (5000, 5002, NULL)").await;
     for query in statistics(&key_id(&app).await) {
-        check(&database, &app, &query, Allowed::Rows).await;
+        let mut statements = app.sql(&query).await;
+        // Of another background job.
+        statements.retain(|sql| !sql.contains("callscope_idempotency"));
+        check_statements(&database, &query, statements, Allowed::Rows).await;
     }
 }
 
