@@ -3,7 +3,7 @@
 //!
 //! The exact comparison of a database, with both cases of each letter, is slow in SQLite and PostgreSQL. The
 //! comparison that knows only the case of ASCII is faster (in SQLite 40 times). It is exact for ASCII and for
-//! characters without case ([`is_plain`]). For other patterns it finds the candidates of the exact comparison:
+//! characters without case (`is_plain`). For other patterns it finds the candidates of the exact comparison:
 //! the rows with the longest plain part of the pattern.
 
 use sea_orm::sea_query::{Condition, Expr};

@@ -2,7 +2,7 @@
 //! SQLite it has the trigrams of the texts, in an FTS5 table of Callscope's own. The gateway's table has no
 //! trigger; a background job calls [`run`].
 //!
-//! A search does not rely on the job. [`candidates`] has the rows that the index finds and all rows that are
+//! A search does not rely on the job. `candidates` has the rows that the index finds and all rows that are
 //! not indexed, and the statement compares each candidate with the pattern. Exact at every moment are
 //! searches
 //!
