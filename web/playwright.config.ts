@@ -15,9 +15,9 @@ const args = [
 
 export default defineConfig({
   testDir: 'tests',
-  timeout: 180_000,
+  timeout: 300_000,
   // Generous, since CI machines are busy. No test measures speed.
-  expect: { timeout: 40_000 },
+  expect: { timeout: 60_000 },
   // One demo server for all; two cores.
   workers: 1,
   reporter: process.env.CI ? 'line' : 'list',

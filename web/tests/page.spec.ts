@@ -13,7 +13,7 @@ async function isAccessible(page: Page, what: string): Promise<void> {
 
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`axe finds nothing, ${colorScheme}`, async ({ page, demo }) => {
-    test.setTimeout(120_000);
+    test.setTimeout(420_000);
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     for (const path of VIEWS) {
       await open(page, demo, path);
