@@ -70,6 +70,7 @@ fn main() {
         trial("failed_operations_lose_nothing", Shim::build, failed_operations),
         trial("failed_operations_delete_nothing_else", Shim::build, failed_deletions),
         trial("an_import_continues_after_failed_operations", Shim::build, failed_imports),
+        trial("rollups_are_right_after_failed_operations", Shim::build, failed_rebuilds),
         trial("a_locked_file_loses_nothing", || Ok(()), locked_file),
         trial("a_cut_connection_loses_nothing_in_postgres", postgres, cut_connections),
         trial("a_cut_connection_loses_nothing_in_mariadb", mariadb, cut_connections),
@@ -117,7 +118,10 @@ impl Gateway {
     }
 
     async fn count(&mut self, of: &str) -> i64 {
-        let sql = format!("SELECT COUNT(*) FROM {of}");
+        self.number(&format!("SELECT COUNT(*) FROM {of}")).await
+    }
+
+    async fn number(&mut self, sql: &str) -> i64 {
         query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.0).await.expect("a number")
     }
 }
@@ -192,6 +196,7 @@ async fn full_disk(disk: Disk) {
         ledger.retry(&process.address, 50).await;
         assert_records(&ledger, &process, &format!("round {round}")).await;
         ledger.check(&Stored::read(&url(&path)).await);
+        assert_rollups(&url(&path), round).await;
         println!("full disk: {}", ledger.summary());
     }
 }
@@ -201,6 +206,36 @@ async fn await_more(count: fn(&Ledger) -> usize, ledger: &Ledger, more: usize) {
     while count(ledger) < first + more {
         assert!(start.elapsed() < SOON, "{}", ledger.summary());
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs a command of `callscope` on the database.
+fn callscope(command: &[&str], url: &str, environment: Vec<(&str, PathBuf)>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_callscope"))
+        .args(command)
+        .env_clear()
+        .env("CALLSCOPE_DATABASE_URL", url)
+        .envs(environment)
+        .output()
+        .expect("callscope runs")
+}
+
+/// Checks that the rollups and the calls that are not folded are all stored calls. Only in the first round:
+/// the calls that a later one removes stay counted.
+async fn assert_rollups(url: &str, round: usize) {
+    let start = Instant::now();
+    loop {
+        let output = callscope(&["rollup", "verify"], url, vec![]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            let expected = format!(", {} calls", Stored::read(url).await.calls());
+            assert!(round > 0 || text.contains(&expected), "{text}, not {expected}");
+            break;
+        }
+        assert!(!text.contains("in the rollups"), "{text}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(start.elapsed() < SOON, "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -261,6 +296,7 @@ async fn failed_operations(shim: Shim) {
             }
             ledger.check(&Stored::read(&url(&path)).await);
         }
+        assert_rollups(&url(&path), round).await;
         println!("{faults} faults: {}", ledger.summary());
     }
 }
@@ -331,16 +367,8 @@ async fn failed_imports(shim: Shim) {
             let mut first = 1;
             loop {
                 let path = folder.path().join(format!("{round}-{}-{first}.db", mode.name));
-                let import = || -> Output {
-                    Command::new(env!("CARGO_BIN_EXE_callscope"))
-                        .arg("import")
-                        .arg(&file)
-                        .env_clear()
-                        .env("CALLSCOPE_DATABASE_URL", url(&path))
-                        .envs(shim.environment(&path))
-                        .output()
-                        .expect("callscope runs")
-                };
+                let command = ["import", file.to_str().unwrap()];
+                let import = || callscope(&command, &url(&path), shim.environment(&path));
                 shim.arm(mode, first);
                 let output = import();
                 let failed = shim.disarm();
@@ -353,6 +381,62 @@ async fn failed_imports(shim: Shim) {
                 assert_eq!(gateway.count("t_request_log").await, 300, "{path:?}: {text}");
                 if failed == 0 {
                     assert!(first > 1, "no operation was counted");
+                    break;
+                }
+                // Most of them are similar.
+                first += 1 + first / 8;
+            }
+        }
+    }
+}
+
+/// New calls are folded, and all existing calls are folded again, while operations fail. Afterwards the
+/// cells contain every call once, deleted calls too.
+async fn failed_rebuilds(shim: Shim) {
+    const INSERT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) \
+        INSERT INTO t_request_log (request_time, model_name, api_key, is_success, status_code, latency_ms) \
+        SELECT datetime(DAY, i || ' minutes'), 'model', 'key' || i % 5, 1, 200, i FROM n";
+    let insert = |day: &str| INSERT.replace("DAY", &format!("'{day}'"));
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("template.db");
+    let rebuild = |path: &Path, environment| {
+        let output = callscope(&["rollup", "rebuild"], &url(path), environment);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    {
+        assert!(callscope(&["migrate"], &url(&template), vec![]).status.success());
+        let mut gateway = Gateway::open(&template).await;
+        gateway.execute(&insert("2026-03-01")).await;
+        gateway.execute(&insert("2026-03-02")).await;
+        assert_eq!(rebuild(&template, vec![]), (true, String::new()));
+        gateway.execute("DELETE FROM t_request_log WHERE request_time < '2026-03-02'").await;
+        // Folds, and finds the deleted calls.
+        assert_eq!(rebuild(&template, vec![]), (true, String::new()));
+        gateway.execute(&insert("2026-03-03")).await;
+        gateway.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    }
+    for round in rounds() {
+        for mode in MODES {
+            let mut first = 1;
+            loop {
+                let path = folder.path().join(format!("{round}-{}-{first}.db", mode.name));
+                std::fs::copy(&template, &path).expect("copies");
+                shim.arm(mode, first);
+                let (_, text) = rebuild(&path, shim.environment(&path));
+                let failed = shim.disarm();
+                assert!(!text.contains("panicked"), "{path:?}: {text}");
+                let process = start(&url(&path));
+                assert_rollups(&url(&path), 1).await;
+                process.kill();
+                let mut gateway = Gateway::open(&path).await;
+                gateway.write().await;
+                let (is_rebuilt, again) = rebuild(&path, vec![]);
+                assert!(is_rebuilt, "{path:?}: {text}\n{again}");
+                assert_rollups(&url(&path), 1).await;
+                let hours = "SELECT SUM(total) FROM callscope_rollup_cells WHERE level = 2";
+                assert_eq!(gateway.number(hours).await, 180, "{path:?}: {text}");
+                if failed == 0 {
+                    assert!(first > 1, "{mode:?}: no operation was counted");
                     break;
                 }
                 // Most of them are similar.
@@ -419,6 +503,7 @@ async fn cut_connections(server: Server) {
             assert_no_transaction(&server).await;
             ledger.check(&Stored::read(&server.url()).await);
         }
+        assert_rollups(&server.url(), round).await;
         println!("{} cuts in {}: {}", cuts, server.kind.name(), ledger.summary());
     }
 }

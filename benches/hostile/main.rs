@@ -56,7 +56,7 @@ fn expensive_documents() -> Vec<String> {
          {{ counts {{ total }} latency {{ p50 p99 }} }}"
     );
     let series = format!("callSeries({month}, interval: \"PT6H\") {{ latency {{ p99 }} }}");
-    let search = "errorLogs(filter: { search: \"no such text\" }) { totalCount }";
+    let search = "errorLogs(filter: { contains: \"no such text\" }) { totalCount }";
     let counts = format!("usageStats({as_of}) {{ currentMonth {{ total }} }}");
     let texts = format!("errorLogs(first: 1000) {{ nodes {{ {} }} }}", aliased(49, "message"));
     vec![

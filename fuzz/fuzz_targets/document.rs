@@ -101,7 +101,7 @@ fuzz_target!(|data: &[u8]| {
         let mut request = Request::new(query);
         let Ok(document) = request.parsed_query() else { return };
         let cost_context =
-            CostContext { now: server.info.now, density: &server.info.services.density };
+            CostContext { now: server.info.now, density: &server.info.services.density, db: None };
         let Ok(cost) = server.limits.measure(document, None, &variables, &cost_context) else {
             return;
         };

@@ -99,7 +99,6 @@ fn print(summary: &Summary) {
 }
 
 async fn rebuild(db: &Database) -> anyhow::Result<()> {
-    summary(db).await?;
     let started = Instant::now();
     rollup::request_rebuild(db).await?;
     let (mut calls, mut folder) = (0, Folder::default());

@@ -1,8 +1,9 @@
 //! The current request of a task. Layers below HTTP read it for logs and traces: a slow statement is logged
 //! with the id of its request, without an argument in each function on the way.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opentelemetry::trace::FutureExt;
 use tokio::sync::Semaphore;
@@ -24,6 +25,38 @@ pub fn inherit<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
+/// Why a statistic is not exactly what was requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warning {
+    /// An end of a window was moved to the start of a cell of the rollups.
+    WindowRounded,
+    /// Deleted calls are not counted.
+    DeletedCallsMissing,
+}
+
+impl Warning {
+    /// Its code in `extensions.warnings`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::WindowRounded => "WINDOW_ROUNDED",
+            Self::DeletedCallsMissing => "DELETED_CALLS_MISSING",
+        }
+    }
+
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::WindowRounded => {
+                "a window starts or ends at a time with deleted calls: it was rounded to whole minutes, \
+                 hours or days, of which the numbers are kept"
+            }
+            Self::DeletedCallsMissing => {
+                "deleted calls are not counted: their numbers are kept for whole hours and days, and not by \
+                 latency"
+            }
+        }
+    }
+}
+
 /// The data of a request for logs, traces and scheduling; layers add it step by step.
 #[derive(Debug)]
 pub struct RequestMarks {
@@ -32,7 +65,7 @@ pub struct RequestMarks {
     caller: OnceLock<String>,
     share: OnceLock<Arc<str>>,
     heavy: AtomicBool,
-    rounded: AtomicBool,
+    warnings: Mutex<BTreeSet<Warning>>,
     connections: OnceLock<Arc<Semaphore>>,
 }
 
@@ -44,7 +77,7 @@ impl RequestMarks {
             caller: OnceLock::new(),
             share: OnceLock::new(),
             heavy: AtomicBool::new(false),
-            rounded: AtomicBool::new(false),
+            warnings: Mutex::default(),
             connections: OnceLock::new(),
         }
     }
@@ -95,14 +128,14 @@ impl RequestMarks {
         self.heavy.load(Ordering::Relaxed)
     }
 
-    /// Marks that a window of deleted calls was rounded to whole cells of the rollups.
-    pub fn set_rounded(&self) {
-        self.rounded.store(true, Ordering::Relaxed);
+    /// Adds a warning to the response.
+    pub fn warn(&self, warning: Warning) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(warning);
     }
 
-    /// Whether a window was rounded since the last call.
-    pub fn take_rounded(&self) -> bool {
-        self.rounded.swap(false, Ordering::Relaxed)
+    /// The warnings since the last call.
+    pub fn take_warnings(&self) -> BTreeSet<Warning> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The database connections that the request may hold at the same time.

@@ -17,7 +17,7 @@ use crate::config::DatabaseConfig;
 
 /// The page cache of a SQLite connection in KiB. The file is not mapped into memory: a mapped file that
 /// is truncated or unreadable ends the process by SIGBUS.
-const CACHE_KIB: &str = "-32768";
+const CACHE_KIB: &str = "-16384";
 
 /// Pages (16 MB) between two checkpoints of SQLite's write-ahead log, four times the default. Groups of
 /// calls write the same pages repeatedly, and a checkpoint copies only the last version: a commit of 32

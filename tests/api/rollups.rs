@@ -13,13 +13,15 @@ use callscope::store::call_group::{self, GroupOrder, GroupQuery};
 use callscope::store::rollup::{self, Folder, Phase};
 use callscope::store::usage::{self, CountQuery};
 use callscope::store::{Database, call_count};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use super::support::{CallRow, Kind, NULL, TestApp, TestDatabase, error_code, found as until};
+use super::support::{
+    CallRow, Kind, NULL, TestApp, TestDatabase, error_code, eventually, found as until, gateway,
+};
 use crate::tests;
 
 tests! {
@@ -32,6 +34,8 @@ tests! {
     changed_calls_are_found_and_folded_again,
     damaged_latencies_are_an_error,
     statements_read_few_rows,
+    ids_of_an_emptied_table_are_counted_once.only(&[Kind::Sqlite]).empty(),
+    many_calls_that_cannot_be_folded_turn_rollups_off.only(&[Kind::Sqlite]),
     the_command_verifies_and_rebuilds,
     a_read_only_server_counts_calls,
 }
@@ -136,6 +140,17 @@ async fn a_window_among_deleted_calls_is_rounded_with_a_warning(database: TestDa
     let cut = app.graphql(&total("2026-01-05T10:30:00Z")).await;
     assert_eq!(cut["data"]["callGroups"][0]["counts"]["total"], 3, "{cut}");
     assert_eq!(cut["extensions"]["warnings"][0]["code"], "WINDOW_ROUNDED", "{cut}");
+    // Numbers of deleted calls are kept for whole hours, and not by latency.
+    for query in [
+        "{ callSeries(between: { since: \"2026-01-05T10:00:00Z\", until: \"2026-01-05T11:00:00Z\" }, \
+         interval: \"PT15M\") { counts { total } } }",
+        "{ callGroups(by: [STATUS], between: { since: \"2026-01-05T10:00:00Z\", \
+         until: \"2026-01-05T11:00:00Z\" }, filter: { minLatencyMs: 1 }) { counts { total } } }",
+    ] {
+        let missing = app.graphql(query).await;
+        let code = &missing["extensions"]["warnings"][0]["code"];
+        assert_eq!(*code, "DELETED_CALLS_MISSING", "{missing}");
+    }
     for (since, expected) in [("2026-01-05T10:00:00Z", 3), ("2026-01-05T11:00:00Z", 1)] {
         let whole = app.graphql(&total(since)).await;
         assert_eq!(whole["data"]["callGroups"][0]["counts"]["total"], expected, "{whole}");
@@ -234,6 +249,54 @@ async fn damaged_latencies_are_an_error(database: TestDatabase) {
     let query =
         "{ callGroups(by: [STATUS], period: LAST_24_HOURS) { counts { total } latency { p50 } } }";
     assert_eq!(error_code(&app.graphql(query).await), "INTERNAL");
+    app.shutdown().await;
+}
+
+/// SQLite assigns the ids of an emptied table again, also those of calls that could not be folded.
+async fn ids_of_an_emptied_table_are_counted_once(database: TestDatabase) {
+    // The tables of Callscope never assign an id twice.
+    database.execute(gateway::ddl(database.kind())).await;
+    let app = start(&database).await;
+    database.insert(&[CallRow::at_stored("2026-03-01 10:00:00Z")]).await;
+    folded(&app).await;
+    assert_eq!(database.count("callscope_rollup_gaps").await, 1);
+    database.execute("DELETE FROM t_request_log").await;
+    eventually("the job finds the empty table", async || {
+        database.count("callscope_rollup_gaps").await == 0
+    })
+    .await;
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z")]).await;
+    assert_eq!(database.ids("t_request_log").await, [1]);
+    for _ in 0..2 {
+        let query = "{ usageStats { lastHour { total } } }";
+        assert_eq!(app.data(query).await["usageStats"]["lastHour"]["total"], 1);
+        folded(&app).await;
+    }
+    app.shutdown().await;
+}
+
+async fn many_calls_that_cannot_be_folded_turn_rollups_off(database: TestDatabase) {
+    let app = start(&database).await;
+    let unfoldable = || vec![CallRow::at_stored("2026-03-01 10:00:00Z"); 600];
+    database.insert_unwatched(&unfoldable()).await;
+    folded(&app).await;
+    // Deleted ones do not count.
+    database.execute("DELETE FROM t_request_log WHERE id <= 500").await;
+    database.insert_unwatched(&unfoldable()).await;
+    folded(&app).await;
+    assert_eq!(database.count("callscope_rollup_gaps").await, 700);
+    database.insert_unwatched(&unfoldable()).await;
+    eventually("rollups are off", async || {
+        app.data(ROLLUPS).await["serverInfo"]["rollups"]["enabled"] == false
+    })
+    .await;
+    let (last, all) = (
+        "last(duration: \"P2D\") { total }",
+        "{ usageStats { last(duration: \"P9D\") { total } } }",
+    );
+    let query = format!("{{ usageStats {{ {last} }} }}");
+    assert_eq!(app.data(&query).await["usageStats"]["last"]["total"], 1300);
+    assert_eq!(app.data(all).await["usageStats"]["last"]["total"], 1300);
     app.shutdown().await;
 }
 
@@ -533,7 +596,9 @@ impl World<'_> {
             self.fold_all().await;
         }
         let left = self.calls.iter().filter(|call| !call.is_deleted).map(|call| call.at).min();
-        self.exact_from = self.exact_from.max(left.unwrap_or(self.now)).max(before);
+        let from = self.exact_from.max(left.unwrap_or(self.now)).max(before);
+        // The hour has calls of both sides.
+        self.exact_from = (from + TimeDelta::hours(1)).duration_trunc(TimeDelta::hours(1)).unwrap();
         // A call of a deleted time would change a cell that the windows of the test cut.
         self.late.iter_mut().for_each(|call| call.at = call.at.max(before));
     }

@@ -40,6 +40,11 @@ impl Stored {
         let errors = tables.pop().expect("error logs");
         Self { calls: tables.pop().expect("calls"), errors }
     }
+
+    /// The number of all calls.
+    pub fn calls(&self) -> usize {
+        self.calls.values().sum()
+    }
 }
 
 impl Ledger {

@@ -25,8 +25,8 @@ pub struct Cover {
 
 impl Cover {
     /// Covers `span` with the coarsest cells of `levels`, which are sorted by length, the longest first.
-    /// Calls before `kept_since` may be deleted: an end of the span before it is moved to the start of its
-    /// cell. Both ends move in the same direction, so that adjacent spans stay adjacent.
+    /// Calls before `kept_since` may be deleted: an end of the span in a cell that has such calls is moved to
+    /// the start of the cell. Both ends move in the same direction, so that adjacent spans stay adjacent.
     pub fn of(span: Range<Micros>, levels: &[Available], kept_since: Option<Micros>) -> Self {
         let mut cover = Self::default();
         let kept_since = kept_since.unwrap_or(Micros::MIN);
@@ -35,7 +35,7 @@ impl Cover {
             levels.iter().rev().find(exists).map(|one| one.level)
         };
         let round = |at: Micros| match finest_at(at) {
-            Some(level) if at < kept_since => level.floor(at),
+            Some(level) if level.floor(at) < kept_since => level.floor(at),
             _ => at,
         };
         if span.is_empty() {
@@ -150,6 +150,11 @@ mod tests {
         assert!(cover.is_rounded && cover.calls.is_empty());
         let cover = Cover::of(2 * HOUR..4 * HOUR, &levels(None), kept);
         assert!(!cover.is_rounded && cover.calls.is_empty());
+        // Some calls of the hour are deleted, the others are not enough.
+        let hours = &levels(Some(5 * HOUR));
+        let cover = Cover::of(HOUR..2 * HOUR + 40 * MINUTE, hours, kept);
+        assert_eq!((cover.cells, cover.calls), (vec![(Level::Hour, HOUR..2 * HOUR)], vec![]));
+        assert!(cover.is_rounded);
     }
 
     #[test]

@@ -19,9 +19,6 @@ use crate::http::outcome::Outcome;
 use crate::http::state::AppState;
 use crate::observe::{RequestMarks, TraceSpan};
 
-const ROUNDED: &str = "a window begins or ends at a time of which calls were deleted: it was rounded to \
-     whole minutes, hours or days, of which the numbers are kept";
-
 /// The result of a request.
 pub(crate) struct ExecutedRequest {
     pub response: Response,
@@ -104,11 +101,12 @@ pub(crate) async fn execute(
         let report = value!({ "requested": cost, "maximum": maximum });
         response.extensions.insert("cost".to_owned(), report);
     }
-    if RequestMarks::current().is_some_and(|marks| marks.take_rounded()) {
-        response.extensions.insert(
-            "warnings".to_owned(),
-            value!([{ "code": "WINDOW_ROUNDED", "message": ROUNDED }]),
-        );
+    let warnings = RequestMarks::current().map(|marks| marks.take_warnings()).unwrap_or_default();
+    if !warnings.is_empty() {
+        let warnings = warnings
+            .into_iter()
+            .map(|warning| value!({ "code": warning.code(), "message": warning.message() }));
+        response.extensions.insert("warnings".to_owned(), Value::List(warnings.collect()));
     }
     outcome.add_codes(&response);
     if let Some(code) = outcome.codes.first() {

@@ -4,6 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::domain::rollup::Micros;
 
+/// With more calls to fold, queries do not use the cells: they would read these calls one by one.
+pub(super) const SMALL_LAG: i64 = 20_000;
+
 /// Whether queries may use the cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -101,17 +104,23 @@ impl RollupState {
     }
 }
 
-/// The state that this server has read last. Without one, or while the phase is another than
-/// [`Phase::Ready`], queries count single calls.
+/// The state that this server has read last, with an upper bound of the calls that were not folded then.
+#[derive(Debug)]
+pub(in crate::store) struct KnownState {
+    pub state: RollupState,
+    pub lag: i64,
+}
+
+/// The last [`KnownState`]; None before the first.
 #[derive(Debug, Default)]
-pub(in crate::store) struct RollupCache(RwLock<Option<Arc<RollupState>>>);
+pub(in crate::store) struct RollupCache(RwLock<Option<Arc<KnownState>>>);
 
 impl RollupCache {
-    pub(in crate::store) fn get(&self) -> Option<Arc<RollupState>> {
+    pub(in crate::store) fn get(&self) -> Option<Arc<KnownState>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set(&self, state: Option<RollupState>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = state.map(Arc::new);
+    pub(super) fn set(&self, known: Option<KnownState>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known.map(Arc::new);
     }
 }

@@ -18,7 +18,8 @@ pub fn estimate_cells(
     until: DateTime<Utc>,
     is_keyed: bool,
 ) -> Option<u64> {
-    let state = db.rollups().get().filter(|state| state.phase == Phase::Ready)?;
+    let known = db.rollups().get().filter(|known| known.state.phase == Phase::Ready)?;
+    let state = &known.state;
     let stored = |at: DateTime<Utc>| micros(db.zone().to_stored(at));
     let (first, last) = (state.oldest?, state.newest?);
     let [coarse, fine] = match is_keyed {
@@ -37,7 +38,7 @@ pub fn estimate_cells(
     Some((whole + ends + UNFOLDED).ceil() as u64)
 }
 
-/// The longest spans at both ends of a window whose single calls are read.
+/// The longest spans at both ends of a window of which single calls are read.
 pub fn edges(since: DateTime<Utc>, until: DateTime<Utc>) -> [(DateTime<Utc>, DateTime<Utc>); 2] {
     let edge = chrono::TimeDelta::microseconds(Level::Hour.length());
     [(since, (since + edge).min(until)), ((until - edge).max(since), until)]

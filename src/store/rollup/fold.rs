@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, SelectStatement};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
 
-use super::cache::{Phase, RollupState};
+use super::cache::{Phase, RollupState, SMALL_LAG};
 use super::cells::{self, CellKey, Cells};
 use super::gaps::Gaps;
 use super::micros;
@@ -17,7 +17,7 @@ use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 use crate::store::database::Database;
 use crate::store::dialect::{Dialect, earliest, latest};
-use crate::store::rows::{row, select_from};
+use crate::store::rows::{VALUE, row, select_from};
 use crate::store::stored_time::StoredTime;
 use crate::store::transaction::Fault;
 
@@ -27,8 +27,6 @@ pub const FOLD_MOST: u64 = 8192;
 /// Ids below the first call that may still appear.
 const IDS_BEFORE_FIRST: i64 = 256;
 const GAPS_PER_STATEMENT: usize = 200;
-/// With at most so many calls to fold, queries use the cells.
-const SMALL_LAG: i64 = 20_000;
 
 const DAY: Micros = 86_400 * 1_000_000;
 /// Cells of minutes are kept for so long, and deleted once a day.
@@ -89,11 +87,9 @@ async fn fold(
     known: &mut Folder,
 ) -> Result<Folded> {
     let mut state = observed.state.clone();
-    if let Some(phase) = interrupted(observed) {
+    let interrupted = interrupted(observed);
+    if let Some(phase) = interrupted {
         state.phase = phase;
-        if phase == Phase::First {
-            (state.watermark, state.watermark_time) = (0, None);
-        }
     }
     state.kept_since = state.kept_since_with(observed.oldest);
     state.oldest = observed.oldest.or(state.oldest);
@@ -104,9 +100,12 @@ async fn fold(
     }
     let gaps = Gaps::read(db).await?;
     let mut batch = Batch::new(state, gaps.clone(), now);
+    if interrupted == Some(Phase::First) {
+        batch.start_again();
+    }
     batch.keep_minutes(observed);
-    if gaps.has_missing() {
-        for row in read_missing(db, &gaps, most).await? {
+    if batch.gaps.has_missing() {
+        for row in read_missing(db, &batch.gaps, most).await? {
             batch.gaps.remove(row.id);
             batch.add(row);
         }
@@ -118,6 +117,9 @@ async fn fold(
         batch.add(row);
     }
     batch.gaps.expire(now);
+    if batch.gaps.has_too_many_unfoldable() {
+        batch.gaps.retain_unfoldable(&existing(db, batch.gaps.unfoldable()).await?);
+    }
     batch.advance(observed);
     let calls = batch.calls;
     let mut wrote = Duration::ZERO;
@@ -172,6 +174,20 @@ async fn read_new(db: &Database, watermark: i64, most: u64) -> Result<Vec<FoldRo
     db.fetch("rollup.new", &select).await
 }
 
+/// Those of the ids that have a call.
+async fn existing(db: &Database, ids: Vec<i64>) -> Result<Vec<i64>> {
+    let mut found = vec![];
+    for ids in ids.chunks(1000) {
+        let mut select = Query::select();
+        select
+            .expr_as(db.dialect().integer(ID), VALUE)
+            .from(LogTable::Calls.name())
+            .and_where(Expr::col(ID).is_in(ids.iter().copied()));
+        found.extend(db.fetch_values::<i64>("rollup.existing", &select).await?);
+    }
+    Ok(found)
+}
+
 /// Calls in gaps. One statement for 200 gaps.
 async fn read_missing(db: &Database, gaps: &Gaps, most: u64) -> Result<Vec<FoldRow>> {
     let missing: Vec<RangeInclusive<i64>> = gaps.missing().collect();
@@ -219,6 +235,13 @@ impl Batch {
     fn new(state: RollupState, gaps: Gaps, now: Micros) -> Self {
         let (numbers, extents, cells) = (HashMap::new(), vec![], Cells::new());
         Self { state, gaps, now, numbers, extents, cells, calls: 0 }
+    }
+
+    /// Starts with the first id again: the table is empty, and ids may be used again.
+    fn start_again(&mut self) {
+        (self.state.watermark, self.state.watermark_time) = (0, None);
+        self.state.epoch += 1;
+        self.gaps = Gaps::default();
     }
 
     /// Moves the start of the cells of minutes once a day, with the newest call up to now.
@@ -319,7 +342,7 @@ impl Batch {
         let before = &observed.state;
         let uses = |state: &RollupState| (state.phase, state.oldest, state.kept_since);
         if uses(state) != uses(before) {
-            state.epoch = before.epoch + 1;
+            state.epoch += 1;
         }
     }
 

@@ -66,7 +66,17 @@ impl Gaps {
     }
 
     pub(super) fn has_too_many_unfoldable(&self) -> bool {
-        self.0.iter().filter(|gap| gap.expires.is_none()).count() > MAX_UNFOLDABLE
+        self.unfoldable().len() > MAX_UNFOLDABLE
+    }
+
+    /// The calls that cannot be folded.
+    pub(super) fn unfoldable(&self) -> Vec<i64> {
+        self.0.iter().filter(|gap| gap.expires.is_none()).map(|gap| gap.first).collect()
+    }
+
+    /// Removes all calls that cannot be folded except for these.
+    pub(super) fn retain_unfoldable(&mut self, ids: &[i64]) {
+        self.0.retain(|gap| gap.expires.is_some() || ids.contains(&gap.first));
     }
 
     /// Removes the id of a call that is found.

@@ -53,5 +53,5 @@ pub(in crate::store) async fn key_activity(
 
 /// Whether the rollups know calls that may be deleted.
 fn has_deleted(db: &Database) -> bool {
-    db.rollups().get().is_some_and(|state| state.kept_since.is_some())
+    db.rollups().get().is_some_and(|known| known.state.kept_since.is_some())
 }

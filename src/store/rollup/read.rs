@@ -8,7 +8,7 @@ use sea_orm::sea_query::{
     UnionType,
 };
 
-use super::cache::{Phase, RollupState};
+use super::cache::{KnownState, Phase, RollupState, SMALL_LAG};
 use super::cells::{damaged, seconds};
 use super::state::{epoch, is_above_watermark, oldest_call, refresh};
 use super::{CELLS, GAPS, SERIES, micros, stored};
@@ -18,8 +18,9 @@ use crate::domain::rollup::cover::{Available, Cover};
 use crate::domain::rollup::histogram::Latencies;
 use crate::domain::rollup::{Level, Micros};
 use crate::domain::table::{ID, LATENCY_MS, LogTable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::RequestMarks;
+use crate::observe::request::Warning;
 use crate::store::call::CallScope;
 use crate::store::call_dimension::{CallDimension, bucket_number};
 use crate::store::database::Database;
@@ -115,13 +116,22 @@ pub(in crate::store) async fn sums(
     if !db.has_rollups() {
         return Ok(None);
     }
-    if db.rollups().get().is_none_or(|state| state.phase != Phase::Ready) {
+    if db.rollups().get().is_none_or(|known| known.state.phase != Phase::Ready) {
         refresh(db).await?;
     }
     for _ in 0..ATTEMPTS {
-        let state = db.rollups().get().filter(|state| request.uses_cells(db, state));
-        let Some(state) = state else { return Ok(None) };
-        let Some(statement) = request.statement(db, &state) else { return Ok(None) };
+        let Some(known) = db.rollups().get() else { return Ok(None) };
+        let state = &known.state;
+        let statement = match request.uses_cells(db, &known) {
+            true => request.statement(db, state),
+            false => None,
+        };
+        let Some(statement) = statement else {
+            if request.has_deleted(state) {
+                warn(Warning::DeletedCallsMissing);
+            }
+            return Ok(None);
+        };
         let parts = db.fetch::<Part>(name, &statement).await?;
         let is_current = parts.iter().filter(|part| part.number == STATE).any(|part| {
             let oldest = part.oldest.as_ref().map(|oldest| micros(oldest.at));
@@ -132,7 +142,14 @@ pub(in crate::store) async fn sums(
         }
         refresh(db).await?;
     }
-    Ok(None)
+    Err(Error::Busy)
+}
+
+/// Adds a warning to the response of the request.
+fn warn(warning: Warning) {
+    if let Some(request) = RequestMarks::current() {
+        request.warn(warning);
+    }
 }
 
 /// The sums of the single calls that are stored, in no order.
@@ -195,18 +212,27 @@ fn add_up(parts: Vec<Part>) -> Result<Vec<Sum>> {
 impl SumRequest<'_> {
     /// Whether cells are needed for deleted calls, or are faster than single calls. Percentiles of few calls
     /// and of a short span are exact.
-    fn uses_cells(&self, db: &Database, state: &RollupState) -> bool {
-        let since = self.spans.iter().map(|(_, span)| span.start).min().unwrap_or(0);
+    fn uses_cells(&self, db: &Database, known: &KnownState) -> bool {
+        let KnownState { state, lag } = known;
         let until = self.spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
-        let has_deleted = self.with_deleted && state.kept_since.is_some_and(|kept| since < kept);
         let is_large = state.folded >= i64::try_from(db.rollup_from_calls()).unwrap_or(i64::MAX);
-        let is_short = until.saturating_sub(since) <= EXACT_SPAN;
+        let is_short = until.saturating_sub(self.since()) <= EXACT_SPAN;
         let is_exact = self.latency && (is_short || !is_large);
         match state.phase {
-            Phase::Ready => has_deleted || !is_exact,
-            Phase::Clearing | Phase::Rebuilding => has_deleted,
+            Phase::Ready => self.has_deleted(state) || !is_exact && *lag <= SMALL_LAG,
+            Phase::Clearing | Phase::Rebuilding => self.has_deleted(state),
             Phase::First | Phase::Unsuitable => false,
         }
+    }
+
+    /// Whether deleted calls may belong to the sums.
+    fn has_deleted(&self, state: &RollupState) -> bool {
+        self.with_deleted && state.kept_since.is_some_and(|kept| self.since() < kept)
+    }
+
+    /// The start of the first span.
+    fn since(&self) -> Micros {
+        self.spans.iter().map(|(_, span)| span.start).min().unwrap_or(0)
     }
 
     /// None if no span has cells.
@@ -219,10 +245,14 @@ impl SumRequest<'_> {
         let mut unfolded: Vec<(Numbering<'_>, Range<Micros>)> = vec![];
         for (numbering, span) in &self.spans {
             let cover = self.cover(span, &levels, state);
-            if cover.is_rounded
-                && let Some(request) = RequestMarks::current()
-            {
-                request.set_rounded();
+            if cover.is_rounded {
+                warn(Warning::WindowRounded);
+            }
+            let is_deleted = |calls: &Range<Micros>| {
+                self.with_deleted && state.kept_since.is_some_and(|kept| calls.start < kept)
+            };
+            if cover.calls.iter().any(is_deleted) {
+                warn(Warning::DeletedCallsMissing);
             }
             for span in &cover.calls {
                 branches.push(self.calls(db, *numbering, span));
@@ -348,12 +378,18 @@ impl SumRequest<'_> {
         [above, in_gaps]
     }
 
-    /// The value of a dimension, if it is requested.
-    fn label(&self, dialect: Dialect, dimension: CallDimension) -> Expr {
-        match self.by.contains(&dimension) {
+    /// The values of the requested dimensions, in the order of the columns of [`Part`].
+    fn labels(&self, dialect: Dialect) -> [Expr; 4] {
+        let all = [
+            CallDimension::ApiKey,
+            CallDimension::Model,
+            CallDimension::StatusCode,
+            CallDimension::Success,
+        ];
+        all.map(|dimension| match self.by.contains(&dimension) {
             true => dimension.label(dialect),
             false => dialect.null(dimension.is_text()),
-        }
+        })
     }
 
     fn filter(&self, db: &Database) -> Condition {
@@ -364,7 +400,7 @@ impl SumRequest<'_> {
     fn grouped(&self, db: &Database, number: Expr, is_numbered: bool, by: By) -> SelectStatement {
         let dialect = db.dialect();
         let mut select = Query::select();
-        let label = |dimension: CallDimension| self.label(dialect, dimension);
+        let [key, model, code, success_code] = self.labels(dialect);
         let success: Expr = CaseStatement::new().case(succeeded(), 1).into();
         let null = || dialect.null(false);
         let first_id = match self.by.contains(&CallDimension::ApiKey) {
@@ -376,10 +412,10 @@ impl SumRequest<'_> {
             &mut select,
             [
                 number,
-                label(CallDimension::ApiKey),
-                label(CallDimension::Model),
-                label(CallDimension::StatusCode),
-                label(CallDimension::Success),
+                key,
+                model,
+                code,
+                success_code,
                 Expr::cust("COUNT(*)"),
                 success.count(),
                 first_id,
@@ -460,7 +496,7 @@ impl SumRequest<'_> {
             cells.and_where(Expr::col("series").in_subquery(series));
         }
         let null = || dialect.null(false);
-        let label = |dimension: CallDimension| self.label(dialect, dimension);
+        let [key, model, code, success_code] = self.labels(dialect);
         let latency = |column: &'static str| match self.latency {
             true => Expr::col(column),
             false => null(),
@@ -471,10 +507,10 @@ impl SumRequest<'_> {
             &mut select,
             [
                 number,
-                label(CallDimension::ApiKey),
-                label(CallDimension::Model),
-                label(CallDimension::StatusCode),
-                label(CallDimension::Success),
+                key,
+                model,
+                code,
+                success_code,
                 // A sum of no cells.
                 Expr::cust("COALESCE(total, 0)"),
                 Expr::cust("COALESCE(success, 0)"),

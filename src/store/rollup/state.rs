@@ -2,8 +2,9 @@
 
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, OnConflict, Query, SelectStatement};
+use tokio::time::{Duration, sleep};
 
-use super::cache::{Phase, RollupState};
+use super::cache::{KnownState, Phase, RollupState};
 use super::{STATE, micros};
 use crate::domain::rollup::Micros;
 use crate::domain::table::{ID, LogTable, TIME};
@@ -12,6 +13,10 @@ use crate::store::database::Database;
 use crate::store::rows::{Row, columns, field, row};
 use crate::store::stored_time::StoredTime;
 use crate::store::transaction::{Fault, WriteTransaction, retry};
+
+/// Attempts of a change while a server folds, and the pause in between.
+const ATTEMPTS: usize = 50;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The key of the row.
 const NAME: &str = "calls";
@@ -217,9 +222,22 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
     observe(db).await?.ok_or_else(|| Error::internal(format!("{STATE} has no row")))
 }
 
-/// Changes the state in a separate transaction. `change` returns whether it changed anything.
+/// Changes the state in a separate transaction, again if a server folds at the same time. `change` returns
+/// whether it changed anything.
 async fn change(db: &Database, change: impl Fn(&mut RollupState) -> bool) -> Result<()> {
-    let change = &change;
+    for _ in 0..ATTEMPTS {
+        match try_change(db, &change).await {
+            Err(Error::Busy) => sleep(PAUSE).await,
+            changed => {
+                changed?;
+                return refresh(db).await.map(|_| ());
+            }
+        }
+    }
+    Err(Error::Busy)
+}
+
+async fn try_change(db: &Database, change: &impl Fn(&mut RollupState) -> bool) -> Result<()> {
     let changed = retry(|| async move {
         let Some(observed) = observe(db).await.map_err(Fault::Refused)? else { return Ok(()) };
         let (mut state, version) = (observed.state.clone(), observed.state.version);
@@ -231,19 +249,22 @@ async fn change(db: &Database, change: impl Fn(&mut RollupState) -> bool) -> Res
         let stored = state.store(&transaction.inner(), version).await;
         transaction.end(stored).await
     });
-    changed.await.map_err(Fault::into_error)?;
-    refresh(db).await.map(|_| ())
+    changed.await.map_err(Fault::into_error)
 }
 
 /// Reads the state for queries of this server, and returns it. Calls that are gone since the last fold
 /// count as deleted.
 pub async fn refresh(db: &Database) -> Result<Option<Observed>> {
     let observed = observe(db).await?;
-    db.rollups().set(observed.as_ref().map(|observed| RollupState {
-        kept_since: observed.state.kept_since_with(observed.oldest),
-        oldest: observed.oldest.or(observed.state.oldest),
-        ..observed.state.clone()
-    }));
+    let known = observed.as_ref().map(|observed| {
+        let state = RollupState {
+            kept_since: observed.state.kept_since_with(observed.oldest),
+            oldest: observed.oldest.or(observed.state.oldest),
+            ..observed.state.clone()
+        };
+        KnownState { state, lag: observed.lag() }
+    });
+    db.rollups().set(known);
     Ok(observed)
 }
 
