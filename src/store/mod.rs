@@ -17,6 +17,7 @@ pub mod delete;
 pub mod deletion_log;
 pub mod demo;
 pub mod density;
+pub mod diagnosis;
 pub mod dialect;
 pub mod error_group;
 pub mod error_log;

@@ -82,6 +82,7 @@ async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) 
             }
             "errorLogs" => "{ errorLogs { totalCount } }",
             "classifyFailure" => "{ classifyFailure(statusCode: 429) { class } }",
+            "diagnoses" => "{ diagnoses(period: LAST_HOUR) { cause } }",
             "errorGroups" => "{ errorGroups(by: [MODEL]) { count } }",
             "apiKeys" => "{ apiKeys { totalCount } }",
             "apiKey" => "{ apiKey(key: \"k\") { id } }",

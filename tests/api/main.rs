@@ -30,6 +30,7 @@ mod csrf;
 #[path = "../data/mod.rs"]
 mod data;
 mod delete;
+mod diagnoses;
 mod doctor;
 mod error_logs;
 mod error_match;
@@ -91,6 +92,7 @@ fn main() {
         cost::tests(),
         csrf::tests(),
         delete::tests(),
+        diagnoses::tests(),
         doctor::tests(),
         error_logs::tests(),
         error_match::tests(),

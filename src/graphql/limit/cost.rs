@@ -84,6 +84,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "classifyFailure", once(CLASSIFY)),
     ("Query", "errorLogs", of(PAGE, 0, Page).with_reads(Reads::ErrorLogs)),
     ("Query", "errorGroups", of(STATEMENT, 0, Page).with_reads(Reads::ErrorGroups)),
+    ("Query", "diagnoses", of(PAGE, 0, Page).with_reads(Reads::Diagnosis)),
     ("Query", "apiKeys", of(PAGE, 0, Page)),
     ("Query", "apiKey", once(LOOKUP)),
     ("Query", "node", once(LOOKUP)),
@@ -159,6 +160,11 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("ApiKey", "models", of(STATEMENT, 50, Estimated(10)).with_reads(Reads::KeyModels)),
     ("ApiKey", "calls", of(PAGE, 50, Page).with_reads(Reads::Calls)),
     ("ApiKey", "errorLogs", of(PAGE, 50, Page).with_reads(Reads::ErrorLogs)),
+    ("ApiKey", "diagnoses", of(PAGE, 2, Estimated(2)).with_reads(Reads::Diagnosis)),
+    ("Diagnosis", "keys", items(Estimated(1))),
+    ("Diagnosis", "models", items(Estimated(1))),
+    ("Diagnosis", "sentence", PLAIN),
+    ("Diagnosis", "evidence", of(LOOKUP, 10, Page)),
     // Introspection: the average numbers of a type, since they multiply where types refer to each
     // other.
     ("__Schema", "types", of(0, INTROSPECTION, Estimated(60))),

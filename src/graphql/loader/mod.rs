@@ -4,6 +4,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod call;
+pub mod diagnosis;
 pub mod error_log;
 pub mod statistics;
 

@@ -4,6 +4,7 @@
 pub mod api_key;
 pub mod call;
 pub mod deletion;
+pub mod diagnosis;
 pub mod error_log;
 pub mod node;
 pub mod server;
@@ -18,6 +19,7 @@ pub struct Query(
     usage::UsageQuery,
     call::CallQuery,
     error_log::ErrorLogQuery,
+    diagnosis::DiagnosisQuery,
     api_key::ApiKeyQuery,
     deletion::DeletionQuery,
     node::NodeQuery,

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, ID, Object};
 
-use super::api_key;
+use super::{api_key, diagnosis};
 use crate::domain::excerpt::excerpt;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::NodeId;
@@ -18,18 +18,18 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The call, error log or key with this global id; null if it no longer exists.
+    /// The call, error log, key or diagnosis with this global id; null if it no longer exists.
     async fn node(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The `id` of a call, an error log or a key.")] id: ID,
+        #[graphql(desc = "The `id` of a call, an error log, a key or a diagnosis.")] id: ID,
     ) -> Option<Result<Node>> {
         let found = async { find(read_scope(ctx)?, "id", &id).await };
         found.await.transpose()
     }
 
-    /// The calls, error logs and keys with these global ids, in the same order; null for each that no
-    /// longer exists.
+    /// The calls, error logs, keys and diagnoses with these global ids, in the same order; null for each that
+    /// no longer exists.
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -55,6 +55,7 @@ async fn find(scope: &Scope, argument: &'static str, id: &str) -> Result<Option<
             loader.load_one(ErrorLogOf(id)).await?.map(ErrorLog).map(Node::ErrorLog)
         }
         Some(NodeId::ApiKey(id)) => api_key::find(scope, &id).await?.map(Node::ApiKey),
+        Some(NodeId::Diagnosis(name)) => diagnosis::find(scope, &name).await?.map(Node::Diagnosis),
         None => {
             let message = format!("`{}` is not an id of this server", excerpt(id));
             return Err(Failure::bad_input(argument, message));

@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, Object, Value};
 use super::call::{Call, CallList, CallOrder};
 use super::call_filter::{CallFilter, call_scope};
 use super::call_group::CallGroup;
+use super::diagnosis::Diagnosis;
 use super::error_filter::{ErrorLogFilter, error_scope};
 use super::error_log::{ErrorLog, ErrorLogOrder};
 use super::usage::{CallCounts, LatencyStats};
@@ -19,6 +20,7 @@ use crate::graphql::cursor::{Cursor, KeyCursor};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::SeenOf;
 use crate::graphql::loader::audit::SecretOf;
+use crate::graphql::loader::diagnosis::DiagnosesAt;
 use crate::graphql::loader::statistics::{LatencyOf, ModelsOf};
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
@@ -133,6 +135,25 @@ impl ApiKey {
         let groups = scope(ctx).loader().load_one(query).await?.unwrap_or_default();
         count_list(ctx, &groups, |group| group.model.as_ref().map_or(0, String::len))?;
         Ok(groups.into_iter().map(CallGroup::from).collect())
+    }
+
+    /// What is wrong with it at `asOf`, also as one of many keys: the diagnoses of it and of all keys that last
+    /// then, the most severe first. All keys of a list together cost the same as `Query.diagnoses`.
+    async fn diagnoses(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The time; now by default.")] as_of: Option<DateTime>,
+    ) -> Result<Vec<Diagnosis>> {
+        let scope = scope(ctx);
+        let at = DiagnosesAt(as_of.map_or(scope.now, |as_of| as_of.0));
+        let Some(found) = scope.loader().load_one(at).await? else { return Ok(vec![]) };
+        let key = found.window.keys.iter().position(|key| **key == *self.key);
+        let found = Diagnosis::select(&found, |diagnosis| {
+            let is_here = |key| diagnosis.keys.contains(&(key as u32));
+            diagnosis.until.is_none() && (diagnosis.keys.is_empty() || key.is_some_and(is_here))
+        });
+        count_list(ctx, &found, |_| 0)?;
+        Ok(found)
     }
 
     /// Its calls in a window, as pages.

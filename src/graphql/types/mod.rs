@@ -5,6 +5,7 @@ pub mod call;
 pub mod call_filter;
 pub mod call_group;
 pub mod deletion;
+pub mod diagnosis;
 pub mod error_filter;
 pub mod error_log;
 pub mod failure;

@@ -4,6 +4,7 @@ use async_graphql::{ID, Interface};
 
 use super::api_key::ApiKey;
 use super::call::Call;
+use super::diagnosis::Diagnosis;
 use super::error_log::ErrorLog;
 
 /// An object with a global id; `node` returns it by this id.
@@ -13,4 +14,5 @@ pub enum Node {
     Call(Call),
     ErrorLog(ErrorLog),
     ApiKey(ApiKey),
+    Diagnosis(Diagnosis),
 }

@@ -1,0 +1,226 @@
+//! Reads the calls of a window as columns, with the class of each failure, for the diagnosis.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+
+use super::call::{self, CallCursor, CallListQuery, CallOrder, CallRow, CallScope};
+use super::database::Database;
+use super::error_log::{self, ErrorListQuery, ErrorScope, ReserveMemory};
+use super::page::PageRequest;
+use crate::domain::diagnosis::{Calls, NO_LATENCY, NONE, Outcome, Past};
+use crate::domain::failure::{FailureClass, classify};
+use crate::domain::matching::{Candidate, Candidates, Probe};
+use crate::domain::window::Window;
+use crate::error::{Error, Result};
+
+/// The most calls of a window.
+pub const MAX_CALLS: usize = 1_000_000;
+/// Calls of one statement: their rows are larger than their columns.
+pub const CALLS_AT_ONCE: u32 = 20_000;
+/// Memory of a call in the columns and in the evidence, in bytes.
+const CALL_MEMORY: u64 = 128;
+
+/// The texts of error logs are read for pieces of this length, so many at most of each, since a text costs
+/// more than a call. A failure without a text has the class of one near it.
+const PIECE: TimeDelta = TimeDelta::minutes(15);
+const LOGS_OF_PIECE: u32 = 125;
+/// Error logs of one statement.
+pub const LOGS_AT_ONCE: u32 = 20 * LOGS_OF_PIECE;
+/// The most error logs of 25 hours.
+pub const MOST_LOGS: u64 = 100 * LOGS_OF_PIECE as u64;
+
+/// The largest distance between a failed call and its error log.
+const LOG_WINDOW: TimeDelta = TimeDelta::seconds(300);
+
+/// The start of a fault before the window is searched for so many keys, and for so long.
+const EARLIER_KEYS: usize = 200;
+const EARLIER: TimeDelta = TimeDelta::days(31);
+
+/// The calls of a window, and the names of their indexes.
+pub struct WindowCalls {
+    pub calls: Calls,
+    pub keys: Vec<String>,
+    pub models: Vec<String>,
+    /// The error log of a failed call, by the index of the call.
+    pub error_logs: HashMap<u32, i64>,
+    pub past: Past,
+}
+
+/// A failed call.
+struct Failed {
+    call: u32,
+    at: NaiveDateTime,
+    code: Option<i32>,
+}
+
+/// An error log with the class of its text.
+struct Logged {
+    code: Option<i32>,
+    class: FailureClass,
+}
+
+/// Reads the calls of a window. One statement for 20,000 calls, for 2,500 error logs, and for 100 keys that
+/// failed before. More than [`MAX_CALLS`] are an error.
+pub async fn read(
+    db: &Database,
+    window: Window,
+    reserve: ReserveMemory<'_>,
+) -> Result<WindowCalls> {
+    let (mut found, failed) = read_calls(db, window, reserve).await?;
+    let logs = read_error_logs(db, window, reserve).await?;
+    let mut classes: HashMap<i64, Logged> = HashMap::new();
+    let candidates = logs.into_iter().map(|(key, candidate, class)| {
+        classes.insert(candidate.id, Logged { code: candidate.code, class });
+        (key, candidate)
+    });
+    let candidates = Candidates::new(candidates);
+    for Failed { call, at, code } in failed {
+        let key = found.keys.get(found.calls.key[call as usize] as usize).cloned();
+        let probe = key.map(|key| Probe { key, at, code, window: LOG_WINDOW });
+        let log = probe.and_then(|probe| candidates.find(&probe)).map(|candidate| candidate.id);
+        let Some((id, Logged { code: logged, class })) =
+            log.and_then(|id| Some((id, classes.get(&id)?)))
+        else {
+            continue;
+        };
+        // An error log without a code says less than the code of its call.
+        let is_vague = *class == FailureClass::Unknown && logged.is_none();
+        if !is_vague {
+            found.calls.outcome[call as usize] = Outcome::Logged(*class);
+        }
+        found.error_logs.insert(call, id);
+    }
+    found.past = read_past(db, &found, window.since).await?;
+    Ok(found)
+}
+
+async fn read_calls(
+    db: &Database,
+    window: Window,
+    reserve: ReserveMemory<'_>,
+) -> Result<(WindowCalls, Vec<Failed>)> {
+    let mut calls = Calls::default();
+    let (mut keys, mut models) = (Names::default(), Names::default());
+    let mut failed = Vec::new();
+    let mut after = None;
+    loop {
+        let order = CallOrder::OldestFirst;
+        let page = PageRequest { limit: CALLS_AT_ONCE, backward: false, after, before: None };
+        let page =
+            call::list(db, &CallListQuery { scope: CallScope::of(window), order, page }).await?;
+        if calls.len() + page.rows.len() > MAX_CALLS {
+            let message = format!(
+                "the 24 hours of the diagnosis have more than {MAX_CALLS} calls, which is not supported"
+            );
+            return Err(Error::bad_input("asOf", message));
+        }
+        reserve(page.rows.len() as u64 * CALL_MEMORY)?;
+        for row in &page.rows {
+            if !row.is_success() {
+                let call = calls.len() as u32;
+                failed.push(Failed { call, at: row.stored.at, code: row.status_code });
+            }
+            add(&mut calls, row, &mut keys, &mut models);
+        }
+        after = page.rows.last().map(|row| CallCursor::of(row, order));
+        if !page.has_next_page {
+            break;
+        }
+    }
+    (calls.keys, calls.models) = (keys.names.len(), models.names.len());
+    let (keys, models) = (keys.names, models.names);
+    let error_logs = HashMap::new();
+    Ok((WindowCalls { calls, keys, models, error_logs, past: Past::default() }, failed))
+}
+
+fn add(calls: &mut Calls, row: &CallRow, keys: &mut Names, models: &mut Names) {
+    calls.at.push(row.timestamp.timestamp_micros());
+    calls.key.push(keys.index(row.key.as_deref()));
+    calls.model.push(models.index(row.model.as_deref()));
+    calls.status.push(row.status_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(0));
+    let latency = row.latency_ms.and_then(|latency| u32::try_from(latency).ok());
+    calls.latency_ms.push(latency.unwrap_or(NO_LATENCY));
+    calls.outcome.push(if row.is_success() {
+        Outcome::Success
+    } else {
+        Outcome::Unlogged(classify(None, row.status_code, None).class)
+    });
+}
+
+async fn read_error_logs(
+    db: &Database,
+    window: Window,
+    reserve: ReserveMemory<'_>,
+) -> Result<Vec<(String, Candidate, FailureClass)>> {
+    let mut queries = Vec::new();
+    let mut since = window.since - LOG_WINDOW;
+    while since < window.until + LOG_WINDOW {
+        let until = since + PIECE;
+        let scope = ErrorScope { since: Some(since), until: Some(until), ..ErrorScope::default() };
+        let page = PageRequest { limit: LOGS_OF_PIECE, backward: false, after: None, before: None };
+        queries.push(ErrorListQuery { scope, newest_first: false, page });
+        since = until;
+    }
+    let mut found = Vec::new();
+    for part in queries.chunks((LOGS_AT_ONCE / LOGS_OF_PIECE) as usize) {
+        for row in error_log::list_many(db, part, reserve).await?.into_iter().flat_map(|it| it.rows)
+        {
+            let (message, error_type) = (row.message.as_deref(), row.error_type.as_deref());
+            let class = classify(message, row.error_code, error_type).class;
+            let candidate = Candidate { at: row.stored.at, id: row.id, code: row.error_code };
+            found.extend(row.key.map(|key| (key, candidate, class)));
+        }
+    }
+    Ok(found)
+}
+
+/// Since when the keys fail that fail at their first call in the window.
+async fn read_past(db: &Database, found: &WindowCalls, until: DateTime<Utc>) -> Result<Past> {
+    let mut keys = found.calls.keys_that_fail_first();
+    keys.truncate(EARLIER_KEYS);
+    let Some(start) = until.checked_sub_signed(EARLIER) else { return Ok(Past::default()) };
+    let first = |key: u32, since: DateTime<Utc>, success: bool, order: CallOrder| CallListQuery {
+        scope: CallScope {
+            keys: Some(vec![found.keys[key as usize].clone()]),
+            success: Some(success),
+            ..CallScope::of(Window { since, until })
+        },
+        order,
+        page: PageRequest { limit: 1, backward: false, after: None, before: None },
+    };
+    let successes: Vec<_> =
+        keys.iter().map(|key| first(*key, start, true, CallOrder::NewestFirst)).collect();
+    let successes = call::list_many(db, &successes).await?;
+    let failures = keys.iter().zip(&successes).map(|(key, success)| {
+        let since = success.rows.first().map_or(start, |row| row.timestamp);
+        first(*key, since, false, CallOrder::OldestFirst)
+    });
+    let failures = call::list_many(db, &failures.collect::<Vec<_>>()).await?;
+    let mut failing_since = vec![None; found.keys.len()];
+    for (key, failure) in keys.iter().zip(failures) {
+        let at = failure.rows.first().map(|row| row.timestamp.timestamp_micros());
+        failing_since[*key as usize] = at;
+    }
+    Ok(Past { failing_since })
+}
+
+/// The indexes of names, in order of their first use.
+#[derive(Default)]
+struct Names {
+    indexes: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Names {
+    fn index(&mut self, name: Option<&str>) -> u32 {
+        let Some(name) = name else { return NONE };
+        if let Some(index) = self.indexes.get(name) {
+            return *index;
+        }
+        let index = self.names.len() as u32;
+        self.names.push(name.to_owned());
+        self.indexes.insert(name.to_owned(), index);
+        index
+    }
+}

@@ -1,0 +1,138 @@
+//! `diagnoses`, `ApiKey.diagnoses`, and `node` for a diagnosis. The rules are tested in `domain::diagnosis`.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code};
+use crate::tests;
+
+tests! {
+    a_dead_key_is_diagnosed_with_its_evidence,
+    a_fault_may_have_started_before_the_window,
+    ended_diagnoses_are_in_windows_that_they_overlap,
+    diagnoses_of_many_keys_read_the_calls_once,
+    a_window_has_at_most_a_day.only(&[Kind::Sqlite]).empty(),
+}
+
+/// The time of the tests: the server's clock is at 2026-03-01T12:00:00Z.
+const NOW: &str = "2026-03-01T12:00:00Z";
+const DEAD: &str = "key-of-the-dead-0001";
+const LEAKED: &str = "403 Your API key was reported as leaked. Please use another API key.";
+
+fn text(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Four keys for eight hours, a call every minute. The first key is dead since `dead`.
+async fn insert(database: &TestDatabase, dead: &str) {
+    let (now, dead): (DateTime<Utc>, DateTime<Utc>) = (NOW.parse().unwrap(), dead.parse().unwrap());
+    let (mut calls, mut errors) = (vec![], vec![]);
+    for minute in 0..480 {
+        let at = now - TimeDelta::minutes(480 - minute);
+        let key = ["key-of-the-dead-0001", "key-of-tests-0002", "key-of-tests-0003", "key-of-tests-0004"]
+            [minute as usize % 4];
+        let model = ["gemini-2.5-flash", "gemini-2.5-pro"][minute as usize / 4 % 2];
+        let fails = key == DEAD && at >= dead;
+        let status = if fails { 403 } else { 200 };
+        calls.push(CallRow::at(&text(at)).key(key).model(model).status(status).latency(700));
+        if fails && minute % 3 > 0 {
+            errors.push(ErrorRow::at(&text(at)).key(key).model(model).code(403).log(LEAKED));
+        }
+    }
+    database.insert(&calls).await;
+    database.insert(&errors).await;
+}
+
+const FIELDS: &str = "id cause severity remedy keys { masked } models since until failures share \
+    confidence sentence evidence(first: 2) { timestamp failure { class } }";
+
+async fn a_dead_key_is_diagnosed_with_its_evidence(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let data = app.data(&format!("{{ diagnoses(period: LAST_HOUR) {{ {FIELDS} }} }}")).await;
+    let mut found = data["diagnoses"][0].clone();
+    assert_eq!(data["diagnoses"].as_array().unwrap().len(), 1, "{data}");
+    let id = found["id"].as_str().unwrap().to_owned();
+    for field in ["id", "confidence", "evidence"] {
+        found.as_object_mut().unwrap().remove(field);
+    }
+    let expected = json!({
+        "cause": "KEY_DEAD", "severity": "WARNING", "remedy": "REPLACE_KEY",
+        "keys": [{ "masked": "key-...0001" }], "models": [],
+        "since": "2026-03-01T10:00:00Z", "until": null, "failures": 30, "share": 1.0,
+        "sentence": "The provider has rejected key key-...0001 since 2026-03-01 10:00 UTC \
+                     (403, 30 of 30 calls): replace the key.",
+    });
+    assert_eq!(found, expected);
+    let evidence = data["diagnoses"][0]["evidence"].as_array().unwrap();
+    assert_eq!(evidence.len(), 2);
+    assert!(evidence.iter().all(|log| log["failure"]["class"] == "KEY_SUSPENDED"), "{evidence:?}");
+
+    let query = format!("{{ node(id: \"{id}\") {{ ... on Diagnosis {{ {FIELDS} }} }} }}");
+    assert_eq!(app.data(&query).await["node"], data["diagnoses"][0]);
+    let query = "{ diagnoses(period: LAST_8_HOURS, causes: [MODEL_OUTAGE]) { id } }";
+    assert_eq!(app.data(query).await["diagnoses"], json!([]));
+    let chinese = app.data("{ diagnoses(period: LAST_HOUR) { sentence(language: \"zh\") } }").await;
+    let sentence = chinese["diagnoses"][0]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("请更换密钥"), "{sentence}");
+    let other = app.graphql("{ diagnoses(period: LAST_HOUR) { sentence(language: \"fr\") } }").await;
+    assert_eq!(error_code(&other), "BAD_USER_INPUT");
+}
+
+async fn a_fault_may_have_started_before_the_window(database: TestDatabase) {
+    insert(&database, "2026-03-01T04:00:00Z").await;
+    let row = |at: &str, status: i32| CallRow::at(at).key(DEAD).status(status);
+    database
+        .insert(&[
+            row("2026-02-20T10:00:00Z", 403),
+            row("2026-02-21T10:00:00Z", 200),
+            row("2026-02-22T10:00:00Z", 403),
+            row("2026-02-25T10:00:00Z", 403),
+        ])
+        .await;
+    let app = TestApp::start(&database).await;
+    let data = app.data("{ diagnoses(period: LAST_24_HOURS) { cause since } }").await;
+    let expected = json!([{ "cause": "KEY_DEAD", "since": "2026-02-22T10:00:00Z" }]);
+    assert_eq!(data["diagnoses"], expected);
+}
+
+async fn ended_diagnoses_are_in_windows_that_they_overlap(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    // The key works again for the last half hour.
+    let ended = "UPDATE t_request_log SET status_code = 200 WHERE request_time >= '2026-03-01 11:30:00'";
+    database.execute(ended).await;
+    let app = TestApp::start(&database).await;
+    let causes = async |window: &str| {
+        let data = app.data(&format!("{{ diagnoses({window}) {{ cause until }} }}")).await;
+        data["diagnoses"].clone()
+    };
+    let found = json!([{ "cause": "KEY_DEAD", "until": "2026-03-01T11:32:00Z" }]);
+    assert_eq!(causes("period: LAST_HOUR").await, found);
+    assert_eq!(causes("period: LAST_MINUTE").await, json!([]));
+    let past = r#"between: { since: "2026-03-01T10:30:00Z", until: "2026-03-01T11:00:00Z" }"#;
+    assert_eq!(causes(past).await, json!([{ "cause": "KEY_DEAD", "until": null }]));
+}
+
+async fn diagnoses_of_many_keys_read_the_calls_once(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let query = "{ apiKeys { nodes { masked diagnoses { cause } } } diagnoses(period: LAST_HOUR) { cause } }";
+    let data = app.data(query).await;
+    let of_key = |key: &Value| (key["masked"].clone(), key["diagnoses"].clone());
+    let keys: Vec<_> = data["apiKeys"]["nodes"].as_array().unwrap().iter().map(of_key).collect();
+    let dead = json!([{ "cause": "KEY_DEAD" }]);
+    assert!(keys.contains(&(json!("key-...0001"), dead.clone())), "{keys:?}");
+    assert_eq!(keys.iter().filter(|(_, found)| *found == json!([])).count(), 3, "{keys:?}");
+    let one = app.statements("{ diagnoses(period: LAST_HOUR) { cause } }").await;
+    let all = app.statements(query).await;
+    // One more for the list of keys.
+    assert_eq!(all, one + 1);
+}
+
+async fn a_window_has_at_most_a_day(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let response = app.graphql("{ diagnoses(period: LAST_7_DAYS) { cause } }").await;
+    assert_eq!(error_code(&response), "BAD_USER_INPUT");
+    assert_eq!(response["errors"][0]["extensions"]["argument"], "period", "{response}");
+    assert_eq!(app.data("{ diagnoses(period: LAST_HOUR) { cause } }").await["diagnoses"], json!([]));
+}
