@@ -29,8 +29,9 @@ async fn insert(database: &TestDatabase, dead: &str) {
     let (mut calls, mut errors) = (vec![], vec![]);
     for minute in 0..480 {
         let at = now - TimeDelta::minutes(480 - minute);
-        let key = ["key-of-the-dead-0001", "key-of-tests-0002", "key-of-tests-0003", "key-of-tests-0004"]
-            [minute as usize % 4];
+        let key =
+            ["key-of-the-dead-0001", "key-of-tests-0002", "key-of-tests-0003", "key-of-tests-0004"]
+                [minute as usize % 4];
         let model = ["gemini-2.5-flash", "gemini-2.5-pro"][minute as usize / 4 % 2];
         let fails = key == DEAD && at >= dead;
         let status = if fails { 403 } else { 200 };
@@ -75,7 +76,8 @@ async fn a_dead_key_is_diagnosed_with_its_evidence(database: TestDatabase) {
     let chinese = app.data("{ diagnoses(period: LAST_HOUR) { sentence(language: \"zh\") } }").await;
     let sentence = chinese["diagnoses"][0]["sentence"].as_str().unwrap();
     assert!(sentence.contains("请更换密钥"), "{sentence}");
-    let other = app.graphql("{ diagnoses(period: LAST_HOUR) { sentence(language: \"fr\") } }").await;
+    let other =
+        app.graphql("{ diagnoses(period: LAST_HOUR) { sentence(language: \"fr\") } }").await;
     assert_eq!(error_code(&other), "BAD_USER_INPUT");
 }
 
@@ -99,7 +101,8 @@ async fn a_fault_may_have_started_before_the_window(database: TestDatabase) {
 async fn ended_diagnoses_are_in_windows_that_they_overlap(database: TestDatabase) {
     insert(&database, "2026-03-01T10:00:00Z").await;
     // The key works again for the last half hour.
-    let ended = "UPDATE t_request_log SET status_code = 200 WHERE request_time >= '2026-03-01 11:30:00'";
+    let ended =
+        "UPDATE t_request_log SET status_code = 200 WHERE request_time >= '2026-03-01 11:30:00'";
     database.execute(ended).await;
     let app = TestApp::start(&database).await;
     let causes = async |window: &str| {
@@ -134,5 +137,8 @@ async fn a_window_has_at_most_a_day(database: TestDatabase) {
     let response = app.graphql("{ diagnoses(period: LAST_7_DAYS) { cause } }").await;
     assert_eq!(error_code(&response), "BAD_USER_INPUT");
     assert_eq!(response["errors"][0]["extensions"]["argument"], "period", "{response}");
-    assert_eq!(app.data("{ diagnoses(period: LAST_HOUR) { cause } }").await["diagnoses"], json!([]));
+    assert_eq!(
+        app.data("{ diagnoses(period: LAST_HOUR) { cause } }").await["diagnoses"],
+        json!([])
+    );
 }

@@ -10,7 +10,11 @@ pub mod statistics;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
+use self::diagnosis::{DiagnosedWindow, DiagnosesAt};
 use super::scope::RequestInfo;
 use crate::error::Result;
 use crate::store::call::CallRow;
@@ -19,11 +23,13 @@ use crate::store::error_log::ErrorLogRow;
 /// Implements `Loader` for each key type.
 pub struct StoreLoader {
     request: RequestInfo,
+    /// Diagnoses that were computed: fields in different places of a document load them in separate batches.
+    diagnosed: Mutex<HashMap<DiagnosesAt, Arc<DiagnosedWindow>>>,
 }
 
 impl StoreLoader {
     pub fn new(request: RequestInfo) -> Self {
-        Self { request }
+        Self { request, diagnosed: Mutex::default() }
     }
 
     /// Records the size of a batch in the metrics.
