@@ -14,6 +14,7 @@ use crate::config::{
     AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
     ServerConfig,
 };
+use crate::diagnoses::CurrentDiagnoses;
 use crate::graphql::answer::AnswerLimits;
 use crate::graphql::limit::Limits;
 use crate::graphql::schema;
@@ -98,6 +99,7 @@ impl App {
         }
         let (feeds, tails) = Tails::new(&db, &config.server, &observer);
         let deletions = Deletions::new(db.clone(), config.clock.clone());
+        let diagnoses = Arc::new(CurrentDiagnoses::new(db.clone(), config.clock.clone()));
         let services = Services {
             db,
             density,
@@ -105,6 +107,7 @@ impl App {
             recorder,
             deletions,
             feeds,
+            diagnoses,
             config: Arc::new(config.graphql.clone()),
             server: Arc::new(config.server.clone()),
             observer,

@@ -7,7 +7,8 @@
 //! - [`http`]: routes, GraphQL over HTTP
 //! - [`graphql`]: the schema, resolvers and loaders; [`jobs`]: background jobs
 //! - [`ingest`]: the write path; [`prune`]: deletion; [`export`]; [`demo`]: generated data; [`access`]:
-//!   authentication; [`feed`]: new rows for subscribers; [`doctor`]: checks of an installation
+//!   authentication; [`feed`]: new rows for subscribers; [`diagnoses`]: why calls fail;
+//!   [`doctor`]: checks of an installation
 //! - [`store`]: all SQL; [`supervisor`]: restarts background jobs
 //! - [`domain`], [`error`], [`clock`], [`cache`], [`config`], [`observe`]: pure rules, basic
 //!   types, metrics and traces
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod diagnoses;
 pub mod doctor;
 pub mod domain;
 pub mod error;

@@ -47,7 +47,7 @@ use producer::{Acknowledgement, Batch, client, produce};
 use proxy::{Arrives, Proxy};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sea_orm::sqlx::{AssertSqlSafe, Connection, query_scalar, raw_sql};
-use sea_orm::{ConnectionTrait, Database, Statement};
+use sea_orm::{ConnectionTrait, Database, QueryResult, Statement};
 use serde_json::{Value, json};
 use server::{Kind, Server};
 use shim::{EAGAIN, EIO, ENOSPC, EROFS, LOCK, Mode, SYNC, Shim, TRUNCATE, WRITE};
@@ -528,18 +528,24 @@ async fn assert_no_transaction(server: &Server) {
     let backend = connection.get_database_backend();
     let open = match server.kind {
         Kind::Postgres => {
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL"
+            "SELECT CONCAT(state, ': ', query) FROM pg_stat_activity \
+             WHERE usename = 'app' AND xact_start IS NOT NULL"
         }
-        Kind::MariaDb => "SELECT COUNT(*) FROM information_schema.innodb_trx",
+        Kind::MariaDb => {
+            "SELECT CONCAT(trx_state, ' ', command, ' ', time, ' s, ', trx_rows_modified, ' rows: ', \
+             COALESCE(trx_query, '')) FROM information_schema.innodb_trx \
+             LEFT JOIN information_schema.processlist ON id = trx_mysql_thread_id"
+        }
     };
     let start = Instant::now();
     loop {
-        let row = connection.query_one_raw(Statement::from_string(backend, open)).await;
-        let count: i64 = row.expect("reads").expect("a row").try_get_by_index(0).expect("a count");
-        if count == 0 {
+        let rows = connection.query_all_raw(Statement::from_string(backend, open)).await;
+        let text = |row: &QueryResult| row.try_get_by_index::<Option<String>>(0).expect("a text");
+        let open: Vec<_> = rows.expect("reads").iter().map(text).collect();
+        if open.is_empty() {
             break;
         }
-        assert!(start.elapsed() < SOON, "{count} transactions are open");
+        assert!(start.elapsed() < SOON, "open transactions: {open:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     connection.close().await.expect("closes");

@@ -3,6 +3,7 @@
 use async_graphql::ID;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::key_id::is_key_id;
@@ -37,6 +38,11 @@ impl DiagnosisName {
             "{DIAGNOSIS}{}",
             URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
         ))
+    }
+
+    /// A time at which an ended diagnosis is found: 23 hours after its start.
+    pub fn later(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.since)?.checked_add_signed(TimeDelta::hours(23))
     }
 
     fn parse(id: &str) -> Option<Self> {

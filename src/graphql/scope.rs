@@ -18,6 +18,7 @@ use super::loader::StoreLoader;
 use super::loader::audit::FullKeySearch;
 use crate::clock::ClockWatch;
 use crate::config::{GraphqlConfig, ServerConfig};
+use crate::diagnoses::CurrentDiagnoses;
 use crate::domain::access::{AccessScope, Caller};
 use crate::domain::mask::{contains_ignoring_case, mask};
 use crate::error::Error;
@@ -38,6 +39,7 @@ pub struct Services {
     pub recorder: Recorder,
     pub deletions: Deletions,
     pub feeds: Feeds,
+    pub diagnoses: Arc<CurrentDiagnoses>,
     pub config: Arc<GraphqlConfig>,
     pub server: Arc<ServerConfig>,
     pub observer: Arc<Observer>,

@@ -15,9 +15,11 @@ use super::scalar::{Duration, TimeZone};
 use super::scope::{KeySearch, Scope, read_scope};
 use super::types::call::Call;
 use super::types::call_filter::{CallFilter, call_scope};
+use super::types::diagnosis::Diagnosis;
 use super::types::error_filter::{ErrorLogFilter, error_search};
 use super::types::error_log::ErrorLog;
 use super::types::usage::UsageStats;
+use crate::diagnoses::{DiagnosisChanges, DiagnosisRef};
 use crate::domain::window::Window;
 use crate::error::Error;
 use crate::feed::{Next, Subscriber};
@@ -88,6 +90,22 @@ impl Subscription {
         }))
     }
 
+    /// Each diagnosis that starts or ends; `until` is null at its start. A diagnosis with other keys or models
+    /// is another one: the first ends. Those that last when the subscription starts are not sent: query
+    /// `diagnoses` after the start. Computed every ten seconds, or more rarely if that takes long.
+    async fn diagnosis_changed(
+        &self,
+        ctx: &Context<'_>,
+    ) -> Result<impl Stream<Item = Diagnosis> + use<>> {
+        let event = event(ctx, async |scope| {
+            Ok(EventSource::Diagnoses(Box::new(scope.services.diagnoses.subscribe().await?)))
+        });
+        Ok(stream::iter(match event.await? {
+            Some(SourceEvent::Diagnosis(diagnosis)) => Some(Diagnosis(diagnosis)),
+            _ => None,
+        }))
+    }
+
     /// The current usage statistics, at once and then periodically. Each event counts the selected windows
     /// up to its own time, in one SQL statement. A client that reads slowly receives fewer events.
     async fn usage_stats(
@@ -144,6 +162,7 @@ pub enum EventSource {
     Every(Interval),
     Calls(Box<(Subscriber<CallRow>, Filter)>),
     Errors(Box<(Subscriber<ErrorLogRow>, Filter, Option<KeySearch>)>),
+    Diagnoses(Box<DiagnosisChanges>),
 }
 
 /// An event. The resolver reads it from the data of its request.
@@ -154,6 +173,8 @@ pub enum SourceEvent {
     /// A call and its number in the feed.
     Call(u64, Arc<CallRow>),
     ErrorLog(u64, Arc<ErrorLogRow>),
+    /// A diagnosis that has started or ended.
+    Diagnosis(DiagnosisRef),
     /// The number of rows, wanted or not, that were overwritten before they were read.
     Missed(u64),
 }
@@ -164,7 +185,7 @@ impl SourceEvent {
         match self {
             Self::Call(number, _) => Some((CallRow::TABLE, *number)),
             Self::ErrorLog(number, _) => Some((ErrorLogRow::TABLE, *number)),
-            Self::Tick | Self::Missed(_) => None,
+            Self::Tick | Self::Diagnosis(_) | Self::Missed(_) => None,
         }
     }
 }
@@ -203,6 +224,7 @@ impl EventSource {
                     Next::Missed(rows) => SourceEvent::Missed(rows),
                 }
             }
+            Self::Diagnoses(changes) => SourceEvent::Diagnosis(changes.next().await),
         }
     }
 }

@@ -45,7 +45,7 @@ async fn send(app: &TestApp, body: Value) -> (Value, u64) {
     (response, cost)
 }
 
-async fn cost(app: &TestApp, query: &str) -> u64 {
+pub async fn cost(app: &TestApp, query: &str) -> u64 {
     send(app, json!({ "query": query })).await.1
 }
 

@@ -3,6 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use crate::cost::cost;
+use crate::subscriptions::Events;
 use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code};
 use crate::tests;
 
@@ -11,6 +13,10 @@ tests! {
     a_fault_may_have_started_before_the_window,
     ended_diagnoses_are_in_windows_that_they_overlap,
     diagnoses_of_many_keys_read_the_calls_once,
+    requests_share_the_current_diagnoses,
+    a_subscription_sends_starts_and_ends,
+    an_ended_diagnosis_is_found_by_its_id.only(&[Kind::Sqlite]),
+    the_cost_of_an_id_is_that_of_its_calls.only(&[Kind::Sqlite]),
     a_window_has_at_most_a_day.only(&[Kind::Sqlite]).empty(),
 }
 
@@ -119,17 +125,86 @@ async fn ended_diagnoses_are_in_windows_that_they_overlap(database: TestDatabase
 async fn diagnoses_of_many_keys_read_the_calls_once(database: TestDatabase) {
     insert(&database, "2026-03-01T10:00:00Z").await;
     let app = TestApp::start(&database).await;
-    let query = "{ apiKeys { nodes { masked diagnoses { cause } } } diagnoses(period: LAST_HOUR) { cause } }";
+    let diagnoses = format!("diagnoses(period: LAST_HOUR, asOf: \"{NOW}\") {{ cause }}");
+    let of_keys =
+        format!("apiKeys {{ nodes {{ masked diagnoses(asOf: \"{NOW}\") {{ cause }} }} }}");
+    let query = &format!("{{ {of_keys} {diagnoses} }}");
     let data = app.data(query).await;
     let of_key = |key: &Value| (key["masked"].clone(), key["diagnoses"].clone());
     let keys: Vec<_> = data["apiKeys"]["nodes"].as_array().unwrap().iter().map(of_key).collect();
     let dead = json!([{ "cause": "KEY_DEAD" }]);
     assert!(keys.contains(&(json!("key-...0001"), dead.clone())), "{keys:?}");
     assert_eq!(keys.iter().filter(|(_, found)| *found == json!([])).count(), 3, "{keys:?}");
-    let one = app.statements("{ diagnoses(period: LAST_HOUR) { cause } }").await;
+    let one = app.statements(&format!("{{ {diagnoses} }}")).await;
     let all = app.statements(query).await;
     // One more for the list of keys.
-    assert_eq!(all, one + 1);
+    assert!(one > 1 && all == one + 1, "{one}, {all}");
+}
+
+async fn requests_share_the_current_diagnoses(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let hour = "{ diagnoses(period: LAST_HOUR) { cause } }";
+    assert!(app.statements(hour).await > 1);
+    let day =
+        "{ diagnoses(period: LAST_24_HOURS) { cause } apiKeys { nodes { diagnoses { cause } } } }";
+    // The list of keys.
+    assert_eq!(app.statements(day).await, 1);
+    app.clock.advance(TimeDelta::minutes(1));
+    assert!(app.statements(hour).await > 1);
+}
+
+async fn a_subscription_sends_starts_and_ends(database: TestDatabase) {
+    insert(&database, NOW).await;
+    let app = TestApp::start(&database).await;
+    let fields = "cause keys { masked } until failures sentence";
+    let query = format!("subscription {{ diagnosisChanged {{ {fields} }} }}");
+    let mut events = Events::subscribe(&app, &query).await;
+    let calls = async |from: i64, status: i32| {
+        let start: DateTime<Utc> = NOW.parse().unwrap();
+        let at = |minute| text(start + TimeDelta::minutes(from + minute));
+        let calls = (0..10).map(|minute| CallRow::at(&at(minute)).key(DEAD).status(status));
+        database.insert(&calls.collect::<Vec<_>>()).await;
+        app.clock.advance(TimeDelta::minutes(10));
+    };
+    calls(0, 403).await;
+    let event = events.next().await;
+    let started = &event["data"]["diagnosisChanged"];
+    let key = json!([{ "masked": "key-...0001" }]);
+    assert_eq!((&started["cause"], &started["keys"]), (&json!("KEY_DEAD"), &key), "{event}");
+    assert_eq!((&started["until"], &started["failures"]), (&json!(null), &json!(10)), "{event}");
+    calls(10, 200).await;
+    let event = events.next().await;
+    let ended = &event["data"]["diagnosisChanged"];
+    assert_eq!((&ended["cause"], &ended["keys"]), (&json!("KEY_DEAD"), &key), "{event}");
+    assert_eq!(ended["until"], "2026-03-01T12:10:00Z", "{event}");
+}
+
+async fn an_ended_diagnosis_is_found_by_its_id(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let data = app.data("{ diagnoses(period: LAST_HOUR) { id since } }").await;
+    let found = data["diagnoses"][0].clone();
+    let node = format!("{{ node(id: {}) {{ ... on Diagnosis {{ id since }} }} }}", found["id"]);
+    app.clock.advance(TimeDelta::days(40));
+    assert_eq!(app.data("{ diagnoses(period: LAST_HOUR) { id } }").await["diagnoses"], json!([]));
+    assert_eq!(app.data(&node).await["node"], found);
+    database.execute("DELETE FROM t_request_log").await;
+    app.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(app.data(&node).await["node"], json!(null));
+}
+
+async fn the_cost_of_an_id_is_that_of_its_calls(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let cost = async |query: &str| cost(&app, query).await;
+    let id =
+        app.data("{ diagnoses(period: LAST_HOUR) { id } }").await["diagnoses"][0]["id"].clone();
+    let call = cost("{ node(id: \"call_1\") { id } }").await;
+    let one = cost(&format!("{{ node(id: {id}) {{ id }} }}")).await;
+    let calls = cost("{ diagnoses(period: LAST_HOUR) { id } }").await;
+    let two = cost(&format!("{{ nodes(ids: [\"call_1\", {id}, {id}]) {{ id }} }}")).await;
+    assert!(call < 1000 && one > calls && two > one, "{call}, {calls}, {one}, {two}");
 }
 
 async fn a_window_has_at_most_a_day(database: TestDatabase) {

@@ -141,6 +141,21 @@ impl Arguments<'_> {
         }
     }
 
+    /// The texts of a list argument, or of a single value.
+    pub fn texts(&self, field: &Field, argument: &str) -> Vec<String> {
+        let text = |value: ArgumentValue<'_>| value.text().map(str::to_owned);
+        let literal = |item| self.resolve(ArgumentValue::Literal(item)).and_then(text);
+        match self.get(field, argument) {
+            Some(ArgumentValue::Literal(Literal::List(items))) => {
+                items.iter().filter_map(literal).collect()
+            }
+            Some(ArgumentValue::Value(Value::List(items))) => {
+                items.iter().filter_map(|item| text(ArgumentValue::Value(item))).collect()
+            }
+            other => other.and_then(text).into_iter().collect(),
+        }
+    }
+
     /// Whether an object has a field with a value that is not null.
     pub fn has_fields(&self, object: ArgumentValue<'_>) -> bool {
         match object {

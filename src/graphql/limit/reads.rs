@@ -5,12 +5,14 @@
 //! The unit is 0.4 µs of a processor. The numbers for each row were measured on SQLite with the
 //! statements of the server over 1,000,000 calls and 50,000 error logs (docs/PERFORMANCE.md).
 
+use async_graphql::ID;
 use async_graphql::parser::types::Field;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::arguments::Arguments;
 use crate::domain::table::LogTable;
 use crate::domain::window::{Period, Window};
+use crate::graphql::id::NodeId;
 use crate::graphql::scalar::Duration;
 use crate::store::contains::is_plain_text;
 use crate::store::density::Density;
@@ -38,6 +40,8 @@ pub enum Reads {
     Usage,
     /// The calls and error logs of the day before the end of the window.
     Diagnosis,
+    /// The same for each id of a diagnosis: at present, and a day after its start.
+    Nodes,
 }
 
 /// The work that a field adds to the statement of its parent.
@@ -247,7 +251,21 @@ impl Estimates<'_> {
                 let search = search(field, arguments).unwrap_or(0);
                 cost(rows, group(arguments.length(field, "by").min(4)) + search)
             }
-            Reads::Diagnosis => self.diagnosis(field, arguments),
+            Reads::Diagnosis => {
+                let until = arguments.window(field).map(|window| window.until);
+                self.diagnosis(until.or_else(|| arguments.as_of(field)))
+            }
+            Reads::Nodes => {
+                let ids =
+                    arguments.texts(field, "id").into_iter().chain(arguments.texts(field, "ids"));
+                let diagnoses = ids.filter_map(|id| match NodeId::parse(&ID(id))? {
+                    NodeId::Diagnosis(name) => Some(self.diagnosis(name.later())),
+                    _ => None,
+                });
+                let later: Vec<u64> = diagnoses.collect();
+                let now = if later.is_empty() { 0 } else { self.diagnosis(Some(arguments.now)) };
+                later.into_iter().fold(now, u64::saturating_add)
+            }
             Reads::Usage => {
                 let rows = Span::ALL.into_iter().map(|span| {
                     let times = u64::from(selected.spans[span as usize]);
@@ -262,9 +280,7 @@ impl Estimates<'_> {
     }
 
     /// The same calls are read for every key.
-    fn diagnosis(&self, field: &Field, arguments: &Arguments<'_>) -> u64 {
-        let until = arguments.window(field).map(|window| window.until);
-        let until = until.or_else(|| arguments.as_of(field));
+    fn diagnosis(&self, until: Option<DateTime<Utc>>) -> u64 {
         let day = until.and_then(|until| Window::last(TimeDelta::hours(25), until));
         let (since, until) = day.map(|day| (day.since, day.until)).unzip();
         let logs = self.density.estimate(LogTable::ErrorLogs, since, until, false).min(MOST_LOGS);

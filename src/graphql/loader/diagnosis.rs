@@ -4,33 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::StoreLoader;
-use crate::domain::diagnosis::{Diagnosis, diagnose};
-use crate::domain::window::Window;
+use crate::diagnoses::{DiagnosedWindow, diagnoses_at};
 use crate::error::Error;
-use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE, WindowCalls, read};
+use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE};
 use crate::store::error_log::SHORT_BYTES;
 
-/// The diagnoses at an instant, from the 24 hours before it.
+/// The diagnoses at an instant; None: the current ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DiagnosesAt(pub DateTime<Utc>);
-
-/// The calls of a window and their diagnoses.
-pub struct DiagnosedWindow {
-    pub window: WindowCalls,
-    pub diagnoses: Vec<Diagnosis>,
-}
-
-impl DiagnosesAt {
-    /// From the full hour 24 hours before, so that a diagnosis does not change with each call that leaves the
-    /// window. None before the year 1.
-    fn window(self) -> Option<Window> {
-        let day = Window::last(TimeDelta::hours(24), self.0)?;
-        Some(Window { since: day.since.duration_trunc(TimeDelta::hours(1)).ok()?, ..day })
-    }
-}
+pub struct DiagnosesAt(pub Option<DateTime<Utc>>);
 
 impl Loader<DiagnosesAt> for StoreLoader {
     type Value = Arc<DiagnosedWindow>;
@@ -41,28 +25,21 @@ impl Loader<DiagnosesAt> for StoreLoader {
         instants: &[DiagnosesAt],
     ) -> Result<HashMap<DiagnosesAt, Arc<DiagnosedWindow>>, Error> {
         self.batch("diagnosis", instants.len());
-        let (db, answer) = (&self.request.services.db, &self.request.answer);
+        let (services, answer) = (&self.request.services, &self.request.answer);
         // A second batch waits for the first, and finds its result.
         let mut found = self.diagnosed.lock().await;
         for at in instants {
             if found.contains_key(at) {
                 continue;
             }
-            let window = at.window().ok_or_else(|| {
-                Error::bad_input("asOf", "the window would start before the year 1")
-            })?;
-            let window = {
-                let _calls = answer.read_page(CALLS_AT_ONCE, 0)?;
-                let _texts = answer.read_page(LOGS_AT_ONCE, SHORT_BYTES)?;
-                read(db, window, &|bytes| answer.reserve(bytes)).await?
+            let _calls = answer.read_page(CALLS_AT_ONCE, 0)?;
+            let _texts = answer.read_page(LOGS_AT_ONCE, SHORT_BYTES)?;
+            let reserve = |bytes| answer.reserve(bytes);
+            let diagnosed = match at.0 {
+                Some(at) => diagnoses_at(&services.db, at, &reserve).await?.into(),
+                None => services.diagnoses.get(self.request.now, &reserve).await?,
             };
-            let as_of = at.0.timestamp_micros();
-            // Up to 60 ms of a processor for a million calls.
-            let work = move || {
-                let diagnoses = diagnose(&window.calls, &window.past, as_of);
-                Arc::new(DiagnosedWindow { window, diagnoses })
-            };
-            found.insert(*at, tokio::task::spawn_blocking(work).await.map_err(Error::internal)?);
+            found.insert(*at, diagnosed);
         }
         Ok(found.clone())
     }

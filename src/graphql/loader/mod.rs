@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use self::diagnosis::{DiagnosedWindow, DiagnosesAt};
+use self::diagnosis::DiagnosesAt;
 use super::scope::RequestInfo;
+use crate::diagnoses::DiagnosedWindow;
 use crate::error::Result;
 use crate::store::call::CallRow;
 use crate::store::error_log::ErrorLogRow;

@@ -21,6 +21,8 @@ impl DiagnosisQuery {
     /// ended within it. The most severe first, of equal ones the newest. The window is at most 24 hours.
     /// For any window the calls of the 24 hours before its end are read, since the usual rates are needed;
     /// they are at most 1,000,000. The same calls give the same diagnoses on every server, also for the past.
+    /// Without `asOf` and `between`, the diagnoses are up to ten seconds old, or ten times as old as the time
+    /// that their computation takes.
     async fn diagnoses(
         &self,
         ctx: &Context<'_>,
@@ -36,6 +38,7 @@ impl DiagnosisQuery {
     ) -> Result<Vec<Diagnosis>> {
         let scope = read_scope(ctx)?;
         let argument = if period.is_some() { "period" } else { "between" };
+        let is_current = between.is_none() && as_of.is_none();
         let window = WindowArgs { period, between, as_of, time_zone: None }.window(scope)?;
         if window.length() > TimeDelta::hours(24) {
             let message = "`diagnoses` covers at most 24 hours: choose a shorter window";
@@ -45,12 +48,13 @@ impl DiagnosisQuery {
         let limit = page_size(scope, "first", first.unwrap_or(50))?;
         let causes: Option<Vec<diagnosis::Cause>> =
             causes.map(|causes| causes.into_iter().map(Into::into).collect());
-        let Some(found) = scope.loader().load_one(DiagnosesAt(window.until)).await? else {
+        let at = (!is_current).then_some(window.until);
+        let Some(found) = scope.loader().load_one(DiagnosesAt(at)).await? else {
             return Ok(vec![]);
         };
         let mut found = Diagnosis::select(&found, |diagnosis| {
-            causes.as_ref().is_none_or(|causes| causes.contains(&diagnosis.cause))
-                && diagnosis.until.is_none_or(|until| until >= window.since)
+            causes.as_ref().is_none_or(|causes| causes.contains(&diagnosis.get().cause))
+                && diagnosis.until().is_none_or(|until| until >= window.since)
         });
         found.truncate(limit as usize);
         count_list(ctx, &found, |_| 0)?;
@@ -61,9 +65,7 @@ impl DiagnosisQuery {
 /// The diagnosis with this name: at the present time, or 23 hours after its start if that is earlier. None if
 /// its calls were deleted or the diagnosis changed.
 pub async fn find(scope: &Scope, name: &DiagnosisName) -> Result<Option<Diagnosis>> {
-    let since = chrono::DateTime::from_timestamp_micros(name.since).unwrap_or(scope.now);
-    let at = scope.now.min(since + TimeDelta::hours(23));
-    for at in [scope.now, at] {
+    for at in [None, name.later().filter(|later| *later < scope.now)] {
         let found = scope.loader().load_one(DiagnosesAt(at)).await?;
         let all = found.map(|found| Diagnosis::select(&found, |_| true)).unwrap_or_default();
         if let Some(found) = all.into_iter().find(|diagnosis| diagnosis.name(scope) == *name) {

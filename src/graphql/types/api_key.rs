@@ -142,15 +142,15 @@ impl ApiKey {
     async fn diagnoses(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The time; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
+        as_of: Option<DateTime>,
     ) -> Result<Vec<Diagnosis>> {
-        let scope = scope(ctx);
-        let at = DiagnosesAt(as_of.map_or(scope.now, |as_of| as_of.0));
-        let Some(found) = scope.loader().load_one(at).await? else { return Ok(vec![]) };
-        let key = found.window.keys.iter().position(|key| **key == *self.key);
+        let at = DiagnosesAt(as_of.map(|as_of| as_of.0));
+        let Some(found) = scope(ctx).loader().load_one(at).await? else { return Ok(vec![]) };
         let found = Diagnosis::select(&found, |diagnosis| {
-            let is_here = |key| diagnosis.keys.contains(&(key as u32));
-            diagnosis.until.is_none() && (diagnosis.keys.is_empty() || key.is_some_and(is_here))
+            let is_of_all = diagnosis.get().keys.is_empty();
+            diagnosis.until().is_none()
+                && (is_of_all || diagnosis.keys().any(|key| **key == *self.key))
         });
         count_list(ctx, &found, |_| 0)?;
         Ok(found)

@@ -7,13 +7,13 @@ use async_graphql::{Context, Enum, ID, Object};
 use super::api_key::ApiKey;
 use super::error_log::ErrorLog;
 use super::failure::Remedy;
+use crate::diagnoses::{DiagnosedWindow, DiagnosisRef};
 use crate::domain::diagnosis::{self, Language, Names};
 use crate::domain::excerpt::excerpt;
 use crate::domain::mask::mask;
 use crate::graphql::args::page_size;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::DiagnosisName;
-use crate::graphql::loader::diagnosis::DiagnosedWindow;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, count_list, scope};
@@ -64,10 +64,7 @@ pub enum Severity {
 
 /// One of the diagnoses of a window.
 #[derive(Clone)]
-pub struct Diagnosis {
-    of: Arc<DiagnosedWindow>,
-    index: usize,
-}
+pub struct Diagnosis(pub DiagnosisRef);
 
 /// One cause that explains many failed calls: which keys and models are affected, since when, and what to do.
 /// Computed from the calls of up to 25 hours; each failed call is explained by at most one diagnosis.
@@ -81,54 +78,54 @@ impl Diagnosis {
 
     /// The cause.
     async fn cause(&self) -> Cause {
-        self.inner().cause.into()
+        self.0.get().cause.into()
     }
 
     /// How urgent it is.
     async fn severity(&self) -> Severity {
-        self.inner().severity.into()
+        self.0.get().severity.into()
     }
 
     /// What ends it.
     async fn remedy(&self) -> Remedy {
-        self.inner().remedy.into()
+        self.0.get().remedy.into()
     }
 
     /// The affected keys; empty: all keys.
     async fn keys(&self) -> Vec<ApiKey> {
-        self.keys_of().map(|key| ApiKey::new(key)).collect()
+        self.0.keys().map(|key| ApiKey::new(key)).collect()
     }
 
     /// The affected models; empty: all models.
     async fn models(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
-        let models: Vec<String> = self.models_of().cloned().collect();
+        let models: Vec<String> = self.0.models().cloned().collect();
         count_list(ctx, &models, String::len)?;
         Ok(models)
     }
 
     /// The first failure after the last success; for SLOW the first slow call, for SILENT the last call.
     async fn since(&self) -> DateTime {
-        DateTime(self.inner().since)
+        DateTime(self.0.get().since)
     }
 
     /// The first success after the last failure; null while it lasts.
     async fn until(&self) -> Option<DateTime> {
-        self.inner().until.map(DateTime)
+        self.0.until().map(DateTime)
     }
 
     /// The failed calls that it explains; for SLOW the slow calls, which did not fail.
     async fn failures(&self) -> BigInt {
-        BigInt(i64::try_from(self.inner().failures).unwrap_or(i64::MAX))
+        BigInt(i64::try_from(self.0.get().failures).unwrap_or(i64::MAX))
     }
 
     /// `failures` divided by all failed calls of its time, 0 to 1; 0 for SLOW and SILENT.
     async fn share(&self) -> f64 {
-        self.inner().share
+        self.0.get().share
     }
 
     /// The probability that cause, keys and models are right, 0 to 1, as measured on generated traffic.
     async fn confidence(&self) -> f64 {
-        self.inner().confidence
+        self.0.get().confidence
     }
 
     /// Cause, keys, models, time, counts and what to do, in one sentence. Times are in UTC, keys are masked.
@@ -147,16 +144,16 @@ impl Diagnosis {
             }
         };
         let names = Names {
-            keys: self.keys_of().map(|key| mask(key)).collect(),
-            models: self.models_of().cloned().collect(),
+            keys: self.0.keys().map(|key| mask(key)).collect(),
+            models: self.0.models().cloned().collect(),
         };
-        let sentence = self.inner().sentence(&names, language);
+        let sentence = self.0.get().sentence(&names, language);
         scope(ctx).answer.add_text(&sentence)?;
         Ok(sentence)
     }
 
-    /// Typical error logs of the calls that it explains, the earliest first. One SQL statement loads those of
-    /// all diagnoses of a request.
+    /// Typical error logs of the calls that it explains, at most 100, the earliest first. One SQL statement
+    /// loads those of all diagnoses of a request.
     async fn evidence(
         &self,
         ctx: &Context<'_>,
@@ -164,12 +161,7 @@ impl Diagnosis {
     ) -> Result<Vec<ErrorLog>> {
         let scope = scope(ctx);
         let count = page_size(scope, "first", first.unwrap_or(5))?;
-        let window = &self.of.window;
-        let calls = self.inner().evidence(&window.calls, count as usize);
-        let mut ids: Vec<i64> =
-            calls.iter().filter_map(|call| window.error_logs.get(call).copied()).collect();
-        // Two calls may have the same error log.
-        ids.dedup();
+        let ids = self.0.evidence(count as usize);
         let rows = scope.loader().load_many(ids.iter().map(|id| ErrorLogOf(*id))).await?;
         let logs: Vec<ErrorLog> =
             ids.iter().filter_map(|id| rows.get(&ErrorLogOf(*id)).cloned().map(ErrorLog)).collect();
@@ -180,38 +172,18 @@ impl Diagnosis {
 
 impl Diagnosis {
     /// The diagnoses of a window that `accept` accepts: the most severe first, of equal ones the newest.
-    pub fn select(
-        of: &Arc<DiagnosedWindow>,
-        accept: impl Fn(&diagnosis::Diagnosis) -> bool,
-    ) -> Vec<Self> {
-        let mut indexes: Vec<usize> =
-            (0..of.diagnoses.len()).filter(|index| accept(&of.diagnoses[*index])).collect();
-        indexes.sort_by_key(|index| {
-            let found = &of.diagnoses[*index];
-            std::cmp::Reverse((found.severity, found.since))
-        });
-        indexes.into_iter().map(|index| Self { of: Arc::clone(of), index }).collect()
+    pub fn select(of: &Arc<DiagnosedWindow>, accept: impl Fn(&DiagnosisRef) -> bool) -> Vec<Self> {
+        let mut found: Vec<DiagnosisRef> = of.all().filter(accept).collect();
+        found.sort_by_key(|found| std::cmp::Reverse((found.get().severity, found.get().since)));
+        found.into_iter().map(Self).collect()
     }
 
     pub fn name(&self, scope: &Scope) -> DiagnosisName {
-        let inner = self.inner();
         DiagnosisName {
-            cause: inner.cause.name().to_owned(),
-            since: inner.since.timestamp_micros(),
-            key: self.keys_of().next().map(|key| scope.services.keys.id(key).to_string()),
-            model: self.models_of().next().cloned(),
+            cause: self.0.get().cause.name().to_owned(),
+            since: self.0.get().since.timestamp_micros(),
+            key: self.0.keys().next().map(|key| scope.services.keys.id(key).to_string()),
+            model: self.0.models().next().cloned(),
         }
-    }
-
-    fn inner(&self) -> &diagnosis::Diagnosis {
-        &self.of.diagnoses[self.index]
-    }
-
-    fn keys_of(&self) -> impl Iterator<Item = &String> {
-        self.inner().keys.iter().map(|key| &self.of.window.keys[*key as usize])
-    }
-
-    fn models_of(&self) -> impl Iterator<Item = &String> {
-        self.inner().models.iter().map(|model| &self.of.window.models[*model as usize])
     }
 }

@@ -1,0 +1,296 @@
+//! The diagnoses of an instant, and the changes of the current ones. All requests and subscriptions of a
+//! server share the current ones.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::clock::Clock;
+use crate::domain::diagnosis::{self, Cause, diagnose};
+use crate::domain::window::Window;
+use crate::error::{Error, Result};
+use crate::store::Database;
+use crate::store::diagnosis::read;
+use crate::store::error_log::ReserveMemory;
+
+/// The current diagnoses are valid for so long, and for [`PAUSES`] times as long as they took.
+const VALID: Duration = Duration::from_secs(10);
+const PAUSES: u32 = 10;
+/// How often a subscription looks for newer ones.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The most error logs that are kept for a diagnosis.
+pub const MAX_EVIDENCE: usize = 100;
+
+/// The diagnoses at an instant, from the calls of the 24 hours before it.
+#[derive(Debug)]
+pub struct DiagnosedWindow {
+    pub at: DateTime<Utc>,
+    /// The names of the indexes of the diagnoses.
+    pub keys: Vec<String>,
+    pub models: Vec<String>,
+    /// Without their calls.
+    pub diagnoses: Vec<diagnosis::Diagnosis>,
+    /// The ids of error logs of each diagnosis, in order of time.
+    pub evidence: Vec<Vec<i64>>,
+}
+
+/// One diagnosis of a window.
+#[derive(Clone, Debug)]
+pub struct DiagnosisRef {
+    pub of: Arc<DiagnosedWindow>,
+    pub index: usize,
+    /// The end of a diagnosis that is no longer found.
+    pub ended: Option<DateTime<Utc>>,
+}
+
+impl DiagnosisRef {
+    pub fn get(&self) -> &diagnosis::Diagnosis {
+        &self.of.diagnoses[self.index]
+    }
+
+    pub fn until(&self) -> Option<DateTime<Utc>> {
+        self.ended.or(self.get().until)
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.get().keys.iter().map(|key| &self.of.keys[*key as usize])
+    }
+
+    pub fn models(&self) -> impl Iterator<Item = &String> {
+        self.get().models.iter().map(|model| &self.of.models[*model as usize])
+    }
+
+    /// Up to `count` ids of error logs, from its whole time.
+    pub fn evidence(&self, count: usize) -> Vec<i64> {
+        let ids = &self.of.evidence[self.index];
+        let count = count.min(ids.len());
+        (0..count).map(|index| ids[index * ids.len() / count]).collect()
+    }
+
+    fn identity(&self) -> Identity {
+        (self.get().cause, self.keys().cloned().collect(), self.models().cloned().collect())
+    }
+}
+
+impl DiagnosedWindow {
+    pub fn all(self: &Arc<Self>) -> impl Iterator<Item = DiagnosisRef> {
+        let of = |index| DiagnosisRef { of: Arc::clone(self), index, ended: None };
+        (0..self.diagnoses.len()).map(of)
+    }
+}
+
+/// Computes the diagnoses at `at`. The window starts at a full hour, so that a diagnosis does not change with
+/// each call that leaves the window.
+pub async fn diagnoses_at(
+    db: &Database,
+    at: DateTime<Utc>,
+    reserve: ReserveMemory<'_>,
+) -> Result<DiagnosedWindow> {
+    let day = Window::last(TimeDelta::hours(24), at);
+    let start = |day: Window| day.since.duration_trunc(TimeDelta::hours(1)).ok();
+    let window = day.and_then(|day| Some(Window { since: start(day)?, ..day }));
+    let window = window
+        .ok_or_else(|| Error::bad_input("asOf", "the window would start before the year 1"))?;
+    let calls = read(db, window, reserve).await?;
+    // Up to 110 ms of a processor for a million calls.
+    let work = move || {
+        let mut diagnoses = diagnose(&calls.calls, &calls.past, at.timestamp_micros());
+        let evidence = |diagnosis: &mut diagnosis::Diagnosis| {
+            let typical = diagnosis.evidence(&calls.calls, MAX_EVIDENCE);
+            let ids = typical.iter().filter_map(|call| calls.error_logs.get(call));
+            let mut ids: Vec<i64> = ids.copied().collect();
+            // Two calls may have the same error log.
+            ids.dedup();
+            diagnosis.calls = vec![];
+            ids
+        };
+        let evidence = diagnoses.iter_mut().map(evidence).collect();
+        DiagnosedWindow { at, keys: calls.keys, models: calls.models, diagnoses, evidence }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+}
+
+/// The current diagnoses of a server.
+pub struct CurrentDiagnoses {
+    db: Arc<Database>,
+    clock: Clock,
+    last: Mutex<Option<Computed>>,
+}
+
+struct Computed {
+    found: Arc<DiagnosedWindow>,
+    finished: Instant,
+    valid: Duration,
+}
+
+impl CurrentDiagnoses {
+    pub fn new(db: Arc<Database>, clock: Clock) -> Self {
+        Self { db, clock, last: Mutex::default() }
+    }
+
+    /// The diagnoses at `now`, or of a few seconds before. Concurrent callers share one computation.
+    pub async fn get(
+        &self,
+        now: DateTime<Utc>,
+        reserve: ReserveMemory<'_>,
+    ) -> Result<Arc<DiagnosedWindow>> {
+        let mut last = self.last.lock().await;
+        if let Some(computed) = last.as_ref().filter(|computed| computed.is_valid(now)) {
+            return Ok(Arc::clone(&computed.found));
+        }
+        let started = Instant::now();
+        let found = Arc::new(diagnoses_at(&self.db, now, reserve).await?);
+        let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
+        *last = Some(Computed { found: Arc::clone(&found), finished: Instant::now(), valid });
+        Ok(found)
+    }
+
+    /// The changes from now on.
+    pub async fn subscribe(self: &Arc<Self>) -> Result<DiagnosisChanges> {
+        let found = self.get(self.clock.now(), &|_| Ok(())).await?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (current, pending) = (Arc::clone(self), VecDeque::new());
+        Ok(DiagnosisChanges { current, ticks, lasting: lasting(&found), pending })
+    }
+}
+
+impl Computed {
+    fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        // A clock that was set back has no valid result.
+        let age = now.signed_duration_since(self.found.at).to_std();
+        self.finished.elapsed() < self.valid && age.is_ok_and(|age| age < 2 * self.valid)
+    }
+}
+
+/// What stays the same while a diagnosis lasts: cause, keys and models.
+type Identity = (Cause, Vec<String>, Vec<String>);
+
+fn lasting(found: &Arc<DiagnosedWindow>) -> HashMap<Identity, DiagnosisRef> {
+    let lasting = found.all().filter(|diagnosis| diagnosis.until().is_none());
+    lasting.map(|diagnosis| (diagnosis.identity(), diagnosis)).collect()
+}
+
+/// The diagnoses that start and end, for one subscription.
+pub struct DiagnosisChanges {
+    current: Arc<CurrentDiagnoses>,
+    ticks: Interval,
+    lasting: HashMap<Identity, DiagnosisRef>,
+    pending: VecDeque<DiagnosisRef>,
+}
+
+impl DiagnosisChanges {
+    /// The next diagnosis that has started or ended; one with other keys or models ends, and another one
+    /// starts. Cancellation safe: dropping the future loses no change.
+    pub async fn next(&mut self) -> DiagnosisRef {
+        loop {
+            if let Some(change) = self.pending.pop_front() {
+                return change;
+            }
+            self.ticks.tick().await;
+            let now = self.current.clock.now();
+            match self.current.get(now, &|_| Ok(())).await {
+                Ok(found) => self.pending.extend(changes(&mut self.lasting, &found)),
+                Err(error) => tracing::debug!(%error, "no diagnoses; retrying"),
+            }
+        }
+    }
+}
+
+/// Replaces the lasting diagnoses, and returns those that ended and started, in order of time.
+fn changes(
+    lasting: &mut HashMap<Identity, DiagnosisRef>,
+    found: &Arc<DiagnosedWindow>,
+) -> Vec<DiagnosisRef> {
+    let before = std::mem::replace(lasting, self::lasting(found));
+    let ended = before.iter().filter(|(identity, _)| !lasting.contains_key(*identity));
+    let ended = ended.map(|(identity, last)| {
+        let same = found.all().filter(|diagnosis| diagnosis.identity() == *identity);
+        // Otherwise its calls have left the window, or another diagnosis explains them.
+        let gone = || DiagnosisRef { ended: Some(found.at), ..last.clone() };
+        same.max_by_key(DiagnosisRef::until).unwrap_or_else(gone)
+    });
+    let started = lasting.iter().filter(|(identity, _)| !before.contains_key(*identity));
+    let started = started.map(|(_, diagnosis)| diagnosis.clone());
+    let mut changes: Vec<_> = ended.chain(started).collect();
+    changes.sort_by_key(|change| change.until().unwrap_or(change.get().since));
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::diagnosis::Severity;
+    use crate::domain::failure::Remedy;
+
+    fn minute(minute: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::minutes(minute)
+    }
+
+    fn of_key(key: u32, since: i64, until: Option<i64>) -> diagnosis::Diagnosis {
+        diagnosis::Diagnosis {
+            cause: Cause::KeyDead,
+            severity: Severity::Warning,
+            remedy: Remedy::ReplaceKey,
+            keys: vec![key],
+            models: vec![],
+            since: minute(since),
+            until: until.map(minute),
+            failures: 3,
+            successes: 0,
+            share: 1.0,
+            confidence: 0.9,
+            status: Some(403),
+            class: None,
+            calls: vec![],
+        }
+    }
+
+    /// The order of the keys differs between windows.
+    fn window(
+        at: i64,
+        keys: &[&str],
+        diagnoses: Vec<diagnosis::Diagnosis>,
+    ) -> Arc<DiagnosedWindow> {
+        let evidence = diagnoses.iter().map(|_| (0..10).collect()).collect();
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        Arc::new(DiagnosedWindow { at: minute(at), keys, models: vec![], diagnoses, evidence })
+    }
+
+    fn texts(changes: &[DiagnosisRef]) -> Vec<String> {
+        let text = |change: &DiagnosisRef| {
+            let keys: Vec<_> = change.keys().map(String::as_str).collect();
+            let until = change.until().map(|until| (until - minute(0)).num_minutes());
+            format!("{} {until:?}", keys.join(" "))
+        };
+        changes.iter().map(text).collect()
+    }
+
+    #[test]
+    fn starts_and_ends_are_changes() {
+        let first = window(10, &["a", "b"], vec![of_key(0, 1, None), of_key(1, 2, None)]);
+        let mut known = lasting(&first);
+        assert!(changes(&mut known, &first).is_empty());
+        // The first diagnosis lasts, with another start. The second one has ended, the third one starts.
+        let second = vec![of_key(2, 3, None), of_key(1, 5, None), of_key(0, 2, Some(11))];
+        let second = window(20, &["b", "a", "c"], second);
+        assert_eq!(texts(&changes(&mut known, &second)), ["c None", "b Some(11)"]);
+        // Two are no longer found.
+        let third = window(30, &["a"], vec![of_key(0, 6, Some(25))]);
+        assert_eq!(texts(&changes(&mut known, &third)), ["a Some(25)", "c Some(30)"]);
+        assert!(changes(&mut known, &third).is_empty());
+    }
+
+    #[test]
+    fn evidence_is_of_the_whole_time() {
+        let found = window(10, &["a"], vec![of_key(0, 1, None)]);
+        let diagnosis = found.all().next().unwrap();
+        assert_eq!(diagnosis.evidence(3), [0, 3, 6]);
+        assert_eq!(diagnosis.evidence(20).len(), 10);
+    }
+}
