@@ -19,7 +19,7 @@ pub async fn create(server: &str, calls: u64) -> anyhow::Result<String> {
     connect::migrate(&settings::<DatabaseConfig>(&["--database-url", &url])).await?;
     let mut connection = PgConnection::connect(&url).await?;
     raw_sql("BEGIN").execute(&mut connection).await?;
-    data::insert(calls, async |sql| {
+    data::insert(calls, data::STEP_MICROS, async |sql| {
         raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
         Ok(())
     })

@@ -1,7 +1,8 @@
 //! Statistics with rollups and without, of the same calls in the same run, over HTTP on 127.0.0.1; and how
 //! long folding takes.
 //!
-//! `cargo bench --workspace --bench rollups [-- --calls 10000000 --times 25]`
+//! `cargo bench --workspace --bench rollups [-- --calls 10000000 --days 31 --times 25]`, or with
+//! `--database-url URL`: an empty database on PostgreSQL, MySQL or MariaDB, which it fills and leaves.
 
 #![expect(clippy::panic, reason = "a benchmark that cannot run stops")]
 
@@ -14,10 +15,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use callscope::config::DatabaseConfig;
+use callscope::store::connect;
 use clap::Parser;
+use sea_orm::{ConnectionTrait, Database, DatabaseBackend, Statement};
 use serde_json::{Value, json};
 use server::Server;
-use support::{CALLS, MAX_PAGE_SIZE, data};
+use support::{CALLS, MAX_PAGE_SIZE, data, settings};
 
 /// No fold of the largest table takes longer.
 const FOLD_LIMIT: Duration = Duration::from_secs(1800);
@@ -28,6 +32,14 @@ struct Args {
     /// Calls of the table
     #[arg(long, default_value_t = CALLS, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     calls: u64,
+
+    /// The time of the calls in days; 62,500 calls a day by default
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=366))]
+    days: Option<u32>,
+
+    /// An empty database; a SQLite file by default
+    #[arg(long)]
+    database_url: Option<String>,
 
     /// Requests of each query
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -97,14 +109,26 @@ async fn main() -> anyhow::Result<()> {
         println!("rollups: run it with cargo bench");
         return Ok(());
     }
-    let file = data::sqlite(args.calls).await?;
-    let database = format!("sqlite://{}", file.display());
+    let step = args
+        .days
+        .map_or(data::STEP_MICROS, |days| i64::from(days) * 86_400_000_000 / args.calls as i64);
+    let database = match &args.database_url {
+        Some(url) => fill(url, args.calls, step).await?,
+        None => format!("sqlite://{}", data::sqlite_with(args.calls, step).await?.display()),
+    };
+    remove_rollups(&database).await?;
     let server = Server::start(&database, &[])?;
     let client = Client::new(&server);
     let started = Instant::now();
     let rollups = client.folded().await?;
-    println!("\n{} calls in SQLite\n", args.calls);
-    println!("folded {:.1} s after the start; {rollups}\n", started.elapsed().as_secs_f64());
+    let (seconds, days) =
+        (started.elapsed().as_secs_f64(), step as f64 * args.calls as f64 / 86.4e9);
+    println!(
+        "\n{} calls in {days:.0} days, {}\n",
+        args.calls,
+        database.split(':').next().unwrap_or("")
+    );
+    println!("folded in {seconds:.1} s, {:.0} calls/s; {rollups}\n", args.calls as f64 / seconds);
     let plain = Server::start(&database, &[("--rollups", "false")])?;
     let without = Client::new(&plain);
     println!("| query | with rollups, ms | p95 | without, ms | ratio |");
@@ -121,6 +145,37 @@ async fn main() -> anyhow::Result<()> {
         memory.peak, memory.own
     );
     Ok(())
+}
+
+/// Fills an empty database.
+async fn fill(url: &str, calls: u64, step_micros: i64) -> anyhow::Result<String> {
+    connect::migrate(&settings::<DatabaseConfig>(&["--database-url", url])).await?;
+    let database = Database::connect(url).await?;
+    let backend = database.get_database_backend();
+    let one = Statement::from_string(backend, "SELECT id FROM t_request_log LIMIT 1");
+    ensure!(database.query_one_raw(one).await?.is_none(), "the database has calls already");
+    eprintln!("filling the database");
+    data::insert(calls, step_micros, async |sql| {
+        database.execute_unprepared(&sql).await?;
+        Ok(())
+    })
+    .await?;
+    let analyze = match backend {
+        DatabaseBackend::Postgres => "VACUUM ANALYZE",
+        _ => "ANALYZE TABLE t_request_log, t_error_logs",
+    };
+    database.execute_unprepared(analyze).await?;
+    database.close().await?;
+    Ok(url.to_owned())
+}
+
+/// An earlier run may have left its rollups.
+async fn remove_rollups(url: &str) -> anyhow::Result<()> {
+    let database = Database::connect(url).await?;
+    for table in ["state", "gaps", "cells", "series"] {
+        database.execute_unprepared(&format!("DELETE FROM callscope_rollup_{table}")).await?;
+    }
+    Ok(database.close().await?)
 }
 
 struct Client {

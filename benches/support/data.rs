@@ -19,8 +19,8 @@ const VERSION: u32 = 1;
 /// The end of all windows; every call is earlier. The month has 16 days before it.
 pub const AS_OF: &str = "2026-03-17T00:00:00Z";
 
-/// The interval of calls in microseconds: 62,500 in 24 hours, a million in 16 days.
-const STEP_MICROS: i64 = 1_382_400;
+/// The usual interval of calls in microseconds: 62,500 in 24 hours, a million in 16 days.
+pub const STEP_MICROS: i64 = 1_382_400;
 
 const KEYS: u64 = 50;
 
@@ -89,9 +89,9 @@ pub fn key(number: u64) -> String {
 }
 
 /// The call with `newer` newer calls.
-pub fn call(as_of: DateTime<Utc>, newer: u64) -> Call {
+fn call(as_of: DateTime<Utc>, newer: u64, step_micros: i64) -> Call {
     let mut random = Random(newer.wrapping_mul(0xD129_0DD5_35D1_A3F5));
-    let back = STEP_MICROS * (newer as i64 + 1) - random.below(STEP_MICROS as u64) as i64;
+    let back = step_micros * (newer as i64 + 1) - random.below(step_micros as u64) as i64;
     let failed = random.below(100) < 6;
     // A median of 900 ms, of 150 ms for failures, and a long tail.
     let median: f64 = if failed { 150.0 } else { 900.0 };
@@ -108,7 +108,7 @@ pub fn call(as_of: DateTime<Utc>, newer: u64) -> Call {
 /// A failed call with an error log, about an hour before the end.
 pub fn failed_call() -> anyhow::Result<Call> {
     let as_of = as_of()?;
-    let found = (2_000u64..).map(|newer| call(as_of, newer));
+    let found = (2_000u64..).map(|newer| call(as_of, newer, STEP_MICROS));
     let mut found = found.filter(|call| call.failure == Some(429) && call.logged);
     found.next().context("no failed call")
 }
@@ -116,6 +116,7 @@ pub fn failed_call() -> anyhow::Result<Call> {
 /// Passes the rows to `run` as SQL for every database, the oldest first.
 pub async fn insert(
     calls: u64,
+    step_micros: i64,
     mut run: impl AsyncFnMut(String) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     const BATCH: u64 = 1000;
@@ -123,7 +124,7 @@ pub async fn insert(
     for batch in (0..calls.div_ceil(BATCH)).rev() {
         let (mut requests, mut errors) = (String::new(), String::new());
         for newer in (batch * BATCH..calls.min((batch + 1) * BATCH)).rev() {
-            let call = call(as_of, newer);
+            let call = call(as_of, newer, step_micros);
             write_call(&mut requests, &call)?;
             if call.failure.is_some() && call.logged {
                 write_error(&mut errors, &call)?;
@@ -184,8 +185,15 @@ fn write_error(sql: &mut String, call: &Call) -> std::fmt::Result {
 
 /// The SQLite file with `calls` calls; created if missing.
 pub async fn sqlite(calls: u64) -> anyhow::Result<PathBuf> {
+    sqlite_with(calls, STEP_MICROS).await
+}
+
+/// The same with another interval of the calls.
+pub async fn sqlite_with(calls: u64, step_micros: i64) -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join(format!("bench-{calls}-v{VERSION}.db"));
+    let interval =
+        if step_micros == STEP_MICROS { String::new() } else { format!("-{step_micros}us") };
+    let file = folder.join(format!("bench-{calls}{interval}-v{VERSION}.db"));
     if file.exists() {
         return Ok(file);
     }
@@ -203,7 +211,7 @@ pub async fn sqlite(calls: u64) -> anyhow::Result<PathBuf> {
         .connect()
         .await?;
     raw_sql("BEGIN").execute(&mut connection).await?;
-    insert(calls, async |sql| {
+    insert(calls, step_micros, async |sql| {
         raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
         Ok(())
     })
