@@ -1,4 +1,5 @@
 // The colours of the style sheet, resolved for a canvas in the current theme.
+import type { Severity } from '../api/gen/graphql';
 
 export interface Colours {
   good: string;
@@ -7,6 +8,8 @@ export interface Colours {
   ink: string;
   line: string;
   series: [string, string, string];
+  /** The area and the line of an incident. */
+  spans: Record<Severity, [string, string]>;
 }
 
 let probe: HTMLSpanElement | undefined;
@@ -48,6 +51,11 @@ export function colours(): Colours {
     ink: resolve('ink-3'),
     line: resolve('line'),
     series: [resolve('series-1'), resolve('series-2'), resolve('series-3')],
+    spans: {
+      CRITICAL: [resolve('bad-soft'), resolve('bad')],
+      WARNING: [resolve('warned-soft'), resolve('warned')],
+      INFO: [resolve('sunken'), resolve('ink-3')],
+    },
   };
 }
 

@@ -1,10 +1,14 @@
 // uPlot in Preact: created once per chart, updated with data, sized by its container. Adds a tooltip, zoom by
-// dragging, and opening a bucket by click or Enter.
-import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+// dragging, opening a bucket by click or Enter, and the times of incidents.
+import { createContext, type ComponentChildren, type JSX } from 'preact';
+import { useContext, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import type { Span } from '../domain/incident';
 import { colours, onColours, type Colours } from './colours';
+
+/** The times that the charts of a view shade. */
+export const Spans = createContext<readonly Span[]>([]);
 
 export interface Bucket {
   start: string;
@@ -32,12 +36,17 @@ export interface PlotProps<B extends Bucket> {
 }
 
 const DRAG_PX = 6;
+/** The line above a shaded time, in CSS pixels. */
+const SPAN_LINE_PX = 3;
 
 export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef(props);
   latest.current = props;
+  const spans = useContext(Spans);
+  const shaded = useRef(spans);
+  shaded.current = spans;
   const [hovered, setHovered] = useState<{ index: number; left: number } | undefined>();
   const [spoken, setSpoken] = useState('');
   const [look, setLook] = useState(0);
@@ -53,7 +62,7 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
     const element = box.current;
     if (!element) return undefined;
     const shades = colours();
-    const options = optionsOf(latest, shades, element.clientWidth, {
+    const options = optionsOf(latest, shaded, shades, element.clientWidth, {
       hover(u, left) {
         const index = left < 0 ? -1 : indexAt(u, left);
         setHovered(index < 0 ? undefined : { index, left });
@@ -87,19 +96,24 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   useLayoutEffect(() => {
     plot.current?.setData(props.data);
   }, [props.data]);
+  useLayoutEffect(() => plot.current?.redraw(false), [spans]);
   // The tooltip of another range would be of other bars.
   useLayoutEffect(() => setHovered(undefined), [props.buckets[0]?.start]);
 
   // A change of the language changes the axes, not the data.
   useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
 
+  /** The incidents of a bucket. */
+  const labelsOf = ({ start, end }: Bucket): string[] => [
+    ...new Set(spans.filter(({ since, until }) => since * 1000 < Date.parse(end) && until * 1000 > Date.parse(start)).map(({ label }) => label)),
+  ];
   const show = (index: number): void => {
     const u = plot.current;
     const bucket = props.buckets[index];
     if (!u || !bucket) return;
     const middle = (Date.parse(bucket.start) + Date.parse(bucket.end)) / 2000;
     u.setCursor({ left: u.valToPos(middle, 'x'), top: 10 });
-    setSpoken(props.spoken(bucket));
+    setSpoken([props.spoken(bucket), ...labelsOf(bucket)].join(', '));
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     const index = hovered?.index ?? -1;
@@ -129,6 +143,12 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
       {bucket && (
         <Tooltip left={hovered.left + (plot.current?.over.offsetLeft ?? 0)} width={box.current?.clientWidth ?? 0}>
           {props.tooltip(bucket)}
+          {labelsOf(bucket).map((label) => (
+            <p key={label} class="tooltip-incident">
+              <span class="swatch swatch-incident" />
+              {label}
+            </p>
+          ))}
         </Tooltip>
       )}
       <span class="visually-hidden" aria-live="polite">
@@ -156,6 +176,7 @@ interface Hooks {
 
 function optionsOf<B extends Bucket>(
   latest: { current: PlotProps<B> },
+  shaded: { current: readonly Span[] },
   shades: Colours,
   width: number,
   hooks: Hooks,
@@ -205,6 +226,7 @@ function optionsOf<B extends Bucket>(
       sync: { key: 'range', setSeries: false },
     },
     hooks: {
+      drawClear: [(u) => drawSpans(u, shaded.current, shades)],
       setCursor: [(u) => hooks.hover(u, u.cursor.left ?? -1)],
       setSelect: [
         (u) => {
@@ -225,4 +247,24 @@ function optionsOf<B extends Bucket>(
       ],
     },
   };
+}
+
+/** Below the bars and lines. */
+function drawSpans(u: uPlot, spans: readonly Span[], shades: Colours): void {
+  const { left, top, width, height } = u.bbox;
+  const at = (seconds: number): number => Math.min(Math.max(u.valToPos(seconds, 'x', true), left), left + width);
+  // The most severe one is drawn last.
+  for (const { since, until, severity } of spans.toReversed()) {
+    const from = at(since);
+    const to = until === Infinity ? left + width : at(until);
+    if (to <= from) continue;
+    const [fill, line] = shades.spans[severity];
+    // An area that covers the whole chart would show nothing.
+    if (to - from < width) {
+      u.ctx.fillStyle = fill;
+      u.ctx.fillRect(from, top, to - from, height);
+    }
+    u.ctx.fillStyle = line;
+    u.ctx.fillRect(from, top, to - from, SPAN_LINE_PX * devicePixelRatio);
+  }
 }

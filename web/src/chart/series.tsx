@@ -1,6 +1,6 @@
 // The two charts over time: calls as bars of successes and failures, latency as three lines.
 import type { JSX } from 'preact';
-import { useMemo, useState } from 'preact/hooks';
+import { useContext, useMemo, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import type { RangeQuery } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
@@ -8,7 +8,7 @@ import { setRange } from '../ui/range';
 import { navigate, linkTo, type Params } from '../state/router';
 import { Icon } from '../ui/icon';
 import { Zone } from '../ui/zone';
-import { Plot } from './plot';
+import { Plot, Spans } from './plot';
 
 export type SeriesBucket = RangeQuery['callSeries'][number];
 
@@ -233,11 +233,18 @@ export function ChartFrame<B extends Bucket>(props: {
 }): JSX.Element {
   const { text, format } = useI18n();
   const [asTable, setAsTable] = useState(false);
+  const hasSpans = useContext(Spans).length > 0;
   if (props.compact) return <div class="charted">{props.children}</div>;
   return (
     <div class="charted">
       <div class="legend">
         {props.legend}
+        {hasSpans && (
+          <>
+            <span class="swatch swatch-incident" />
+            {text.incidents.incident}
+          </>
+        )}
         <Zone />
         <button type="button" class="button bare" aria-pressed={asTable} title={asTable ? text.overview.asChart : text.overview.asTable} aria-label={text.overview.asTable} onClick={() => setAsTable(!asTable)}>
           <Icon name="table" />

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { firstLine, parseProviderError, saysKeyIsInvalid } from './provider';
+import { firstLine, parseProviderError } from './provider';
 
 const GEMINI = JSON.stringify({
   error: { code: 400, message: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT', details: [{ '@type': 'x' }, { reason: 'API_KEY_INVALID' }] },
@@ -22,10 +22,4 @@ it('leaves other texts as they are', () => {
   for (const text of ['', 'Generic error: timed out', '<b>no</b>', '{"a":', '17', 'null', '[]']) expect(parseProviderError(text).text).toBe(text);
   expect(parseProviderError(null).text).toBe('');
   expect(firstLine('one\ntwo')).toBe('one');
-});
-
-it('distinguishes an invalid key from an invalid request', () => {
-  expect(saysKeyIsInvalid(GEMINI)).toBe(true);
-  expect(saysKeyIsInvalid('API key expired. Please renew the API key.')).toBe(true);
-  expect(saysKeyIsInvalid('* GenerateContentRequest.contents: contents is not specified')).toBe(false);
 });

@@ -63,8 +63,3 @@ export function parseProviderError(message: string | null | undefined): Provider
 export function firstLine(message: string | null | undefined): string {
   return parseProviderError(message).text.split('\n', 1)[0]?.trim() ?? '';
 }
-
-/** Whether a 400 is caused by the key and not by the request. */
-export function saysKeyIsInvalid(message: string | null | undefined): boolean {
-  return /API_KEY_INVALID|API_KEY_EXPIRED|api key (not valid|not found|expired)|invalid.{0,3}api.{0,3}key/i.test(message ?? '');
-}

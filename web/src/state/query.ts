@@ -132,34 +132,3 @@ export function useQuery<T, V>(document: TypedDocumentString<T, V>, options: Que
     reload,
   };
 }
-
-/** Loads data that needs several requests; undefined until it is loaded and if it fails. */
-export function useLoad<T>(key: string | undefined, load: (signal: AbortSignal) => Promise<T>, everyMs: number | undefined): T | undefined {
-  const [state, setState] = useState<{ of: string; data: T }>();
-  const latest = useRef(load);
-  latest.current = load;
-  useEffect(() => {
-    if (key === undefined) return undefined;
-    const abort = new AbortController();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let isFirst = true;
-    const run = async (): Promise<void> => {
-      if (isFirst || (!document.hidden && prefs.get().live)) {
-        isFirst = false;
-        try {
-          const data = await latest.current(abort.signal);
-          if (!abort.signal.aborted) setState({ of: key, data });
-        } catch {
-          // The view without this addition is complete, and reports its errors.
-        }
-      }
-      if (everyMs !== undefined && !abort.signal.aborted) timer = setTimeout(() => void run(), everyMs);
-    };
-    void run();
-    return () => {
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [key, everyMs]);
-  return state && state.of === key ? state.data : undefined;
-}

@@ -1,7 +1,7 @@
 // Success, failure and the states of keys: each has a shape and a text in addition to its colour.
 import type { JSX } from 'preact';
-import type { CallStatus } from '../api/gen/graphql';
-import { REASONS, type KeyState, type Reason } from '../domain/attention';
+import type { CallStatus, Severity } from '../api/gen/graphql';
+import { REASONS, type KeyState, type Reason } from '../domain/incident';
 import { useI18n } from '../i18n';
 import { Icon } from './icon';
 
@@ -23,25 +23,28 @@ export function CodeMark({ code }: { code: number | null | undefined }): JSX.Ele
   return <span class={`mark ${code === 429 ? 'warned' : 'bad'}`}>{code}</span>;
 }
 
-export function ReasonTag({ reason, title }: { reason: Reason; title?: string }): JSX.Element {
+const SEVERITY_ICONS = { CRITICAL: 'dead', WARNING: 'failing', INFO: 'info' } as const;
+
+export function SeverityTag({ severity }: { severity: Severity }): JSX.Element {
   const { text } = useI18n();
   return (
-    <span class={`tag tag-${reason}`} title={title ?? text.attention.meaning[reason]}>
-      <Icon name={reason} />
-      {text.attention.reasons[reason]}
+    <span class={`tag tag-${severity}`}>
+      <Icon name={SEVERITY_ICONS[severity]} />
+      {text.incidents.severities[severity]}
     </span>
   );
 }
 
 const isReason = (state: KeyState): state is Reason => REASONS.some((reason) => reason === state);
 
-export function StateTag({ state }: { state: KeyState }): JSX.Element {
+export function StateTag({ state, title }: { state: KeyState; title?: string | undefined }): JSX.Element {
   const { text } = useI18n();
-  if (isReason(state)) return <ReasonTag reason={state} />;
-  if (state === 'unknown') return <span title={text.keys.stateHints.unknown}>–</span>;
+  const hint = title || text.keys.stateHints[state];
+  if (state === 'unknown') return <span title={hint}>–</span>;
+  const icon = isReason(state) ? state : state === 'healthy' ? 'healthy' : state === 'likePool' ? 'failing' : 'silent';
   return (
-    <span class={`tag tag-${state === 'healthy' || state === 'likePool' ? state : 'unused'}`} title={text.keys.stateHints[state]}>
-      <Icon name={state === 'healthy' ? 'healthy' : state === 'likePool' ? 'failing' : 'silent'} />
+    <span class={`tag tag-${state}`} title={hint}>
+      <Icon name={icon} />
       {text.keys.stateNames[state]}
     </span>
   );

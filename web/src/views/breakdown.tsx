@@ -1,9 +1,10 @@
 // Calls by status code and by model.
 import type { JSX } from 'preact';
 import type { RangeQuery } from '../api/gen/graphql';
+import type { Reason } from '../domain/incident';
 import { useI18n } from '../i18n';
 import type { Params } from '../state/router';
-import { Meter, StatusMark } from '../ui/marks';
+import { Meter, StateTag, StatusMark } from '../ui/marks';
 import { Empty } from '../ui/state';
 
 export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Params) => string }): JSX.Element {
@@ -37,6 +38,8 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
 export function Models(props: {
   groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts' | 'latency'>[];
   link: (model: string) => string;
+  /** The states of models with an incident. */
+  states?: Map<string, { reason: Reason; sentence: string }>;
 }): JSX.Element {
   const { text, format } = useI18n();
   const { groups } = props;
@@ -77,9 +80,7 @@ export function Models(props: {
                 {model == null ? (
                   <span class="quiet">{text.counts.noModel}</span>
                 ) : (
-                  <a data-inner class="clip" href={props.link(model)}>
-                    {model}
-                  </a>
+                  <ModelName model={model} link={props.link(model)} state={props.states?.get(model)} />
                 )}
               </th>
               <td class="col-bar">
@@ -97,5 +98,16 @@ export function Models(props: {
         </tbody>
       </table>
     </div>
+  );
+}
+
+function ModelName({ model, link, state }: { model: string; link: string; state: { reason: Reason; sentence: string } | undefined }): JSX.Element {
+  return (
+    <>
+      <a data-inner class="clip" href={link}>
+        {model}
+      </a>
+      {state && <StateTag state={state.reason} title={state.sentence} />}
+    </>
   );
 }

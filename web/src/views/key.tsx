@@ -1,15 +1,17 @@
 // One key: statistics, state and recent errors. With the scope REVEAL_KEYS it reveals the full key; the server
 // records that in the audit log.
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
 import { KeyPageDocument, KeySecretDocument, type KeyPageQuery, type KeyPageQueryVariables } from '../api/gen/graphql';
+import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
-import type { KeyState, UnhealthyKey } from '../domain/attention';
+import { spansOf, stateOfKey, type KeyState } from '../domain/incident';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { errorText } from '../i18n/error-text';
 import { timeZone } from '../i18n/format';
+import { useKeyIncidents } from '../state/incidents';
 import { useQuery } from '../state/query';
 import { endOf, isLive, rangeArguments, rangeOf } from '../state/range';
 import { navigate, linkTo, useRoute } from '../state/router';
@@ -18,13 +20,13 @@ import { useShortcuts } from '../state/shortcuts';
 import { CopyButton } from '../ui/copy';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
-import { CodeMark, ReasonTag, StateTag } from '../ui/marks';
+import { CodeMark, StateTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
 import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
-import { useAttention, useDeadSince, deadSinceText, reasonText, type DeadSince } from './attention';
 import { Codes, Models } from './breakdown';
+import { IncidentList } from './incidents';
 
 const RENEW_MS = 20_000;
 /** The error codes for an unknown id. */
@@ -49,11 +51,15 @@ export function KeyView({ id }: { id: string }): JSX.Element {
     };
   };
   const answer = useQuery(KeyPageDocument, { key: JSON.stringify([id, range]), variables, everyMs: live ? RENEW_MS : undefined });
-  const attention = useAttention(range);
-  const known = attention.stale ? undefined : attention.data;
-  const state = known?.states.get(id);
-  const unhealthy = known?.keys.find((key) => key.id === id);
-  const since = useDeadSince(known, range, id).get(id);
+  const incidents = useKeyIncidents(id, range);
+  // A failed request says nothing about the present.
+  const known = incidents.stale || incidents.error ? undefined : incidents.data;
+  const diagnoses = known?.apiKey?.diagnoses ?? [];
+  const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts.total) : incidents.error ? 'unknown' : undefined;
+  const spans = useMemo(
+    () => spansOf((known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), text.incidents.causes),
+    [known, id, text],
+  );
   useShortcuts({ Escape: () => navigate(linkTo('/keys')) });
   return (
     <>
@@ -76,28 +82,34 @@ export function KeyView({ id }: { id: string }): JSX.Element {
           {({ apiKey, callSeries, byCode }) =>
             apiKey ? (
               <>
-                <Head key={apiKey.id} apiKey={apiKey} state={unhealthy ? undefined : state}>
+                <Head key={apiKey.id} apiKey={apiKey} state={state}>
                   <GraphiqlLink document={KeyPageDocument} variables={variables()} />
                 </Head>
-                {unhealthy && <Reasoning unhealthy={unhealthy} since={since} />}
+                {diagnoses.length > 0 && (
+                  <Panel title={text.incidents.title} class="incidents">
+                    <IncidentList incidents={diagnoses} range={range} />
+                  </Panel>
+                )}
                 <Stats apiKey={apiKey} live={live} />
-                <div class="columns">
-                  <Panel title={text.overview.callsOverTime} class="wide">
-                    {apiKey.counts.total ? <CallsChart buckets={callSeries} filter={{ key: id }} /> : <Empty icon="calls" title={text.state.noCalls} />}
-                  </Panel>
-                  <Panel title={text.overview.statusCodes}>
-                    <Codes groups={byCode} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
-                  </Panel>
-                  {apiKey.latency.p50 != null && (
-                    <Panel title={text.overview.latencyOverTime} class="wide">
-                      <LatencyChart buckets={callSeries} filter={{ key: id }} />
+                <Spans.Provider value={spans}>
+                  <div class="columns">
+                    <Panel title={text.overview.callsOverTime} class="wide">
+                      {apiKey.counts.total ? <CallsChart buckets={callSeries} filter={{ key: id }} /> : <Empty icon="calls" title={text.state.noCalls} />}
                     </Panel>
-                  )}
-                  <LatestErrors apiKey={apiKey} />
-                  <Panel title={text.overview.models} class="full">
-                    <Models groups={apiKey.models} link={(model) => linkTo('/calls', { key: id, model })} />
-                  </Panel>
-                </div>
+                    <Panel title={text.overview.statusCodes}>
+                      <Codes groups={byCode} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
+                    </Panel>
+                    {apiKey.latency.p50 != null && (
+                      <Panel title={text.overview.latencyOverTime} class="wide">
+                        <LatencyChart buckets={callSeries} filter={{ key: id }} />
+                      </Panel>
+                    )}
+                    <LatestErrors apiKey={apiKey} />
+                    <Panel title={text.overview.models} class="full">
+                      <Models groups={apiKey.models} link={(model) => linkTo('/calls', { key: id, model })} />
+                    </Panel>
+                  </div>
+                </Spans.Provider>
               </>
             ) : (
               <Empty icon="keys" title={text.keys.notFound} />
@@ -180,29 +192,6 @@ function Head({ apiKey, state, children }: { apiKey: ApiKey; state: KeyState | u
       {problem && (
         <p class="problem" role="alert">
           {problem}
-        </p>
-      )}
-    </div>
-  );
-}
-
-function Reasoning({ unhealthy, since }: { unhealthy: UnhealthyKey; since: DeadSince | undefined }): JSX.Element {
-  const i18n = useI18n();
-  const { text } = i18n;
-  return (
-    <div class={`reasoning reasoning-${unhealthy.reason}`}>
-      <p>
-        <ReasonTag reason={unhealthy.reason} /> <strong>{reasonText(i18n, unhealthy)}</strong>
-      </p>
-      {since && <p>{deadSinceText(i18n, since)}</p>}
-      <p>{text.attention.meaning[unhealthy.reason]}</p>
-      {unhealthy.providerError && (
-        <p>
-          <span class="quiet">{text.calls.providerMessage}: </span>
-          <a data-inner href={linkTo('/errors', { key: unhealthy.id, error: unhealthy.providerError.errorId })}>
-            {unhealthy.providerError.code != null && `${unhealthy.providerError.code} `}
-            {firstLine(unhealthy.providerError.message)}
-          </a>
         </p>
       )}
     </div>

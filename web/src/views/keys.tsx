@@ -8,12 +8,14 @@ import {
   type KeySparksQueryVariables,
   type KeyTableQuery,
 } from '../api/gen/graphql';
-import { REASONS, type Attention, type KeyState, type UnhealthyKey } from '../domain/attention';
 import { isolate } from '../domain/bidi';
+import { REASONS, type KeyState } from '../domain/incident';
+import type { KeyStates } from '../domain/key-states';
 import { laterFirst } from '../domain/order';
 import { mayName } from '../domain/secret';
 import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
+import { useKeyStates } from '../state/incidents';
 import { useNow } from '../state/live';
 import { useQuery } from '../state/query';
 import { endOf, isLive, partsOf, rangeArguments, rangeOf } from '../state/range';
@@ -21,14 +23,13 @@ import { clearParams, linkTo, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Filters } from '../ui/filters';
 import { Icon } from '../ui/icon';
-import { Key, ReasonTag, StateTag } from '../ui/marks';
+import { Key, StateTag } from '../ui/marks';
 import { RangePicker } from '../ui/range';
 import { Search } from '../ui/search';
 import { Spark, type SparkPart } from '../ui/spark';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
 import { ViewHeader } from '../ui/view-header';
-import { useAttention, useDeadSince, deadSinceText, reasonText, type DeadSince } from './attention';
 import { NoCallsHint } from './last-call';
 
 const RENEW_MS = 20_000;
@@ -36,6 +37,8 @@ const PARTS = 12;
 
 interface KeyRow {
   state: KeyState;
+  /** The sentences of its diagnoses. */
+  sentences: string[];
   id: string;
   masked: string;
   total: number;
@@ -44,7 +47,6 @@ interface KeyRow {
   p95: number | null;
   lastSeenAt: string | null;
   models: string[];
-  unhealthy: UnhealthyKey | undefined;
   spark: SparkPart[] | undefined;
 }
 
@@ -62,6 +64,7 @@ const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
 };
 
 const STATES = [...REASONS, 'likePool', 'healthy', 'tooFew', 'noCalls'] as const;
+const isReason = (state: KeyState): boolean => REASONS.some((reason) => reason === state);
 const rank = ({ state }: KeyRow): number => (state === 'unknown' ? STATES.length : STATES.indexOf(state));
 
 type State = (typeof STATES)[number] | 'attention' | undefined;
@@ -98,17 +101,17 @@ export function Keys(): JSX.Element {
     },
     everyMs: live ? RENEW_MS * 3 : undefined,
   });
-  const attention = useAttention(range);
-  const known = attention.stale ? undefined : attention.data;
-  const deadSince = useDeadSince(known, range);
+  const keyStates = useKeyStates(range);
+  // A failed request says nothing about the present.
+  const known = keyStates.stale || keyStates.error ? undefined : keyStates.data;
   // The states of the keys, and so the order of the rows, are unknown until then.
-  const isAttentionLoaded = known !== undefined || attention.error !== undefined;
+  const areStatesLoaded = known !== undefined || keyStates.error !== undefined;
   const all = useMemo(
     () =>
-      table.data && !table.stale && isAttentionLoaded
-        ? rowsOf({ table: table.data, sparks: sparks.stale ? undefined : sparks.data, attention: known, end: endOf(range, serverNow()) })
+      table.data && !table.stale && areStatesLoaded
+        ? rowsOf({ table: table.data, sparks: sparks.stale ? undefined : sparks.data, known, end: endOf(range, serverNow()) })
         : undefined,
-    [table.data, table.stale, sparks.data, sparks.stale, known, isAttentionLoaded],
+    [table.data, table.stale, sparks.data, sparks.stale, known, areStatesLoaded],
   );
   const onlyKey = JSON.stringify(only);
   const rows = useMemo(() => {
@@ -116,7 +119,7 @@ export function Keys(): JSX.Element {
       (row) =>
         mayName(search, row.masked) &&
         (only.length === 0 || only.includes(row.id)) &&
-        (state === undefined || (state === 'attention' ? row.unhealthy : row.state === state)),
+        (state === undefined || (state === 'attention' ? isReason(row.state) : row.state === state)),
     );
     found.sort(compare[sort]);
     return backwards ? found.reverse() : found;
@@ -133,7 +136,7 @@ export function Keys(): JSX.Element {
         end={
           <>
             {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
-            {all && known && known.pool > all.length && <span>{text.keys.more(format.count(all.length), format.count(known.pool))}</span>}
+            {all && known && known.total > all.length && <span>{text.keys.more(format.count(all.length), format.count(known.total))}</span>}
           </>
         }
       >
@@ -145,7 +148,7 @@ export function Keys(): JSX.Element {
             <option value="attention">{text.keys.attention}</option>
             {STATES.map((one) => (
               <option key={one} value={one}>
-                {{ ...text.attention.reasons, ...text.keys.stateNames }[one]}
+                {text.keys.stateNames[one]}
               </option>
             ))}
           </select>
@@ -179,7 +182,7 @@ export function Keys(): JSX.Element {
             <Table
               key={listKey}
               caption={text.keys.title}
-              columns={columnsOf(i18n, [sort, backwards], Math.max(now, serverNow()), deadSince)}
+              columns={columnsOf(i18n, [sort, backwards], Math.max(now, serverNow()))}
               rows={rows}
               rowKey={(row) => row.id}
               href={(row) => linkTo(`/keys/${row.id}`)}
@@ -202,43 +205,42 @@ function sortOf(params: URLSearchParams): [Sort, boolean] {
 function rowsOf(from: {
   table: KeyTableQuery;
   sparks: KeySparksQuery | undefined;
-  attention: Attention | undefined;
+  known: KeyStates | undefined;
   /** The end of the range in milliseconds. */
   end: number;
 }): KeyRow[] {
-  const { table, attention, end } = from;
+  const { table, known, end } = from;
   const models = new Map<string, string[]>();
   for (const { apiKey, model } of table.models) {
     if (apiKey && model != null) models.set(apiKey.id, [...(models.get(apiKey.id) ?? []), model]);
   }
-  const unhealthyById = new Map(attention?.keys.map((key) => [key.id, key]));
   const lines = from.sparks && linesOf(from.sparks);
-  const stateOfKey = (id: string): Pick<KeyRow, 'state' | 'unhealthy'> => ({
-    state: attention?.states.get(id) ?? 'unknown',
-    unhealthy: unhealthyById.get(id),
-  });
+  const stateOf = (id: string): Pick<KeyRow, 'state' | 'sentences'> => {
+    const { state, sentences } = known?.keys.get(id) ?? { state: 'unknown', sentences: [] };
+    return { state, sentences };
+  };
   const rows = new Map<string, KeyRow>();
   for (const { apiKey, counts, latency } of table.keys) {
     if (!apiKey) continue;
     rows.set(apiKey.id, {
-      ...stateOfKey(apiKey.id),
+      ...stateOf(apiKey.id),
       id: apiKey.id,
       masked: apiKey.masked,
       total: counts.total,
       failure: counts.failure,
       rate: counts.total ? 1 - counts.failure / counts.total : undefined,
       p95: latency.p95 ?? null,
-      lastSeenAt: apiKey.calls?.nodes[0]?.timestamp ?? attention?.seen.get(apiKey.id)?.lastSeenAt ?? null,
+      lastSeenAt: apiKey.calls?.nodes[0]?.timestamp ?? known?.keys.get(apiKey.id)?.lastSeenAt ?? null,
       models: models.get(apiKey.id) ?? [],
       spark: lines?.get(apiKey.id),
     });
   }
   // Known keys without a call in the range.
-  for (const [id, { masked, lastSeenAt }] of attention?.seen ?? []) {
+  for (const [id, { masked, lastSeenAt, state, sentences }] of known?.keys ?? []) {
     if (rows.has(id)) continue;
     // A later call says nothing about the range.
     const seen = lastSeenAt !== null && Date.parse(lastSeenAt) <= end ? lastSeenAt : null;
-    rows.set(id, { ...stateOfKey(id), id, masked, lastSeenAt: seen, total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined });
+    rows.set(id, { state, sentences, id, masked, lastSeenAt: seen, total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined });
   }
   return [...rows.values()];
 }
@@ -259,7 +261,7 @@ function linesOf(sparks: KeySparksQuery): Map<string, SparkPart[]> {
   return lines;
 }
 
-function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, deadSince: Map<string, DeadSince>): Column<KeyRow>[] {
+function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number): Column<KeyRow>[] {
   const { text, format } = i18n;
   const sortable = (id: Sort): Pick<Column<KeyRow>, 'sort' | 'onSort'> => ({
     sort: sort !== id ? 'none' : backwards ? 'ascending' : 'descending',
@@ -279,12 +281,7 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number, 
       id: 'state',
       head: text.keys.state,
       ...sortable('state'),
-      cell: (row) => {
-        if (!row.unhealthy) return <StateTag state={row.state} />;
-        const start = deadSince.get(row.id);
-        const details = [text.attention.meaning[row.unhealthy.reason], reasonText(i18n, row.unhealthy), ...(start ? [deadSinceText(i18n, start)] : [])];
-        return <ReasonTag reason={row.unhealthy.reason} title={details.join('\n')} />;
-      },
+      cell: ({ state, sentences }) => <StateTag state={state} title={sentences.join('\n')} />,
     },
     { id: 'trend', head: text.keys.trend, cell: (row) => row.spark && <Spark parts={row.spark} /> },
     { id: 'calls', head: text.keys.calls, numeric: true, ...sortable('calls'), cell: (row) => format.count(row.total) },

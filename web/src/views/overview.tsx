@@ -1,5 +1,5 @@
 // Overview: the state of the pool, its problems and their causes.
-import type { JSX } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import {
   RangeDocument,
@@ -10,27 +10,28 @@ import {
   type UsageNowSubscription,
   type UsageQuery,
 } from '../api/gen/graphql';
+import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
 import { StackChart } from '../chart/stack';
-import type { Attention } from '../domain/attention';
-import { isSilent } from '../domain/silence';
+import { headlineOf, spansOf, statesOfModels, type Headline } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
 import { timeZone } from '../i18n/format';
+import { useIncidents } from '../state/incidents';
 import { updatedAt, useSubscription } from '../state/live';
 import { useQuery, type Answer } from '../state/query';
-import { endOf, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
+import { endOf, exceedsDay, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
 import { linkTo, setParams, useRoute } from '../state/router';
 import { serverNow } from '../state/session';
-import { Icon } from '../ui/icon';
+import { Icon, type IconName } from '../ui/icon';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
 import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
-import { AttentionPanel, useAttention } from './attention';
 import { Codes, Models } from './breakdown';
 import { Cards } from './cards';
+import { diagnosedText, IncidentDetail, IncidentsPanel, useIncidentLink } from './incidents';
 import { LastCall, lastCallOf, lastCallVariables } from './last-call';
 
 /** For charts and groups; a subscription updates the cards. */
@@ -64,7 +65,11 @@ export function Overview(): JSX.Element {
   const stackBy = STACKS.find((one) => one === stack);
   const compares = params.get('compare') === '1';
   const before = useBefore(range, over.stale ? undefined : over.data?.callSeries, compares && !stackBy);
-  const attention = useAttention(range);
+  const incidents = useIncidents(range);
+  // A failed request says nothing about the present.
+  const known = incidents.stale || incidents.error ? undefined : incidents.data?.diagnoses;
+  const spans = useMemo(() => spansOf(known ?? [], text.incidents.causes), [known, text]);
+  const opened = params.get('incident');
 
   const [now, setNow] = useState<UsageNowSubscription['usageStats']>();
   useSubscription(live ? UsageNowDocument : undefined, { timeZone }, (data) => {
@@ -72,89 +77,102 @@ export function Overview(): JSX.Element {
     updatedAt.set(Date.now());
   });
   const stats = usage.data && (live ? newest(usage.data, now) : usage.data);
+  const total = over.stale ? undefined : over.data?.callSeries.reduce((sum, { counts }) => sum + counts.total, 0);
+  const isLong = exceedsDay(range, serverNow());
+  const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours.total;
+  const hasFailed = [incidents, isLong ? usage : over].some(({ error }) => error !== undefined);
+  const headline = headlineOf(known, isLong ? ofDay : total, hasFailed);
 
   return (
     <>
       <ViewHeader title={text.app.overview} live={live}>
         <RangePicker range={range} />
       </ViewHeader>
-      <div class="scroll">
-        <Sentence range={range} over={over} usage={usage.stale ? undefined : stats} attention={attention.stale ? undefined : attention.data} />
-        <AnswerView answer={{ ...usage, data: stats }} waiting={<Skeleton rows={5} class="cards" />}>
-          {(data) => <Cards stats={data} live={live} />}
-        </AnswerView>
-        <div class="columns">
-          <Panel
-            title={text.overview.callsOverTime}
-            class="wide"
-            actions={
-              <>
-                <label class="inline">
-                  <input type="checkbox" checked={compares} disabled={stackBy !== undefined} onChange={() => setParams({ compare: compares ? undefined : '1' })} />
-                  {text.overview.compare}
-                </label>
-                <label class="inline">
-                  <span class="quiet">{text.overview.stackBy}</span>
-                  <select class="input small" value={stackBy ?? ''} onChange={(event) => setParams({ stack: event.currentTarget.value })}>
-                    <option value="">{text.overview.stacks.outcome}</option>
-                    {STACKS.map((one) => (
-                      <option key={one} value={one}>
-                        {text.overview.stacks[one]}
-                      </option>
-                    ))}
-                  </select>
-                </label>
-                <label class="inline">
-                  <span class="quiet">{text.range.interval}</span>
-                  <select class="input small" value={chosen ?? ''} onChange={(event) => setParams({ interval: event.currentTarget.value })}>
-                    <option value="">{text.range.auto}</option>
-                    {intervals.map((seconds) => (
-                      <option key={seconds} value={seconds}>
-                        {format.duration(seconds)}
-                      </option>
-                    ))}
-                  </select>
-                </label>
-              </>
-            }
-          >
-            <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
-              {({ callSeries, byCode, byModel }) =>
-                callSeries.some(({ counts }) => counts.total > 0) ? (
-                  stackBy ? (
-                    <StackChart by={stackBy} range={range} interval={chosen ? isoDuration(chosen) : null} groups={{ byCode, byModel }} />
-                  ) : (
-                    <CallsChart buckets={callSeries} before={before} />
-                  )
-                ) : (
-                  <Empty icon="calls" title={text.state.noCalls}>
-                    <p>{rangeText({ text, format }, range)}</p>
-                    {stats && !usage.stale && <LastCall at={lastCallOf(stats)} />}
-                  </Empty>
-                )
-              }
+      <Spans.Provider value={spans}>
+        <div class="split">
+          <div class="scroll">
+            <div class="sentence">
+              <HeadlineText headline={headline} range={range} last={usage.stale || !stats ? undefined : lastCallOf(stats)} />
+              <Rate range={range} over={over} headline={headline} />
+            </div>
+            <IncidentsPanel answer={incidents} range={range} />
+            <AnswerView answer={{ ...usage, data: stats }} waiting={<Skeleton rows={5} class="cards" />}>
+              {(data) => <Cards stats={data} live={live} />}
             </AnswerView>
-          </Panel>
-          <AttentionPanel answer={attention} range={range} />
-          <Panel title={text.overview.latencyOverTime} class="wide">
-            <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
-              {({ callSeries }) =>
-                callSeries.some(({ latency }) => latency.p50 != null) ? (
-                  <LatencyChart buckets={callSeries} />
-                ) : (
-                  <Empty icon="slow" title={text.state.noCalls} />
-                )
-              }
-            </AnswerView>
-          </Panel>
-          <Panel title={text.overview.statusCodes}>
-            <AnswerView answer={over}>{({ byCode }) => <Codes groups={byCode} link={(params) => linkTo('/calls', params)} />}</AnswerView>
-          </Panel>
-          <Panel title={text.overview.models} class="full">
-            <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(model) => linkTo('/calls', { model })} />}</AnswerView>
-          </Panel>
+            <div class="columns">
+              <Panel
+                title={text.overview.callsOverTime}
+                class="wide"
+                actions={
+                  <>
+                    <label class="inline">
+                      <input type="checkbox" checked={compares} disabled={stackBy !== undefined} onChange={() => setParams({ compare: compares ? undefined : '1' })} />
+                      {text.overview.compare}
+                    </label>
+                    <label class="inline">
+                      <span class="quiet">{text.overview.stackBy}</span>
+                      <select class="input small" value={stackBy ?? ''} onChange={(event) => setParams({ stack: event.currentTarget.value })}>
+                        <option value="">{text.overview.stacks.outcome}</option>
+                        {STACKS.map((one) => (
+                          <option key={one} value={one}>
+                            {text.overview.stacks[one]}
+                          </option>
+                        ))}
+                      </select>
+                    </label>
+                    <label class="inline">
+                      <span class="quiet">{text.range.interval}</span>
+                      <select class="input small" value={chosen ?? ''} onChange={(event) => setParams({ interval: event.currentTarget.value })}>
+                        <option value="">{text.range.auto}</option>
+                        {intervals.map((seconds) => (
+                          <option key={seconds} value={seconds}>
+                            {format.duration(seconds)}
+                          </option>
+                        ))}
+                      </select>
+                    </label>
+                  </>
+                }
+              >
+                <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
+                  {({ callSeries, byCode, byModel }) =>
+                    callSeries.some(({ counts }) => counts.total > 0) ? (
+                      stackBy ? (
+                        <StackChart by={stackBy} range={range} interval={chosen ? isoDuration(chosen) : null} groups={{ byCode, byModel }} />
+                      ) : (
+                        <CallsChart buckets={callSeries} before={before} />
+                      )
+                    ) : (
+                      <Empty icon="calls" title={text.state.noCalls}>
+                        <p>{rangeText({ text, format }, range)}</p>
+                        {stats && !usage.stale && <LastCall at={lastCallOf(stats)} />}
+                      </Empty>
+                    )
+                  }
+                </AnswerView>
+              </Panel>
+              <Panel title={text.overview.statusCodes}>
+                <AnswerView answer={over}>{({ byCode }) => <Codes groups={byCode} link={(params) => linkTo('/calls', params)} />}</AnswerView>
+              </Panel>
+              <Panel title={text.overview.latencyOverTime} class="full">
+                <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
+                  {({ callSeries }) =>
+                    callSeries.some(({ latency }) => latency.p50 != null) ? (
+                      <LatencyChart buckets={callSeries} />
+                    ) : (
+                      <Empty icon="slow" title={text.state.noCalls} />
+                    )
+                  }
+                </AnswerView>
+              </Panel>
+              <Panel title={text.overview.models} class="full">
+                <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(model) => linkTo('/calls', { model })} states={statesOfModels(known ?? [])} />}</AnswerView>
+              </Panel>
+            </div>
+          </div>
+          {opened && <IncidentDetail key={opened} id={opened} answer={incidents} range={range} onClose={() => setParams({ incident: undefined })} />}
         </div>
-      </div>
+      </Spans.Provider>
     </>
   );
 }
@@ -182,71 +200,75 @@ function newest(data: UsageQuery, now: UsageNowSubscription['usageStats'] | unde
   return { ...data, usageStats: { ...data.usageStats, ...now } };
 }
 
-/** How the calls of the range went, and the state of the keys at its end. */
-function Sentence(props: {
-  range: Range;
-  over: Answer<RangeQuery>;
-  usage: UsageQuery | undefined;
-  attention: Attention | undefined;
-}): JSX.Element | null {
+/** What is wrong at the end of the range: the most severe incident that lasts. */
+function HeadlineText({ headline, range, last }: { headline: Headline; range: Range; last: string | undefined }): JSX.Element {
+  const i18n = useI18n();
+  const { text, format } = i18n;
+  const link = useIncidentLink();
+  const when = diagnosedText(i18n, range);
+  const line = (icon: IconName, look: string, content: ComponentChildren): JSX.Element => (
+    <p class={`headline headline-${look}`}>
+      <Icon name={icon} />
+      <span>{content}</span>
+    </p>
+  );
+  switch (headline.kind) {
+    case 'waiting':
+      return <Skeleton class="sentence" />;
+    case 'unknown':
+      return line('errors', 'unknown', text.incidents.unknown);
+    case 'incident': {
+      const { incident, more } = headline;
+      return line(
+        incident.severity === 'INFO' ? 'info' : 'failing',
+        incident.severity,
+        <>
+          <a data-inner href={link(incident.id)}>
+            <bdi>{incident.sentence}</bdi>
+          </a>
+          {more > 0 && (
+            <>
+              {' '}
+              <a class="headline-more" href="#incidents">
+                {text.incidents.more(format.count(more))}
+              </a>
+            </>
+          )}
+        </>,
+      );
+    }
+    case 'noCalls':
+      return (
+        <>
+          {line('silent', 'unknown', text.overview.noCalls(when))}
+          {last !== undefined && <LastCall at={last} />}
+        </>
+      );
+    case 'tooFew':
+      return line('silent', 'unknown', text.incidents.tooFew(headline.calls, format.count(headline.calls), when));
+    case 'healthy':
+      return line(
+        'healthy',
+        'healthy',
+        headline.ended === 0 ? text.incidents.healthy(when) : text.incidents.recovered(headline.ended, format.count(headline.ended), when),
+      );
+  }
+}
+
+/** How the calls of the range went. */
+function Rate({ range, over, headline }: { range: Range; over: Answer<RangeQuery>; headline: Headline }): JSX.Element | null {
   const { text, format } = useI18n();
-  const { range, over, usage, attention } = props;
-  if (!over.data || over.stale) return over.error ? null : <Skeleton class="sentence" />;
+  if (!over.data || over.stale) return over.error ? null : <Skeleton />;
   const counts = over.data.callSeries.map((bucket) => bucket.counts);
   const total = counts.reduce((sum, one) => sum + one.total, 0);
   const success = counts.reduce((sum, one) => sum + one.success, 0);
-  const last = usage && lastCallOf(usage);
-  const alarm = usage && isLive(range) && isSilent(last, usage.usageStats.last24Hours.total, serverNow()) && (
-    <div class="alarm" role="alert">
-      <Icon name="silent" />
-      <strong>{text.overview.silent}</strong>
-      <LastCall at={last} />
-    </div>
-  );
   const where = rangeText({ text, format }, range);
-  if (total === 0) {
-    return (
-      <>
-        <p class="sentence">{text.overview.noCalls(where)}</p>
-        {alarm}
-      </>
-    );
-  }
+  if (total === 0) return headline.kind === 'noCalls' ? null : <p class="rate">{text.overview.noCalls(where)}</p>;
   const [percent, rest] = text.overview.sentence(format.percent(success / total), format.count(total), where);
   return (
-    <>
-      <p class="sentence">
-        <strong>{percent}</strong>
-        {rest}
-        {attention && (
-          <>
-            {text.overview.then}
-            <StateOfKeys attention={attention} />
-          </>
-        )}
-      </p>
-      {alarm}
-    </>
+    <p class="rate">
+      <strong>{percent}</strong>
+      {rest}
+    </p>
   );
-}
-
-/** It says that no key needs attention only if each key with calls was judged, and the pool as a whole is healthy. */
-function StateOfKeys({ attention: { keys, counts, poolProblem } }: { attention: Attention }): JSX.Element {
-  const { text, format } = useI18n();
-  const link = (label: string): JSX.Element => <a href="#attention">{label}</a>;
-  if (poolProblem && keys.length > 0) {
-    return (
-      <>
-        {link(text.overview.pool[poolProblem.kind])}
-        {text.overview.then}
-        {link(text.overview.attention(keys.length, format.count(keys.length)))}
-      </>
-    );
-  }
-  if (poolProblem) return link(text.overview.pool[poolProblem.kind]);
-  if (keys.length > 0) return link(text.overview.attention(keys.length, format.count(keys.length)));
-  const unjudged = counts.tooFew + counts.unknown + counts.likePool;
-  if (counts.healthy === 0) return link(text.overview.notJudged);
-  if (unjudged > 0) return link(text.overview.noneOf(counts.healthy, format.count(counts.healthy), format.count(unjudged)));
-  return <>{text.overview.allHealthy}</>;
 }

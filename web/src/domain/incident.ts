@@ -1,0 +1,116 @@
+// Incidents: the diagnoses of the API. What is wrong is decided there; this module only selects and counts.
+import type { Cause, IncidentRowFragment, Severity } from '../api/gen/graphql';
+
+export type Incident = IncidentRowFragment;
+
+/** A label for the state of a key or model with a diagnosis. */
+export type Reason = 'dead' | 'unpaid' | 'quota' | 'throttled' | 'failing' | 'slow' | 'silent';
+
+export const REASONS: readonly Reason[] = ['dead', 'unpaid', 'quota', 'throttled', 'failing', 'slow', 'silent'];
+
+const REASON_OF: Record<Cause, Reason> = {
+  KEY_DEAD: 'dead',
+  KEY_UNPAID: 'unpaid',
+  QUOTA_EXHAUSTED: 'quota',
+  POOL_EXHAUSTED: 'quota',
+  RATE_TOO_HIGH: 'throttled',
+  SLOW: 'slow',
+  SILENT: 'silent',
+  ADDRESS_BLOCKED: 'failing',
+  CLIENT_FAULT: 'failing',
+  GATEWAY_FAULT: 'failing',
+  MODEL_OUTAGE: 'failing',
+  PROVIDER_OUTAGE: 'failing',
+  UNKNOWN: 'failing',
+};
+
+/** `unknown`: the answer of the API does not include the key. */
+export type KeyState = Reason | 'likePool' | 'healthy' | 'tooFew' | 'noCalls' | 'unknown';
+
+/** With fewer calls, the absence of a diagnosis does not mean health. */
+export const ENOUGH_CALLS = 20;
+
+type OfKey = Pick<Incident, 'cause' | 'sentence'> & { keys: { id: string }[] };
+
+/** The diagnosis that names a key; the most severe one is first. */
+export const namedOf = <D extends Pick<OfKey, 'keys'>>(id: string, diagnoses: readonly D[]): D | undefined =>
+  diagnoses.find(({ keys }) => keys.some((key) => key.id === id));
+
+/** The state of a key from its diagnoses and its calls of the last 24 hours; undefined calls are unknown. */
+export function stateOfKey(id: string, diagnoses: readonly Pick<OfKey, 'cause' | 'keys'>[], calls: number | undefined): KeyState {
+  const named = namedOf(id, diagnoses);
+  if (named) return REASON_OF[named.cause];
+  if (calls === undefined) return 'unknown';
+  if (calls === 0) return 'noCalls';
+  if (diagnoses.length > 0) return 'likePool';
+  return calls < ENOUGH_CALLS ? 'tooFew' : 'healthy';
+}
+
+/** The states of models that an ongoing incident of all keys names. */
+export function statesOfModels(incidents: readonly Incident[]): Map<string, { reason: Reason; sentence: string }> {
+  const states = new Map<string, { reason: Reason; sentence: string }>();
+  for (const { cause, keys, models, until, sentence } of incidents) {
+    if (until != null || keys.length > 0) continue;
+    for (const model of models) if (!states.has(model)) states.set(model, { reason: REASON_OF[cause], sentence });
+  }
+  return states;
+}
+
+/** Ongoing ones first; otherwise in the order of the API, the most severe first. */
+export const ongoingFirst = (incidents: readonly Incident[]): Incident[] =>
+  incidents.toSorted((a, b) => Number(a.until != null) - Number(b.until != null));
+
+export type Headline =
+  | { kind: 'waiting' | 'unknown' | 'noCalls' }
+  | { kind: 'incident'; incident: Incident; more: number }
+  | { kind: 'tooFew'; calls: number }
+  | { kind: 'healthy'; ended: number };
+
+/**
+ * The first sentence of the page. `calls` is the number of calls in the diagnosed window. A failed request for
+ * either is never health.
+ */
+export function headlineOf(incidents: readonly Incident[] | undefined, calls: number | undefined, hasFailed: boolean): Headline {
+  const ongoing = incidents?.filter(({ until }) => until == null) ?? [];
+  const [incident] = ongoing;
+  if (incident) return { kind: 'incident', incident, more: ongoing.length - 1 };
+  if (!incidents || calls === undefined) return { kind: hasFailed ? 'unknown' : 'waiting' };
+  if (calls === 0) return { kind: 'noCalls' };
+  if (calls < ENOUGH_CALLS) return { kind: 'tooFew', calls };
+  return { kind: 'healthy', ended: incidents.length };
+}
+
+/** The calls of an incident, as parameters of the list of calls; undefined if it has none. */
+export function callParams({ cause, keys, models, since, until }: Incident, end: number): Record<string, string | string[] | undefined> | undefined {
+  if (cause === 'SILENT') return undefined;
+  return {
+    range: undefined,
+    since: new Date(since).toISOString(),
+    // The address has milliseconds: round up.
+    until: new Date(until == null ? end : Date.parse(until) + 1).toISOString(),
+    // Slow calls did not fail.
+    ...(cause === 'SLOW' ? { sort: 'slowest' } : { status: 'failure' }),
+    key: keys.map(({ id }) => id),
+    model: models,
+  };
+}
+
+/** A shaded part of a chart, in seconds. */
+export interface Span {
+  since: number;
+  until: number;
+  label: string;
+  severity: Severity;
+}
+
+/** The times of incidents; ongoing ones last until the end of the chart. */
+export const spansOf = (
+  incidents: readonly Pick<Incident, 'cause' | 'severity' | 'since' | 'until'>[],
+  causes: Record<Cause, string>,
+): Span[] =>
+  incidents.map(({ cause, severity, since, until }) => ({
+    since: Date.parse(since) / 1000,
+    until: until == null ? Infinity : Date.parse(until) / 1000,
+    label: causes[cause],
+    severity,
+  }));
