@@ -123,7 +123,7 @@ test('exactly as many keys as the list can show are all keys', async ({ page, de
   let total = 1000;
   await page.route('**/graphql', async (route) => {
     const body = route.request().postData() ?? '';
-    if (!/query (KeyTable|Attention)\(/.test(body)) return route.continue();
+    if (!/query (KeyTable|KeyStates)\(/.test(body)) return route.continue();
     const response = await route.fetch();
     const answer = (await response.json()) as { data: { keys?: { apiKey: { id: string } }[]; apiKeys?: { totalCount: number; nodes: unknown[] } } };
     const [first] = answer.data.keys ?? [];

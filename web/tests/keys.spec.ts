@@ -61,7 +61,8 @@ test('a key has a page, and is revealed on demand', async ({ page, demo, context
   await open(page, demo, '/keys?state=dead');
   await page.locator('tbody a').first().click();
   await settled(page);
-  await expect(page.locator('.reasoning')).toContainText('Dead');
+  await expect(page.locator('.key-head .tag')).toHaveText('Dead');
+  await expect(page.locator('.incident').first()).toContainText('The provider has rejected key');
   await expect(page.locator('.stat', { hasText: 'Success rate' })).toContainText('0%');
   await expect(page.locator('.latest li')).toHaveCount(8);
   const secrets: string[] = [];
@@ -89,7 +90,7 @@ test('no key is shown as healthy before its state is known', async ({ page, demo
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   await page.route('**/graphql', async (route) => {
-    if (!route.request().postData()?.includes('query Attention(')) return route.continue();
+    if (!route.request().postData()?.includes('query KeyStates(')) return route.continue();
     await held;
     return route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'TIMEOUT' } }] } });
   });

@@ -17,7 +17,7 @@ const spread = (values: number[]): string =>
 /** Times of the browser, in milliseconds since the start of the navigation. */
 interface Seen {
   painted: number;
-  /** Sentence, cards, charts, keys that need attention: all requests are complete. */
+  /** Headline, incidents, cards, charts: all requests are complete. */
   whole: number;
   /** The end of the last task of more than 50 ms before that; from then on the page answers clicks. */
   busyUntil: number;
@@ -35,7 +35,7 @@ function watch(): void {
   }).observe({ type: 'longtask', buffered: true });
   const look = (): void => {
     const has = (selector: string): boolean => document.querySelector(selector) !== null;
-    const isWhole = has('.sentence a, .sentence strong') && has('.unhealthy-row') && has('.plot canvas') && has('.bar-row') && !has('.skeleton');
+    const isWhole = has('.sentence a, .sentence strong') && has('.incident') && has('.plot canvas') && has('.bar-row') && !has('.skeleton');
     if (isWhole) seen.whole = performance.now();
     else requestAnimationFrame(look);
   };

@@ -19,6 +19,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
       await open(page, demo, path);
       await isAccessible(page, path);
     }
+    await open(page, demo, '/');
+    await page.locator('.headline a').first().click();
+    await expect(page.locator('.drawer .provider-message').first()).toBeVisible();
+    await isAccessible(page, 'an incident');
     await open(page, demo, '/calls?code=403');
     await page.locator('tbody a').first().click();
     await expect(page.locator('.drawer .provider-message')).toBeVisible();
@@ -46,7 +50,8 @@ test('selects Chinese by the browser language, and by a button', async ({ browse
   await expect(page.locator('html')).toHaveAttribute('lang', 'zh-Hans');
   await expect(page.locator('.sentence')).toContainText('的调用成功');
   await expect(page.locator('.settings-note')).toContainText('Asia/Shanghai (UTC+8)');
-  await expect(page.locator('.unhealthy')).toContainText('失效');
+  await expect(page.locator('.headline')).toContainText('被服务商拒绝');
+  await expect(page.locator('.incidents')).toContainText('密钥被拒绝');
   for (const [path, title] of [['/calls', '调用'], ['/keys', '密钥'], ['/errors', '错误'], ['/', '总览']] as const) {
     await open(page, demo, path);
     await expect(page.locator('h1')).toHaveText(title);
@@ -120,10 +125,13 @@ test('a phone has filters and details', async ({ page, demo }) => {
   await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
   await settled(page);
   await page.locator('tbody tr').first().click();
-  const box = await page.locator('.drawer').boundingBox();
-  expect(box?.width).toBe(390);
+  const width = async (): Promise<number | undefined> => (await page.locator('.drawer').boundingBox())?.width;
+  expect(await width()).toBe(390);
   await page.locator('.drawer').getByRole('button', { name: 'Close' }).click();
   await expect(page.locator('.drawer')).toHaveCount(0);
+  await open(page, demo, '/');
+  await page.locator('.incident-sentence').first().click();
+  expect(await width()).toBe(390);
 });
 
 test('the first view is small', async ({ page, demo }) => {

@@ -7,16 +7,16 @@ const REAL = 'since=2026-11-22T21:51:00Z&until=2026-11-22T21:53:00Z';
 
 const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
 
-test('headline, cards and attention are those of a past range, at its end', async ({ page, real }) => {
+test('headline, cards and incidents are those of a past range, at its end', async ({ page, real }) => {
   await open(page, real, `/?${REAL}`);
   // 472 calls failed; no text says that the keys are healthy.
-  await expect(page.locator('.sentence')).toHaveText(/^59\.3% of 1,161 calls succeeded during 22 Nov, 22:51–22:53; the pool fails as a whole$/);
-  await expect(page.locator('main')).not.toContainText(/all keys are healthy|no key needs attention|All keys are healthy/);
+  await expect(page.locator('.headline')).toContainText(/since 2026-11-22 21:5\d UTC/);
+  await expect(page.locator('.rate')).toHaveText('59.3% of 1,161 calls succeeded during 22 Nov, 22:51–22:53');
+  await expect(page.locator('main')).not.toContainText(/healthy/i);
   await expect(page.locator('.cards-end')).toHaveText('Calls up to 22 Nov, 22:53:00');
   await expect(page.locator('.card-label')).toHaveText(['Final minute', 'Final hour', 'Final 8 hours', 'Final 24 hours', 'Month to date']);
   await expect(page.locator('.card:has-text("Final hour") .card-total')).toHaveText('1,161');
-  await expect(page.locator('.attention h2')).toHaveText('Keys that needed attention at 22 Nov, 22:53:00');
-  await expect(page.locator('.attention .notice')).toContainText(/%/);
+  await expect(page.locator('.incidents .panel-head')).toHaveText(/Incidents\s*during 22 Nov, 22:51–22:53/);
   // The card opens its own window.
   await page.locator('.card', { hasText: 'Final hour' }).click();
   await expect(page).toHaveURL(/since=2026-11-22T20:53:00.000Z&until=2026-11-22T21:53:00.000Z/);
@@ -24,32 +24,44 @@ test('headline, cards and attention are those of a past range, at its end', asyn
 
 test('the states of keys are those at the end of the range', async ({ page, real }) => {
   await open(page, real, `/keys?${REAL}`);
-  const states = new Set(await page.locator('tbody .col-state').allTextContents());
-  expect(states).toEqual(new Set(['Like the pool']));
+  // Those of the diagnoses of the API.
+  const query = 'query K($asOf: DateTime!) { apiKeys(first: 1000) { nodes { id masked diagnoses(asOf: $asOf) { cause keys { id } } } } }';
+  type Keys = { apiKeys: { nodes: { id: string; masked: string; diagnoses: { cause: string; keys: { id: string }[] }[] }[] } };
+  const { apiKeys } = await real.ask<Keys>(query, { asOf: '2026-11-22T21:53:00Z' });
+  const exhausted = apiKeys.nodes.filter(({ id, diagnoses }) => diagnoses.some(({ cause, keys }) => cause === 'QUOTA_EXHAUSTED' && keys.some((key) => key.id === id)));
+  expect(exhausted.length).toBeGreaterThan(0);
+  const shown = await page.locator('tbody tr', { has: page.locator('.tag-quota') }).locator('.col-key').allTextContents();
+  expect(shown.sort()).toEqual(exhausted.map(({ masked }) => masked.replace('...', '…')).sort());
   // The last call within the range, though some keys were called later.
   const seen = await page.locator('tbody .col-seen time').evaluateAll((all) => all.map((one) => one.getAttribute('datetime') ?? ''));
   expect(seen.length).toBeGreaterThan(10);
   for (const at of seen) expect(at < '2026-11-22T21:53:00Z', at).toBe(true);
 });
 
-test('a dead key shows since when, in the list of attention, on its page and in tooltips', async ({ page }) => {
+test('a dead key shows since when, on the overview, on its page and in tooltips', async ({ page }) => {
   await withServer(async (server) => {
     const start = Date.now();
     const at = (minutesAgo: number): string => new Date(start - minutesAgo * 60_000).toISOString();
     const key = 'a-key-that-died-00000001';
     const call = (minutes: number, statusCode: number): Record<string, unknown> => ({ timestamp: at(minutes), key, model: 'm', statusCode, latencyMs: 5 });
     await recordCalls(server, [call(200, 401), call(100, 200), call(90, 200), ...[80, 70, 45, 40, 30].map((minutes) => call(minutes, 401))]);
-    const clock = (minutesAgo: number): string => new Date(at(minutesAgo)).toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' });
-    const expected = new RegExp(`Dead since .*${clock(80)}, last success .*${clock(90)}, 5 refusals`);
+    const minute = `${at(80).slice(0, 10)} ${at(80).slice(11, 16)} UTC`;
+    const expected = `The provider has rejected key a-ke...0001 since ${minute} (401, 5 of 5 calls): replace the key.`;
     await open(page, server, '/');
-    await expect(page.locator('.unhealthy-row')).toContainText(expected);
+    await expect(page.locator('.headline')).toHaveText(expected);
+    // The time zone of the page.
+    await expect(page.locator('.incident time').first()).toContainText(new Date(at(80)).toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' }));
+    await expect(page.locator('.incident')).toContainText('5 failed calls');
     await open(page, server, '/keys');
     await expect(page.locator('tbody .tag-dead')).toHaveAttribute('title', expected);
     await page.locator('tbody a').first().click();
-    await expect(page.locator('.reasoning')).toContainText(expected);
+    await expect(page.locator('.incident')).toContainText(expected);
     // Before it died.
     await open(page, server, `/keys?since=${at(120)}&until=${at(85)}`);
     await expect(page.locator('tbody .col-state')).toHaveText('Too few calls');
+    await open(page, server, `/?since=${at(120)}&until=${at(85)}`);
+    await expect(page.locator('.headline')).toHaveText(/^Too few calls to find incidents: 2 calls during/);
+    await expect(page.locator('main')).not.toContainText(/healthy/i);
   });
 });
 
@@ -61,27 +73,19 @@ test('too few calls and no recent calls are no health', async ({ page, old }) =>
   await expect(page.locator('tbody .tag-healthy')).toHaveCount(0);
   await page.getByLabel('State').selectOption('noCalls');
   await expect(page.locator('.filters-end')).toContainText('20 keys');
-  // Three minutes after the first call of the month, no key has been called often.
-  await open(page, old, '/keys?since=2025-01-08T08:26:00Z&until=2025-01-08T08:29:00Z');
-  await expect(page.locator('tbody .col-state').first()).toHaveText('Too few calls');
-  await open(page, old, '/?since=2025-01-08T08:26:00Z&until=2025-01-08T08:29:00Z');
-  await expect(page.locator('.sentence')).toContainText('too few calls to judge the keys');
-  await expect(page.locator('main')).not.toContainText('All keys are healthy');
 });
 
-test('a silent pool is an alarm, and a button shows its last day', async ({ page, old }) => {
+test('without calls, a button shows the last day with some', async ({ page, old }) => {
   await open(page, old, '/');
-  await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
-  const alarm = page.getByRole('alert');
-  await expect(alarm).toContainText('The whole pool is silent.');
-  await expect(alarm).toContainText(/Last call 31 Jan 2025, 12:59 \(\d+ days ago\)/);
-  await expect(page.locator('main')).not.toContainText(/healthy|no key needs attention/i);
-  await alarm.getByRole('button', { name: 'Show that day' }).click();
+  const sentence = page.locator('.sentence');
+  await expect(sentence.locator('.headline')).toHaveText('No calls in the last 24 hours');
+  await expect(sentence).toContainText(/Last call 31 Jan 2025, 12:59 \(\d+ days ago\)/);
+  await expect(page.locator('main')).not.toContainText(/healthy/i);
+  await sentence.getByRole('button', { name: 'Show that day' }).click();
   // Berlin's day.
   await expect(page).toHaveURL(/since=2025-01-30T23:00:00.000Z&until=2025-01-31T23:00:00.000Z/);
   await settled(page);
   await expect(page.locator('.sentence')).toContainText('calls succeeded');
-  await expect(page.getByRole('alert')).toHaveCount(0);
   for (const path of ['/calls', '/keys?range=1h&q=nothing-has-this']) {
     await open(page, old, path);
     await expect(page.locator('.empty')).toBeVisible();
@@ -166,7 +170,7 @@ test('a broken file is reported as such, and the page recovers with it', async (
     test.info().annotations.push({ type: 'detected', description: `${Date.now() - brokenAt} ms` });
     await expect(page.getByText('The database cannot be read').first()).toBeVisible();
     await expect(page.locator('main')).not.toContainText(/busy|overloaded/);
-    await expect(page.locator('main')).not.toContainText(/healthy|no key needs attention/i);
+    await expect(page.locator('main')).not.toContainText(/healthy/i);
     writeFileSync(file, content);
     await expect(page.locator('.live')).toHaveText('Live');
     await expect(page.locator('.sentence')).toContainText('100% of 1 calls');

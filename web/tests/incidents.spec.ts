@@ -1,0 +1,214 @@
+// Incidents: the page says what the API diagnoses, at the end of each range, and says so if it does not know.
+import type { Page } from '@playwright/test';
+import { expect, open, recordCalls, type Server, settled, test, withServer } from './servers';
+
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
+
+interface Found {
+  id: string;
+  cause: string;
+  since: string;
+  until: string | null;
+  sentence: string;
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
+/** A range that ends at an instant. */
+const upTo = (ms: number): string => `since=${iso(ms - 2 * HOUR_MS)}&until=${iso(ms)}`;
+
+async function diagnoses(server: Server, asOf: number): Promise<Found[]> {
+  const query = 'query D($asOf: DateTime!) { diagnoses(period: LAST_24_HOURS, asOf: $asOf) { id cause since until sentence } }';
+  return (await server.ask<{ diagnoses: Found[] }>(query, { asOf: iso(asOf) })).diagnoses;
+}
+
+/** The demo has an outage of its busiest model for 40 minutes, 2 to 22 hours ago: a time within it. */
+async function duringOutage(demo: Server): Promise<number> {
+  const query = `{ callSeries(period: LAST_24_HOURS, interval: "PT10M", filter: { models: ["gemini-2.5-flash"], statusCodes: [503] }) { start counts { total } } }`;
+  const { callSeries } = await demo.ask<{ callSeries: { start: string; counts: { total: number } }[] }>(query);
+  const [worst] = callSeries.toSorted((a, b) => b.counts.total - a.counts.total);
+  return Date.parse(worst?.start ?? '') + 5 * MINUTE_MS;
+}
+
+/** The last midnight in California: until then most keys of the demo are out of quota for a model. */
+function lastReset(): number {
+  const hour = (ms: number): string => new Date(ms).toLocaleTimeString('en-GB', { timeZone: 'America/Los_Angeles', hour: '2-digit' });
+  let at = Math.floor(Date.now() / HOUR_MS) * HOUR_MS;
+  while (hour(at) !== '00') at -= HOUR_MS;
+  return at;
+}
+
+const headline = (page: Page) => page.locator('main .sentence').getByRole('paragraph').first();
+
+test('the first sentence of the page names the incidents of the demo at their times', async ({ page, demo }) => {
+  const outage = await duringOutage(demo);
+  const reset = lastReset();
+  // Neither the outage nor the quotas of the model.
+  const other = [reset + 1.5 * HOUR_MS, reset + 4 * HOUR_MS, reset - 3 * HOUR_MS].find((at) => at < Date.now() && Math.abs(at - outage) > 1.2 * HOUR_MS);
+  for (const [at, sentence] of [
+    [outage, /^gemini-2\.5-flash has been failing for all keys since .* \(50[03], .*\): wait, or use another model\./],
+    [reset - 12 * MINUTE_MS, /^Most keys have been out of quota for gemini-.* since .* \(429, .*\): wait for the reset, or add keys\./],
+    [other ?? 0, /^The provider has rejected key Fake\.\.\..{4} since .* \(403, .*\): replace the key\./],
+  ] as const) {
+    await open(page, demo, `/?${upTo(at)}`);
+    await expect(headline(page), iso(at)).toHaveText(sentence);
+    // Exactly what the API says.
+    const [first] = (await diagnoses(demo, at)).filter(({ until }) => until === null);
+    await expect(headline(page).getByRole('link').first()).toHaveText(first?.sentence ?? '');
+  }
+  await expect(page.locator('.headline')).not.toContainText(/healthy/i);
+});
+
+test('a link opens an incident, with its calls, keys and messages', async ({ page, demo, context }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  const at = await duringOutage(demo);
+  await open(page, demo, `/?${upTo(at)}`);
+  await headline(page).getByRole('link').first().click();
+  await expect(page).toHaveURL(/incident=diagnosis_/);
+  const drawer = page.locator('.drawer');
+  await expect(drawer).toContainText(/Critical.*Model outage.*has been failing for all keys.*Wait.*All keys.*gemini-2\.5-flash.*failed calls.*Confidence/s);
+  await expect(drawer.locator('.provider-message').first()).toContainText(/overloaded|internal error/i);
+  // The time zone of the page.
+  const [found] = (await diagnoses(demo, at)).filter(({ cause }) => cause === 'MODEL_OUTAGE');
+  const clock = new Date(found?.since ?? '').toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' });
+  await expect(drawer.locator('time').first()).toContainText(clock);
+
+  // Its link, in a range that ends after the incident: by its id.
+  await drawer.getByRole('button', { name: 'Copy link' }).click();
+  await expect(page.getByText('Copied')).toBeVisible();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  expect(link).toBe(`${demo.url}/?incident=${found?.id}`);
+  await page.goto(`${link}&range=1h`);
+  await settled(page);
+  await expect(page.locator('.incident', { hasText: 'Model outage' })).toHaveCount(0);
+  await expect(drawer).toContainText('gemini-2.5-flash failed for all keys from');
+  await drawer.locator('.evidence a').first().click();
+  await expect(page).toHaveURL(/\/errors\?.*error=error_/);
+  await expect(page.locator('.drawer .provider-message')).toBeVisible();
+  await page.goBack();
+  await settled(page);
+  const failures = number(await drawer.getByText(/failed calls$/).textContent());
+  await drawer.getByRole('link', { name: 'Affected calls' }).click();
+  await expect(page).toHaveURL(/\/calls\?since=.+&until=.+&status=failure&model=gemini-2.5-flash/);
+  await settled(page);
+  // Others of the model failed at that time for other reasons.
+  const listed = number(await page.locator('.filters-end > span').first().textContent());
+  expect(listed).toBeGreaterThanOrEqual(failures);
+  expect(listed).toBeLessThan(failures * 1.2);
+  await page.goBack();
+  await settled(page);
+  await page.keyboard.press('Escape');
+  await expect(drawer).toHaveCount(0);
+  await expect(page).not.toHaveURL(/incident/);
+});
+
+test('an incident that does not exist, or no longer', async ({ page, demo }) => {
+  const name = JSON.stringify({ cause: 'KEY_DEAD', since: 1_700_000_000_000_000, key: null, model: null });
+  for (const id of [`diagnosis_${Buffer.from(name).toString('base64url')}`, 'diagnosis_x', 'key_AAAAAAAAAAAAAAAAAAAAAA']) {
+    await open(page, demo, `/?incident=${id}`);
+    await expect(page.locator('.drawer'), id).toContainText('This incident no longer exists');
+  }
+});
+
+for (const { code, message } of [
+  { code: 'COST_EXCEEDED', message: 'costs more than the server allows' },
+  { code: 'BAD_USER_INPUT', message: 'at most 1,000,000 calls' },
+  { code: 'TIMEOUT', message: 'timed out' },
+]) {
+  test(`a diagnosis that fails with ${code} is unknown, never healthy`, async ({ page }) => {
+    await withServer(async (server) => {
+      await recordCalls(server, Array.from({ length: 30 }, () => ({ key: 'a-key-of-healthy-calls-01', model: 'm', statusCode: 200, latencyMs: 5 })));
+      await open(page, server, '/');
+      await expect(headline(page)).toHaveText('Healthy: no incident in the last 24 hours');
+      let fails = true;
+      await page.route('**/graphql', async (route) => {
+        if (!fails || !/query (Incidents|KeyStates|KeyIncidents)\(/.test(route.request().postData() ?? '')) return route.continue();
+        return route.fulfill({ status: 200, json: { errors: [{ message: 'at most 1,000,000 calls', extensions: { code } }] } });
+      });
+      for (const [path, part] of [['/', 'main'], ['/?range=7d', 'main'], ['/keys', 'tbody']] as const) {
+        await open(page, server, path);
+        await expect(page.locator(part).first()).not.toContainText(/healthy/i);
+      }
+      await page.locator('tbody a').first().click();
+      await settled(page);
+      await expect(page.locator('.key-name')).toBeVisible();
+      await expect(page.locator('main')).not.toContainText(/healthy/i);
+      await open(page, server, '/');
+      await expect(headline(page)).toHaveText('It is unknown whether anything is wrong');
+      await expect(page.locator('.incidents').getByRole('alert')).toContainText(message);
+      fails = false;
+      await page.locator('.incidents').getByRole('button', { name: 'Try again' }).click();
+      await expect(headline(page)).toHaveText('Healthy: no incident in the last 24 hours');
+    });
+  });
+}
+
+test('an answer that is followed by a failure is not current', async ({ page, demo }) => {
+  await page.clock.install();
+  await open(page, demo, '/');
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Incidents(')) return route.continue();
+    return route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'TIMEOUT' } }] } });
+  });
+  const asked = page.waitForRequest((request) => request.postData()?.includes('query Incidents(') ?? false);
+  // Not more often than every 30 seconds.
+  await page.clock.fastForward(31_000);
+  await asked;
+  await expect(headline(page)).toHaveText('It is unknown whether anything is wrong');
+  await expect(page.locator('.incident')).toHaveCount(0);
+});
+
+test('a longer range has the incidents of its last 24 hours, and says so', async ({ page, demo }) => {
+  const at = await duringOutage(demo);
+  const head = page.locator('.incidents .panel-head');
+  await open(page, demo, '/?range=7d');
+  await expect(head).toContainText('in the last 24 hours');
+  await open(page, demo, `/?since=${iso(at - 72 * HOUR_MS)}&until=${iso(at)}`);
+  await expect(head).toContainText(/in the 24 hours before \d+ \w+/);
+  await expect(headline(page)).toContainText('gemini-2.5-flash has been failing');
+  await expect(page.locator('.rate')).toContainText('calls succeeded during');
+});
+
+test('charts name the incidents of each time', async ({ page, demo }) => {
+  const at = await duringOutage(demo);
+  await open(page, demo, `/?${upTo(at)}`);
+  const plot = page.getByRole('application', { name: 'Calls over time' });
+  await expect(page.locator('.charted .legend').first()).toContainText('Incident');
+  const box = await plot.locator('.u-over').boundingBox();
+  if (!box) throw new Error('no chart');
+  await page.mouse.move(box.x + box.width - 6, box.y + 40);
+  await expect(page.locator('.tooltip').first().locator('.tooltip-incident').first()).toHaveText('Model outage');
+  await page.mouse.move(box.x + 10, box.y + 40);
+  await expect(page.locator('.tooltip').first()).toBeVisible();
+  await expect(page.locator('.tooltip').first()).not.toContainText('Model outage');
+  await plot.focus();
+  await page.keyboard.press('End');
+  await expect(plot.locator('[aria-live]')).toContainText('Model outage');
+});
+
+test('keys and models have the states of the incidents', async ({ page, demo }) => {
+  const at = await duringOutage(demo);
+  await open(page, demo, `/?${upTo(at)}`);
+  const row = page.locator('.table.plain tbody tr', { hasText: 'gemini-2.5-flash' }).filter({ has: page.getByRole('link', { name: 'gemini-2.5-flash', exact: true }) });
+  await expect(row.locator('.tag')).toHaveText('Failing');
+  await open(page, demo, `/keys?${upTo(at)}`);
+  await expect(page.locator('tbody .col-state').first()).toHaveText('Dead');
+  await page.getByLabel('State').selectOption('likePool');
+  await expect(page.locator('tbody .tag').first()).toHaveText('Fails like all keys');
+  expect(number(await page.locator('.filters-end').textContent())).toBeGreaterThan(30);
+  await expect(page.locator('tbody .tag').first()).toHaveAttribute('title', /has been failing for all keys/);
+  await expect(page.locator('tbody .tag-healthy')).toHaveCount(0);
+  await page.locator('tbody a').first().click();
+  await settled(page);
+  await expect(page.locator('.key-head .tag')).toHaveText('Fails like all keys');
+  await expect(page.locator('.incident').first()).toContainText('Model outage');
+});
+
+test('sentences are in the language of the page', async ({ page, demo }) => {
+  await open(page, demo, `/?${upTo(await duringOutage(demo))}`);
+  await page.getByRole('button', { name: '切换到中文' }).click();
+  await expect(headline(page)).toContainText('gemini-2.5-flash 对所有密钥都失败');
+  await headline(page).getByRole('link').first().click();
+  await expect(page.locator('.drawer')).toContainText(/严重.*模型故障.*对所有密钥都失败/s);
+});
