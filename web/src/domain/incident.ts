@@ -1,4 +1,4 @@
-// Incidents: the diagnoses of the API. What is wrong is decided there; this module only selects and counts.
+// Incidents: the diagnoses of the API. The API finds what is wrong; this module only selects and counts.
 import type { Cause, IncidentRowFragment, Severity } from '../api/gen/graphql';
 
 export type Incident = IncidentRowFragment;
