@@ -11,6 +11,7 @@ pub mod json;
 pub mod key_id;
 pub mod mask;
 pub mod matching;
+pub mod quota;
 pub mod record;
 pub mod rollup;
 pub mod table;
