@@ -517,7 +517,7 @@ impl Hasher for PairHasher {
 }
 
 /// Rows sorted by group, and the start of each group.
-pub(super) struct Groups {
+pub(in crate::domain) struct Groups {
     rows: Vec<u32>,
     starts: Vec<u32>,
 }

@@ -20,6 +20,7 @@ use chrono::{DateTime, Utc};
 use super::failure::{FailureClass, Remedy};
 
 pub use causes::diagnose;
+pub(super) use evidence::Groups;
 pub use sentence::{Language, Names};
 
 /// The key or model of a call without one.

@@ -1,5 +1,25 @@
 //! Quotas: their ceilings, use and resets, which keys share them, and which keys are usable. Pure;
 //! docs/DIAGNOSIS.md explains the method.
+//!
+//! `history` reads what each call shows about quotas, `groups` finds the keys that share them, `window` the windows
+//! in which each model counts, `cell` the quotas of a group and model, `learn` puts them together, `pool` answers
+//! queries. All thresholds are in `thresholds`.
+
+mod cell;
+mod groups;
+mod history;
+mod learn;
+mod pool;
+mod thresholds;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use cell::CellState;
+use pool::Fault;
 
 use super::diagnosis::{Calls, Diagnosis};
 use super::failure::{QuotaMetric, StatedQuota};
@@ -91,43 +111,33 @@ pub struct PoolPoint {
 
 /// The quotas and the usability of all keys at a time.
 pub struct PoolQuotas {
-    keys: usize,
+    as_of: i64,
+    groups: Vec<QuotaGroup>,
+    /// The owner of the quotas of each key: the first key of its group, or the key itself.
+    owner_of: Vec<u32>,
+    group_of: Vec<u32>,
+    cells: Vec<CellState>,
+    /// By owner and model.
+    cell_of: HashMap<(u32, u32), u32>,
+    /// The cells of each owner.
+    cells_of: Vec<Vec<u32>>,
+    /// The faults that last.
+    faults: Vec<Fault>,
+    activity: Vec<Activity>,
+}
+
+/// The latest calls of a key.
+#[derive(Clone, Copy, Default)]
+struct Activity {
+    last_at: Option<i64>,
+    /// Rejections of the key since its last accepted call.
+    rejections: u32,
 }
 
 impl PoolQuotas {
     /// `calls`: 24 to 25 hours before `as_of`, in order of time. `refusals`: the failed calls with a text that
     /// states something. `diagnoses`: those of the same calls at `as_of`.
-    pub fn learn(
-        calls: &Calls,
-        _refusals: &[Refusal],
-        _diagnoses: &[Diagnosis],
-        _as_of: i64,
-    ) -> Self {
-        Self { keys: calls.keys }
-    }
-
-    /// Whether the next call of a key is expected to be accepted, of a model or of any.
-    pub fn usability(&self, _key: u32, _model: Option<u32>) -> Usability {
-        Usability { state: UsabilityState::Unknown, usable_at: None, because: None }
-    }
-
-    /// The known quotas of a key, of a model or of all.
-    pub fn quotas(&self, _key: u32, _model: Option<u32>) -> Vec<KeyQuota> {
-        Vec::new()
-    }
-
-    /// The keys that share quotas with a key; None if it is alone.
-    pub fn group(&self, _key: u32) -> Option<&QuotaGroup> {
-        None
-    }
-
-    /// The keys that are not UNUSABLE, the best first.
-    pub fn candidates(&self, _model: u32) -> Vec<u32> {
-        Vec::new()
-    }
-
-    /// How many keys are usable at each time.
-    pub fn forecast(&self, _model: Option<u32>, times: &[i64]) -> Vec<PoolPoint> {
-        times.iter().map(|at| PoolPoint { at: *at, usable: 0, total: self.keys as u32 }).collect()
+    pub fn learn(calls: &Calls, refusals: &[Refusal], diagnoses: &[Diagnosis], as_of: i64) -> Self {
+        learn::learn(calls, refusals, diagnoses, as_of)
     }
 }

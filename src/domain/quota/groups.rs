@@ -1,0 +1,302 @@
+//! Which keys share their quotas: those of one project, and those whose refusals start together more often
+//! than chance allows.
+
+use std::collections::HashMap;
+
+use crate::domain::diagnosis::{Calls, NONE};
+
+use super::history::{Answer, Cells, Run, runs};
+use super::thresholds::{
+    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, NEXT_WITHIN, REFUSED_TOGETHER, SECOND, SHARED,
+};
+use super::{Basis, QuotaGroup, Refusal};
+
+/// The groups of at least two keys, and the group of each key; NONE for a key alone.
+pub(super) struct Groups {
+    pub groups: Vec<QuotaGroup>,
+    pub of_key: Vec<u32>,
+}
+
+pub(super) fn find(
+    calls: &Calls,
+    refusals: &[Refusal],
+    answers: &[Answer],
+    cells: &Cells,
+) -> Groups {
+    let mut sets = Sets::new(calls.keys);
+    let projects = projects(calls, refusals);
+    let mut first_of: HashMap<u32, u32> = HashMap::new();
+    for (key, project) in projects.iter().enumerate() {
+        if let Some(project) = project {
+            let first = *first_of.entry(*project).or_insert(key as u32);
+            sets.join(first, key as u32);
+        }
+    }
+    let mut is_learnt = vec![false; calls.keys];
+    let pairs = Pairs::new(calls, answers, cells);
+    for (a, b) in pairs.shared(&projects) {
+        is_learnt[a as usize] = true;
+        is_learnt[b as usize] = true;
+        sets.join(a, b);
+    }
+    let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
+    for key in 0..calls.keys as u32 {
+        members.entry(sets.root(key)).or_default().push(key);
+    }
+    let mut groups: Vec<QuotaGroup> = Vec::new();
+    for keys in members.into_values().filter(|keys| keys.len() > 1) {
+        let is_stated = keys.iter().all(|key| !is_learnt[*key as usize]);
+        groups.push(QuotaGroup {
+            keys,
+            basis: if is_stated { Basis::Stated } else { Basis::Learnt },
+        });
+    }
+    groups.sort_by_key(|group| group.keys.first().copied());
+    let mut of_key = vec![NONE; calls.keys];
+    for (index, group) in groups.iter().enumerate() {
+        for key in &group.keys {
+            of_key[*key as usize] = index as u32;
+        }
+    }
+    Groups { groups, of_key }
+}
+
+/// The last stated project of each key.
+fn projects(calls: &Calls, refusals: &[Refusal]) -> Vec<Option<u32>> {
+    let mut projects = vec![None; calls.keys];
+    for refusal in refusals.iter().filter(|refusal| refusal.project.is_some()) {
+        let key = calls.key.get(refusal.call as usize);
+        if let Some(project) = key.and_then(|key| projects.get_mut(*key as usize)) {
+            *project = refusal.project;
+        }
+    }
+    projects
+}
+
+/// Disjoint sets of keys.
+struct Sets(Vec<u32>);
+
+impl Sets {
+    fn new(keys: usize) -> Self {
+        Self((0..keys as u32).collect())
+    }
+
+    fn root(&mut self, key: u32) -> u32 {
+        let mut root = key;
+        while self.0[root as usize] != root {
+            self.0[root as usize] = self.0[self.0[root as usize] as usize];
+            root = self.0[root as usize];
+        }
+        root
+    }
+
+    fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b) as usize] = a.min(b);
+    }
+}
+
+/// The start of refusals of a key and model, in the time since its last accepted call.
+struct Start {
+    cell: u32,
+    key: u32,
+    is_day: bool,
+    after: i64,
+    at: i64,
+}
+
+/// What the refusals of pairs of keys show.
+struct Pairs<'a> {
+    calls: &'a Calls,
+    answers: &'a [Answer],
+    cells: &'a Cells,
+    /// By model, in order of time.
+    starts: Vec<Vec<Start>>,
+    /// The cells of each model.
+    cells_of_model: Vec<u32>,
+    /// The share of refused calls by model and tenth second.
+    refused: Vec<Vec<(u16, u16)>>,
+    from: i64,
+}
+
+const SLOT: i64 = 10 * SECOND;
+
+impl<'a> Pairs<'a> {
+    fn new(calls: &'a Calls, answers: &'a [Answer], cells: &'a Cells) -> Self {
+        let from = calls.at.first().copied().unwrap_or(0);
+        let mut starts: Vec<Vec<Start>> = Vec::new();
+        starts.resize_with(calls.models, Vec::new);
+        let mut cells_of_model = vec![0; calls.models];
+        for (cell, (key, model)) in cells.pairs.iter().enumerate() {
+            cells_of_model[*model as usize] += 1;
+            let runs = runs(calls, answers, cells.calls(cell));
+            let latest = runs.iter().rev().filter(|run| run.accepted.is_some());
+            let start = |run: &Run| Start {
+                cell: cell as u32,
+                key: *key,
+                is_day: run.kind.is_day(),
+                after: run.accepted.unwrap_or(run.first),
+                at: run.first,
+            };
+            starts[*model as usize].extend(latest.take(COMPARED_RUNS).map(start));
+        }
+        for starts in &mut starts {
+            starts.sort_by_key(|start| (start.at, start.cell));
+        }
+        let mut pairs =
+            Self { calls, answers, cells, starts, cells_of_model, refused: Vec::new(), from };
+        pairs.count_refused();
+        pairs
+    }
+
+    fn count_refused(&mut self) {
+        let slots = self.calls.at.last().map_or(0, |last| self.slot(*last) + 1);
+        self.refused = vec![vec![(0, 0); slots]; self.calls.models];
+        for (call, answer) in self.answers.iter().enumerate() {
+            let slot = self.slot(self.calls.at[call]);
+            let model = self.refused.get_mut(self.calls.model[call] as usize);
+            let Some(counts) = model.and_then(|model| model.get_mut(slot)) else { continue };
+            match answer {
+                Answer::Accepted => counts.1 = counts.1.saturating_add(1),
+                Answer::Refused(_) => counts.0 = counts.0.saturating_add(1),
+                _ => {}
+            }
+        }
+    }
+
+    fn slot(&self, at: i64) -> usize {
+        ((at - self.from).max(0) / SLOT) as usize
+    }
+
+    /// The pairs of keys that share their quotas.
+    fn shared(&self, projects: &[Option<u32>]) -> Vec<(u32, u32)> {
+        let differ = |a: u32, b: u32| {
+            let of = |key: u32| projects.get(key as usize).copied().flatten();
+            of(a).is_some() && of(b).is_some()
+        };
+        let mut starts_of: HashMap<(u32, u32), Vec<&Start>> = HashMap::new();
+        let mut candidates: HashMap<(u32, u32), u32> = HashMap::new();
+        for (model, starts) in self.starts.iter().enumerate() {
+            for (index, start) in starts.iter().enumerate() {
+                starts_of.entry((start.key, model as u32)).or_default().push(start);
+                for other in self.together(starts, index) {
+                    let pair = (start.key.min(other.key), start.key.max(other.key));
+                    if !differ(pair.0, pair.1) {
+                        *candidates.entry(pair).or_default() += if start.is_day { 2 } else { 1 };
+                    }
+                }
+            }
+        }
+        let enough = SHARED + (self.calls.keys.max(1) as f64).ln();
+        let cell_of: HashMap<(u32, u32), u32> =
+            self.cells.pairs.iter().enumerate().map(|(cell, pair)| (*pair, cell as u32)).collect();
+        let mut found = Vec::new();
+        for (pair, count) in candidates {
+            if count >= 2 && self.evidence(pair, &starts_of, &cell_of) >= enough {
+                found.push(pair);
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The starts after this one whose times since the last accepted call overlap.
+    fn together<'s>(&self, starts: &'s [Start], index: usize) -> Vec<&'s Start> {
+        let start = &starts[index];
+        let within = NEXT_WITHIN[usize::from(start.is_day)];
+        let near = starts[index + 1..].iter().take_while(|other| other.at - start.at <= within);
+        let same = near.filter(|other| {
+            other.is_day == start.is_day
+                && other.after <= start.at + JITTER
+                && other.key != start.key
+        });
+        let same: Vec<&Start> = same.take(COMMON_STARTS + 1).collect();
+        if same.len() > COMMON_STARTS { Vec::new() } else { same }
+    }
+
+    /// The logarithm of how much more probable the refusals of two keys are if they share their quotas.
+    fn evidence(
+        &self,
+        (a, b): (u32, u32),
+        starts_of: &HashMap<(u32, u32), Vec<&Start>>,
+        cell_of: &HashMap<(u32, u32), u32>,
+    ) -> f64 {
+        let mut evidence = 0.0;
+        for model in 0..self.calls.models as u32 {
+            for (key, other) in [(a, b), (b, a)] {
+                let Some(cell) = cell_of.get(&(other, model)) else { continue };
+                let rows = self.cells.calls(*cell as usize);
+                for start in starts_of.get(&(key, model)).into_iter().flatten() {
+                    evidence += match start.is_day {
+                        true => self.evidence_of_day(start, rows, model),
+                        false => self.evidence_of_minute(start, rows, model),
+                    };
+                }
+            }
+        }
+        evidence
+    }
+
+    fn next<'r>(&'r self, rows: &'r [u32], at: i64) -> impl Iterator<Item = (i64, Answer)> + 'r {
+        let next = rows.partition_point(|row| self.calls.at[*row as usize] < at);
+        let known = |row: &u32| {
+            let answer = self.answers[*row as usize];
+            let is_known = matches!(answer, Answer::Accepted | Answer::Refused(_));
+            is_known.then_some((self.calls.at[*row as usize], answer))
+        };
+        rows[next..].iter().filter_map(known)
+    }
+
+    /// The next call of the other key, compared with the other calls of that time.
+    fn evidence_of_minute(&self, start: &Start, rows: &[u32], model: u32) -> f64 {
+        let Some((at, answer)) = self.next(rows, start.at).next() else { return 0.0 };
+        if at - start.at > NEXT_WITHIN[0]
+            || at.div_euclid(60 * SECOND) != start.at.div_euclid(60 * SECOND)
+        {
+            return 0.0;
+        }
+        let (refused, accepted) = self.refused[model as usize][self.slot(at)];
+        let is_refused = answer != Answer::Accepted;
+        // Without this call and the first refusal.
+        let refused = f64::from(refused) - f64::from(u8::from(is_refused)) * 2.0;
+        let accepted = f64::from(accepted) - f64::from(u8::from(!is_refused));
+        let usual = (refused.max(0.0) + 0.3) / (refused.max(0.0) + accepted + 1.0);
+        compare(is_refused, usual.clamp(0.05, 0.95))
+    }
+
+    /// Whether the other key was accepted until about the same time, and refused after it.
+    fn evidence_of_day(&self, start: &Start, rows: &[u32], model: u32) -> f64 {
+        let is_day = |answer: Answer| matches!(answer, Answer::Refused(kind) if kind.is_day());
+        let until = start.at + JITTER;
+        let mut after =
+            self.next(rows, until).filter(|it| it.1 == Answer::Accepted || is_day(it.1));
+        let Some((at, answer)) = after.next() else { return 0.0 };
+        if at - start.at > NEXT_WITHIN[1] {
+            return 0.0;
+        }
+        let before =
+            rows.partition_point(|row| self.calls.at[*row as usize] < start.after - JITTER);
+        let known = rows[..before].iter().rev().map(|row| self.answers[*row as usize]);
+        let before = known.filter(|it| *it == Answer::Accepted || is_day(*it)).take(1).next();
+        let starts_together = is_day(answer) && before == Some(Answer::Accepted);
+        // The keys that start to be refused in this time, of all of the model.
+        let starts = &self.starts[model as usize];
+        let first = starts.partition_point(|other| other.at < start.after);
+        let last = starts.partition_point(|other| other.at < start.at + NEXT_WITHIN[1]);
+        let overlapping = starts[first..last.max(first)]
+            .iter()
+            .filter(|other| other.is_day && other.after <= start.at)
+            .count();
+        let usual = overlapping.saturating_sub(4) as f64 + 1.0;
+        let usual = usual / f64::from(self.cells_of_model[model as usize]).max(2.0);
+        let by_chance = (start.at - start.after) as f64 / (8 * HOUR) as f64;
+        compare(starts_together, usual.max(by_chance).clamp(0.02, 0.9))
+    }
+}
+
+fn compare(is_shared: bool, usual: f64) -> f64 {
+    match is_shared {
+        true => (REFUSED_TOGETHER / usual).ln(),
+        false => ((1.0 - REFUSED_TOGETHER) / (1.0 - usual)).ln(),
+    }
+}

@@ -1,0 +1,43 @@
+//! All thresholds of the quotas, with their reasons.
+
+pub(super) const SECOND: i64 = 1_000_000;
+pub(super) const MINUTE: i64 = 60 * SECOND;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+pub(super) const DAY: i64 = 24 * HOUR;
+
+/// The order of calls within this time is not known: clocks differ, and calls overtake each other.
+pub(super) const JITTER: i64 = 4 * SECOND;
+
+/// Refusals that name no quota are of a day if no call is accepted for this time,
+pub(super) const LONG_RUN: i64 = 10 * MINUTE;
+/// with so many refusals; or for three times as long with fewer.
+pub(super) const RUN_REFUSALS: usize = 6;
+pub(super) const LONG_REFUSALS: usize = 3;
+
+/// The latest refusals of a cell that are read for its ceiling.
+pub(super) const REFUSALS: usize = 256;
+/// A refusal with less use than this part of the largest accepted use has another cause.
+pub(super) const LEAST_USE: f64 = 0.8;
+
+/// A day window is violated by accepted calls after its first refusal; more than this many say nothing new.
+pub(super) const MOST_VIOLATIONS: u32 = 5;
+/// The part that the evidence of the other models has.
+pub(super) const OTHER_MODELS: f64 = 0.2;
+
+/// A stated delay is used if so many of at least so many were right.
+pub(super) const TRUSTED_SHARE: f64 = 0.8;
+pub(super) const TRUSTED_DELAYS: u32 = 5;
+
+/// The latest runs of a key and model that are compared with those of other keys.
+pub(super) const COMPARED_RUNS: usize = 24;
+/// A start of refusals that is common to more keys says nothing about pairs.
+pub(super) const COMMON_STARTS: usize = 24;
+/// Two keys that share a quota: the next call of the other key is refused with this probability.
+pub(super) const REFUSED_TOGETHER: f64 = 0.9;
+/// It is the next call if it is sent within this time, of a minute quota and of a day quota.
+pub(super) const NEXT_WITHIN: [i64; 2] = [8 * SECOND, 30 * MINUTE];
+/// The evidence for one group, in addition to the logarithm of the number of keys.
+pub(super) const SHARED: f64 = 3.0;
+
+/// Calls for the rate of use.
+pub(super) const RATE_OVER: i64 = 3 * HOUR;

@@ -1,0 +1,216 @@
+//! The windows in which providers count, and which of them explains the refusals of a model.
+
+use chrono::{DateTime, Days, NaiveTime, TimeZone, Utc};
+use chrono_tz::America::Los_Angeles;
+
+use super::cell::{CellReading, Observed};
+use super::thresholds::{DAY, JITTER, MINUTE, MOST_VIOLATIONS, OTHER_MODELS};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Window {
+    FixedMinute,
+    SlidingMinute,
+    PacificDay,
+    UtcDay,
+    SlidingDay,
+    /// A stated one, in microseconds.
+    Sliding(i64),
+}
+
+impl Window {
+    pub fn length(self) -> i64 {
+        match self {
+            Self::FixedMinute | Self::SlidingMinute => MINUTE,
+            Self::PacificDay | Self::UtcDay | Self::SlidingDay => DAY,
+            Self::Sliding(length) => length,
+        }
+    }
+
+    pub fn is_sliding(self) -> bool {
+        matches!(self, Self::SlidingMinute | Self::SlidingDay | Self::Sliding(_))
+    }
+}
+
+/// When days start, for the time of the calls and some days after it.
+pub(super) struct Calendar {
+    pacific: Vec<i64>,
+}
+
+impl Calendar {
+    pub fn new(from: i64, to: i64) -> Self {
+        let mut pacific = Vec::new();
+        let local = |micros: i64| {
+            let at = DateTime::<Utc>::from_timestamp_micros(micros).unwrap_or_default();
+            at.with_timezone(&Los_Angeles).date_naive()
+        };
+        let (mut day, last) = (local(from - DAY), local(to + 3 * DAY));
+        while day <= last {
+            let midnight = Los_Angeles.from_local_datetime(&day.and_time(NaiveTime::MIN));
+            if let Some(midnight) = midnight.earliest() {
+                pacific.push(midnight.timestamp_micros());
+            }
+            let Some(next) = day.checked_add_days(Days::new(1)) else { break };
+            day = next;
+        }
+        Self { pacific }
+    }
+
+    /// The start of the window that a call at this time belongs to; of a sliding one, the oldest call in it.
+    pub fn start(&self, window: Window, at: i64) -> i64 {
+        match window {
+            Window::FixedMinute => at.div_euclid(MINUTE) * MINUTE,
+            Window::UtcDay => at.div_euclid(DAY) * DAY,
+            Window::PacificDay => {
+                let next = self.pacific.partition_point(|midnight| *midnight <= at);
+                let found = self.pacific.get(next.saturating_sub(1)).copied();
+                found.filter(|midnight| *midnight <= at).unwrap_or(at - DAY)
+            }
+            sliding => at - sliding.length() + 1,
+        }
+    }
+
+    /// The end of a fixed window.
+    pub fn end(&self, window: Window, at: i64) -> i64 {
+        match window {
+            Window::PacificDay => {
+                let next = self.pacific.partition_point(|midnight| *midnight <= at);
+                self.pacific.get(next).copied().unwrap_or(at + DAY)
+            }
+            window => self.start(window, at) + window.length(),
+        }
+    }
+}
+
+/// The windows of a model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub minute: Window,
+    pub day: Window,
+    /// The part of the failed calls that use the quota.
+    pub failed: f64,
+}
+
+/// The evidence of some cells for each kind of window.
+#[derive(Clone, Copy, Default)]
+pub(super) struct WindowEvidence {
+    /// Refusals by a quota of a minute, and their distance from the largest accepted use.
+    refusals: f64,
+    fixed: f64,
+    sliding: f64,
+    /// The spread of the use at refusals, without and with failed calls.
+    without_failed: f64,
+    with_failed: f64,
+    /// For days that start at midnight in California and in UTC; a sliding day has 0.
+    pacific: f64,
+    utc: f64,
+}
+
+impl WindowEvidence {
+    pub fn add(&mut self, reading: &CellReading, calendar: &Calendar) {
+        let refusals = reading.fixed.uses.len() as f64;
+        if refusals >= 3.0 {
+            self.refusals += refusals;
+            self.fixed += reading.fixed.distance() * refusals;
+            self.sliding += reading.sliding.distance() * refusals;
+            let best = match reading.fixed.distance() < reading.sliding.distance() {
+                true => &reading.fixed,
+                false => &reading.sliding,
+            };
+            let (without, with) = best.spreads();
+            self.without_failed += without * refusals;
+            self.with_failed += with * refusals;
+        }
+        self.pacific += evidence_of_day(Window::PacificDay, reading, calendar);
+        self.utc += evidence_of_day(Window::UtcDay, reading, calendar);
+    }
+
+    pub fn merge(&mut self, other: &Self, weight: f64) {
+        self.refusals += other.refusals * weight;
+        self.fixed += other.fixed * weight;
+        self.sliding += other.sliding * weight;
+        self.without_failed += other.without_failed * weight;
+        self.with_failed += other.with_failed * weight;
+        self.pacific += other.pacific * weight;
+        self.utc += other.utc * weight;
+    }
+
+    /// The windows that explain the refusals of a model best; `pool`: the evidence of all models.
+    pub fn windows(mut self, pool: &Self) -> Windows {
+        self.merge(pool, OTHER_MODELS);
+        let minute =
+            if self.sliding < self.fixed { Window::SlidingMinute } else { Window::FixedMinute };
+        // Without evidence, the day of the most frequent provider.
+        let days = [(Window::PacificDay, self.pacific + 0.2), (Window::UtcDay, self.utc + 0.1)];
+        let mut day = (Window::SlidingDay, 0.0);
+        for candidate in days {
+            if candidate.1 > day.1 {
+                day = candidate;
+            }
+        }
+        let failed = match (self.without_failed, self.with_failed) {
+            (without, with) if with < 0.8 * without => 1.0,
+            (without, with) if without < 0.8 * with => 0.0,
+            _ => 0.5,
+        };
+        Windows { minute, day: day.0, failed }
+    }
+}
+
+impl Observed {
+    /// The mean distance of the use at refusals from the largest accepted use, as a part of it.
+    fn distance(&self) -> f64 {
+        let most = f64::from(self.most.max(1));
+        let distance = |it: &(u32, u32)| {
+            let nearest = f64::from(it.0).max(most.min(f64::from(it.1)));
+            ((nearest - most).abs() / most).min(1.0)
+        };
+        self.uses.iter().map(distance).sum::<f64>() / self.uses.len().max(1) as f64
+    }
+
+    /// The mean distance from the median, without and with failed calls.
+    fn spreads(&self) -> (f64, f64) {
+        let spread = |of: fn(&(u32, u32)) -> u32| {
+            let mut uses: Vec<u32> = self.uses.iter().map(of).collect();
+            uses.sort_unstable();
+            let median = uses.get(uses.len() / 2).copied().unwrap_or(0);
+            let sum: f64 = uses.iter().map(|it| f64::from(it.abs_diff(median))).sum();
+            sum / uses.len().max(1) as f64 / f64::from(median.max(1))
+        };
+        (spread(|it| it.0), spread(|it| it.1))
+    }
+}
+
+/// Positive if the refusals end at the start of a day and at no other time.
+fn evidence_of_day(window: Window, reading: &CellReading, calendar: &Calendar) -> f64 {
+    let (refused, accepted) = (&reading.day, &reading.accepted);
+    let Some(mut next) = refused.first().copied() else { return 0.0 };
+    let mut evidence = 0.0;
+    loop {
+        let (start, end) = (calendar.start(window, next), calendar.end(window, next));
+        let index = |times: &[i64], at: i64| times.partition_point(|time| *time < at);
+        // Accepted calls after the first refusal of a day.
+        let late = index(accepted, end - JITTER).saturating_sub(index(accepted, next + JITTER));
+        evidence -= f64::from(MOST_VIOLATIONS.min(late as u32));
+        // Refusals that continue over the start of the day.
+        let last_accepted = index(accepted, next).checked_sub(1).map(|index| accepted[index]);
+        let last_refused = index(refused, start - JITTER).checked_sub(1).map(|it| refused[it]);
+        if next > start + JITTER && last_refused.is_some() && last_refused > last_accepted {
+            evidence -= 3.0;
+        }
+        // Refusals that end with the day: the shorter the time in which they ended, the less by chance.
+        let last = refused[index(refused, end) - 1];
+        let first_accepted = accepted.get(index(accepted, end - JITTER));
+        let following = refused.get(index(refused, end + JITTER));
+        if let Some(accepted) = first_accepted
+            && following.is_none_or(|refused| refused > accepted)
+            && late == 0
+        {
+            evidence +=
+                (DAY as f64 / (accepted - last).max(MINUTE) as f64 / 4.0).ln().clamp(0.0, 3.0);
+        }
+        match following {
+            Some(refused) => next = *refused,
+            None => return evidence,
+        }
+    }
+}
