@@ -89,6 +89,18 @@ impl Score {
         self.rand.push(adjusted_rand(&pairs));
         if std::env::var("DEBUG").is_ok() {
             let mix = &traffic.mix;
+            let (mut tp, mut fp, mut fne) = (0, 0, 0);
+            for (i, a) in pairs.iter().enumerate() {
+                for b in &pairs[i + 1..] {
+                    match (a.0 == b.0, a.1 == b.1) {
+                        (true, true) => tp += 1,
+                        (false, true) => fp += 1,
+                        (true, false) => fne += 1,
+                        _ => {}
+                    }
+                }
+            }
+            print!("tp {tp} fp {fp} fn {fne} rk {} ", traffic.mix.has_token_quotas);
             println!(
                 "rand {:.2} seed {} keys {} {:?} {:?} {:?} refusals {:?} bursts {} unnamed {} ",
                 adjusted_rand(&pairs),
@@ -290,7 +302,9 @@ fn refusals(traffic: &Traffic, view: &View, project: u32, model: u32, quota: &Qu
     let refuses = |call: &usize| {
         let quotas = traffic.quotas_of(calls.key[*call], model);
         let first = quotas.iter().find(|it| it.use_at(calls.at[*call]) >= it.ceiling);
-        first.is_some_and(|first| first.window == quota.window && first.metric == quota.metric)
+        // The use of a window that started before the log cannot be counted.
+        let is_covered = quota.window.start(calls.at[*call]) >= view.from - HOUR / 2;
+        is_covered && first.is_some_and(|it| it.window == quota.window && it.metric == quota.metric)
     };
     (0..calls.len()).filter(is_own).filter(refuses).count()
 }

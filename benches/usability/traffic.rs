@@ -49,7 +49,7 @@ impl Window {
     }
 
     /// The start of the window that a call at this time belongs to.
-    fn start(self, at: i64) -> i64 {
+    pub fn start(self, at: i64) -> i64 {
         match self {
             Self::FixedMinute => at.div_euclid(MINUTE) * MINUTE,
             Self::SlidingMinute => at - MINUTE + 1,
@@ -247,6 +247,7 @@ pub struct Traffic {
 /// What is visible at a time.
 pub struct View {
     pub as_of: i64,
+    pub from: i64,
     pub calls: Calls,
     pub refusals: Vec<Refusal>,
 }
@@ -326,7 +327,7 @@ impl Traffic {
                 Some(_) => Outcome::Unlogged(class_of_status(row.status)),
             });
         }
-        View { as_of, calls, refusals }
+        View { as_of, from, calls, refusals }
     }
 }
 

@@ -224,8 +224,10 @@ impl CellReading {
             uses.push((scaled(accepted), scaled(accepted + failed)));
         }
         let mut estimate = estimate(&uses, context.windows.failed)?;
-        estimate.high = (estimate.high as f64 * spread).ceil() as u64;
-        estimate.low = (estimate.low as f64 / spread).floor() as u64;
+        // Calls at the start of the day and at the refusal, of which the order is not known.
+        let slack = 2 + estimate.value / 300;
+        estimate.high = (estimate.high as f64 * spread).ceil() as u64 + slack;
+        estimate.low = ((estimate.low as f64 / spread).floor() as u64).saturating_sub(slack);
         Some(estimate)
     }
 
@@ -297,7 +299,14 @@ impl CellReading {
             (!accepted).then(|| (kind, self.refusal_ends(kind, refused, context)))
         });
         let refused = ends.into_iter().flatten().filter(|end| end.1 > context.as_of);
-        let used_up = quotas.iter().filter(|quota| quota.remaining == Some(0)).map(|quota| {
+        let is_used_up = |quota: &&KeyQuota| {
+            // The ceiling of a fixed day is learnt from refusals that still last.
+            let is_known = quota.window_seconds <= 60
+                || quota.basis == Basis::Stated
+                || context.windows.day.is_sliding();
+            quota.remaining == Some(0) && is_known
+        };
+        let used_up = quotas.iter().filter(is_used_up).map(|quota| {
             let is_minute = quota.window_seconds <= 60;
             let kind = if is_minute { Kind::Minute } else { Kind::Day };
             (kind, quota.resets_at.unwrap_or(context.as_of))
@@ -316,9 +325,6 @@ impl CellReading {
             return context.calendar.end(window, refused);
         }
         let start = context.calendar.start(window, refused);
-        if kind == Kind::Tokens {
-            return refused + context.duration[kind as usize].unwrap_or(MINUTE / 2).min(MINUTE);
-        }
         let first = |times: &[i64]| times.get(times.partition_point(|at| *at < start)).copied();
         let oldest = match context.windows.failed > 0.5 {
             true => first(&self.accepted).into_iter().chain(first(&self.failed)).min(),

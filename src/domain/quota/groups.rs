@@ -34,17 +34,27 @@ pub(super) fn find(
     }
     let mut is_learnt = vec![false; calls.keys];
     let pairs = Pairs::new(calls, answers, cells);
+    let mut members = sets.members();
     for (a, b) in pairs.shared(&projects) {
-        is_learnt[a as usize] = true;
-        is_learnt[b as usize] = true;
-        sets.join(a, b);
-    }
-    let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
-    for key in 0..calls.keys as u32 {
-        members.entry(sets.root(key)).or_default().push(key);
+        let (a, b) = (sets.root(a), sets.root(b));
+        if a == b {
+            continue;
+        }
+        // All keys of both sets must fit: one wrong pair does not join them.
+        let of = |root: u32| members.get(&root).map_or(&[][..], Vec::as_slice);
+        if pairs.are_shared(of(a), of(b)) {
+            let joined = [of(a), of(b)].concat();
+            for key in &joined {
+                is_learnt[*key as usize] = true;
+            }
+            sets.join(a, b);
+            members.remove(&a.max(b));
+            members.insert(a.min(b), joined);
+        }
     }
     let mut groups: Vec<QuotaGroup> = Vec::new();
-    for keys in members.into_values().filter(|keys| keys.len() > 1) {
+    for mut keys in members.into_values().filter(|keys| keys.len() > 1) {
+        keys.sort_unstable();
         let is_stated = keys.iter().all(|key| !is_learnt[*key as usize]);
         groups.push(QuotaGroup {
             keys,
@@ -90,6 +100,14 @@ impl Sets {
         root
     }
 
+    fn members(&mut self) -> HashMap<u32, Vec<u32>> {
+        let mut members: HashMap<u32, Vec<u32>> = HashMap::new();
+        for key in 0..self.0.len() as u32 {
+            members.entry(self.root(key)).or_default().push(key);
+        }
+        members
+    }
+
     fn join(&mut self, a: u32, b: u32) {
         let (a, b) = (self.root(a), self.root(b));
         self.0[a.max(b) as usize] = a.min(b);
@@ -112,6 +130,10 @@ struct Pairs<'a> {
     cells: &'a Cells,
     /// By model, in order of time.
     starts: Vec<Vec<Start>>,
+    /// The cell of each key and model.
+    cell_of: HashMap<(u32, u32), u32>,
+    /// The numbers of the starts of each cell.
+    starts_of: Vec<Vec<u32>>,
     /// The cells of each model.
     cells_of_model: Vec<u32>,
     /// The share of refused calls by model and tenth second.
@@ -129,8 +151,13 @@ impl<'a> Pairs<'a> {
         let mut cells_of_model = vec![0; calls.models];
         for (cell, (key, model)) in cells.pairs.iter().enumerate() {
             cells_of_model[*model as usize] += 1;
-            let runs = runs(calls, answers, cells.calls(cell));
-            let latest = runs.iter().rev().filter(|run| run.accepted.is_some());
+            let mut runs = runs(calls, answers, cells.calls(cell));
+            let mut last_day: Option<i64> = None;
+            runs.retain(|run| {
+                let ended = if run.kind.is_day() { last_day.replace(run.last) } else { None };
+                // A sliding day accepts single calls while it is used up.
+                run.accepted.is_some_and(|it| ended.is_none_or(|ended| it - ended >= HOUR))
+            });
             let start = |run: &Run| Start {
                 cell: cell as u32,
                 key: *key,
@@ -138,13 +165,27 @@ impl<'a> Pairs<'a> {
                 after: run.accepted.unwrap_or(run.first),
                 at: run.first,
             };
-            starts[*model as usize].extend(latest.take(COMPARED_RUNS).map(start));
+            starts[*model as usize].extend(runs.iter().rev().take(COMPARED_RUNS).map(start));
         }
         for starts in &mut starts {
             starts.sort_by_key(|start| (start.at, start.cell));
         }
-        let mut pairs =
-            Self { calls, answers, cells, starts, cells_of_model, refused: Vec::new(), from };
+        let mut starts_of = vec![Vec::new(); cells.pairs.len()];
+        for (number, start) in starts.iter().flat_map(|starts| starts.iter().enumerate()) {
+            starts_of[start.cell as usize].push(number as u32);
+        }
+        let numbered = cells.pairs.iter().enumerate();
+        let mut pairs = Self {
+            calls,
+            answers,
+            cells,
+            starts,
+            cell_of: numbered.map(|(cell, pair)| (*pair, cell as u32)).collect(),
+            starts_of,
+            cells_of_model,
+            refused: Vec::new(),
+            from,
+        };
         pairs.count_refused();
         pairs
     }
@@ -168,36 +209,37 @@ impl<'a> Pairs<'a> {
         ((at - self.from).max(0) / SLOT) as usize
     }
 
-    /// The pairs of keys that share their quotas.
+    /// The pairs of keys that share their quotas, the most certain first.
     fn shared(&self, projects: &[Option<u32>]) -> Vec<(u32, u32)> {
-        let differ = |a: u32, b: u32| {
-            let of = |key: u32| projects.get(key as usize).copied().flatten();
-            of(a).is_some() && of(b).is_some()
-        };
-        let mut starts_of: HashMap<(u32, u32), Vec<&Start>> = HashMap::new();
+        let is_stated = |key: u32| projects.get(key as usize).copied().flatten().is_some();
         let mut candidates: HashMap<(u32, u32), u32> = HashMap::new();
-        for (model, starts) in self.starts.iter().enumerate() {
+        for starts in &self.starts {
             for (index, start) in starts.iter().enumerate() {
-                starts_of.entry((start.key, model as u32)).or_default().push(start);
                 for other in self.together(starts, index) {
                     let pair = (start.key.min(other.key), start.key.max(other.key));
-                    if !differ(pair.0, pair.1) {
+                    if !(is_stated(pair.0) && is_stated(pair.1)) {
                         *candidates.entry(pair).or_default() += if start.is_day { 2 } else { 1 };
                     }
                 }
             }
         }
-        let enough = SHARED + (self.calls.keys.max(1) as f64).ln();
-        let cell_of: HashMap<(u32, u32), u32> =
-            self.cells.pairs.iter().enumerate().map(|(cell, pair)| (*pair, cell as u32)).collect();
-        let mut found = Vec::new();
-        for (pair, count) in candidates {
-            if count >= 2 && self.evidence(pair, &starts_of, &cell_of) >= enough {
-                found.push(pair);
-            }
-        }
-        found.sort_unstable();
-        found
+        let enough = self.enough();
+        let often = candidates.into_iter().filter(|(_, count)| *count >= 2);
+        let evidence = often.map(|(pair, _)| (self.evidence(pair), pair));
+        let mut found: Vec<_> = evidence.filter(|(evidence, _)| *evidence >= enough).collect();
+        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        found.into_iter().map(|(_, pair)| pair).collect()
+    }
+
+    /// Most pairs of keys are in different groups.
+    fn enough(&self) -> f64 {
+        SHARED + (self.calls.keys.max(1) as f64).ln()
+    }
+
+    /// Whether two sets share their quotas, by the mean of their pairs.
+    fn are_shared(&self, a: &[u32], b: &[u32]) -> bool {
+        let pairs = a.iter().flat_map(|a| b.iter().map(|b| self.evidence((*a, *b))));
+        pairs.sum::<f64>() >= self.enough() / 2.0 * (a.len() * b.len()) as f64
     }
 
     /// The starts after this one whose times since the last accepted call overlap.
@@ -215,18 +257,15 @@ impl<'a> Pairs<'a> {
     }
 
     /// The logarithm of how much more probable the refusals of two keys are if they share their quotas.
-    fn evidence(
-        &self,
-        (a, b): (u32, u32),
-        starts_of: &HashMap<(u32, u32), Vec<&Start>>,
-        cell_of: &HashMap<(u32, u32), u32>,
-    ) -> f64 {
+    fn evidence(&self, (a, b): (u32, u32)) -> f64 {
         let mut evidence = 0.0;
         for model in 0..self.calls.models as u32 {
-            for (key, other) in [(a, b), (b, a)] {
-                let Some(cell) = cell_of.get(&(other, model)) else { continue };
-                let rows = self.cells.calls(*cell as usize);
-                for start in starts_of.get(&(key, model)).into_iter().flatten() {
+            let cells = (self.cell_of.get(&(a, model)), self.cell_of.get(&(b, model)));
+            let (Some(a), Some(b)) = cells else { continue };
+            for (cell, other) in [(*a, *b), (*b, *a)] {
+                let rows = self.cells.calls(other as usize);
+                for number in &self.starts_of[cell as usize] {
+                    let start = &self.starts[model as usize][*number as usize];
                     evidence += match start.is_day {
                         true => self.evidence_of_day(start, rows, model),
                         false => self.evidence_of_minute(start, rows, model),

@@ -150,8 +150,8 @@ pub(super) fn runs(calls: &Calls, answers: &[Answer], rows: &[u32]) -> Vec<Run> 
 }
 
 /// Gives each refusal that names no quota the kind of the named ones of its run, else of a day if no call is
-/// accepted for longer than a quota of a minute lasts. `is_last`: otherwise of a minute.
-pub(super) fn name_refusals(calls: &Calls, answers: &mut [Answer], cells: &Cells, is_last: bool) {
+/// accepted for longer than a quota of a minute lasts, else of a minute.
+pub(super) fn name_refusals(calls: &Calls, answers: &mut [Answer], cells: &Cells) {
     let mut run: Vec<u32> = Vec::new();
     for cell in 0..cells.pairs.len() {
         run.clear();
@@ -163,51 +163,40 @@ pub(super) fn name_refusals(calls: &Calls, answers: &mut [Answer], cells: &Cells
                         calls.at[*row as usize] - calls.at[*first as usize] > JITTER
                     }) =>
                 {
-                    name_run(calls, answers, &run, is_last);
+                    name_run(calls, answers, &run);
                     run.clear();
                 }
                 answer if answer.is_refusal() => run.push(*row),
                 _ => {}
             }
         }
-        name_run(calls, answers, &run, is_last);
+        name_run(calls, answers, &run);
     }
 }
 
-fn name_run(calls: &Calls, answers: &mut [Answer], run: &[u32], is_last: bool) {
+fn name_run(calls: &Calls, answers: &mut [Answer], run: &[u32]) {
     let [first, .., last] = run else {
-        if let ([only], true) = (run, is_last)
+        if let [only] = run
             && answers[*only as usize] == Answer::Unnamed
         {
             answers[*only as usize] = Answer::Refused(Kind::Minute);
         }
         return;
     };
-    if run.iter().all(|row| answers[*row as usize] != Answer::Unnamed) {
-        return;
-    }
     let duration = calls.at[*last as usize] - calls.at[*first as usize];
     let is_long = duration >= LONG_RUN && run.len() >= RUN_REFUSALS
         || duration >= 3 * LONG_RUN && run.len() >= LONG_REFUSALS;
-    let default = match (is_long, is_last) {
-        (true, _) => Some(Kind::Day),
-        (false, true) => Some(Kind::Minute),
-        (false, false) => None,
-    };
+    let default = if is_long { Kind::Day } else { Kind::Minute };
     // The named refusals before; at the start of the run, the first one after.
     let named = |row: &u32| match answers[*row as usize] {
         Answer::Refused(kind) => Some(kind),
         _ => None,
     };
-    let mut current = run.iter().find_map(named).or(default);
+    let mut current = run.iter().find_map(named).unwrap_or(default);
     for row in run {
         match answers[*row as usize] {
-            Answer::Refused(kind) => current = Some(kind),
-            _ => {
-                if let Some(kind) = current {
-                    answers[*row as usize] = Answer::Refused(kind);
-                }
-            }
+            Answer::Refused(kind) => current = kind,
+            _ => answers[*row as usize] = Answer::Refused(current),
         }
     }
 }

@@ -21,14 +21,17 @@ pub(super) fn learn(
     let mut answers = answers(calls);
     let keys: Vec<u32> = (0..calls.keys as u32).collect();
     let of_keys = Cells::new(calls, &keys);
-    name_refusals(calls, &mut answers, &of_keys, true);
-    let groups = groups::find(calls, refusals, &answers, &of_keys);
+    let mut named = answers.clone();
+    name_refusals(calls, &mut named, &of_keys);
+    let groups = groups::find(calls, refusals, &named, &of_keys);
     let owner = |key: &u32| match groups.groups.get(groups.of_key[*key as usize] as usize) {
         Some(group) => group.keys[0],
         None => *key,
     };
     let owner_of: Vec<u32> = keys.iter().map(owner).collect();
     let cells = Cells::new(calls, &owner_of);
+    // Again, since calls of all keys of a group are accepted or refused by the same quotas.
+    name_refusals(calls, &mut answers, &cells);
     let learner = Learner { calls, answers, cells, as_of };
     let cells = learner.cells(refusals, &owner_of);
     let mut cell_of = HashMap::new();

@@ -188,8 +188,10 @@ fn evidence_of_day(window: Window, reading: &CellReading, calendar: &Calendar) -
     loop {
         let (start, end) = (calendar.start(window, next), calendar.end(window, next));
         let index = |times: &[i64], at: i64| times.partition_point(|time| *time < at);
-        // Accepted calls after the first refusal of a day.
-        let late = index(accepted, end - JITTER).saturating_sub(index(accepted, next + JITTER));
+        // Accepted calls after the first refusals of a day. The very first may have another cause.
+        let refusals = index(refused, start)..index(refused, end);
+        let since = refused[refusals.start + refusals.len() / 10].max(next) + JITTER;
+        let late = index(accepted, end - JITTER).saturating_sub(index(accepted, since));
         evidence -= f64::from(MOST_VIOLATIONS.min(late as u32));
         // Refusals that continue over the start of the day.
         let last_accepted = index(accepted, next).checked_sub(1).map(|index| accepted[index]);
