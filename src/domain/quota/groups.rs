@@ -7,7 +7,8 @@ use crate::domain::diagnosis::{Calls, NONE};
 
 use super::history::{Answer, Cells, Run, runs};
 use super::thresholds::{
-    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, NEXT_WITHIN, REFUSED_TOGETHER, SECOND, SHARED,
+    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MINUTE, NEXT_WITHIN, REFUSED_FOR, REFUSED_TOGETHER,
+    SECOND, SHARED,
 };
 use super::{Basis, QuotaGroup, Refusal};
 
@@ -289,18 +290,19 @@ impl<'a> Pairs<'a> {
     /// The next call of the other key, compared with the other calls of that time.
     fn evidence_of_minute(&self, start: &Start, rows: &[u32], model: u32) -> f64 {
         let Some((at, answer)) = self.next(rows, start.at).next() else { return 0.0 };
-        if at - start.at > NEXT_WITHIN[0]
-            || at.div_euclid(60 * SECOND) != start.at.div_euclid(60 * SECOND)
-        {
+        let after = at - start.at;
+        if after > NEXT_WITHIN[0] || at.div_euclid(MINUTE) != start.at.div_euclid(MINUTE) {
             return 0.0;
         }
         let (refused, accepted) = self.refused[model as usize][self.slot(at)];
         let is_refused = answer != Answer::Accepted;
         // Without this call and the first refusal.
-        let refused = f64::from(refused) - f64::from(u8::from(is_refused)) * 2.0;
-        let accepted = f64::from(accepted) - f64::from(u8::from(!is_refused));
-        let usual = (refused.max(0.0) + 0.3) / (refused.max(0.0) + accepted + 1.0);
-        compare(is_refused, usual.clamp(0.05, 0.95))
+        let refused = (f64::from(refused) - f64::from(u8::from(is_refused)) - 1.0).max(0.0);
+        let accepted = (f64::from(accepted) - f64::from(u8::from(!is_refused))).max(0.0);
+        let usual = ((refused + 0.3) / (refused + accepted + 1.0)).clamp(0.05, 0.95);
+        // The calls of a sliding minute leave it one by one.
+        let lasts = (-(after as f64) / REFUSED_FOR as f64).exp();
+        compare(is_refused, usual, usual + (REFUSED_TOGETHER - usual).max(0.0) * lasts)
     }
 
     /// Whether the other key was accepted until about the same time, and refused after it.
@@ -329,13 +331,14 @@ impl<'a> Pairs<'a> {
         let usual = overlapping.saturating_sub(4) as f64 + 1.0;
         let usual = usual / f64::from(self.cells_of_model[model as usize]).max(2.0);
         let by_chance = (start.at - start.after) as f64 / (8 * HOUR) as f64;
-        compare(starts_together, usual.max(by_chance).clamp(0.02, 0.9))
+        compare(starts_together, usual.max(by_chance).clamp(0.02, 0.9), REFUSED_TOGETHER)
     }
 }
 
-fn compare(is_shared: bool, usual: f64) -> f64 {
-    match is_shared {
-        true => (REFUSED_TOGETHER / usual).ln(),
-        false => ((1.0 - REFUSED_TOGETHER) / (1.0 - usual)).ln(),
+/// The logarithm of the ratio of two probabilities, of what was seen.
+fn compare(is_seen: bool, usual: f64, shared: f64) -> f64 {
+    match is_seen {
+        true => (shared / usual).ln(),
+        false => ((1.0 - shared) / (1.0 - usual)).ln(),
     }
 }

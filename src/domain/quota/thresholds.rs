@@ -29,11 +29,13 @@ pub(super) const TRUSTED_SHARE: f64 = 0.8;
 pub(super) const TRUSTED_DELAYS: u32 = 5;
 
 /// The latest runs of a key and model that are compared with those of other keys.
-pub(super) const COMPARED_RUNS: usize = 24;
+pub(super) const COMPARED_RUNS: usize = 48;
 /// A start of refusals that is common to more keys says nothing about pairs.
 pub(super) const COMMON_STARTS: usize = 24;
 /// Two keys that share a quota: the next call of the other key is refused with this probability.
-pub(super) const REFUSED_TOGETHER: f64 = 0.9;
+pub(super) const REFUSED_TOGETHER: f64 = 0.93;
+/// which decreases with the time after the refusal, by e in this time, for a sliding minute.
+pub(super) const REFUSED_FOR: i64 = 8 * SECOND;
 /// It is the next call if it is sent within this time, of a minute quota and of a day quota.
 pub(super) const NEXT_WITHIN: [i64; 2] = [8 * SECOND, 30 * MINUTE];
 /// The evidence for one group, in addition to the logarithm of the number of keys.
