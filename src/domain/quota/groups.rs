@@ -1,5 +1,4 @@
 //! Which keys share their quotas: those of one project, and those whose refusals start together more often
-//! than chance allows.
 
 use std::collections::HashMap;
 
@@ -7,12 +6,11 @@ use crate::domain::diagnosis::{Calls, NONE};
 
 use super::history::{Answer, Cells, Run, runs};
 use super::thresholds::{
-    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MINUTE, NEXT_WITHIN, REFUSED_FOR, REFUSED_TOGETHER,
-    SECOND, SHARED,
+    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MEAN_SHARED, MINUTE, NEXT_WITHIN, REFUSED_FOR,
+    REFUSED_TOGETHER, RELATIVE_MEAN, SECOND, SHARED,
 };
 use super::{Basis, QuotaGroup, Refusal};
 
-/// The groups of at least two keys, and the group of each key; NONE for a key alone.
 pub(super) struct Groups {
     pub groups: Vec<QuotaGroup>,
     pub of_key: Vec<u32>,
@@ -36,14 +34,15 @@ pub(super) fn find(
     let mut is_learnt = vec![false; calls.keys];
     let pairs = Pairs::new(calls, answers, cells);
     let mut members = sets.members();
-    for (a, b) in pairs.shared(&projects) {
+    let (shared, best) = pairs.shared(&projects);
+    for (a, b) in shared {
         let (a, b) = (sets.root(a), sets.root(b));
         if a == b {
             continue;
         }
         // All keys of both sets must fit: one wrong pair does not join them.
         let of = |root: u32| members.get(&root).map_or(&[][..], Vec::as_slice);
-        if pairs.are_shared(of(a), of(b)) {
+        if pairs.are_shared(of(a), of(b), &best) {
             let joined = [of(a), of(b)].concat();
             for key in &joined {
                 is_learnt[*key as usize] = true;
@@ -72,7 +71,6 @@ pub(super) fn find(
     Groups { groups, of_key }
 }
 
-/// The last stated project of each key.
 fn projects(calls: &Calls, refusals: &[Refusal]) -> Vec<Option<u32>> {
     let mut projects = vec![None; calls.keys];
     for refusal in refusals.iter().filter(|refusal| refusal.project.is_some()) {
@@ -84,7 +82,6 @@ fn projects(calls: &Calls, refusals: &[Refusal]) -> Vec<Option<u32>> {
     projects
 }
 
-/// Disjoint sets of keys.
 struct Sets(Vec<u32>);
 
 impl Sets {
@@ -115,7 +112,6 @@ impl Sets {
     }
 }
 
-/// The start of refusals of a key and model, in the time since its last accepted call.
 struct Start {
     cell: u32,
     key: u32,
@@ -124,7 +120,6 @@ struct Start {
     at: i64,
 }
 
-/// What the refusals of pairs of keys show.
 struct Pairs<'a> {
     calls: &'a Calls,
     answers: &'a [Answer],
@@ -140,6 +135,19 @@ struct Pairs<'a> {
     /// The share of refused calls by model and tenth second.
     refused: Vec<Vec<(u16, u16)>>,
     from: i64,
+}
+
+/// The evidence for one group, and the starts that show it.
+#[derive(Clone, Copy, Default)]
+struct PairEvidence {
+    sum: f64,
+    count: u32,
+}
+
+impl PairEvidence {
+    fn mean(&self) -> f64 {
+        self.sum / f64::from(self.count.max(1))
+    }
 }
 
 const SLOT: i64 = 10 * SECOND;
@@ -210,8 +218,9 @@ impl<'a> Pairs<'a> {
         ((at - self.from).max(0) / SLOT) as usize
     }
 
-    /// The pairs of keys that share their quotas, the most certain first.
-    fn shared(&self, projects: &[Option<u32>]) -> Vec<(u32, u32)> {
+    /// The pairs of keys that may share their quotas, the most certain first, and the largest mean evidence of
+    /// each key.
+    fn shared(&self, projects: &[Option<u32>]) -> (Vec<(u32, u32)>, Vec<f64>) {
         let is_stated = |key: u32| projects.get(key as usize).copied().flatten().is_some();
         let mut candidates: HashMap<(u32, u32), u32> = HashMap::new();
         for starts in &self.starts {
@@ -227,9 +236,16 @@ impl<'a> Pairs<'a> {
         let enough = self.enough();
         let often = candidates.into_iter().filter(|(_, count)| *count >= 2);
         let evidence = often.map(|(pair, _)| (self.evidence(pair), pair));
-        let mut found: Vec<_> = evidence.filter(|(evidence, _)| *evidence >= enough).collect();
-        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        found.into_iter().map(|(_, pair)| pair).collect()
+        let mut found: Vec<(PairEvidence, (u32, u32))> =
+            evidence.filter(|(it, _)| it.sum >= enough && it.mean() >= MEAN_SHARED).collect();
+        found.sort_by(|a, b| b.0.sum.total_cmp(&a.0.sum).then(a.1.cmp(&b.1)));
+        let mut best = vec![0.0_f64; self.calls.keys];
+        for (evidence, (a, b)) in &found {
+            for key in [a, b] {
+                best[*key as usize] = best[*key as usize].max(evidence.mean());
+            }
+        }
+        (found.into_iter().map(|(_, pair)| pair).collect(), best)
     }
 
     /// Most pairs of keys are in different groups.
@@ -238,9 +254,20 @@ impl<'a> Pairs<'a> {
     }
 
     /// Whether two sets share their quotas, by the mean of their pairs.
-    fn are_shared(&self, a: &[u32], b: &[u32]) -> bool {
-        let pairs = a.iter().flat_map(|a| b.iter().map(|b| self.evidence((*a, *b))));
-        pairs.sum::<f64>() >= self.enough() / 2.0 * (a.len() * b.len()) as f64
+    fn are_shared(&self, a: &[u32], b: &[u32], best: &[f64]) -> bool {
+        let mut all = PairEvidence::default();
+        for a in a {
+            for b in b {
+                let of_pair = self.evidence((*a, *b));
+                all.sum += of_pair.sum;
+                all.count += of_pair.count;
+            }
+        }
+        let enough = self.enough() / 2.0 * (a.len() * b.len()) as f64;
+        // Keys of other groups may be refused at the same times, but less often.
+        let best_of = |keys: &[u32]| keys.iter().map(|key| best[*key as usize]).fold(0.0, f64::max);
+        let least = best_of(a).min(best_of(b)) * RELATIVE_MEAN;
+        all.sum >= enough && all.mean() >= least.max(MEAN_SHARED)
     }
 
     /// The starts after this one whose times since the last accepted call overlap.
@@ -258,8 +285,8 @@ impl<'a> Pairs<'a> {
     }
 
     /// The logarithm of how much more probable the refusals of two keys are if they share their quotas.
-    fn evidence(&self, (a, b): (u32, u32)) -> f64 {
-        let mut evidence = 0.0;
+    fn evidence(&self, (a, b): (u32, u32)) -> PairEvidence {
+        let mut evidence = PairEvidence::default();
         for model in 0..self.calls.models as u32 {
             let cells = (self.cell_of.get(&(a, model)), self.cell_of.get(&(b, model)));
             let (Some(a), Some(b)) = cells else { continue };
@@ -267,10 +294,14 @@ impl<'a> Pairs<'a> {
                 let rows = self.cells.calls(other as usize);
                 for number in &self.starts_of[cell as usize] {
                     let start = &self.starts[model as usize][*number as usize];
-                    evidence += match start.is_day {
+                    let of_start = match start.is_day {
                         true => self.evidence_of_day(start, rows, model),
                         false => self.evidence_of_minute(start, rows, model),
                     };
+                    if let Some(of_start) = of_start {
+                        evidence.sum += of_start;
+                        evidence.count += 1;
+                    }
                 }
             }
         }
@@ -288,11 +319,11 @@ impl<'a> Pairs<'a> {
     }
 
     /// The next call of the other key, compared with the other calls of that time.
-    fn evidence_of_minute(&self, start: &Start, rows: &[u32], model: u32) -> f64 {
-        let Some((at, answer)) = self.next(rows, start.at).next() else { return 0.0 };
+    fn evidence_of_minute(&self, start: &Start, rows: &[u32], model: u32) -> Option<f64> {
+        let (at, answer) = self.next(rows, start.at).next()?;
         let after = at - start.at;
         if after > NEXT_WITHIN[0] || at.div_euclid(MINUTE) != start.at.div_euclid(MINUTE) {
-            return 0.0;
+            return None;
         }
         let (refused, accepted) = self.refused[model as usize][self.slot(at)];
         let is_refused = answer != Answer::Accepted;
@@ -302,18 +333,19 @@ impl<'a> Pairs<'a> {
         let usual = ((refused + 0.3) / (refused + accepted + 1.0)).clamp(0.05, 0.95);
         // The calls of a sliding minute leave it one by one.
         let lasts = (-(after as f64) / REFUSED_FOR as f64).exp();
-        compare(is_refused, usual, usual + (REFUSED_TOGETHER - usual).max(0.0) * lasts)
+        let shared = usual + (REFUSED_TOGETHER - usual).max(0.0) * lasts;
+        Some(compare(is_refused, usual, shared))
     }
 
     /// Whether the other key was accepted until about the same time, and refused after it.
-    fn evidence_of_day(&self, start: &Start, rows: &[u32], model: u32) -> f64 {
+    fn evidence_of_day(&self, start: &Start, rows: &[u32], model: u32) -> Option<f64> {
         let is_day = |answer: Answer| matches!(answer, Answer::Refused(kind) if kind.is_day());
         let until = start.at + JITTER;
         let mut after =
             self.next(rows, until).filter(|it| it.1 == Answer::Accepted || is_day(it.1));
-        let Some((at, answer)) = after.next() else { return 0.0 };
+        let (at, answer) = after.next()?;
         if at - start.at > NEXT_WITHIN[1] {
-            return 0.0;
+            return None;
         }
         let before =
             rows.partition_point(|row| self.calls.at[*row as usize] < start.after - JITTER);
@@ -331,11 +363,11 @@ impl<'a> Pairs<'a> {
         let usual = overlapping.saturating_sub(4) as f64 + 1.0;
         let usual = usual / f64::from(self.cells_of_model[model as usize]).max(2.0);
         let by_chance = (start.at - start.after) as f64 / (8 * HOUR) as f64;
-        compare(starts_together, usual.max(by_chance).clamp(0.02, 0.9), REFUSED_TOGETHER)
+        let usual = usual.max(by_chance).clamp(0.02, 0.9);
+        Some(compare(starts_together, usual, REFUSED_TOGETHER))
     }
 }
 
-/// The logarithm of the ratio of two probabilities, of what was seen.
 fn compare(is_seen: bool, usual: f64, shared: f64) -> f64 {
     match is_seen {
         true => (shared / usual).ln(),

@@ -41,5 +41,10 @@ pub(super) const NEXT_WITHIN: [i64; 2] = [8 * SECOND, 30 * MINUTE];
 /// The evidence for one group, in addition to the logarithm of the number of keys.
 pub(super) const SHARED: f64 = 3.0;
 
+/// and the least mean of each start; also,
+pub(super) const MEAN_SHARED: f64 = 0.12;
+/// of two sets of keys as a part of the largest mean of their pairs.
+pub(super) const RELATIVE_MEAN: f64 = 0.35;
+
 /// Calls for the rate of use.
 pub(super) const RATE_OVER: i64 = 3 * HOUR;
