@@ -109,7 +109,7 @@ impl Learner<'_> {
             .collect();
         let windows = self.windows(&readings, &calendar);
         let texts = Texts::new(self, refusals, owner_of);
-        let ends = self.ends(&texts);
+        let ends = self.ends(&readings, &texts);
         let durations: Vec<[Option<i64>; Kind::COUNT]> =
             ends.iter().cloned().map(|kinds| kinds.map(|mut ends| ends.duration())).collect();
         let state = |(cell, reading): (usize, &CellReading)| {
@@ -149,9 +149,12 @@ impl Learner<'_> {
     }
 
     /// By model and kind, how refusals end.
-    fn ends(&self, texts: &Texts) -> Vec<[Ends; Kind::COUNT]> {
+    fn ends(&self, readings: &[CellReading], texts: &Texts) -> Vec<[Ends; Kind::COUNT]> {
         let mut ends = vec![<[Ends; Kind::COUNT]>::default(); self.calls.models];
         for (cell, (_, model)) in self.cells.pairs.iter().enumerate() {
+            if readings[cell].refused == [None; Kind::COUNT] {
+                continue;
+            }
             let rows = self.cells.calls(cell);
             let of_model = &mut ends[*model as usize];
             for run in runs(self.calls, &self.answers, rows) {

@@ -22,7 +22,7 @@ pub(super) const LEAST_USE: f64 = 0.8;
 /// A day window is violated by accepted calls after its first refusal; more than this many say nothing new.
 pub(super) const MOST_VIOLATIONS: u32 = 5;
 /// The part that the evidence of the other models has.
-pub(super) const OTHER_MODELS: f64 = 0.2;
+pub(super) const OTHER_MODELS: f64 = 0.4;
 
 /// A stated delay is used if so many of at least so many were right.
 pub(super) const TRUSTED_SHARE: f64 = 0.8;
@@ -44,7 +44,7 @@ pub(super) const SHARED: f64 = 3.0;
 /// and the least mean of each start; also,
 pub(super) const MEAN_SHARED: f64 = 0.12;
 /// of two sets of keys as a part of the largest mean of their pairs.
-pub(super) const RELATIVE_MEAN: f64 = 0.35;
+pub(super) const RELATIVE_MEAN: f64 = 0.2;
 
 /// Calls for the rate of use.
 pub(super) const RATE_OVER: i64 = 3 * HOUR;
