@@ -87,33 +87,6 @@ impl Score {
         let pairs: Vec<(u32, u32)> =
             keys.iter().map(|key| (traffic.projects[*key as usize], found(*key))).collect();
         self.rand.push(adjusted_rand(&pairs));
-        if std::env::var("DEBUG").is_ok() {
-            let mix = &traffic.mix;
-            let (mut tp, mut fp, mut fne) = (0, 0, 0);
-            for (i, a) in pairs.iter().enumerate() {
-                for b in &pairs[i + 1..] {
-                    match (a.0 == b.0, a.1 == b.1) {
-                        (true, true) => tp += 1,
-                        (false, true) => fp += 1,
-                        (true, false) => fne += 1,
-                        _ => {}
-                    }
-                }
-            }
-            print!("tp {tp} fp {fp} fn {fne} rk {} ", traffic.mix.has_token_quotas);
-            println!(
-                "rand {:.2} seed {} keys {} {:?} {:?} {:?} refusals {:?} bursts {} unnamed {} ",
-                adjusted_rand(&pairs),
-                mix.seed,
-                keys.len(),
-                mix.rotation,
-                mix.minute,
-                mix.day,
-                refusals.iter().sum::<usize>(),
-                mix.has_bursts,
-                mix.is_unnamed
-            );
-        }
         self.rand_keys += keys.len();
     }
 
@@ -142,22 +115,6 @@ impl Score {
                             && it.basis == Basis::Learnt
                     });
                     let estimate = found.and_then(|found| found.ceiling);
-                    if std::env::var("DEBUG").is_ok() {
-                        println!(
-                            "ceiling {:?} true {} found {:?} seed {} project {project} model {model} keys {} group {:?} {:?} fc {} tok {} unn {} pr {}",
-                            quota.window,
-                            quota.ceiling,
-                            estimate.map(|it| (it.low, it.value, it.high, it.observations)),
-                            mix.seed,
-                            traffic.projects.iter().filter(|it| **it == project).count(),
-                            pool.group(key as u32).map(|it| it.keys.len()),
-                            mix.rotation,
-                            mix.failures_count,
-                            mix.has_token_quotas,
-                            mix.is_unnamed,
-                            mix.states_projects
-                        );
-                    }
                     let Some(estimate) = estimate else { continue };
                     entry.known += 1;
                     let distance = estimate.value.abs_diff(quota.ceiling) as f64;
@@ -170,7 +127,7 @@ impl Score {
     }
 
     fn add_resets(&mut self, traffic: &Traffic, view: &View, pool: &PoolQuotas) {
-        for (cell, (at, retry_at)) in last_refusals(traffic, view) {
+        for (cell, (at, retry_at)) in last_refusals(view) {
             let (key, model) = cell;
             if traffic.is_dead(key, view.as_of) {
                 continue;
@@ -195,21 +152,6 @@ impl Score {
             }
             let error = |found: i64| (found - right).abs() as f64 / SECOND as f64;
             let found = usability.usable_at.map_or(f64::INFINITY, error);
-            if std::env::var("DEBUG").is_ok() {
-                let mix = &traffic.mix;
-                println!(
-                    "reset {:?} {:?} error {found:.0} right {:.0} found {:?} ago {} seed {} key {key} model {model} {:?} unn {} logged {}",
-                    quota.window,
-                    quota.metric,
-                    (right - view.as_of) as f64 / 1e6,
-                    usability.usable_at.map(|it| (it - view.as_of) as f64 / 1e6),
-                    (view.as_of - at) as f64 / 1e6,
-                    mix.seed,
-                    mix.delay,
-                    mix.is_unnamed,
-                    mix.unlogged
-                );
-            }
             self.resets.entry(window).or_default().push(found);
             if let Some(retry_at) = retry_at {
                 self.stated.entry(window).or_default().push(error(retry_at));
@@ -218,7 +160,7 @@ impl Score {
     }
 
     fn add_brier(&mut self, traffic: &Traffic, view: &View, pool: &PoolQuotas, when: usize) {
-        let last = last_refusals(traffic, view);
+        let last = last_refusals(view);
         let accepted = last_accepted(view);
         for key in 0..traffic.mix.keys {
             for model in 0..traffic.mix.models {
@@ -311,7 +253,7 @@ fn refusals(traffic: &Traffic, view: &View, project: u32, model: u32, quota: &Qu
 
 type Cell = (u32, u32);
 
-fn last_refusals(traffic: &Traffic, view: &View) -> HashMap<Cell, (i64, Option<i64>)> {
+fn last_refusals(view: &View) -> HashMap<Cell, (i64, Option<i64>)> {
     let mut last = HashMap::new();
     let mut refusals = view.refusals.iter().peekable();
     for call in 0..view.calls.len() {
@@ -322,7 +264,6 @@ fn last_refusals(traffic: &Traffic, view: &View) -> HashMap<Cell, (i64, Option<i
             last.insert(cell, (view.calls.at[call], retry_at));
         }
     }
-    let _ = traffic;
     last
 }
 
