@@ -32,7 +32,7 @@ pub(super) fn learn(
     let cells = Cells::new(calls, &owner_of);
     // Again, since calls of all keys of a group are accepted or refused by the same quotas.
     name_refusals(calls, &mut answers, &cells);
-    let learner = Learner { calls, answers, cells, as_of };
+    let learner = Learner { calls, answers, cells, of_keys, as_of };
     let cells = learner.cells(refusals, &owner_of);
     let mut cell_of = HashMap::new();
     let mut cells_of = vec![Vec::new(); calls.keys];
@@ -76,6 +76,7 @@ struct Learner<'a> {
     calls: &'a Calls,
     answers: Vec<Answer>,
     cells: Cells,
+    of_keys: Cells,
     as_of: i64,
 }
 
@@ -139,7 +140,16 @@ impl Learner<'_> {
     fn windows(&self, readings: &[CellReading], calendar: &Calendar) -> Vec<Windows> {
         let mut evidence = vec![WindowEvidence::default(); self.calls.models];
         for (reading, (_, model)) in readings.iter().zip(&self.cells.pairs) {
-            evidence[*model as usize].add(reading, calendar);
+            evidence[*model as usize].add(reading);
+        }
+        // Days by key: a wrong group would look like a sliding day.
+        for (cell, (_, model)) in self.of_keys.pairs.iter().enumerate() {
+            let rows = self.of_keys.calls(cell);
+            let is_day = |row: &u32| self.answers[*row as usize] == Answer::Refused(Kind::Day);
+            if rows.iter().any(is_day) {
+                let reading = read(self.calls, &self.answers, rows);
+                evidence[*model as usize].add_days(&reading, calendar);
+            }
         }
         let mut pool = WindowEvidence::default();
         for evidence in &evidence {

@@ -44,7 +44,7 @@ pub(super) const SHARED: f64 = 3.0;
 /// and the least mean of each start; also,
 pub(super) const MEAN_SHARED: f64 = 0.12;
 /// of two sets of keys as a part of the largest mean of their pairs.
-pub(super) const RELATIVE_MEAN: f64 = 0.2;
+pub(super) const RELATIVE_MEAN: f64 = 0.3;
 
 /// Calls for the rate of use.
 pub(super) const RATE_OVER: i64 = 3 * HOUR;

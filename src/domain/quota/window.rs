@@ -106,7 +106,8 @@ pub(super) struct WindowEvidence {
 }
 
 impl WindowEvidence {
-    pub fn add(&mut self, reading: &CellReading, calendar: &Calendar) {
+    /// The minutes of a group of keys.
+    pub fn add(&mut self, reading: &CellReading) {
         let refusals = reading.fixed.uses.len() as f64;
         if refusals >= 3.0 {
             self.refusals += refusals;
@@ -120,6 +121,10 @@ impl WindowEvidence {
             self.without_failed += without * refusals;
             self.with_failed += with * refusals;
         }
+    }
+
+    /// The days of a key.
+    pub fn add_days(&mut self, reading: &CellReading, calendar: &Calendar) {
         self.pacific += evidence_of_day(Window::PacificDay, reading, calendar);
         self.utc += evidence_of_day(Window::UtcDay, reading, calendar);
     }
