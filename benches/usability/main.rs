@@ -18,7 +18,7 @@ use score::{Ceilings, HOURS, Score, quantile};
 use traffic::{Mix, Window, generate};
 
 /// Gateways in each table, and times of each.
-const MIXES: u64 = 40;
+const MIXES: u64 = 30;
 const TIMES: usize = 8;
 
 fn main() {
