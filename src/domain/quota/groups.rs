@@ -201,7 +201,9 @@ impl<'a> Pairs<'a> {
 
     fn count_refused(&mut self) {
         let slots = self.calls.at.last().map_or(0, |last| self.slot(*last) + 1);
-        self.refused = vec![vec![(0, 0); slots]; self.calls.models];
+        // Only for models with refusals: a log may have many names.
+        let counts = |starts: &Vec<Start>| vec![(0, 0); if starts.is_empty() { 0 } else { slots }];
+        self.refused = self.starts.iter().map(counts).collect();
         for (call, answer) in self.answers.iter().enumerate() {
             let slot = self.slot(self.calls.at[call]);
             let model = self.refused.get_mut(self.calls.model[call] as usize);
