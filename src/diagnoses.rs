@@ -2,6 +2,7 @@
 //! server share the current ones.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
 use crate::domain::diagnosis::{self, Cause, diagnose};
+use crate::domain::quota::{
+    KeyQuota, PoolPoint, PoolQuotas, QuotaGroup, Usability, UsabilityState,
+};
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
 use crate::store::Database;
@@ -27,7 +31,6 @@ const TICK: Duration = Duration::from_secs(2);
 pub const MAX_EVIDENCE: usize = 100;
 
 /// The diagnoses at an instant, from the calls of the 24 hours before it.
-#[derive(Debug)]
 pub struct DiagnosedWindow {
     pub at: DateTime<Utc>,
     /// The names of the indexes of the diagnoses.
@@ -37,6 +40,13 @@ pub struct DiagnosedWindow {
     pub diagnoses: Vec<diagnosis::Diagnosis>,
     /// The ids of error logs of each diagnosis, in order of time.
     pub evidence: Vec<Vec<i64>>,
+    quotas: PoolQuotas,
+}
+
+impl fmt::Debug for DiagnosedWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiagnosedWindow").field("at", &self.at).finish_non_exhaustive()
+    }
 }
 
 /// One diagnosis of a window.
@@ -82,6 +92,52 @@ impl DiagnosedWindow {
         let of = |index| DiagnosisRef { of: Arc::clone(self), index, ended: None };
         (0..self.diagnoses.len()).map(of)
     }
+
+    /// Whether a key can be used; for any model by default.
+    pub fn usability(&self, key: &str, model: Option<&str>) -> Usability {
+        let key = index(&self.keys, key);
+        // A model without calls says nothing, but the key may be dead.
+        let model = model.and_then(|model| index(&self.models, model));
+        let state = UsabilityState::Unknown;
+        let unknown = Usability { state, usable_at: None, because: None };
+        key.map_or(unknown, |key| self.quotas.usability(key, model))
+    }
+
+    /// The quotas of a key; for all models by default.
+    pub fn quotas(&self, key: &str, model: Option<&str>) -> Vec<KeyQuota> {
+        let Some(key) = index(&self.keys, key) else { return vec![] };
+        match model.map(|model| index(&self.models, model)) {
+            Some(None) => vec![],
+            model => self.quotas.quotas(key, model.flatten()),
+        }
+    }
+
+    /// The keys that share a quota with a key.
+    pub fn group(&self, key: &str) -> Option<&QuotaGroup> {
+        self.quotas.group(index(&self.keys, key)?)
+    }
+
+    /// The keys with calls that may be used for a model, the best first.
+    pub fn candidates(&self, model: &str) -> Vec<&String> {
+        let found = match index(&self.models, model) {
+            Some(model) => self.quotas.candidates(model),
+            // Without calls of the model, a key that can be used for any model is a candidate.
+            None => (0..self.keys.len() as u32)
+                .filter(|key| self.quotas.usability(*key, None).state != UsabilityState::Unusable)
+                .collect(),
+        };
+        found.into_iter().filter_map(|key| self.keys.get(key as usize)).collect()
+    }
+
+    /// The usable keys at later times, in microseconds; for any model by default.
+    pub fn forecast(&self, model: Option<&str>, times: &[i64]) -> Vec<PoolPoint> {
+        self.quotas.forecast(model.and_then(|model| index(&self.models, model)), times)
+    }
+}
+
+fn index(names: &[String], name: &str) -> Option<u32> {
+    let found = names.iter().position(|known| known == name)?;
+    u32::try_from(found).ok()
 }
 
 /// Computes the diagnoses at `at`. The window starts at a full hour, so that a diagnosis does not change with
@@ -99,7 +155,9 @@ pub async fn diagnoses_at(
     let calls = read(db, window, reserve).await?;
     // Up to 110 ms of a processor for a million calls.
     let work = move || {
-        let mut diagnoses = diagnose(&calls.calls, &calls.past, at.timestamp_micros());
+        let as_of = at.timestamp_micros();
+        let mut diagnoses = diagnose(&calls.calls, &calls.past, as_of);
+        let quotas = PoolQuotas::learn(&calls.calls, &calls.refusals, &diagnoses, as_of);
         let evidence = |diagnosis: &mut diagnosis::Diagnosis| {
             let typical = diagnosis.evidence(&calls.calls, MAX_EVIDENCE);
             let ids = typical.iter().filter_map(|call| calls.error_logs.get(call));
@@ -110,7 +168,8 @@ pub async fn diagnoses_at(
             ids
         };
         let evidence = diagnoses.iter_mut().map(evidence).collect();
-        DiagnosedWindow { at, keys: calls.keys, models: calls.models, diagnoses, evidence }
+        let (keys, models) = (calls.keys, calls.models);
+        DiagnosedWindow { at, keys, models, diagnoses, evidence, quotas }
     };
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
@@ -259,7 +318,15 @@ mod tests {
     ) -> Arc<DiagnosedWindow> {
         let evidence = diagnoses.iter().map(|_| (0..10).collect()).collect();
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        Arc::new(DiagnosedWindow { at: minute(at), keys, models: vec![], diagnoses, evidence })
+        let quotas = PoolQuotas::learn(&diagnosis::Calls::default(), &[], &[], 0);
+        Arc::new(DiagnosedWindow {
+            at: minute(at),
+            keys,
+            models: vec![],
+            diagnoses,
+            evidence,
+            quotas,
+        })
     }
 
     fn texts(changes: &[DiagnosisRef]) -> Vec<String> {

@@ -26,8 +26,12 @@ export default [
               'CallCounts',
               'CallGroup',
               'ErrorGroup',
+              'Estimate',
               'Failure',
+              'KeyQuota',
               'LatencyStats',
+              'PoolPoint',
+              'Usability',
               // Its `id` is the provider's, and may be missing.
               'StatedQuota',
               'UsageStats',

@@ -9,8 +9,9 @@ use super::database::Database;
 use super::error_log::{self, ErrorListQuery, ErrorScope, ReserveMemory};
 use super::page::PageRequest;
 use crate::domain::diagnosis::{Calls, NO_LATENCY, NONE, Outcome, Past};
-use crate::domain::failure::{FailureClass, classify};
+use crate::domain::failure::{FailureClass, StatedQuota, classify};
 use crate::domain::matching::{Candidate, Candidates, Probe};
+use crate::domain::quota::Refusal;
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
 
@@ -44,6 +45,8 @@ pub struct WindowCalls {
     pub models: Vec<String>,
     /// The error log of a failed call, by the index of the call.
     pub error_logs: HashMap<u32, i64>,
+    /// What the texts of failed calls state about quotas.
+    pub refusals: Vec<Refusal>,
     pub past: Past,
 }
 
@@ -54,10 +57,19 @@ struct Failed {
     code: Option<i32>,
 }
 
-/// An error log with the class of its text.
+/// An error log with what its text states.
 struct Logged {
     code: Option<i32>,
     class: FailureClass,
+    stated: Option<Stated>,
+}
+
+/// What a text states about quotas.
+#[derive(Clone)]
+struct Stated {
+    quotas: Vec<StatedQuota>,
+    retry_at: Option<i64>,
+    project: Option<u32>,
 }
 
 /// Reads the calls of a window. One statement for 20,000 calls, for 2,500 error logs, and for 100 keys that
@@ -69,9 +81,9 @@ pub async fn read(
 ) -> Result<WindowCalls> {
     let (mut found, failed) = read_calls(db, window, reserve).await?;
     let logs = read_error_logs(db, window, reserve).await?;
-    let mut classes: HashMap<i64, Logged> = HashMap::new();
-    let candidates = logs.into_iter().map(|(key, candidate, class)| {
-        classes.insert(candidate.id, Logged { code: candidate.code, class });
+    let mut logged: HashMap<i64, Logged> = HashMap::new();
+    let candidates = logs.into_iter().map(|(key, candidate, log)| {
+        logged.insert(candidate.id, log);
         (key, candidate)
     });
     let candidates = Candidates::new(candidates);
@@ -79,17 +91,16 @@ pub async fn read(
         let key = found.keys.get(found.calls.key[call as usize] as usize).cloned();
         let probe = key.map(|key| Probe { key, at, code, window: LOG_WINDOW });
         let log = probe.and_then(|probe| candidates.find(&probe)).map(|candidate| candidate.id);
-        let Some((id, Logged { code: logged, class })) =
-            log.and_then(|id| Some((id, classes.get(&id)?)))
-        else {
-            continue;
-        };
+        let Some((id, log)) = log.and_then(|id| Some((id, logged.get(&id)?))) else { continue };
         // An error log without a code says less than the code of its call.
-        let is_vague = *class == FailureClass::Unknown && logged.is_none();
+        let is_vague = log.class == FailureClass::Unknown && log.code.is_none();
         if !is_vague {
-            found.calls.outcome[call as usize] = Outcome::Logged(*class);
+            found.calls.outcome[call as usize] = Outcome::Logged(log.class);
         }
         found.error_logs.insert(call, id);
+        if let Some(Stated { quotas, retry_at, project }) = log.stated.clone() {
+            found.refusals.push(Refusal { call, quotas, retry_at, project });
+        }
     }
     found.past = read_past(db, &found, window.since).await?;
     Ok(found)
@@ -130,8 +141,9 @@ async fn read_calls(
     }
     (calls.keys, calls.models) = (keys.names.len(), models.names.len());
     let (keys, models) = (keys.names, models.names);
-    let error_logs = HashMap::new();
-    Ok((WindowCalls { calls, keys, models, error_logs, past: Past::default() }, failed))
+    let (error_logs, refusals) = (HashMap::new(), vec![]);
+    let past = Past::default();
+    Ok((WindowCalls { calls, keys, models, error_logs, refusals, past }, failed))
 }
 
 fn add(calls: &mut Calls, row: &CallRow, keys: &mut Names, models: &mut Names) {
@@ -152,7 +164,7 @@ async fn read_error_logs(
     db: &Database,
     window: Window,
     reserve: ReserveMemory<'_>,
-) -> Result<Vec<(String, Candidate, FailureClass)>> {
+) -> Result<Vec<(String, Candidate, Logged)>> {
     let mut queries = Vec::new();
     let mut since = window.since - LOG_WINDOW;
     while since < window.until + LOG_WINDOW {
@@ -162,14 +174,23 @@ async fn read_error_logs(
         queries.push(ErrorListQuery { scope, newest_first: false, page });
         since = until;
     }
-    let mut found = Vec::new();
+    let (mut found, mut projects) = (Vec::new(), Names::default());
     for part in queries.chunks((LOGS_AT_ONCE / LOGS_OF_PIECE) as usize) {
         for row in error_log::list_many(db, part, reserve).await?.into_iter().flat_map(|it| it.rows)
         {
             let (message, error_type) = (row.message.as_deref(), row.error_type.as_deref());
-            let class = classify(message, row.error_code, error_type).class;
+            let failure = classify(message, row.error_code, error_type);
+            let retry_at = failure.retry_at(row.timestamp).map(|at| at.timestamp_micros());
+            let states_quota =
+                !failure.quotas.is_empty() || retry_at.is_some() || failure.project.is_some();
+            let stated = states_quota.then(|| Stated {
+                retry_at,
+                project: failure.project.as_deref().map(|name| projects.index(Some(name))),
+                quotas: failure.quotas,
+            });
+            let log = Logged { code: row.error_code, class: failure.class, stated };
             let candidate = Candidate { at: row.stored.at, id: row.id, code: row.error_code };
-            found.extend(row.key.map(|key| (key, candidate, class)));
+            found.extend(row.key.map(|key| (key, candidate, log)));
         }
     }
     Ok(found)

@@ -83,6 +83,8 @@ async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) 
             "errorLogs" => "{ errorLogs { totalCount } }",
             "classifyFailure" => "{ classifyFailure(statusCode: 429) { class } }",
             "diagnoses" => "{ diagnoses(period: LAST_HOUR) { cause } }",
+            "usableKeys" => "{ usableKeys(model: \"m\") { totalCount } }",
+            "poolForecast" => "{ poolForecast { usable } }",
             "errorGroups" => "{ errorGroups(by: [MODEL]) { count } }",
             "apiKeys" => "{ apiKeys { totalCount } }",
             "apiKey" => "{ apiKey(key: \"k\") { id } }",

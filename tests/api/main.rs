@@ -71,6 +71,7 @@ mod sockets;
 mod subscriptions;
 mod support;
 mod traces;
+mod usability;
 mod usage;
 
 fn main() {
@@ -93,6 +94,7 @@ fn main() {
         csrf::tests(),
         delete::tests(),
         diagnoses::tests(),
+        usability::tests(),
         doctor::tests(),
         error_logs::tests(),
         error_match::tests(),

@@ -3,8 +3,10 @@
 use std::cmp::Reverse;
 
 use crate::domain::diagnosis::{Cause, Diagnosis};
+use crate::domain::failure::QuotaMetric;
 
 use super::cell::{Block, CellState};
+use super::history::Kind;
 use super::thresholds::{DAY, SECOND};
 use super::window::Window;
 use super::{KeyQuota, PoolPoint, PoolQuotas, QuotaGroup, Usability, UsabilityState as State};
@@ -117,7 +119,7 @@ impl PoolQuotas {
     /// The known quotas of a key, of a model or of all.
     pub fn quotas(&self, key: u32, model: Option<u32>) -> Vec<KeyQuota> {
         let cells = self.cells_of(key).filter(|cell| model.is_none_or(|model| model == cell.model));
-        cells.flat_map(|cell| cell.quotas.iter().cloned()).collect()
+        cells.flat_map(CellState::current_quotas).collect()
     }
 
     /// The keys that share quotas with a key; None if it is alone.
@@ -176,6 +178,23 @@ fn rank(state: State) -> u8 {
 }
 
 impl CellState {
+    /// Its quotas. Nothing remains of one whose refusal lasts, even if fewer calls are in the log: other programs
+    /// may use it too.
+    fn current_quotas(&self) -> impl Iterator<Item = KeyQuota> {
+        let is_refused = |quota: &KeyQuota| {
+            let is_requests = quota.metric == QuotaMetric::Requests;
+            self.block.as_ref().is_some_and(|block| match block.kind {
+                Kind::Day => is_requests && quota.window_seconds == DAY / SECOND,
+                Kind::Minute => is_requests && quota.window_seconds <= 60,
+                Kind::Tokens => !is_requests,
+            })
+        };
+        self.quotas.iter().map(move |quota| {
+            let remaining = if is_refused(quota) { Some(0) } else { quota.remaining };
+            KeyQuota { remaining, ..quota.clone() }
+        })
+    }
+
     /// The least remaining part of its quotas.
     fn tenths_left(&self) -> u64 {
         let tenths = |quota: &KeyQuota| {

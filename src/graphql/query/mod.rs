@@ -8,6 +8,7 @@ pub mod diagnosis;
 pub mod error_log;
 pub mod node;
 pub mod server;
+pub mod usability;
 pub mod usage;
 
 use async_graphql::MergedObject;
@@ -20,6 +21,7 @@ pub struct Query(
     call::CallQuery,
     error_log::ErrorLogQuery,
     diagnosis::DiagnosisQuery,
+    usability::UsabilityQuery,
     api_key::ApiKeyQuery,
     deletion::DeletionQuery,
     node::NodeQuery,

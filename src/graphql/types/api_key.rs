@@ -11,6 +11,7 @@ use super::call_group::CallGroup;
 use super::diagnosis::Diagnosis;
 use super::error_filter::{ErrorLogFilter, error_scope};
 use super::error_log::{ErrorLog, ErrorLogOrder};
+use super::usability::{KeyQuota, QuotaGroup, Usability};
 use super::usage::{CallCounts, LatencyStats};
 use crate::domain::access::AccessScope;
 use crate::domain::mask::mask;
@@ -20,7 +21,7 @@ use crate::graphql::cursor::{Cursor, KeyCursor};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::SeenOf;
 use crate::graphql::loader::audit::SecretOf;
-use crate::graphql::loader::diagnosis::DiagnosesAt;
+use crate::graphql::loader::diagnosis::diagnosed;
 use crate::graphql::loader::statistics::{LatencyOf, ModelsOf};
 use crate::graphql::query::call::{call_list_query, has_latency};
 use crate::graphql::query::error_log::error_list_query;
@@ -145,15 +146,48 @@ impl ApiKey {
         #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
         as_of: Option<DateTime>,
     ) -> Result<Vec<Diagnosis>> {
-        let at = DiagnosesAt(as_of.map(|as_of| as_of.0));
-        let Some(found) = scope(ctx).loader().load_one(at).await? else { return Ok(vec![]) };
-        let found = Diagnosis::select(&found, |diagnosis| {
+        let found = Diagnosis::select(&diagnosed(ctx, as_of).await?, |diagnosis| {
             let is_of_all = diagnosis.get().keys.is_empty();
             diagnosis.until().is_none()
                 && (is_of_all || diagnosis.keys().any(|key| **key == *self.key))
         });
         count_list(ctx, &found, |_| 0)?;
         Ok(found)
+    }
+
+    /// Whether it can be used now, learnt from the calls of the last 24 hours. All keys of a list together cost the
+    /// same as `Query.diagnoses`.
+    async fn usability(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "For this model; for any model by default.")] model: Option<String>,
+        #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
+        as_of: Option<DateTime>,
+    ) -> Result<Usability> {
+        let of = diagnosed(ctx, as_of).await?;
+        Ok(Usability::of(&of, &self.key, model.as_deref()))
+    }
+
+    /// Its quotas: those that the provider's texts state, and those learnt from accepted and refused calls of the
+    /// last 24 hours. Of keys that share a quota, the use of all.
+    async fn quotas(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "For this model; for all models by default.")] model: Option<String>,
+        #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
+        as_of: Option<DateTime>,
+    ) -> Result<Vec<KeyQuota>> {
+        let of = diagnosed(ctx, as_of).await?;
+        let found = of.quotas(&self.key, model.as_deref());
+        let found: Vec<KeyQuota> = found.iter().map(|quota| KeyQuota::of(&of, quota)).collect();
+        count_list(ctx, &found, |_| 0)?;
+        Ok(found)
+    }
+
+    /// The keys that share its quota; null while nothing shows that it shares one.
+    async fn quota_group(&self, ctx: &Context<'_>) -> Result<Option<QuotaGroup>> {
+        let of = diagnosed(ctx, None).await?;
+        of.group(&self.key).map_or(Ok(None), |group| QuotaGroup::of(ctx, &of, group))
     }
 
     /// Its calls in a window, as pages.

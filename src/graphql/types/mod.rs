@@ -13,5 +13,6 @@ pub mod node;
 pub mod record;
 pub mod server_info;
 pub mod storage;
+pub mod usability;
 pub mod usage;
 pub mod viewer;
