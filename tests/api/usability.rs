@@ -11,6 +11,7 @@ tests! {
     an_exhausted_quota_is_stated_with_its_reset,
     pages_of_candidates_continue.only(&[Kind::Sqlite]),
     a_forecast_has_limits.only(&[Kind::Sqlite]).empty(),
+    the_queries_of_the_document_are_valid.only(&[Kind::Sqlite]),
 }
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -136,4 +137,18 @@ async fn a_forecast_has_limits(database: TestDatabase) {
         app.data("{ poolForecast { usable total } usableKeys(model: \"m\") { totalCount } }").await;
     assert_eq!(data["poolForecast"].as_array().unwrap().len(), 25);
     assert_eq!(data["usableKeys"]["totalCount"], 0);
+}
+
+async fn the_queries_of_the_document_are_valid(database: TestDatabase) {
+    insert(&database, 429, DAY).await;
+    let app = TestApp::start(&database).await;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/DIAGNOSIS.md"));
+    let text = text.unwrap();
+    let blocks = text.split("```graphql").skip(1).map(|block| block.split("```").next().unwrap());
+    let queries: Vec<&str> =
+        blocks.filter(|block| !block.trim_start().starts_with("subscription")).collect();
+    assert!(queries.len() >= 3, "{queries:?}");
+    for query in queries {
+        app.data(query).await;
+    }
 }
