@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
         Some(NodeId::Call(id)) => assert_eq!(call_id(id).0, text),
         Some(NodeId::ErrorLog(id)) => assert_eq!(error_log_id(id).0, text),
         Some(NodeId::ApiKey(id)) => assert_eq!(id, text),
+        Some(NodeId::Diagnosis(name)) => assert_eq!(name.id().0, text),
         None => {}
     }
     StoredTime::from_text(text);
