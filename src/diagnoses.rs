@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
@@ -24,6 +24,8 @@ use crate::store::error_log::ReserveMemory;
 /// The current diagnoses are valid for so long, and for [`PAUSES`] times as long as they took.
 const VALID: Duration = Duration::from_secs(10);
 const PAUSES: u32 = 10;
+/// Computations at the same time, and those of requests that have ended.
+const MAX_COMPUTATIONS: usize = 2;
 /// How often a subscription looks for newer ones.
 const TICK: Duration = Duration::from_secs(2);
 
@@ -80,6 +82,22 @@ impl DiagnosisRef {
         let ids = &self.of.evidence[self.index];
         let count = count.min(ids.len());
         (0..count).map(|index| ids[index * ids.len() / count]).collect()
+    }
+
+    /// The same without the other diagnoses of its window, which would use memory.
+    fn alone(&self) -> Self {
+        let mut diagnosis = self.get().clone();
+        diagnosis.keys = (0..diagnosis.keys.len() as u32).collect();
+        diagnosis.models = (0..diagnosis.models.len() as u32).collect();
+        let of = DiagnosedWindow {
+            at: self.of.at,
+            keys: self.keys().cloned().collect(),
+            models: self.models().cloned().collect(),
+            diagnoses: vec![diagnosis],
+            evidence: vec![self.of.evidence[self.index].clone()],
+            quotas: PoolQuotas::learn(&diagnosis::Calls::default(), &[], &[], 0),
+        };
+        Self { of: Arc::new(of), index: 0, ended: self.ended }
     }
 
     fn identity(&self) -> Identity {
@@ -142,10 +160,11 @@ fn index(names: &[String], name: &str) -> Option<u32> {
 
 /// Computes the diagnoses at `at`. The window starts at a full hour, so that a diagnosis does not change with
 /// each call that leaves the window.
-pub async fn diagnoses_at(
+async fn diagnoses_at(
     db: &Database,
     at: DateTime<Utc>,
     reserve: ReserveMemory<'_>,
+    permit: OwnedSemaphorePermit,
 ) -> Result<DiagnosedWindow> {
     let day = Window::last(TimeDelta::hours(24), at);
     let start = |day: Window| day.since.duration_trunc(TimeDelta::hours(1)).ok();
@@ -153,8 +172,9 @@ pub async fn diagnoses_at(
     let window = window
         .ok_or_else(|| Error::bad_input("asOf", "the window would start before the year 1"))?;
     let calls = read(db, window, reserve).await?;
-    // Up to 110 ms of a processor for a million calls.
+    // Up to 250 ms of a processor for a million calls. It is not cancelled with its request.
     let work = move || {
+        let _permit = permit;
         let as_of = at.timestamp_micros();
         let mut diagnoses = diagnose(&calls.calls, &calls.past, as_of);
         let quotas = PoolQuotas::learn(&calls.calls, &calls.refusals, &diagnoses, as_of);
@@ -179,17 +199,21 @@ pub struct CurrentDiagnoses {
     db: Arc<Database>,
     clock: Clock,
     last: Mutex<Option<Computed>>,
+    computations: Arc<Semaphore>,
 }
 
 struct Computed {
-    found: Arc<DiagnosedWindow>,
+    /// An error is kept if it is one of the input: too many calls.
+    found: Result<Arc<DiagnosedWindow>>,
+    at: DateTime<Utc>,
     finished: Instant,
     valid: Duration,
 }
 
 impl CurrentDiagnoses {
     pub fn new(db: Arc<Database>, clock: Clock) -> Self {
-        Self { db, clock, last: Mutex::default() }
+        let computations = Arc::new(Semaphore::new(MAX_COMPUTATIONS));
+        Self { db, clock, last: Mutex::default(), computations }
     }
 
     /// The diagnoses at `now`, or of a few seconds before. Concurrent callers share one computation.
@@ -200,13 +224,27 @@ impl CurrentDiagnoses {
     ) -> Result<Arc<DiagnosedWindow>> {
         let mut last = self.last.lock().await;
         if let Some(computed) = last.as_ref().filter(|computed| computed.is_valid(now)) {
-            return Ok(Arc::clone(&computed.found));
+            return computed.found.clone();
         }
         let started = Instant::now();
-        let found = Arc::new(diagnoses_at(&self.db, now, reserve).await?);
-        let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
-        *last = Some(Computed { found: Arc::clone(&found), finished: Instant::now(), valid });
-        Ok(found)
+        let found = self.at(now, reserve).await;
+        if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
+            let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
+            let found = found.clone();
+            *last = Some(Computed { found, at: now, finished: Instant::now(), valid });
+        }
+        found
+    }
+
+    /// The diagnoses at any time.
+    pub async fn at(
+        &self,
+        at: DateTime<Utc>,
+        reserve: ReserveMemory<'_>,
+    ) -> Result<Arc<DiagnosedWindow>> {
+        let permit = Arc::clone(&self.computations).acquire_owned().await;
+        let permit = permit.map_err(Error::internal)?;
+        Ok(Arc::new(diagnoses_at(&self.db, at, reserve, permit).await?))
     }
 
     /// The changes from now on.
@@ -221,8 +259,8 @@ impl CurrentDiagnoses {
 
 impl Computed {
     fn is_valid(&self, now: DateTime<Utc>) -> bool {
-        // A clock that was set back has no valid result.
-        let age = now.signed_duration_since(self.found.at).to_std();
+        // Requests may come in another order than their times. A clock that was set has no valid result.
+        let age = now.signed_duration_since(self.at).abs().to_std();
         self.finished.elapsed() < self.valid && age.is_ok_and(|age| age < 2 * self.valid)
     }
 }
@@ -232,7 +270,7 @@ type Identity = (Cause, Vec<String>, Vec<String>);
 
 fn lasting(found: &Arc<DiagnosedWindow>) -> HashMap<Identity, DiagnosisRef> {
     let lasting = found.all().filter(|diagnosis| diagnosis.until().is_none());
-    lasting.map(|diagnosis| (diagnosis.identity(), diagnosis)).collect()
+    lasting.map(|diagnosis| (diagnosis.identity(), diagnosis.alone())).collect()
 }
 
 /// The diagnoses that start and end, for one subscription.
@@ -272,7 +310,7 @@ fn changes(
         let same = found.all().filter(|diagnosis| diagnosis.identity() == *identity);
         // Otherwise its calls have left the window, or another diagnosis explains them.
         let gone = || DiagnosisRef { ended: Some(found.at), ..last.clone() };
-        same.max_by_key(DiagnosisRef::until).unwrap_or_else(gone)
+        same.max_by_key(DiagnosisRef::until).map_or_else(gone, |ended| ended.alone())
     });
     let started = lasting.iter().filter(|(identity, _)| !before.contains_key(*identity));
     let started = started.map(|(_, diagnosis)| diagnosis.clone());

@@ -1,5 +1,6 @@
 //! Reads the calls of a window as columns, with the class of each failure, for the diagnosis.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -19,8 +20,14 @@ use crate::error::{Error, Result};
 pub const MAX_CALLS: usize = 1_000_000;
 /// Calls of one statement: their rows are larger than their columns.
 pub const CALLS_AT_ONCE: u32 = 20_000;
-/// Memory of a call in the columns and in the evidence, in bytes.
+/// Memory of a call in the columns and in the evidence, and of a name without its text, in bytes.
 const CALL_MEMORY: u64 = 128;
+const NAME_MEMORY: u64 = 128;
+
+/// The most keys and models that are diagnosed, those with the most calls: clients of the gateway choose the
+/// names of models. Other calls count as those without a key or a model.
+const MAX_KEYS: usize = 5000;
+const MAX_MODELS: usize = 100;
 
 /// The texts of error logs are read for pieces of this length, so many at most of each, since a text costs
 /// more than a call. A failure without a text has the class of one near it.
@@ -102,8 +109,36 @@ pub async fn read(
             found.refusals.push(Refusal { call, quotas, retry_at, project });
         }
     }
+    let WindowCalls { calls, keys, models, .. } = &mut found;
+    keep_most_used(&mut calls.key, keys, MAX_KEYS);
+    keep_most_used(&mut calls.model, models, MAX_MODELS);
+    (calls.keys, calls.models) = (keys.len(), models.len());
     found.past = read_past(db, &found, window.since).await?;
     Ok(found)
+}
+
+/// Keeps the names with the most calls; the index of the others is [`NONE`].
+fn keep_most_used(indexes: &mut [u32], names: &mut Vec<String>, most: usize) {
+    if names.len() <= most {
+        return;
+    }
+    let mut used = vec![0_u32; names.len()];
+    for index in indexes.iter() {
+        if let Some(used) = used.get_mut(*index as usize) {
+            *used += 1;
+        }
+    }
+    let mut kept: Vec<usize> = (0..names.len()).collect();
+    kept.sort_by_key(|index| Reverse(used[*index]));
+    kept.truncate(most);
+    let mut new = vec![NONE; names.len()];
+    for (number, index) in kept.iter().enumerate() {
+        new[*index] = number as u32;
+    }
+    for index in indexes {
+        *index = new.get(*index as usize).copied().unwrap_or(NONE);
+    }
+    *names = kept.into_iter().map(|index| std::mem::take(&mut names[index])).collect();
 }
 
 async fn read_calls(
@@ -134,12 +169,12 @@ async fn read_calls(
             }
             add(&mut calls, row, &mut keys, &mut models);
         }
+        reserve(keys.take_new_memory() + models.take_new_memory())?;
         after = page.rows.last().map(|row| CallCursor::of(row, order));
         if !page.has_next_page {
             break;
         }
     }
-    (calls.keys, calls.models) = (keys.names.len(), models.names.len());
     let (keys, models) = (keys.names, models.names);
     let (error_logs, refusals) = (HashMap::new(), vec![]);
     let past = Past::default();
@@ -147,7 +182,9 @@ async fn read_calls(
 }
 
 fn add(calls: &mut Calls, row: &CallRow, keys: &mut Names, models: &mut Names) {
-    calls.at.push(row.timestamp.timestamp_micros());
+    // Stored local times of a skipped hour are not in order.
+    let at = row.timestamp.timestamp_micros();
+    calls.at.push(calls.at.last().map_or(at, |last| at.max(*last)));
     calls.key.push(keys.index(row.key.as_deref()));
     calls.model.push(models.index(row.model.as_deref()));
     calls.status.push(row.status_code.and_then(|code| u16::try_from(code).ok()).unwrap_or(0));
@@ -231,15 +268,22 @@ async fn read_past(db: &Database, found: &WindowCalls, until: DateTime<Utc>) -> 
 struct Names {
     indexes: HashMap<String, u32>,
     names: Vec<String>,
+    new_memory: u64,
 }
 
 impl Names {
+    /// The memory of the names since the last call, in bytes.
+    fn take_new_memory(&mut self) -> u64 {
+        std::mem::take(&mut self.new_memory)
+    }
+
     fn index(&mut self, name: Option<&str>) -> u32 {
         let Some(name) = name else { return NONE };
         if let Some(index) = self.indexes.get(name) {
             return *index;
         }
         let index = self.names.len() as u32;
+        self.new_memory += 2 * name.len() as u64 + NAME_MEMORY;
         self.names.push(name.to_owned());
         self.indexes.insert(name.to_owned(), index);
         index

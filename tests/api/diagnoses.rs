@@ -17,6 +17,8 @@ tests! {
     a_subscription_sends_starts_and_ends,
     an_ended_diagnosis_is_found_by_its_id.only(&[Kind::Sqlite]),
     the_cost_of_an_id_is_that_of_its_calls.only(&[Kind::Sqlite]),
+    any_number_of_models_is_diagnosed.only(&[Kind::Sqlite]),
+    times_of_a_skipped_hour_are_diagnosed.only(&[Kind::Sqlite]),
     a_window_has_at_most_a_day.only(&[Kind::Sqlite]).empty(),
 }
 
@@ -216,4 +218,56 @@ async fn a_window_has_at_most_a_day(database: TestDatabase) {
         app.data("{ diagnoses(period: LAST_HOUR) { cause } }").await["diagnoses"],
         json!([])
     );
+}
+
+/// Clients of the gateway choose the names of models, and keys are refused together.
+async fn any_number_of_models_is_diagnosed(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let mut calls = vec![];
+    for number in 0..10_000 {
+        let at = text(now - TimeDelta::seconds(number));
+        let model = format!("model-{number}");
+        calls.push(CallRow::at(&at).key("key-of-tests-0002").model(model.as_str()).status(404));
+    }
+    for key in 0..96 {
+        let name = format!("key-of-pool-{key:04}");
+        for (minute, status) in [(60, 200), (50, 429), (40, 429), (20, 429)] {
+            let at = now - TimeDelta::minutes(minute + key / 24) - TimeDelta::seconds(key % 24);
+            let call = CallRow::at(&text(at)).key(name.as_str()).model("gemini-2.5-flash");
+            calls.push(call.status(status));
+        }
+    }
+    database.insert(&calls).await;
+    let app = TestApp::start(&database).await;
+    let query = "{ diagnoses(period: LAST_HOUR, causes: [KEY_DEAD]) { keys { masked } }
+        usableKeys(model: \"gemini-2.5-flash\") { totalCount } }";
+    let data = app.data(query).await;
+    let dead = json!({ "keys": [{ "masked": "key-...0001" }] });
+    assert!(data["diagnoses"].as_array().unwrap().contains(&dead), "{data}");
+}
+
+/// The gateway wrote local times of a clock that skips an hour, in UTC: the order of the rows is not that of times.
+async fn times_of_a_skipped_hour_are_diagnosed(database: TestDatabase) {
+    let mut calls = vec![];
+    for minute in 50..58 {
+        for (second, status) in [(1, 200), (2, 429), (3, 429)] {
+            for key in ["key-of-tests-0001", "key-of-tests-0002"] {
+                let at = format!("2026-03-29T02:{minute}:{second:02}Z");
+                calls.push(CallRow::at(&at).key(key).model("gemini-2.5-pro").status(status));
+            }
+        }
+    }
+    calls
+        .push(CallRow::at("2026-03-29T03:01:00Z").key("key-of-tests-0001").model("gemini-2.5-pro"));
+    database.insert(&calls).await;
+    let app = TestApp::start_with(&database, |config| {
+        config.database.storage_time_zone = "Europe/Berlin".parse().unwrap();
+    })
+    .await;
+    let at = "asOf: \"2026-03-29T01:30:00Z\"";
+    let query = format!(
+        "{{ diagnoses(period: LAST_24_HOURS, {at}) {{ cause }} usableKeys(model: \"m\", {at}) {{ totalCount }} }}"
+    );
+    app.data(&query).await;
 }

@@ -8,7 +8,7 @@ use async_graphql::dataloader::Loader;
 use chrono::{DateTime, Utc};
 
 use super::StoreLoader;
-use crate::diagnoses::{DiagnosedWindow, diagnoses_at};
+use crate::diagnoses::DiagnosedWindow;
 use crate::error::Error;
 use crate::graphql::scope::scope;
 use crate::graphql::{self, scalar};
@@ -49,7 +49,7 @@ impl Loader<DiagnosesAt> for StoreLoader {
             let _texts = answer.read_page(LOGS_AT_ONCE, SHORT_BYTES)?;
             let reserve = |bytes| answer.reserve(bytes);
             let diagnosed = match at.0 {
-                Some(at) => diagnoses_at(&services.db, at, &reserve).await?.into(),
+                Some(at) => services.diagnoses.at(at, &reserve).await?,
                 None => services.diagnoses.get(self.request.now, &reserve).await?,
             };
             found.insert(*at, diagnosed);

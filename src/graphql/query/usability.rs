@@ -108,7 +108,7 @@ impl UsabilityQuery {
     async fn pool_forecast(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The model; any model by default.")] model: Option<String>,
+        #[graphql(desc = "The model; any model by default, and for a model without calls.")] model: Option<String>,
         #[graphql(desc = "The start; by default the last ten seconds, as in `diagnoses`.")]
         as_of: Option<DateTime>,
         #[graphql(
@@ -131,7 +131,7 @@ impl UsabilityQuery {
             return Err(Failure::bad_input("step", "`step` must be at least PT1M"));
         }
         if horizon < chrono::TimeDelta::zero() || horizon > chrono::TimeDelta::days(7) {
-            return Err(Failure::bad_input("horizon", "`horizon` must be PT0S to P7D"));
+            return Err(Failure::bad_input("horizon", "`horizon` must be at most P7D"));
         }
         let (horizon, step) = (horizon.num_microseconds(), step.num_microseconds());
         let (horizon, step) = (horizon.unwrap_or(0), step.unwrap_or(i64::MAX));

@@ -15,7 +15,7 @@ use super::usability::{KeyQuota, QuotaGroup, Usability};
 use super::usage::{CallCounts, LatencyStats};
 use crate::domain::access::AccessScope;
 use crate::domain::mask::mask;
-use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs};
+use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, check_text};
 use crate::graphql::connection::{Connection, Item};
 use crate::graphql::cursor::{Cursor, KeyCursor};
 use crate::graphql::error::{Failure, Result};
@@ -164,6 +164,7 @@ impl ApiKey {
         #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
         as_of: Option<DateTime>,
     ) -> Result<Usability> {
+        model.as_ref().map_or(Ok(()), |model| check_text("model", model))?;
         let of = diagnosed(ctx, as_of).await?;
         Ok(Usability::of(&of, &self.key, model.as_deref()))
     }
@@ -177,6 +178,7 @@ impl ApiKey {
         #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
         as_of: Option<DateTime>,
     ) -> Result<Vec<KeyQuota>> {
+        model.as_ref().map_or(Ok(()), |model| check_text("model", model))?;
         let of = diagnosed(ctx, as_of).await?;
         let found = of.quotas(&self.key, model.as_deref());
         let found: Vec<KeyQuota> = found.iter().map(|quota| KeyQuota::of(&of, quota)).collect();

@@ -115,7 +115,7 @@ pub struct PoolPoint {
     at: DateTime,
     /// The number of keys that are likely to be usable.
     usable: i32,
-    /// The number of keys.
+    /// The number of keys with a call in the last 24 hours.
     total: i32,
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use sea_orm::sea_query::{
     Asterisk, CaseStatement, Condition, Expr, ExprTrait, JoinType, Query, SelectStatement,
     UnionType,
 };
+use tokio::time::sleep;
 
 use super::cache::{KnownState, Phase, RollupState, SMALL_LAG};
 use super::cells::{damaged, seconds};
@@ -31,6 +33,7 @@ use crate::store::stored_time::StoredTime;
 
 /// Attempts while the state changes between its reading and the statement.
 const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 /// Percentiles of a span of this length are computed from single calls.
 const EXACT_SPAN: Micros = 2 * 3600 * 1_000_000;
 /// The number of the row with the state of the statement.
@@ -140,6 +143,8 @@ pub(in crate::store) async fn sums(
         if is_current {
             return add_up(parts).map(Some);
         }
+        // Each batch of a deletion changes the state.
+        sleep(PAUSE).await;
         refresh(db).await?;
     }
     Err(Error::Busy)
