@@ -118,23 +118,45 @@ test('a phone shows dead keys and the time zone', async ({ page, demo }) => {
   await expect(page.getByRole('columnheader', { name: 'Time' }).getByText('UTC+1')).toBeInViewport();
 });
 
-test('a phone has filters and details', async ({ page, demo }) => {
-  await page.setViewportSize({ width: 390, height: 844 });
-  await open(page, demo, '/calls');
-  await page.getByRole('button', { name: 'Filters' }).click();
-  await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).click();
-  await settled(page);
-  // The middle of a row may have a button that copies its value.
-  await page.locator('tbody tr a').first().click();
-  await expect(page.locator('.drawer')).toBeVisible();
-  const width = async (): Promise<number | undefined> => (await page.locator('.drawer').boundingBox())?.width;
-  expect(await width()).toBe(390);
-  await page.locator('.drawer').getByRole('button', { name: 'Close' }).click();
-  await expect(page.locator('.drawer')).toHaveCount(0);
-  await open(page, demo, '/');
-  await page.locator('.incident-sentence').first().click();
-  await expect(page.locator('.drawer')).toBeVisible();
-  expect(await width()).toBe(390);
+test.describe('on a phone', () => {
+  test.use({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+
+  test('there are filters and details', async ({ page, demo }) => {
+    await open(page, demo, '/calls');
+    await page.getByRole('button', { name: 'Filters' }).tap();
+    await page.getByRole('group', { name: 'Status' }).getByRole('button', { name: 'Failed' }).tap();
+    await settled(page);
+    // Its middle, where a mouse finds the button that copies the value.
+    await page.locator('tbody tr').first().tap();
+    await expect(page.locator('.drawer')).toBeVisible();
+    const width = async (): Promise<number | undefined> => (await page.locator('.drawer').boundingBox())?.width;
+    expect(await width()).toBe(390);
+    await page.locator('.drawer').getByRole('button', { name: 'Close' }).tap();
+    await expect(page.locator('.drawer')).toHaveCount(0);
+    await open(page, demo, '/');
+    await page.locator('.incident-sentence').first().tap();
+    await expect(page.locator('.drawer')).toBeVisible();
+    expect(await width()).toBe(390);
+  });
+});
+
+// A touch screen beside a mouse, and phones that pretend to have one.
+test.describe('on a touch screen with hover', () => {
+  test.use({ viewport: { width: 390, height: 844 }, hasTouch: true });
+
+  test('a tap on any part of a row opens it', async ({ page, demo }) => {
+    await open(page, demo, '/calls?status=failure');
+    const row = page.locator('tbody tr').first();
+    for (const cell of ['.col-status', '.col-model', '.col-key']) {
+      const box = await row.locator(cell).boundingBox();
+      if (!box) continue;
+      // The end of the value, where the buttons are.
+      await page.touchscreen.tap(box.x + box.width - 24, box.y + box.height / 2);
+      await expect(page.locator('.drawer'), cell).toBeVisible();
+      await page.locator('.drawer').getByRole('button', { name: 'Close' }).tap();
+      await expect(page.locator('.drawer'), cell).toHaveCount(0);
+    }
+  });
 });
 
 test('the first view is small', async ({ page, demo }) => {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Cause } from '../api/gen/graphql';
-import { callParams, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, statesOfModels, type Incident } from './incident';
+import { callParams, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, statesOfModels, type Counts, type Diagnosed, type Incident } from './incident';
 
 const incident = (change: Partial<Incident> = {}): Incident => ({
   id: 'diagnosis_1',
@@ -19,34 +19,55 @@ const incident = (change: Partial<Incident> = {}): Incident => ({
   ...change,
 });
 const ofKey = (id: string, cause: Cause): Incident => incident({ cause, keys: [{ id, masked: id }] });
+const SINCE = Date.parse('2026-11-29T00:00:00Z');
+const counts = (total: number, failure = 0): Counts => ({ total, failure });
+const calls = (total: number, failure = 0): Diagnosed => ({ since: SINCE, calls: counts(total, failure) });
 const ended = incident({ id: 'diagnosis_2', until: '2026-11-29T02:00:00.000456Z' });
 
 it('starts with the most severe ongoing incident', () => {
   const first = incident({ id: 'a' });
-  expect(headlineOf([ended, first, incident({ id: 'b' })], 0, false)).toEqual({ kind: 'incident', incident: first, more: 1 });
+  expect(headlineOf([ended, first, incident({ id: 'b' })], calls(0), false)).toEqual({ kind: 'incident', incident: first, more: 1 });
   expect(ongoingFirst([ended, first]).map(({ id }) => id)).toEqual(['a', ended.id]);
 });
 
 it('is healthy only after enough calls, and never after a failed request', () => {
-  expect(headlineOf([], 20, false)).toEqual({ kind: 'healthy', ended: 0 });
-  expect(headlineOf([ended], 20, false)).toEqual({ kind: 'healthy', ended: 1 });
-  expect(headlineOf([], 19, false)).toEqual({ kind: 'tooFew', calls: 19 });
-  expect(headlineOf([], 0, false)).toEqual({ kind: 'noCalls' });
-  expect(headlineOf(undefined, 20, true)).toEqual({ kind: 'unknown' });
-  expect(headlineOf([], undefined, true)).toEqual({ kind: 'unknown' });
-  expect(headlineOf(undefined, 20, false)).toEqual({ kind: 'waiting' });
+  expect(headlineOf([], calls(20), false)).toEqual({ kind: 'healthy', ended: 0 });
+  expect(headlineOf([ended], calls(20), false)).toEqual({ kind: 'healthy', ended: 1 });
+  expect(headlineOf([], calls(19), false)).toEqual({ kind: 'tooFew', calls: 19 });
+  expect(headlineOf([], calls(0), false)).toEqual({ kind: 'noCalls' });
+  expect(headlineOf(undefined, calls(20), true)).toEqual({ kind: 'unknown' });
+  expect(headlineOf([], { since: SINCE, calls: undefined }, true)).toEqual({ kind: 'unknown' });
+  expect(headlineOf(undefined, calls(20), false)).toEqual({ kind: 'waiting' });
+});
+
+it('is not healthy while many calls failed without a known cause', () => {
+  expect(headlineOf([], calls(1161, 472), false)).toEqual({ kind: 'failures', share: 472 / 1161, ended: 0 });
+  expect(headlineOf([], calls(100, 20), false)).toEqual({ kind: 'healthy', ended: 0 });
+  expect(headlineOf([], calls(100, 21), false)).toMatchObject({ kind: 'failures', share: 0.21 });
+  expect(headlineOf([], calls(19, 19), false)).toMatchObject({ kind: 'tooFew' });
+  // Its 9 failures have a known cause.
+  expect(headlineOf([ended], calls(100, 29), false)).toEqual({ kind: 'healthy', ended: 1 });
+  expect(headlineOf([ended], calls(100, 30), false)).toEqual({ kind: 'failures', share: 0.3, ended: 1 });
+  // Its failures may be earlier than the window.
+  expect(headlineOf([{ ...ended, since: '2026-11-28T23:00:00Z' }], calls(100, 29), false)).toMatchObject({ kind: 'failures' });
+  // Slow calls did not fail.
+  expect(headlineOf([{ ...ended, cause: 'SLOW' }], calls(100, 29), false)).toEqual({ kind: 'failures', share: 0.29, ended: 0 });
 });
 
 it('takes the state of a key from the diagnosis that names it', () => {
-  const stateBy = (cause: Cause): string => stateOfKey('k', [incident(), ofKey('other', 'SLOW'), ofKey('k', cause)], 100);
+  const stateBy = (cause: Cause): string => stateOfKey('k', [incident(), ofKey('other', 'SLOW'), ofKey('k', cause)], counts(100));
   const causes: Cause[] = ['KEY_DEAD', 'KEY_UNPAID', 'QUOTA_EXHAUSTED', 'POOL_EXHAUSTED', 'RATE_TOO_HIGH', 'SLOW', 'SILENT', 'CLIENT_FAULT', 'UNKNOWN'];
   expect(causes.map(stateBy)).toEqual(['dead', 'unpaid', 'quota', 'quota', 'throttled', 'slow', 'silent', 'failing', 'failing']);
   expect(new Set(causes.map(stateBy))).toEqual(new Set(REASONS));
 });
 
 it('knows the state of a key without a diagnosis only by its calls', () => {
-  expect([0, 19, 20, undefined].map((calls) => stateOfKey('k', [], calls))).toEqual(['noCalls', 'tooFew', 'healthy', 'unknown']);
-  expect([0, 19, 20, undefined].map((calls) => stateOfKey('k', [incident()], calls))).toEqual(['noCalls', 'likePool', 'likePool', 'unknown']);
+  const states = (diagnoses: Incident[]): string[] =>
+    [counts(0), counts(19, 19), counts(20), counts(100, 20), counts(100, 21), undefined].map((calls) => stateOfKey('k', diagnoses, calls));
+  expect(states([])).toEqual(['noCalls', 'tooFew', 'healthy', 'healthy', 'failures', 'unknown']);
+  // An incident of all keys concerns only keys that fail.
+  expect(states([incident()])).toEqual(['noCalls', 'likePool', 'healthy', 'healthy', 'likePool', 'unknown']);
+  expect(states([incident({ cause: 'SLOW' }), incident({ cause: 'SILENT' }), ofKey('other', 'KEY_DEAD')])).toEqual(states([]));
 });
 
 it('marks the models of ongoing incidents of all keys', () => {

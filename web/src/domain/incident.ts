@@ -25,10 +25,17 @@ const REASON_OF: Record<Cause, Reason> = {
 };
 
 /** `unknown`: the answer of the API does not include the key. */
-export type KeyState = Reason | 'likePool' | 'healthy' | 'tooFew' | 'noCalls' | 'unknown';
+export type KeyState = Reason | 'failures' | 'likePool' | 'healthy' | 'tooFew' | 'noCalls' | 'unknown';
 
 /** With fewer calls, the absence of a diagnosis does not mean health. */
 export const ENOUGH_CALLS = 20;
+/** With a larger share of failed calls, the absence of a diagnosis does not mean health. */
+export const MANY_FAILURES = 0.2;
+
+export interface Counts {
+  total: number;
+  failure: number;
+}
 
 type OfKey = Pick<Incident, 'cause' | 'sentence'> & { keys: { id: string }[] };
 
@@ -36,14 +43,20 @@ type OfKey = Pick<Incident, 'cause' | 'sentence'> & { keys: { id: string }[] };
 export const namedOf = <D extends Pick<OfKey, 'keys'>>(id: string, diagnoses: readonly D[]): D | undefined =>
   diagnoses.find(({ keys }) => keys.some((key) => key.id === id));
 
+/** Calls that are slow or missing did not fail. */
+const explainsFailures = ({ cause }: Pick<Incident, 'cause'>): boolean => cause !== 'SLOW' && cause !== 'SILENT';
+
 /** The state of a key from its diagnoses and its calls of the last 24 hours; undefined calls are unknown. */
-export function stateOfKey(id: string, diagnoses: readonly Pick<OfKey, 'cause' | 'keys'>[], calls: number | undefined): KeyState {
+export function stateOfKey(id: string, diagnoses: readonly Pick<OfKey, 'cause' | 'keys'>[], calls: Counts | undefined): KeyState {
   const named = namedOf(id, diagnoses);
   if (named) return REASON_OF[named.cause];
-  if (calls === undefined) return 'unknown';
-  if (calls === 0) return 'noCalls';
-  if (diagnoses.length > 0) return 'likePool';
-  return calls < ENOUGH_CALLS ? 'tooFew' : 'healthy';
+  if (!calls) return 'unknown';
+  const { total, failure } = calls;
+  if (total === 0) return 'noCalls';
+  const hasManyFailures = failure / total > MANY_FAILURES;
+  if (hasManyFailures && diagnoses.some((diagnosis) => diagnosis.keys.length === 0 && explainsFailures(diagnosis))) return 'likePool';
+  if (total < ENOUGH_CALLS) return 'tooFew';
+  return hasManyFailures ? 'failures' : 'healthy';
 }
 
 /** The states of models that an ongoing incident of all keys names. */
@@ -64,19 +77,28 @@ export type Headline =
   | { kind: 'waiting' | 'unknown' | 'noCalls' }
   | { kind: 'incident'; incident: Incident; more: number }
   | { kind: 'tooFew'; calls: number }
+  | { kind: 'failures'; share: number; ended: number }
   | { kind: 'healthy'; ended: number };
 
-/**
- * The first sentence of the page. `calls` is the number of calls in the diagnosed window. A failed request for
- * either is never health.
- */
-export function headlineOf(incidents: readonly Incident[] | undefined, calls: number | undefined, hasFailed: boolean): Headline {
+/** The diagnosed window: its start in milliseconds and its calls, if known. */
+export interface Diagnosed {
+  since: number;
+  calls: Counts | undefined;
+}
+
+/** The first sentence of the page. A failed request is never health, and neither are many failures without a known cause. */
+export function headlineOf(incidents: readonly Incident[] | undefined, { since, calls }: Diagnosed, hasFailed: boolean): Headline {
   const ongoing = incidents?.filter(({ until }) => until == null) ?? [];
   const [incident] = ongoing;
   if (incident) return { kind: 'incident', incident, more: ongoing.length - 1 };
-  if (!incidents || calls === undefined) return { kind: hasFailed ? 'unknown' : 'waiting' };
-  if (calls === 0) return { kind: 'noCalls' };
-  if (calls < ENOUGH_CALLS) return { kind: 'tooFew', calls };
+  if (!incidents || !calls) return { kind: hasFailed ? 'unknown' : 'waiting' };
+  const { total, failure } = calls;
+  if (total === 0) return { kind: 'noCalls' };
+  if (total < ENOUGH_CALLS) return { kind: 'tooFew', calls: total };
+  const causes = incidents.filter(explainsFailures);
+  // Each failure belongs to at most one incident. An incident that started earlier has an unknown part of its failures in the window.
+  const explained = causes.reduce((sum, one) => sum + (Date.parse(one.since) >= since ? one.failures : 0), 0);
+  if ((failure - explained) / total > MANY_FAILURES) return { kind: 'failures', share: failure / total, ended: causes.length };
   return { kind: 'healthy', ended: incidents.length };
 }
 

@@ -4,13 +4,13 @@ import { keyStatesOf } from './key-states';
 
 const END = Date.parse('2026-11-29T03:00:00Z');
 const key = (id: string, firstSeenAt = '2026-11-01T00:00:00Z', diagnoses: KeyStatesQuery['apiKeys']['nodes'][number]['diagnoses'] = []) => ({ id, masked: id, firstSeenAt, lastSeenAt: firstSeenAt, diagnoses });
-const calls = (id: string, total: number) => ({ apiKey: { id, masked: id }, counts: { total } });
+const calls = (id: string, total: number, failure = 0) => ({ apiKey: { id, masked: id }, counts: { total, failure } });
 const states = (data: KeyStatesQuery, first = 1000): Record<string, string> => Object.fromEntries([...keyStatesOf(data, END, first).keys].map(([id, { state }]) => [id, state]));
 
 it('joins the diagnoses of keys with their calls', () => {
   const dead = key('dead', undefined, [{ cause: 'KEY_DEAD', keys: [{ id: 'dead' }], sentence: 'replace it' }]);
-  const data = { apiKeys: { nodes: [dead, key('busy'), key('quiet'), key('old')], totalCount: 4 }, day: [calls('dead', 5), calls('busy', 50), calls('quiet', 5)] };
-  expect(states(data)).toEqual({ dead: 'dead', busy: 'healthy', quiet: 'tooFew', old: 'noCalls' });
+  const data = { apiKeys: { nodes: [dead, key('busy'), key('bad'), key('quiet'), key('old')], totalCount: 5 }, day: [calls('dead', 5), calls('busy', 50), calls('bad', 50, 20), calls('quiet', 5)] };
+  expect(states(data)).toEqual({ dead: 'dead', busy: 'healthy', bad: 'failures', quiet: 'tooFew', old: 'noCalls' });
   expect(keyStatesOf(data, END, 1000).keys.get('dead')?.sentences).toEqual(['replace it']);
 });
 

@@ -1,6 +1,6 @@
 // The states of keys: their diagnoses joined with their calls of the last 24 hours.
 import type { KeyStatesQuery } from '../api/gen/graphql';
-import { stateOfKey, type KeyState } from './incident';
+import { stateOfKey, type Counts, type KeyState } from './incident';
 
 export interface KnownKey {
   masked: string;
@@ -19,9 +19,9 @@ export interface KeyStates {
 
 /** `end` is the end of the range in milliseconds, `first` the number of groups that were requested. */
 export function keyStatesOf({ apiKeys, day }: KeyStatesQuery, end: number, first: number): KeyStates {
-  const calls = new Map(day.flatMap(({ apiKey, counts }) => (apiKey ? [[apiKey.id, counts.total] as const] : [])));
+  const calls = new Map(day.flatMap(({ apiKey, counts }) => (apiKey ? [[apiKey.id, counts] as const] : [])));
   // With more groups than requested, a key without a group may have calls.
-  const callsOf = (id: string): number | undefined => calls.get(id) ?? (day.length < first ? 0 : undefined);
+  const callsOf = (id: string): Counts | undefined => calls.get(id) ?? (day.length < first ? { total: 0, failure: 0 } : undefined);
   // Keys that were first called later do not exist yet.
   const existing = apiKeys.nodes.filter(({ firstSeenAt }) => firstSeenAt == null || Date.parse(firstSeenAt) <= end);
   const keys = new Map<string, KnownKey>();

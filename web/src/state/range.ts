@@ -92,14 +92,16 @@ const DAY_MS = 24 * HOUR_MS;
 /** Whether a range is longer than the window that the API diagnoses. */
 export const exceedsDay = (range: Range, now: number): boolean => endOf(range, now) - rangeEnds(range, now)[0] > DAY_MS;
 
+/** The start of the diagnosed window in milliseconds. */
+export const diagnosedSince = (range: Range, now: number): number => Math.max(rangeEnds(range, now)[0], endOf(range, now) - DAY_MS);
+
 /** The arguments of `diagnoses`: the range, or its last 24 hours. */
 export function diagnosedWindow(range: Range, now: number): { period?: Period; between?: TimeRange } {
-  const since = rangeEnds(range, now)[0];
   const end = endOf(range, now);
-  if (isLive(range) && end - since >= DAY_MS) return { period: 'LAST_24_HOURS' };
+  if (isLive(range) && end - rangeEnds(range, now)[0] >= DAY_MS) return { period: 'LAST_24_HOURS' };
   if ('preset' in range && !isDay(range.preset) && range.preset !== 'month') return { period: PERIODS[range.preset] };
   // A range in the future would have no length.
-  const start = Math.min(Math.max(since, end - DAY_MS), end - 1);
+  const start = Math.min(diagnosedSince(range, now), end - 1);
   return { between: { since: new Date(start).toISOString(), until: new Date(end).toISOString() } };
 }
 

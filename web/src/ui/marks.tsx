@@ -41,7 +41,7 @@ export function StateTag({ state, title }: { state: KeyState; title?: string | u
   const { text } = useI18n();
   const hint = title || text.keys.stateHints[state];
   if (state === 'unknown') return <span title={hint}>–</span>;
-  const icon = isReason(state) ? state : state === 'healthy' ? 'healthy' : state === 'likePool' ? 'failing' : 'silent';
+  const icon = isReason(state) || state === 'healthy' ? state : state === 'likePool' || state === 'failures' ? 'failing' : 'silent';
   return (
     <span class={`tag tag-${state}`} title={hint}>
       <Icon name={icon} />

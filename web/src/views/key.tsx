@@ -55,7 +55,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   // A failed request says nothing about the present.
   const known = incidents.stale || incidents.error ? undefined : incidents.data;
   const diagnoses = known?.apiKey?.diagnoses ?? [];
-  const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts.total) : incidents.error ? 'unknown' : undefined;
+  const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.error ? 'unknown' : undefined;
   const spans = useMemo(
     () => spansOf((known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), text.incidents.causes),
     [known, id, text],

@@ -63,8 +63,8 @@ const compare: Record<Sort, (a: KeyRow, b: KeyRow) => number> = {
   seen: (a, b) => laterFirst(a.lastSeenAt ?? '', b.lastSeenAt ?? ''),
 };
 
-const STATES = [...REASONS, 'likePool', 'healthy', 'tooFew', 'noCalls'] as const;
-const isReason = (state: KeyState): boolean => REASONS.some((reason) => reason === state);
+const STATES = [...REASONS, 'failures', 'likePool', 'healthy', 'tooFew', 'noCalls'] as const;
+const needsAttention = (state: KeyState): boolean => state === 'failures' || REASONS.some((reason) => reason === state);
 const rank = ({ state }: KeyRow): number => (state === 'unknown' ? STATES.length : STATES.indexOf(state));
 
 type State = (typeof STATES)[number] | 'attention' | undefined;
@@ -119,7 +119,7 @@ export function Keys(): JSX.Element {
       (row) =>
         mayName(search, row.masked) &&
         (only.length === 0 || only.includes(row.id)) &&
-        (state === undefined || (state === 'attention' ? isReason(row.state) : row.state === state)),
+        (state === undefined || (state === 'attention' ? needsAttention(row.state) : row.state === state)),
     );
     found.sort(compare[sort]);
     return backwards ? found.reverse() : found;

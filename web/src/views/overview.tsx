@@ -13,7 +13,7 @@ import {
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
 import { StackChart } from '../chart/stack';
-import { headlineOf, spansOf, statesOfModels, type Headline } from '../domain/incident';
+import { headlineOf, spansOf, statesOfModels, type Counts, type Headline } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -21,7 +21,7 @@ import { timeZone } from '../i18n/format';
 import { useIncidents } from '../state/incidents';
 import { updatedAt, useSubscription } from '../state/live';
 import { useQuery, type Answer } from '../state/query';
-import { endOf, exceedsDay, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
+import { diagnosedSince, endOf, exceedsDay, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
 import { linkTo, setParams, useRoute } from '../state/router';
 import { serverNow } from '../state/session';
 import { Icon, type IconName } from '../ui/icon';
@@ -77,11 +77,11 @@ export function Overview(): JSX.Element {
     updatedAt.set(Date.now());
   });
   const stats = usage.data && (live ? newest(usage.data, now) : usage.data);
-  const total = over.stale ? undefined : over.data?.callSeries.reduce((sum, { counts }) => sum + counts.total, 0);
+  const ofRange = over.stale || !over.data ? undefined : countsOf(over.data);
   const isLong = exceedsDay(range, serverNow());
-  const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours.total;
+  const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours;
   const hasFailed = [incidents, isLong ? usage : over].some(({ error }) => error !== undefined);
-  const headline = headlineOf(known, isLong ? ofDay : total, hasFailed);
+  const headline = headlineOf(known, { since: diagnosedSince(range, serverNow()), calls: isLong ? ofDay : ofRange }, hasFailed);
 
   return (
     <>
@@ -200,6 +200,11 @@ function newest(data: UsageQuery, now: UsageNowSubscription['usageStats'] | unde
   return { ...data, usageStats: { ...data.usageStats, ...now } };
 }
 
+const countsOf = ({ callSeries }: RangeQuery): Counts => ({
+  total: callSeries.reduce((sum, { counts }) => sum + counts.total, 0),
+  failure: callSeries.reduce((sum, { counts }) => sum + counts.failure, 0),
+});
+
 /** What is wrong at the end of the range: the most severe incident that lasts. */
 function HeadlineText({ headline, range, last }: { headline: Headline; range: Range; last: string | undefined }): JSX.Element {
   const i18n = useI18n();
@@ -246,6 +251,8 @@ function HeadlineText({ headline, range, last }: { headline: Headline; range: Ra
       );
     case 'tooFew':
       return line('silent', 'unknown', text.incidents.tooFew(headline.calls, format.count(headline.calls), when));
+    case 'failures':
+      return line('failing', 'WARNING', text.incidents[headline.ended === 0 ? 'failuresOnly' : 'failuresLeft'](format.percent(headline.share), when));
     case 'healthy':
       return line(
         'healthy',
@@ -259,12 +266,10 @@ function HeadlineText({ headline, range, last }: { headline: Headline; range: Ra
 function Rate({ range, over, headline }: { range: Range; over: Answer<RangeQuery>; headline: Headline }): JSX.Element | null {
   const { text, format } = useI18n();
   if (!over.data || over.stale) return over.error ? null : <Skeleton />;
-  const counts = over.data.callSeries.map((bucket) => bucket.counts);
-  const total = counts.reduce((sum, one) => sum + one.total, 0);
-  const success = counts.reduce((sum, one) => sum + one.success, 0);
+  const { total, failure } = countsOf(over.data);
   const where = rangeText({ text, format }, range);
   if (total === 0) return headline.kind === 'noCalls' ? null : <p class="rate">{text.overview.noCalls(where)}</p>;
-  const [percent, rest] = text.overview.sentence(format.percent(success / total), format.count(total), where);
+  const [percent, rest] = text.overview.sentence(format.percent(1 - failure / total), format.count(total), where);
   return (
     <p class="rate">
       <strong>{percent}</strong>
