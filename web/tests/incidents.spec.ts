@@ -194,15 +194,47 @@ test('keys and models have the states of the incidents', async ({ page, demo }) 
   await expect(row.locator('.tag')).toHaveText('Failing');
   await open(page, demo, `/keys?${upTo(at)}`);
   await expect(page.locator('tbody .col-state').first()).toHaveText('Dead');
-  await page.getByLabel('State').selectOption('likePool');
-  await expect(page.locator('tbody .tag').first()).toHaveText('Fails like all keys');
-  expect(number(await page.locator('.filters-end').textContent())).toBeGreaterThan(30);
-  await expect(page.locator('tbody .tag').first()).toHaveAttribute('title', /has been failing for all keys/);
-  await expect(page.locator('tbody .tag-healthy')).toHaveCount(0);
-  await page.locator('tbody a').first().click();
-  await settled(page);
-  await expect(page.locator('.key-head .tag')).toHaveText('Fails like all keys');
-  await expect(page.locator('.incident').first()).toContainText('Model outage');
+});
+
+test('only keys that fail have the state of an incident of all keys', async ({ page }) => {
+  await withServer(async (server) => {
+    const now = Date.now();
+    const calls = (key: string, model: string, failsFor: number): Record<string, unknown>[] =>
+      Array.from({ length: 60 }, (_, minutes) => ({ timestamp: iso(now - (minutes + 1) * MINUTE_MS), key, model, statusCode: minutes < failsFor ? 503 : 200, latencyMs: 5 }));
+    for (let index = 0; index < 6; index += 1) await recordCalls(server, calls(`a-key-of-an-outage-000${index}`, 'model-with-an-outage', 25));
+    await recordCalls(server, calls('a-key-of-another-model-01', 'another-model', 0));
+    await open(page, server, '/keys');
+    await expect(page.locator('tbody .tag-likePool')).toHaveCount(6);
+    await expect(page.locator('tbody .tag-likePool').first()).toHaveText('Fails like all keys');
+    await expect(page.locator('tbody .tag-likePool').first()).toHaveAttribute('title', /for all keys/);
+    await expect(page.locator('tbody .tag-healthy')).toHaveCount(1);
+    await page.getByLabel('State').selectOption('likePool');
+    await page.locator('tbody a').first().click();
+    await settled(page);
+    await expect(page.locator('.key-head .tag')).toHaveText('Fails like all keys');
+    await expect(page.locator('.incident').first()).toContainText('Model outage');
+  });
+});
+
+test('many failures without a diagnosis are not healthy', async ({ page }) => {
+  await withServer(async (server) => {
+    const now = Date.now();
+    // A quarter of the calls of each hour: the usual rate.
+    for (const key of ['a-key-with-failures-0001', 'a-key-with-failures-0002']) {
+      await recordCalls(server, Array.from({ length: 80 }, (_, index) => ({ timestamp: iso(now - (index + 1) * 5 * MINUTE_MS), key, model: 'm', statusCode: index % 4 === 0 ? 400 : 200, latencyMs: 5 })));
+    }
+    expect(await diagnoses(server, now)).toEqual([]);
+    await open(page, server, '/');
+    await expect(headline(page)).toHaveText('25% of the calls failed in the last 24 hours; no cause is known');
+    await page.getByRole('button', { name: '切换到中文' }).click();
+    await expect(headline(page)).toHaveText('最近 24 小时有 25% 的调用失败，原因未知');
+    await page.getByRole('button', { name: 'Switch to English' }).click();
+    await open(page, server, '/keys?state=attention');
+    await expect(page.locator('tbody .tag-failures')).toHaveText(['Many failures', 'Many failures']);
+    await page.locator('tbody a').first().click();
+    await settled(page);
+    await expect(page.locator('.key-head .tag')).toHaveText('Many failures');
+  });
 });
 
 test('sentences are in the language of the page', async ({ page, demo }) => {

@@ -25,6 +25,11 @@ test('real calls and their provider messages', async ({ page, real }) => {
 test('real keys and errors', async ({ page, real }) => {
   await open(page, real, `/keys?${SPAN}`);
   await expect(page.locator('.filters-end')).toContainText('50 keys');
+  // 42 keys have no diagnosis; of 41 of them more than 20 % of the calls failed.
+  await page.getByLabel('State').selectOption('failures');
+  await expect(page.locator('.filters-end')).toContainText('41 keys');
+  await page.getByLabel('State').selectOption('healthy');
+  await expect(page.locator('.filters-end')).toContainText('1 key');
   await open(page, real, `/errors?${SPAN}&q=API_KEY_INVALID`);
   await expect(page.locator('.filters-end')).toContainText('37 error logs');
   await page.locator('.listing > .table-box tbody a').last().click();
