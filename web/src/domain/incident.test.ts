@@ -41,17 +41,21 @@ it('is healthy only after enough calls, and never after a failed request', () =>
 });
 
 it('is not healthy while many calls failed without a known cause', () => {
-  expect(headlineOf([], calls(1161, 472), false)).toEqual({ kind: 'failures', share: 472 / 1161, ended: 0 });
+  expect(headlineOf([], calls(1161, 472), false)).toEqual({ kind: 'failures', share: 472 / 1161, known: 0 });
   expect(headlineOf([], calls(100, 20), false)).toEqual({ kind: 'healthy', ended: 0 });
   expect(headlineOf([], calls(100, 21), false)).toMatchObject({ kind: 'failures', share: 0.21 });
   expect(headlineOf([], calls(19, 19), false)).toMatchObject({ kind: 'tooFew' });
   // Its 9 failures have a known cause.
   expect(headlineOf([ended], calls(100, 29), false)).toEqual({ kind: 'healthy', ended: 1 });
-  expect(headlineOf([ended], calls(100, 30), false)).toEqual({ kind: 'failures', share: 0.3, ended: 1 });
+  expect(headlineOf([ended], calls(100, 30), false)).toEqual({ kind: 'failures', share: 0.3, known: 1 });
   // Its failures may be earlier than the window.
   expect(headlineOf([{ ...ended, since: '2026-11-28T23:00:00Z' }], calls(100, 29), false)).toMatchObject({ kind: 'failures' });
+  // An outage is the news, a quota of one key is not.
+  expect(headlineOf([incident()], calls(100, 60), false)).toMatchObject({ kind: 'incident' });
+  expect(headlineOf([incident({ severity: 'INFO' })], calls(100, 60), false)).toEqual({ kind: 'failures', share: 0.6, known: 1 });
+  expect(headlineOf([incident({ severity: 'INFO' })], calls(100, 29), false)).toMatchObject({ kind: 'incident' });
   // Slow calls did not fail.
-  expect(headlineOf([{ ...ended, cause: 'SLOW' }], calls(100, 29), false)).toEqual({ kind: 'failures', share: 0.29, ended: 0 });
+  expect(headlineOf([{ ...ended, cause: 'SLOW' }], calls(100, 29), false)).toEqual({ kind: 'failures', share: 0.29, known: 0 });
 });
 
 it('takes the state of a key from the diagnosis that names it', () => {

@@ -77,7 +77,7 @@ export type Headline =
   | { kind: 'waiting' | 'unknown' | 'noCalls' }
   | { kind: 'incident'; incident: Incident; more: number }
   | { kind: 'tooFew'; calls: number }
-  | { kind: 'failures'; share: number; ended: number }
+  | { kind: 'failures'; share: number; known: number }
   | { kind: 'healthy'; ended: number };
 
 /** The diagnosed window: its start in milliseconds and its calls, if known. */
@@ -90,16 +90,23 @@ export interface Diagnosed {
 export function headlineOf(incidents: readonly Incident[] | undefined, { since, calls }: Diagnosed, hasFailed: boolean): Headline {
   const ongoing = incidents?.filter(({ until }) => until == null) ?? [];
   const [incident] = ongoing;
-  if (incident) return { kind: 'incident', incident, more: ongoing.length - 1 };
+  const failures = incidents && calls ? unexplained(incidents, since, calls) : undefined;
+  // A small fault is not the news while many calls fail for other reasons.
+  if (incident && !(failures && incident.severity === 'INFO')) return { kind: 'incident', incident, more: ongoing.length - 1 };
   if (!incidents || !calls) return { kind: hasFailed ? 'unknown' : 'waiting' };
-  const { total, failure } = calls;
-  if (total === 0) return { kind: 'noCalls' };
-  if (total < ENOUGH_CALLS) return { kind: 'tooFew', calls: total };
+  if (calls.total === 0) return { kind: 'noCalls' };
+  if (calls.total < ENOUGH_CALLS) return { kind: 'tooFew', calls: calls.total };
+  if (failures) return failures;
+  return { kind: 'healthy', ended: incidents.length };
+}
+
+/** The headline about many failures without a known cause, if there are. */
+function unexplained(incidents: readonly Incident[], since: number, { total, failure }: Counts): Headline | undefined {
   const causes = incidents.filter(explainsFailures);
   // Each failure belongs to at most one incident. An incident that started earlier has an unknown part of its failures in the window.
   const explained = causes.reduce((sum, one) => sum + (Date.parse(one.since) >= since ? one.failures : 0), 0);
-  if ((failure - explained) / total > MANY_FAILURES) return { kind: 'failures', share: failure / total, ended: causes.length };
-  return { kind: 'healthy', ended: incidents.length };
+  const isMany = total >= ENOUGH_CALLS && (failure - explained) / total > MANY_FAILURES;
+  return isMany ? { kind: 'failures', share: failure / total, known: causes.length } : undefined;
 }
 
 /** The calls of an incident, as parameters of the list of calls; undefined if it has none. */

@@ -189,7 +189,7 @@ export const en = {
     recovered: (count: number, text: string, when: string) => `Healthy again: ${text} incident${s(count)} ended ${when}`,
     tooFew: (count: number, text: string, when: string) => `Too few calls to find incidents: ${text} call${s(count)} ${when}`,
     failuresOnly: (percent: string, when: string) => `${percent} of the calls failed ${when}; no cause is known`,
-    failuresLeft: (percent: string, when: string) => `${percent} of the calls failed ${when}; no known cause lasts`,
+    failuresLeft: (percent: string, when: string) => `${percent} of the calls failed ${when}; many of them without a known cause`,
     gone: 'This incident no longer exists: its calls were deleted, or later calls changed the diagnosis.',
     ongoing: 'ongoing',
     since: 'Start',

@@ -187,7 +187,7 @@ export const zh: Messages = {
     recovered: (_count, text, when) => `已恢复正常：${when}有 ${text} 个故障已结束`,
     tooFew: (_count, text, when) => `调用太少，无法发现故障：${when}共 ${text} 次`,
     failuresOnly: (percent, when) => `${when}有 ${percent} 的调用失败，原因未知`,
-    failuresLeft: (percent, when) => `${when}有 ${percent} 的调用失败，已知原因均已结束`,
+    failuresLeft: (percent, when) => `${when}有 ${percent} 的调用失败，其中许多原因未知`,
     gone: '此故障已不存在：其调用已被删除，或之后的调用改变了诊断。',
     ongoing: '仍在持续',
     since: '开始',

@@ -252,7 +252,7 @@ function HeadlineText({ headline, range, last }: { headline: Headline; range: Ra
     case 'tooFew':
       return line('silent', 'unknown', text.incidents.tooFew(headline.calls, format.count(headline.calls), when));
     case 'failures':
-      return line('failing', 'WARNING', text.incidents[headline.ended === 0 ? 'failuresOnly' : 'failuresLeft'](format.percent(headline.share), when));
+      return line('failing', 'WARNING', text.incidents[headline.known === 0 ? 'failuresOnly' : 'failuresLeft'](format.percent(headline.share), when));
     case 'healthy':
       return line(
         'healthy',
