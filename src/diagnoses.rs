@@ -259,7 +259,7 @@ impl CurrentDiagnoses {
 
 impl Computed {
     fn is_valid(&self, now: DateTime<Utc>) -> bool {
-        // Requests may come in another order than their times. A clock that was set has no valid result.
+        // Requests may run in another order than their times. A clock that was set has no valid result.
         let age = now.signed_duration_since(self.at).abs().to_std();
         self.finished.elapsed() < self.valid && age.is_ok_and(|age| age < 2 * self.valid)
     }

@@ -204,7 +204,7 @@ impl CellReading {
         CellState { model, quotas, block, rate: self.rate(context), day }
     }
 
-    /// The use of the days whose start is covered, at their refusals.
+    /// The use at the refusals of days with a covered start.
     fn day_ceiling(&self, context: &Context) -> Option<Estimate> {
         let window = context.windows.day;
         let mut uses: Vec<(u32, u32)> = Vec::new();
@@ -269,7 +269,7 @@ impl CellReading {
         self.accepted.get(first + leaving).map(|at| at + window.length())
     }
 
-    /// A quota whose use is not counted, or of another window.
+    /// A quota without a counted use, or of another window.
     fn stated_quota(&self, model: u32, stated: &StatedCeiling, context: &Context) -> KeyQuota {
         let window = Window::Sliding(stated.window_seconds.saturating_mul(SECOND));
         let is_counted = stated.metric == QuotaMetric::Requests && window.length() <= DAY;

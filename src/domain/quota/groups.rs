@@ -1,4 +1,4 @@
-//! Which keys share their quotas: those of one project, and those whose refusals start together more often
+//! Which keys share their quotas: those of one project, and those with refusals that start together more often
 
 use std::collections::HashMap;
 
@@ -272,7 +272,7 @@ impl<'a> Pairs<'a> {
         all.sum >= enough && all.mean() >= least.max(MEAN_SHARED)
     }
 
-    /// The starts after this one whose times since the last accepted call overlap.
+    /// The later starts with an overlapping time since the last accepted call.
     fn together<'s>(&self, starts: &'s [Start], index: usize) -> Vec<&'s Start> {
         let start = &starts[index];
         let within = NEXT_WITHIN[usize::from(start.is_day)];

@@ -178,7 +178,7 @@ fn rank(state: State) -> u8 {
 }
 
 impl CellState {
-    /// Its quotas. Nothing remains of one whose refusal lasts, even if fewer calls are in the log: other programs
+    /// Its quotas. While calls are refused, nothing remains of a quota, even if fewer calls are in the log: other programs
     /// may use it too.
     fn current_quotas(&self) -> impl Iterator<Item = KeyQuota> {
         let is_refused = |quota: &KeyQuota| {

@@ -18,7 +18,7 @@ use crate::graphql::types::api_key::{ApiKey, KeyList};
 use crate::graphql::types::usability::PoolPoint;
 
 const STEP: Duration = Duration(chrono::TimeDelta::hours(1));
-/// A `Duration` whose default is printed as in the contract, `PT24H` instead of `P1D`.
+/// A `Duration` with the default of the contract, `PT24H` instead of `P1D`.
 struct Horizon(Duration);
 
 const HORIZON: Horizon = Horizon(Duration(chrono::TimeDelta::hours(24)));
@@ -82,7 +82,7 @@ impl UsabilityQuery {
         let position = |argument: &'static str, cursor: Option<&KeyCursor>| -> Result<_> {
             let Some(KeyCursor(id)) = cursor else { return Ok(None) };
             let position = found.iter().position(|key| *scope.services.keys.id(key) == **id);
-            let gone = "the key of this cursor is no candidate any more; start from the first page";
+            let gone = "the key of this cursor became unusable; start from the first page";
             position.map(Some).ok_or_else(|| Failure::bad_input(argument, gone))
         };
         let start = position("after", request.after.as_ref())?.map_or(0, |after| after + 1);
