@@ -10,7 +10,8 @@ const number = (text: string | null): number => Number((text ?? '').replaceAll(/
 test('headline, cards and incidents are those of a past range, at its end', async ({ page, real }) => {
   await open(page, real, `/?${REAL}`);
   // 472 calls failed; no text says that the keys are healthy.
-  await expect(page.locator('.headline')).toContainText(/since 2026-11-22 21:5\d UTC/);
+  await expect(page.locator('.headline')).toHaveText('40.7% of the calls failed during 22 Nov, 22:51–22:53; many of them without a known cause');
+  await expect(page.locator('.incidents')).toContainText(/since 2026-11-22 21:5\d UTC/);
   await expect(page.locator('.rate')).toHaveText('59.3% of 1,161 calls succeeded during 22 Nov, 22:51–22:53');
   await expect(page.locator('main')).not.toContainText(/healthy/i);
   await expect(page.locator('.cards-end')).toHaveText('Calls up to 22 Nov, 22:53:00');
