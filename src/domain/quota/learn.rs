@@ -9,7 +9,8 @@ use super::cell::{CellReading, CellState, Context, StatedCeiling, read};
 use super::history::{Answer, Cells, Kind, Run, answers, name_refusals, runs};
 use super::pool::Fault;
 use super::thresholds::{HOUR, MINUTE, SECOND, TRUSTED_DELAYS, TRUSTED_SHARE};
-use super::window::{Calendar, WindowEvidence, Windows};
+use super::window::{Calendar, Windows};
+use super::window_evidence::WindowEvidence;
 use super::{Activity, PoolQuotas, Refusal, groups};
 
 pub(super) fn learn(

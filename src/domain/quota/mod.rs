@@ -12,6 +12,7 @@ mod learn;
 mod pool;
 mod thresholds;
 mod window;
+mod window_evidence;
 
 #[cfg(test)]
 mod tests;

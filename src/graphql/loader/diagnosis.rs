@@ -3,31 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_graphql::Context;
 use async_graphql::dataloader::Loader;
 use chrono::{DateTime, Utc};
 
 use super::StoreLoader;
 use crate::diagnoses::DiagnosedWindow;
 use crate::error::Error;
-use crate::graphql::scope::scope;
-use crate::graphql::{self, scalar};
 use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE};
 use crate::store::error_log::SHORT_BYTES;
 
 /// The diagnoses at an instant; None: the current ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DiagnosesAt(pub Option<DateTime<Utc>>);
-
-/// The diagnoses of a field with an argument `asOf`.
-pub async fn diagnosed(
-    ctx: &Context<'_>,
-    as_of: Option<scalar::DateTime>,
-) -> graphql::error::Result<Arc<DiagnosedWindow>> {
-    let at = DiagnosesAt(as_of.map(|as_of| as_of.0));
-    let found = scope(ctx).loader().load_one(at).await?;
-    found.ok_or_else(|| Error::internal("no diagnoses were loaded").into())
-}
 
 impl Loader<DiagnosesAt> for StoreLoader {
     type Value = Arc<DiagnosedWindow>;

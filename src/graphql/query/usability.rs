@@ -11,10 +11,10 @@ use crate::graphql::connection::Connection;
 use crate::graphql::cursor::KeyCursor;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::api_key::AllKeys;
-use crate::graphql::loader::diagnosis::diagnosed;
 use crate::graphql::scalar::{DateTime, Duration};
 use crate::graphql::scope::{count_list, read_scope};
 use crate::graphql::types::api_key::{ApiKey, KeyList};
+use crate::graphql::types::diagnosis::diagnosed;
 use crate::graphql::types::usability::PoolPoint;
 
 const STEP: Duration = Duration(chrono::TimeDelta::hours(1));

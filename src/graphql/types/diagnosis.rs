@@ -11,9 +11,11 @@ use crate::diagnoses::{DiagnosedWindow, DiagnosisRef};
 use crate::domain::diagnosis::{self, Language, Names};
 use crate::domain::excerpt::excerpt;
 use crate::domain::mask::mask;
+use crate::error::Error;
 use crate::graphql::args::page_size;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::id::DiagnosisName;
+use crate::graphql::loader::diagnosis::DiagnosesAt;
 use crate::graphql::loader::error_log::ErrorLogOf;
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, count_list, scope};
@@ -60,6 +62,13 @@ pub enum Severity {
     Warning,
     /// Most calls of a model, or of all models, fail.
     Critical,
+}
+
+/// The diagnoses of a field with an argument `asOf`.
+pub async fn diagnosed(ctx: &Context<'_>, as_of: Option<DateTime>) -> Result<Arc<DiagnosedWindow>> {
+    let at = DiagnosesAt(as_of.map(|as_of| as_of.0));
+    let found = scope(ctx).loader().load_one(at).await?;
+    found.ok_or_else(|| Error::internal("no diagnoses were loaded").into())
 }
 
 /// One of the diagnoses of a window.
