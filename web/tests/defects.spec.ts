@@ -38,7 +38,10 @@ test('a filter that matches nothing does not say that there were no calls or err
 
 test('no tooltip covers the bars after a zoom', async ({ page, demo }) => {
   await open(page, demo, '/');
-  const box = await page.locator('.plot .u-over').first().boundingBox();
+  // The incidents above may be higher than the window.
+  const plot = page.locator('.plot .u-over').first();
+  await plot.scrollIntoViewIfNeeded();
+  const box = await plot.boundingBox();
   if (!box) throw new Error('no chart');
   await page.mouse.move(box.x + box.width * 0.3, box.y + 60);
   await page.mouse.down();
@@ -49,7 +52,8 @@ test('no tooltip covers the bars after a zoom', async ({ page, demo }) => {
   await settled(page);
   await expect(page.locator('.tooltip')).toHaveCount(0);
   // The list of incidents above is another one.
-  const zoomed = await page.locator('.plot .u-over').first().boundingBox();
+  await plot.scrollIntoViewIfNeeded();
+  const zoomed = await plot.boundingBox();
   if (!zoomed) throw new Error('no chart');
   await page.mouse.move(zoomed.x + zoomed.width * 0.4, zoomed.y + 70);
   await expect(page.locator('.tooltip').first()).toBeVisible();
