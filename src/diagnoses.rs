@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
@@ -164,7 +164,7 @@ async fn diagnoses_at(
     db: &Database,
     at: DateTime<Utc>,
     reserve: ReserveMemory<'_>,
-    permit: OwnedSemaphorePermit,
+    computations: &Arc<Semaphore>,
 ) -> Result<DiagnosedWindow> {
     let day = Window::last(TimeDelta::hours(24), at);
     let start = |day: Window| day.since.duration_trunc(TimeDelta::hours(1)).ok();
@@ -172,6 +172,8 @@ async fn diagnoses_at(
     let window = window
         .ok_or_else(|| Error::bad_input("asOf", "the window would start before the year 1"))?;
     let calls = read(db, window, reserve).await?;
+    // Only now: the database's connections are granted by caller, this permit in the order of arrival.
+    let permit = Arc::clone(computations).acquire_owned().await.map_err(Error::internal)?;
     // Up to 250 ms of a processor for a million calls. It is not cancelled with its request.
     let work = move || {
         let _permit = permit;
@@ -242,9 +244,7 @@ impl CurrentDiagnoses {
         at: DateTime<Utc>,
         reserve: ReserveMemory<'_>,
     ) -> Result<Arc<DiagnosedWindow>> {
-        let permit = Arc::clone(&self.computations).acquire_owned().await;
-        let permit = permit.map_err(Error::internal)?;
-        Ok(Arc::new(diagnoses_at(&self.db, at, reserve, permit).await?))
+        Ok(Arc::new(diagnoses_at(&self.db, at, reserve, &self.computations).await?))
     }
 
     /// The changes from now on.
