@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::process::{self, Process};
-use crate::support::{Kind, TestApp, TestDatabase, settings};
+use crate::support::{Kind, TestApp, TestDatabase, settings, within};
 use crate::tests;
 
 tests! {
@@ -40,6 +40,8 @@ tests! {
     pending_requests_are_answered_at_shutdown.only(&[Kind::Sqlite]),
 }
 
+/// Shorter than the client timeout of 30 s by default, which would end these waits as well.
+const SOON: Duration = Duration::from_secs(20);
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 async fn connect(app: &TestApp) -> TcpStream {
@@ -101,7 +103,7 @@ async fn a_client_with_a_slow_head_is_disconnected(database: TestDatabase) {
         clients.spawn(async move {
             stream.write_all(start.as_bytes()).await.unwrap();
             read_to_end(stream).await;
-            assert!(started.elapsed() < Duration::from_secs(10), "{start:?}");
+            assert!(started.elapsed() < SOON, "{start:?}");
         });
     }
     // The head of the second request never arrives.
@@ -121,7 +123,7 @@ async fn a_client_with_a_slow_head_is_disconnected(database: TestDatabase) {
             if written.is_err() || matches!(read, Ok(Err(_))) {
                 break;
             }
-            assert!(started.elapsed() < Duration::from_secs(10));
+            assert!(started.elapsed() < SOON);
         }
     });
     while let Some(client) = clients.join_next().await {
@@ -150,7 +152,7 @@ async fn a_client_that_reads_nothing_is_disconnected(database: TestDatabase) {
     let request = "GET /schema.graphql HTTP/1.1\r\nHost: localhost\r\n\r\n";
     // More responses than the buffers of both ends hold, until the server stops reading.
     let sent = async { while stream.write_all(request.repeat(100).as_bytes()).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(60), sent).await.expect("is cut");
+    within("is cut", sent).await;
 }
 
 async fn a_large_head_is_refused(database: TestDatabase) {
@@ -214,7 +216,7 @@ async fn idle_connections_are_closed_for_new_ones(database: TestDatabase) {
     // The server closes a connection of the address with the most, the one idle for longest.
     let mut next = connect(&app).await;
     next.write_all(HEALTH.as_bytes()).await.unwrap();
-    let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
+    let answered = tokio::time::timeout(SOON, healthy(&mut next)).await;
     assert!(answered.is_ok(), "idle connections block new ones");
     assert_eq!(read_to_end(open.remove(1)).await, "");
     for mut stream in open {
@@ -236,7 +238,7 @@ async fn idle_http_2_connections_are_closed_for_new_ones(database: TestDatabase)
     silent.read_u8().await.unwrap();
     let mut next = connect(&app).await;
     next.write_all(HEALTH.as_bytes()).await.unwrap();
-    let answered = tokio::time::timeout(Duration::from_secs(20), healthy(&mut next)).await;
+    let answered = tokio::time::timeout(SOON, healthy(&mut next)).await;
     assert!(answered.is_ok(), "an idle HTTP/2 connection blocks new ones");
 }
 
@@ -248,7 +250,7 @@ async fn connections_of_an_address_are_limited(database: TestDatabase) {
     let open = [busy_connection(&app, "127.0.0.2").await, busy_connection(&app, "127.0.0.2").await];
     // The server closes a third connection at once, and serves other addresses.
     let third = connect_from(&app, "127.0.0.2").await;
-    let closed = tokio::time::timeout(Duration::from_secs(20), read_to_end(third)).await;
+    let closed = tokio::time::timeout(SOON, read_to_end(third)).await;
     assert_eq!(closed.expect("a third connection stays open"), "");
     let mut other = connect_from(&app, "127.0.0.3").await;
     other.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -266,7 +268,7 @@ async fn connections_of_an_address_are_limited(database: TestDatabase) {
             }
         }
     };
-    let first = tokio::time::timeout(Duration::from_secs(20), served).await.expect("is served");
+    let first = within("is served", served).await;
     // An idle connection of the address is closed for a new one.
     let mut second = connect_from(&app, "127.0.0.2").await;
     second.write_all(HEALTH.as_bytes()).await.unwrap();
@@ -282,8 +284,8 @@ async fn connections_of_an_address_are_limited(database: TestDatabase) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), idle).await.expect("is served");
-    let closed = tokio::time::timeout(Duration::from_secs(20), read_to_end(first)).await;
+    within("is served", idle).await;
+    let closed = tokio::time::timeout(SOON, read_to_end(first)).await;
     assert!(closed.is_ok(), "the connection idle for longest stays open");
 }
 
@@ -363,7 +365,7 @@ async fn one_caller_leaves_body_memory_to_others(database: TestDatabase) {
     let freed = async {
         while !long_query_from(&app, "127.0.0.2", "", 8 << 20).await.starts_with("HTTP/1.1 200 ") {}
     };
-    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the memory is free again");
+    within("the memory is free again", freed).await;
 }
 
 /// Requests that are refused before their bodies are read: a path, header lines, the status.
@@ -533,7 +535,7 @@ async fn a_stalled_or_silent_http_2_client_is_disconnected(database: TestDatabas
             frame(1, 5, 1, &head),
         ];
         stream.write_all(&bytes.concat()).await.unwrap();
-        let end = tokio::time::timeout(Duration::from_secs(20), async {
+        let end = tokio::time::timeout(SOON, async {
             let (mut answer, mut part) = (Vec::new(), [0; 4096]);
             let mut ping = tokio::time::interval(Duration::from_millis(50));
             loop {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cost::cost;
 use crate::subscriptions::Events;
-use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code};
+use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code, eventually};
 use crate::tests;
 
 tests! {
@@ -169,6 +169,13 @@ async fn a_subscription_sends_starts_and_ends(database: TestDatabase) {
         database.insert(&calls.collect::<Vec<_>>()).await;
         app.clock.advance(TimeDelta::minutes(10));
     };
+    // A failure is an event, and only one. The subscription continues.
+    database.execute("ALTER TABLE t_request_log RENAME TO elsewhere").await;
+    app.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(error_code(&events.next().await), "DATABASE_UNAVAILABLE");
+    let sent = app.sent();
+    eventually("a second attempt", async || app.sent() > sent).await;
+    database.execute("ALTER TABLE elsewhere RENAME TO t_request_log").await;
     calls(0, 403).await;
     let event = events.next().await;
     let started = &event["data"]["diagnosisChanged"];

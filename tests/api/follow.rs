@@ -14,7 +14,7 @@ use crate::tests;
 tests! {
     local_records_are_sent_at_once,
     rows_of_other_writers_are_sent_in_order,
-    rows_of_other_writers_are_sent_within_a_second,
+    rows_of_other_writers_are_sent_after_a_quiet_time,
     a_subscription_starts_with_new_rows,
     transactions_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
     the_first_rows_may_commit_out_of_order.only(&[Kind::Postgres, Kind::MariaDb]),
@@ -159,21 +159,15 @@ async fn until_rarely_polled(app: &TestApp) {
     .await;
 }
 
-/// Also after a time without rows, when the table is polled least often. Checks most rows, since a
-/// test may have to wait for its processor.
-async fn rows_of_other_writers_are_sent_within_a_second(database: TestDatabase) {
+/// After a time without rows the table is polled least often. `--bench follow` measures the delay.
+async fn rows_of_other_writers_are_sent_after_a_quiet_time(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let mut events = Events::subscribe(&app, CALLS).await;
-    let mut waits = vec![];
     for number in 0..3 {
         until_rarely_polled(&app).await;
         insert(&database, &[&number.to_string()]).await;
-        let stored = Instant::now();
         assert_eq!(models(&mut events, 1).await, [number.to_string()]);
-        waits.push(stored.elapsed());
     }
-    waits.sort();
-    assert!(waits[1] < Duration::from_secs(1), "{waits:?}");
 }
 
 async fn a_subscription_starts_with_new_rows(database: TestDatabase) {

@@ -21,7 +21,7 @@ use super::subscriptions::{
     FAST, OTHER, READER, SLOW, assert_no_other_statements, start_with_tokens, total,
 };
 use crate::support::{
-    CallRow, Kind, TestApp, TestDatabase, error_code, eventually, found, logs, settings,
+    CallRow, Kind, TestApp, TestDatabase, error_code, eventually, found, logs, settings, within,
 };
 use crate::tests;
 
@@ -159,7 +159,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), closing).await.expect("is closed")
+        within("is closed", closing).await
     }
 
     fn request_id(&self) -> String {
@@ -171,8 +171,9 @@ fn close(code: u16, reason: &str) -> (u16, String) {
     (code, reason.to_owned())
 }
 
+/// A test must answer pings within this timeout, also on a busy machine.
 async fn start_with_short_timeout(database: &TestDatabase) -> TestApp {
-    TestApp::start_with(database, |config| config.server.http.client_timeout_seconds = 1).await
+    TestApp::start_with(database, |config| config.server.http.client_timeout_seconds = 3).await
 }
 
 async fn events_are_sent_until_the_client_completes(database: TestDatabase) {
@@ -494,11 +495,9 @@ async fn messages_before_the_initialisation_are_limited(database: TestDatabase) 
         [&[0x81, 0xfe, 0, length, 0, 0, 0, 0][..], text.as_bytes()].concat().repeat(200)
     };
     for sent in [unfinished_frame(1 << 20, 20_000), pings] {
-        let start = Instant::now();
         let mut client = Client::open(&app).await;
         client.socket.get_mut().write_all(&sent).await.unwrap();
         assert_eq!(client.close_code_and_reason().await, close(1009, "Message too large"));
-        assert!(start.elapsed() < Duration::from_secs(15), "only the timeout ends it");
     }
     // A token is far below the limit. Once it is checked, messages may be as long as bodies.
     let mut client = Client::ready_as(&app, json!({ "padding": "x".repeat(8000) })).await;
@@ -548,7 +547,7 @@ async fn unfinished_messages_count_against_body_memory(database: TestDatabase) {
     assert_eq!(code, 1013);
     drop(open);
     let freed = async { while refuses_long_message(&app).await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the memory is free again");
+    within("the memory is free again", freed).await;
 }
 
 async fn wrong_tokens_are_limited(database: TestDatabase) {
@@ -591,13 +590,11 @@ async fn a_server_shutdown_closes_with_1001(database: TestDatabase) {
     let early = Client::open(&app).await;
     // This client does not answer the close frame.
     let silent = Client::ready(&app).await;
-    let start = Instant::now();
     let stopping = tokio::spawn(app.shutdown());
     for client in [following, idle, early] {
         assert_eq!(client.close_code_and_reason().await, close(1001, "Going away"));
     }
-    stopping.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    within("the server stops", stopping).await.unwrap();
     assert_eq!(silent.close_code_and_reason().await.0, 1001);
 }
 
@@ -938,11 +935,15 @@ async fn a_client_that_reads_nothing_is_disconnected(database: TestDatabase) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), sending).await.expect("is cut");
+    within("is cut", sending).await;
 }
 
 async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabase) {
-    let app = TestApp::start(&database).await;
+    // A busy machine needs some time for the large results.
+    let app = TestApp::start_with(&database, |config| {
+        config.server.http.client_timeout_seconds = 120;
+    })
+    .await;
     let mut client = Client::ready(&app).await;
     // Small results fit into the buffers, so this sends enough of them to fill the buffers.
     let sdl = "{ __schema { types { name description fields { name description } } } }";
@@ -1018,7 +1019,7 @@ async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) 
 
 async fn a_dead_client_is_detected(database: TestDatabase) {
     let app = TestApp::start_with(&database, |config| {
-        config.server.http.client_timeout_seconds = 1;
+        config.server.http.client_timeout_seconds = 5;
         config.server.max_subscriptions = 1;
     })
     .await;
@@ -1032,7 +1033,7 @@ async fn a_dead_client_is_detected(database: TestDatabase) {
         let mut bytes = [0; 1024];
         while !matches!(stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
     };
-    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("is cut");
+    within("is cut", reading).await;
     let entry = line(&id, |line| line["close_code"].is_null()).await;
     assert_eq!(entry["gone"], true, "{entry}");
     subscribe_when_free(&mut Client::ready(&app).await, "1").await;

@@ -12,7 +12,7 @@ use super::http::{assert_refused, usage};
 use super::input_errors::{lock, unlock};
 use super::persisted::hash;
 use crate::support::{
-    CallRow, Kind, TestApp, TestDatabase, error_code, found, logs, request_id, settings,
+    CallRow, Kind, TestApp, TestDatabase, error_code, found, logs, request_id, settings, within,
 };
 use crate::tests;
 
@@ -228,7 +228,6 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
     }
     assert!(store::revoke(app.db(), "short", now).await.unwrap());
     app.clock.advance(TimeDelta::seconds(5));
-    let start = Instant::now();
     for mut events in [fast, slow] {
         let event = loop {
             let event = events.next().await;
@@ -240,7 +239,6 @@ async fn a_revoked_token_ends_its_streams(database: TestDatabase) {
         assert!(event.get("data").is_none(), "{event}");
         events.assert_complete().await;
     }
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(lasting.next().await["data"]["usageStats"].is_object());
 }
 
@@ -470,16 +468,13 @@ async fn shutdown_ends_streams(database: TestDatabase) {
     for events in &mut streams {
         events.next().await;
     }
-    let start = Instant::now();
     let stopping = tokio::spawn(app.shutdown());
     for mut events in streams {
         // The stream ends without `complete`, so that its client reconnects.
         assert_eq!(events.any().await, None);
     }
-    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
     drop(both);
-    stopping.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    within("the server stops", stopping).await.unwrap();
 }
 
 async fn queries_and_mutations_get_one_response(database: TestDatabase) {

@@ -15,4 +15,4 @@ pub use config::settings;
 pub use database::{Kind, TestDatabase};
 pub use harness::{INJECTED, Test, run};
 pub use rows::{CallRow, ErrorRow, NULL};
-pub use wait::{eventually, found};
+pub use wait::{eventually, found, within};

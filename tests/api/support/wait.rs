@@ -1,4 +1,4 @@
-//! Waits for a condition instead of a fixed time.
+//! Waits for a condition or a result instead of a fixed time.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between two checks, the test leaves the processor to the server.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The result of `future`, which fails the test if it is not there within a minute.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let limited = tokio::time::timeout(LIMIT, future);
+    limited.await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
+}
 
 /// Returns once `holds` returns true, and fails if that takes more than a minute.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
