@@ -253,7 +253,8 @@ impl CurrentDiagnoses {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (current, pending) = (Arc::clone(self), VecDeque::new());
-        Ok(DiagnosisChanges { current, ticks, lasting: lasting(&found), pending })
+        let lasting = lasting(&found);
+        Ok(DiagnosisChanges { current, ticks, lasting, pending, has_failed: false })
     }
 }
 
@@ -279,20 +280,26 @@ pub struct DiagnosisChanges {
     ticks: Interval,
     lasting: HashMap<Identity, DiagnosisRef>,
     pending: VecDeque<DiagnosisRef>,
+    has_failed: bool,
 }
 
 impl DiagnosisChanges {
     /// The next diagnosis that has started or ended; one with other keys or models ends, and another one
-    /// starts. Cancellation safe: dropping the future loses no change.
-    pub async fn next(&mut self) -> DiagnosisRef {
+    /// starts. An error is returned once, until the diagnoses can be computed again. Cancellation safe: dropping
+    /// the future loses no change.
+    pub async fn next(&mut self) -> Result<DiagnosisRef> {
         loop {
             if let Some(change) = self.pending.pop_front() {
-                return change;
+                return Ok(change);
             }
             self.ticks.tick().await;
             let now = self.current.clock.now();
             match self.current.get(now, &|_| Ok(())).await {
-                Ok(found) => self.pending.extend(changes(&mut self.lasting, &found)),
+                Ok(found) => {
+                    self.has_failed = false;
+                    self.pending.extend(changes(&mut self.lasting, &found));
+                }
+                Err(error) if !std::mem::replace(&mut self.has_failed, true) => return Err(error),
                 Err(error) => tracing::debug!(%error, "no diagnoses; retrying"),
             }
         }

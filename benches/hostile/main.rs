@@ -43,8 +43,8 @@ struct Args {
     bench: bool,
 }
 
-/// Documents of many percentiles, searches and long texts. A document refused for its cost counts as
-/// refused.
+/// Documents of many percentiles, searches, long texts and diagnoses. A document refused for its cost counts
+/// as refused.
 fn expensive_documents() -> Vec<String> {
     let as_of = format!("asOf: \"{}\"", data::AS_OF);
     let month = format!("period: CURRENT_MONTH, {as_of}");
@@ -59,7 +59,23 @@ fn expensive_documents() -> Vec<String> {
     let search = "errorLogs(filter: { contains: \"no such text\" }) { totalCount }";
     let counts = format!("usageStats({as_of}) {{ currentMonth {{ total }} }}");
     let texts = format!("errorLogs(first: 1000) {{ nodes {{ {} }} }}", aliased(49, "message"));
+    // Past instants: each is computed, none is shared.
+    let at = |hour: usize| format!("asOf: \"2026-03-{:02}T{:02}:30:00Z\"", 1 + hour / 24, hour % 24);
+    let diagnoses = |hour: usize| {
+        let at = at(hour);
+        format!("d{hour}: diagnoses(period: LAST_24_HOURS, {at}) {{ cause evidence {{ id }} }} ")
+    };
+    let pool = |hour: usize| {
+        let at = at(hour);
+        format!(
+            "p{hour}: poolForecast({at}, horizon: \"P7D\", step: \"PT1H\") {{ usable }} \
+             u{hour}: usableKeys(model: \"gemini-2.5-flash\", {at}, first: 50) {{ nodes {{ id quotas({at}) {{ used }} }} }} "
+        )
+    };
     vec![
+        format!("{{ {} }}", diagnoses(50)),
+        format!("{{ {} }}", (30..34).map(diagnoses).collect::<String>()),
+        format!("{{ {} }}", (60..63).map(pool).collect::<String>()),
         format!("{{ {} }}", aliased(4, &percentiles)),
         format!("{{ {percentiles} }}"),
         format!("{{ {} }}", aliased(4, &series)),

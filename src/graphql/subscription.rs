@@ -92,7 +92,8 @@ impl Subscription {
 
     /// Each diagnosis that starts or ends; `until` is null at its start. A diagnosis with other keys or models
     /// is another one: the first ends. Those that last when the subscription starts are not sent: query
-    /// `diagnoses` after the start. Computed every ten seconds, or more rarely if that takes long.
+    /// `diagnoses` after the start. Computed every ten seconds, or more rarely if that takes long. While it
+    /// fails there is one event with the error.
     async fn diagnosis_changed(
         &self,
         ctx: &Context<'_>,
@@ -148,6 +149,7 @@ async fn event(
     }
     match ctx.data_opt::<SourceEvent>() {
         Some(SourceEvent::Missed(rows)) => Err(Error::EventsMissed(*rows).into()),
+        Some(SourceEvent::Failed(error)) => Err(error.clone().into()),
         event => Ok(event.cloned()),
     }
 }
@@ -177,6 +179,8 @@ pub enum SourceEvent {
     Diagnosis(DiagnosisRef),
     /// The number of rows, wanted or not, that were overwritten before they were read.
     Missed(u64),
+    /// The source has no events now; it continues.
+    Failed(Error),
 }
 
 impl SourceEvent {
@@ -185,7 +189,7 @@ impl SourceEvent {
         match self {
             Self::Call(number, _) => Some((CallRow::TABLE, *number)),
             Self::ErrorLog(number, _) => Some((ErrorLogRow::TABLE, *number)),
-            Self::Tick | Self::Diagnosis(_) | Self::Missed(_) => None,
+            Self::Tick | Self::Diagnosis(_) | Self::Missed(_) | Self::Failed(_) => None,
         }
     }
 }
@@ -224,7 +228,9 @@ impl EventSource {
                     Next::Missed(rows) => SourceEvent::Missed(rows),
                 }
             }
-            Self::Diagnoses(changes) => SourceEvent::Diagnosis(changes.next().await),
+            Self::Diagnoses(changes) => {
+                changes.next().await.map_or_else(SourceEvent::Failed, SourceEvent::Diagnosis)
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::domain::diagnosis::{Calls, NONE};
 
 use super::history::{Answer, Cells, Run, runs};
 use super::thresholds::{
-    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MEAN_SHARED, MINUTE, NEXT_WITHIN, REFUSED_FOR,
-    REFUSED_TOGETHER, RELATIVE_MEAN, SECOND, SHARED,
+    COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MEAN_SHARED, MINUTE, NEAR_STARTS, NEXT_WITHIN,
+    REFUSED_FOR, REFUSED_TOGETHER, RELATIVE_MEAN, SECOND, SHARED,
 };
 use super::{Basis, QuotaGroup, Refusal};
 
@@ -276,7 +276,8 @@ impl<'a> Pairs<'a> {
     fn together<'s>(&self, starts: &'s [Start], index: usize) -> Vec<&'s Start> {
         let start = &starts[index];
         let within = NEXT_WITHIN[usize::from(start.is_day)];
-        let near = starts[index + 1..].iter().take_while(|other| other.at - start.at <= within);
+        let near = starts[index + 1..].iter().take(NEAR_STARTS);
+        let near = near.take_while(|other| other.at - start.at <= within);
         let same = near.filter(|other| {
             other.is_day == start.is_day
                 && other.after <= start.at + JITTER

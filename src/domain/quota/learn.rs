@@ -7,7 +7,7 @@ use crate::domain::failure::{FailureClass as Class, QuotaMetric};
 
 use super::cell::{CellReading, CellState, Context, StatedCeiling, read};
 use super::history::{Answer, Cells, Kind, Run, answers, name_refusals, runs};
-use super::pool::Fault;
+use super::pool::Faults;
 use super::thresholds::{HOUR, MINUTE, SECOND, TRUSTED_DELAYS, TRUSTED_SHARE};
 use super::window::{Calendar, Windows};
 use super::window_evidence::WindowEvidence;
@@ -49,7 +49,7 @@ pub(super) fn learn(
         cells,
         cell_of,
         cells_of,
-        faults: Fault::all(diagnoses),
+        faults: Faults::new(diagnoses),
         activity: activity(calls),
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 use std::collections::HashMap;
 
 use cell::CellState;
-use pool::Fault;
+use pool::Faults;
 
 use super::diagnosis::{Calls, Diagnosis};
 use super::failure::{QuotaMetric, StatedQuota};
@@ -123,7 +123,7 @@ pub struct PoolQuotas {
     /// The cells of each owner.
     cells_of: Vec<Vec<u32>>,
     /// The faults that last.
-    faults: Vec<Fault>,
+    faults: Faults,
     activity: Vec<Activity>,
 }
 

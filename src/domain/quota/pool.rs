@@ -1,6 +1,8 @@
 //! The answers of [`PoolQuotas`]: usability, quotas, candidates and forecast.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::domain::diagnosis::{Cause, Diagnosis};
 use crate::domain::failure::QuotaMetric;
@@ -12,10 +14,9 @@ use super::window::Window;
 use super::{KeyQuota, PoolPoint, PoolQuotas, QuotaGroup, Usability, UsabilityState as State};
 
 /// A diagnosis that lasts.
-pub(super) struct Fault {
+struct Fault {
     index: usize,
     cause: Cause,
-    keys: Vec<u32>,
     models: Vec<u32>,
     /// The share of failed calls.
     rate: f64,
@@ -24,23 +25,44 @@ pub(super) struct Fault {
 /// From this share of failed calls on, a key is unusable in a fault.
 const MOST: f64 = 0.7;
 
-impl Fault {
-    pub fn all(diagnoses: &[Diagnosis]) -> Vec<Self> {
+/// The diagnoses that last, in their order. A large pool may have one of each key.
+pub(super) struct Faults {
+    of_all_keys: Vec<Arc<Fault>>,
+    of_key: HashMap<u32, Vec<Arc<Fault>>>,
+}
+
+impl Faults {
+    pub fn new(diagnoses: &[Diagnosis]) -> Self {
+        let mut faults = Self { of_all_keys: vec![], of_key: HashMap::new() };
         let lasts = diagnoses.iter().enumerate().filter(|it| it.1.until.is_none());
-        let fault = |(index, it): (usize, &Diagnosis)| Self {
-            index,
-            cause: it.cause,
-            keys: it.keys.clone(),
-            models: it.models.clone(),
-            rate: it.failures as f64 / (it.failures + it.successes).max(1) as f64,
-        };
-        lasts.map(fault).collect()
+        for (index, it) in lasts {
+            let fault = Arc::new(Fault {
+                index,
+                cause: it.cause,
+                models: it.models.clone(),
+                rate: it.failures as f64 / (it.failures + it.successes).max(1) as f64,
+            });
+            for key in &it.keys {
+                faults.of_key.entry(*key).or_default().push(Arc::clone(&fault));
+            }
+            if it.keys.is_empty() {
+                faults.of_all_keys.push(fault);
+            }
+        }
+        faults
     }
 
-    fn covers(&self, key: u32, model: Option<u32>) -> bool {
+    fn covering(&self, key: u32, model: Option<u32>) -> impl Iterator<Item = &Fault> {
+        let of_key = self.of_key.get(&key).into_iter().flatten();
+        let all = self.of_all_keys.iter().chain(of_key).map(Arc::as_ref);
+        all.filter(move |fault| fault.covers(model))
+    }
+}
+
+impl Fault {
+    fn covers(&self, model: Option<u32>) -> bool {
         let has_model = |model: u32| self.models.is_empty() || self.models.contains(&model);
-        (self.keys.is_empty() || self.keys.contains(&key))
-            && model.map_or(self.models.is_empty(), has_model)
+        model.map_or(self.models.is_empty(), has_model)
     }
 
     /// The state of the keys that it covers; None if that depends on their quotas or the request.
@@ -79,7 +101,7 @@ impl PoolQuotas {
     }
 
     fn of_cell(&self, key: u32, model: Option<u32>) -> Usability {
-        let faults = self.faults.iter().filter(|fault| fault.covers(key, model));
+        let faults = self.faults.covering(key, model);
         let worst = faults.filter_map(|fault| Some((fault, fault.state()?)));
         let worst = worst.max_by_key(|(_, state)| rank(*state));
         if let Some((fault, State::Unusable)) = worst {
@@ -87,8 +109,8 @@ impl PoolQuotas {
             return Usability { state: State::Unusable, usable_at: None, because };
         }
         if let Some(Block { until, .. }) = self.cell(key, model).and_then(|cell| cell.block) {
-            let is_quota = |fault: &&Fault| fault.is_quota() && fault.covers(key, model);
-            let because = self.faults.iter().find(is_quota).map(|fault| fault.index);
+            let mut faults = self.faults.covering(key, model);
+            let because = faults.find(|fault| fault.is_quota()).map(|fault| fault.index);
             return Usability { state: State::Unusable, usable_at: until, because };
         }
         let usable_at = Some(self.as_of);

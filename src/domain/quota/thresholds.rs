@@ -32,6 +32,8 @@ pub(super) const TRUSTED_DELAYS: u32 = 5;
 pub(super) const COMPARED_RUNS: usize = 48;
 /// A start of refusals that is common to more keys says nothing about pairs.
 pub(super) const COMMON_STARTS: usize = 24;
+/// The starts that are compared with one; more than in any usual pool, so that the work is limited.
+pub(super) const NEAR_STARTS: usize = 1000;
 /// Two keys that share a quota: the next call of the other key is refused with this probability.
 pub(super) const REFUSED_TOGETHER: f64 = 0.93;
 /// which decreases with the time after the refusal, by e in this time, for a sliding minute.
