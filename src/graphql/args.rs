@@ -150,15 +150,26 @@ const MAX_TEXT: usize = 500;
 /// The most values of a filter list: several such lists fit into one statement.
 const MAX_LIST: usize = 5000;
 
+/// The same of a list of exclusions, which are in the statement in addition.
+const MAX_EXCLUDED: usize = 500;
+
 /// Rejects a filter list that is too long.
 pub fn check_list<T>(list: Option<&Vec<T>>) -> Result<()> {
-    match list.map_or(0, Vec::len) {
-        0..=MAX_LIST => Ok(()),
-        length => {
-            let message = format!("a filter list has at most {MAX_LIST} values, not {length}");
-            Err(Failure::bad_input("filter", message))
-        }
+    check_length("a filter list", list, MAX_LIST)
+}
+
+/// Rejects a list of exclusions that is too long.
+pub fn check_excluded<T>(list: Option<&Vec<T>>) -> Result<()> {
+    check_length("a list of exclusions", list, MAX_EXCLUDED)
+}
+
+fn check_length<T>(what: &str, list: Option<&Vec<T>>, most: usize) -> Result<()> {
+    let length = list.map_or(0, Vec::len);
+    if length <= most {
+        return Ok(());
     }
+    let message = format!("{what} has at most {most} values, not {length}");
+    Err(Failure::bad_input("filter", message))
 }
 
 /// Rejects a search text that some database does not support.

@@ -90,6 +90,10 @@ pub struct CallScope {
     pub models: Option<Vec<String>>,
     pub success: Option<bool>,
     pub status_codes: Option<Vec<i32>>,
+    /// Calls without a value match.
+    pub exclude_keys: Vec<String>,
+    pub exclude_models: Vec<String>,
+    pub exclude_status_codes: Vec<i32>,
     pub min_latency_ms: Option<i32>,
     pub max_latency_ms: Option<i32>,
 }
@@ -111,10 +115,17 @@ impl CallScope {
 
     /// Whether it restricts key, model or status code.
     pub(super) fn has_labels(&self) -> bool {
-        self.keys.is_some()
+        self.has_keys()
             || self.models.is_some()
             || self.success.is_some()
             || self.status_codes.is_some()
+            || !self.exclude_models.is_empty()
+            || !self.exclude_status_codes.is_empty()
+    }
+
+    /// Whether it restricts keys.
+    pub(super) fn has_keys(&self) -> bool {
+        self.keys.is_some() || !self.exclude_keys.is_empty()
     }
 
     /// Adds the criteria, without the window.
@@ -124,6 +135,9 @@ impl CallScope {
             .texts(MODEL, self.models.as_ref())
             .success(self.success)
             .numbers(STATUS_CODE, self.status_codes.as_ref())
+            .other_texts(API_KEY, &self.exclude_keys)
+            .other_texts(MODEL, &self.exclude_models)
+            .other_numbers(STATUS_CODE, &self.exclude_status_codes)
             .between(LATENCY_MS, [self.min_latency_ms, self.max_latency_ms])
     }
 }

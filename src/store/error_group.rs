@@ -135,10 +135,22 @@ impl ErrorScope {
         let mut rest = self.clone();
         for dimension in by {
             match dimension {
-                ErrorDimension::ApiKey => rest.keys = None,
-                ErrorDimension::Model => rest.models = None,
-                ErrorDimension::ErrorType => rest.error_types = None,
-                ErrorDimension::ErrorCode => rest.error_codes = None,
+                ErrorDimension::ApiKey => {
+                    rest.keys = None;
+                    rest.exclude_keys = vec![];
+                }
+                ErrorDimension::Model => {
+                    rest.models = None;
+                    rest.exclude_models = vec![];
+                }
+                ErrorDimension::ErrorType => {
+                    rest.error_types = None;
+                    rest.exclude_error_types = vec![];
+                }
+                ErrorDimension::ErrorCode => {
+                    rest.error_codes = None;
+                    rest.exclude_error_codes = vec![];
+                }
             }
         }
         rest

@@ -105,6 +105,11 @@ pub struct ErrorScope {
     pub models: Option<Vec<String>>,
     pub error_types: Option<Vec<String>>,
     pub error_codes: Option<Vec<i32>>,
+    /// Error logs without a value match.
+    pub exclude_keys: Vec<String>,
+    pub exclude_models: Vec<String>,
+    pub exclude_error_types: Vec<String>,
+    pub exclude_error_codes: Vec<i32>,
     /// A literal part of the error type or the message, ignoring case.
     pub contains: Option<String>,
     pub since: Option<DateTime<Utc>>,
@@ -144,6 +149,10 @@ impl ErrorScope {
             .texts(MODEL, self.models.as_ref())
             .texts(ERROR_TYPE, self.error_types.as_ref())
             .numbers(ERROR_CODE, self.error_codes.as_ref())
+            .other_texts(GEMINI_KEY, &self.exclude_keys)
+            .other_texts(MODEL, &self.exclude_models)
+            .other_texts(ERROR_TYPE, &self.exclude_error_types)
+            .other_numbers(ERROR_CODE, &self.exclude_error_codes)
             .contains(&text_index::TEXTS, self.contains.as_deref())
     }
 }

@@ -25,6 +25,9 @@ enum Criterion {
     Until(Value),
     Texts(&'static str, Vec<String>),
     Numbers(&'static str, Vec<i32>),
+    /// None of these values, or no value.
+    OtherTexts(&'static str, Vec<String>),
+    OtherNumbers(&'static str, Vec<i32>),
     /// From the least to the most, where given.
     Between(&'static str, Option<i32>, Option<i32>),
     Success(bool),
@@ -36,7 +39,7 @@ enum Criterion {
 pub trait Cells {
     fn time(&self) -> &StoredTime;
 
-    /// The value of a column. NULL matches no criterion, as in SQL.
+    /// The value of a column. NULL matches only exclusions.
     fn cell(&self, column: &'static str) -> Cell<'_>;
 }
 
@@ -86,6 +89,17 @@ impl Filter {
         self.with(values.map(|values| Criterion::Numbers(column, values.clone())))
     }
 
+    /// Rows without one of these values in a column.
+    pub(super) fn other_texts(self, column: &'static str, values: &[String]) -> Self {
+        let is_given = !values.is_empty();
+        self.with(is_given.then(|| Criterion::OtherTexts(column, values.to_vec())))
+    }
+
+    pub(super) fn other_numbers(self, column: &'static str, values: &[i32]) -> Self {
+        let is_given = !values.is_empty();
+        self.with(is_given.then(|| Criterion::OtherNumbers(column, values.to_vec())))
+    }
+
     pub(super) fn between(self, column: &'static str, [least, most]: [Option<i32>; 2]) -> Self {
         let is_bounded = least.or(most).is_some();
         self.with(is_bounded.then_some(Criterion::Between(column, least, most)))
@@ -115,8 +129,12 @@ impl Filter {
     pub(super) fn for_rows(mut self) -> Self {
         for criterion in &mut self.criteria {
             match criterion {
-                Criterion::Texts(_, values) => values.sort_unstable(),
-                Criterion::Numbers(_, values) => values.sort_unstable(),
+                Criterion::Texts(_, values) | Criterion::OtherTexts(_, values) => {
+                    values.sort_unstable();
+                }
+                Criterion::Numbers(_, values) | Criterion::OtherNumbers(_, values) => {
+                    values.sort_unstable();
+                }
                 _ => {}
             }
         }
@@ -136,7 +154,9 @@ impl Criterion {
             Self::Since(since) => all.add(Expr::col(TIME).gte(since.clone())),
             Self::Until(until) => all.add(Expr::col(TIME).lt(until.clone())),
             Self::Texts(column, values) => dialect.text_in(column, values),
-            Self::Numbers(column, values) => all.add(Expr::col(*column).is_in(values.clone())),
+            Self::Numbers(column, values) => all.add(number_in(column, values)),
+            Self::OtherTexts(column, values) => other(column, dialect.text_in(column, values)),
+            Self::OtherNumbers(column, values) => other(column, all.add(number_in(column, values))),
             Self::Between(column, least, most) => all
                 .add_option(least.map(|least| dialect.integer(column).gte(least)))
                 .add_option(most.map(|most| dialect.integer(column).lte(most))),
@@ -154,12 +174,10 @@ impl Criterion {
         match self {
             Self::Since(since) => !is_before(row.time(), since),
             Self::Until(until) => is_before(row.time(), until),
-            Self::Texts(column, values) => text(column).is_some_and(|text| {
-                values.binary_search_by(|value| value.as_str().cmp(text)).is_ok()
-            }),
-            Self::Numbers(column, values) => number(column).is_some_and(|number| {
-                values.binary_search_by(|value| i64::from(*value).cmp(&number)).is_ok()
-            }),
+            Self::Texts(column, values) => is_text_in(text(column), values),
+            Self::Numbers(column, values) => is_number_in(number(column), values),
+            Self::OtherTexts(column, values) => !is_text_in(text(column), values),
+            Self::OtherNumbers(column, values) => !is_number_in(number(column), values),
             Self::Between(column, least, most) => number(column).is_some_and(|number| {
                 least.is_none_or(|least| number >= least.into())
                     && most.is_none_or(|most| number <= most.into())
@@ -172,6 +190,26 @@ impl Criterion {
             }
         }
     }
+}
+
+fn number_in(column: &'static str, values: &[i32]) -> Expr {
+    Expr::col(column).is_in(values.iter().copied())
+}
+
+/// Rows with another value in a column than the listed ones, or with none.
+fn other(column: &'static str, listed: Condition) -> Condition {
+    Condition::any().add(Expr::col(column).is_null()).add(listed.not())
+}
+
+/// Whether the sorted `values` contain a text.
+fn is_text_in(text: Option<&str>, values: &[String]) -> bool {
+    let is_in = |text| values.binary_search_by(|value| value.as_str().cmp(text)).is_ok();
+    text.is_some_and(is_in)
+}
+
+fn is_number_in(number: Option<i64>, values: &[i32]) -> bool {
+    let is_in = |number| values.binary_search_by(|value| i64::from(*value).cmp(&number)).is_ok();
+    number.is_some_and(is_in)
 }
 
 /// A status code of 200 to 299. SQLite sorts text after every number.

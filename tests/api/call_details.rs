@@ -57,7 +57,7 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
         ])
         .await;
     let id = app.data("{ apiKey(key: \"key-a\") { id } }").await["apiKey"]["id"].clone();
-    let cases: [(&str, &[i64]); 24] = [
+    let cases: [(&str, &[i64]); 35] = [
         ("", &[1, 2, 3, 4, 5, 6]),
         ("keys: [\"key-a\"]", &[1, 6]),
         ("keys: [\"KEY-A\"]", &[2]),
@@ -88,6 +88,18 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
             &[1, 2, 3, 4, 5, 6],
         ),
         ("keys: [\"\"], models: [\"\"]", &[]),
+        // An exclusion keeps calls without a value.
+        ("excludeKeys: [\"key-a\"]", &[2, 3, 4, 5]),
+        ("excludeKeys: [ID, \"key-b\", \"unknown\"]", &[2, 5]),
+        ("excludeKeys: [], excludeModels: [], excludeStatusCodes: []", &[1, 2, 3, 4, 5, 6]),
+        ("excludeKeys: null, excludeModels: null, excludeStatusCodes: null", &[1, 2, 3, 4, 5, 6]),
+        ("excludeModels: [\"pro\"]", &[2, 3, 5, 6]),
+        ("excludeModels: [\"pro\", \"PRO\", \"größe\"]", &[3, 5, 6]),
+        ("excludeModels: [\"%\", \"\"]", &[1, 2, 3, 4, 5, 6]),
+        ("excludeStatusCodes: [200]", &[2, 3, 4, 5, 6]),
+        ("excludeStatusCodes: [429, 199, -1]", &[1, 2, 4, 6]),
+        ("status: FAILURE, excludeStatusCodes: [429], excludeModels: [\"pro\"]", &[5, 6]),
+        ("keys: [ID, \"key-b\"], excludeKeys: [\"key-b\"], maxLatencyMs: 10", &[1]),
     ];
     for (filter, expected) in cases {
         let filter = filter.replace("ID", &id.to_string());
@@ -95,15 +107,18 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
         let data = app
             .data(&format!(
                 "{{ callDetails({args}) {{ totalCount nodes {{ databaseId }} }}
-                    callSeries({HOUR}, filter: {{ {filter} }}) {{ counts {{ total }} }} }}"
+                    callSeries({HOUR}, filter: {{ {filter} }}) {{ counts {{ total }} }}
+                    callGroups(by: [API_KEY, MODEL, STATUS_CODE], {HOUR}, filter: {{ {filter} }}) {{ counts {{ total }} }} }}"
             ))
             .await;
         let list = &data["callDetails"];
         assert_eq!(id_list(&list["nodes"]), expected, "{filter}");
         assert_eq!(list["totalCount"], expected.len(), "{filter}");
-        let series = data["callSeries"].as_array().unwrap();
-        let sum: i64 = series.iter().filter_map(|b| b["counts"]["total"].as_i64()).sum();
-        assert_eq!(sum, expected.len() as i64, "{filter}");
+        for parts in ["callSeries", "callGroups"] {
+            let parts = data[parts].as_array().unwrap();
+            let sum: i64 = parts.iter().filter_map(|b| b["counts"]["total"].as_i64()).sum();
+            assert_eq!(sum, expected.len() as i64, "{filter}");
+        }
     }
     for (key, expected) in [("\"key-a\"", &[1, 6][..]), ("ID", &[1, 6]), ("\"none\"", &[])] {
         let key = key.replace("ID", &id.to_string());
@@ -117,23 +132,32 @@ async fn every_field_of_the_filter_selects(database: TestDatabase) {
 async fn a_filter_takes_long_lists(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     database.insert(&[CallRow::at("2026-03-01T11:30:00Z").id(1)]).await;
-    let query = "query($keys: [String!], $models: [String!], $codes: [Int!]) {
-        callDetails(period: LAST_HOUR, filter: { keys: $keys, models: $models, statusCodes: $codes }) {
-            totalCount nodes { databaseId } }
-        callGroups(period: LAST_HOUR, by: [MODEL], filter: { keys: $keys, models: $models, statusCodes: $codes }) {
-            latency { count } } }";
+    let filter = "{ keys: $keys, models: $models, statusCodes: $codes, excludeKeys: $noKeys,
+        excludeModels: $noModels, excludeStatusCodes: $noCodes }";
+    let query = &format!(
+        "query($keys: [String!], $models: [String!], $codes: [Int!],
+            $noKeys: [String!], $noModels: [String!], $noCodes: [Int!]) {{
+        callDetails(period: LAST_HOUR, filter: {filter}) {{ totalCount nodes {{ databaseId }} }}
+        callGroups(period: LAST_HOUR, by: [MODEL], filter: {filter}) {{ latency {{ count }} }} }}"
+    );
     let texts = |known: &str, count| -> Vec<String> {
         (1..count).map(|number| number.to_string()).chain([known.to_owned()]).collect()
     };
     let codes: Vec<i32> = (200..5200).collect();
-    let most =
-        json!({ "keys": texts("key", 5000), "models": texts("model", 5000), "codes": codes });
+    let other_codes: Vec<i32> = (300..800).collect();
+    let most = json!({
+        "keys": texts("key", 5000), "models": texts("model", 5000), "codes": codes,
+        "noKeys": texts("no", 500), "noModels": texts("no", 500), "noCodes": other_codes,
+    });
     let found = app.graphql_with(query, most).await;
     assert_eq!(found["data"]["callDetails"]["totalCount"], 1, "{}", found["errors"]);
     for (list, values) in [
         ("keys", json!(texts("key", 5001))),
         ("models", json!(texts("model", 40_000))),
         ("codes", json!((0..40_000).collect::<Vec<i32>>())),
+        ("noKeys", json!(texts("no", 501))),
+        ("noModels", json!(texts("no", 501))),
+        ("noCodes", json!((0..501).collect::<Vec<i32>>())),
     ] {
         let refused = app.graphql_with(query, json!({ list: values })).await;
         let extensions = &refused["errors"][0]["extensions"];

@@ -232,7 +232,7 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
     fill(&database, 10_000_000).await;
     let app = TestApp::start(&database).await;
     let mut documents = String::new();
-    for file in ["boot", "calls", "errors", "incidents", "keys", "overview"] {
+    for file in ["boot", "calls", "errors", "explain", "incidents", "keys", "overview"] {
         let path = format!("web/src/api/documents/{file}.graphql");
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         documents += &std::fs::read_to_string(path).unwrap();
@@ -247,7 +247,7 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST", "asOf": ago(0),
         "untilNow": range(1, 0), "untilEnd": range(1, 0), "past": true, "search": "FakeSy",
         "ids": ["call_1"], "ofModels": {}, "ofKeys": {}, "ofCodes": {}, "ofTypes": {}, "errors": {},
-        "language": "en",
+        "language": "en", "live": true, "inside": range(2, 1), "calls": {}, "insideErrors": range(2, 1),
     });
     for number in 0..5 {
         variables[format!("f{number}")] = json!({});
@@ -268,7 +268,8 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         if ["Calls", "Errors", "KeyNames"].contains(&name.as_str()) {
             variables["after"] = Value::Null;
         }
-        if ["KeyTable", "LastSuccess", "SeriesBefore", "Stack"].contains(&name.as_str()) {
+        if ["Explain", "KeyTable", "LastSuccess", "SeriesBefore", "Stack"].contains(&name.as_str())
+        {
             (variables["between"], variables["period"]) = (range(24, 0), Value::Null);
         }
         let body = json!({ "query": documents, "operationName": name, "variables": variables });

@@ -76,6 +76,10 @@ async fn error_logs_are_deleted_by_filter(database: TestDatabase) {
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [\"a\"] })").await, 2);
     assert_eq!(database.ids("t_error_logs").await, [all[2]]);
     assert_eq!(deleted(&app, "deleteErrorLogsWhere(filter: { keys: [] })").await, 0);
+    let filter = "{ keys: [\"b\"], excludeKeys: [\"b\"] }";
+    assert_eq!(deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await, 0);
+    let filter = "{ excludeKeys: [\"a\"] }";
+    assert_eq!(deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await, 1);
 }
 
 async fn an_empty_filter_deletes_all_error_logs(database: TestDatabase) {
@@ -241,7 +245,8 @@ async fn deletions_are_in_the_audit_log(database: TestDatabase) {
     database.insert(&[row]).await;
     let app = TestApp::start(&database).await;
     deleted(&app, "deleteErrorLogs(ids: [\"error_900\", \"error_800\"])").await;
-    let filter = "{ keys: [\"AIza-a-secret-key\"], contains: \"quota\" }";
+    let filter = "{ keys: [\"AIza-a-secret-key\"], contains: \"quota\",
+        excludeKeys: [\"another\"], excludeModels: [\"for AIza-a-secret-key\"], excludeErrorCodes: [500] }";
     deleted(&app, &format!("deleteErrorLogsWhere(filter: {filter})")).await;
     app.data("mutation { pruneLogs(callsOlderThan: \"P90D\") { deletedCalls } }").await;
     let entries = "SELECT caller, action, subject, outcome, deleted_calls, deleted_error_logs
@@ -258,6 +263,12 @@ async fn deletions_are_in_the_audit_log(database: TestDatabase) {
     assert_eq!(texts[1].0, "DELETE_ERROR_LOGS");
     assert!(texts[1].1.contains("\"key_") && texts[1].1.contains("quota"), "{}", texts[1].1);
     assert!(!texts[1].1.contains("AIza"), "{}", texts[1].1);
+    let subject: Value = serde_json::from_str(texts[1].1).unwrap();
+    let filter = subject["filter"].as_object().unwrap();
+    assert!(filter["excludeKeys"][0].as_str().unwrap().starts_with("key_"), "{filter:?}");
+    assert_eq!(filter["excludeErrorCodes"], json!([500]));
+    assert!(filter["excludeModels"][0].as_str().unwrap().starts_with("for "), "{filter:?}");
+    assert!(!filter.contains_key("excludeErrorTypes"), "{filter:?}");
     assert_eq!(texts[2], ("PRUNE_LOGS", "{\"callsOlderThan\":\"P90D\",\"errorsOlderThan\":null}"));
 }
 

@@ -76,6 +76,7 @@ async fn each_filter_selects(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let id = app.data("{ apiKey(key: \"FakeSyTwo\") { id } }").await["apiKey"]["id"].clone();
     let by_id = format!("keys: [{id}, \"fakesyone\"]");
+    let by_exclusion = format!("excludeKeys: [{id}, \"fakesyone\"]");
     for (filter, found) in [
         ("", vec![1, 2, 3, 4]),
         ("keys: [\"FakeSyOne\"]", vec![1]),
@@ -99,8 +100,25 @@ async fn each_filter_selects(database: TestDatabase) {
         ("contains: \"den\"", vec![2]),
         ("contains: \"\"", vec![1, 2, 4]),
         ("contains: \"pro\"", vec![]),
+        // An exclusion keeps error logs without a value.
+        ("excludeKeys: [\"FakeSyOne\"]", vec![2, 3, 4]),
+        (by_exclusion.as_str(), vec![1, 3]),
+        ("excludeModels: [\"pro\", \"größe\"]", vec![2, 3, 4]),
+        ("excludeErrorTypes: [\"chat\", \"embed\"]", vec![3, 4]),
+        ("excludeErrorCodes: [429, 500]", vec![2, 3]),
+        ("excludeErrorCodes: [], excludeKeys: [], excludeModels: null", vec![1, 2, 3, 4]),
+        ("contains: \"quota\", excludeErrorCodes: [500]", vec![1]),
+        ("errorTypes: [\"chat\"], excludeErrorTypes: [\"chat\"]", vec![]),
     ] {
         assert_eq!(filtered(&app, filter).await, found, "{filter}");
+        let groups = format!(
+            "{{ errorGroups(by: [API_KEY, ERROR_TYPE], filter: {{ {filter} }}) {{ count latest {{ databaseId }} }} }}"
+        );
+        let groups = app.data(&groups).await["errorGroups"].clone();
+        let latest = groups.as_array().unwrap().iter().map(|group| &group["latest"]["databaseId"]);
+        let mut latest: Vec<i64> = latest.filter_map(Value::as_i64).collect();
+        latest.sort_unstable();
+        assert_eq!(latest, found, "the groups of {filter}");
     }
 }
 

@@ -408,6 +408,11 @@ async fn call_filters_match_the_lists(database: TestDatabase) {
         "(filter: { minLatencyMs: 99, maxLatencyMs: 100 })",
         "(filter: { maxLatencyMs: 0 })",
         "(filter: { minLatencyMs: 2000000000 })",
+        "(filter: { excludeKeys: [\"key\", \"schlüssel\", \"\"] })",
+        "(filter: { excludeModels: [\"flash\", \"größe\"] })",
+        "(filter: { excludeModels: [\"FLASH\"], excludeStatusCodes: [429] })",
+        "(filter: { excludeStatusCodes: [429, 300, 0, -1] })",
+        "(key: \"key\", filter: { excludeKeys: [\"KEY\"] })",
     ];
     let between = "between: { since: \"0001-01-02T00:00:00Z\", until: \"9999-01-01T00:00:00Z\" }";
     let list = |filter: &str| {
@@ -461,6 +466,10 @@ async fn error_filters_match_the_lists(database: TestDatabase) {
         "(filter: { until: \"2026-03-01T12:00:00Z\" })",
         "(filter: { since: \"2026-03-01T12:00:00.25Z\", until: \"2026-03-01T12:00:00.5Z\" })",
         "(filter: { since: \"2026-03-01T12:00:00.000001Z\" })",
+        "(filter: { excludeKeys: [\"key one\", \"key two\"] })",
+        "(filter: { excludeModels: [\"pro\"], excludeErrorCodes: [403] })",
+        "(filter: { excludeErrorTypes: [\"quota\", \"gemini-embed\"] })",
+        "(filter: { keyContains: \"KEY o\", excludeKeys: [\"key one\"] })",
     ];
     let list = |filter: &str| {
         let more = filter.trim_start_matches('(').trim_end_matches(')');

@@ -227,6 +227,8 @@ async fn lists_and_lookups_scan_no_table(database: TestDatabase) {
             "period: LAST_24_HOURS",
             "period: LAST_30_DAYS, filter: { status: FAILURE }",
             "period: LAST_7_DAYS, filter: { models: [\"gemini-2.5-1\"], statusCodes: [429, 403], minLatencyMs: 10 }",
+            "period: LAST_30_DAYS, filter: { excludeModels: [\"gemini-2.5-1\"], excludeStatusCodes: [200] }",
+            &format!("period: LAST_30_DAYS, filter: {{ excludeKeys: [\"{id}\"] }}"),
             &format!("period: LAST_30_DAYS, key: \"{id}\""),
         ] {
             queries.push(format!("{{ callDetails({scope}, orderBy: {order}, first: 20) {call} }}"));
@@ -238,6 +240,8 @@ async fn lists_and_lookups_scan_no_table(database: TestDatabase) {
             "",
             "models: [\"gemini-2.5-3\"]",
             "errorTypes: [\"openai-chat-stream\"], errorCodes: [429]",
+            "excludeErrorTypes: [\"gemini-chat\"], excludeErrorCodes: [403]",
+            &format!("excludeKeys: [\"{id}\"], excludeModels: [\"gemini-2.5-3\"]"),
             "contains: \"QUOTA\"",
             &format!("keys: [\"{id}\"]"),
             "keyContains: \"00000000003\"",
@@ -320,6 +324,7 @@ fn statistics(id: &str) -> Vec<String> {
         "",
         ", filter: { status: FAILURE, models: [\"gemini-2.5-1\"] }",
         ", filter: { statusCodes: [429], maxLatencyMs: 900 }",
+        &format!(", filter: {{ excludeKeys: [\"{id}\"], excludeStatusCodes: [200] }}"),
     ];
     let key = format!(", key: \"{id}\"");
     for fields in [counts.to_owned(), format!("{counts} {latency}")] {

@@ -663,9 +663,19 @@ impl World<'_> {
             all.into_iter().filter(|_| self.random.random_bool(0.5)).collect();
         let by = if by.is_empty() { vec![CallDimension::Success] } else { by };
         let models = self.random.random_bool(0.3).then(|| vec!["pro".to_owned()]);
+        let mut excludes = || self.random.random_bool(0.2);
+        let excluded =
+            (excludes().then_some("key-a"), excludes().then_some("pro"), excludes().then_some(200));
         let latency = self.random.random_bool(0.5);
+        let texts = |text: Option<&str>| text.into_iter().map(str::to_owned).collect();
         let query = GroupQuery {
-            scope: CallScope { models: models.clone(), ..CallScope::of(window) },
+            scope: CallScope {
+                models: models.clone(),
+                exclude_keys: texts(excluded.0),
+                exclude_models: texts(excluded.1),
+                exclude_status_codes: excluded.2.into_iter().collect(),
+                ..CallScope::of(window)
+            },
             by: by.clone(),
             order: GroupOrder::Total,
             limit: 1000,
@@ -675,7 +685,10 @@ impl World<'_> {
         let mut expected: BTreeMap<_, (i64, i64, i64, i64)> = BTreeMap::new();
         for call in &self.calls {
             let is_model = models.is_none() || call.model == Some("pro");
-            if !(window.since..window.until).contains(&call.at) || !is_model {
+            let is_excluded = excluded.0.is_some_and(|key| call.key == Some(key))
+                || excluded.1.is_some_and(|model| call.model == Some(model))
+                || excluded.2.is_some_and(|code| call.code == Some(code));
+            if !(window.since..window.until).contains(&call.at) || !is_model || is_excluded {
                 continue;
             }
             let group = (

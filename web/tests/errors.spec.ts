@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { expect, open, recordErrors, settled, test, type Server } from './servers';
+import { expect, open, recordErrors, settled, test, withServer, type Server } from './servers';
 
 interface Count {
   errorLogs: { totalCount: number };
@@ -18,8 +18,8 @@ test('error groups are listed and filter the rows', async ({ page, demo }) => {
   await expect(first).toContainText('429');
   await expect(first).toContainText('You exceeded your current quota');
   await expect(first.locator('time')).toHaveCount(2);
-  const type = (await first.getByRole('button').textContent()) ?? '';
-  await first.getByRole('button').click();
+  const type = (await first.locator('.text-button').textContent()) ?? '';
+  await first.locator('.text-button').click();
   await expect(page).toHaveURL(new RegExp(`type=${type}&code=429`));
   await settled(page);
   const types = await page.locator('.listing > .table-box tbody .col-type').allTextContents();
@@ -71,7 +71,7 @@ test('error logs can be filtered, sorted and downloaded', async ({ page, demo })
   const waiting = page.waitForEvent('download');
   await page.getByRole('button', { name: 'NDJSON', exact: true }).click();
   const file = await waiting;
-  expect(file.suggestedFilename()).toBe('errors.ndjson');
+  expect(file.suggestedFilename()).toMatch(/^errors_\d{8}T\d{6}Z_\d{8}T\d{6}Z_type-by-hand_code-500\.ndjson$/);
   const rows = readFileSync(await file.path(), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as { message: string });
   expect(rows.map(({ message }) => message)).toEqual(['fault 0', 'fault 1', 'fault 2']);
   await page.getByLabel('Key contains').fill('unknown-key');
@@ -199,4 +199,52 @@ test('after a lost answer the page shows the outcome from the audit log', async 
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('3 error logs deleted')).toBeVisible();
   expect(await total(demo, { errorTypes: ['to-lose'] })).toBe(0);
+});
+
+test('groups show their development, keys and models, and can be muted', async ({ page }) => {
+  await withServer(async (server) => {
+    const ago = (hours: number): string => new Date(Date.now() - hours * 3_600_000).toISOString();
+    const error = (errorType: string, key: string, model: string, hours: number) => ({ errorType, errorCode: 500, key, model, message: 'fault', timestamp: ago(hours) });
+    await recordErrors(server, [
+      ...[1, 3, 3.1, 23].map((hours, index) => error('chat', `a-key-of-issues-000${index % 3}`, index < 2 ? 'm1' : 'm2', hours)),
+      { errorType: 'embed', errorCode: 500, message: 'another', timestamp: ago(5) },
+    ]);
+    await open(page, server, '/errors');
+    const group = (type: string) => page.locator('.groups tbody tr', { hasText: type });
+    await expect(group('chat').locator('.col-affected')).toHaveText(['3', '2']);
+    await expect(group('embed').locator('.col-affected')).toHaveText(['0', '0']);
+    // Parts of two hours; the last one ends now.
+    await expect(group('chat').locator('.spark')).toHaveAttribute('aria-label', 'Error logs in each twelfth of the range: 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1');
+    await group('embed').getByRole('button', { name: 'Mute this group' }).click();
+    await expect(group('embed')).toHaveCount(0);
+    await expect(page.locator('.groups')).toContainText('1 muted group');
+    // Its rows stay.
+    await expect(page.locator('.listing > .table-box tbody tr')).toHaveCount(5);
+    await page.reload();
+    await settled(page);
+    await expect(group('embed')).toHaveCount(0);
+    await page.locator('.groups').getByRole('button', { name: 'Show' }).click();
+    await expect(page).toHaveURL(/muted=1/);
+    await group('embed').getByRole('button', { name: 'Show this group again' }).click();
+    await expect(page.locator('.groups-muted')).toHaveCount(0);
+    await expect(group('embed')).toHaveCount(1);
+  });
+});
+
+test('a value of an error log can be left out', async ({ page, demo }) => {
+  await recordErrors(demo, [...logs('to-leave-out', 2), { errorType: 'to-leave-out', errorCode: 418, model: 'test-model', message: 'the third', key: 'a-key-of-errors' }]);
+  await open(page, demo, '/errors?type=to-leave-out');
+  const rows = page.locator('.listing > .table-box tbody tr[aria-rowindex]');
+  await expect(rows).toHaveCount(3);
+  const cell = rows.filter({ hasText: 'the third' }).locator('.col-code');
+  await cell.hover();
+  await cell.getByRole('button', { name: 'Exclude this value' }).click();
+  await expect(page).toHaveURL(/-code=418/);
+  await expect(rows).toHaveCount(2);
+  // The subscription leaves it out as well.
+  await recordErrors(demo, [{ errorType: 'to-leave-out', errorCode: 418, message: 'not shown' }, { errorType: 'to-leave-out', errorCode: null, message: 'without a code' }]);
+  await expect(rows.first()).toContainText('without a code');
+  await expect(rows).toHaveCount(3);
+  await page.getByRole('group', { name: 'Excluded' }).getByRole('button', { name: '418' }).click();
+  await expect(rows).toHaveCount(5);
 });

@@ -1,5 +1,5 @@
 // Ways to look closer: stacked charts, the period before, days, links, the histogram of a list, single values.
-import { expect, open, recordCalls, settled, test, withServer } from './servers';
+import { dragIn, expect, open, recordCalls, recordErrors, selectionMenu, settled, test, withServer } from './servers';
 
 const number = (text: string | null): number => Number((text ?? '').replaceAll(/\D/g, ''));
 
@@ -34,7 +34,9 @@ for (const by of ['class', 'model', 'key'] as const) {
       await expect(page.locator('.charted').first().locator('.legend-part')).toHaveText([...names]);
       let below = 0;
       for (const [index, count] of counts.entries()) {
-        const box = await page.locator('.plot .u-over').first().boundingBox();
+        const plot = page.locator('.plot .u-over').first();
+        await plot.scrollIntoViewIfNeeded();
+        const box = await plot.boundingBox();
         if (!box) throw new Error('no chart');
         // The axis ends 8 % above the highest bar.
         const x = box.x + (box.width * 30.5) / 60;
@@ -120,13 +122,9 @@ test('a link can be copied as it is, or with fixed times', async ({ page, demo, 
 
 test('a histogram of the listed calls zooms the list', async ({ page, demo }) => {
   await open(page, demo, '/calls?code=403');
-  const box = await page.locator('.histogram .u-over').boundingBox();
-  if (!box) throw new Error('no histogram');
   const before = number(await page.locator('.filters-end > span').first().textContent());
-  await page.mouse.move(box.x + box.width * 0.25, box.y + 30);
-  await page.mouse.down();
-  await page.mouse.move(box.x + box.width * 0.75, box.y + 30, { steps: 5 });
-  await page.mouse.up();
+  await dragIn(page, page.locator('.histogram .u-over'), 0.25, 0.75);
+  await selectionMenu(page).getByRole('button', { name: 'Zoom' }).click();
   await expect(page).toHaveURL(/code=403/);
   await expect(page).toHaveURL(/since=.+until=/);
   await settled(page);
@@ -164,4 +162,149 @@ test('the panel goes to the next and the previous row', async ({ page, demo }) =
   await expect(panel.getByRole('link', { name: 'Next row' })).toBeHidden();
   await panel.getByRole('link', { name: 'Previous row' }).click();
   await expect(panel.locator('.facts')).toContainText('2ms');
+});
+
+test('values are left out of the list, in the address and as removable marks', async ({ page }) => {
+  await withServer(async (server) => {
+    const calls = (count: number, more: Record<string, unknown>) => Array.from({ length: count }, () => ({ latencyMs: 5, ...more }));
+    const [first, second] = ['a-key-of-exclusions-01', 'a-key-of-exclusions-02'];
+    await recordCalls(server, [
+      ...calls(1, { model: 'm1', statusCode: 200, key: first }),
+      ...calls(2, { model: 'm2', statusCode: 429, key: first }),
+      ...calls(4, { model: 'm1', statusCode: 500, key: second }),
+      // Without a model, a code and a key.
+      ...calls(8, {}),
+    ]);
+    await open(page, server, '/calls');
+    const total = page.locator('.filters-end > span').first();
+    await expect(total).toHaveText('15 calls');
+    const leaveOut = async (column: string, text: string, param: RegExp): Promise<void> => {
+      const cell = page.locator(`tbody .col-${column}`, { hasText: text }).first();
+      await cell.hover();
+      await cell.getByRole('button', { name: 'Exclude this value' }).click();
+      await expect(page).toHaveURL(param);
+      await settled(page);
+    };
+    await leaveOut('model', 'm1', /-model=m1/);
+    await expect(total).toHaveText('10 calls');
+    // The histogram and the facets have the same calls; the facet of the filter itself has all.
+    await page.getByRole('button', { name: /^Code/ }).click();
+    await expect(page.getByRole('group', { name: 'Code', exact: true }).locator('li')).toHaveText(['4292']);
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: /^Model/ }).click();
+    await expect(page.getByRole('group', { name: 'Model', exact: true }).locator('li')).toHaveText(['m15', 'm22']);
+    await page.keyboard.press('Escape');
+    await leaveOut('status', '429', /-code=429/);
+    await expect(total).toHaveText('8 calls');
+    const marks = page.getByRole('group', { name: 'Excluded' }).getByRole('button');
+    await expect(marks).toHaveText(['Remove this exclusion: Code429', 'Remove this exclusion: Modelm1']);
+    // A call that is stored now, and one that is left out.
+    await recordCalls(server, [...calls(1, { model: 'm1' }), ...calls(1, { model: 'm3', statusCode: 204, key: second })]);
+    await expect(total).toHaveText('9 calls');
+    await expect(page.locator('tbody .col-model').first()).toHaveText('m3');
+    await page.reload();
+    await settled(page);
+    await expect(total).toHaveText('9 calls');
+    await marks.filter({ hasText: 'm1' }).click();
+    await expect(page).not.toHaveURL(/-model/);
+    await expect(total).toHaveText('15 calls');
+    await page.goBack();
+    await expect(total).toHaveText('9 calls');
+    await leaveOut('key', '…', /-key=key_/);
+    await expect(marks.filter({ hasText: 'Key' })).toContainText('a-ke…s-02');
+    await expect(total).toHaveText('8 calls');
+    // Only this value replaces its exclusion.
+    await page.goto(`${server.url}/calls?-model=m2`);
+    await settled(page);
+    const cell = page.locator('tbody .col-model', { hasText: 'm1' }).first();
+    await cell.hover();
+    await cell.getByRole('button', { name: 'Only this value' }).click();
+    await expect(page).toHaveURL(/calls\?model=m1$/);
+  });
+});
+
+test('a value of a breakdown opens the calls with it, or without it', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  const code = page.locator('.bar-cell', { hasText: '429' }).first();
+  await code.scrollIntoViewIfNeeded();
+  await code.hover();
+  await code.getByRole('button', { name: 'Exclude this value' }).click();
+  await expect(page).toHaveURL(/\/calls\?-code=429/);
+  await page.goBack();
+  await expect(page.locator('.cards')).toBeVisible();
+  await settled(page);
+  const model = page.locator('.table.plain .col-name', { hasText: 'gemini-2.5-pro' }).first();
+  await model.scrollIntoViewIfNeeded();
+  await model.hover();
+  await model.getByRole('button', { name: 'Exclude this value' }).click();
+  await expect(page).toHaveURL(/\/calls\?-model=gemini-2.5-pro/);
+  await open(page, demo, '/keys');
+  const key = page.locator('tbody .col-key').first();
+  const name = (await key.locator('.key').textContent()) ?? '';
+  await key.hover();
+  await key.getByRole('button', { name: 'Exclude this value' }).click();
+  await expect(page).toHaveURL(/-key=key_/);
+  await expect(page.getByRole('group', { name: 'Excluded' }).getByRole('button')).toContainText(name);
+  await expect(page.locator('tbody .col-key .key').first()).not.toHaveText(name);
+});
+
+test('a selected time is explained: what is more frequent in it than in the rest of the range', async ({ page }) => {
+  await withServer(async (server) => {
+    const end = Math.floor(Date.now() / 60_000) * 60_000;
+    const iso = (minutesAgo: number): string => new Date(end - minutesAgo * 60_000).toISOString();
+    // One call each minute of an hour, and in ten minutes of it nine failures each of one model with one key.
+    const calls = Array.from({ length: 60 }, (_, minute) => ({ timestamp: iso(minute + 0.5), model: 'steady', statusCode: 200, key: 'a-key-that-is-steady-01', latencyMs: 5 }));
+    const failures = Array.from({ length: 90 }, (_, index) => ({ timestamp: iso(25 + (index % 10) + 0.6), model: 'broken', statusCode: 503, key: 'a-key-that-is-broken-01', latencyMs: 5 }));
+    await recordCalls(server, [...calls, ...failures]);
+    await recordErrors(server, failures.map(({ timestamp, model, key }) => ({ timestamp, model, key, errorType: 'chat-of-broken', errorCode: 503, message: 'overloaded' })));
+    await open(page, server, `/?since=${iso(60)}&until=${iso(0)}&interval=60`);
+    const chart = page.locator('.plot .u-over').first();
+    // Esc and a click elsewhere close the menu.
+    await dragIn(page, chart, 0.4, 0.6);
+    await expect(selectionMenu(page).getByRole('button')).toHaveText(['Zoom', 'Explain', 'Show calls', '']);
+    await page.keyboard.press('Escape');
+    await expect(selectionMenu(page)).toHaveCount(0);
+    // The minutes 25 to 35 of 60, from the end: 25.5/60 to 34.5/60 of the width from the right.
+    await dragIn(page, chart, 1 - 34.5 / 60, 1 - 25.5 / 60);
+    await selectionMenu(page).getByRole('button', { name: 'Explain' }).click();
+    await expect(page).toHaveURL(/explain=[^&]+,/);
+    await settled(page);
+    const panel = page.getByRole('complementary', { name: /What differs/ });
+    const rows = (heading: string) => panel.locator('.block', { has: page.getByRole('heading', { name: heading }) }).locator('li');
+    // 90 of 100 calls of the selection, and none of the other 50.
+    await expect(rows('Models').first()).toHaveText(/^broken.*90%.*0%$/);
+    await expect(rows('Models').nth(1)).toHaveText(/^steady.*10%.*100%$/);
+    await expect(rows('Status codes').first()).toHaveText(/^503.*90%.*0%$/);
+    await expect(rows('Keys').first()).toHaveText(/^a-ke….{4}.*90%.*0%$/);
+    await expect(rows('Types of error logs').first()).toHaveText(/^chat-of-broken.*100%.*0%$/);
+    // Each is a filter.
+    await rows('Models').first().getByRole('link').click();
+    await expect(page).toHaveURL(new RegExp(`/calls\\?since=${iso(35).slice(0, 19)}[^&]*&until=${iso(25).slice(0, 19)}[^&]*&model=broken`));
+    await settled(page);
+    await expect(page.locator('.filters-end > span').first()).toHaveText('90 calls');
+    await page.goBack();
+    await settled(page);
+    await panel.getByRole('button', { name: 'Failed calls' }).click();
+    await expect(rows('Models').first()).toHaveText(/^broken.*100%.*0%$/);
+    await expect(page).toHaveURL(/explained=failure/);
+    await panel.getByRole('button', { name: 'Close' }).click();
+    await expect(page).not.toHaveURL(/explain/);
+    // The calls of the selection.
+    await dragIn(page, chart, 1 - 34.5 / 60, 1 - 25.5 / 60);
+    await selectionMenu(page).getByRole('button', { name: 'Show calls' }).click();
+    await settled(page);
+    await expect(page.locator('.filters-end > span').first()).toHaveText('100 calls');
+    // Within a filtered list, and by the keyboard.
+    await open(page, server, `/calls?since=${iso(60)}&until=${iso(0)}&-model=steady`);
+    const histogram = page.getByRole('application', { name: 'Calls over time' });
+    await histogram.focus();
+    await page.keyboard.press('Home');
+    for (let step = 0; step < 8; step += 1) await page.keyboard.press('Shift+ArrowRight');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Tab');
+    await expect(selectionMenu(page).getByRole('button', { name: 'Explain' })).toBeFocused();
+    await page.keyboard.press('Enter');
+    await expect(panel).toBeVisible();
+    await expect(page).toHaveURL(/-model=steady/);
+  });
 });

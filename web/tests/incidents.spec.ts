@@ -175,6 +175,7 @@ test('charts name the incidents of each time', async ({ page, demo }) => {
   await open(page, demo, `/?${upTo(at)}`);
   const plot = page.getByRole('application', { name: 'Calls over time' });
   await expect(page.locator('.charted .legend').first()).toContainText('Incident');
+  await plot.scrollIntoViewIfNeeded();
   const box = await plot.locator('.u-over').boundingBox();
   if (!box) throw new Error('no chart');
   await page.mouse.move(box.x + box.width - 6, box.y + 40);
@@ -243,4 +244,53 @@ test('sentences are in the language of the page', async ({ page, demo }) => {
   await expect(headline(page)).toContainText('gemini-2.5-flash 对所有密钥都失败');
   await headline(page).getByRole('link').first().click();
   await expect(page.locator('.drawer')).toContainText(/严重.*模型故障.*对所有密钥都失败/s);
+});
+
+for (const width of [1440, 390]) {
+  for (const of of ['the demo', 'a healthy server']) {
+    test(`incidents of ${of} that arrive late do not move the charts, at ${width} pixels`, async ({ page, demo }) => {
+      const check = async (server: Server, sentence: RegExp): Promise<void> => {
+        await page.setViewportSize({ width, height: 900 });
+        let release = (): void => undefined;
+        const held = new Promise<void>((resolve) => (release = resolve));
+        await page.route('**/graphql', async (route) => {
+          if (route.request().postData()?.includes('query Incidents(')) await held;
+          await route.continue();
+        });
+        await page.goto(`${server.url}/`);
+        const charts = page.locator('.cards, .plot');
+        await expect(charts).toHaveCount(3);
+        await page.keyboard.press('p');
+        // Relative to the scrolled content, since the window of a phone ends above the charts.
+        const places = (): Promise<number[]> =>
+          charts.evaluateAll((all) => all.map((one) => one.getBoundingClientRect().top - (document.querySelector('.scroll > *')?.getBoundingClientRect().top ?? 0)));
+        await expect(page.locator('.skeleton')).toHaveCount(2);
+        const before = await places();
+        release();
+        await expect(headline(page)).toHaveText(sentence);
+        await settled(page);
+        expect(await places()).toEqual(before);
+      };
+      if (of === 'the demo') return check(demo, /since/);
+      await withServer(async (server) => {
+        await recordCalls(server, Array.from({ length: 30 }, () => ({ key: 'a-key-of-healthy-calls-01', model: 'm', statusCode: 200, latencyMs: 5 })));
+        await check(server, /^Healthy/);
+        await expect(page.locator('.incidents')).toContainText('No incident.');
+      });
+    });
+  }
+}
+
+test('the list of incidents opens and closes', async ({ page, demo }) => {
+  await open(page, demo, '/');
+  const box = page.locator('.incident-box');
+  const count = await box.locator('.incident').count();
+  const height = async (): Promise<number> => (await box.boundingBox())?.height ?? 0;
+  const closed = await height();
+  const button = page.locator('.incidents').getByRole('button', { name: `Show all ${count}` });
+  await button.click();
+  await expect(page).toHaveURL(/incidents=all/);
+  expect(await height()).toBeGreaterThan(closed);
+  await page.locator('.incidents').getByRole('button', { name: 'Show less' }).click();
+  expect(await height()).toBe(closed);
 });

@@ -108,3 +108,54 @@ test('an unknown key', async ({ page, demo }) => {
   await open(page, demo, '/keys/key_AAAAAAAAAAAAAAAAAAAAAA');
   await expect(page.getByText('No key has this ID.')).toBeVisible();
 });
+
+test('a key shows its quotas, and when it can be used again', async ({ page, demo }) => {
+  type Quota = { model: string | null; metric: string; window: string; ceiling: { value: number } | null; used: number; remaining: number | null; resetsAt: string | null };
+  type Key = { id: string; usability: { state: string; usableAt: string | null }; quotas: Quota[] };
+  const query = '{ apiKeys(first: 1000) { nodes { id usability { state usableAt } quotas { model metric window ceiling { value } used remaining resetsAt } } } }';
+  const { apiKeys } = await demo.ask<{ apiKeys: { nodes: Key[] } }>(query);
+  const [key] = apiKeys.nodes.toSorted((a, b) => b.quotas.length - a.quotas.length);
+  if (!key || key.quotas.length === 0) throw new Error('no key of the demo has a quota');
+  await open(page, demo, `/keys/${key.id}`);
+  const panel = page.locator('.panel', { has: page.getByRole('heading', { name: 'Quotas' }) });
+  await expect(panel.locator('tbody tr')).toHaveCount(key.quotas.length);
+  for (const [index, quota] of key.quotas.entries()) {
+    const row = panel.locator('tbody tr').nth(index);
+    await expect(row.getByRole('rowheader')).toHaveText(quota.model ?? 'All models');
+    if (quota.ceiling) await expect(row).toContainText(quota.ceiling.value.toLocaleString('en-GB'));
+    if (quota.resetsAt !== null) await expect(row.locator('time')).toHaveText(/^(in \d+|now)/);
+  }
+  // A key that cannot be used, with the reason.
+  const dead = apiKeys.nodes.find(({ usability }) => usability.state === 'UNUSABLE' && usability.usableAt === null);
+  if (!dead) throw new Error('the demo has a dead key');
+  await open(page, demo, `/keys/${dead.id}`);
+  await expect(panel).toContainText('Cannot be used');
+  await panel.locator('.usability a').click();
+  await expect(page).toHaveURL(/\/\?.*incident=diagnosis_/);
+  await expect(page.locator('.drawer')).toContainText('Key rejected');
+  await page.goBack();
+  await settled(page);
+  await expect(page.locator('.timeline')).toContainText('Key rejected');
+});
+
+test('a quota that is used up counts down to its reset', async ({ page, demo }) => {
+  await page.clock.install();
+  const resetsAt = new Date(Date.now() + 100_000).toISOString();
+  const { apiKeys } = await demo.ask<{ apiKeys: { nodes: { id: string }[] } }>('{ apiKeys(first: 1) { nodes { id } } }');
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query KeyQuotas(')) return route.continue();
+    const response = await route.fetch();
+    const answer = (await response.json()) as { data: { apiKey: Record<string, unknown> } };
+    const ceiling = { value: 250, low: 240, high: 260, observations: 7 };
+    answer.data.apiKey['usability'] = { state: 'UNUSABLE', usableAt: resetsAt, because: null };
+    answer.data.apiKey['quotas'] = [{ model: 'gemini-2.5-pro', metric: 'REQUESTS', window: 'P1D', ceiling, used: 250, remaining: 0, resetsAt, basis: 'LEARNT' }];
+    return route.fulfill({ response, json: answer });
+  });
+  await open(page, demo, `/keys/${apiKeys.nodes[0]?.id}`);
+  const panel = page.locator('.panel', { has: page.getByRole('heading', { name: 'Quotas' }) });
+  await expect(panel.getByRole('timer')).toContainText(/usable again at .* \(in 1 min/);
+  await expect(panel.locator('tbody tr')).toHaveText(/gemini-2\.5-pro.*Requests in 1 day.*≈ 250.*250.*0.*in 1 min/);
+  await expect(panel.locator('[title*="between 240 and 260"]')).toBeVisible();
+  await page.clock.fastForward(60_000);
+  await expect(panel.getByRole('timer')).toContainText(/in \d\d sec/);
+});

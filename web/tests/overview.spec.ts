@@ -1,4 +1,4 @@
-import { expect, open, recordCalls, settled, test } from './servers';
+import { dragIn, expect, open, recordCalls, selectionMenu, settled, test } from './servers';
 
 interface Usage {
   usageStats: { last24Hours: { total: number }; lastHour: { total: number } };
@@ -63,14 +63,8 @@ test('updates live, and pauses', async ({ page, demo }) => {
 
 test('zooms by dragging, and back by the browser history', async ({ page, demo }) => {
   await open(page, demo, '/');
-  const plot = page.locator('.plot .u-over').first();
-  await plot.scrollIntoViewIfNeeded();
-  const box = await plot.boundingBox();
-  if (!box) throw new Error('no chart');
-  await page.mouse.move(box.x + box.width * 0.3, box.y + 60);
-  await page.mouse.down();
-  await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
-  await page.mouse.up();
+  await dragIn(page, page.locator('.plot .u-over').first(), 0.3, 0.5);
+  await selectionMenu(page).getByRole('button', { name: 'Zoom' }).click();
   await expect(page).toHaveURL(/since=.+&until=.+/);
   const zoomed = new URL(page.url()).searchParams;
   const hours = (Date.parse(zoomed.get('until') ?? '') - Date.parse(zoomed.get('since') ?? '')) / 3_600_000;
@@ -102,8 +96,9 @@ test('a segment of a bar opens its calls', async ({ page, demo }) => {
   await expect(page).toHaveURL(/\/calls\?since=.+&until=.+&status=success/);
   await settled(page);
   await expect(page.locator('.filters-end')).toContainText(`${succeeded} call`);
-  // Above the bar are all calls.
+  // Above the bar are all calls. Both views have a chart: wait for that of the overview.
   await page.goBack();
+  await expect(page.locator('.cards')).toBeVisible();
   await settled(page);
   await plot.scrollIntoViewIfNeeded();
   box = await plot.boundingBox();
@@ -157,7 +152,8 @@ test('status codes and models open their calls', async ({ page, demo }) => {
 test('an empty database has placeholders', async ({ page, empty }) => {
   await open(page, empty, '/');
   await expect(page.locator('.sentence')).toHaveText('No calls in the last 24 hours');
-  await expect(page.locator('.incidents')).toHaveCount(0);
+  await expect(page.locator('.incidents')).toContainText('No incident.');
+  await expect(page.locator('.incident')).toHaveCount(0);
   for (const path of ['/calls', '/keys', '/errors']) {
     await open(page, empty, path);
     await expect(page.locator('.empty')).toBeVisible();

@@ -1,5 +1,5 @@
 // Real servers for the tests: the binary, on a free port, each with its database.
-import { test as base, type Page, type Route } from '@playwright/test';
+import { test as base, type Locator, type Page, type Route } from '@playwright/test';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -216,3 +216,18 @@ export function recordCalls(server: Server, calls: Record<string, unknown>[]): P
 export function recordErrors(server: Server, errors: Record<string, unknown>[]): Promise<unknown> {
   return server.ask(RECORD_ERRORS, { errors });
 }
+
+/** Drags in a chart from one share of its width to another. */
+export async function dragIn(page: Page, chart: Locator, from: number, to: number): Promise<void> {
+  await chart.scrollIntoViewIfNeeded();
+  const box = await chart.boundingBox();
+  if (!box) throw new Error('no chart');
+  const y = box.y + box.height / 2;
+  await page.mouse.move(box.x + box.width * from, y);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * to, y, { steps: 5 });
+  await page.mouse.up();
+}
+
+/** The menu of the time that is selected in a chart. */
+export const selectionMenu = (page: Page): Locator => page.getByRole('group', { name: 'Selected time' });

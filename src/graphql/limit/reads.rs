@@ -190,7 +190,10 @@ impl Estimates<'_> {
         let of_one_key = of_one_key || arguments.get(field, "key").is_some();
         let calls = || self.calls(arguments.window(field), of_one_key);
         let summed = |is_keyed: bool| {
-            let is_keyed = is_keyed || of_one_key || arguments.has_filter(field, "keys");
+            let is_keyed = is_keyed
+                || of_one_key
+                || arguments.has_filter(field, "keys")
+                || arguments.has_filter(field, "excludeKeys");
             let is_exact = arguments.has_filter(field, "minLatencyMs")
                 || arguments.has_filter(field, "maxLatencyMs");
             match is_exact {

@@ -2,7 +2,7 @@
 //! deletion belongs to its request: dropping the resolver's future stops it.
 
 use async_graphql::{Context, ID, Object, SimpleObject};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::permission::mutation_scope;
@@ -176,7 +176,7 @@ impl DeleteMutation {
 /// The audit entry of a deletion.
 struct Entry {
     action: AuditAction,
-    subject: serde_json::Value,
+    subject: Value,
     id: Option<ID>,
 }
 
@@ -224,26 +224,34 @@ fn count(rows: u64) -> BigInt {
 }
 
 /// The filter for the audit log: keys as ids, texts with keys redacted.
-async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<serde_json::Value> {
+async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<Value> {
     let id = |key: &String| scope.services.keys.id(key).to_string();
-    let keys = errors.keys.as_ref().map(|keys| keys.iter().map(id).collect::<Vec<_>>());
-    let has_texts =
-        errors.models.is_some() || errors.error_types.is_some() || errors.contains.is_some();
+    let ids = |keys: &Vec<String>| keys.iter().map(id).collect::<Vec<_>>();
+    let has_texts = errors.models.is_some()
+        || errors.error_types.is_some()
+        || errors.contains.is_some()
+        || !errors.exclude_models.is_empty()
+        || !errors.exclude_error_types.is_empty();
     let stored = match has_texts {
         true => scope.services.keys.list(scope.db()).await?,
         false => vec![],
     };
     let text = |text: &String| redact_keys(text, &stored);
-    let texts = |texts: &Option<Vec<String>>| {
-        texts.as_ref().map(|texts| texts.iter().map(text).collect::<Vec<_>>())
-    };
+    let texts = |texts: &Vec<String>| texts.iter().map(text).collect::<Vec<_>>();
     let mut filter = json!({
-        "keys": keys, "models": texts(&errors.models), "errorTypes": texts(&errors.error_types),
-        "errorCodes": errors.error_codes, "contains": errors.contains.as_ref().map(text),
+        "keys": errors.keys.as_ref().map(ids), "models": errors.models.as_ref().map(texts),
+        "errorTypes": errors.error_types.as_ref().map(texts), "errorCodes": errors.error_codes,
+        "contains": errors.contains.as_ref().map(text),
         "since": errors.since, "until": errors.until,
     });
-    if let Some(fields) = filter.as_object_mut() {
+    let excluded = json!({
+        "excludeKeys": ids(&errors.exclude_keys), "excludeModels": texts(&errors.exclude_models),
+        "excludeErrorTypes": texts(&errors.exclude_error_types),
+        "excludeErrorCodes": errors.exclude_error_codes,
+    });
+    if let (Some(fields), Value::Object(excluded)) = (filter.as_object_mut(), excluded) {
         fields.retain(|_, value| !value.is_null());
+        fields.extend(excluded.into_iter().filter(|(_, values)| *values != json!([])));
     }
     Ok(json!({ "filter": filter }))
 }

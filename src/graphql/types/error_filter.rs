@@ -2,14 +2,15 @@
 
 use async_graphql::InputObject;
 
-use crate::graphql::args::{check_list, check_text};
+use crate::graphql::args::{check_excluded, check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::{KeySearch, Scope};
 use crate::store::error_log::ErrorScope;
 
 /// Selects error logs that match every given field. An empty list matches none; a list has at most 5,000
-/// values.
+/// values. An `exclude` list leaves out the error logs with one of its values: an empty one leaves out none,
+/// error logs without a value are never left out, and it has at most 500 values.
 #[derive(InputObject, Clone, Debug, Default)]
 pub struct ErrorLogFilter {
     /// Error logs of keys that contain this text; without the scope REVEAL_KEYS, of keys with a `masked`
@@ -24,6 +25,14 @@ pub struct ErrorLogFilter {
     error_types: Option<Vec<String>>,
     /// Error logs with one of these codes.
     error_codes: Option<Vec<i32>>,
+    /// Error logs with none of these keys, each a full key or an `ApiKey` id.
+    exclude_keys: Option<Vec<String>>,
+    /// Error logs with none of these models (exact names).
+    exclude_models: Option<Vec<String>>,
+    /// Error logs with none of these types (exact names).
+    exclude_error_types: Option<Vec<String>>,
+    /// Error logs with none of these codes.
+    exclude_error_codes: Option<Vec<i32>>,
     /// Error logs that contain this text in their type or message. Case insensitive; `%`, `_` and `*` are
     /// plain characters.
     contains: Option<String>,
@@ -62,9 +71,14 @@ pub async fn error_search(
     check_list(filter.models.as_ref())?;
     check_list(filter.error_types.as_ref())?;
     check_list(filter.error_codes.as_ref())?;
+    check_excluded(filter.exclude_keys.as_ref())?;
+    check_excluded(filter.exclude_models.as_ref())?;
+    check_excluded(filter.exclude_error_types.as_ref())?;
+    check_excluded(filter.exclude_error_codes.as_ref())?;
     let texts = [&filter.key_contains, &filter.contains].into_iter().flatten();
-    let names = [&filter.models, &filter.error_types].into_iter().flatten().flatten();
-    for text in texts.chain(names) {
+    let names =
+        [&filter.models, &filter.error_types, &filter.exclude_models, &filter.exclude_error_types];
+    for text in texts.chain(names.into_iter().flatten().flatten()) {
         check_text("filter", text)?;
     }
     let keys = match filter.keys {
@@ -76,6 +90,10 @@ pub async fn error_search(
         models: filter.models,
         error_types: filter.error_types,
         error_codes: filter.error_codes,
+        exclude_keys: scope.keys(filter.exclude_keys.unwrap_or_default()).await?,
+        exclude_models: filter.exclude_models.unwrap_or_default(),
+        exclude_error_types: filter.exclude_error_types.unwrap_or_default(),
+        exclude_error_codes: filter.exclude_error_codes.unwrap_or_default(),
         contains: filter.contains,
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),

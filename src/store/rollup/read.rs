@@ -279,7 +279,7 @@ impl SumRequest<'_> {
 
     /// The levels that can answer the request, the coarsest first.
     fn levels(&self, state: &RollupState) -> Vec<Available> {
-        let is_keyed = self.scope.keys.is_some() || self.by.contains(&CallDimension::ApiKey);
+        let is_keyed = self.scope.has_keys() || self.by.contains(&CallDimension::ApiKey);
         let levels = match is_keyed {
             true => [Level::KeyDay, Level::KeyHour],
             false => [Level::Hour, Level::Minute],

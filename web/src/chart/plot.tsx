@@ -1,10 +1,14 @@
-// uPlot in Preact: created once per chart, updated with data, sized by its container. Adds a tooltip, zoom by
-// dragging, opening a bucket by click or Enter, and the times of incidents.
+// uPlot in Preact: created once per chart, updated with data, sized by its container. Adds a tooltip, a menu for a
+// time that is selected by dragging or with Shift and the arrow keys, opening a bucket by click or Enter, and the times
+// of incidents.
 import { createContext, type ComponentChildren, type JSX } from 'preact';
 import { useContext, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { Span } from '../domain/incident';
+import { useI18n } from '../i18n';
+import { useShortcuts } from '../state/shortcuts';
+import { Icon } from '../ui/icon';
 import { colours, onColours, type Colours } from './colours';
 
 /** The times that the charts of a view shade. */
@@ -13,6 +17,11 @@ export const Spans = createContext<readonly Span[]>([]);
 export interface Bucket {
   start: string;
   end: string;
+}
+
+export interface SelectionAction {
+  label: string;
+  run: (since: string, until: string) => void;
 }
 
 export interface PlotProps<B extends Bucket> {
@@ -29,7 +38,8 @@ export interface PlotProps<B extends Bucket> {
   tooltip: (bucket: B) => ComponentChildren;
   /** The tooltip as a sentence for screen readers. */
   spoken: (bucket: B) => string;
-  onZoom: (since: string, until: string) => void;
+  /** What can be done with a selected time. */
+  actions: readonly SelectionAction[];
   /** Opens a bucket; `height` is the value of the y axis that was clicked. */
   onOpen: (bucket: B, height?: number) => void;
   height: number;
@@ -49,6 +59,9 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   shaded.current = spans;
   const [hovered, setHovered] = useState<{ index: number; left: number } | undefined>();
   const [spoken, setSpoken] = useState('');
+  const [selected, setSelected] = useState<{ since: string; until: string } | undefined>();
+  /** The bucket from which Shift and the arrow keys select. */
+  const anchor = useRef<number | undefined>(undefined);
   const [look, setLook] = useState(0);
   useEffect(() => onColours(() => setLook((count) => count + 1)), []);
 
@@ -68,12 +81,12 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
         setHovered(index < 0 ? undefined : { index, left });
       },
       select(u, left, width) {
-        const { buckets, onZoom } = latest.current;
+        const { buckets } = latest.current;
         const first = buckets[Math.max(0, indexAt(u, left))];
         const lastIndex = indexAt(u, left + width);
         const last = buckets[lastIndex < 0 ? buckets.length - 1 : lastIndex];
         u.setCursor({ left: -10, top: -10 });
-        if (first && last) onZoom(first.start, last.end);
+        if (first && last) setSelected({ since: first.start, until: last.end });
       },
       click(u, left, top) {
         const bucket = latest.current.buckets[indexAt(u, left)];
@@ -98,7 +111,16 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   }, [props.data]);
   useLayoutEffect(() => plot.current?.redraw(false), [spans]);
   // The tooltip of another range would be of other bars.
-  useLayoutEffect(() => setHovered(undefined), [props.buckets[0]?.start]);
+  useLayoutEffect(() => {
+    setHovered(undefined);
+    anchor.current = undefined;
+  }, [props.buckets[0]?.start]);
+  // The selected time has left the chart.
+  const start = props.buckets[0]?.start ?? '';
+  const end = props.buckets.at(-1)?.end ?? '';
+  useLayoutEffect(() => {
+    if (selected && (Date.parse(selected.until) <= Date.parse(start) || Date.parse(selected.since) >= Date.parse(end))) setSelected(undefined);
+  }, [selected, start, end]);
 
   // A change of the language changes the axes, not the data.
   useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
@@ -118,43 +140,110 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   const onKeyDown = (event: KeyboardEvent): void => {
     const index = hovered?.index ?? -1;
     const last = props.buckets.length - 1;
-    if (event.key === 'ArrowRight') show(Math.min(index + 1, last));
+    if (event.shiftKey && (event.key === 'ArrowRight' || event.key === 'ArrowLeft') && props.buckets[index]) {
+      const to = Math.min(Math.max(index + (event.key === 'ArrowRight' ? 1 : -1), 0), last);
+      anchor.current ??= index;
+      show(to);
+      const [from, until] = [props.buckets[Math.min(anchor.current, to)], props.buckets[Math.max(anchor.current, to)]];
+      if (from && until) setSelected({ since: from.start, until: until.end });
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
+    if (event.key === 'Escape' && selected) setSelected(undefined);
+    else if (event.key === 'ArrowRight') show(Math.min(index + 1, last));
     else if (event.key === 'ArrowLeft') show(index < 0 ? last : Math.max(0, index - 1));
     else if (event.key === 'Home') show(0);
     else if (event.key === 'End') show(last);
     else if (event.key === 'Enter' && props.buckets[index]) props.onOpen(props.buckets[index]);
     else return;
+    anchor.current = undefined;
     event.preventDefault();
     event.stopPropagation();
   };
   const bucket = hovered && props.buckets[hovered.index];
 
   return (
-    <div
-      class="plot"
-      role="application"
-      aria-label={props.label}
-      aria-description={props.hint}
-      tabIndex={0}
-      onKeyDown={onKeyDown}
-      onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
-    >
-      <div class="plot-box" ref={box} style={{ height: `${props.height}px` }} />
-      {bucket && (
-        <Tooltip left={hovered.left + (plot.current?.over.offsetLeft ?? 0)} width={box.current?.clientWidth ?? 0}>
-          {props.tooltip(bucket)}
-          {labelsOf(bucket).map((label) => (
-            <p key={label} class="tooltip-incident">
-              <span class="swatch swatch-incident" />
-              {label}
-            </p>
-          ))}
-        </Tooltip>
+    <div class="plot-frame">
+      <div
+        class="plot"
+        role="application"
+        aria-label={props.label}
+        aria-description={props.hint}
+        tabIndex={0}
+        onKeyDown={onKeyDown}
+        onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+      >
+        <div class="plot-box" ref={box} style={{ height: `${props.height}px` }} />
+        {bucket && !selected && (
+          <Tooltip left={hovered.left + (plot.current?.over.offsetLeft ?? 0)} width={box.current?.clientWidth ?? 0}>
+            {props.tooltip(bucket)}
+            {labelsOf(bucket).map((label) => (
+              <p key={label} class="tooltip-incident">
+                <span class="swatch swatch-incident" />
+                {label}
+              </p>
+            ))}
+          </Tooltip>
+        )}
+        <span class="visually-hidden" aria-live="polite">
+          {spoken}
+        </span>
+      </div>
+      {selected && plot.current && (
+        <Selected selected={selected} u={plot.current} actions={props.actions} onClose={() => setSelected(undefined)} />
       )}
-      <span class="visually-hidden" aria-live="polite">
-        {spoken}
-      </span>
     </div>
+  );
+}
+
+/** A selected time, and what can be done with it. */
+function Selected(props: { selected: { since: string; until: string }; u: uPlot; actions: readonly SelectionAction[]; onClose: () => void }): JSX.Element {
+  const { selected, u, actions, onClose } = props;
+  const { text, format } = useI18n();
+  const menu = useRef<HTMLDivElement>(null);
+  useShortcuts({ Escape: onClose });
+  useEffect(() => {
+    const leave = (event: Event): void => {
+      if (event.target instanceof Node && !menu.current?.contains(event.target)) onClose();
+    };
+    addEventListener('pointerdown', leave);
+    return () => removeEventListener('pointerdown', leave);
+  }, []);
+  const width = u.over.clientWidth;
+  const at = (time: string): number => Math.min(Math.max(u.valToPos(Date.parse(time) / 1000, 'x'), 0), width);
+  const [from, to] = [at(selected.since), at(selected.until)];
+  const offset = u.over.offsetLeft;
+  const isRight = from + to > width;
+  return (
+    <>
+      <div class="selection" style={{ left: `${offset + from}px`, width: `${to - from}px`, top: `${u.over.offsetTop}px`, height: `${u.over.clientHeight}px` }} />
+      <div
+        class="selection-menu"
+        role="group"
+        aria-label={text.explain.selection}
+        ref={menu}
+        style={isRight ? { right: `calc(100% - ${offset + to}px)` } : { left: `${offset + from}px` }}
+      >
+        <span class="selection-time">{format.between(selected.since, selected.until)}</span>
+        {actions.map(({ label, run }) => (
+          <button
+            key={label}
+            type="button"
+            class="button small"
+            onClick={() => {
+              onClose();
+              run(selected.since, selected.until);
+            }}
+          >
+            {label}
+          </button>
+        ))}
+        <button type="button" class="button small bare" aria-label={text.detail.close} onClick={onClose}>
+          <Icon name="close" />
+        </button>
+      </div>
+    </>
   );
 }
 
@@ -190,6 +279,8 @@ function optionsOf<B extends Bucket>(
     ticks: { show: false },
     border: { show: false },
   };
+  /** Whether the pointer was pressed in this chart. */
+  let isOwn = false;
   const ends = (): [number, number] => {
     const { buckets } = latest.current;
     return [latest.current.since, Date.parse(buckets.at(-1)?.end ?? '') / 1000];
@@ -233,13 +324,18 @@ function optionsOf<B extends Bucket>(
           const { left, width: size } = u.select;
           if (size < DRAG_PX) return;
           u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          hooks.select(u, left, size);
+          // The charts of a view share the pointer, and one of them has it.
+          if (isOwn) hooks.select(u, left, size);
         },
       ],
       ready: [
         (u) => {
           let from = 0;
-          u.over.addEventListener('mousedown', (event) => (from = event.clientX));
+          u.over.addEventListener('mousedown', (event) => {
+            from = event.clientX;
+            isOwn = true;
+            addEventListener('mouseup', () => setTimeout(() => (isOwn = false)), { once: true });
+          });
           u.over.addEventListener('click', (event) => {
             if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX, event.offsetY);
           });

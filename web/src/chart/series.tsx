@@ -5,10 +5,10 @@ import uPlot from 'uplot';
 import type { RangeQuery } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
 import { setRange } from '../ui/range';
-import { navigate, linkTo, type Params } from '../state/router';
+import { navigate, linkTo, setParams, type Params } from '../state/router';
 import { Icon } from '../ui/icon';
 import { Zone } from '../ui/zone';
-import { Plot, Spans } from './plot';
+import { Plot, Spans, type SelectionAction } from './plot';
 
 export type SeriesBucket = RangeQuery['callSeries'][number];
 
@@ -36,7 +36,17 @@ function openCalls(bucket: Bucket, filter: Params | undefined): void {
   navigate(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...filter }));
 }
 
-export const zoom = (since: string, until: string): void => setRange({ since, until });
+/** What the charts of a view offer for a selected time, in addition to the zoom. */
+export function useSelectionActions(filter: Params | undefined, compact = false): SelectionAction[] {
+  const { text } = useI18n();
+  const list = (since: string, until: string): void => navigate(linkTo('/calls', { range: undefined, since, until, ...filter }));
+  return [
+    { label: text.explain.zoom, run: (since, until) => setRange({ since, until }) },
+    { label: text.explain.explain, run: (since, until) => setParams({ explain: `${since},${until}` }) },
+    // The list itself has the zoom.
+    ...(compact ? [] : [{ label: text.explain.list, run: list }]),
+  ];
+}
 
 export function bars(fill: uPlot.Series.Fill, stroke: string): uPlot.Series {
   const paths = uPlot.paths.bars?.({ size: [0.84, 48, 1], align: 1 });
@@ -63,6 +73,7 @@ export function CallsChart({ buckets, filter, before, compact = false, height = 
     ],
     [buckets, before],
   );
+  const actions = useSelectionActions(filter, compact);
   const stepped = uPlot.paths.stepped?.({ align: 1 });
   const beforeOf = (bucket: CountsBucket): string => {
     const count = before?.[buckets.indexOf(bucket)];
@@ -137,7 +148,7 @@ export function CallsChart({ buckets, filter, before, compact = false, height = 
             </dl>
           </>
         )}
-        onZoom={zoom}
+        actions={actions}
         // A click on a segment opens its calls, a click above the bar all calls of the bucket.
         onOpen={(bucket, clicked) => {
           const { success, total } = bucket.counts;
@@ -165,6 +176,7 @@ export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<Serie
     ],
     [buckets],
   );
+  const actions = useSelectionActions(filter);
   const value = (ms: number | null | undefined): string => (ms == null ? '–' : format.latency(ms));
   return (
     <ChartFrame
@@ -215,7 +227,7 @@ export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<Serie
             </dl>
           </>
         )}
-        onZoom={zoom}
+        actions={actions}
         onOpen={(bucket) => openCalls(bucket, { ...filter, sort: 'slowest' })}
       />
     </ChartFrame>
@@ -239,12 +251,11 @@ export function ChartFrame<B extends Bucket>(props: {
     <div class="charted">
       <div class="legend">
         {props.legend}
-        {hasSpans && (
-          <>
-            <span class="swatch swatch-incident" />
-            {text.incidents.incident}
-          </>
-        )}
+        {/* Its space is there before the incidents are. */}
+        <span class="legend-incident" data-empty={!hasSpans || undefined}>
+          <span class="swatch swatch-incident" />
+          {text.incidents.incident}
+        </span>
         <Zone />
         <button type="button" class="button bare" aria-pressed={asTable} title={asTable ? text.overview.asChart : text.overview.asTable} aria-label={text.overview.asTable} onClick={() => setAsTable(!asTable)}>
           <Icon name="table" />

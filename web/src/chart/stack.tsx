@@ -12,7 +12,7 @@ import { linkTo, navigate } from '../state/router';
 import { serverNow } from '../state/session';
 import { AnswerView, Empty, Skeleton } from '../ui/state';
 import { partFill } from './colours';
-import { bars, ChartFrame, starts, zoom } from './series';
+import { bars, ChartFrame, starts, useSelectionActions } from './series';
 import { Plot } from './plot';
 
 const RENEW_MS = 15_000;
@@ -80,6 +80,7 @@ interface StackBucket {
 
 function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }): JSX.Element {
   const { text, format } = useI18n();
+  const actions = useSelectionActions(undefined);
   const names = [...parts.map(({ label }) => label), text.overview.rest];
   const hasRest = buckets.some(({ counts }) => (counts.at(-1) ?? 0) > 0);
   const shown = hasRest ? names : names.slice(0, -1);
@@ -135,7 +136,7 @@ function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }):
             </dl>
           </>
         )}
-        onZoom={zoom}
+        actions={actions}
         onOpen={(bucket, height) => open(bucket, height === undefined ? undefined : partAt(bucket.counts, height))}
       />
     </ChartFrame>

@@ -27,3 +27,12 @@ export function lineOf(kind: FileKind, columns: readonly string[], row: Row): st
   if (kind === 'csv') return `${columns.map((column) => cell(row[column])).join(',')}\r\n`;
   return `${JSON.stringify(Object.fromEntries(columns.map((column) => [column, row[column] ?? null])))}\n`;
 }
+
+const LONGEST_NAME = 160;
+
+/** The name of a file of rows: what they are, from when to when, and the filters of the address. */
+export function fileName(rows: string, [since, until]: readonly [number, number], filters: readonly (readonly [string, string])[]): string {
+  const time = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z').replaceAll(/[-:]/g, '');
+  const part = ([name, value]: readonly [string, string]): string => `${name.replace(/^-/, 'not-')}-${value}`.replaceAll(/[^\p{L}\p{N}.-]+/gu, '-');
+  return [rows, time(since), time(until), ...filters.map(part)].join('_').slice(0, LONGEST_NAME);
+}

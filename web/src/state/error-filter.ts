@@ -2,25 +2,36 @@
 import type { ErrorLogFilter } from '../api/gen/graphql';
 import { between, isLive, type Range } from './range';
 import type { Route } from './router';
+import { codesOf } from './call-filter';
+import { excluded } from './value-filter';
 
 export interface ErrorCriteria {
   types: string[];
   codes: string[];
   models: string[];
   keys: string[];
+  /** Values that are left out. */
+  notTypes: string[];
+  notCodes: string[];
+  notModels: string[];
+  notKeys: string[];
   keyContains: string;
   contains: string;
   oldestFirst: boolean;
 }
 
-export const ERROR_PARAMS = ['type', 'code', 'model', 'key', 'keytext', 'q'] as const;
+export const ERROR_PARAMS = ['type', 'code', 'model', 'key', '-type', '-code', '-model', '-key', 'keytext', 'q'] as const;
 
 export function parseErrorCriteria({ params, hidden }: Pick<Route, 'params' | 'hidden'>): ErrorCriteria {
   return {
     types: params.getAll('type'),
-    codes: params.getAll('code').filter((code) => /^\d{1,5}$/.test(code)),
+    codes: codesOf(params),
     models: params.getAll('model'),
     keys: params.getAll('key'),
+    notTypes: params.getAll(excluded('type')),
+    notCodes: codesOf(params, excluded('code')),
+    notModels: params.getAll(excluded('model')),
+    notKeys: params.getAll(excluded('key')),
     keyContains: hidden['keytext'] ?? params.get('keytext') ?? '',
     contains: hidden['q'] ?? params.get('q') ?? '',
     oldestFirst: params.get('sort') === 'oldest',
@@ -45,6 +56,10 @@ export function kindsFilter(criteria: ErrorCriteria): ErrorLogFilter {
     ...(criteria.codes.length > 0 && { errorCodes: criteria.codes.map(Number) }),
     ...(criteria.models.length > 0 && { models: criteria.models }),
     ...(criteria.keys.length > 0 && { keys: criteria.keys }),
+    ...(criteria.notTypes.length > 0 && { excludeErrorTypes: criteria.notTypes }),
+    ...(criteria.notCodes.length > 0 && { excludeErrorCodes: criteria.notCodes.map(Number) }),
+    ...(criteria.notModels.length > 0 && { excludeModels: criteria.notModels }),
+    ...(criteria.notKeys.length > 0 && { excludeKeys: criteria.notKeys }),
     ...(criteria.keyContains && { keyContains: criteria.keyContains }),
     ...(criteria.contains && { contains: criteria.contains }),
   };

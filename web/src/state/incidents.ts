@@ -1,6 +1,14 @@
 // The diagnoses of a range, and the states of keys at its end.
 import { useMemo } from 'preact/hooks';
-import { IncidentsDocument, KeyIncidentsDocument, KeyStatesDocument, type IncidentsQuery, type KeyIncidentsQuery } from '../api/gen/graphql';
+import {
+  IncidentsDocument,
+  KeyIncidentsDocument,
+  KeyQuotasDocument,
+  KeyStatesDocument,
+  type IncidentsQuery,
+  type KeyIncidentsQuery,
+  type KeyQuotasQuery,
+} from '../api/gen/graphql';
 import { keyStatesOf, type KeyStates } from '../domain/key-states';
 import { usePrefs } from './prefs';
 import { useQuery, type Answer } from './query';
@@ -29,6 +37,15 @@ export function useKeyIncidents(id: string, range: Range): Answer<KeyIncidentsQu
   return useQuery(KeyIncidentsDocument, {
     key: JSON.stringify([id, range, language]),
     variables: () => ({ key: id, asOf: asOf(range), ...diagnosedWindow(range, serverNow()), language, first: pageLimit(MOST) }),
+    everyMs: isLive(range) ? RENEW_MS : undefined,
+  });
+}
+
+export function useKeyQuotas(id: string, range: Range): Answer<KeyQuotasQuery> {
+  const { language } = usePrefs();
+  return useQuery(KeyQuotasDocument, {
+    key: JSON.stringify([id, range, language]),
+    variables: () => ({ key: id, asOf: asOf(range), language, live: isLive(range) }),
     everyMs: isLive(range) ? RENEW_MS : undefined,
   });
 }

@@ -53,6 +53,10 @@ export function setSearch(name: string, text: string): void {
   route.set(currentRoute(Object.fromEntries(secret ? [...others, [name, text]] : others)));
 }
 
+/** The values of these parameters, in their order. */
+export const given = (params: URLSearchParams, names: readonly string[]): [string, string][] =>
+  names.flatMap((name) => params.getAll(name).map((value): [string, string] => [name, value]));
+
 /** Removes filters. */
 export function clearParams(names: readonly string[]): void {
   setParams(Object.fromEntries(names.map((name) => [name, undefined])));

@@ -1,38 +1,62 @@
-// A value in a table, with buttons that appear on hover and focus: only rows with this value, and copy it.
+// A value in a list, with buttons that appear on hover and focus: only rows with this value, without it, and copy it.
 import type { ComponentChildren, JSX } from 'preact';
 import { useI18n } from '../i18n';
-import { setParams, type Params } from '../state/router';
+import { setParams, useRoute, type Params } from '../state/router';
+import { excludeParams, onlyParams } from '../state/value-filter';
 import { copyText } from './copy';
-import { Icon } from './icon';
+import { Icon, type IconName } from './icon';
 import { showToast } from './toast';
 
-export function Cell(props: { only: Params; copy: string | undefined; children: ComponentChildren }): JSX.Element {
-  const { text } = useI18n();
-  const { only, copy, children } = props;
+export interface CellProps {
+  /** The filter of the value; undefined if there is none. */
+  filter?: { name: string; value: string } | undefined;
+  /** A change that selects more rows than those with the value, where no filter selects exactly these. */
+  only?: Params;
+  copy?: string | null | undefined;
+  /** Where the filter applies; by default in this list. */
+  to?: ((change: Params) => void) | undefined;
+}
+
+export function Cell({ children, ...props }: CellProps & { children: ComponentChildren }): JSX.Element {
   return (
     <span class="cell">
       <bdi class="cell-value">{children}</bdi>
-      <span class="cell-actions">
-        <button type="button" class="cell-action" title={text.calls.only} aria-label={text.calls.only} onClick={() => setParams(only)}>
-          <Icon name="search" />
-        </button>
-        {copy !== undefined && (
-          <button
-            type="button"
-            class="cell-action"
-            title={text.detail.copy}
-            aria-label={text.detail.copy}
-            onClick={() => {
-              copyText(copy).then(
-                () => showToast(text.detail.copied),
-                () => showToast(text.detail.copyFailed),
-              );
-            }}
-          >
-            <Icon name="copy" />
-          </button>
-        )}
-      </span>
+      <CellActions {...props} />
     </span>
+  );
+}
+
+export function CellActions({ filter, only, copy, to }: CellProps): JSX.Element {
+  const { text } = useI18n();
+  const { params } = useRoute();
+  const apply = to ?? setParams;
+  // The filters of this view do not apply in another one.
+  const present = to ? new URLSearchParams() : params;
+  const selected = only ?? (filter && onlyParams(filter.name, filter.value));
+  return (
+    <span class="cell-actions">
+      {selected && <Action icon="search" label={text.calls.only} run={() => apply(selected)} />}
+      {filter && <Action icon="exclude" label={text.calls.exclude} run={() => apply(excludeParams(present, filter.name, filter.value))} />}
+      {copy != null && (
+        <Action
+          icon="copy"
+          label={text.detail.copy}
+          run={() => {
+            copyText(copy).then(
+              () => showToast(text.detail.copied),
+              () => showToast(text.detail.copyFailed),
+            );
+          }}
+        />
+      )}
+    </span>
+  );
+}
+
+function Action({ icon, label, run }: { icon: IconName; label: string; run: () => void }): JSX.Element {
+  return (
+    <button type="button" class="cell-action" title={label} aria-label={label} onClick={run}>
+      <Icon name={icon} />
+    </button>
   );
 }

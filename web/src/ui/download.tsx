@@ -7,7 +7,8 @@ import type { Page } from '../state/pages';
 import { Icon } from './icon';
 
 export interface DownloadProps {
-  name: string;
+  /** Without the extension. */
+  name: () => string;
   columns: readonly string[];
   total: number | undefined;
   load: (after: string | undefined, signal: AbortSignal) => Promise<Page<Row>>;
@@ -36,7 +37,7 @@ export function Download(props: DownloadProps): JSX.Element {
     setDone(0);
     const { signal } = (abort.current = new AbortController());
     try {
-      save(`${props.name}.${kind}`, await collect(props, kind, signal, setDone), kind);
+      save(`${props.name()}.${kind}`, await collect(props, kind, signal, setDone), kind);
     } catch {
       setFailed(!signal.aborted);
     }

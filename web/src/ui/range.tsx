@@ -38,6 +38,7 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
   }, [open]);
   return (
     <div class="range" role="group" aria-label={text.range.label} ref={root}>
+      <PrintedRange range={range} />
       <div class="segments">
         {PRESETS.map((preset) => (
           <button
@@ -62,6 +63,17 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
       )}
       {open && <CustomRange range={range} fallback={fallback} onDone={() => setOpen(false)} />}
     </div>
+  );
+}
+
+/** Paper has no buttons, and no "now". */
+function PrintedRange({ range }: { range: Range }): JSX.Element {
+  const { text, format } = useI18n();
+  const [since, until] = rangeEnds(range, serverNow());
+  return (
+    <p class="print-only">
+      {format.between(since, until)}. {text.app.zone(timeZone, zoneOffset(since))}
+    </p>
   );
 }
 

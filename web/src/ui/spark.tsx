@@ -10,7 +10,7 @@ export interface SparkPart {
 const WIDTH = 100;
 const HEIGHT = 24;
 
-export function Spark({ parts }: { parts: SparkPart[] }): JSX.Element {
+export function Spark({ parts, label }: { parts: SparkPart[]; label?: string }): JSX.Element {
   const { text, format } = useI18n();
   const most = Math.max(...parts.map(({ total }) => total), 1);
   const sum = (pick: (part: SparkPart) => number): string => format.count(parts.reduce((all, part) => all + pick(part), 0));
@@ -22,7 +22,7 @@ export function Spark({ parts }: { parts: SparkPart[] }): JSX.Element {
       viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={text.keys.sparkOf(sum(({ total }) => total), sum(({ failure }) => failure))}
+      aria-label={label ?? text.keys.sparkOf(sum(({ total }) => total), sum(({ failure }) => failure))}
     >
       <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} class="spark-base" />
       {parts.map(({ total, failure }, index) => {

@@ -7,6 +7,7 @@ import { outage, type Outage } from '../state/outage';
 import { useStore } from '../state/store';
 import { useShortcuts } from '../state/shortcuts';
 import { Icon } from './icon';
+import { SavedViews } from './saved-views';
 
 export function ViewHeader(props: { title: ComponentChildren; live: boolean; children?: ComponentChildren }): JSX.Element {
   return (
@@ -14,6 +15,7 @@ export function ViewHeader(props: { title: ComponentChildren; live: boolean; chi
       <h1>{props.title}</h1>
       <div class="top-tools">
         {props.children}
+        <SavedViews />
         {props.live ? <LiveButton /> : <NotLive />}
       </div>
     </header>

@@ -3,7 +3,8 @@ import type { JSX } from 'preact';
 import type { RangeQuery } from '../api/gen/graphql';
 import type { Reason } from '../domain/incident';
 import { useI18n } from '../i18n';
-import type { Params } from '../state/router';
+import { navigate, type Params } from '../state/router';
+import { Cell, CellActions } from '../ui/cell';
 import { Meter, StateTag, StatusMark } from '../ui/marks';
 import { Empty } from '../ui/state';
 
@@ -18,7 +19,7 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
       {groups.map(({ statusCode, counts }) => {
         const good = counts.failure === 0;
         return (
-          <li key={statusCode ?? 'none'}>
+          <li key={statusCode ?? 'none'} class="cell bar-cell">
             {/* The API has no filter for calls without a status code: list all failures. */}
             <a data-inner class="bar-row" href={props.link(statusCode == null ? { status: 'failure' } : { code: String(statusCode) })}>
               <StatusMark status={good ? 'SUCCESS' : 'FAILURE'} code={statusCode} />
@@ -28,6 +29,9 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
               <span class="num">{format.count(counts.total)}</span>
               <span class="num quiet">{format.percent(counts.total / all)}</span>
             </a>
+            {statusCode != null && (
+              <CellActions filter={{ name: 'code', value: String(statusCode) }} copy={String(statusCode)} to={(change) => navigate(props.link(change))} />
+            )}
           </li>
         );
       })}
@@ -37,7 +41,7 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
 
 export function Models(props: {
   groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts' | 'latency'>[];
-  link: (model: string) => string;
+  link: (params: Params) => string;
   /** The states of models with an incident. */
   states?: Map<string, { reason: Reason; sentence: string }>;
 }): JSX.Element {
@@ -80,7 +84,7 @@ export function Models(props: {
                 {model == null ? (
                   <span class="quiet">{text.counts.noModel}</span>
                 ) : (
-                  <ModelName model={model} link={props.link(model)} state={props.states?.get(model)} />
+                  <ModelName model={model} link={props.link} state={props.states?.get(model)} />
                 )}
               </th>
               <td class="col-bar">
@@ -101,13 +105,13 @@ export function Models(props: {
   );
 }
 
-function ModelName({ model, link, state }: { model: string; link: string; state: { reason: Reason; sentence: string } | undefined }): JSX.Element {
+function ModelName({ model, link, state }: { model: string; link: (params: Params) => string; state: { reason: Reason; sentence: string } | undefined }): JSX.Element {
   return (
-    <>
-      <a data-inner class="clip" href={link}>
+    <Cell filter={{ name: 'model', value: model }} copy={model} to={(change) => navigate(link(change))}>
+      <a data-inner class="clip" href={link({ model })}>
         {model}
       </a>
       {state && <StateTag state={state.reason} title={state.sentence} />}
-    </>
+    </Cell>
   );
 }

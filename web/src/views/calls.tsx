@@ -4,16 +4,17 @@ import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import { CallRecordedDocument, CallsDocument, HistogramDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
 import { CallsChart } from '../chart/series';
+import { fileName } from '../domain/export';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { rangeText } from '../i18n/range-text';
-import { callFilter, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
+import { callFilter, errorsOf, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
 import { isLive, rangeArguments, rangeEnds, rangeOf } from '../state/range';
-import { clearParams, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
+import { clearParams, given, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Cell } from '../ui/cell';
 import { Download } from '../ui/download';
@@ -27,6 +28,7 @@ import { TimeHead } from '../ui/zone';
 import { ViewHeader } from '../ui/view-header';
 import { CallDetail } from './call-detail';
 import { CallFilters } from './call-filters';
+import { Explain, selectionOf } from './explain';
 import { NoCallsHint } from './last-call';
 
 const PAGE = 100;
@@ -45,6 +47,7 @@ export function Calls(): JSX.Element {
   const range = rangeOf(params);
   const criteria = parseCallCriteria(params);
   const opened = params.get('call') ?? undefined;
+  const explained = selectionOf(params);
   const variables = (first: number, after?: string): CallsQueryVariables => ({
     ...rangeArguments(range, serverNow()),
     timeZone,
@@ -94,7 +97,7 @@ export function Calls(): JSX.Element {
       <CallFilters range={range} criteria={criteria}>
         {list.total !== undefined && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
         <GraphiqlLink document={CallsDocument} variables={variables(20)} compact />
-        <Download name="calls" columns={FILE_COLUMNS} total={list.total} load={download} />
+        <Download name={() => fileName('calls', rangeEnds(range, serverNow()), given(params, CALL_PARAMS))} columns={FILE_COLUMNS} total={list.total} load={download} />
       </CallFilters>
       {histogram.data?.callSeries.some(({ counts }) => counts.total > 0) && (
         <div class="histogram shown" data-stale={histogram.stale || undefined}>
@@ -149,6 +152,9 @@ export function Calls(): JSX.Element {
             </button>
           )}
         </div>
+        {explained && !opened && (
+          <Explain key="explain" selection={explained} range={range} calls={callFilter(criteria)} errors={errorsOf(criteria)} params={filterParams(params)} />
+        )}
         {opened && (
           <CallDetail
             key="detail"
@@ -202,7 +208,9 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
       id: 'status',
       head: text.calls.status,
       cell: (row) => (
-        <Cell only={row.statusCode == null ? { status: 'failure' } : { code: String(row.statusCode) }} copy={row.statusCode == null ? undefined : String(row.statusCode)}>
+        <Cell
+          {...(row.statusCode == null ? { only: { status: 'failure' } } : { filter: { name: 'code', value: String(row.statusCode) }, copy: String(row.statusCode) })}
+        >
           <StatusMark status={row.status} code={row.statusCode} />
         </Cell>
       ),
@@ -214,7 +222,7 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
         row.model == null ? (
           <span class="quiet">{text.counts.noModel}</span>
         ) : (
-          <Cell only={{ model: row.model }} copy={row.model}>
+          <Cell filter={{ name: 'model', value: row.model }} copy={row.model}>
             {row.model}
           </Cell>
         ),
@@ -224,7 +232,7 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
       head: text.calls.key,
       cell: ({ apiKey }) =>
         apiKey ? (
-          <Cell only={{ key: apiKey.id }} copy={apiKey.masked.replace('...', '…')}>
+          <Cell filter={{ name: 'key', value: apiKey.id }} copy={apiKey.masked.replace('...', '…')}>
             <Key masked={apiKey.masked} />
           </Cell>
         ) : (
@@ -250,7 +258,14 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
     {
       id: 'message',
       head: text.calls.providerMessage,
-      cell: ({ errorLog }) => (errorLog ? <span title={firstLine(errorLog.message)}>{firstLine(errorLog.message)}</span> : ''),
+      cell: ({ errorLog }) =>
+        errorLog ? (
+          <Cell copy={errorLog.message}>
+            <span title={firstLine(errorLog.message)}>{firstLine(errorLog.message)}</span>
+          </Cell>
+        ) : (
+          ''
+        ),
     },
   ];
 }

@@ -1,31 +1,51 @@
-// Error groups with their count, first and last time and latest message; and the filters of error logs.
+// Error groups as issues: their count, development, keys and models, first and last time and latest message; and the
+// filters of error logs.
 import type { JSX } from 'preact';
 import type { ErrorFacetsQuery, ErrorGroupsQuery, FirstErrorsQuery } from '../api/gen/graphql';
+import { groupName, type Issues } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
-import { setParams } from '../state/router';
+import { mutedGroups, setMuted } from '../state/local';
+import { setParams, useRoute } from '../state/router';
 import { serverNow } from '../state/session';
+import { useStore } from '../state/store';
 import type { ErrorCriteria } from '../state/error-filter';
 import { MultiSelect } from '../ui/multi-select';
+import { Icon } from '../ui/icon';
 import { CodeMark } from '../ui/marks';
+import { Spark } from '../ui/spark';
 
 type Group = ErrorGroupsQuery['groups'][number];
 
-export function Groups(props: {
+interface GroupsProps {
   groups: Group[];
   /** The first error log of each group, however old; the range has only later ones until it is loaded. */
   firsts: FirstErrorsQuery | undefined;
   /** The start of the range in milliseconds. */
   since: number;
   criteria: ErrorCriteria;
-}): JSX.Element {
+  issues: Issues | undefined;
+}
+
+export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX.Element {
   const { text, format } = useI18n();
-  const { groups, criteria } = props;
+  const { params } = useRoute();
+  const muted = new Set(useStore(mutedGroups));
   const now = serverNow();
-  const name = ({ errorType, errorCode }: Pick<Group, 'errorType' | 'errorCode'>): string => JSON.stringify([errorType, errorCode]);
-  const firsts = new Map(props.firsts?.errorGroups.map((group) => [name(group), group.firstSeenAt]));
+  const firsts = new Map(props.firsts?.errorGroups.map((group) => [groupName(group), group.firstSeenAt]));
+  const showsMuted = params.get('muted') === '1';
+  const hidden = groups.filter((group) => muted.has(groupName(group))).length;
+  const shown = showsMuted ? groups : groups.filter((group) => !muted.has(groupName(group)));
   return (
     <section class="groups" aria-label={text.errors.groups} tabIndex={0}>
+      {hidden > 0 && (
+        <p class="groups-muted">
+          {text.errors.muted(hidden, format.count(hidden))}
+          <button type="button" class="button small" aria-pressed={showsMuted} onClick={() => setParams({ muted: showsMuted ? undefined : '1' })}>
+            {showsMuted ? text.errors.hideMuted : text.errors.showMuted}
+          </button>
+        </p>
+      )}
       <table class="table">
         <caption class="visually-hidden">{text.errors.groups}</caption>
         <thead>
@@ -39,6 +59,15 @@ export function Groups(props: {
             <th scope="col" class="num col-count">
               {text.errors.count}
             </th>
+            <th scope="col" class="col-trend">
+              {text.keys.trend}
+            </th>
+            <th scope="col" class="num col-affected">
+              {text.app.keys}
+            </th>
+            <th scope="col" class="num col-affected">
+              {text.overview.models}
+            </th>
             <th scope="col" class="col-seen col-first-seen">
               {text.errors.first}
             </th>
@@ -48,11 +77,16 @@ export function Groups(props: {
             <th scope="col" class="col-message">
               {text.errors.latest}
             </th>
+            <th scope="col" class="col-mute">
+              <span class="visually-hidden">{text.errors.mute}</span>
+            </th>
           </tr>
         </thead>
         <tbody>
-          {groups.map((group) => {
+          {shown.map((group) => {
             const { errorType, errorCode } = group;
+            const name = groupName(group);
+            const issue = issues?.of.get(name);
             const chosen =
               criteria.types.includes(errorType ?? '') &&
               (errorCode == null ? criteria.codes.length === 0 : criteria.codes.includes(String(errorCode)));
@@ -63,17 +97,16 @@ export function Groups(props: {
                   : { type: errorType ?? undefined, code: errorCode == null ? undefined : String(errorCode) },
               );
             return (
-              <tr key={`${errorType ?? ''} ${errorCode ?? ''}`} data-opened={chosen || undefined} onClick={choose}>
+              <tr
+                key={name}
+                data-opened={chosen || undefined}
+                data-muted={muted.has(name) || undefined}
+                onClick={(event) => {
+                  if (!(event.target instanceof Element && event.target.closest('button'))) choose();
+                }}
+              >
                 <td class="col-group">
-                  <button
-                    type="button"
-                    class="text-button"
-                    aria-pressed={chosen}
-                    onClick={(event) => {
-                      event.stopPropagation();
-                      choose();
-                    }}
-                  >
+                  <button type="button" class="text-button" aria-pressed={chosen} onClick={choose}>
                     {errorType ?? text.errors.noType}
                   </button>
                 </td>
@@ -81,8 +114,11 @@ export function Groups(props: {
                   <CodeMark code={errorCode} />
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>
+                <td class="col-trend">{issue && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
+                <td class="num col-affected">{affected(issue?.keys, issues?.areKeysCut, format.count)}</td>
+                <td class="num col-affected">{affected(issue?.models, issues?.areModelsCut, format.count)}</td>
                 <td class="col-seen col-first-seen">
-                  <FirstSeen at={firsts.get(name(group))} since={props.since} now={now} />
+                  <FirstSeen at={firsts.get(name)} since={props.since} now={now} />
                 </td>
                 <td class="col-seen">
                   <time dateTime={group.lastSeenAt} title={format.fullTime(group.lastSeenAt)}>
@@ -92,12 +128,30 @@ export function Groups(props: {
                 <td class="col-message" title={firstLine(group.latest.message)}>
                   {firstLine(group.latest.message)}
                 </td>
+                <td class="col-mute">
+                  <MuteButton name={name} isMuted={muted.has(name)} />
+                </td>
               </tr>
             );
           })}
         </tbody>
       </table>
     </section>
+  );
+}
+
+/** A number, or the least that it can be. */
+const affected = (count: number | undefined, isCut: boolean | undefined, format: (count: number) => string): string =>
+  count === undefined ? '–' : isCut ? `≥ ${format(count)}` : format(count);
+
+/** Hides a group in this browser. */
+function MuteButton({ name, isMuted }: { name: string; isMuted: boolean }): JSX.Element {
+  const { text } = useI18n();
+  const label = isMuted ? text.errors.unmute : text.errors.mute;
+  return (
+    <button type="button" class="cell-action" aria-label={label} title={label} aria-pressed={isMuted} onClick={() => setMuted(name, !isMuted)}>
+      <Icon name="mute" />
+    </button>
   );
 }
 

@@ -1,16 +1,20 @@
 // The error logs: groups, then single rows that can be searched, selected across pages and deleted.
-import type { JSX } from 'preact';
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import type { ComponentChildren, JSX } from 'preact';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import {
   ErrorFacetsDocument,
   ErrorGroupsDocument,
+  ErrorIssuesDocument,
   ErrorRecordedDocument,
   ErrorsDocument,
   FirstErrorsDocument,
+  type ErrorIssuesQueryVariables,
   type ErrorRowFragment,
   type ErrorsQueryVariables,
 } from '../api/gen/graphql';
+import { fileName } from '../domain/export';
+import { issuesOf } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -18,11 +22,13 @@ import { errorFilter, parseErrorCriteria, ERROR_PARAMS, kindsFilter, type ErrorC
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
-import { isLive, rangeEnds, rangeOf } from '../state/range';
-import { clearParams, urlOf, withParams, setParams, useRoute } from '../state/router';
+import { isLive, partsOf, rangeEnds, rangeOf } from '../state/range';
+import { clearParams, given, urlOf, withParams, setParams, useRoute } from '../state/router';
 import { hasScope, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
+import { Cell } from '../ui/cell';
 import { Download } from '../ui/download';
+import { Exclusions } from '../ui/exclusions';
 import { Filters } from '../ui/filters';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Icon } from '../ui/icon';
@@ -43,6 +49,8 @@ const DOWNLOAD_PAGE = 1000;
 /** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
 const GROUPS_RENEW_MS = 30_000;
+/** The parts of a sparkline. */
+const PARTS = 12;
 
 const FILE_COLUMNS = ['timestamp', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
 
@@ -91,13 +99,25 @@ export function Errors(): JSX.Element {
     key: JSON.stringify(ofGroups),
     variables: () => ({ filter: kindsFilter(ofGroups) }),
   });
+  const first = pageLimit(1000);
+  const issues = useQuery(ErrorIssuesDocument, {
+    key: JSON.stringify([range, ofGroups]),
+    variables: () => {
+      const now = serverNow();
+      const filter = errorFilter(ofGroups, range, now);
+      const parts = partsOf(range, now, PARTS).map((part, index) => [`w${index}`, { ...filter, ...part }] as const);
+      return { ...Object.fromEntries(parts), filter, first } as ErrorIssuesQueryVariables;
+    },
+    everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
+  });
+  const known = useMemo(() => (issues.data && !issues.stale ? issuesOf(issues.data, first) : undefined), [issues.data, issues.stale, first]);
   const facets = useQuery(ErrorFacetsDocument, {
     key: listKey,
     variables: () => ({
-      ofCodes: errorFilter({ ...criteria, codes: [] }, range, serverNow()),
-      ofTypes: errorFilter({ ...criteria, types: [] }, range, serverNow()),
-      ofModels: errorFilter({ ...criteria, models: [] }, range, serverNow()),
-      ofKeys: errorFilter({ ...criteria, keys: [] }, range, serverNow()),
+      ofCodes: errorFilter({ ...criteria, codes: [], notCodes: [] }, range, serverNow()),
+      ofTypes: errorFilter({ ...criteria, types: [], notTypes: [] }, range, serverNow()),
+      ofModels: errorFilter({ ...criteria, models: [], notModels: [] }, range, serverNow()),
+      ofKeys: errorFilter({ ...criteria, keys: [], notKeys: [] }, range, serverNow()),
       first: pageLimit(1000),
     }),
   });
@@ -111,9 +131,11 @@ export function Errors(): JSX.Element {
     groups.reload();
     firstErrors.reload();
     facets.reload();
+    issues.reload();
   };
   const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
+  const maskedKeys = new Map(facets.data?.keys.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
   const at = rows.findIndex(({ id }) => id === opened);
   const hrefOf = (row: ErrorRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { error: row.id }));
   const columns = columnsOf(i18n, params, selection, setSelection, rows);
@@ -135,7 +157,7 @@ export function Errors(): JSX.Element {
             {/* Its address contains the variables. */}
             {Object.keys(hidden).length === 0 && <GraphiqlLink document={ErrorsDocument} variables={variables(20)} compact />}
             {hasScope('DELETE') && <DeleteOldErrors onDeleted={reloadAll} />}
-            <Download name="errors" columns={FILE_COLUMNS} total={list.total} load={download} />
+            <Download name={() => fileName('errors', rangeEnds(range, serverNow()), given(params, ERROR_PARAMS))} columns={FILE_COLUMNS} total={list.total} load={download} />
           </>
         }
       >
@@ -150,6 +172,14 @@ export function Errors(): JSX.Element {
           </select>
         </label>
       </Filters>
+      <Exclusions
+        fields={[
+          { name: 'type', label: text.errors.type },
+          { name: 'code', label: text.errors.code },
+          { name: 'model', label: text.calls.model },
+          { name: 'key', label: text.calls.key, of: (id) => maskedKeys.get(id) },
+        ]}
+      />
       {selection !== NOTHING && (
         <DeleteErrors
           selection={selection}
@@ -168,6 +198,7 @@ export function Errors(): JSX.Element {
                 firsts={firstErrors.stale ? undefined : firstErrors.data}
                 since={rangeEnds(range, serverNow())[0]}
                 criteria={criteria}
+                issues={known}
               />
             </div>
           )}
@@ -227,6 +258,16 @@ async function load(variables: ErrorsQueryVariables, signal: AbortSignal): Promi
   return { rows: errorLogs.nodes, next: hasNextPage ? (endCursor ?? undefined) : undefined, total: errorLogs.totalCount };
 }
 
+/** A value with its filter; a row without a value has none. */
+function valueCell(name: string, value: string | undefined, shown: ComponentChildren, copy = value): ComponentChildren {
+  if (value === undefined) return shown;
+  return (
+    <Cell filter={{ name, value }} copy={copy}>
+      {shown}
+    </Cell>
+  );
+}
+
 function columnsOf(
   { text, format }: I18n,
   params: URLSearchParams,
@@ -275,10 +316,34 @@ function columnsOf(
         </a>
       ),
     },
-    { id: 'code', head: text.errors.code, cell: (row) => <CodeMark code={row.errorCode} /> },
-    { id: 'type', head: text.errors.type, cell: (row) => row.errorType ?? <span class="quiet">{text.errors.noType}</span> },
-    { id: 'model', head: text.calls.model, cell: (row) => row.model ?? <span class="quiet">{text.counts.noModel}</span> },
-    { id: 'key', head: text.calls.key, cell: (row) => <Key masked={row.apiKey?.masked} /> },
-    { id: 'message', head: text.calls.providerMessage, cell: (row) => <span title={firstLine(row.message)}>{firstLine(row.message)}</span> },
+    {
+      id: 'code',
+      head: text.errors.code,
+      cell: ({ errorCode }) => valueCell('code', errorCode == null ? undefined : String(errorCode), <CodeMark code={errorCode} />),
+    },
+    {
+      id: 'type',
+      head: text.errors.type,
+      cell: ({ errorType }) => valueCell('type', errorType ?? undefined, errorType ?? <span class="quiet">{text.errors.noType}</span>),
+    },
+    {
+      id: 'model',
+      head: text.calls.model,
+      cell: ({ model }) => valueCell('model', model ?? undefined, model ?? <span class="quiet">{text.counts.noModel}</span>),
+    },
+    {
+      id: 'key',
+      head: text.calls.key,
+      cell: ({ apiKey }) => valueCell('key', apiKey?.id, <Key masked={apiKey?.masked} />, apiKey?.masked.replace('...', '…')),
+    },
+    {
+      id: 'message',
+      head: text.calls.providerMessage,
+      cell: ({ message }) => (
+        <Cell copy={message}>
+          <span title={firstLine(message)}>{firstLine(message)}</span>
+        </Cell>
+      ),
+    },
   ];
 }

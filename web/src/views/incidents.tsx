@@ -16,8 +16,6 @@ import { CodeMark, Key, SeverityTag } from '../ui/marks';
 import { Panel } from '../ui/panel';
 import { Failure, Skeleton } from '../ui/state';
 
-/** More incidents of a list appear after a click. */
-const SHOWN = 5;
 /** The error codes for an id that is not one. */
 const UNKNOWN = new Set(['NOT_FOUND', 'BAD_USER_INPUT']);
 
@@ -34,43 +32,56 @@ export function useIncidentLink(): (id: string) => string {
   return (id) => (path === '/' ? urlOf('/', withParams(params, { incident: id })) : linkTo('/', { incident: id }));
 }
 
-/** Failed requests are an answer as well: then it is unknown what is wrong. */
-export function IncidentsPanel({ answer, range }: { answer: Answer<{ diagnoses: Incident[] }>; range: Range }): JSX.Element | null {
+/**
+ * The incidents, in a box of a fixed height until the user opens it: an answer that arrives late must not move the charts
+ * below. Failed requests are an answer as well: then it is unknown what is wrong.
+ */
+export function IncidentsPanel({ answer, range }: { answer: Answer<{ diagnoses: Incident[] }>; range: Range }): JSX.Element {
   const i18n = useI18n();
-  const { text } = i18n;
+  const { text, format } = i18n;
+  const { params } = useRoute();
   const { data, error, stale, reload } = answer;
-  if (!error && !stale && data?.diagnoses.length === 0) return null;
+  const incidents = error || stale ? undefined : data?.diagnoses;
+  const showsAll = params.get('incidents') === 'all';
+  let content: JSX.Element;
+  if (error) content = <Failure error={error} retry={reload} />;
+  else if (!incidents) content = <Skeleton rows={3} />;
+  else if (incidents.length === 0) {
+    content = (
+      <p class="incident-none">
+        {text.incidents.none} <span class="quiet">{text.incidents.searched}</span>
+      </p>
+    );
+  } else content = <IncidentList incidents={incidents} range={range} />;
   return (
     <Panel
       title={text.incidents.title}
       class="incidents"
-      actions={<span class="quiet">{diagnosedText(i18n, range)}</span>}
+      actions={
+        <>
+          <span class="quiet">{diagnosedText(i18n, range)}</span>
+          {incidents && incidents.length > 1 && (
+            <button type="button" class="button small" aria-expanded={showsAll} onClick={() => setParams({ incidents: showsAll ? undefined : 'all' })}>
+              {showsAll ? text.incidents.showFew : text.incidents.showAll(format.count(incidents.length))}
+            </button>
+          )}
+        </>
+      }
     >
-      <div id="incidents">
-        {error ? <Failure error={error} retry={reload} /> : !data || stale ? <Skeleton rows={3} /> : <IncidentList incidents={data.diagnoses} range={range} />}
+      <div id="incidents" class="incident-box" data-all={showsAll || undefined} tabIndex={0} role="group" aria-label={text.incidents.title}>
+        {content}
       </div>
     </Panel>
   );
 }
 
 export function IncidentList({ incidents, range }: { incidents: Incident[]; range: Range }): JSX.Element {
-  const { text, format } = useI18n();
-  const { params } = useRoute();
-  const showsAll = params.get('incidents') === 'all' || incidents.length <= SHOWN;
-  const sorted = ongoingFirst(incidents);
   return (
-    <>
-      <ul class="incident-list">
-        {(showsAll ? sorted : sorted.slice(0, SHOWN)).map((incident) => (
-          <IncidentRow key={incident.id} incident={incident} range={range} />
-        ))}
-      </ul>
-      {!showsAll && (
-        <button type="button" class="button small" onClick={() => setParams({ incidents: 'all' })}>
-          {text.incidents.showAll(format.count(incidents.length))}
-        </button>
-      )}
-    </>
+    <ul class="incident-list">
+      {ongoingFirst(incidents).map((incident) => (
+        <IncidentRow key={incident.id} incident={incident} range={range} />
+      ))}
+    </ul>
   );
 }
 

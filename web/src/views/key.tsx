@@ -26,7 +26,9 @@ import { RangePicker } from '../ui/range';
 import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
 import { Codes, Models } from './breakdown';
+import { Explain, selectionOf } from './explain';
 import { IncidentList } from './incidents';
+import { QuotasPanel, Timeline } from './key-quotas';
 
 const RENEW_MS = 20_000;
 /** The error codes for an unknown id. */
@@ -56,10 +58,9 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   const known = incidents.stale || incidents.error ? undefined : incidents.data;
   const diagnoses = known?.apiKey?.diagnoses ?? [];
   const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.error ? 'unknown' : undefined;
-  const spans = useMemo(
-    () => spansOf((known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), text.incidents.causes),
-    [known, id, text],
-  );
+  const within = useMemo(() => (known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), [known, id]);
+  const spans = useMemo(() => spansOf(within, text.incidents.causes), [within, text]);
+  const explained = selectionOf(params);
   useShortcuts({ Escape: () => navigate(linkTo('/keys')) });
   return (
     <>
@@ -74,49 +75,54 @@ export function KeyView({ id }: { id: string }): JSX.Element {
       >
         <RangePicker range={range} />
       </ViewHeader>
-      <div class="scroll">
-        {answer.error && answer.data === undefined && UNKNOWN.has(answer.error.code) ? (
-          <Empty icon="keys" title={text.keys.notFound} />
-        ) : (
-          <AnswerView answer={answer} waiting={<Skeleton rows={6} />}>
-          {({ apiKey, callSeries, byCode }) =>
-            apiKey ? (
-              <>
-                <Head key={apiKey.id} apiKey={apiKey} state={state}>
-                  <GraphiqlLink document={KeyPageDocument} variables={variables()} />
-                </Head>
-                {diagnoses.length > 0 && (
-                  <Panel title={text.incidents.title} class="incidents">
-                    <IncidentList incidents={diagnoses} range={range} />
-                  </Panel>
-                )}
-                <Stats apiKey={apiKey} live={live} />
-                <Spans.Provider value={spans}>
-                  <div class="columns">
-                    <Panel title={text.overview.callsOverTime} class="wide">
-                      {apiKey.counts.total ? <CallsChart buckets={callSeries} filter={{ key: id }} /> : <Empty icon="calls" title={text.state.noCalls} />}
+      <div class="split">
+        <div class="scroll">
+          {answer.error && answer.data === undefined && UNKNOWN.has(answer.error.code) ? (
+            <Empty icon="keys" title={text.keys.notFound} />
+          ) : (
+            <AnswerView answer={answer} waiting={<Skeleton rows={6} />}>
+            {({ apiKey, callSeries, byCode }) =>
+              apiKey ? (
+                <>
+                  <Head key={apiKey.id} apiKey={apiKey} state={state}>
+                    <GraphiqlLink document={KeyPageDocument} variables={variables()} />
+                  </Head>
+                  {diagnoses.length > 0 && (
+                    <Panel title={text.incidents.title} class="incidents">
+                      <IncidentList incidents={diagnoses} range={range} />
                     </Panel>
-                    <Panel title={text.overview.statusCodes}>
-                      <Codes groups={byCode} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
-                    </Panel>
-                    {apiKey.latency.p50 != null && (
-                      <Panel title={text.overview.latencyOverTime} class="wide">
-                        <LatencyChart buckets={callSeries} filter={{ key: id }} />
+                  )}
+                  <Stats apiKey={apiKey} live={live} />
+                  <Spans.Provider value={spans}>
+                    <div class="columns">
+                      <Panel title={text.overview.callsOverTime} class="wide">
+                        {apiKey.counts.total ? <CallsChart buckets={callSeries} filter={{ key: id }} /> : <Empty icon="calls" title={text.state.noCalls} />}
                       </Panel>
-                    )}
-                    <LatestErrors apiKey={apiKey} />
-                    <Panel title={text.overview.models} class="full">
-                      <Models groups={apiKey.models} link={(model) => linkTo('/calls', { key: id, model })} />
-                    </Panel>
-                  </div>
-                </Spans.Provider>
-              </>
-            ) : (
-              <Empty icon="keys" title={text.keys.notFound} />
-            )
-          }
-        </AnswerView>
-        )}
+                      <Panel title={text.overview.statusCodes}>
+                        <Codes groups={byCode} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
+                      </Panel>
+                      {apiKey.latency.p50 != null && (
+                        <Panel title={text.overview.latencyOverTime} class="wide">
+                          <LatencyChart buckets={callSeries} filter={{ key: id }} />
+                        </Panel>
+                      )}
+                      <LatestErrors apiKey={apiKey} />
+                      <QuotasPanel id={id} range={range} />
+                      <Timeline incidents={within} range={range} />
+                      <Panel title={text.overview.models} class="full">
+                        <Models groups={apiKey.models} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
+                      </Panel>
+                    </div>
+                  </Spans.Provider>
+                </>
+              ) : (
+                <Empty icon="keys" title={text.keys.notFound} />
+              )
+            }
+          </AnswerView>
+          )}
+        </div>
+        {explained && <Explain key="explain" selection={explained} range={range} calls={{ keys: [id] }} errors={{ keys: [id] }} params={{ key: id }} />}
       </div>
     </>
   );

@@ -1,7 +1,9 @@
 // The table of all keys: counts, latency, state and last use.
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
+import { send } from '../api/client';
 import {
+  KeySecretsDocument,
   KeySparksDocument,
   KeyTableDocument,
   type KeySparksQuery,
@@ -20,7 +22,11 @@ import { useNow } from '../state/live';
 import { useQuery } from '../state/query';
 import { endOf, isLive, partsOf, rangeArguments, rangeOf } from '../state/range';
 import { clearParams, linkTo, setParams, useRoute } from '../state/router';
-import { pageLimit, serverNow } from '../state/session';
+import { hasScope, pageLimit, serverNow } from '../state/session';
+import { excluded } from '../state/value-filter';
+import { Cell } from '../ui/cell';
+import { CopyButton } from '../ui/copy';
+import { Exclusions } from '../ui/exclusions';
 import { Filters } from '../ui/filters';
 import { Icon } from '../ui/icon';
 import { Key, StateTag } from '../ui/marks';
@@ -74,7 +80,7 @@ function stateOf(params: URLSearchParams): State {
   return state === 'attention' ? state : STATES.find((one) => one === state);
 }
 
-const KEY_PARAMS = ['q', 'key', 'state'] as const;
+const KEY_PARAMS = ['q', 'key', '-key', 'state'] as const;
 
 export function Keys(): JSX.Element {
   const i18n = useI18n();
@@ -84,6 +90,7 @@ export function Keys(): JSX.Element {
   const live = isLive(range);
   const search = hidden['q'] ?? params.get('q') ?? '';
   const only = params.getAll('key');
+  const not = params.getAll(excluded('key'));
   const state = stateOf(params);
   const [sort, backwards] = sortOf(params);
   const first = pageLimit(1000);
@@ -113,17 +120,19 @@ export function Keys(): JSX.Element {
         : undefined,
     [table.data, table.stale, sparks.data, sparks.stale, known, areStatesLoaded],
   );
-  const onlyKey = JSON.stringify(only);
+  const onlyKey = JSON.stringify([only, not]);
   const rows = useMemo(() => {
     const found = (all ?? []).filter(
       (row) =>
         mayName(search, row.masked) &&
         (only.length === 0 || only.includes(row.id)) &&
+        !not.includes(row.id) &&
         (state === undefined || (state === 'attention' ? needsAttention(row.state) : row.state === state)),
     );
     found.sort(compare[sort]);
     return backwards ? found.reverse() : found;
   }, [all, search, onlyKey, state, sort, backwards]);
+  const isFiltered = search !== '' || only.length > 0 || not.length > 0 || state !== undefined;
   const now = useNow(10_000);
 
   return (
@@ -132,10 +141,15 @@ export function Keys(): JSX.Element {
         <RangePicker range={range} />
       </ViewHeader>
       <Filters
-        active={Number(search !== '') + Number(only.length > 0) + Number(state !== undefined)}
+        active={Number(search !== '') + Number(only.length > 0) + Number(not.length > 0) + Number(state !== undefined)}
         end={
           <>
             {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
+            {isFiltered && rows.length > 0 && rows.length <= first && hasScope('REVEAL_KEYS') && (
+              <span title={text.keys.audited}>
+                <CopyButton label={text.keys.copyAll(rows.length, format.count(rows.length))} text={() => secretsOf(rows.map(({ id }) => id))} />
+              </span>
+            )}
             {all && known && known.total > all.length && <span>{text.keys.more(format.count(all.length), format.count(known.total))}</span>}
           </>
         }
@@ -160,6 +174,7 @@ export function Keys(): JSX.Element {
           </button>
         )}
       </Filters>
+      <Exclusions fields={[{ name: 'key', label: text.keys.key, of: (id) => all?.find((row) => row.id === id)?.masked.replace('...', '…') }]} />
       <div class="split">
         <div class="listing" data-stale={table.stale || undefined} aria-busy={!all || table.stale}>
           {!all ? (
@@ -194,6 +209,14 @@ export function Keys(): JSX.Element {
       </div>
     </>
   );
+}
+
+/** The full keys, one a line. */
+async function secretsOf(ids: string[]): Promise<string> {
+  const { nodes } = await send(KeySecretsDocument, { ids });
+  const secrets = nodes.flatMap((node) => (node?.__typename === 'ApiKey' && node.secret ? node.secret : []));
+  if (secrets.length !== ids.length) throw new Error('a key no longer exists');
+  return secrets.join('\n');
 }
 
 function sortOf(params: URLSearchParams): [Sort, boolean] {
@@ -272,16 +295,25 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number):
       id: 'key',
       head: text.keys.key,
       cell: (row) => (
-        <a data-inner href={linkTo(`/keys/${row.id}`)}>
-          <Key masked={row.masked} />
-        </a>
+        <Cell filter={{ name: 'key', value: row.id }} copy={row.masked.replace('...', '…')}>
+          <a data-inner href={linkTo(`/keys/${row.id}`)}>
+            <Key masked={row.masked} />
+          </a>
+        </Cell>
       ),
     },
     {
       id: 'state',
       head: text.keys.state,
       ...sortable('state'),
-      cell: ({ state, sentences }) => <StateTag state={state} title={sentences.join('\n')} />,
+      cell: ({ state, sentences }) =>
+        state === 'unknown' ? (
+          <StateTag state={state} />
+        ) : (
+          <Cell only={{ state }}>
+            <StateTag state={state} title={sentences.join('\n')} />
+          </Cell>
+        ),
     },
     { id: 'trend', head: text.keys.trend, cell: (row) => row.spark && <Spark parts={row.spark} /> },
     { id: 'calls', head: text.keys.calls, numeric: true, ...sortable('calls'), cell: (row) => format.count(row.total) },

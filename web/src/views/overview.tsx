@@ -31,6 +31,7 @@ import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
 import { Codes, Models } from './breakdown';
 import { Cards } from './cards';
+import { Explain, selectionOf } from './explain';
 import { diagnosedText, IncidentDetail, IncidentsPanel, useIncidentLink } from './incidents';
 import { LastCall, lastCallOf, lastCallVariables } from './last-call';
 
@@ -70,6 +71,7 @@ export function Overview(): JSX.Element {
   const known = incidents.stale || incidents.error ? undefined : incidents.data?.diagnoses;
   const spans = useMemo(() => spansOf(known ?? [], text.incidents.causes), [known, text]);
   const opened = params.get('incident');
+  const explained = selectionOf(params);
 
   const [now, setNow] = useState<UsageNowSubscription['usageStats']>();
   useSubscription(live ? UsageNowDocument : undefined, { timeZone }, (data) => {
@@ -166,11 +168,15 @@ export function Overview(): JSX.Element {
                 </AnswerView>
               </Panel>
               <Panel title={text.overview.models} class="full">
-                <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(model) => linkTo('/calls', { model })} states={statesOfModels(known ?? [])} />}</AnswerView>
+                <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(params) => linkTo('/calls', params)} states={statesOfModels(known ?? [])} />}</AnswerView>
               </Panel>
             </div>
           </div>
-          {opened && <IncidentDetail key={opened} id={opened} answer={incidents} range={range} onClose={() => setParams({ incident: undefined })} />}
+          {explained ? (
+            <Explain key="explain" selection={explained} range={range} calls={{}} errors={{}} params={{}} />
+          ) : (
+            opened && <IncidentDetail key={opened} id={opened} answer={incidents} range={range} onClose={() => setParams({ incident: undefined })} />
+          )}
         </div>
       </Spans.Provider>
     </>

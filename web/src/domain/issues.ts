@@ -1,0 +1,47 @@
+// Groups of error logs as issues: how many keys and models each affects, and how it develops.
+import type { ErrorIssuesQuery } from '../api/gen/graphql';
+
+export interface GroupLabels {
+  errorType?: string | null | undefined;
+  errorCode?: number | null | undefined;
+}
+
+/** Identifies a group. */
+export const groupName = ({ errorType, errorCode }: GroupLabels): string => JSON.stringify([errorType ?? null, errorCode ?? null]);
+
+export interface Issue {
+  keys: number;
+  models: number;
+  /** The error logs of each part of the range. */
+  parts: number[];
+}
+
+export interface Issues {
+  of: Map<string, Issue>;
+  /** The answer has only the largest groups: there may be more keys or models. */
+  areKeysCut: boolean;
+  areModelsCut: boolean;
+}
+
+/** `first`: the number of groups that were requested. */
+export function issuesOf(data: ErrorIssuesQuery, first: number): Issues {
+  const { keys, models, ...windows } = data;
+  const parts = Object.entries(windows)
+    .filter(([name]) => /^w\d+$/.test(name))
+    .sort(([a], [b]) => Number(a.slice(1)) - Number(b.slice(1)))
+    .map(([, groups]) => groups as ErrorIssuesQuery['w0']);
+  const of = new Map<string, Issue>();
+  const issue = (group: GroupLabels): Issue => {
+    const name = groupName(group);
+    const known = of.get(name) ?? { keys: 0, models: 0, parts: parts.map(() => 0) };
+    of.set(name, known);
+    return known;
+  };
+  // An error log without a key affects none.
+  for (const group of keys) if (group.apiKey) issue(group).keys += 1;
+  for (const group of models) if (group.model != null) issue(group).models += 1;
+  parts.forEach((groups, index) => {
+    for (const group of groups) issue(group).parts[index] = group.count;
+  });
+  return { of, areKeysCut: keys.length >= first, areModelsCut: models.length >= first };
+}
