@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
+use super::engine::{self, Engine};
 use super::fair_queue::QueueError;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
@@ -42,6 +43,7 @@ pub struct Database {
     /// None if the database is read-only.
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
+    engine: Engine,
     zone: StorageZone,
     /// Some of its indexes were not yet built.
     lacks_indexes: bool,
@@ -57,7 +59,15 @@ pub struct Database {
 impl Database {
     /// Opens the database and, unless it is read-only, brings its schema up to date.
     pub async fn open(config: &DatabaseConfig) -> Result<Self> {
-        Box::pin(Self::open_with(config, None, Arc::default())).await
+        let db = Box::pin(Self::open_with(config, None, Arc::default())).await?;
+        engine::refuse(db.engine)?;
+        Ok(db)
+    }
+
+    /// Opens the database read-only, whichever engine it is.
+    pub async fn open_for_checks(config: &DatabaseConfig) -> Result<Self> {
+        let config = DatabaseConfig { read_only: true, ..config.clone() };
+        Box::pin(Self::open_with(&config, None, Arc::default())).await
     }
 
     /// Opens the database for requests with a time limit of `timeout`; `observer` observes every statement.
@@ -67,7 +77,10 @@ impl Database {
         observer: Arc<Observer>,
     ) -> Result<Self> {
         // Boxed for the compiler: the futures of connecting are deeply nested.
-        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_GRACE), observer)).await
+        let limit = Some(timeout + STATEMENT_GRACE);
+        let db = Box::pin(Self::open_with(config, limit, observer)).await?;
+        engine::refuse(db.engine)?;
+        Ok(db)
     }
 
     async fn open_with(
@@ -90,17 +103,17 @@ impl Database {
         let readers =
             Arc::new(Connections::open(config, Access::Read, statement_limit, false).await?);
         let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
-        let mut has_text_index = false;
-        if config.text_index {
-            let mut lease = readers.lease().await.map_err(DbErr::from)?;
-            has_text_index = index::has_text_index(lease.connection()?).await?;
-            lease.finish();
-        }
+        let mut lease = readers.lease().await.map_err(DbErr::from)?;
+        let engine = Engine::find(lease.connection()?).await?;
+        let has_text_index =
+            config.text_index && index::has_text_index(lease.connection()?).await?;
+        lease.finish();
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
             readers,
             probe: Arc::new(probe),
             writers,
+            engine,
             zone: StorageZone(config.storage_time_zone),
             lacks_indexes,
             has_text_index,
@@ -113,6 +126,10 @@ impl Database {
 
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     pub fn zone(&self) -> StorageZone {

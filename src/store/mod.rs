@@ -19,6 +19,7 @@ pub mod demo;
 pub mod density;
 pub mod diagnosis;
 pub mod dialect;
+pub mod engine;
 pub mod error_group;
 pub mod error_log;
 pub mod error_match;

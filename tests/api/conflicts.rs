@@ -14,6 +14,7 @@ tests! {
     deleting_and_pruning_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     imports_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     retries_are_limited.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_rejected_group_is_written_batch_by_batch.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 const EACH: &[&str] = &["deadlock", "serialization failure", "lock timeout"];
@@ -174,4 +175,43 @@ async fn retries_are_limited(database: TestDatabase) {
     let response = record(&app, json!([{}]), Some("key")).await;
     assert_eq!(response["data"]["recordCalls"]["duplicate"], false, "{response}");
     assert_eq!(database.count("t_request_log").await, 1);
+}
+
+/// One batch that conflicts with another server must not fail the others of its group.
+async fn a_rejected_group_is_written_batch_by_batch(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let condition = "NEW.model_name = 'contended'";
+    match database.kind() {
+        Kind::Postgres => {
+            database
+                .execute(&format!(
+                    "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                     IF {condition} THEN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END IF; \
+                     RETURN NEW; END $$; CREATE TRIGGER conflict BEFORE INSERT ON t_request_log \
+                     FOR EACH ROW EXECUTE FUNCTION conflict()"
+                ))
+                .await;
+        }
+        _ => {
+            database
+                .execute(&format!(
+                    "CREATE TRIGGER conflict BEFORE INSERT ON t_request_log FOR EACH ROW BEGIN \
+                     IF {condition} THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, \
+                     MESSAGE_TEXT = 'conflict'; END IF; END"
+                ))
+                .await;
+        }
+    }
+    let batches = (0..12).map(|number| {
+        let model = if number == 5 { "contended".to_owned() } else { format!("model {number}") };
+        let app = &app;
+        async move { record(app, json!([{ "model": model }]), Some(&format!("key {number}"))).await }
+    });
+    let responses = futures_util::future::join_all(batches).await;
+    for (number, response) in responses.iter().enumerate() {
+        let expected = if number == 5 { "DATABASE_UNAVAILABLE" } else { "" };
+        assert_eq!(error_code(response), expected, "{number}: {response}");
+    }
+    assert_eq!(database.count("t_request_log").await, 11);
+    assert_eq!(database.count("callscope_idempotency").await, 11);
 }
