@@ -109,6 +109,20 @@ impl Error {
         }
     }
 
+    /// Whether the connection failed, rather than a statement.
+    pub fn has_lost_connection(&self) -> bool {
+        matches!(self, Self::DatabaseUnavailable(_)) && answer(self).is_none()
+    }
+
+    /// Whether a standby of PostgreSQL cancelled a reading statement, or its session, because of a conflict
+    /// with recovery. The statement can be repeated.
+    pub fn is_recovery_conflict(&self) -> bool {
+        match answer(self) {
+            Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01" | "57P01"),
+            _ => false,
+        }
+    }
+
     /// Whether another server made the same change of the schema at once, or conflicted with it: the change can
     /// be repeated for what is still missing.
     pub fn is_concurrent_change(&self) -> bool {

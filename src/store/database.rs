@@ -16,6 +16,7 @@ use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
 use super::engine::{self, Engine};
 use super::fair_queue::QueueError;
+use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
 use super::rollup::cache::RollupCache;
@@ -38,6 +39,7 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Database {
     readers: Arc<Connections>,
+    hosts: Arc<Hosts>,
     /// One connection for health checks only.
     probe: Arc<Connections>,
     /// None if the database is read-only.
@@ -89,6 +91,7 @@ impl Database {
         observer: Arc<Observer>,
     ) -> Result<Self> {
         let url = config.database_url.expose();
+        let hosts = Arc::new(Hosts::of(config)?);
         let mut writers = None;
         let mut lacks_indexes = false;
         if !config.read_only {
@@ -97,12 +100,13 @@ impl Database {
             lacks_indexes = !pending.is_empty();
             // SQLite's writer opens now and sets up its file; the others open at the first write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
-            let opened = Connections::open(config, access, statement_limit, lazy).await?;
+            let opened = Connections::open(config, &hosts, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
         }
-        let readers =
-            Arc::new(Connections::open(config, Access::Read, statement_limit, false).await?);
-        let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
+        let readers = Arc::new(
+            Connections::open(config, &hosts, Access::Read, statement_limit, false).await?,
+        );
+        let probe = Connections::open(config, &hosts, Access::Probe, statement_limit, true).await?;
         let mut lease = readers.lease().await.map_err(DbErr::from)?;
         let engine = Engine::find(lease.connection()?).await?;
         let has_text_index =
@@ -111,6 +115,7 @@ impl Database {
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
             readers,
+            hosts,
             probe: Arc::new(probe),
             writers,
             engine,
@@ -152,6 +157,11 @@ impl Database {
 
     pub fn observer(&self) -> &Arc<Observer> {
         &self.observer
+    }
+
+    /// The URL of the host that connections use now.
+    pub(super) fn host_url(&self) -> String {
+        self.hosts.current()
     }
 
     pub(super) fn config(&self) -> &DatabaseConfig {
@@ -283,12 +293,20 @@ impl Database {
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        let mut lease = self.reader().await?;
-        let rows = lease.connection()?.query_all_raw(statement).await;
-        lease.finish();
+        let mut rows = self.read(statement.clone()).await;
+        if rows.as_ref().is_err_and(Error::is_recovery_conflict) {
+            rows = self.read(statement).await;
+        }
         let rows = rows?;
         watch.answered(rows.len());
         Ok((rows, watch))
+    }
+
+    async fn read(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        let mut lease = self.reader().await?;
+        let rows = lease.connection()?.query_all_raw(statement).await;
+        lease.finish_after(&rows);
+        Ok(rows?)
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
@@ -336,7 +354,7 @@ impl Database {
             self.statements.add(|| statement.to_string());
             let mut watch = self.watch("ping", sql);
             let answer = lease.connection()?.query_all_raw(statement).await;
-            lease.finish();
+            lease.finish_after(&answer);
             watch.answered(answer?.len());
             Ok(())
         };

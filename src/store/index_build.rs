@@ -16,9 +16,10 @@ use sea_orm::{
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::cancel::Session;
-use super::connect::{Access, connect, connect_session};
+use super::connect::{Access, Tracked, connect, connect_session};
 use super::dialect::Dialect;
 use super::engine::Engine;
+use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
 use super::schema::{Lock, try_lock, unlock};
 use crate::config::DatabaseConfig;
@@ -74,6 +75,8 @@ pub async fn build(
 
 struct Builder<'a> {
     config: &'a DatabaseConfig,
+    /// The URL of its host.
+    url: String,
     dialect: Dialect,
     connection: DatabaseConnection,
     session: Session,
@@ -84,11 +87,12 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     async fn open(config: &'a DatabaseConfig) -> Result<Self, DbErr> {
         let session = Session::default();
-        let tracked = Some((&session, None));
-        let connection = connect_session(config, Access::Migrate, tracked, false).await?;
+        let url = Hosts::of(config)?.find().await?;
+        let tracked = Some(Tracked { session: &session, limit: None, check: None });
+        let connection = connect_session(config, &url, Access::Migrate, tracked, false).await?;
         let dialect = Dialect::of(connection.get_database_backend());
         let is_galera = Engine::find(&connection).await? == Engine::Galera;
-        Ok(Self { config, dialect, connection, session, is_galera })
+        Ok(Self { config, url, dialect, connection, session, is_galera })
     }
 
     async fn build(&self, scope: Scope) -> Result<Vec<PendingIndex>, DbErr> {
@@ -288,7 +292,8 @@ impl<'a> Builder<'a> {
             if self.dialect == Dialect::Sqlite {
                 self.session.stop();
             } else {
-                let control = connect_session(self.config, Access::Control, None, true).await?;
+                let control =
+                    connect_session(self.config, &self.url, Access::Control, None, true).await?;
                 self.session.end(&control).await?;
                 control.close().await?;
             }

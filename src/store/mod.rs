@@ -26,6 +26,7 @@ pub mod error_match;
 pub mod export;
 mod fair_queue;
 pub mod filter;
+mod hosts;
 pub mod idempotency;
 pub mod import;
 pub mod index;

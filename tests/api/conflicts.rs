@@ -14,6 +14,7 @@ tests! {
     deleting_and_pruning_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     imports_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     retries_are_limited.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_query_that_a_standby_cancels_is_repeated_once.only(&[Kind::Postgres]),
     a_rejected_group_is_written_batch_by_batch.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
@@ -175,6 +176,38 @@ async fn retries_are_limited(database: TestDatabase) {
     let response = record(&app, json!([{}]), Some("key")).await;
     assert_eq!(response["data"]["recordCalls"]["duplicate"], false, "{response}");
     assert_eq!(database.count("t_request_log").await, 1);
+}
+
+async fn a_query_that_a_standby_cancels_is_repeated_once(database: TestDatabase) {
+    let app = TestApp::start_read_only(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").model("found")]).await;
+    let query = "{ callDetails(period: LAST_HOUR) { nodes { model } } }";
+    // A view that fails as a standby does that must remove rows which the statement needs.
+    database
+        .execute(
+            "CREATE SEQUENCE attempts; ALTER TABLE t_request_log RENAME TO calls; \
+             CREATE FUNCTION succeeds() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$; \
+             CREATE VIEW t_request_log AS SELECT * FROM calls WHERE succeeds()",
+        )
+        .await;
+    for code in ["40001", "57P01"] {
+        for (failures, expected) in [(1, ""), (1000, "DATABASE_UNAVAILABLE")] {
+            database
+                .execute(&format!(
+                    "ALTER SEQUENCE attempts RESTART; CREATE OR REPLACE FUNCTION succeeds() RETURNS boolean \
+                     LANGUAGE plpgsql AS $$ BEGIN IF nextval('attempts') <= {failures} THEN \
+                     RAISE EXCEPTION 'conflict with recovery' USING ERRCODE = '{code}'; END IF; \
+                     RETURN true; END $$"
+                ))
+                .await;
+            let response = app.graphql(query).await;
+            assert_eq!(error_code(&response), expected, "{response}");
+            if failures == 1 {
+                assert_eq!(response["data"]["callDetails"]["nodes"], json!([{ "model": "found" }]));
+            }
+            assert_eq!(attempts(&database).await, 2, "{code}");
+        }
+    }
 }
 
 /// One batch that conflicts with another server must not fail the others of its group.
