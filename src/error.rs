@@ -94,8 +94,8 @@ impl Error {
         match answer(self) {
             Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01"),
             // A deadlock; a lock wait timeout, which rolls back only its statement; MariaDB's
-            // "record has changed since last read".
-            Some(Answer::MySql(number)) => matches!(number, 1213 | 1205 | 1020),
+            // "record has changed since last read"; a conflict of Group Replication.
+            Some(Answer::MySql(number)) => matches!(number, 1213 | 1205 | 1020 | 3101),
             _ => false,
         }
     }
@@ -104,7 +104,34 @@ impl Error {
     pub fn is_rolled_back(&self) -> bool {
         match answer(self) {
             Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01"),
-            Some(Answer::MySql(number)) => number == 1213,
+            Some(Answer::MySql(number)) => matches!(number, 1213 | 3101),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection failed, rather than a statement.
+    pub fn has_lost_connection(&self) -> bool {
+        matches!(self, Self::DatabaseUnavailable(_)) && answer(self).is_none()
+    }
+
+    /// Whether a standby of PostgreSQL cancelled a reading statement, or its session, because of a conflict
+    /// with recovery. The statement can be repeated.
+    pub fn is_recovery_conflict(&self) -> bool {
+        match answer(self) {
+            Some(Answer::Postgres(code)) => matches!(code.as_ref(), "40001" | "40P01" | "57P01"),
+            _ => false,
+        }
+    }
+
+    /// Whether another server made the same change of the schema at once, or conflicted with it: the change can
+    /// be repeated for what is still missing.
+    pub fn is_concurrent_change(&self) -> bool {
+        match answer(self) {
+            // A table, column or index exists; a row of the applied steps exists; the definition of a table
+            // has changed.
+            Some(Answer::MySql(number)) => {
+                matches!(number, 1050 | 1060 | 1061 | 1062 | 1412) || self.is_conflict()
+            }
             _ => false,
         }
     }
@@ -236,6 +263,8 @@ fn mysql_cause(number: u16, code: &str) -> Cause {
         // too many locks, deadlock.
         1020 | 1053 | 1077 | 1079 | 1152 | 1184 | 1205 | 1206 | 1213 | 1290 | 1792 | 1836
         | 1927 => Cause::Database,
+        // A node of a cluster without a majority: refused statements, failed commits.
+        1047 | 1180 | 3100 | 3101 => Cause::Database,
         // Damaged or missing tables.
         1194 | 1195 | 1877 | 1932 => Cause::Database,
         _ if code.starts_with("08") || matches!(code, "42S02" | "70100") => Cause::Database,
@@ -254,7 +283,7 @@ mod tests {
         {
             assert_eq!(postgres_cause(code), Cause::Database, "{code}");
         }
-        for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114] {
+        for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114, 1047, 1180, 3101] {
             assert_eq!(mysql_cause(number, "HY000"), Cause::Database, "{number}");
         }
         // Including the extended code of busy.

@@ -13,6 +13,7 @@ mod m20261123_000004_create_idempotency;
 mod m20261128_000005_add_deletion_outcomes;
 mod m20261129_000006_create_rollups;
 mod m20261129_000007_create_text_index;
+mod m20261129_000008_add_gap_steps;
 
 pub struct Migrator;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000005_add_deletion_outcomes::Migration),
             Box::new(m20261129_000006_create_rollups::Migration),
             Box::new(m20261129_000007_create_text_index::Migration),
+            Box::new(m20261129_000008_add_gap_steps::Migration),
         ]
     }
 

@@ -9,7 +9,9 @@ use super::{Secret, parse_time_zone, u32_in, u64_in};
 #[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
     /// The database to serve: sqlite://FILE, postgres://USER:PASSWORD@HOST/NAME or
-    /// mysql://USER:PASSWORD@HOST/NAME (MariaDB too). DATABASE_URL is read as well
+    /// mysql://USER:PASSWORD@HOST/NAME (MariaDB too). DATABASE_URL is read as well. With several hosts,
+    /// separated by commas, connections use the first that fits ?target_session_attrs=, by default read-write,
+    /// and any with --read-only
     #[arg(
         long,
         env,

@@ -21,7 +21,7 @@ pub(super) async fn open(config: &DatabaseConfig) -> Result<Database, Finding> {
                       creates an empty database";
         return Err(Finding::error("database", found, advice));
     }
-    Database::open(&DatabaseConfig { read_only: true, ..config.clone() }).await.map_err(|error| {
+    Database::open_for_checks(config).await.map_err(|error| {
         let cause = match &error {
             Error::DatabaseUnavailable(source) => without_values(source),
             Error::Internal(source) => without_values(source),

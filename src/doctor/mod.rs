@@ -4,8 +4,8 @@
 mod access;
 mod capacity;
 mod clock;
+mod cluster;
 mod database;
-
 mod settings;
 mod tables;
 
@@ -102,6 +102,7 @@ pub async fn run_checks(input: &CheckInput<'_>) -> Vec<Finding> {
 
 async fn check_database(db: &Database, input: &CheckInput<'_>) -> Vec<Finding> {
     let mut findings = database::check(db, input.database).await;
+    findings.extend(cluster::check(db, input.database).await);
     let tables = tables::check(db, input.database).await;
     let readable = tables.iter().all(|finding| finding.level != Level::Error);
     findings.extend(tables);

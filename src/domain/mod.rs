@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod duration;
 pub mod excerpt;
 pub mod failure;
+pub mod id_range;
 pub mod json;
 pub mod key_id;
 pub mod mask;

@@ -270,8 +270,8 @@ async fn write_group(db: &Database, keys: &KeyRetention, group: Vec<Submission>)
         .unzip();
     let outcomes = match write::insert_batches(db, &batches, keys.claim_time()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-        // One batch that the database rejects must not fail the others.
-        Err(Fault::Refused(Error::Internal(_))) if batches.len() > 1 => {
+        // One batch that the database rejects, or that conflicts with another server, must not fail the others.
+        Err(Fault::Refused(error)) if batches.len() > 1 && is_of_one_batch(&error) => {
             write_each(db, keys, &batches).await
         }
         Err(fault) => {
@@ -284,6 +284,12 @@ async fn write_group(db: &Database, keys: &KeyRetention, group: Vec<Submission>)
         // A caller that is gone can retry with its idempotency key.
         let _ = reply.send(outcome);
     }
+}
+
+/// Whether a group may have failed because of one of its batches: its rows, or its idempotency key, under which
+/// another server records.
+fn is_of_one_batch(error: &Error) -> bool {
+    matches!(error, Error::Internal(_) | Error::Busy) || error.is_rolled_back()
 }
 
 async fn write_each(db: &Database, keys: &KeyRetention, batches: &[Batch]) -> Vec<Result<Outcome>> {

@@ -8,7 +8,7 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 62] = [
+const NAMES: [&str; 63] = [
     "name",
     "value",
     "source",
@@ -53,6 +53,7 @@ const NAMES: [&str; 62] = [
     "first_id",
     "last_id",
     "expires",
+    "step",
     "first_time",
     "last_time",
     "level",

@@ -5,6 +5,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use super::database::Database;
 use super::dialect::Dialect;
+use super::engine::Engine;
 use super::page::unions;
 use super::rollup;
 use super::rows::{columns, row};
@@ -35,11 +36,19 @@ const DISTINCT_KEYS_MYSQL: &str = "\
 SELECT DISTINCT api_key AS c_key FROM t_request_log WHERE api_key IS NOT NULL \
 UNION ALL SELECT DISTINCT gemini_key AS c_key FROM t_error_logs WHERE gemini_key IS NOT NULL";
 
+/// Citus refuses a recursive statement without a filter on the distribution column, and sends this one to all
+/// workers.
+const DISTINCT_KEYS_CITUS: &str = "\
+SELECT DISTINCT CAST(api_key AS TEXT) AS c_key FROM t_request_log WHERE api_key IS NOT NULL \
+UNION ALL \
+SELECT DISTINCT CAST(gemini_key AS TEXT) AS c_key FROM t_error_logs WHERE gemini_key IS NOT NULL";
+
 /// Every key of a call or an error log, in the order of its bytes; also of calls that are deleted. One
 /// statement, and another one if calls are deleted.
 pub async fn list(db: &Database) -> Result<Vec<String>> {
     let sql = match db.dialect() {
         Dialect::MySql => DISTINCT_KEYS_MYSQL,
+        Dialect::Postgres if db.engine() == Engine::Citus => DISTINCT_KEYS_CITUS,
         Dialect::Sqlite | Dialect::Postgres => DISTINCT_KEYS,
     };
     row! {

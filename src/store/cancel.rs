@@ -16,7 +16,7 @@ use sea_orm::sqlx::postgres::PgConnection;
 use sea_orm::sqlx::{AssertSqlSafe, Connection, query, query_as, query_scalar};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxError};
 
-use super::connect::Access;
+use super::connect::{Access, Tracked};
 use super::sqlite_file::{Identity, SqliteFile};
 
 /// Instructions of SQLite between two calls of the progress handler: about 0.1 ms.
@@ -35,14 +35,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Makes each connection of `options` this session. Its statements end after `limit`, if the database
-    /// supports such a limit.
+    /// Makes each connection of `options` this session. Its statements end after a limit, if the database
+    /// supports one.
     pub(super) fn attach(
         &self,
         options: &mut ConnectOptions,
         access: Access,
-        limit: Option<Duration>,
+        tracked: &Tracked<'_>,
     ) {
+        let (limit, check) = (tracked.limit, tracked.check);
         // The pool closes a connection if sqlx still counts a transaction on it: the next transaction
         // would be a savepoint, and its COMMIT would store nothing.
         let (stopping, opened) = (self.stopping.clone(), self.opened.clone());
@@ -81,6 +82,10 @@ impl Session {
             pool.after_connect(move |connection, _| {
                 let id = id.clone();
                 Box::pin(async move {
+                    if let Some(check) = check {
+                        let fits: i32 = query_scalar(check).fetch_one(&mut *connection).await?;
+                        fits_target(fits.into())?;
+                    }
                     id.store(begin_postgres(connection, access, limit).await?, Ordering::Relaxed);
                     Ok(())
                 })
@@ -92,6 +97,9 @@ impl Session {
             pool.after_connect(move |connection, _| {
                 let id = id.clone();
                 Box::pin(async move {
+                    if let Some(check) = check {
+                        fits_target(query_scalar(check).fetch_one(&mut *connection).await?)?;
+                    }
                     id.store(begin_mysql(connection, limit).await?, Ordering::Relaxed);
                     Ok(())
                 })
@@ -102,6 +110,11 @@ impl Session {
     /// PostgreSQL's process id, MySQL's connection id.
     pub(super) fn id(&self) -> u64 {
         self.id.load(Ordering::Relaxed)
+    }
+
+    /// Forgets a session that has ended with its connection.
+    pub(super) fn forget(&self) {
+        self.id.store(0, Ordering::Relaxed);
     }
 
     /// Whether its connection is to the current file at the path.
@@ -131,6 +144,15 @@ impl Session {
             control.execute_unprepared(&statement).await?;
         }
         Ok(())
+    }
+}
+
+fn fits_target(fits: i64) -> Result<(), SqlxError> {
+    match fits {
+        1 => Ok(()),
+        _ => Err(SqlxError::Protocol(
+            "the host no longer has the wanted target_session_attrs".into(),
+        )),
     }
 }
 

@@ -11,6 +11,7 @@ use sea_orm::{ConnectOptions, DatabaseConnection, DbErr};
 
 use super::cancel::Session;
 use super::dialect::Dialect;
+use super::hosts::Hosts;
 pub use super::schema::migrate;
 use super::sqlite_file::is_new_sqlite_file;
 use crate::config::DatabaseConfig;
@@ -49,19 +50,29 @@ pub(super) async fn connect(
     config: &DatabaseConfig,
     access: Access,
 ) -> Result<DatabaseConnection, DbErr> {
-    connect_session(config, access, None, false).await
+    let url = Hosts::of(config)?.find().await?;
+    connect_session(config, &url, access, None, false).await
 }
 
-/// Connects, immediately or (`lazy`) at the first use. `tracked` is the session of the connection, with
-/// the time limit of its statements.
+/// What is set and checked when a session starts.
+pub(super) struct Tracked<'a> {
+    pub session: &'a Session,
+    /// The time limit of its statements.
+    pub limit: Option<Duration>,
+    /// A statement that returns 1 on a host of the wanted kind.
+    pub check: Option<&'static str>,
+}
+
+/// Connects to one host, immediately or (`lazy`) at the first use.
 pub(super) async fn connect_session(
     config: &DatabaseConfig,
+    url: &str,
     access: Access,
-    tracked: Option<(&Session, Option<Duration>)>,
+    tracked: Option<Tracked<'_>>,
     lazy: bool,
 ) -> Result<DatabaseConnection, DbErr> {
-    check_url(config.database_url.expose())?;
-    let mut options = ConnectOptions::new(config.database_url.expose());
+    check_url(url)?;
+    let mut options = ConnectOptions::new(url);
     options
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(config.database_wait_seconds))
@@ -76,14 +87,14 @@ pub(super) async fn connect_session(
         // Its lock ends with the connection, which a pool replaces after half an hour by default.
         options.idle_timeout(None).max_lifetime(None);
     }
-    if let Some((session, limit)) = tracked {
-        session.attach(&mut options, access, limit);
+    if let Some(tracked) = tracked {
+        tracked.session.attach(&mut options, access, &tracked);
     }
     let read_only = matches!(access, Access::Read | Access::Probe);
     // Afterwards, a missing file is an error that a new, empty file would hide.
     let create = access == Access::Migrate;
     // Set for a new file only: later it needs a rewrite of the file.
-    let shrinks = create && is_new_sqlite_file(config.database_url.expose());
+    let shrinks = create && is_new_sqlite_file(url);
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite
             .busy_timeout(Duration::from_secs(5))

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{Sqlite, SqliteConnection};
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
@@ -12,11 +14,13 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cancel::Session;
-use super::connect::{Access, connect_session, is_sqlite};
+use super::connect::{Access, Tracked, connect_session, is_sqlite};
 use super::fair_queue::{Claim, FairQueue, Permit, QueueError};
+use super::hosts::Hosts;
 use super::pool::PoolState;
 use super::transaction::ROLLBACK_TIMEOUT;
 use crate::config::DatabaseConfig;
+use crate::error::Error;
 use crate::observe::RequestMarks;
 
 /// Time limit for the database to stop a statement, and for connections to close.
@@ -29,7 +33,8 @@ const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Connections {
     options: Options,
     backend: DbBackend,
-    /// Opened to end a session, and closed soon after; None for SQLite.
+    /// Opened to end a session, and closed soon after; None for SQLite. With several hosts, each session has
+    /// its own.
     control: Option<DatabaseConnection>,
     /// The longest unused first: sqlx pings a connection after each use, which takes some time.
     free: Mutex<VecDeque<Slot>>,
@@ -43,6 +48,7 @@ pub(super) struct Connections {
 #[derive(Clone, Debug)]
 struct Options {
     config: DatabaseConfig,
+    hosts: Arc<Hosts>,
     access: Access,
     statement_limit: Option<Duration>,
 }
@@ -51,6 +57,8 @@ struct Options {
 struct Slot {
     connection: DatabaseConnection,
     session: Session,
+    /// The URL of its host.
+    url: String,
     /// SQLite's connection while it is outside of its pool, which is empty meanwhile.
     taken: Option<PoolConnection<Sqlite>>,
 }
@@ -60,11 +68,14 @@ impl Connections {
     /// their first use.
     pub(super) async fn open(
         config: &DatabaseConfig,
+        hosts: &Arc<Hosts>,
         access: Access,
         statement_limit: Option<Duration>,
         lazy: bool,
     ) -> Result<Self, DbErr> {
-        let options = Options { config: config.clone(), access, statement_limit };
+        let (config, hosts) = (config.clone(), hosts.clone());
+        let options = Options { config, hosts, access, statement_limit };
+        let config = &options.config;
         let single = access == Access::Write && is_sqlite(config.database_url.expose());
         let count = match access {
             Access::Probe => 1,
@@ -77,8 +88,12 @@ impl Connections {
         }
         let control = match is_sqlite(config.database_url.expose()) {
             true => None,
-            false => Some(connect_session(config, Access::Control, None, true).await?),
+            false => {
+                let url = options.hosts.current();
+                Some(connect_session(config, &url, Access::Control, None, true).await?)
+            }
         };
+        let seconds_per_minute = config.max_database_seconds_per_minute;
         Ok(Self {
             options,
             backend: slots
@@ -90,7 +105,7 @@ impl Connections {
                 count,
                 // The last connection is reserved for cheap statements.
                 (count - 1).max(1),
-                config.max_database_seconds_per_minute,
+                seconds_per_minute,
             ),
             per_request: (count / 2).max(1),
             free: Mutex::new(slots),
@@ -111,7 +126,10 @@ impl Connections {
         let claim = self.claim().await?;
         let wait = Duration::from_secs(self.options.config.database_wait_seconds);
         let permit = self.queue.acquire(claim, Instant::now() + wait).await?;
-        let slot = self.free().pop_front().ok_or(QueueError::Closed)?;
+        let mut slot = self.free().pop_front().ok_or(QueueError::Closed)?;
+        if slot.url != self.options.hosts.current() {
+            slot = self.move_to_current_host(slot).await;
+        }
         Ok(Lease { connections: self.clone(), held: Some((slot, permit)), finished: false })
     }
 
@@ -127,6 +145,27 @@ impl Connections {
                 Some(connections.acquire_owned().await.map_err(|_| QueueError::Closed)?);
         }
         Ok(claim)
+    }
+
+    /// Replaces a connection to a host that is not used any more. Boxed for the compiler: the futures of
+    /// connecting are deeply nested.
+    fn move_to_current_host(&self, slot: Slot) -> BoxFuture<'_, Slot> {
+        let moving = async move {
+            match self.options.open(true).await {
+                Ok(moved) => {
+                    tokio::spawn(async move {
+                        // The host may not answer.
+                        let _ = timeout(STOP_TIMEOUT, slot.connection.close_by_ref()).await;
+                    });
+                    moved
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to another host cannot be prepared");
+                    slot
+                }
+            }
+        };
+        moving.boxed()
     }
 
     fn free(&self) -> MutexGuard<'_, VecDeque<Slot>> {
@@ -145,13 +184,18 @@ impl Connections {
         slot.return_taken();
         match &self.control {
             Some(control) => {
+                let own = self.options.control(&slot).await;
+                let control = own.as_ref().unwrap_or(control);
                 match timeout(STOP_TIMEOUT, slot.session.end(control)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "a statement could not be stopped"),
                     Err(_) => tracing::warn!("a statement could not be stopped"),
                 }
-                // The old connection is not used again, also if closing it fails.
+                // The old connections are not used again, also if closing them fails.
                 let _ = timeout(STOP_TIMEOUT, slot.connection.close_by_ref()).await;
+                if let Some(own) = own {
+                    let _ = timeout(STOP_TIMEOUT, own.close()).await;
+                }
             }
             None if self.options.access != Access::Write => {
                 slot.session.stop();
@@ -175,6 +219,11 @@ impl Connections {
     /// A new connection, which opens at its first use.
     async fn replace(&self) -> Slot {
         loop {
+            // Another host may have taken over.
+            while let Err(error) = self.options.hosts.find().await {
+                tracing::debug!(%error, "no database host can be used; retrying");
+                sleep(REPLACE_PAUSE).await;
+            }
             match self.options.open(true).await {
                 Ok(slot) => return slot,
                 Err(error) => tracing::warn!(%error, "connection could not be replaced; retrying"),
@@ -217,11 +266,25 @@ impl Connections {
 }
 
 impl Options {
+    /// Opens a connection to the current host or, unless `lazy`, to the first one that can be used.
     async fn open(&self, lazy: bool) -> Result<Slot, DbErr> {
+        let url = match lazy {
+            true => self.hosts.current(),
+            false => self.hosts.find().await?,
+        };
         let session = Session::default();
-        let tracked = Some((&session, self.statement_limit));
-        let connection = connect_session(&self.config, self.access, tracked, lazy).await?;
-        Ok(Slot { connection, session, taken: None })
+        let (limit, check) = (self.statement_limit, self.hosts.check());
+        let tracked = Some(Tracked { session: &session, limit, check });
+        let connection = connect_session(&self.config, &url, self.access, tracked, lazy).await?;
+        Ok(Slot { connection, session, url, taken: None })
+    }
+
+    /// With several hosts, a connection to the host of a session, to end it.
+    async fn control(&self, slot: &Slot) -> Option<DatabaseConnection> {
+        if !self.hosts.are_several() {
+            return None;
+        }
+        connect_session(&self.config, &slot.url, Access::Control, None, true).await.ok()
     }
 }
 
@@ -296,6 +359,29 @@ impl Lease {
     /// or after the database confirmed a COMMIT or a ROLLBACK.
     pub(super) fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// The same after a statement outside of any transaction. With several hosts, the connection is replaced
+    /// if it or its host failed.
+    pub(super) fn finish_after<T>(&mut self, done: &Result<T, DbErr>) {
+        match done {
+            Err(error) if self.leaves_host(&error.clone().into()) => {}
+            _ => self.finish(),
+        }
+    }
+
+    /// Whether another host may have taken over after this error.
+    pub(super) fn leaves_host(&self, error: &Error) -> bool {
+        let leaves = self.connections.options.hosts.are_several()
+            && matches!(error, Error::DatabaseUnavailable(_))
+            && !error.is_conflict();
+        if leaves
+            && error.has_lost_connection()
+            && let Some((slot, _)) = &self.held
+        {
+            slot.session.forget();
+        }
+        leaves
     }
 
     /// Cleans up after a refused single statement. The connection is used again only if the database

@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout};
 use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
+use super::engine::{self, Engine};
 use super::fair_queue::QueueError;
+use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
 use super::rollup::cache::RollupCache;
@@ -37,11 +39,13 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Database {
     readers: Arc<Connections>,
+    hosts: Arc<Hosts>,
     /// One connection for health checks only.
     probe: Arc<Connections>,
     /// None if the database is read-only.
     writers: Option<Arc<Connections>>,
     dialect: Dialect,
+    engine: Engine,
     zone: StorageZone,
     /// Some of its indexes were not yet built.
     lacks_indexes: bool,
@@ -57,7 +61,15 @@ pub struct Database {
 impl Database {
     /// Opens the database and, unless it is read-only, brings its schema up to date.
     pub async fn open(config: &DatabaseConfig) -> Result<Self> {
-        Box::pin(Self::open_with(config, None, Arc::default())).await
+        let db = Box::pin(Self::open_with(config, None, Arc::default())).await?;
+        engine::refuse(db.engine)?;
+        Ok(db)
+    }
+
+    /// Opens the database read-only, whichever engine it is.
+    pub async fn open_for_checks(config: &DatabaseConfig) -> Result<Self> {
+        let config = DatabaseConfig { read_only: true, ..config.clone() };
+        Box::pin(Self::open_with(&config, None, Arc::default())).await
     }
 
     /// Opens the database for requests with a time limit of `timeout`; `observer` observes every statement.
@@ -67,7 +79,10 @@ impl Database {
         observer: Arc<Observer>,
     ) -> Result<Self> {
         // Boxed for the compiler: the futures of connecting are deeply nested.
-        Box::pin(Self::open_with(config, Some(timeout + STATEMENT_GRACE), observer)).await
+        let limit = Some(timeout + STATEMENT_GRACE);
+        let db = Box::pin(Self::open_with(config, limit, observer)).await?;
+        engine::refuse(db.engine)?;
+        Ok(db)
     }
 
     async fn open_with(
@@ -76,6 +91,7 @@ impl Database {
         observer: Arc<Observer>,
     ) -> Result<Self> {
         let url = config.database_url.expose();
+        let hosts = Arc::new(Hosts::of(config)?);
         let mut writers = None;
         let mut lacks_indexes = false;
         if !config.read_only {
@@ -84,23 +100,25 @@ impl Database {
             lacks_indexes = !pending.is_empty();
             // SQLite's writer opens now and sets up its file; the others open at the first write.
             let (access, lazy) = (Access::Write, !is_sqlite(url));
-            let opened = Connections::open(config, access, statement_limit, lazy).await?;
+            let opened = Connections::open(config, &hosts, access, statement_limit, lazy).await?;
             writers = Some(Arc::new(opened));
         }
-        let readers =
-            Arc::new(Connections::open(config, Access::Read, statement_limit, false).await?);
-        let probe = Connections::open(config, Access::Probe, statement_limit, true).await?;
-        let mut has_text_index = false;
-        if config.text_index {
-            let mut lease = readers.lease().await.map_err(DbErr::from)?;
-            has_text_index = index::has_text_index(lease.connection()?).await?;
-            lease.finish();
-        }
+        let readers = Arc::new(
+            Connections::open(config, &hosts, Access::Read, statement_limit, false).await?,
+        );
+        let probe = Connections::open(config, &hosts, Access::Probe, statement_limit, true).await?;
+        let mut lease = readers.lease().await.map_err(DbErr::from)?;
+        let engine = Engine::find(lease.connection()?).await?;
+        let has_text_index =
+            config.text_index && index::has_text_index(lease.connection()?).await?;
+        lease.finish();
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
             readers,
+            hosts,
             probe: Arc::new(probe),
             writers,
+            engine,
             zone: StorageZone(config.storage_time_zone),
             lacks_indexes,
             has_text_index,
@@ -113,6 +131,10 @@ impl Database {
 
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     pub fn zone(&self) -> StorageZone {
@@ -135,6 +157,11 @@ impl Database {
 
     pub fn observer(&self) -> &Arc<Observer> {
         &self.observer
+    }
+
+    /// The URL of the host that connections use now.
+    pub(super) fn host_url(&self) -> String {
+        self.hosts.current()
     }
 
     pub(super) fn config(&self) -> &DatabaseConfig {
@@ -266,12 +293,20 @@ impl Database {
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        let mut lease = self.reader().await?;
-        let rows = lease.connection()?.query_all_raw(statement).await;
-        lease.finish();
+        let mut rows = self.read(statement.clone()).await;
+        if rows.as_ref().is_err_and(Error::is_recovery_conflict) {
+            rows = self.read(statement).await;
+        }
         let rows = rows?;
         watch.answered(rows.len());
         Ok((rows, watch))
+    }
+
+    async fn read(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        let mut lease = self.reader().await?;
+        let rows = lease.connection()?.query_all_raw(statement).await;
+        lease.finish_after(&rows);
+        Ok(rows?)
     }
 
     pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
@@ -311,15 +346,16 @@ impl Database {
     /// Checks that the database answers in time and has both tables. It uses a separate connection, so
     /// queries do not delay a health check.
     pub async fn ping(&self) -> Result<()> {
-        let sql =
-            "SELECT EXISTS (SELECT 1 FROM t_request_log), EXISTS (SELECT 1 FROM t_error_logs)";
+        // Without the limits, Citus would read the whole tables.
+        let sql = "SELECT EXISTS (SELECT 1 FROM t_request_log LIMIT 1), \
+                   EXISTS (SELECT 1 FROM t_error_logs LIMIT 1)";
         let ping = async {
             let mut lease = self.probe.lease().await.map_err(DbErr::from)?;
             let statement = Statement::from_string(self.probe.backend(), sql);
             self.statements.add(|| statement.to_string());
             let mut watch = self.watch("ping", sql);
             let answer = lease.connection()?.query_all_raw(statement).await;
-            lease.finish();
+            lease.finish_after(&answer);
             watch.answered(answer?.len());
             Ok(())
         };

@@ -16,8 +16,10 @@ use sea_orm::{
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::cancel::Session;
-use super::connect::{Access, connect, connect_session};
+use super::connect::{Access, Tracked, connect, connect_session};
 use super::dialect::Dialect;
+use super::engine::Engine;
+use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
 use super::schema::{Lock, try_lock, unlock};
 use crate::config::DatabaseConfig;
@@ -73,18 +75,24 @@ pub async fn build(
 
 struct Builder<'a> {
     config: &'a DatabaseConfig,
+    /// The URL of its host.
+    url: String,
     dialect: Dialect,
     connection: DatabaseConnection,
     session: Session,
+    /// Galera builds an index on all nodes at once, and their writes wait.
+    is_galera: bool,
 }
 
 impl<'a> Builder<'a> {
     async fn open(config: &'a DatabaseConfig) -> Result<Self, DbErr> {
         let session = Session::default();
-        let tracked = Some((&session, None));
-        let connection = connect_session(config, Access::Migrate, tracked, false).await?;
+        let url = Hosts::of(config)?.find().await?;
+        let tracked = Some(Tracked { session: &session, limit: None, check: None });
+        let connection = connect_session(config, &url, Access::Migrate, tracked, false).await?;
         let dialect = Dialect::of(connection.get_database_backend());
-        Ok(Self { config, dialect, connection, session })
+        let is_galera = Engine::find(&connection).await? == Engine::Galera;
+        Ok(Self { config, url, dialect, connection, session, is_galera })
     }
 
     async fn build(&self, scope: Scope) -> Result<Vec<PendingIndex>, DbErr> {
@@ -162,6 +170,9 @@ impl<'a> Builder<'a> {
     /// Builds an index; false if the scope skips it.
     async fn build_one(&self, pending: PendingIndex, scope: Scope) -> Result<bool, DbErr> {
         let (index, start) = (pending.index.name, Instant::now());
+        if self.is_galera && scope == Scope::Online {
+            return Ok(false);
+        }
         if pending.is_invalid {
             tracing::warn!(index, "an interrupted build left an invalid index; building it again");
         }
@@ -172,7 +183,7 @@ impl<'a> Builder<'a> {
                 table = pending.index.table.name(),
                 rows = pending.rows,
                 expected_seconds = pending.build_time.as_secs_f64(),
-                blocks_writers = self.dialect == Dialect::Sqlite,
+                blocks_writers = self.dialect == Dialect::Sqlite || self.is_galera,
                 "building an index",
             );
         }
@@ -281,7 +292,8 @@ impl<'a> Builder<'a> {
             if self.dialect == Dialect::Sqlite {
                 self.session.stop();
             } else {
-                let control = connect_session(self.config, Access::Control, None, true).await?;
+                let control =
+                    connect_session(self.config, &self.url, Access::Control, None, true).await?;
                 self.session.end(&control).await?;
                 control.close().await?;
             }

@@ -191,6 +191,10 @@ async fn insert_rows(
     let statement = Statement::from_sql_and_values(backend, sql, values);
     // As CAST(id AS SIGNED) reads an unsigned id.
     let first = connection.execute_raw(statement).await?.last_insert_id().cast_signed();
+    // A node that joined or left has changed the step meanwhile. Nothing is committed yet.
+    if step > 1 && mysql_id_step(connection).await? != step {
+        return Err(Error::Busy);
+    }
     let count = i64::try_from(rows).map_err(Error::internal)?;
     Ok((0..count).map(|row| first + row * step).collect())
 }

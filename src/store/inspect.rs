@@ -202,3 +202,94 @@ pub async fn connections(db: &Database) -> Result<Option<(i64, i64)>> {
     let (most, open) = (number(db, most.to_owned()).await?, number(db, open.to_owned()).await?);
     Ok(most.zip(open))
 }
+
+/// A node of Galera, as its server describes it.
+#[derive(Clone, Debug)]
+pub struct GaleraNode {
+    pub size: i64,
+    /// `Primary` with a majority of the nodes.
+    pub status: String,
+    /// `Synced`, `Donor/Desynced`, …
+    pub state: String,
+    pub autoinc_lock_mode: String,
+    pub auto_increment_control: String,
+    pub auto_increment_increment: String,
+}
+
+pub async fn galera_node(db: &Database) -> Result<GaleraNode> {
+    let value = async |kind: &str, name: &str| -> Result<String> {
+        let found = pairs(db, format!("SHOW GLOBAL {kind} LIKE '{name}'"), 2).await?;
+        Ok(found.into_iter().next().map(|(_, value)| value).unwrap_or_default())
+    };
+    Ok(GaleraNode {
+        size: value("STATUS", "wsrep_cluster_size").await?.parse().unwrap_or(0),
+        status: value("STATUS", "wsrep_cluster_status").await?,
+        state: value("STATUS", "wsrep_local_state_comment").await?,
+        autoinc_lock_mode: value("VARIABLES", "innodb_autoinc_lock_mode").await?,
+        auto_increment_control: value("VARIABLES", "wsrep_auto_increment_control").await?,
+        auto_increment_increment: value("VARIABLES", "auto_increment_increment").await?,
+    })
+}
+
+/// The replication of a PostgreSQL server.
+#[derive(Clone, Copy, Debug)]
+pub struct Replication {
+    pub is_standby: bool,
+    /// The age of the last transaction that a standby has replayed.
+    pub lag_seconds: Option<i64>,
+    /// A standby cancels queries that need rows which the primary removes.
+    pub may_cancel_queries: bool,
+    /// The connected standbys of a primary.
+    pub standbys: i64,
+    /// Whether the primary waits for a standby before it confirms a commit.
+    pub is_synchronous: bool,
+}
+
+pub async fn replication(db: &Database) -> Result<Replication> {
+    let text =
+        async |sql: &str| -> Result<Option<String>> { Ok(texts(db, sql.to_owned()).await?.pop()) };
+    let is = |found: Option<String>| found.is_some_and(|text| text == "true");
+    let lag = "SELECT CAST(CAST(EXTRACT(EPOCH FROM now() - pg_last_xact_replay_timestamp()) AS BIGINT) \
+               AS TEXT)";
+    let cancels = "SELECT CAST(current_setting('hot_standby_feedback') = 'off' AND \
+                   current_setting('max_standby_streaming_delay') <> '-1' AS TEXT)";
+    let synchronous = "SELECT CAST(current_setting('synchronous_standby_names') <> '' AS TEXT)";
+    let standbys = "SELECT CAST(COUNT(*) AS TEXT) FROM pg_stat_replication";
+    let is_standby = is(text("SELECT CAST(pg_is_in_recovery() AS TEXT)").await?);
+    Ok(Replication {
+        is_standby,
+        lag_seconds: text(lag).await?.and_then(|lag| lag.parse().ok()),
+        may_cancel_queries: is_standby && is(text(cancels).await?),
+        standbys: number(db, standbys.to_owned()).await?.unwrap_or(0),
+        is_synchronous: is(text(synchronous).await?),
+    })
+}
+
+/// The partitions of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions {
+    pub count: i64,
+    /// Foreign tables: partitions on other servers.
+    pub remote: i64,
+}
+
+/// None if the table has no partitions. `table` must be a constant.
+pub async fn partitions(db: &Database, table: &str) -> Result<Option<Partitions>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => return Ok(None),
+        Dialect::Postgres => format!(
+            "SELECT CAST(COUNT(*) AS TEXT), CAST(COUNT(*) FILTER (WHERE c.relkind = 'f') AS TEXT) \
+             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = to_regclass('{table}')"
+        ),
+        Dialect::MySql => format!(
+            "SELECT CAST(COUNT(*) AS CHAR), '0' FROM information_schema.partitions \
+             WHERE table_schema = DATABASE() AND table_name = '{table}' AND partition_name IS NOT NULL"
+        ),
+    };
+    let found = pairs(db, sql, 2).await?.pop();
+    let parsed = found.and_then(|(count, remote)| {
+        Some(Partitions { count: count.parse().ok()?, remote: remote.parse().ok()? })
+    });
+    Ok(parsed.filter(|partitions| partitions.count > 0))
+}

@@ -40,7 +40,7 @@ impl Database {
             .max_lifetime(None)
             .idle_timeout(None)
             .acquire_timeout(Duration::from_secs(config.database_wait_seconds))
-            .connect(config.database_url.expose())
+            .connect(&self.host_url())
             .await
             .map_err(connection_lost)?;
         let mut listener = PgListener::connect_with(&pool).await.map_err(connection_lost)?;

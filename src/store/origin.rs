@@ -2,7 +2,7 @@
 //! retention does not delete from it unless configured.
 
 use migration::SchemaManager;
-use sea_orm::sea_query::{OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use super::database::Database;
@@ -27,15 +27,18 @@ pub(super) async fn missing_tables(
     Ok(missing)
 }
 
-/// Records that the migration created `tables`.
+/// Records that the migration created `tables`, as far as they exist now. On other nodes of a cluster, servers
+/// may record the same tables or others at once.
 pub(super) async fn record_created(
     connection: &DatabaseConnection,
     tables: &[LogTable],
 ) -> Result<(), DbErr> {
-    if tables.is_empty() {
+    let missing = missing_tables(connection).await?;
+    let created = tables.iter().filter(|table| !missing.contains(table));
+    let mut names: Vec<String> = created.map(|table| table.name().to_owned()).collect();
+    if names.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = tables.iter().map(|table| table.name()).collect();
     let insert = Query::insert()
         .into_table(setting::TABLE)
         .columns(["name", "value"])
@@ -43,7 +46,25 @@ pub(super) async fn record_created(
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();
     connection.execute(&insert).await?;
-    Ok(())
+    let mut select = Query::select();
+    select.column("value").from(setting::TABLE).and_where(Expr::col("name").eq(CREATED_TABLES));
+    let row = connection.query_one(&select).await?;
+    let known: String = row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+    names.retain(|name| !known.split(',').any(|known| known == name));
+    if names.is_empty() {
+        return Ok(());
+    }
+    let update = Query::update()
+        .table(setting::TABLE)
+        .value("value", format!("{known},{}", names.join(",")))
+        .and_where(Expr::col("name").eq(CREATED_TABLES))
+        .and_where(Expr::col("value").eq(&known))
+        .take();
+    match connection.execute(&update).await?.rows_affected() {
+        1 => Ok(()),
+        // Another server has changed it.
+        _ => Err(DbErr::RecordNotUpdated),
+    }
 }
 
 /// The tables that Callscope did not create, as far as recorded.

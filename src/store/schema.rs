@@ -8,16 +8,20 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::{Access, connect};
 use super::dialect::Dialect;
+use super::engine::{self, Engine};
 use super::index::{self, PendingIndex};
 use super::index_build::{self, Scope};
 use super::origin;
 use crate::config::DatabaseConfig;
-use crate::error::Result;
+use crate::domain::table::LogTable;
+use crate::error::{Error, Result};
 
 /// The pause between two attempts to take a lock.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// Steps are quick: a server that keeps their lock for longer is stuck.
 const STEPS_TIMEOUT: Duration = Duration::from_secs(600);
+/// Attempts of the steps while servers run them on other nodes: with each, at least one more step is applied.
+const MOST_ATTEMPTS: u32 = 50;
 
 /// Creates all missing tables and indexes.
 pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
@@ -45,6 +49,7 @@ pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>
 async fn run_steps(config: &DatabaseConfig) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let done = async {
+        engine::refuse(Engine::find(&connection).await?)?;
         if !Migrator::get_pending_migrations_read_only(&connection).await?.is_empty() {
             run_steps_locked(&connection).await?;
         }
@@ -72,15 +77,33 @@ async fn run_steps_locked(connection: &DatabaseConnection) -> Result<(), DbErr> 
         }
     }
     let missing = origin::missing_tables(connection).await?;
-    Migrator::up(connection, None).await?;
-    origin::record_created(connection, &missing).await?;
+    let mut attempt = 1;
+    while let Err(error) = apply_steps(connection, &missing).await {
+        let is_concurrent = matches!(error, DbErr::RecordNotUpdated)
+            || Error::from(error.clone()).is_concurrent_change();
+        if attempt == MOST_ATTEMPTS || !is_concurrent {
+            return Err(error);
+        }
+        tracing::info!(
+            attempt,
+            "another node runs the same steps; repeating those that are missing"
+        );
+        attempt += 1;
+        sleep(LOCK_POLL.mul_f64(0.5 + rand::random::<f64>())).await;
+    }
     match dialect {
         Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop),
         Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await,
     }
 }
 
-/// A lock of a session of PostgreSQL or MySQL, shared by the servers of one database.
+async fn apply_steps(connection: &DatabaseConnection, missing: &[LogTable]) -> Result<(), DbErr> {
+    Migrator::up(connection, None).await?;
+    origin::record_created(connection, missing).await
+}
+
+/// A lock of a session of PostgreSQL or MySQL, shared by the servers of one database. On Galera it is local to
+/// a node: servers of other nodes may have it as well.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Lock {
     /// Held briefly.

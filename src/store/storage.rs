@@ -6,6 +6,7 @@ use sea_orm::sea_query::Order;
 
 use super::database::Database;
 use super::dialect::Dialect;
+use super::engine::Engine;
 use super::index::id_span_sql;
 use super::inspect;
 use super::retention::{UNREADABLE_TIMES, times};
@@ -60,6 +61,17 @@ async fn rows(db: &Database, table: LogTable) -> Result<(i64, bool)> {
 
 /// The size of a table with its indexes; None if measuring would take long.
 pub(super) async fn table_bytes(db: &Database, name: &'static str) -> Result<Option<i64>> {
+    if db.engine() == Engine::Citus {
+        // A table that is not distributed is in no row.
+        let sql = format!(
+            "SELECT CAST(citus_total_relation_size(logicalrelid) AS TEXT) FROM pg_dist_partition \
+             WHERE logicalrelid = to_regclass('{name}')"
+        );
+        let distributed = inspect::number(db, sql).await?;
+        if distributed.is_some() {
+            return Ok(distributed);
+        }
+    }
     let sql = match db.dialect() {
         Dialect::Sqlite => {
             let all = inspect::bytes(db).await?;

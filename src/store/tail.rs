@@ -2,14 +2,16 @@
 //! out, as in every list.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::RangeInclusive;
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::call::CallRow;
 use super::database::Database;
+use super::dialect::Dialect;
 use super::error_log::{self, ErrorLogRow};
 use super::list;
+use super::rows::VALUE;
+use crate::domain::id_range::IdRange;
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
@@ -92,13 +94,33 @@ pub async fn rows_from<T: Tailed>(db: &Database, first: i64, limit: u64) -> Resu
 /// The first rows within these ranges of ids.
 pub async fn rows_within<T: Tailed>(
     db: &Database,
-    ranges: &[RangeInclusive<i64>],
+    ranges: &[IdRange],
     limit: u64,
 ) -> Result<Vec<T>> {
-    let condition = ranges.iter().fold(Condition::any(), |any, range| {
-        any.add(Expr::col(ID).between(*range.start(), *range.end()))
-    });
+    let condition = ranges.iter().fold(Condition::any(), |any, range| any.add(id_within(range)));
     T::read(db, condition, Order::Asc, limit).await
+}
+
+/// Rows with an id of a range.
+pub(super) fn id_within(range: &IdRange) -> Condition {
+    let IdRange { first, last, step } = *range;
+    let within = Condition::all().add(Expr::col(ID).between(first, last));
+    // A single id has no step.
+    match step == 1 || first == last {
+        true => within,
+        false => within.add(Expr::col(ID).sub(first).modulo(step).eq(0)),
+    }
+}
+
+/// The step between the ids of new rows: above 1 on a node of a MySQL cluster. It may change with the number
+/// of nodes.
+pub async fn id_step(db: &Database) -> Result<i64> {
+    if db.dialect() != Dialect::MySql {
+        return Ok(1);
+    }
+    let mut select = Query::select();
+    select.expr_as(Expr::cust("CAST(@@GLOBAL.auto_increment_increment AS SIGNED)"), VALUE);
+    Ok(db.fetch_values("id_step", &select).await?.pop().unwrap_or(1))
 }
 
 /// The rows with the highest ids, in ascending order.

@@ -65,6 +65,8 @@ impl WriteTransaction {
     pub(super) async fn end<T>(self, work: Result<T>) -> Result<T, Fault> {
         match work {
             Ok(done) => self.commit().await.map(|()| done),
+            // Dropped: its connection is replaced, which ends the transaction.
+            Err(error) if self.lease.leaves_host(&error) => Err(Fault::Refused(error)),
             Err(error) => {
                 self.rollback().await;
                 Err(Fault::Refused(error))

@@ -1,6 +1,7 @@
 //! Stores recorded and imported rows, each group in one transaction.
 
 use super::database::Database;
+use super::engine::Engine;
 use super::idempotency::{self, Claim, ClaimTime, Recorded};
 use super::import::{self, Step};
 use super::insert::{self, Ids, insert_calls, insert_errors};
@@ -63,7 +64,7 @@ pub async fn insert_batches(
     time: ClaimTime,
 ) -> Result<Vec<Outcome>, Fault> {
     let mut watch = db.watch("record", "INSERT INTO t_request_log, t_error_logs");
-    let outcomes = match one_statement(batches) {
+    let outcomes = match one_statement(db, batches) {
         Some(calls) => insert_by_statement(db, batches, &calls).await?,
         None => insert_by_transaction(db, batches, time).await?,
     };
@@ -72,14 +73,16 @@ pub async fn insert_batches(
     Ok(outcomes)
 }
 
-/// The calls of all batches, if there is nothing else to store and one statement can hold them.
-fn one_statement(batches: &[Batch]) -> Option<Vec<&CallRecord>> {
+/// The calls of all batches, if there is nothing else to store and one statement can hold them. On Galera the
+/// ids of several rows are certain only before the commit.
+fn one_statement<'a>(db: &Database, batches: &'a [Batch]) -> Option<Vec<&'a CallRecord>> {
     let plain = |batch: &Batch| batch.errors.is_empty() && batch.claim.is_none();
     if !batches.iter().all(plain) {
         return None;
     }
     let calls: Vec<&CallRecord> = batches.iter().flat_map(|batch| &batch.calls).collect();
-    insert::is_one_statement(&calls).then_some(calls)
+    let is_certain = db.engine() != Engine::Galera || calls.len() == 1;
+    (is_certain && insert::is_one_statement(&calls)).then_some(calls)
 }
 
 /// A single statement needs no BEGIN and COMMIT, which saves two round trips.

@@ -14,6 +14,8 @@ tests! {
     deleting_and_pruning_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     imports_are_retried.only(&[Kind::Postgres, Kind::MariaDb]),
     retries_are_limited.only(&[Kind::Postgres, Kind::MariaDb]),
+    a_query_that_a_standby_cancels_is_repeated_once.only(&[Kind::Postgres]),
+    a_rejected_group_is_written_batch_by_batch.only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 const EACH: &[&str] = &["deadlock", "serialization failure", "lock timeout"];
@@ -174,4 +176,75 @@ async fn retries_are_limited(database: TestDatabase) {
     let response = record(&app, json!([{}]), Some("key")).await;
     assert_eq!(response["data"]["recordCalls"]["duplicate"], false, "{response}");
     assert_eq!(database.count("t_request_log").await, 1);
+}
+
+async fn a_query_that_a_standby_cancels_is_repeated_once(database: TestDatabase) {
+    let app = TestApp::start_read_only(&database).await;
+    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").model("found")]).await;
+    let query = "{ callDetails(period: LAST_HOUR) { nodes { model } } }";
+    // A view that fails as a standby does that must remove rows which the statement needs.
+    database
+        .execute(
+            "CREATE SEQUENCE attempts; ALTER TABLE t_request_log RENAME TO calls; \
+             CREATE FUNCTION succeeds() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$; \
+             CREATE VIEW t_request_log AS SELECT * FROM calls WHERE succeeds()",
+        )
+        .await;
+    for code in ["40001", "57P01"] {
+        for (failures, expected) in [(1, ""), (1000, "DATABASE_UNAVAILABLE")] {
+            database
+                .execute(&format!(
+                    "ALTER SEQUENCE attempts RESTART; CREATE OR REPLACE FUNCTION succeeds() RETURNS boolean \
+                     LANGUAGE plpgsql AS $$ BEGIN IF nextval('attempts') <= {failures} THEN \
+                     RAISE EXCEPTION 'conflict with recovery' USING ERRCODE = '{code}'; END IF; \
+                     RETURN true; END $$"
+                ))
+                .await;
+            let response = app.graphql(query).await;
+            assert_eq!(error_code(&response), expected, "{response}");
+            if failures == 1 {
+                assert_eq!(response["data"]["callDetails"]["nodes"], json!([{ "model": "found" }]));
+            }
+            assert_eq!(attempts(&database).await, 2, "{code}");
+        }
+    }
+}
+
+/// One batch that conflicts with another server must not fail the others of its group.
+async fn a_rejected_group_is_written_batch_by_batch(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let condition = "NEW.model_name = 'contended'";
+    match database.kind() {
+        Kind::Postgres => {
+            database
+                .execute(&format!(
+                    "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                     IF {condition} THEN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END IF; \
+                     RETURN NEW; END $$; CREATE TRIGGER conflict BEFORE INSERT ON t_request_log \
+                     FOR EACH ROW EXECUTE FUNCTION conflict()"
+                ))
+                .await;
+        }
+        _ => {
+            database
+                .execute(&format!(
+                    "CREATE TRIGGER conflict BEFORE INSERT ON t_request_log FOR EACH ROW BEGIN \
+                     IF {condition} THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, \
+                     MESSAGE_TEXT = 'conflict'; END IF; END"
+                ))
+                .await;
+        }
+    }
+    let batches = (0..12).map(|number| {
+        let model = if number == 5 { "contended".to_owned() } else { format!("model {number}") };
+        let app = &app;
+        async move { record(app, json!([{ "model": model }]), Some(&format!("key {number}"))).await }
+    });
+    let responses = futures_util::future::join_all(batches).await;
+    for (number, response) in responses.iter().enumerate() {
+        let expected = if number == 5 { "DATABASE_UNAVAILABLE" } else { "" };
+        assert_eq!(error_code(response), expected, "{number}: {response}");
+    }
+    assert_eq!(database.count("t_request_log").await, 11);
+    assert_eq!(database.count("callscope_idempotency").await, 11);
 }

@@ -25,6 +25,7 @@ tests! {
     an_unreachable_database_ends_the_checks.only(&[Kind::Sqlite, Kind::Postgres, Kind::MariaDb]),
     a_blocking_journal_mode_is_reported.only(&[Kind::Sqlite]),
     callers_with_access_are_reported,
+    partitions_are_reported.empty().only(&[Kind::Postgres, Kind::MariaDb]),
 }
 
 async fn findings(database: &DatabaseConfig, clock: &Clock) -> Vec<Finding> {
@@ -256,4 +257,30 @@ async fn callers_with_access_are_reported(database: TestDatabase) {
     db.close().await.unwrap();
     let (level, text) = check(public, &[]).await;
     assert!(level == Level::Warning && text.contains("within 7 days: short"), "{text}");
+}
+
+async fn partitions_are_reported(database: TestDatabase) {
+    let columns = "id INTEGER, request_time TIMESTAMP(6) NULL, model_name VARCHAR(100), api_key VARCHAR(100), \
+                   is_success BOOLEAN, status_code INTEGER, latency_ms INTEGER";
+    let (kind, expected) = match database.kind() {
+        Kind::Postgres => {
+            let table =
+                format!("CREATE TABLE t_request_log ({columns}) PARTITION BY RANGE (request_time)");
+            let march = "CREATE TABLE march PARTITION OF t_request_log FOR VALUES FROM ('2026-03-01') TO \
+                         ('2026-04-01')";
+            let rest = "CREATE TABLE rest PARTITION OF t_request_log DEFAULT";
+            database.execute(&[&table, march, rest].join("; ")).await;
+            (Level::Warning, "while writers wait")
+        }
+        _ => {
+            let table = format!(
+                "CREATE TABLE t_request_log ({columns}) PARTITION BY HASH (id) PARTITIONS 2"
+            );
+            database.execute(&table).await;
+            (Level::Ok, "")
+        }
+    };
+    let found = current_findings(&database.config()).await;
+    assert_found(&found, "cluster", kind, &["t_request_log has 2 partitions", expected]);
+    assert!(!found.iter().any(|finding| finding.found.contains("t_error_logs has")), "{found:#?}");
 }

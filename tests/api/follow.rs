@@ -729,7 +729,9 @@ async fn a_tail_never_scans_the_table(database: TestDatabase) {
     let mut events = Events::subscribe(&app, CALLS).await;
     insert(&database, &["new"]).await;
     assert_eq!(models(&mut events, 1).await, ["new"]);
-    let sent = app.db().record();
+    let mut sent = app.db().record();
+    // A variable of the server.
+    sent.retain(|sql| !sql.contains("auto_increment_increment"));
     let analyse = match database.kind() {
         Kind::Sqlite => "ANALYZE",
         Kind::Postgres => "ANALYZE t_request_log",

@@ -20,6 +20,7 @@ mod call_details;
 mod call_groups;
 mod call_model;
 mod call_series;
+mod citus;
 mod clocks;
 mod compression;
 mod conflicts;
@@ -85,6 +86,7 @@ fn main() {
         call_details::tests(),
         call_groups::tests(),
         call_series::tests(),
+        citus::tests(),
         clocks::tests(),
         compression::tests(),
         conflicts::tests(),

@@ -292,7 +292,7 @@ async fn statistics_of_rollups_scan_no_calls(database: TestDatabase) {
     // Calls that are not folded: above the watermark, and in a gap.
     let new: Vec<CallRow> = (0..20).map(|_| CallRow::at("2026-02-20T10:00:00Z")).collect();
     database.insert(&new).await;
-    database.execute("INSERT INTO callscope_rollup_gaps VALUES (5000, 5002, NULL)").await;
+    database.execute("INSERT INTO callscope_rollup_gaps VALUES (5000, 5002, NULL, NULL)").await;
     for query in statistics(&key_id(&app).await) {
         let mut statements = app.sql(&query).await;
         // Of another background job.

@@ -2,11 +2,11 @@
 //! detects a reused id of a deleted row (docs/adr/0010).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
+use crate::domain::id_range::{IdRange, MAX_STEP};
 use crate::error::Result;
 use crate::store::Database;
 use crate::store::dialect::Dialect;
@@ -18,12 +18,15 @@ const PAGE: usize = 500;
 const REMEMBERED: i64 = 256;
 /// The most ranges of one statement.
 const RANGES: usize = 200;
-/// How often the first row of a table is read again.
+/// How often the first row of a table and the step of ids are read again.
 const FIRST_EVERY: Duration = Duration::from_secs(60);
 /// The most ranges that are checked; beyond it the oldest is dropped.
 const MAX_GAPS: usize = 1024;
 /// A gap is dropped after this time.
 const MAX_GAP_AGE: Duration = Duration::from_secs(5 * 60);
+/// Gaps of the ids of one node are one gap if they were found within this time, or within a quarter of their
+/// age.
+const JOINED_WITHIN: Duration = Duration::from_millis(200);
 /// The most rows that are remembered. If more of the last rows were deleted, it looks like an emptied table.
 const MAX_SEEN: usize = 4096;
 
@@ -31,6 +34,8 @@ pub(super) struct TableReader {
     db: Arc<Database>,
     seen: SeenRows,
     gaps: Gaps,
+    /// The step between two ids of one node.
+    step: i64,
     /// Ranges that were dropped since the last call of `gaps`.
     dropped_gaps: u64,
     /// The row with the lowest id: while it is the same, the table was not emptied.
@@ -50,7 +55,8 @@ impl TableReader {
     pub(super) async fn start<T: Tailed>(db: Arc<Database>, now: Instant) -> Result<Self> {
         let rows = tail::last_rows::<T>(&db, REMEMBERED.unsigned_abs()).await?;
         let first = tail::first_row::<T>(&db).await?;
-        let mut reader = Self::empty(db, now);
+        let step = tail::id_step(&db).await?;
+        let mut reader = Self { step, ..Self::empty(db, now) };
         reader.first = first.as_ref().map(mark);
         if rows.len() as i64 == REMEMBERED
             && let Some(lowest) = rows.first()
@@ -67,6 +73,7 @@ impl TableReader {
             db,
             seen: SeenRows::default(),
             gaps: Gaps::default(),
+            step: 1,
             dropped_gaps: 0,
             first: None,
             first_read_at: now,
@@ -86,6 +93,7 @@ impl TableReader {
             self.seen.add(row.id(), row.digest());
         }
         self.gaps.checked(now);
+        self.dropped_gaps += self.gaps.compact(now);
         Ok(rows)
     }
 
@@ -94,6 +102,7 @@ impl TableReader {
         if self.seen.floor() > 0 && now - self.first_read_at >= FIRST_EVERY {
             self.first = tail::first_row::<T>(&self.db).await?.as_ref().map(mark);
             self.first_read_at = now;
+            self.step = tail::id_step(&self.db).await?;
         }
         let highest = self.seen.highest();
         // Includes the last row read: if it is missing or has changed, ids may have been reused.
@@ -128,10 +137,11 @@ impl TableReader {
             let (id, highest) = (row.id(), self.seen.highest());
             let next = if highest > 0 { highest + 1 } else { (id - REMEMBERED).max(1) };
             if has_gaps {
-                self.dropped_gaps += self.gaps.add(next..=id - 1, now);
+                IdRange::between(next, id - 1, self.step).for_each(|ids| self.gaps.add(ids, now));
             }
             self.seen.add(id, row.digest());
         }
+        self.dropped_gaps += self.gaps.compact(now);
     }
 
     /// Finds the read position again after the last row was deleted or replaced. Rows up to that
@@ -144,7 +154,7 @@ impl TableReader {
             let first = tail::first_row::<T>(&self.db).await?;
             if first.as_ref().map(mark) != self.first {
                 // The table was emptied: all its rows are new.
-                *self = Self::empty(self.db.clone(), now);
+                *self = Self { step: self.step, ..Self::empty(self.db.clone(), now) };
                 return Ok(NewRows { rows: vec![], more: true });
             }
             tracing::warn!(
@@ -169,7 +179,8 @@ impl TableReader {
         let (mut from, highest) = (self.seen.floor(), self.seen.highest());
         let mut rows: Vec<T> = vec![];
         loop {
-            let page = tail::rows_within::<T>(&self.db, &[from..=highest], PAGE as u64).await?;
+            let range = IdRange { first: from, last: highest, step: 1 };
+            let page = tail::rows_within::<T>(&self.db, &[range], PAGE as u64).await?;
             let last = page.last().map(T::id).filter(|_| page.len() == PAGE);
             rows.extend(page);
             match last {
@@ -185,7 +196,8 @@ fn mark<T: Tailed>(row: &T) -> (i64, u64) {
 }
 
 /// Unused ids below the highest id read. With concurrent transactions a higher id may be committed before a
-/// lower one; an id of a transaction that was rolled back never appears.
+/// lower one; an id of a transaction that was rolled back never appears. With ids in steps, most gaps are ids
+/// of other nodes, which never appear either.
 #[derive(Default)]
 struct Gaps {
     /// Oldest first.
@@ -194,30 +206,66 @@ struct Gaps {
 
 #[derive(Clone)]
 struct Gap {
-    ids: RangeInclusive<i64>,
+    ids: IdRange,
     found_at: Instant,
+    /// When the first of its ids was found missing.
+    first_found_at: Instant,
     checked_at: Instant,
 }
 
 impl Gap {
-    /// Most transactions are short: young gaps are checked more often.
+    /// Most transactions are short: young gaps are checked more often. With ids in steps every row leaves gaps,
+    /// which are checked again after half of their age.
     fn due_at(&self) -> Instant {
-        let every = match (self.checked_at - self.found_at).as_secs() {
+        self.checked_at + self.interval()
+    }
+
+    fn interval(&self) -> Duration {
+        let age = self.checked_at - self.found_at;
+        match age.as_secs() {
+            _ if self.ids.step > 1 => {
+                (age / 2).clamp(Duration::from_millis(100), Duration::from_secs(5))
+            }
             0..2 => Duration::from_millis(50),
             2..30 => Duration::from_millis(500),
             _ => Duration::from_secs(5),
-        };
-        self.checked_at + every
+        }
+    }
+
+    /// Whether to check it together with another gap that is due: those of ids in steps are many.
+    fn is_almost_due(&self, now: Instant) -> bool {
+        let early = if self.ids.step > 1 { self.interval() / 2 } else { Duration::ZERO };
+        self.due_at() <= now + early
     }
 }
 
 impl Gaps {
-    /// Adds a range of ids. Returns how many older ranges were dropped for it.
-    fn add(&mut self, ids: RangeInclusive<i64>, now: Instant) -> u64 {
-        if ids.is_empty() {
-            return 0;
+    fn add(&mut self, ids: IdRange, now: Instant) {
+        self.open.push_back(Gap { ids, found_at: now, first_found_at: now, checked_at: now });
+    }
+
+    /// Joins the gaps of one node that were found at similar times. Drops the oldest ones if there are too
+    /// many, and returns how many.
+    fn compact(&mut self, now: Instant) -> u64 {
+        let mut compacted: VecDeque<Gap> = VecDeque::with_capacity(self.open.len());
+        for gap in self.open.drain(..) {
+            let within = JOINED_WITHIN.max((now - gap.found_at) / 4);
+            let mut last = compacted.iter_mut().rev().take(MAX_STEP.unsigned_abs() as usize);
+            let joined = last.find_map(|older| {
+                let ids = older.ids.joined(gap.ids)?;
+                (gap.found_at - older.first_found_at <= within).then_some((older, ids))
+            });
+            match joined {
+                Some((older, ids)) => {
+                    // The time of the last one: no id is dropped early.
+                    older.found_at = gap.found_at;
+                    older.checked_at = older.checked_at.min(gap.checked_at);
+                    older.ids = ids;
+                }
+                None => compacted.push_back(gap),
+            }
         }
-        self.open.push_back(Gap { ids, found_at: now, checked_at: now });
+        self.open = compacted;
         let excess = self.open.len().saturating_sub(MAX_GAPS);
         self.open.drain(..excess);
         excess as u64
@@ -225,24 +273,28 @@ impl Gaps {
 
     /// Removes an id for which a row was found.
     fn fill(&mut self, id: i64) {
-        let Some(at) = self.open.iter().position(|gap| gap.ids.contains(&id)) else { return };
+        let Some(at) = self.open.iter().position(|gap| gap.ids.contains(id)) else { return };
         let Some(gap) = self.open.remove(at) else { return };
-        let parts = [id + 1..=*gap.ids.end(), *gap.ids.start()..=id - 1];
-        for ids in parts.into_iter().filter(|ids| !ids.is_empty()) {
+        for ids in gap.ids.without(id).rev() {
             self.open.insert(at, Gap { ids, ..gap.clone() });
         }
     }
 
-    /// The ranges that are due for a check.
-    fn due(&self, now: Instant) -> Vec<RangeInclusive<i64>> {
-        let due = self.open.iter().filter(|gap| gap.due_at() <= now);
-        due.map(|gap| gap.ids.clone()).collect()
+    /// The ranges to check now: none unless one is due.
+    fn due(&self, now: Instant) -> Vec<IdRange> {
+        if self.next_due().is_none_or(|due| due > now) {
+            return vec![];
+        }
+        self.open.iter().filter(|gap| gap.is_almost_due(now)).map(|gap| gap.ids).collect()
     }
 
-    /// Marks all due ranges as checked and drops expired ones.
+    /// Marks the ranges of [`Self::due`] as checked and drops expired ones.
     fn checked(&mut self, now: Instant) {
+        if self.next_due().is_some_and(|due| due <= now) {
+            let checked = self.open.iter_mut().filter(|gap| gap.is_almost_due(now));
+            checked.for_each(|gap| gap.checked_at = now);
+        }
         self.open.retain(|gap| now - gap.found_at < MAX_GAP_AGE);
-        self.open.iter_mut().filter(|gap| gap.due_at() <= now).for_each(|gap| gap.checked_at = now);
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -303,12 +355,11 @@ mod tests {
     fn a_gap_shrinks_as_rows_are_found() {
         let now = Instant::now();
         let mut gaps = Gaps::default();
-        gaps.add(4..=9, now);
-        gaps.add(RangeInclusive::new(12, 11), now);
-        gaps.add(12..=12, now);
+        gaps.add(range(4, 9), now);
+        gaps.add(range(12, 12), now);
         [6, 4, 20, 12].into_iter().for_each(|id| gaps.fill(id));
         let later = now + Duration::from_millis(50);
-        assert_eq!(gaps.due(later), [5..=5, 7..=9]);
+        assert_eq!(gaps.due(later), [range(5, 5), range(7, 9)]);
         assert_eq!(gaps.due(now), []);
         [5, 7, 9, 8].into_iter().for_each(|id| gaps.fill(id));
         assert_eq!((gaps.count(), gaps.next_due()), (0, None));
@@ -318,10 +369,10 @@ mod tests {
     fn a_gap_is_checked_less_often_with_age_and_then_dropped() {
         let started = Instant::now();
         let mut gaps = Gaps::default();
-        gaps.add(1..=1, started);
+        gaps.add(range(1, 1), started);
         let mut checks = vec![];
         while let Some(due) = gaps.next_due() {
-            assert_eq!(gaps.due(due), [1..=1]);
+            assert_eq!(gaps.due(due), [range(1, 1)]);
             gaps.checked(due);
             checks.push(due - started);
         }
@@ -337,9 +388,43 @@ mod tests {
     fn the_number_of_gaps_is_bounded() {
         let now = Instant::now();
         let mut gaps = Gaps::default();
-        let dropped: u64 = (0..MAX_GAPS as i64 + 3).map(|id| gaps.add(2 * id..=2 * id, now)).sum();
-        assert_eq!((dropped, gaps.count()), (3, MAX_GAPS));
-        assert_eq!(gaps.due(now + Duration::from_secs(1))[0], 6..=6);
+        (0..MAX_GAPS as i64 + 3).for_each(|id| gaps.add(range(2 * id, 2 * id), now));
+        assert_eq!((gaps.compact(now), gaps.count()), (3, MAX_GAPS));
+        assert_eq!(gaps.due(now + Duration::from_secs(1))[0], range(6, 6));
+    }
+
+    /// Node 1 of 3 writes all rows: 1, 4, 7, … For five minutes, the ids of the others may appear late.
+    #[test]
+    fn the_ids_of_other_nodes_are_few_gaps() {
+        let started = Instant::now();
+        let mut gaps = Gaps::default();
+        let (mut checks, mut most, mut now) = (0, 0, started);
+        for row in 0..6_000_i64 {
+            now = started + Duration::from_millis(100 * row.unsigned_abs());
+            let id = 1 + 3 * row;
+            IdRange::between(id + 1, id + 2, 3).for_each(|ids| gaps.add(ids, now));
+            assert_eq!(gaps.compact(now), 0);
+            most = most.max(gaps.count());
+            if gaps.next_due().is_some_and(|due| due <= now) {
+                checks += 1;
+                gaps.checked(now);
+            }
+        }
+        assert!(most < 100, "{most} ranges");
+        // Not more than one for each row.
+        assert!(checks <= 6_000, "{checks} checks");
+        let ids = |age: i64| 2 + 3 * (6_000 - 10 * age);
+        let open = |id| gaps.open.iter().any(|gap| gap.ids.contains(id));
+        assert!(open(ids(1)) && open(ids(298)) && !open(ids(500)));
+        assert!(!open(ids(1) - 1), "the id of a row");
+        gaps.fill(ids(200));
+        assert!(!gaps.open.iter().any(|gap| gap.ids.contains(ids(200))));
+        gaps.checked(now + MAX_GAP_AGE);
+        assert_eq!(gaps.count(), 0);
+    }
+
+    fn range(first: i64, last: i64) -> IdRange {
+        IdRange { first, last, step: 1 }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Deletes only calls that the cells count.
 
-use std::ops::RangeInclusive;
-
 use chrono::{DateTime, Utc};
 use tokio::time::{Duration, sleep};
 
@@ -10,6 +8,7 @@ use super::fold::{FOLD_MOST, Folder};
 use super::gaps::Gaps;
 use super::micros;
 use super::state::{keep_before, observe};
+use crate::domain::id_range::IdRange;
 use crate::error::{Error, Result};
 use crate::store::database::Database;
 
@@ -27,7 +26,7 @@ pub enum Deletable {
 #[derive(Debug)]
 pub struct FoldedCalls {
     watermark: i64,
-    missing: Vec<RangeInclusive<i64>>,
+    missing: Vec<IdRange>,
 }
 
 impl Deletable {
@@ -41,7 +40,7 @@ impl Deletable {
 
 impl FoldedCalls {
     fn is_missing(&self, id: i64) -> bool {
-        self.missing.iter().any(|range| range.contains(&id))
+        self.missing.iter().any(|range| range.contains(id))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Folds calls: adds them to their cells and moves the watermark.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
@@ -12,6 +11,7 @@ use super::gaps::Gaps;
 use super::micros;
 use super::series::{self, Extent, KnownSeries, Labels, Series};
 use super::state::{Observed, observe_or_create};
+use crate::domain::id_range::IdRange;
 use crate::domain::rollup::{Level, Micros};
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
@@ -19,6 +19,7 @@ use crate::store::database::Database;
 use crate::store::dialect::{Dialect, earliest, latest};
 use crate::store::rows::{VALUE, row, select_from};
 use crate::store::stored_time::StoredTime;
+use crate::store::tail::{id_step, id_within};
 use crate::store::transaction::Fault;
 
 /// The calls of one step: a write transaction of some ten milliseconds.
@@ -112,8 +113,9 @@ async fn fold(
     }
     let rows = read_new(db, batch.state.watermark, most).await?;
     let more = rows.len() as u64 == most;
+    let step = if rows.is_empty() { 1 } else { id_step(db).await? };
     for row in rows {
-        batch.pass(db.dialect(), row.id);
+        batch.pass(db.dialect(), row.id, step);
         batch.add(row);
     }
     batch.gaps.expire(now);
@@ -190,12 +192,11 @@ async fn existing(db: &Database, ids: Vec<i64>) -> Result<Vec<i64>> {
 
 /// Calls in gaps. One statement for 200 gaps.
 async fn read_missing(db: &Database, gaps: &Gaps, most: u64) -> Result<Vec<FoldRow>> {
-    let missing: Vec<RangeInclusive<i64>> = gaps.missing().collect();
+    let missing: Vec<IdRange> = gaps.missing().collect();
     let mut rows = vec![];
     for ranges in missing.chunks(GAPS_PER_STATEMENT) {
-        let is_inside = ranges.iter().fold(Condition::any(), |any, range| {
-            any.add(Expr::col(ID).between(*range.start(), *range.end()))
-        });
+        let is_inside =
+            ranges.iter().fold(Condition::any(), |any, range| any.add(id_within(range)));
         let mut select = select(db.dialect());
         select.cond_where(is_inside).order_by(ID, Order::Asc).limit(most);
         rows.extend(db.fetch::<FoldRow>("rollup.missing", &select).await?);
@@ -254,15 +255,16 @@ impl Batch {
         }
     }
 
-    /// Passes the id of a new call and records the ids that it skips.
-    fn pass(&mut self, dialect: Dialect, id: i64) {
+    /// Passes the id of a new call and records the ids that it skips. `step` is that of new ids.
+    fn pass(&mut self, dialect: Dialect, id: i64, step: i64) {
         let next = match self.state.watermark {
             0 => Ord::max(id - IDS_BEFORE_FIRST, 1),
             watermark => watermark + 1,
         };
         // SQLite has one writer at a time, so that ids are committed in order.
         if dialect != Dialect::Sqlite {
-            self.gaps.add_missing(next, id - 1, self.now);
+            let now = self.now;
+            IdRange::between(next, id - 1, step).for_each(|ids| self.gaps.add_missing(ids, now));
         }
         self.state.watermark = id;
         self.state.watermark_time = None;

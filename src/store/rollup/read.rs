@@ -361,7 +361,12 @@ impl SumRequest<'_> {
             .take();
         let is_inside = Condition::all()
             .add(Expr::col(ID).gte(Expr::col("first_id")))
-            .add(Expr::col(ID).lte(Expr::col("last_id")));
+            .add(Expr::col(ID).lte(Expr::col("last_id")))
+            .add(
+                Condition::any()
+                    .add(Expr::col("step").is_null())
+                    .add(Expr::col(ID).sub(Expr::col("first_id")).modulo(Expr::col("step")).eq(0)),
+            );
         // From each gap to its calls: a join in the other order would read all calls.
         let mut in_gaps = select();
         in_gaps.from(GAPS);
