@@ -25,6 +25,7 @@ mod process;
 mod producer;
 #[path = "outages/trial.rs"]
 mod trial;
+#[expect(dead_code, reason = "the API tests use the rest")]
 #[path = "api/support/wait.rs"]
 mod wait;
 

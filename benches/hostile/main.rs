@@ -60,7 +60,8 @@ fn expensive_documents() -> Vec<String> {
     let counts = format!("usageStats({as_of}) {{ currentMonth {{ total }} }}");
     let texts = format!("errorLogs(first: 1000) {{ nodes {{ {} }} }}", aliased(49, "message"));
     // Past instants: each is computed, none is shared.
-    let at = |hour: usize| format!("asOf: \"2026-03-{:02}T{:02}:30:00Z\"", 1 + hour / 24, hour % 24);
+    let at =
+        |hour: usize| format!("asOf: \"2026-03-{:02}T{:02}:30:00Z\"", 1 + hour / 24, hour % 24);
     let diagnoses = |hour: usize| {
         let at = at(hour);
         format!("d{hour}: diagnoses(period: LAST_24_HOURS, {at}) {{ cause evidence {{ id }} }} ")

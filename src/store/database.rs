@@ -293,8 +293,12 @@ impl Database {
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        let mut rows = self.read(statement.clone()).await;
-        if rows.as_ref().is_err_and(Error::is_recovery_conflict) {
+        // Only PostgreSQL has such conflicts; others need no copy.
+        let copy = (self.dialect == Dialect::Postgres).then(|| statement.clone());
+        let mut rows = self.read(statement).await;
+        if let Some(statement) = copy
+            && rows.as_ref().is_err_and(Error::is_recovery_conflict)
+        {
             rows = self.read(statement).await;
         }
         let rows = rows?;

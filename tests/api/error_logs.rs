@@ -585,6 +585,17 @@ async fn groups_count_each_dimension(database: TestDatabase) {
     );
     let filtered = "by: [MODEL], filter: { keys: [\"a\"], until: \"2026-03-01T11:00:05Z\" }";
     assert_eq!(groups(filtered).await, json!([group(json!({ "model": "pro" }), 1, 1, 1, 1)]));
+    // The latest error logs are read only where they are selected, in any form.
+    let statements = async |fields: &str| {
+        let before = app.sent();
+        let data = app.data(&format!("query {{ errorGroups(by: [MODEL]) {{ {fields} }} }}")).await;
+        assert_eq!(data["errorGroups"][0]["count"], 4, "{data}");
+        app.sent() - before
+    };
+    assert_eq!(statements("count").await, 1);
+    for latest in ["last: latest { id }", "... on ErrorGroup { latest { id } }"] {
+        assert_eq!(statements(&format!("count {latest}")).await, 3, "{latest}");
+    }
     for (arguments, argument) in
         [("by: []", "by"), ("by: [MODEL, MODEL]", "by"), ("by: [MODEL], first: 0", "first")]
     {

@@ -102,11 +102,15 @@ impl ErrorLogQuery {
             let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
             text(&group.model) + text(&group.error_type)
         })?;
+        if !ctx.look_ahead().field("latest").exists() {
+            return Ok(groups.into_iter().map(|group| ErrorGroup::new(group, None)).collect());
+        }
         let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
         let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
         let rows: HashMap<_, _> = scope.loader().load_many(ids).await?;
         let group = |(group, id): (_, Option<i64>)| {
-            Some(ErrorGroup::new(group, ErrorLog(rows.get(&ErrorLogOf(id?))?.clone())))
+            let latest = ErrorLog(rows.get(&ErrorLogOf(id?))?.clone());
+            Some(ErrorGroup::new(group, Some(latest)))
         };
         // A group is omitted if its rows were deleted meanwhile.
         Ok(groups.into_iter().zip(latest).filter_map(group).collect())

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use async_graphql::parser::types::Field;
-use async_graphql::{Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value};
+use async_graphql::{
+    ComplexObject, Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value,
+};
 
 use super::api_key::{ApiKey, is_shared_key};
 use super::failure::Failure;
 use crate::domain::access::AccessScope;
 use crate::domain::failure::classify;
+use crate::error::Error;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
 use crate::graphql::error::Result;
@@ -163,6 +166,7 @@ pub enum ErrorDimension {
 /// Error logs with the same values in all dimensions of `by`. Their fields are set (null for error logs
 /// without a value); the fields of other dimensions are null.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct ErrorGroup {
     /// The key of the group, if grouped by `API_KEY`.
     api_key: Option<ApiKey>,
@@ -178,12 +182,22 @@ pub struct ErrorGroup {
     first_seen_at: DateTime,
     /// The time of the last error log.
     last_seen_at: DateTime,
+    /// Loaded if it is selected.
+    #[graphql(skip)]
+    latest: Option<ErrorLog>,
+}
+
+#[ComplexObject]
+impl ErrorGroup {
     /// The last error log; of several at the same time, the one with the highest id.
-    latest: ErrorLog,
+    async fn latest(&self) -> Result<&ErrorLog> {
+        let latest = self.latest.as_ref();
+        latest.ok_or_else(|| Error::internal("the latest error log was not loaded").into())
+    }
 }
 
 impl ErrorGroup {
-    pub fn new(row: ErrorGroupRow, latest: ErrorLog) -> Self {
+    pub fn new(row: ErrorGroupRow, latest: Option<ErrorLog>) -> Self {
         Self {
             api_key: row.key.as_deref().map(ApiKey::new),
             model: row.model,
