@@ -139,8 +139,8 @@ fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Findi
     let found = format!("{name} has {count} partitions");
     match db.dialect() {
         Dialect::Postgres => {
-            let advice = "PostgreSQL builds their indexes while writers wait: run `callscope migrate` at a quiet hour, \
-                          also after you attach a large partition";
+            let advice = "each partition needs an index that starts with id. PostgreSQL builds indexes on all \
+                          partitions while writers wait: run `callscope migrate` at a quiet hour";
             Finding::warning(SUBJECT, found, advice)
         }
         _ => Finding::ok(SUBJECT, found),

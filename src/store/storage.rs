@@ -83,9 +83,12 @@ pub(super) async fn table_bytes(db: &Database, name: &'static str) -> Result<Opt
                  (SELECT name FROM sqlite_schema WHERE tbl_name = '{name}')"
             )
         }
-        Dialect::Postgres => {
-            format!("SELECT CAST(pg_total_relation_size(to_regclass('{name}')) AS TEXT)")
-        }
+        // A partitioned table itself is empty.
+        Dialect::Postgres => format!(
+            "SELECT CAST(CAST(SUM(pg_total_relation_size(part)) AS BIGINT) AS TEXT) FROM \
+             (SELECT to_regclass('{name}') AS part UNION ALL \
+             SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('{name}')) AS parts"
+        ),
         Dialect::MySql => format!(
             "SELECT CAST(data_length + index_length AS CHAR) FROM information_schema.tables \
              WHERE table_name = '{name}' AND table_schema = DATABASE()"
