@@ -48,7 +48,7 @@ test('no tooltip covers the bars after a zoom', async ({ page, demo }) => {
   await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
   await expect(page.locator('.tooltip').first()).toBeVisible();
   await page.mouse.up();
-  await expect(page.locator('.tooltip')).toHaveCount(0);
+  await expect(page.locator('.plot').first().locator('.tooltip')).toHaveCount(0);
   // One menu, though the charts share the pointer.
   await selectionMenu(page).getByRole('button', { name: 'Zoom' }).click();
   await expect(page).toHaveURL(/since=/);

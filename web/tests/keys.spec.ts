@@ -140,7 +140,7 @@ test('a key shows its quotas, and when it can be used again', async ({ page, dem
 
 test('a quota that is used up counts down to its reset', async ({ page, demo }) => {
   await page.clock.install();
-  const resetsAt = new Date(Date.now() + 100_000).toISOString();
+  const resetsAt = new Date(Date.now() + 100 * 60_000).toISOString();
   const { apiKeys } = await demo.ask<{ apiKeys: { nodes: { id: string }[] } }>('{ apiKeys(first: 1) { nodes { id } } }');
   await page.route('**/graphql', async (route) => {
     if (!route.request().postData()?.includes('query KeyQuotas(')) return route.continue();
@@ -153,9 +153,9 @@ test('a quota that is used up counts down to its reset', async ({ page, demo }) 
   });
   await open(page, demo, `/keys/${apiKeys.nodes[0]?.id}`);
   const panel = page.locator('.panel', { has: page.getByRole('heading', { name: 'Quotas' }) });
-  await expect(panel.getByRole('timer')).toContainText(/usable again at .* \(in 1 min/);
-  await expect(panel.locator('tbody tr')).toHaveText(/gemini-2\.5-pro.*Requests in 1 day.*≈ 250.*250.*0.*in 1 min/);
+  await expect(panel.getByRole('timer')).toContainText(/usable again at .* \(in 1 hr/);
+  await expect(panel.locator('tbody tr')).toHaveText(/gemini-2\.5-pro.*Requests in 1d.*≈ 250.*250.*0.*in 1 hr/);
   await expect(panel.locator('[title*="between 240 and 260"]')).toBeVisible();
-  await page.clock.fastForward(60_000);
-  await expect(panel.getByRole('timer')).toContainText(/in \d\d sec/);
+  await page.clock.fastForward(3_600_000);
+  await expect(panel.getByRole('timer')).toContainText(/in \d\d min/);
 });

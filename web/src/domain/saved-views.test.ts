@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { parseViews, withoutView, withView } from './saved-views';
 
-test('what is stored is checked', () => {
+test('stored views are checked', () => {
   const stored = [{ name: 'a', address: '/calls?code=429' }, { name: '', address: '/' }, { name: 'b', address: '//elsewhere.example' }, { name: 'c', address: 'javascript:alert(1)' }, { name: 'd', address: '/\\elsewhere' }, null, 5];
   expect(parseViews(JSON.stringify(stored))).toEqual([stored[0]]);
   expect(parseViews('{"name":"a"}')).toEqual([]);

@@ -8,7 +8,7 @@ import { Icon, type IconName } from './icon';
 import { showToast } from './toast';
 
 export interface CellProps {
-  /** The filter of the value; undefined if there is none. */
+  /** The filter of the value, if the API has one. */
   filter?: { name: string; value: string } | undefined;
   /** A change that selects more rows than those with the value, where no filter selects exactly these. */
   only?: Params;
