@@ -1,6 +1,8 @@
 //! A floor of the accuracy of the diagnosis, on a few days of generated traffic. `cargo bench --bench diagnosis`
 //! measures more of them, and prints the tables of docs/DIAGNOSIS.md.
 
+#[path = "../benches/support/gateway.rs"]
+mod gateway;
 #[path = "../benches/diagnosis/score.rs"]
 #[expect(dead_code, reason = "the benchmark prints more figures")]
 mod score;

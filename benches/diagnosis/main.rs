@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --workspace --bench diagnosis` prints the tables of docs/DIAGNOSIS.md.
 
+#[path = "../support/gateway.rs"]
+mod gateway;
 mod score;
 mod traffic;
 
@@ -9,8 +11,9 @@ use std::time::Instant;
 
 use callscope::domain::diagnosis::{Cause, Outcome, Past, diagnose};
 
+use gateway::Rotation;
 use score::{OfCause, Score, minutes_to_detect, quantile};
-use traffic::{Mix, Rotation, Shape, generate};
+use traffic::{Mix, Shape, generate};
 
 /// Days of a gateway in each table.
 const MIXES: u64 = 100;

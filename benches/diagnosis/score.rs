@@ -2,7 +2,8 @@
 
 use callscope::domain::diagnosis::{Calls, Cause, Diagnosis, Past, diagnose};
 
-use super::traffic::{HOUR, Incident, MINUTE, Traffic};
+use super::gateway::{HOUR, MINUTE};
+use super::traffic::{Incident, Traffic};
 
 /// Results over many mixes.
 #[derive(Default)]

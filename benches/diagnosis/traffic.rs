@@ -5,25 +5,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use callscope::demo::dice::Dice;
-use callscope::domain::diagnosis::{Calls, Cause, Outcome};
+use callscope::domain::diagnosis::{Calls, Cause};
 use callscope::domain::failure::FailureClass as Class;
 
-pub const SECOND: i64 = 1_000_000;
-pub const MINUTE: i64 = 60 * SECOND;
-pub const HOUR: i64 = 60 * MINUTE;
+use super::gateway::{HOUR, KeyOrder, LoggedCall, MINUTE, Rotation, START, projects};
 
-/// 2026-03-02T00:00:00Z, a Monday.
-const START: i64 = 1_772_409_600 * SECOND;
 const WINDOW: i64 = 24 * HOUR;
-
-/// How the gateway chooses the next key.
-#[derive(Clone, Copy, Debug)]
-pub enum Rotation {
-    RoundRobin,
-    Random,
-    /// The same key until it fails, or after 20 calls.
-    Sticky,
-}
 
 /// How the rate of requests changes in time.
 #[derive(Clone, Copy, Debug)]
@@ -204,28 +191,20 @@ struct Attempt {
 }
 
 struct Row {
-    at: i64,
-    key: u32,
-    model: u32,
-    class: Option<Class>,
-    status: u16,
-    latency_ms: u32,
+    call: LoggedCall,
     label: Option<u32>,
     visible_at: i64,
-    is_logged: bool,
 }
 
 pub fn generate(mix: &Mix) -> Traffic {
     let mut dice = Dice::new(mix.seed);
-    let projects = projects(mix, &mut dice);
+    let projects = projects(mix.keys, &mut dice);
     let incidents = incidents(mix, &projects, &mut dice);
     let mut simulation = Simulation {
         mix,
         projects,
         incidents,
-        rotation: dice_order(mix.keys, &mut dice),
-        turn: 0,
-        used: 0,
+        order: KeyOrder::new(mix.rotation, mix.keys, &mut dice),
         minute_calls: vec![VecDeque::new(); (mix.keys * mix.models) as usize],
         shares: (0..mix.models).map(|model| 1.0 / f64::from(model + 1)).collect(),
         medians: (0..mix.models).map(|_| dice.lognormal(2_000.0, 0.8)).collect(),
@@ -235,25 +214,6 @@ pub fn generate(mix: &Mix) -> Traffic {
     };
     simulation.run();
     simulation.into_traffic()
-}
-
-/// The project of each key: 1 to 5 keys share one.
-fn projects(mix: &Mix, dice: &mut Dice) -> Vec<u32> {
-    let mut projects = Vec::new();
-    let mut project = 0;
-    while projects.len() < mix.keys as usize {
-        let size = 1 + dice.below(5);
-        projects.extend(std::iter::repeat_n(project, size));
-        project += 1;
-    }
-    projects.truncate(mix.keys as usize);
-    projects
-}
-
-fn dice_order(count: u32, dice: &mut Dice) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count).collect();
-    dice.shuffle(&mut order);
-    order
 }
 
 fn incidents(mix: &Mix, projects: &[u32], dice: &mut Dice) -> Vec<Incident> {
@@ -412,9 +372,7 @@ struct Simulation<'a> {
     mix: &'a Mix,
     projects: Vec<u32>,
     incidents: Vec<Incident>,
-    rotation: Vec<u32>,
-    turn: usize,
-    used: u32,
+    order: KeyOrder,
     /// The accepted calls of the last minute by project and model.
     minute_calls: Vec<VecDeque<i64>>,
     /// The relative share of each model.
@@ -511,21 +469,7 @@ impl Simulation<'_> {
 
     fn next_key(&mut self, at: i64) -> u32 {
         loop {
-            let key = match self.mix.rotation {
-                Rotation::RoundRobin => {
-                    self.turn += 1;
-                    self.rotation[self.turn % self.rotation.len()]
-                }
-                Rotation::Random => self.rotation[self.dice.below(self.rotation.len())],
-                Rotation::Sticky => {
-                    self.used += 1;
-                    if self.used > 20 {
-                        self.used = 0;
-                        self.turn += 1;
-                    }
-                    self.rotation[self.turn % self.rotation.len()]
-                }
-            };
+            let key = self.order.next(&mut self.dice);
             let is_removed = self.incidents.iter().any(|incident| {
                 incident.cause == Cause::Silent
                     && incident.keys.contains(&key)
@@ -535,8 +479,7 @@ impl Simulation<'_> {
             if !is_removed {
                 return key;
             }
-            // The gateway goes on to the next key.
-            self.used = u32::MAX - 1;
+            self.order.leave();
         }
     }
 
@@ -573,21 +516,20 @@ impl Simulation<'_> {
         let is_unreadable = label.is_some_and(|it| self.incidents[it as usize].is_unreadable);
         let late = if self.dice.chance(0.01) { 45.0 } else { 0.5 };
         self.rows.push(Row {
-            at: at + skew as i64,
-            key,
-            model,
-            class,
-            status,
-            latency_ms,
             label,
             visible_at: ends_at + (self.dice.exponential(late) * 1e6) as i64,
-            is_logged: !is_unreadable && !self.dice.chance(self.mix.unlogged),
+            call: LoggedCall {
+                at: at + skew as i64,
+                key,
+                model,
+                class,
+                status,
+                latency_ms,
+                is_logged: !is_unreadable && !self.dice.chance(self.mix.unlogged),
+            },
         });
         if let Some(class) = class {
-            if matches!(self.mix.rotation, Rotation::Sticky) {
-                self.used = 0;
-                self.turn += 1;
-            }
+            self.order.failed();
             let chance = if attempt.invalid.is_some() { 0.3 } else { 0.8 };
             let is_given_up = attempt.retries >= self.mix.retries || !self.dice.chance(chance);
             if !is_given_up && class != Class::ContentFilter {
@@ -680,7 +622,7 @@ impl Simulation<'_> {
     }
 
     fn into_traffic(mut self) -> Traffic {
-        self.rows.sort_by_key(|row| row.at);
+        self.rows.sort_by_key(|row| row.call.at);
         let mut calls = Calls {
             keys: self.mix.keys as usize,
             models: self.mix.models as usize,
@@ -688,36 +630,12 @@ impl Simulation<'_> {
         };
         let (mut label, mut visible_at) = (Vec::new(), Vec::new());
         for row in &self.rows {
-            calls.at.push(row.at);
-            calls.key.push(row.key);
-            calls.model.push(row.model);
-            calls.status.push(row.status);
-            calls.latency_ms.push(row.latency_ms);
-            calls.outcome.push(match row.class {
-                None => Outcome::Success,
-                Some(class) if row.is_logged => Outcome::Logged(class),
-                Some(_) => Outcome::Unlogged(class_of_status(row.status)),
-            });
+            row.call.add_to(&mut calls);
             label.push(row.label);
             visible_at.push(row.visible_at);
         }
         let as_of = START + WINDOW;
         Traffic { calls, label, visible_at, incidents: self.incidents, as_of }
-    }
-}
-
-/// What the status code alone shows, as in `rules.toml`.
-fn class_of_status(status: u16) -> Class {
-    match status {
-        400 => Class::BadRequest,
-        401 => Class::KeyInvalid,
-        402 => Class::Billing,
-        403 => Class::KeyPermission,
-        404 => Class::ModelNotFound,
-        429 => Class::QuotaOther,
-        500 | 502 => Class::ProviderError,
-        503 => Class::ProviderOverloaded,
-        _ => Class::Unknown,
     }
 }
 

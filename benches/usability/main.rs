@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the diagnosis uses its labels")]
 #[path = "../diagnosis/traffic.rs"]
 mod faults;
+#[path = "../support/gateway.rs"]
+mod gateway;
 mod score;
 mod traffic;
 
@@ -111,7 +113,7 @@ fn speed() {
         keys: 1_000,
         models: 12,
         requests_per_minute: 620.0,
-        rotation: faults::Rotation::RoundRobin,
+        rotation: gateway::Rotation::RoundRobin,
         shape: faults::Shape::Bursts,
         incidents: 8,
         ..faults::Mix::tuning(1)
@@ -122,7 +124,7 @@ fn speed() {
     let refusal = |call: usize| Refusal {
         call: call as u32,
         quotas: Vec::new(),
-        retry_at: Some(calls.at[call] + 36 * traffic::SECOND),
+        retry_at: Some(calls.at[call] + 36 * gateway::SECOND),
         project: None,
     };
     let is_refused = |call: &usize| {

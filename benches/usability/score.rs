@@ -6,7 +6,8 @@ use callscope::domain::diagnosis::{Outcome, Past, diagnose};
 use callscope::domain::failure::QuotaMetric;
 use callscope::domain::quota::{Basis, PoolQuotas, UsabilityState};
 
-use super::traffic::{HOUR, MINUTE, Quota, SECOND, Traffic, View, Window};
+use super::gateway::{HOUR, MINUTE, SECOND};
+use super::traffic::{Quota, Traffic, View, Window};
 
 /// Refusals of a quota, without which its ceiling is not scored.
 const REFUSALS: usize = 20;

@@ -6,26 +6,16 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use callscope::demo::dice::Dice;
-use callscope::domain::diagnosis::{Calls, Outcome};
+use callscope::domain::diagnosis::Calls;
 use callscope::domain::failure::{FailureClass as Class, QuotaMetric, StatedQuota};
 use callscope::domain::quota::Refusal;
 
-pub const SECOND: i64 = 1_000_000;
-pub const MINUTE: i64 = 60 * SECOND;
-pub const HOUR: i64 = 60 * MINUTE;
+use super::gateway::{HOUR, KeyOrder, LoggedCall, MINUTE, Rotation, SECOND, START, projects};
+
 pub const DAY: i64 = 24 * HOUR;
 
-/// 2026-03-02T00:00:00Z. Pacific time is 8 hours behind.
-const START: i64 = 1_772_409_600 * SECOND;
+/// Pacific time is 8 hours behind.
 const PACIFIC: i64 = 8 * HOUR;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rotation {
-    RoundRobin,
-    Random,
-    /// The same key until it fails, or after 20 calls.
-    Sticky,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Window {
@@ -222,13 +212,7 @@ struct Outage {
 /// A row of the log.
 #[derive(Clone)]
 struct Row {
-    at: i64,
-    key: u32,
-    model: u32,
-    class: Option<Class>,
-    status: u16,
-    latency_ms: u32,
-    is_logged: bool,
+    call: LoggedCall,
     quota: Option<StatedQuota>,
     retry_at: Option<i64>,
 }
@@ -283,8 +267,9 @@ impl Traffic {
         let refused: Vec<i64> = self
             .rows
             .iter()
-            .filter(|row| row.status == 429 && row.at >= START && row.at < START + DAY)
-            .map(|row| row.at)
+            .map(|row| &row.call)
+            .filter(|call| call.status == 429 && (START..START + DAY).contains(&call.at))
+            .map(|call| call.at)
             .collect();
         (0..count)
             .map(|number| match number % 2 {
@@ -303,12 +288,13 @@ impl Traffic {
         let mut calls = Calls { keys, models, ..Calls::default() };
         let mut refusals = Vec::new();
         for row in &self.rows {
-            let ends_at = row.at + i64::from(row.latency_ms) * 1000;
-            if row.at < from || ends_at > as_of {
+            let call = &row.call;
+            let ends_at = call.at + i64::from(call.latency_ms) * 1000;
+            if call.at < from || ends_at > as_of {
                 continue;
             }
-            if row.is_logged && row.status == 429 {
-                let project = self.mix.states_projects.then(|| self.projects[row.key as usize]);
+            if call.is_logged && call.status == 429 {
+                let project = self.mix.states_projects.then(|| self.projects[call.key as usize]);
                 refusals.push(Refusal {
                     call: calls.len() as u32,
                     quotas: row.quota.iter().cloned().collect(),
@@ -316,29 +302,9 @@ impl Traffic {
                     project,
                 });
             }
-            calls.at.push(row.at);
-            calls.key.push(row.key);
-            calls.model.push(row.model);
-            calls.status.push(row.status);
-            calls.latency_ms.push(row.latency_ms);
-            calls.outcome.push(match row.class {
-                None => Outcome::Success,
-                Some(class) if row.is_logged => Outcome::Logged(class),
-                Some(_) => Outcome::Unlogged(class_of_status(row.status)),
-            });
+            call.add_to(&mut calls);
         }
         View { as_of, from, calls, refusals }
-    }
-}
-
-fn class_of_status(status: u16) -> Class {
-    match status {
-        400 => Class::BadRequest,
-        403 => Class::KeyPermission,
-        429 => Class::QuotaOther,
-        500 => Class::ProviderError,
-        503 => Class::ProviderOverloaded,
-        _ => Class::Unknown,
     }
 }
 
@@ -352,9 +318,7 @@ struct Attempt {
 
 struct Simulation {
     traffic: Traffic,
-    order: Vec<u32>,
-    turn: usize,
-    used: u32,
+    order: KeyOrder,
     clocks: [i64; 3],
     retries: BinaryHeap<Reverse<Attempt>>,
     dice: Dice,
@@ -362,9 +326,8 @@ struct Simulation {
 
 pub fn generate(mix: &Mix) -> Traffic {
     let mut dice = Dice::new(mix.seed ^ 0xF00D);
-    let mut order: Vec<u32> = (0..mix.keys).collect();
-    dice.shuffle(&mut order);
-    let projects = projects(mix, &mut dice);
+    let order = KeyOrder::new(mix.rotation, mix.keys, &mut dice);
+    let projects = projects(mix.keys, &mut dice);
     let quotas = quotas(mix, &projects, &mut dice);
     let mut dead_since = vec![i64::MAX; mix.keys as usize];
     for _ in 0..mix.dead_keys {
@@ -385,25 +348,11 @@ pub fn generate(mix: &Mix) -> Traffic {
     let clocks = [clock(), clock(), clock()];
     let traffic =
         Traffic { mix: mix.clone(), projects, quotas, dead_since, outages, rows: Vec::new() };
-    let mut simulation =
-        Simulation { traffic, order, turn: 0, used: 0, clocks, retries: BinaryHeap::new(), dice };
+    let mut simulation = Simulation { traffic, order, clocks, retries: BinaryHeap::new(), dice };
     simulation.run();
     let mut traffic = simulation.traffic;
-    traffic.rows.sort_by_key(|row| row.at);
+    traffic.rows.sort_by_key(|row| row.call.at);
     traffic
-}
-
-/// 1 to 5 keys share a project.
-fn projects(mix: &Mix, dice: &mut Dice) -> Vec<u32> {
-    let mut projects = Vec::new();
-    let mut project = 0;
-    while projects.len() < mix.keys as usize {
-        let size = 1 + dice.below(5);
-        projects.extend(std::iter::repeat_n(project, size));
-        project += 1;
-    }
-    projects.truncate(mix.keys as usize);
-    projects
 }
 
 fn share(mix: &Mix, model: u32) -> f64 {
@@ -484,25 +433,9 @@ impl Simulation {
         }
     }
 
-    fn next_key(&mut self) -> u32 {
-        let count = self.order.len();
-        match self.traffic.mix.rotation {
-            Rotation::RoundRobin => self.turn += 1,
-            Rotation::Random => self.turn = self.dice.below(count),
-            Rotation::Sticky => {
-                self.used += 1;
-                if self.used > 20 {
-                    self.used = 0;
-                    self.turn += 1;
-                }
-            }
-        }
-        self.order[self.turn % count]
-    }
-
     fn attempt(&mut self, attempt: Attempt) {
         let Attempt { at, model, .. } = attempt;
-        let key = self.next_key();
+        let key = self.order.next(&mut self.dice);
         let tokens = self.dice.lognormal(800.0, 0.8).min(20_000.0) as u64 + 1;
         let answer = self.answer(attempt, key, tokens);
         let class = answer.as_ref().map(|answer| answer.0);
@@ -529,21 +462,10 @@ impl Simulation {
             None => (class, None, None),
         };
         let is_logged = !self.dice.chance(self.traffic.mix.unlogged);
-        self.traffic.rows.push(Row {
-            at: at + clock,
-            key,
-            model,
-            class,
-            status,
-            latency_ms,
-            is_logged,
-            quota,
-            retry_at,
-        });
+        let call = LoggedCall { at: at + clock, key, model, class, status, latency_ms, is_logged };
+        self.traffic.rows.push(Row { call, quota, retry_at });
         if class.is_some() {
-            if self.traffic.mix.rotation == Rotation::Sticky {
-                (self.used, self.turn) = (0, self.turn + 1);
-            }
+            self.order.failed();
             if attempt.retries < self.traffic.mix.retries && self.dice.chance(0.8) {
                 let at = ends_at + ((0.02 + self.dice.exponential(0.3)) * 1e6) as i64;
                 self.retries.push(Reverse(Attempt { at, retries: attempt.retries + 1, ..attempt }));
