@@ -40,7 +40,7 @@ pub enum Rows {
     /// The error logs with these ids.
     Ids(Vec<i64>),
     /// The error logs that match.
-    Matching(ErrorScope),
+    Matching(Box<ErrorScope>),
     /// Calls and error logs by their age.
     Older(Cutoffs),
 }

@@ -107,7 +107,7 @@ impl DeleteMutation {
         let errors = error_scope(scope, Some(filter)).await?;
         let subject = filter_text(scope, &errors).await?;
         let entry = Entry { action: AuditAction::DeleteErrorLogs, subject, id: deletion_id };
-        let counts = delete(scope, entry, Rows::Matching(errors)).await?;
+        let counts = delete(scope, entry, Rows::Matching(errors.into())).await?;
         Ok(DeletePayload { deleted_count: count(counts.error_logs) })
     }
 
