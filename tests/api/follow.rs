@@ -576,8 +576,8 @@ async fn an_event_of_columns_needs_no_statement(database: TestDatabase) {
     let of_recording = |sql: &&String| sql.starts_with("INSERT") || sql.contains("pg_notify");
     let of_tail = |sql: &&String| sql.contains("ORDER BY") && sql.contains("LIMIT");
     let (recording, others): (Vec<&String>, Vec<&String>) = sent.iter().partition(of_recording);
-    assert!(!recording.is_empty() && !others.is_empty(), "{sent:#?}");
-    assert!(others.iter().all(of_tail), "{sent:#?}");
+    // The tail may have sent its statement before and read the call with it.
+    assert!(!recording.is_empty() && others.iter().all(of_tail), "{sent:#?}");
 }
 
 async fn a_tail_stops_without_subscribers(database: TestDatabase) {
