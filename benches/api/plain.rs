@@ -290,7 +290,8 @@ impl Sql {
         )
     }
 
-    /// Calls with the nearest error log of each failed call.
+    /// Calls with the nearest error log of each failed call. Without the second LIMIT MariaDB cannot execute the prepared
+    /// statement twice.
     fn with_errors(&self, condition: &str, limit: u32) -> String {
         let calls = calls(condition, limit).replacen(CALL, &format!("{CALL}, api_key"), 1);
         let at = |seconds| self.later("c.request_time", seconds);
@@ -303,7 +304,7 @@ impl Sql {
         format!(
             "SELECT m.id, m.request_time, m.model_name, m.status_code, m.latency_ms, \
              e.id, e.error_code, e.error_log FROM (\
-               SELECT c.*, CASE WHEN {FAILED} THEN ({nearest}) END AS log_id FROM ({calls}) c) m \
+               SELECT c.*, CASE WHEN {FAILED} THEN ({nearest}) END AS log_id FROM ({calls}) c LIMIT {limit}) m \
              LEFT JOIN t_error_logs e ON e.id = m.log_id \
              ORDER BY m.request_time DESC, m.id DESC"
         )
