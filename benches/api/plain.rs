@@ -1,193 +1,349 @@
-//! The plain SQL for the same values, through sqlx, decoded into Rust values: the lower limit for
-//! every server of this kind.
+//! The plain SQL for the same values, decoded into Rust values: the lower limit for every server of this kind.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
-use sea_orm::sqlx::sqlite::SqliteRow;
-use sea_orm::sqlx::{self, AssertSqlSafe, FromRow, SqlitePool};
+use sea_orm::DatabaseBackend::{self, MySql, Postgres};
+use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement, TryGetableMany};
 
 use crate::support::data;
 
-/// A half-open range of call times, in SQLite's form.
-fn span(as_of: DateTime<Utc>, back: TimeDelta) -> String {
-    let text = |at: DateTime<Utc>| at.format("%F %T").to_string();
-    format!("request_time >= '{}' AND request_time < '{}'", text(as_of - back), text(as_of))
+/// The statements of one case, each with the decoder of its rows.
+pub struct Plain(Vec<(String, Decode)>);
+
+type Decode = fn(&QueryResult) -> anyhow::Result<()>;
+
+fn decode<T: TryGetableMany>(row: &QueryResult) -> anyhow::Result<()> {
+    let row = T::try_get_many_by_index(row).map_err(sea_orm::DbErr::from)?;
+    std::hint::black_box(row);
+    Ok(())
 }
+
+type Text = Option<String>;
+type Number = Option<i32>;
+type Counts = (i64, i64);
+type Call = (i32, NaiveDateTime, Text, Number, Number);
+type CallOfKey = (i32, NaiveDateTime, Text, Number, Number, Text);
+type CallWithError = (i32, NaiveDateTime, Text, Number, Number, Number, Number, Text);
+type ErrorLog = (i32, NaiveDateTime, Text, Number, Text);
 
 const SUCCESS: &str = "COUNT(CASE WHEN status_code BETWEEN 200 AND 299 THEN 1 END)";
-
-type Call = (i64, NaiveDateTime, Option<String>, Option<i32>, Option<i32>);
-const CALL: &str = "c.id, c.request_time, c.model_name, c.status_code, c.latency_ms";
-type ErrorLog = (Option<i64>, Option<i32>, Option<String>);
-
-/// The statements of one case.
-pub enum Plain {
-    Counts(String),
-    Calls(String),
-    CallsWithErrors(String),
-    Groups(String),
-    GroupsWithLatency(String),
-    Series(String),
-    Lookup(String),
-    Dashboard(String, String),
-}
+const CALL: &str = "id, request_time, model_name, status_code, latency_ms";
+const FAILED: &str = "(status_code IS NULL OR status_code NOT BETWEEN 200 AND 299)";
 
 impl Plain {
-    /// Statements for the same values as the case of this name.
-    pub fn of(case: &str) -> anyhow::Result<Self> {
-        let as_of = data::as_of()?;
-        let day = span(as_of, TimeDelta::days(1));
-        let windows = [(0, 1), (0, 60), (8, 0), (24, 0)]
-            .map(|(hours, minutes)| TimeDelta::minutes(hours * 60 + minutes));
-        let month = TimeDelta::days(16);
-        Ok(match case {
-            "usage_month" => Self::Counts(counts(as_of, windows.into_iter().chain([month]))),
-            "usage" => Self::Counts(counts(as_of, windows)),
-            "calls" => Self::Calls(calls(&day, 1000)),
-            "calls_errors" => Self::CallsWithErrors(with_errors(&calls(&day, 1000))),
+    /// Statements for the same values as the case of this name; none if it reads no table.
+    pub fn of(case: &str, backend: DatabaseBackend) -> anyhow::Result<Self> {
+        let sql = Sql { backend, as_of: data::as_of()? };
+        let (day, month) = (sql.span(TimeDelta::days(1)), sql.span(TimeDelta::days(30)));
+        let windows = [1, 60, 8 * 60, 24 * 60].map(TimeDelta::minutes);
+        // From the first of the month on.
+        let month_so_far = TimeDelta::days(16);
+        let key = data::key(7);
+        let of_key = format!("{day} AND api_key = '{key}'");
+        let statements: Vec<(String, Decode)> = match case {
+            "usage_month" => {
+                let windows = windows.into_iter().chain([month_so_far]);
+                vec![(sql.counts(windows), decode::<Counts>)]
+            }
+            "usage" => vec![(sql.counts(windows), decode::<Counts>)],
+            "calls" => vec![(calls(&day, 1000), decode::<Call>)],
+            "calls_errors" => vec![(sql.with_errors(&day, 1000), decode::<CallWithError>)],
             "failures_errors" => {
-                let failed = "(status_code IS NULL OR status_code NOT BETWEEN 200 AND 299)";
-                Self::CallsWithErrors(with_errors(&calls(&format!("{day} AND {failed}"), 1000)))
+                let failed = format!("{day} AND {FAILED}");
+                vec![(sql.with_errors(&failed, 1000), decode::<CallWithError>)]
             }
-            "key_day" => {
-                Self::Calls(calls(&format!("{day} AND api_key = '{}'", data::key(7)), 2000))
+            "key_day" => vec![(calls(&of_key, 2000), decode::<Call>)],
+            "groups_key" => vec![(groups("api_key", &day), decode::<(Text, i64, i64)>)],
+            "groups_model" => vec![(
+                sql.latencies("model_name", &day, &[50, 90, 95, 99]),
+                decode::<(
+                    Text,
+                    i64,
+                    i64,
+                    i64,
+                    Option<f64>,
+                    Number,
+                    Number,
+                    Option<f64>,
+                    Option<f64>,
+                    Option<f64>,
+                    Option<f64>,
+                )>,
+            )],
+            "series" => vec![(groups(&sql.bucket(900), &day), decode::<(i64, i64, i64)>)],
+            "lookup" => vec![(sql.lookup()?, decode::<ErrorLog>)],
+            "dashboard" => vec![
+                (sql.counts(windows), decode::<Counts>),
+                (sql.with_errors(&day, 20), decode::<CallWithError>),
+            ],
+            "series_month" => vec![(groups(&sql.bucket(86_400), &month), decode::<(i64, i64, i64)>)],
+            "series_month_latency" => {
+                vec![(sql.latencies(&sql.bucket(86_400), &month, &[50, 95]), decode::<Latencies<i64>>)]
             }
-            "groups_key" => Self::Groups(format!(
-                "SELECT api_key, COUNT(*) AS total, {SUCCESS} FROM t_request_log \
-                 WHERE {day} GROUP BY api_key ORDER BY total DESC, api_key"
-            )),
-            "groups_model" => Self::GroupsWithLatency(groups_with_latency(&day)),
-            "series" => Self::Series(format!(
-                "SELECT unixepoch(request_time) / 900 AS bucket, COUNT(*), {SUCCESS} \
-                 FROM t_request_log WHERE {day} GROUP BY bucket ORDER BY bucket"
-            )),
-            "lookup" => Self::Lookup(lookup()?),
-            "dashboard" => Self::Dashboard(counts(as_of, windows), with_errors(&calls(&day, 20))),
+            "series_day" => vec![(groups(&sql.bucket(3600), &day), decode::<(i64, i64, i64)>)],
+            "series_day_latency" => {
+                vec![(sql.latencies(&sql.bucket(3600), &day, &[50, 95]), decode::<Latencies<i64>>)]
+            }
+            "groups_month" => vec![(groups("api_key", &month), decode::<(Text, i64, i64)>)],
+            "groups_month_latency" => {
+                vec![(sql.latencies("api_key", &month, &[50, 95]), decode::<Latencies<Text>>)]
+            }
+            "groups_code" => vec![(
+                format!(
+                    "SELECT api_key, status_code, COUNT(*), {SUCCESS} FROM t_request_log WHERE {day} \
+                     GROUP BY api_key, status_code"
+                ),
+                decode::<(Text, Number, i64, i64)>,
+            )],
+            "total" => vec![
+                (format!("SELECT COUNT(*), 0 FROM t_request_log WHERE {day}"), decode::<(i64, i32)>),
+                (calls(&day, 20), decode::<Call>),
+            ],
+            "masked" | "secret" => {
+                let calls = calls(&day, 1000).replacen(CALL, &format!("{CALL}, api_key"), 1);
+                vec![(calls, decode::<CallOfKey>)]
+            }
+            "errors" => sql.errors("1 = 1"),
+            "errors_absent" => sql.errors(&sql.contains("no such text")),
+            "errors_text" => sql.errors(&sql.contains("quota")),
+            "error_groups" => vec![(
+                "SELECT gemini_key, error_code, COUNT(*) AS total, MIN(request_time), MAX(request_time) \
+                 FROM t_error_logs GROUP BY gemini_key, error_code ORDER BY total DESC"
+                    .to_owned(),
+                decode::<(Text, Number, i64, NaiveDateTime, NaiveDateTime)>,
+            )],
+            "diagnoses" | "usable" | "forecast" => vec![(
+                format!(
+                    "SELECT {CALL}, api_key FROM t_request_log WHERE {day} ORDER BY request_time"
+                ),
+                decode::<CallOfKey>,
+            )],
+            "keys" => vec![(
+                "SELECT k, MIN(first), MAX(last) FROM (\
+                   SELECT api_key AS k, MIN(request_time) AS first, MAX(request_time) AS last \
+                   FROM t_request_log GROUP BY api_key UNION ALL \
+                   SELECT gemini_key, MIN(request_time), MAX(request_time) \
+                   FROM t_error_logs GROUP BY gemini_key) keys_of_both GROUP BY k ORDER BY k"
+                    .to_owned(),
+                decode::<(Text, NaiveDateTime, NaiveDateTime)>,
+            )],
+            "key" => vec![
+                (
+                    format!(
+                        "SELECT MIN(request_time), MAX(request_time) FROM t_request_log \
+                         WHERE api_key = '{key}'"
+                    ),
+                    decode::<(NaiveDateTime, NaiveDateTime)>,
+                ),
+                (
+                    format!("SELECT COUNT(*), {SUCCESS} FROM t_request_log WHERE {of_key}"),
+                    decode::<Counts>,
+                ),
+            ],
+            "node" => vec![(calls("id = 1", 1), decode::<Call>)],
+            "nodes" => vec![(calls("id BETWEEN 1 AND 100", 100), decode::<Call>)],
+            "deletion" | "classify" | "server" | "viewer" => vec![],
             other => anyhow::bail!("no plain SQL for {other}"),
-        })
+        };
+        Ok(Self(statements))
     }
 
-    /// Fetches the values and returns the number of rows.
-    pub async fn fetch(&self, pool: &SqlitePool) -> sqlx::Result<usize> {
-        match self {
-            Self::Counts(sql) => rows::<(i64, i64)>(pool, sql).await,
-            Self::Calls(sql) => rows::<Call>(pool, sql).await,
-            Self::CallsWithErrors(sql) => rows::<CallWithError>(pool, sql).await,
-            Self::Groups(sql) => rows::<(Option<String>, i64, i64)>(pool, sql).await,
-            Self::GroupsWithLatency(sql) => rows::<GroupWithLatency>(pool, sql).await,
-            Self::Series(sql) => rows::<(i64, i64, i64)>(pool, sql).await,
-            Self::Lookup(sql) => {
-                rows::<(i64, NaiveDateTime, Option<String>, Option<i32>, Option<String>)>(pool, sql)
-                    .await
-            }
-            Self::Dashboard(counts, calls) => {
-                rows::<(i64, i64)>(pool, counts).await?;
-                rows::<CallWithError>(pool, calls).await
-            }
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Fetches the values and returns the number of rows of the last statement.
+    pub async fn fetch(&self, database: &DatabaseConnection) -> anyhow::Result<usize> {
+        let mut count = 0;
+        for (sql, decode) in &self.0 {
+            let statement = Statement::from_string(database.get_database_backend(), sql);
+            let rows = database.query_all_raw(statement).await?;
+            rows.iter().try_for_each(decode)?;
+            count = rows.len();
         }
+        Ok(count)
     }
 }
 
-async fn rows<T>(pool: &SqlitePool, sql: &str) -> sqlx::Result<usize>
-where
-    T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-{
-    let rows: Vec<T> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(pool).await?;
-    Ok(std::hint::black_box(rows).len())
-}
-
-struct CallWithError;
-
-impl FromRow<'_, SqliteRow> for CallWithError {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
-        std::hint::black_box((Call::from_row(row)?, error_log(row)?));
-        Ok(Self)
-    }
-}
-
-fn error_log(row: &SqliteRow) -> sqlx::Result<ErrorLog> {
-    use sqlx::Row;
-    Ok((row.try_get(5)?, row.try_get(6)?, row.try_get(7)?))
-}
-
-type GroupWithLatency = (
-    Option<String>,
-    i64,
-    i64,
-    i64,
-    f64,
-    i64,
-    i64,
-    Option<f64>,
-    Option<f64>,
-    Option<f64>,
-    Option<f64>,
-);
-
-fn counts(as_of: DateTime<Utc>, windows: impl IntoIterator<Item = TimeDelta>) -> String {
-    let branch = |window| {
-        format!("SELECT COUNT(*), {SUCCESS} FROM t_request_log WHERE {}", span(as_of, window))
-    };
-    windows.into_iter().map(branch).collect::<Vec<_>>().join(" UNION ALL ")
-}
+/// A group, its counts, and two percentiles.
+type Latencies<Group> = (Group, i64, i64, Option<f64>, Option<f64>);
 
 fn calls(condition: &str, limit: u32) -> String {
     format!(
-        "SELECT {CALL} FROM t_request_log c WHERE {condition} \
+        "SELECT {CALL} FROM t_request_log WHERE {condition} \
          ORDER BY request_time DESC, id DESC LIMIT {limit}"
     )
 }
 
-/// The calls of a statement, with the nearest error log of each failed call.
-fn with_errors(calls: &str) -> String {
-    let calls = calls.replacen("c.latency_ms", "c.latency_ms, c.api_key", 1);
+fn groups(by: &str, condition: &str) -> String {
     format!(
-        "SELECT {CALL}, e.id, e.error_code, e.error_log FROM ({calls}) c \
-         LEFT JOIN t_error_logs e ON e.id = CASE \
-         WHEN c.status_code IS NULL OR c.status_code NOT BETWEEN 200 AND 299 THEN ( \
-           SELECT id FROM (SELECT n.id, n.error_code IS NOT c.status_code AS other, \
-             abs(julianday(n.request_time) - julianday(c.request_time)) AS distance \
-             FROM t_error_logs n WHERE n.gemini_key = c.api_key \
-             AND n.request_time >= strftime('%Y-%m-%d %H:%M:%f', c.request_time, '-300 seconds') \
-             AND n.request_time < strftime('%Y-%m-%d %H:%M:%f', c.request_time, '+300 seconds')) \
-           ORDER BY other, distance, id DESC LIMIT 1) END \
-         ORDER BY c.request_time DESC, c.id DESC"
+        "SELECT {by} AS g, COUNT(*), {SUCCESS} FROM t_request_log WHERE {condition} GROUP BY g ORDER BY g"
     )
 }
 
-/// Percentiles interpolated between the two closest calls, like PERCENTILE_CONT.
-fn groups_with_latency(condition: &str) -> String {
-    let percentile = |percent: u32| {
-        let rank = format!("{percent} * (n - 1)");
+/// The parts that differ between the databases.
+struct Sql {
+    backend: DatabaseBackend,
+    as_of: DateTime<Utc>,
+}
+
+impl Sql {
+    /// A half-open range of call times.
+    fn span(&self, back: TimeDelta) -> String {
+        let text = |at: DateTime<Utc>| at.format("%F %T").to_string();
+        let (since, until) = (text(self.as_of - back), text(self.as_of));
+        format!("request_time >= '{since}' AND request_time < '{until}'")
+    }
+
+    fn counts(&self, windows: impl IntoIterator<Item = TimeDelta>) -> String {
+        let count = |window| {
+            format!("SELECT COUNT(*), {SUCCESS} FROM t_request_log WHERE {}", self.span(window))
+        };
+        windows.into_iter().map(count).collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// The number of an interval of a call's time.
+    fn bucket(&self, seconds: u32) -> String {
+        match self.backend {
+            Postgres => {
+                format!("CAST(floor(extract(epoch FROM request_time) / {seconds}) AS bigint)")
+            }
+            MySql => format!("CAST(UNIX_TIMESTAMP(request_time) DIV {seconds} AS SIGNED)"),
+            _ => format!("unixepoch(request_time) / {seconds}"),
+        }
+    }
+
+    /// Counts and percentiles, interpolated between the two closest calls. With four percentiles also the count,
+    /// average, minimum and maximum of the latency.
+    fn latencies(&self, by: &str, condition: &str, percents: &[u32]) -> String {
+        let double = |value: String| match self.backend {
+            Postgres => format!("CAST({value} AS float8)"),
+            MySql => format!("CAST({value} AS DOUBLE)"),
+            _ => value,
+        };
+        let divided = if self.backend == MySql { "DIV" } else { "/" };
+        let percentile = |percent: &u32| match self.backend {
+            Postgres => format!(
+                "percentile_cont({}) WITHIN GROUP (ORDER BY latency_ms)",
+                f64::from(*percent) / 100.0
+            ),
+            _ => {
+                let rank = format!("{percent} * (n - 1)");
+                double(format!(
+                    "MAX(CASE WHEN k = {rank} {divided} 100 THEN latency_ms END) * (1 - ({rank} % 100) / 100.0) \
+                     + MAX(CASE WHEN k = ({rank} + 99) {divided} 100 THEN latency_ms END) * (({rank} % 100) / 100.0)"
+                ))
+            }
+        };
+        let mut columns = vec!["g".to_owned(), "COUNT(*)".to_owned(), SUCCESS.to_owned()];
+        if percents.len() == 4 {
+            let average = double("AVG(latency_ms)".to_owned());
+            columns.extend(["COUNT(latency_ms)".to_owned(), average]);
+            columns.extend(["MIN(latency_ms)".to_owned(), "MAX(latency_ms)".to_owned()]);
+        }
+        columns.extend(percents.iter().map(percentile));
+        let ranks = match self.backend {
+            Postgres => String::new(),
+            _ => format!(
+                ", ROW_NUMBER() OVER (PARTITION BY {by} ORDER BY latency_ms) - 1 AS k, \
+                 COUNT(*) OVER (PARTITION BY {by}) AS n"
+            ),
+        };
         format!(
-            "MAX(CASE WHEN k = {rank} / 100 THEN latency_ms END) * (1 - ({rank} % 100) / 100.0) \
-             + MAX(CASE WHEN k = ({rank} + 99) / 100 THEN latency_ms END) * (({rank} % 100) / 100.0)"
+            "SELECT {} FROM (SELECT {by} AS g, status_code, latency_ms{ranks} FROM t_request_log \
+             WHERE {condition}) ranked GROUP BY g ORDER BY g",
+            columns.join(", ")
         )
-    };
-    format!(
-        "SELECT model_name, COUNT(*) AS total, {SUCCESS}, COUNT(latency_ms), AVG(latency_ms), \
-         MIN(latency_ms), MAX(latency_ms), {}, {}, {}, {} FROM (\
-           SELECT model_name, status_code, latency_ms, \
-             ROW_NUMBER() OVER (PARTITION BY model_name ORDER BY latency_ms) - 1 AS k, \
-             COUNT(*) OVER (PARTITION BY model_name) AS n \
-           FROM t_request_log WHERE {condition}) GROUP BY model_name ORDER BY total DESC",
-        percentile(50),
-        percentile(90),
-        percentile(95),
-        percentile(99)
-    )
-}
+    }
 
-fn lookup() -> anyhow::Result<String> {
-    let call = data::failed_call()?;
-    let at = |seconds| (call.at + TimeDelta::seconds(seconds)).format("%F %T%.6f").to_string();
-    Ok(format!(
-        "SELECT id, request_time, error_type, error_code, error_log FROM t_error_logs \
-         WHERE gemini_key = '{}' AND request_time >= '{}' AND request_time <= '{}' \
-         ORDER BY error_code IS NOT 429, abs(julianday(request_time) - julianday('{}')), id DESC \
-         LIMIT 1",
-        call.key,
-        at(-100),
-        at(100),
-        at(0)
-    ))
+    /// `at` and a number of seconds.
+    fn later(&self, at: &str, seconds: i32) -> String {
+        match self.backend {
+            Postgres => format!("{at} + interval '{seconds} seconds'"),
+            MySql => format!("{at} + INTERVAL {seconds} SECOND"),
+            _ => format!("strftime('%Y-%m-%d %H:%M:%f', {at}, '{seconds} seconds')"),
+        }
+    }
+
+    /// Of error logs that match a condition the one of a call: those with its code first, then the nearest in time.
+    fn nearest(&self, columns: &str, condition: &str, code: &str, at: &str) -> String {
+        let (other, distance) = match self.backend {
+            Postgres => (
+                format!("error_code IS DISTINCT FROM {code}"),
+                format!("abs(extract(epoch FROM request_time - {at}))"),
+            ),
+            MySql => (
+                format!("NOT (error_code <=> {code})"),
+                format!("abs(TIMESTAMPDIFF(MICROSECOND, request_time, {at}))"),
+            ),
+            // ORDER BY cannot name columns of an outer query.
+            _ => {
+                return format!(
+                    "SELECT {columns} FROM (SELECT *, error_code IS NOT {code} AS other, \
+                     abs(julianday(request_time) - julianday({at})) AS distance \
+                     FROM t_error_logs WHERE {condition}) ORDER BY other, distance, id DESC LIMIT 1"
+                );
+            }
+        };
+        format!(
+            "SELECT {columns} FROM t_error_logs WHERE {condition} \
+             ORDER BY {other}, {distance}, id DESC LIMIT 1"
+        )
+    }
+
+    /// Calls with the nearest error log of each failed call. Without the second LIMIT MariaDB cannot execute the prepared
+    /// statement twice.
+    fn with_errors(&self, condition: &str, limit: u32) -> String {
+        let calls = calls(condition, limit).replacen(CALL, &format!("{CALL}, api_key"), 1);
+        let at = |seconds| self.later("c.request_time", seconds);
+        let candidates = format!(
+            "gemini_key = c.api_key AND request_time >= {} AND request_time < {}",
+            at(-300),
+            at(300)
+        );
+        let nearest = self.nearest("id", &candidates, "c.status_code", "c.request_time");
+        format!(
+            "SELECT m.id, m.request_time, m.model_name, m.status_code, m.latency_ms, \
+             e.id, e.error_code, e.error_log FROM (\
+               SELECT c.*, CASE WHEN {FAILED} THEN ({nearest}) END AS log_id FROM ({calls}) c LIMIT {limit}) m \
+             LEFT JOIN t_error_logs e ON e.id = m.log_id \
+             ORDER BY m.request_time DESC, m.id DESC"
+        )
+    }
+
+    fn lookup(&self) -> anyhow::Result<String> {
+        let call = data::failed_call()?;
+        let at = |seconds| (call.at + TimeDelta::seconds(seconds)).format("%F %T%.6f").to_string();
+        let time = match self.backend {
+            Postgres => format!("CAST('{}' AS timestamp)", at(0)),
+            MySql => format!("CAST('{}' AS DATETIME(6))", at(0)),
+            _ => format!("'{}'", at(0)),
+        };
+        let candidates = format!(
+            "gemini_key = '{}' AND request_time >= '{}' AND request_time <= '{}'",
+            call.key,
+            at(-100),
+            at(100)
+        );
+        let columns = "id, request_time, error_type, error_code, error_log";
+        Ok(self.nearest(columns, &candidates, "429", &time))
+    }
+
+    /// The database's own case-insensitive search.
+    fn contains(&self, text: &str) -> String {
+        let like = match self.backend {
+            Postgres => "ILIKE",
+            MySql => "COLLATE utf8mb4_general_ci LIKE",
+            _ => "LIKE",
+        };
+        format!("(error_log {like} '%{text}%' OR error_type {like} '%{text}%')")
+    }
+
+    fn errors(&self, condition: &str) -> Vec<(String, Decode)> {
+        let count = format!("SELECT COUNT(*), 0 FROM t_error_logs WHERE {condition}");
+        let page = format!(
+            "SELECT id, request_time, model_name, error_code, error_log FROM t_error_logs \
+             WHERE {condition} ORDER BY request_time DESC, id DESC LIMIT 20"
+        );
+        vec![(count, decode::<(i64, i32)>), (page, decode::<ErrorLog>)]
+    }
 }

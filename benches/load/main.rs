@@ -1,12 +1,12 @@
 //! Bounded load on a local server at 127.0.0.1: a fixed number of requests by a fixed
-//! number of clients, on SQLite and, if CALLSCOPE_TEST_POSTGRES_URL is set, on PostgreSQL.
+//! number of clients, on SQLite and on the servers whose URLs are set.
 //!
 //! `cargo bench --workspace --bench load [-- --requests 300 --case calls]`
 
 #![expect(clippy::panic, reason = "a benchmark that cannot run stops")]
 
-mod postgres;
 mod server;
+#[expect(dead_code, reason = "the other benchmarks use empty databases")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use server::Server;
 use support::cases::{self, Case};
+use support::engine::Engine;
 use support::{CALLS, MAX_PAGE_SIZE, data};
 
 /// Clients; each sends its next request when it has read a response.
@@ -56,12 +57,10 @@ async fn main() -> anyhow::Result<()> {
         println!("load: run it with cargo bench");
         return Ok(());
     }
-    let file = data::sqlite(args.calls).await?;
-    run("SQLite", &format!("sqlite://{}", file.display()), &args).await?;
-    if let Ok(url) = std::env::var("CALLSCOPE_TEST_POSTGRES_URL") {
-        let database = postgres::create(&url, args.calls).await?;
-        let ran = run("PostgreSQL", &database, &args).await;
-        postgres::drop(&url).await?;
+    for engine in Engine::all() {
+        let database = engine.filled(args.calls, data::STEP_MICROS).await?;
+        let ran = run(engine.name, &database.url, &args).await;
+        database.drop().await?;
         ran?;
     }
     Ok(())
@@ -73,7 +72,7 @@ async fn run(database: &str, url: &str, args: &Args) -> anyhow::Result<()> {
         "| query | clients | requests/s | p50 ms | p95 ms | p99 ms | answer KB | peak memory MB | own MB |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
-    for case in cases::all()? {
+    for case in cases::main()? {
         if args.case.as_deref().is_some_and(|name| name != case.name) {
             continue;
         }

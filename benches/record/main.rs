@@ -9,6 +9,7 @@ mod client;
 mod plain;
 #[path = "../load/server.rs"]
 mod server;
+#[expect(dead_code, reason = "the other benchmarks use filled databases")]
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use client::{Done, Load, Request};
-use plain::Target;
 use server::{Memory, Server};
+use support::engine::Engine;
 use support::{CALLS, MAX_PAGE_SIZE, cases, data};
 
 #[derive(Parser)]
@@ -66,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let wants = |part| args.part.is_none_or(|wanted| wanted == part);
-    for target in Target::all()? {
+    for target in Engine::all() {
         println!("\n{}:\n", target.name);
         if wants(Part::Calls) {
             writes(&target, &args).await?;
@@ -82,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// One call per request, compared with a program that commits each call separately.
-async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
+async fn writes(target: &Engine, args: &Args) -> anyhow::Result<()> {
     println!("| one call per request | connections | calls/s | p50 ms | p99 ms | ratio |");
     println!("|---|---:|---:|---:|---:|---:|");
     let time = Duration::from_secs(args.seconds);
@@ -102,7 +103,7 @@ async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
             let rate = load.acknowledged as f64 / load.elapsed.as_secs_f64();
             server.stop()?;
             // Exactly the acknowledged calls are stored.
-            let stored = database.count().await?;
+            let stored = plain::count(&database).await?;
             anyhow::ensure!(stored == load.acknowledged, "{stored} of {}", load.acknowledged);
             println!(
                 "| {name} | {connections} | {rate:.0} | {:.2} | {:.2} | {:.1} |",
@@ -117,7 +118,7 @@ async fn writes(target: &Target, args: &Args) -> anyhow::Result<()> {
 }
 
 /// Many rows per request, compared with a program that inserts a thousand rows per statement.
-async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
+async fn streams(target: &Engine, args: &Args) -> anyhow::Result<()> {
     println!("\n| a stream of {} rows | rows/s | peak memory MB | own MB | ratio |", args.rows);
     println!("|---|---:|---:|---:|---:|");
     let plain = plain::insert_many(target, args.rows).await?;
@@ -127,7 +128,7 @@ async fn streams(target: &Target, args: &Args) -> anyhow::Result<()> {
         let server = Server::start(&database.url, &[])?;
         let elapsed = client::stream(&server, args.rows, connections).await?;
         let memory = server.stop()?;
-        let stored = database.count().await?;
+        let stored = plain::count(&database).await?;
         anyhow::ensure!(stored == args.rows, "{stored} of {} rows", args.rows);
         let rate = args.rows as f64 / elapsed.as_secs_f64();
         let Memory { peak, own } = memory;
@@ -144,7 +145,7 @@ async fn reads(args: &Args) -> anyhow::Result<()> {
     println!("|---|---|---:|---:|---:|---:|");
     let time = Duration::from_secs(args.seconds);
     let file = data::sqlite(CALLS).await?;
-    for case in cases::all()? {
+    for case in cases::main()? {
         if !["usage", "lookup", "calls"].contains(&case.name) {
             continue;
         }

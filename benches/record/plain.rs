@@ -3,118 +3,40 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use callscope::config::DatabaseConfig;
-use callscope::store::connect;
 use chrono::{DateTime, TimeDelta};
-use sea_orm::sqlx::sqlite::SqliteSynchronous;
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, Statement};
-use tempfile::TempDir;
+use sea_orm::{ConnectionTrait, Statement};
 
-use crate::data;
-use crate::support::settings;
+use crate::support::data;
+use crate::support::engine::{Database, Engine};
 
-const NAME: &str = "callscope_record";
-
-/// The database that is written.
-pub struct Target {
-    pub name: &'static str,
-    /// The URL of a server; `None` for SQLite.
-    server: Option<String>,
-}
-
-/// A fresh database with the two tables.
-pub struct Database {
-    pub url: String,
-    server: Option<String>,
-    _folder: Option<TempDir>,
-}
-
-impl Target {
-    pub fn all() -> anyhow::Result<Vec<Self>> {
-        let mut targets = vec![Self { name: "SQLite", server: None }];
-        for (name, variable) in [
-            ("PostgreSQL", "CALLSCOPE_TEST_POSTGRES_URL"),
-            ("MariaDB", "CALLSCOPE_TEST_MARIADB_URL"),
-        ] {
-            match std::env::var(variable) {
-                Ok(server) => targets.push(Self { name, server: Some(server) }),
-                Err(_) => println!("{name}: not measured, {variable} is not set"),
-            }
-        }
-        Ok(targets)
-    }
-
-    pub async fn create(&self) -> anyhow::Result<Database> {
-        let (url, folder) = match &self.server {
-            None => {
-                // Not in a folder in memory.
-                let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-                (format!("sqlite://{}", folder.path().join("calls.db").display()), Some(folder))
-            }
-            Some(server) => {
-                run(server, &format!("DROP DATABASE IF EXISTS {NAME}")).await?;
-                run(server, &format!("CREATE DATABASE {NAME}")).await?;
-                let (address, _) = server.rsplit_once('/').unwrap_or((server, ""));
-                (format!("{address}/{NAME}"), None)
-            }
-        };
-        connect::migrate(&settings::<DatabaseConfig>(&["--database-url", &url])).await?;
-        Ok(Database { url, server: self.server.clone(), _folder: folder })
-    }
-}
-
-impl Database {
-    /// As durable as the server's own connections.
-    async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
-        let mut options = ConnectOptions::new(&self.url);
-        options.max_connections(1).sqlx_logging(false).map_sqlx_sqlite_opts(|sqlite| {
-            sqlite.synchronous(SqliteSynchronous::Full).pragma("cache_size", "-32768")
-        });
-        Ok(sea_orm::Database::connect(options).await?)
-    }
-
-    /// The number of calls.
-    pub async fn count(&self) -> anyhow::Result<u64> {
-        let connection = self.connect().await?;
-        let count = "SELECT COUNT(*) FROM t_request_log";
-        let count = Statement::from_string(connection.get_database_backend(), count);
-        let row = connection.query_one_raw(count).await?.context("no count")?;
-        let count: i64 = row.try_get_by_index(0)?;
-        connection.close().await?;
-        Ok(u64::try_from(count)?)
-    }
-
-    pub async fn drop(self) -> anyhow::Result<()> {
-        match &self.server {
-            Some(server) => run(server, &format!("DROP DATABASE {NAME}")).await,
-            None => Ok(()),
-        }
-    }
-}
-
-async fn run(url: &str, sql: &str) -> anyhow::Result<()> {
-    let connection = sea_orm::Database::connect(url).await?;
-    connection.execute_unprepared(sql).await?;
-    Ok(connection.close().await?)
+/// The number of calls.
+pub async fn count(database: &Database) -> anyhow::Result<u64> {
+    let connection = database.connect().await?;
+    let count = "SELECT COUNT(*) FROM t_request_log";
+    let count = Statement::from_string(connection.get_database_backend(), count);
+    let row = connection.query_one_raw(count).await?.context("no count")?;
+    let count: i64 = row.try_get_by_index(0)?;
+    connection.close().await?;
+    Ok(u64::try_from(count)?)
 }
 
 const INSERT: &str = "INSERT INTO t_request_log \
     (request_time, model_name, api_key, is_success, status_code, latency_ms) VALUES ";
 
 /// Like a durable gateway: commits each call separately; returns calls per second.
-pub async fn commit_each(target: &Target, time: Duration) -> anyhow::Result<f64> {
+pub async fn commit_each(target: &Engine, time: Duration) -> anyhow::Result<f64> {
     let started = Instant::now();
     insert(target, 1, |_| started.elapsed() < time).await
 }
 
 /// Like an import: a thousand rows per statement and commit; returns rows per second.
-pub async fn insert_many(target: &Target, rows: u64) -> anyhow::Result<f64> {
+pub async fn insert_many(target: &Engine, rows: u64) -> anyhow::Result<f64> {
     insert(target, 1000, |inserted| inserted < rows).await
 }
 
 /// Inserts `rows` calls per statement, each statement a transaction, while `continues` returns true.
 async fn insert(
-    target: &Target,
+    target: &Engine,
     rows: u64,
     continues: impl Fn(u64) -> bool,
 ) -> anyhow::Result<f64> {

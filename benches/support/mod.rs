@@ -1,9 +1,10 @@
-//! The data and the queries that the benchmarks share.
+//! The data, the queries and the databases that the benchmarks share.
 
 pub mod cases;
 #[path = "../../tests/api/support/config.rs"]
 mod config;
 pub mod data;
+pub mod engine;
 
 pub use config::settings;
 
