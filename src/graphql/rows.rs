@@ -53,6 +53,19 @@ pub trait Row: ContainerType + OutputType {
     fn shared(&self, _field: &Field) -> Option<&str> {
         None
     }
+
+    /// Loads what the shared values of a field need. Returns false if that fails: each row then has its own
+    /// value, and its own error.
+    fn load_shared(
+        _scope: &Scope,
+        _field: &Field,
+        _rows: &[Self],
+    ) -> impl Future<Output = bool> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(true)
+    }
 }
 
 /// A list of rows as a field value.
@@ -91,6 +104,8 @@ pub struct Plan<'a, T> {
     columns: Vec<(Name, Option<Read<T>>)>,
     /// Fields that must be resolved, with their index in `columns`.
     resolved: Vec<(usize, &'a Positioned<Field>)>,
+    /// An object with null for each field. Copying it is faster than hashing the names for each row.
+    empty: Object,
 }
 
 impl<'a, T: Row> Plan<'a, T> {
@@ -99,8 +114,10 @@ impl<'a, T: Row> Plan<'a, T> {
         ctx: &ContextSelectionSet<'a>,
         selection: &'a Positioned<SelectionSet>,
     ) -> Option<Self> {
-        let mut plan = Self { columns: vec![], resolved: vec![] };
-        plan.add(ctx, &selection.node).then_some(plan)
+        let mut plan = Self { columns: vec![], resolved: vec![], empty: Object::new() };
+        let is_mergeable = plan.add(ctx, &selection.node);
+        plan.empty = plan.columns.iter().map(|(name, _)| (name.clone(), Value::Null)).collect();
+        is_mergeable.then_some(plan)
     }
 
     fn add(&mut self, ctx: &ContextSelectionSet<'a>, selection: &'a SelectionSet) -> bool {
@@ -153,7 +170,11 @@ impl<'a, T: Row> Plan<'a, T> {
         for (column, field) in &self.resolved {
             match related_plan::<T>(ctx, field) {
                 Some(plan) => related.push(load_related(ctx, rows, *column, field, plan)),
-                None => add_wanted(rows, *column, field, &mut wanted, &mut targets),
+                None => {
+                    let scope = ctx.data_unchecked::<Scope>();
+                    let is_shared = T::load_shared(scope, &field.node, rows).await;
+                    add_wanted(rows, *column, field, is_shared, &mut wanted, &mut targets);
+                }
             }
         }
         let values = resolve_all(ctx, via, rows, &wanted);
@@ -167,7 +188,7 @@ impl<'a, T: Row> Plan<'a, T> {
                     let values = objects.iter_mut().zip(values);
                     values.for_each(|(object, value)| put(object, column, value));
                 }
-                None => add_wanted(rows, column, field, &mut wanted, &mut targets),
+                None => add_wanted(rows, column, field, true, &mut wanted, &mut targets),
             }
         }
         let values = resolve_all(ctx, via, rows, &wanted).await?;
@@ -177,8 +198,13 @@ impl<'a, T: Row> Plan<'a, T> {
 
     /// The columns of a row, with null for each field that must be resolved.
     fn read(&self, row: &T) -> Object {
-        let value = |read: &Option<Read<T>>| read.map_or(Value::Null, |read| read(row));
-        self.columns.iter().map(|(name, read)| (name.clone(), value(read))).collect()
+        let mut object = self.empty.clone();
+        for (value, (_, read)) in object.values_mut().zip(&self.columns) {
+            if let Some(read) = read {
+                *value = read(row);
+            }
+        }
+        object
     }
 
     /// Adds the object of a row to the answer size.
@@ -221,10 +247,11 @@ fn add_wanted<'f, T: Row>(
     rows: &[T],
     column: usize,
     field: &'f Positioned<Field>,
+    is_shared: bool,
     wanted: &mut Vec<Wanted<'f>>,
     targets: &mut Vec<ValueTarget>,
 ) {
-    for (row, source) in sources(rows, field, wanted).into_iter().enumerate() {
+    for (row, source) in sources(rows, field, is_shared, wanted).into_iter().enumerate() {
         targets.extend(source.map(|source| (row, column, source)));
     }
 }
@@ -274,6 +301,7 @@ async fn resolve_all<T: Row>(
 fn sources<'f, T: Row>(
     rows: &[T],
     field: &'f Positioned<Field>,
+    is_shared: bool,
     wanted: &mut Vec<Wanted<'f>>,
 ) -> Vec<Option<usize>> {
     let mut shared: HashMap<&str, usize> = HashMap::new();
@@ -283,7 +311,7 @@ fn sources<'f, T: Row>(
     };
     rows.iter()
         .enumerate()
-        .map(|(index, row)| match row.shared(&field.node) {
+        .map(|(index, row)| match row.shared(&field.node).filter(|_| is_shared) {
             _ if row.is_null(field.node.name.node.as_str()) => None,
             Some(text) => Some(*shared.entry(text).or_insert_with(|| source(index))),
             None => Some(source(index)),

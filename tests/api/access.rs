@@ -105,22 +105,25 @@ async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) 
 }
 
 async fn fields_without_their_scope_are_null(database: TestDatabase) {
-    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    // Each call has its own error, although they have the same key.
+    database.insert(&[1, 2].map(|_| CallRow::at("2026-03-01T11:30:00Z").key(KEY))).await;
     let app = start_with_tokens(&database).await;
     let query = "{ apiKeys { nodes { masked secret } } callDetails(period: LAST_HOUR) {
         nodes { statusCode apiKey { secret } } } }";
     let response = app.graphql_as(READER, query).await;
+    let call = json!({ "statusCode": 200, "apiKey": { "secret": null } });
     let expected = json!({
         "apiKeys": { "nodes": [{ "masked": "AIza...1234", "secret": null }] },
-        "callDetails": { "nodes": [{ "statusCode": 200, "apiKey": { "secret": null } }] },
+        "callDetails": { "nodes": [call, call] },
     });
     assert_eq!(response["data"], expected);
-    assert_eq!(codes(&response), [("FORBIDDEN", "secret"), ("FORBIDDEN", "secret")]);
+    assert_eq!(codes(&response), [("FORBIDDEN", "secret"); 3]);
     let message = response["errors"][0]["message"].as_str().unwrap();
     assert!(message.contains("REVEAL_KEYS") && !response.to_string().contains(KEY), "{response}");
     let response = app.graphql_as(ADMIN, query).await;
     assert_eq!(response["data"]["apiKeys"]["nodes"][0]["secret"], KEY);
-    assert_eq!(response["data"]["callDetails"]["nodes"][0]["apiKey"]["secret"], KEY);
+    let call = json!({ "statusCode": 200, "apiKey": { "secret": KEY } });
+    assert_eq!(response["data"]["callDetails"]["nodes"], json!([call, call]));
 }
 
 async fn request_texts_require_their_own_scope(database: TestDatabase) {
@@ -305,13 +308,17 @@ async fn every_shown_key_is_in_the_audit_log(database: TestDatabase) {
 }
 
 async fn no_key_is_shown_without_its_audit_entry(database: TestDatabase) {
-    database.insert(&[CallRow::at("2026-03-01T11:30:00Z").key(KEY)]).await;
+    database.insert(&[1, 2].map(|_| CallRow::at("2026-03-01T11:30:00Z").key(KEY))).await;
     let app = start_with_tokens(&database).await;
     database.execute("DROP TABLE callscope_audit").await;
-    let response = app.graphql_as(ADMIN, "{ apiKeys { nodes { masked secret } } }").await;
-    let expected = json!([{ "masked": "AIza...1234", "secret": null }]);
-    assert_eq!(response["data"]["apiKeys"]["nodes"], expected);
-    assert_eq!(codes(&response), [("DATABASE_UNAVAILABLE", "secret")]);
+    let query = "{ apiKeys { nodes { masked secret } }
+        callDetails(period: LAST_HOUR) { nodes { apiKey { masked secret } } } }";
+    let response = app.graphql_as(ADMIN, query).await;
+    let key = json!({ "masked": "AIza...1234", "secret": null });
+    assert_eq!(response["data"]["apiKeys"]["nodes"], json!([key]));
+    let calls = json!([{ "apiKey": key }, { "apiKey": key }]);
+    assert_eq!(response["data"]["callDetails"]["nodes"], calls);
+    assert_eq!(codes(&response), [("DATABASE_UNAVAILABLE", "secret"); 3]);
 }
 
 async fn a_read_only_server_logs_shown_keys(database: TestDatabase) {

@@ -1,9 +1,10 @@
 //! An API key and its statistics.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_graphql::parser::types::{Field, Selection};
-use async_graphql::{Context, ID, Object, Value};
+use async_graphql::{Context, ID, Object, Positioned, Value};
 
 use super::call::{Call, CallList, CallOrder};
 use super::call_filter::{CallFilter, call_scope};
@@ -281,15 +282,35 @@ impl Row for ApiKey {
     }
 }
 
-/// Whether a field is an `apiKey` that selects only fields that cannot fail and need no loader: all rows
-/// with the same key then share one value.
+/// Whether a field is an `apiKey` that selects only fields without arguments: all rows with the same key then share
+/// one value. `secret` may fail; [`load_shared_keys`] loads it before.
 pub fn is_shared_key(field: &Field) -> bool {
-    let plain = ["id", "masked", "__typename"];
+    let plain = ["id", "masked", SECRET, "__typename"];
     field.name.node == "apiKey"
         && field.selection_set.node.items.iter().all(|item| match &item.node {
             Selection::Field(field) => plain.contains(&field.node.name.node.as_str()),
             _ => false,
         })
+}
+
+const SECRET: &str = "secret";
+
+/// Writes the audit entries of a shared key field of rows with these keys. Returns whether it succeeded.
+pub async fn load_shared_keys(
+    scope: &Scope,
+    field: &Field,
+    keys: impl Iterator<Item = &str> + Send,
+) -> bool {
+    let selects_secret = |item: &Positioned<Selection>| match &item.node {
+        Selection::Field(field) => field.node.name.node == SECRET,
+        _ => false,
+    };
+    if !is_shared_key(field) || !field.selection_set.node.items.iter().any(selects_secret) {
+        return true;
+    }
+    let keys: HashSet<&str> = keys.collect();
+    let keys = keys.into_iter().map(|key| SecretOf(key.into()));
+    scope.require(AccessScope::RevealKeys).is_ok() && scope.loader().load_many(keys).await.is_ok()
 }
 
 impl Item for ApiKey {

@@ -6,7 +6,7 @@ use async_graphql::parser::types::Field;
 use async_graphql::resolver_utils::enum_value;
 use async_graphql::{Context, Enum, ID, Object, ScalarType, Value};
 
-use super::api_key::{ApiKey, is_shared_key};
+use super::api_key::{ApiKey, is_shared_key, load_shared_keys};
 use super::error_log::ErrorLog;
 use super::failure::Failure;
 use crate::domain::failure::classify;
@@ -178,6 +178,10 @@ impl Row for Call {
 
     fn shared(&self, field: &Field) -> Option<&str> {
         self.0.key.as_deref().filter(|_| is_shared_key(field))
+    }
+
+    async fn load_shared(scope: &Scope, field: &Field, calls: &[Self]) -> bool {
+        load_shared_keys(scope, field, calls.iter().filter_map(|call| call.0.key.as_deref())).await
     }
 }
 

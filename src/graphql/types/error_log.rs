@@ -7,7 +7,7 @@ use async_graphql::{
     ComplexObject, Context, Enum, ID, Json, Object, ScalarType, SimpleObject, Value,
 };
 
-use super::api_key::{ApiKey, is_shared_key};
+use super::api_key::{ApiKey, is_shared_key, load_shared_keys};
 use super::failure::Failure;
 use crate::domain::access::AccessScope;
 use crate::domain::failure::classify;
@@ -134,6 +134,10 @@ impl Row for ErrorLog {
 
     fn shared(&self, field: &Field) -> Option<&str> {
         self.0.key.as_deref().filter(|_| is_shared_key(field))
+    }
+
+    async fn load_shared(scope: &Scope, field: &Field, logs: &[Self]) -> bool {
+        load_shared_keys(scope, field, logs.iter().filter_map(|log| log.0.key.as_deref())).await
     }
 }
 
