@@ -122,7 +122,15 @@ pub async fn prepare(folder: &Path) -> anyhow::Result<String> {
 pub async fn run(url: &str) -> anyhow::Result<()> {
     let config = Config {
         // Statistics are sums of cells, as of a large log.
-        database: settings(&["--database-url", url, "--rollup-from-calls", "0"]),
+        database: settings(&[
+            "--database-url",
+            url,
+            "--rollup-from-calls",
+            "0",
+            // callgrind is slow.
+            "--database-wait-seconds",
+            "120",
+        ]),
         server: settings(&["--listen", "127.0.0.1:0"]),
         access: settings(&[]),
         graphql: settings(&["--max-page-size", "1000"]),

@@ -180,7 +180,8 @@ test('a download contains all matching rows', async ({ page, demo }) => {
     const waiting = page.waitForEvent('download');
     await page.getByRole('button', { name: kind, exact: true }).click();
     const file = await waiting;
-    expect(file.suggestedFilename()).toBe(`calls.${kind.toLowerCase()}`);
+    // With the range and the filter.
+    expect(file.suggestedFilename()).toMatch(new RegExp(`^calls_\\d{8}T\\d{6}Z_\\d{8}T\\d{6}Z_model-file\\.${kind.toLowerCase()}$`));
     const text = readFileSync(await file.path(), 'utf8');
     if (kind === 'CSV') {
       expect(text.split('\r\n')[0]).toBe('timestamp,status,statusCode,model,key,latencyMs,errorType,message,id');
