@@ -12,6 +12,12 @@ use super::{HISTORY_DAYS, rhythm};
 /// Days after the history for which incidents are generated.
 const FUTURE_DAYS: i64 = 31;
 const OUTAGE_MINUTES: i64 = 40;
+/// The longest time from the start of a storm to its reset.
+const LONGEST_STORM: f64 = 85.0;
+/// Between an outage and a storm of the same model, so that each is visible.
+const APART_MINUTES: i64 = 30;
+/// Attempts to place an outage apart from the storms: far more than it takes.
+const ATTEMPTS: usize = 100;
 
 /// Keys exhaust the daily quota of one model, until midnight in California.
 pub struct Storm {
@@ -43,13 +49,13 @@ impl Incidents {
             .into_iter()
             .filter(|reset| dice.chance(0.4) || Some(*reset) == last)
             .collect::<Vec<_>>();
-        let storms = storms.into_iter().map(|reset| Storm::new(dice, reset)).collect();
+        let storms: Vec<_> = storms.into_iter().map(|reset| Storm::new(dice, reset)).collect();
         // Each outage is within one of these spans, in days relative to `until`.
-        let recent = Outage::new(dice, until, (-22.0 / 24.0, -2.0 / 24.0), BUSIEST);
+        let recent = Outage::new(dice, until, (-22.0 / 24.0, -2.0 / 24.0), BUSIEST, &storms);
         let mut outages = vec![recent];
         for span in [(-29.0, -22.0), (-19.0, -13.0), (-9.0, -3.0), (2.0, 12.0), (15.0, 30.0)] {
             let model = dice.below(MODELS.len());
-            outages.push(Outage::new(dice, until, span, model));
+            outages.push(Outage::new(dice, until, span, model, &storms));
         }
         Self { storms, outages }
     }
@@ -72,7 +78,7 @@ impl Incidents {
 impl Storm {
     fn new(dice: &mut Dice, reset: DateTime<Utc>) -> Self {
         let model = if dice.chance(0.75) { SCARCEST } else { BUSIEST };
-        let start = reset - seconds(dice.between(40.0, 85.0) * 60.0);
+        let start = reset - seconds(dice.between(40.0, LONGEST_STORM) * 60.0);
         let exhausted_at = std::array::from_fn(|_| {
             let is_spared = dice.chance(0.12);
             let after = seconds(dice.between(0.0, 15.0) * 60.0);
@@ -80,15 +86,34 @@ impl Storm {
         });
         Self { model, reset, exhausted_at }
     }
+
+    /// Whether an outage from `start` on would be near it.
+    fn is_near(&self, start: DateTime<Utc>) -> bool {
+        let apart = TimeDelta::minutes(APART_MINUTES);
+        start < self.reset + apart
+            && start + TimeDelta::minutes(OUTAGE_MINUTES) + apart
+                > self.reset - seconds(LONGEST_STORM * 60.0)
+    }
 }
 
 impl Outage {
-    /// An outage at a busy time within `span`, in days relative to `until`.
-    fn new(dice: &mut Dice, until: DateTime<Utc>, span: (f64, f64), model: usize) -> Self {
-        let starts: [_; 3] =
-            std::array::from_fn(|_| until + seconds(dice.between(span.0, span.1) * 86_400.0));
-        let by_rate = |a: &&_, b: &&_| rhythm::usual(**a).total_cmp(&rhythm::usual(**b));
-        let start = starts.iter().max_by(by_rate).copied().unwrap_or(until);
+    /// An outage at a busy time within `span`, in days relative to `until`, apart from the storms of its model.
+    fn new(
+        dice: &mut Dice,
+        until: DateTime<Utc>,
+        span: (f64, f64),
+        model: usize,
+        storms: &[Storm],
+    ) -> Self {
+        let by_rate = |a: &_, b: &_| rhythm::usual(*a).total_cmp(&rhythm::usual(*b));
+        let start = (0..ATTEMPTS).find_map(|_| {
+            let starts: [_; 3] =
+                std::array::from_fn(|_| until + seconds(dice.between(span.0, span.1) * 86_400.0));
+            let is_apart =
+                |start: &_| !storms.iter().any(|it| it.model == model && it.is_near(*start));
+            starts.into_iter().filter(is_apart).max_by(by_rate)
+        });
+        let start = start.unwrap_or(until);
         Self { model, start, end: start + TimeDelta::minutes(OUTAGE_MINUTES) }
     }
 }
@@ -101,4 +126,29 @@ fn resets(until: DateTime<Utc>) -> Vec<DateTime<Utc>> {
         .filter_map(|day| Los_Angeles.from_local_datetime(&day.and_time(NaiveTime::MIN)).earliest())
         .map(|reset| reset.to_utc())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At any hour of a day: the page shows each of them.
+    #[test]
+    fn outages_are_apart_from_the_storms_of_their_model() {
+        let noon: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
+        for quarter in 0..4 * 24 {
+            let until = noon + TimeDelta::minutes(15 * quarter);
+            for seed in 0..20 {
+                let Incidents { storms, outages } = Incidents::new(&mut Dice::new(seed), until);
+                let recent = &outages[0];
+                let ago = until - recent.start;
+                assert!((TimeDelta::hours(2)..=TimeDelta::hours(22)).contains(&ago), "{ago}");
+                for storm in storms.iter().filter(|storm| storm.model == recent.model) {
+                    let start = storm.exhausted_at.iter().flatten().min().copied();
+                    let is_over = recent.end < start.unwrap_or(storm.reset);
+                    assert!(is_over || recent.start > storm.reset, "{seed}, {until}");
+                }
+            }
+        }
+    }
 }

@@ -962,9 +962,12 @@ async fn no_statement_runs_for_a_client_that_does_not_read(database: TestDatabas
 }
 
 async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) {
-    const ROWS: i64 = 1500;
+    const ROWS: i64 = 2400;
+    /// Rows of one transaction, of which the quick client misses none. Few transactions: the slow client is
+    /// disconnected if it answers no ping for 40 s.
+    const STEP: i64 = 400;
     let app = TestApp::start_with(&database, |config| {
-        config.server.follow_rows = 64;
+        config.server.follow_rows = 512;
         // The slow client reads nothing for as long as a busy machine needs for all rows.
         config.server.http.client_timeout_seconds = 120;
     })
@@ -986,8 +989,8 @@ async fn a_slow_client_gets_the_number_of_missed_events(database: TestDatabase) 
             database.insert(&[row(0)]).await;
         }
     }
-    for first in (1..=ROWS).step_by(50) {
-        let last = (first + 49).min(ROWS);
+    for first in (1..=ROWS).step_by(STEP as usize) {
+        let last = (first + STEP - 1).min(ROWS);
         database.insert(&(first..=last).map(row).collect::<Vec<_>>()).await;
         loop {
             let payload = quick.payload("s", "next").await;
