@@ -122,7 +122,7 @@ run_mariadb() {
     as mysql "$server" --no-defaults --datadir="$folder/$name/data" \
       --socket="$folder/$name/socket" --pid-file="$folder/$name/pid" \
       --bind-address=127.0.0.1 --port="$port" \
-      --skip-name-resolve --max-connections=900 --character-set-server=utf8mb4 \
+      --skip-name-resolve --max-connections=900 --connect-timeout=60 --character-set-server=utf8mb4 \
       --innodb-log-file-size=64M --innodb-fast-shutdown=2 --innodb-stats-persistent=0 \
       --log-warnings=1 --default-time-zone=+00:00 "$@" >>"$folder/$name/server.log" 2>&1 &
     pid=$!
