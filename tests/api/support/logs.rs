@@ -86,21 +86,22 @@ pub fn of_request(id: &str) -> Vec<Value> {
 
 /// The lines with this message, of all servers of this run.
 pub fn of_message(message: &str) -> Vec<Value> {
-    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines = log.lines.split(|byte| *byte == b'\n');
-    let found =
-        lines.filter(|line| line.windows(message.len()).any(|part| part == message.as_bytes()));
-    found
-        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|line| line["message"] == message)
-        .collect()
+    let lines = with_text(message).into_iter();
+    let lines = lines.filter_map(|line| serde_json::from_slice::<Value>(&line).ok());
+    lines.filter(|line| line["message"] == message).collect()
 }
 
 /// How many lines contain a text.
 pub fn count(text: &str) -> usize {
-    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines = log.lines.split(|byte| *byte == b'\n');
-    lines.filter(|line| line.windows(text.len()).any(|part| part == text.as_bytes())).count()
+    with_text(text).len()
+}
+
+/// The lines that contain a text. It searches a copy: servers that log must not wait for it.
+fn with_text(text: &str) -> Vec<Vec<u8>> {
+    let lines = LOG.lock().unwrap_or_else(PoisonError::into_inner).lines.clone();
+    let text = AhoCorasick::new([text]).expect("one text");
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| text.is_match(line));
+    lines.map(<[u8]>::to_vec).collect()
 }
 
 /// Marks a text that no server may log in this run: a key, a token, a request or a message. For
