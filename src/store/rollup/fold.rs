@@ -285,6 +285,8 @@ impl Batch {
         }
         let at = micros(time.at);
         self.state.newest = Ord::max(self.state.newest, Some(at));
+        // It may have been committed after the oldest call was read, and be deleted before it is read again.
+        self.state.oldest = Some(self.state.oldest.map_or(at, |oldest| Ord::min(oldest, at)));
         let extent = Extent { first_id: row.id, first: at, last: at };
         let labels =
             Labels { keyed: true, key: row.api_key, model: row.model_name, code: row.status_code };
@@ -389,5 +391,33 @@ impl Batch {
         series::remember(series, &mut known.series);
         cells::remember(cells, &mut known.cells);
         Ok(started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fold by fold, the oldest call may be deleted before the next one.
+    #[test]
+    fn a_folded_call_that_was_not_yet_read_as_the_oldest_is_missed_when_it_is_deleted() {
+        let at = |text| StoredTime::from_text(text);
+        let row = |id, text| FoldRow {
+            id,
+            request_time: Some(at(text)),
+            api_key: None,
+            model_name: None,
+            status_code: Some(200),
+            latency_ms: None,
+            unfoldable: 0,
+        };
+        // The table was empty when the state was read.
+        let mut batch = Batch::new(RollupState::new(), Gaps::default(), 0);
+        batch.add(row(1, "2026-02-05 10:15:00"));
+        batch.add(row(2, "2026-01-05 10:15:00"));
+        batch.add(row(3, "2026-03-01 11:00:00"));
+        let left = Some(micros(at("2026-03-01 11:00:00").at));
+        assert_eq!(batch.state.oldest, Some(micros(at("2026-01-05 10:15:00").at)));
+        assert_eq!(batch.state.kept_since_with(left), left);
     }
 }
