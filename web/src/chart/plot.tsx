@@ -8,6 +8,7 @@ import 'uplot/dist/uPlot.min.css';
 import type { Span } from '../domain/incident';
 import { useI18n } from '../i18n';
 import { useShortcuts } from '../state/shortcuts';
+import { useOutside } from '../ui/outside';
 import { Icon } from '../ui/icon';
 import { colours, onColours, type Colours } from './colours';
 
@@ -203,13 +204,7 @@ function Selected(props: { selected: { since: string; until: string }; u: uPlot;
   const { text, format } = useI18n();
   const menu = useRef<HTMLDivElement>(null);
   useShortcuts({ Escape: onClose });
-  useEffect(() => {
-    const leave = (event: Event): void => {
-      if (event.target instanceof Node && !menu.current?.contains(event.target)) onClose();
-    };
-    addEventListener('pointerdown', leave);
-    return () => removeEventListener('pointerdown', leave);
-  }, []);
+  useOutside(menu, true, onClose);
   const width = u.over.clientWidth;
   const at = (time: string): number => Math.min(Math.max(u.valToPos(Date.parse(time) / 1000, 'x'), 0), width);
   const [from, to] = [at(selected.since), at(selected.until)];

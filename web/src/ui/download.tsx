@@ -5,6 +5,7 @@ import { headOf, lineOf, MEDIA_TYPES, type FileKind, type Row } from '../domain/
 import { useI18n } from '../i18n';
 import type { Page } from '../state/pages';
 import { Icon } from './icon';
+import { useOutside } from './outside';
 
 export interface DownloadProps {
   /** Without the extension. */
@@ -22,14 +23,7 @@ export function Download(props: DownloadProps): JSX.Element {
   const abort = useRef<AbortController | undefined>(undefined);
   const root = useRef<HTMLDivElement>(null);
   useEffect(() => () => abort.current?.abort(), []);
-  useEffect(() => {
-    if (!open) return undefined;
-    const leave = (event: Event): void => {
-      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
-    };
-    addEventListener('pointerdown', leave);
-    return () => removeEventListener('pointerdown', leave);
-  }, [open]);
+  useOutside(root, open, () => setOpen(false));
 
   const run = async (kind: FileKind): Promise<void> => {
     setOpen(false);

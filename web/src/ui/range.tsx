@@ -1,6 +1,6 @@
 // Time range picker: presets, or two instants in the browser's time zone.
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { useI18n } from '../i18n';
 import { timeZone, zoneOffset } from '../i18n/format';
 import { DAYS, frozen, isLive, PRESETS, rangeEnds, rangeParams, type Preset, type Range } from '../state/range';
@@ -9,6 +9,7 @@ import { serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
 import { CopyButton } from './copy';
 import { Icon } from './icon';
+import { useOutside } from './outside';
 
 /** An instant in the format of `datetime-local`: the local wall clock. */
 function wall(ms: number): string {
@@ -28,14 +29,7 @@ export function RangePicker({ range, fallback = '24h' }: { range: Range; fallbac
   useShortcuts(
     Object.fromEntries(PRESETS.map((preset, index) => [String(index + 1), () => setRange({ preset }, fallback)])),
   );
-  useEffect(() => {
-    if (!open) return undefined;
-    const leave = (event: Event): void => {
-      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
-    };
-    addEventListener('pointerdown', leave);
-    return () => removeEventListener('pointerdown', leave);
-  }, [open]);
+  useOutside(root, open, () => setOpen(false));
   return (
     <div class="range" role="group" aria-label={text.range.label} ref={root}>
       <PrintedRange range={range} />

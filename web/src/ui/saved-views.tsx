@@ -1,6 +1,6 @@
 // The views that the user has named, and a field to name this one.
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { LONGEST_NAME } from '../domain/saved-views';
 import { useI18n } from '../i18n';
 import { deleteView, savedViews, saveView } from '../state/local';
@@ -8,19 +8,13 @@ import { urlOf, useRoute } from '../state/router';
 import { useShortcuts } from '../state/shortcuts';
 import { useStore } from '../state/store';
 import { Icon } from './icon';
+import { useOutside } from './outside';
 
 export function SavedViews(): JSX.Element {
   const { text } = useI18n();
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (!open) return undefined;
-    const leave = (event: Event): void => {
-      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
-    };
-    addEventListener('pointerdown', leave);
-    return () => removeEventListener('pointerdown', leave);
-  }, [open]);
+  useOutside(root, open, () => setOpen(false));
   return (
     <div class="choose" ref={root}>
       <button type="button" class="button bare" aria-label={text.views.title} title={text.views.title} aria-expanded={open} onClick={() => setOpen(!open)}>
