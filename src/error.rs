@@ -132,7 +132,9 @@ impl Error {
             Some(Answer::MySql(number)) => {
                 matches!(number, 1050 | 1060 | 1061 | 1062 | 1412) || self.is_conflict()
             }
-            _ => false,
+            Some(_) => false,
+            // A row that was read before has changed.
+            None => database_error(self) == Some(&DbErr::RecordNotUpdated),
         }
     }
 
@@ -149,12 +151,16 @@ enum Answer<'a> {
     MySql(u16),
 }
 
+fn database_error(error: &Error) -> Option<&DbErr> {
+    match error {
+        Error::DatabaseUnavailable(error) => Some(error),
+        Error::Internal(source) => source.downcast_ref::<DbErr>(),
+        _ => None,
+    }
+}
+
 fn answer(error: &Error) -> Option<Answer<'_>> {
-    let error = match error {
-        Error::DatabaseUnavailable(error) => error.as_ref(),
-        Error::Internal(source) => source.downcast_ref::<DbErr>()?,
-        _ => return None,
-    };
+    let error = database_error(error)?;
     let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) =
         error
     else {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep};
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// Steps are quick: a server that keeps their lock for longer is stuck.
 const STEPS_TIMEOUT: Duration = Duration::from_secs(600);
-/// Attempts of the steps while servers run them on other nodes: with each, at least one more step is applied.
+/// Attempts while servers change the schema on other nodes: with each, at least one more step is applied.
 const MOST_ATTEMPTS: u32 = 50;
 
 /// Creates all missing tables and indexes.
@@ -34,14 +35,15 @@ pub async fn migrate_until(
     stop: impl Future<Output = ()>,
 ) -> Result<bool> {
     run_steps(config).await?;
-    Ok(index_build::build(config, Scope::All, stop).await?.is_some())
+    let stop = stop.shared();
+    Ok(repeat(|| index_build::build(config, Scope::All, stop.clone())).await?.is_some())
 }
 
 /// Creates missing tables and the indexes that are quick to build; returns the other missing indexes.
 pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>> {
     run_steps(config).await?;
-    let left = index_build::build(config, Scope::Quick, std::future::pending()).await?;
-    Ok(left.unwrap_or_default())
+    let build = || index_build::build(config, Scope::Quick, std::future::pending());
+    Ok(repeat(build).await?.unwrap_or_default())
 }
 
 /// Runs the missing steps. Without missing steps it takes no lock: an index of SQLite may be under
@@ -50,18 +52,19 @@ async fn run_steps(config: &DatabaseConfig) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let done = async {
         engine::refuse(Engine::find(&connection).await?)?;
-        if !Migrator::get_pending_migrations_read_only(&connection).await?.is_empty() {
+        let pending = repeat(|| Migrator::get_pending_migrations_read_only(&connection));
+        if !pending.await?.is_empty() {
             run_steps_locked(&connection).await?;
         }
-        Ok::<_, DbErr>(())
+        Ok(())
     };
     let done = done.await;
     // After a failure the lock ends with its connection, and SQLite rolls its transaction back.
     connection.close().await?;
-    Ok(done?)
+    done
 }
 
-async fn run_steps_locked(connection: &DatabaseConnection) -> Result<(), DbErr> {
+async fn run_steps_locked(connection: &DatabaseConnection) -> Result<()> {
     let dialect = Dialect::of(connection.get_database_backend());
     if dialect == Dialect::Sqlite {
         connection.execute_unprepared("BEGIN IMMEDIATE").await?;
@@ -71,29 +74,37 @@ async fn run_steps_locked(connection: &DatabaseConnection) -> Result<(), DbErr> 
             if start.elapsed() > STEPS_TIMEOUT {
                 let error = "another server has been changing the schema for 10 minutes; stop it, \
                              or end its session in the database";
-                return Err(DbErr::Custom(error.to_owned()));
+                return Err(DbErr::Custom(error.to_owned()).into());
             }
             sleep(LOCK_POLL).await;
         }
     }
-    let missing = origin::missing_tables(connection).await?;
-    let mut attempt = 1;
-    while let Err(error) = apply_steps(connection, &missing).await {
-        let is_concurrent = matches!(error, DbErr::RecordNotUpdated)
-            || Error::from(error.clone()).is_concurrent_change();
-        if attempt == MOST_ATTEMPTS || !is_concurrent {
-            return Err(error);
-        }
-        tracing::info!(
-            attempt,
-            "another node runs the same steps; repeating those that are missing"
-        );
-        attempt += 1;
-        sleep(LOCK_POLL.mul_f64(0.5 + rand::random::<f64>())).await;
-    }
+    let missing = repeat(|| origin::missing_tables(connection)).await?;
+    repeat(|| apply_steps(connection, &missing)).await?;
     match dialect {
-        Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop),
-        Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await,
+        Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop)?,
+        Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await?,
+    }
+    Ok(())
+}
+
+/// Runs `change` again while it fails because a server changes the schema on another node of Galera at the same
+/// time: its statements end those that use the same table here, reading ones too.
+async fn repeat<T, E, F>(change: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, E>>,
+    Error: From<E>,
+{
+    let mut attempt = 1;
+    loop {
+        match change().await.map_err(Error::from) {
+            Err(error) if attempt < MOST_ATTEMPTS && error.is_concurrent_change() => {
+                tracing::info!(attempt, %error, "another node changes the schema; repeating the change here");
+                attempt += 1;
+                sleep(LOCK_POLL.mul_f64(0.5 + rand::random::<f64>())).await;
+            }
+            done => return done,
+        }
     }
 }
 
