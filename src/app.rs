@@ -31,6 +31,7 @@ use crate::http::subscription::credential_checks::CredentialChecks;
 use crate::http::subscription::limits::Subscriptions;
 use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
+use crate::jobs::failures;
 use crate::jobs::index_build;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::rollup;
@@ -166,8 +167,9 @@ impl App {
         let services = &self.services;
         let clock = self.config.clock.clone();
         let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
-        let text_index =
-            text_index::start(&self.services.db, &self.services.clock_watch, stopping.clone());
+        let text_index = text_index::start(&services.db, &services.clock_watch, stopping.clone());
+        let failures =
+            failures::start(&services.db, &services.clock_watch, stopping.clone()).await?;
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),
@@ -232,18 +234,9 @@ impl App {
         self.services.deletions.finish().await;
         // No subscriber is left.
         tailing.abort();
-        if let Some(retention) = retention {
-            // It stops after the current batch.
-            retention.await?;
-        }
-        if let Some(index_build) = index_build {
-            index_build.await?;
-        }
-        if let Some(rollup) = rollup {
-            rollup.await?;
-        }
-        if let Some(text_index) = text_index {
-            text_index.await?;
+        // Each stops after its current step.
+        for job in [retention, index_build, rollup, text_index, failures].into_iter().flatten() {
+            job.await?;
         }
         self.services.observer.flush().await;
         self.services.db.close().await?;

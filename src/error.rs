@@ -28,6 +28,9 @@ pub enum Error {
     /// The server is overloaded; a retry may succeed.
     #[error("the server is busy; retry after one second")]
     Busy,
+    /// What the answer needs is not yet prepared; a later retry succeeds.
+    #[error("{0}")]
+    NotReady(String),
     /// The response would be larger than this number of bytes.
     #[error(
         "the response exceeds {0} bytes or the memory limit of responses: request a smaller page, fewer \
@@ -76,7 +79,7 @@ impl Error {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
-            Self::Busy => "SERVER_BUSY",
+            Self::Busy | Self::NotReady(_) => "SERVER_BUSY",
             Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::DeletionRefused(_) => "DELETION_REFUSED",

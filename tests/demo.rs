@@ -26,6 +26,7 @@ fn config(file: &Path) -> DatabaseConfig {
         rollups: true,
         rollup_from_calls: 50_000,
         text_index: false,
+        failure_classes: false,
         id_key: None,
     }
 }

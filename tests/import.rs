@@ -163,6 +163,7 @@ fn config(url: &str) -> DatabaseConfig {
         rollups: true,
         rollup_from_calls: 50_000,
         text_index: false,
+        failure_classes: false,
         id_key: None,
     }
 }

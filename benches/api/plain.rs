@@ -111,6 +111,20 @@ impl Plain {
                     .to_owned(),
                 decode::<(Text, Number, i64, NaiveDateTime, NaiveDateTime)>,
             )],
+            "error_classes" => vec![(
+                "SELECT error_code, COUNT(*) AS total, MIN(request_time), MAX(request_time) \
+                 FROM t_error_logs GROUP BY error_code ORDER BY total DESC"
+                    .to_owned(),
+                decode::<(Number, i64, NaiveDateTime, NaiveDateTime)>,
+            )],
+            "errors_of_class" => sql.errors("error_code = 429"),
+            "error_series" => {
+                let bucket = sql.bucket(3600);
+                let errors = format!(
+                    "SELECT {bucket} AS g, COUNT(*) FROM t_error_logs WHERE {day} GROUP BY g ORDER BY g"
+                );
+                vec![(errors, decode::<(i64, i64)>)]
+            }
             "diagnoses" | "usable" | "forecast" => vec![(
                 format!(
                     "SELECT {CALL}, api_key FROM t_request_log WHERE {day} ORDER BY request_time"

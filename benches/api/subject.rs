@@ -7,7 +7,7 @@ use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
 use callscope::store::dialect::Dialect;
 use callscope::store::rollup::{Phase, summary};
-use callscope::store::text_index;
+use callscope::store::{self, classification, text_index};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ impl Subject {
         self.server.shutdown().await
     }
 
-    /// Waits until the background jobs have folded all calls and indexed all texts.
+    /// Waits until the background jobs have folded all calls, indexed all texts and classified all error logs.
     pub async fn fold(&self) -> anyhow::Result<Folded> {
         let db = &self.server.services.db;
         let started = Instant::now();
@@ -88,6 +88,9 @@ impl Subject {
                 let seconds = started.elapsed().as_secs_f64();
                 while db.dialect() == Dialect::Sqlite && text_index::next_step(db).await?.is_some()
                 {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                while !has_classes(db).await? {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 return Ok(Folded { seconds, cells: found.cells, bytes: found.bytes });
@@ -190,4 +193,16 @@ async fn time<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+async fn has_classes(db: &store::Database) -> anyhow::Result<bool> {
+    let mut after = i64::MIN;
+    loop {
+        let checked = classification::check(db, after).await?;
+        match checked.last {
+            _ if !checked.missing.is_empty() => return Ok(false),
+            Some(last) => after = last,
+            None => return Ok(true),
+        }
+    }
 }

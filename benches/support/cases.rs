@@ -245,6 +245,28 @@ pub fn all() -> anyhow::Result<Vec<Case>> {
                 .to_owned(),
         ),
         case(
+            "error_classes",
+            "the same by failure class (plain: by code)",
+            Some("/data/errorGroups"),
+            "{ errorGroups(by: [FAILURE_CLASS]) { count firstSeenAt lastSeenAt failureClass } }"
+                .to_owned(),
+        ),
+        case(
+            "errors_of_class",
+            "`errorLogs` of a failure class, 20 and `totalCount` (plain: of a code)",
+            errors,
+            format!(
+                "{{ errorLogs(first: 20, filter: {{ failureClasses: [QUOTA_OTHER] }}) \
+                 {{ totalCount nodes {{ {error} }} }} }}"
+            ),
+        ),
+        case(
+            "error_series",
+            "`errorSeries`, 24 h by hour",
+            Some("/data/errorSeries"),
+            format!("{{ errorSeries({day}, interval: \"PT1H\") {{ start end count }} }}"),
+        ),
+        case(
             "diagnoses",
             "`diagnoses` of 24 h (plain: their calls)",
             None,

@@ -7,7 +7,7 @@ use callscope::graphql::cursor::{Cursor, KeyCursor};
 use callscope::graphql::id::{NodeId, call_id, error_log_id};
 use callscope::store::StoredTime;
 use callscope::store::call::CallCursor;
-use callscope::store::error_log::ErrorCursor;
+use callscope::store::error_list::ErrorCursor;
 use libfuzzer_sys::fuzz_target;
 
 fn round<C: Cursor + PartialEq + std::fmt::Debug>(text: &str) {

@@ -14,6 +14,7 @@ mod m20261128_000005_add_deletion_outcomes;
 mod m20261129_000006_create_rollups;
 mod m20261129_000007_create_text_index;
 mod m20261129_000008_add_gap_steps;
+mod m20261130_000009_create_failures;
 
 pub struct Migrator;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000006_create_rollups::Migration),
             Box::new(m20261129_000007_create_text_index::Migration),
             Box::new(m20261129_000008_add_gap_steps::Migration),
+            Box::new(m20261130_000009_create_failures::Migration),
         ]
     }
 

@@ -68,6 +68,11 @@ pub struct DatabaseConfig {
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub text_index: bool,
 
+    /// Keep the failure class of each error log in a table of its own, for filters and groups by class.
+    /// Otherwise such a query first classifies the error logs that it needs
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub failure_classes: bool,
+
     /// The secret for the hashes that are the ids of API keys, at least 16 characters. By default a
     /// random one in the table callscope_settings; required with --read-only if that table has none
     #[arg(long, env, value_name = "SECRET", hide_env_values = true)]

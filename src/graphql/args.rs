@@ -1,11 +1,14 @@
 //! Common arguments: time windows, pages and bounded numbers.
 
 use async_graphql::{Enum, InputObject};
+use chrono::Utc;
 
 use super::cursor::Cursor;
 use super::error::{Failure, Result};
-use super::scalar::{DateTime, TimeZone};
+use super::scalar::{DateTime, Duration, TimeZone};
 use super::scope::Scope;
+use crate::domain::bucket::{self, MAX_BUCKETS};
+use crate::domain::duration;
 use crate::domain::excerpt::excerpt;
 use crate::domain::window::{self, Window};
 use crate::store::page::PageRequest;
@@ -73,6 +76,32 @@ impl WindowArgs {
                 Window::of(period.into(), until, self.zone(scope)).ok_or_else(too_early)
             }
         }
+    }
+
+    /// The window, and the ends of its buckets of `interval`.
+    pub fn buckets(
+        &self,
+        scope: &Scope,
+        interval: Option<Duration>,
+    ) -> Result<(Window, Vec<chrono::DateTime<Utc>>)> {
+        let window = self.window(scope)?;
+        let interval = match interval {
+            Some(Duration(span)) if span.subsec_nanos() != 0 => {
+                let message = "`interval` must be a whole number of seconds";
+                return Err(Failure::bad_input("interval", message));
+            }
+            Some(Duration(span)) => span,
+            None => bucket::default_interval(window),
+        };
+        let bounds = bucket::bounds(window, interval, self.zone(scope));
+        let bounds = bounds.ok_or_else(|| {
+            let interval = duration::format(interval);
+            let message = format!(
+                "`{interval}` gives more than {MAX_BUCKETS} buckets; choose a longer interval or a shorter window"
+            );
+            Failure::bad_input("interval", message)
+        })?;
+        Ok((window, bounds))
     }
 
     pub fn zone(&self, scope: &Scope) -> chrono_tz::Tz {

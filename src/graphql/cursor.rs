@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike};
 
 use crate::store::StoredTime;
 use crate::store::call::{CallCursor, CallRank};
-use crate::store::error_log::ErrorCursor;
+use crate::store::error_list::ErrorCursor;
 
 /// A position in a list that clients send back.
 pub trait Cursor: Sized {

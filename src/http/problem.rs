@@ -50,7 +50,10 @@ impl Problem {
     }
 
     pub(crate) fn busy() -> Self {
-        let message = "server busy; retry after Retry-After";
+        Self::busy_because("server busy; retry after Retry-After")
+    }
+
+    pub(crate) fn busy_because(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVER_BUSY", message)
             .retry_after(Duration::from_secs(1))
     }
@@ -98,7 +101,9 @@ impl Problem {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::DatabaseUnavailable(_) | Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Error::DatabaseUnavailable(_) | Error::Busy | Error::NotReady(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Error::Timeout | Error::Unfinished(_) => StatusCode::GATEWAY_TIMEOUT,
             Error::DeletionRefused(_) => StatusCode::CONFLICT,
             // Not a status at which clients retry automatically: the batch may be stored.

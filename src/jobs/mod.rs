@@ -1,6 +1,8 @@
 //! Background jobs of the server. When the server stops, a job finishes its current step and returns.
 
+pub mod failures;
 pub mod index_build;
+mod leader;
 pub mod retention;
 pub mod rollup;
 pub mod tail;

@@ -1,28 +1,23 @@
-//! Keeps the index for searches in error logs up to date (`store/text_index.rs`). A lease selects one server
-//! of a database for it; two that both believe to hold it do the same work twice, and nothing wrong.
+//! Keeps the index for searches in error logs up to date (`store/text_index.rs`). One server of a database does it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::leader::Leader;
 use crate::clock::ClockWatch;
 use crate::config::DatabaseConfig;
 use crate::error::Result;
 use crate::observe::redact::without_values;
+use crate::store::Database;
 use crate::store::dialect::Dialect;
 use crate::store::text_index::{self, Step};
-use crate::store::{Database, lease};
 use crate::supervisor::{Job, supervise};
 
 const LEASE: &str = "text_index_lease";
-/// A crashed server stops the job of the others for at most this long.
-const LEASE_TIME: TimeDelta = TimeDelta::minutes(2);
-/// The lease is renewed when it ends within this time.
-const LEASE_RENEWAL: TimeDelta = TimeDelta::minutes(1);
 /// The pause after a step, as a multiple of its time: as long as writers of SQLite that wait for a step need
 /// to retry (`prune/pace.rs`).
 const PAUSE_FACTOR: f64 = 2.0;
@@ -60,10 +55,8 @@ pub fn start(
     }
     let job = TextIndexing {
         db: db.clone(),
-        clock: clock.clone(),
+        leader: Leader::new(db, clock, LEASE),
         stopping,
-        holder: format!("{:016x}", rand::random::<u64>()),
-        held_until: DateTime::UNIX_EPOCH,
         build: None,
         swept_at: Instant::now(),
         sweep_id: i64::MIN,
@@ -73,11 +66,8 @@ pub fn start(
 
 struct TextIndexing {
     db: Arc<Database>,
-    clock: Arc<ClockWatch>,
+    leader: Leader,
     stopping: watch::Receiver<bool>,
-    /// Identifies this server as the holder of the lease.
-    holder: String,
-    held_until: DateTime<Utc>,
     /// The rows that are indexed without a pause in between, for the log.
     build: Option<Build>,
     swept_at: Instant,
@@ -127,7 +117,7 @@ impl TextIndexing {
             }
             return Ok(POLL_INTERVAL);
         };
-        if !self.leads().await? {
+        if !self.leader.leads().await? {
             return Ok(POLL_INTERVAL);
         }
         let start = Instant::now();
@@ -144,7 +134,7 @@ impl TextIndexing {
 
     /// Indexes the changed rows of the next part of the table again.
     async fn sweep(&mut self) -> Result<()> {
-        if !self.leads().await? {
+        if !self.leader.leads().await? {
             return Ok(());
         }
         let (changed, next) = text_index::find_changed(&self.db, self.sweep_id).await?;
@@ -159,18 +149,6 @@ impl TextIndexing {
         self.sweep_id = next.unwrap_or(i64::MIN);
         self.swept_at = Instant::now();
         Ok(())
-    }
-
-    /// Whether this server has the lease.
-    async fn leads(&mut self) -> Result<bool> {
-        let now = self.clock.time().now;
-        if now + LEASE_RENEWAL < self.held_until {
-            return Ok(true);
-        }
-        let until = now + LEASE_TIME;
-        let is_held = lease::acquire(&self.db, LEASE, &self.holder, (now, until)).await?;
-        self.held_until = if is_held { until } else { DateTime::UNIX_EPOCH };
-        Ok(is_held)
     }
 
     fn log_progress(&mut self, rows: usize) {

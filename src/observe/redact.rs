@@ -8,7 +8,7 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 63] = [
+const NAMES: [&str; 68] = [
     "name",
     "value",
     "source",
@@ -16,6 +16,11 @@ const NAMES: [&str; 63] = [
     "shift_micros",
     "finished",
     "digest",
+    "error_id",
+    "logged_at",
+    "class",
+    "template",
+    "rules",
     "next_id",
     "scopes",
     "created_at",

@@ -15,6 +15,7 @@ use super::connect::{Access, is_sqlite};
 use super::connections::{Connections, Lease};
 use super::dialect::Dialect;
 use super::engine::{self, Engine};
+use super::failure::Progress;
 use super::fair_queue::QueueError;
 use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
@@ -56,6 +57,7 @@ pub struct Database {
     commits: watch::Sender<()>,
     statements: Arc<StatementLog>,
     rollups: RollupCache,
+    failures: Progress,
 }
 
 impl Database {
@@ -126,6 +128,7 @@ impl Database {
             commits: watch::Sender::new(()),
             statements: Arc::default(),
             rollups: RollupCache::default(),
+            failures: Progress::default(),
         })
     }
 
@@ -171,6 +174,16 @@ impl Database {
     /// The state of the rollups for queries.
     pub(super) fn rollups(&self) -> &RollupCache {
         &self.rollups
+    }
+
+    /// Whether a job classifies new error logs.
+    pub fn keeps_failure_classes(&self) -> bool {
+        self.config().failure_classes
+    }
+
+    /// How far the failure classes are checked.
+    pub fn failures(&self) -> &Progress {
+        &self.failures
     }
 
     /// Whether calls are folded into rollups.

@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::call::{self, CallCursor, CallListQuery, CallOrder, CallRow, CallScope};
 use super::database::Database;
-use super::error_log::{self, ErrorListQuery, ErrorScope, ReserveMemory};
+use super::error_list::{self, ErrorListQuery};
+use super::error_log::{ErrorScope, ReserveMemory};
 use super::page::PageRequest;
 use crate::domain::diagnosis::{Calls, NO_LATENCY, NONE, Outcome, Past};
 use crate::domain::failure::{FailureClass, StatedQuota, classify};
@@ -213,7 +214,8 @@ async fn read_error_logs(
     }
     let (mut found, mut projects) = (Vec::new(), Names::default());
     for part in queries.chunks((LOGS_AT_ONCE / LOGS_OF_PIECE) as usize) {
-        for row in error_log::list_many(db, part, reserve).await?.into_iter().flat_map(|it| it.rows)
+        for row in
+            error_list::list_many(db, part, reserve).await?.into_iter().flat_map(|it| it.rows)
         {
             let (message, error_type) = (row.message.as_deref(), row.error_type.as_deref());
             let failure = classify(message, row.error_code, error_type);

@@ -1,14 +1,20 @@
 //! Groups of error logs: their counts, first and last times, and latest error log.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use entity::ErrorLog;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
+use super::call_dimension::bucket_number;
+use super::classification;
 use super::database::Database;
+use super::dialect::Dialect;
 use super::error_log::ErrorScope;
+use super::failure;
 use super::page::unions;
 use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
+use crate::domain::bucket::runs;
+use crate::domain::failure::FailureClass;
 use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, TIME};
 use crate::error::Result;
 
@@ -19,15 +25,38 @@ pub enum ErrorDimension {
     Model,
     ErrorType,
     ErrorCode,
+    FailureClass,
+    MessageTemplate,
 }
 
-/// The column of each dimension, and its name in the result.
-const DIMENSIONS: [(ErrorDimension, &str, &str); 4] = [
-    (ErrorDimension::ApiKey, GEMINI_KEY, "c_key"),
-    (ErrorDimension::Model, MODEL, "c_model"),
-    (ErrorDimension::ErrorType, ERROR_TYPE, "c_error_type"),
-    (ErrorDimension::ErrorCode, ERROR_CODE, "c_error_code"),
+/// The dimensions, and their names in the result.
+const DIMENSIONS: [(ErrorDimension, &str); 6] = [
+    (ErrorDimension::ApiKey, "c_key"),
+    (ErrorDimension::Model, "c_model"),
+    (ErrorDimension::ErrorType, "c_error_type"),
+    (ErrorDimension::ErrorCode, "c_error_code"),
+    (ErrorDimension::FailureClass, "c_class"),
+    (ErrorDimension::MessageTemplate, "c_template"),
 ];
+
+impl ErrorDimension {
+    fn expression(self, dialect: Dialect) -> Expr {
+        let column = |name| dialect.read(LogTable::ErrorLogs, name);
+        match self {
+            Self::ApiKey => column(GEMINI_KEY),
+            Self::Model => column(MODEL),
+            Self::ErrorType => column(ERROR_TYPE),
+            Self::ErrorCode => column(ERROR_CODE),
+            Self::FailureClass => failure::class_of_join(),
+            Self::MessageTemplate => failure::template_of_join(),
+        }
+    }
+
+    /// Whether it is a column of the rows of `store/failure.rs`.
+    fn is_joined(self) -> bool {
+        matches!(self, Self::FailureClass | Self::MessageTemplate)
+    }
+}
 
 row! {
     struct Group {
@@ -35,6 +64,8 @@ row! {
         model: Option<String>,
         error_type: Option<String>,
         error_code: Option<i64>,
+        class: Option<String>,
+        template: Option<String>,
         count: i64,
         first: StoredTime,
         last: StoredTime,
@@ -48,13 +79,16 @@ pub struct ErrorGroupRow {
     pub model: Option<String>,
     pub error_type: Option<String>,
     pub error_code: Option<i32>,
+    pub class: Option<FailureClass>,
+    /// The id of a template.
+    pub template: Option<String>,
     pub count: i64,
     pub first_seen_at: DateTime<Utc>,
     pub last_seen_at: DateTime<Utc>,
     last_stored: StoredTime,
 }
 
-/// The largest groups first. One statement, and up to three for the index of texts.
+/// The largest groups first. One statement, up to three for the index of texts, and one for missing classes.
 pub async fn groups(
     db: &Database,
     scope: &ErrorScope,
@@ -62,17 +96,22 @@ pub async fn groups(
     limit: u32,
 ) -> Result<Vec<ErrorGroupRow>> {
     let dialect = db.dialect();
+    let is_joined = by.iter().any(|dimension| dimension.is_joined());
+    classification::complete(db, [scope], is_joined).await?;
     let mut select = Query::select();
-    let dimensions = DIMENSIONS.map(|(dimension, column, _)| match by.contains(&dimension) {
-        true => dialect.read(LogTable::ErrorLogs, column),
-        false => dialect.null(column != ERROR_CODE),
+    let dimensions = DIMENSIONS.map(|(dimension, _)| match by.contains(&dimension) {
+        true => dimension.expression(dialect),
+        false => dialect.null(dimension != ErrorDimension::ErrorCode),
     });
     let time = || Expr::col(TIME);
     let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
     columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
     select.from(ErrorLog).cond_where(scope.fast_condition(db, false).await?);
+    if is_joined {
+        failure::join(dialect, &mut select);
+    }
     select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
-    for (dimension, _, name) in DIMENSIONS.into_iter().filter(|(one, ..)| by.contains(one)) {
+    for (dimension, name) in DIMENSIONS.into_iter().filter(|(one, _)| by.contains(one)) {
         select.group_by_col(name);
         // Ties between keys are sorted by the lowest id, as for calls.
         if dimension != ErrorDimension::ApiKey {
@@ -89,12 +128,47 @@ pub async fn groups(
         model: row.model,
         error_type: row.error_type,
         error_code: int(row.error_code),
+        // A newer version may have stored a class that this one does not have.
+        class: row.class.map(|name| name.parse().unwrap_or(FailureClass::Unknown)),
+        template: row.template,
         count: row.count,
         first_seen_at: db.zone().to_utc(row.first.at),
         last_seen_at: db.zone().to_utc(row.last.at),
         last_stored: row.last,
     };
     Ok(rows.into_iter().map(group).collect())
+}
+
+/// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and one
+/// for missing classes.
+pub async fn series(
+    db: &Database,
+    scope: &ErrorScope,
+    bounds: &[DateTime<Utc>],
+) -> Result<Vec<i64>> {
+    row! {
+        struct Counted { bucket: Option<i64>, count: i64 }
+    }
+    let mut counts = vec![0; bounds.len().saturating_sub(1)];
+    if counts.is_empty() {
+        return Ok(counts);
+    }
+    classification::complete(db, [scope], false).await?;
+    let stored: Vec<NaiveDateTime> = bounds.iter().map(|at| db.zone().to_stored(*at)).collect();
+    let number = bucket_number(db.dialect(), &runs(&stored));
+    let mut select = Query::select();
+    columns::<Counted>(&mut select, [number, Expr::cust("COUNT(*)")]);
+    select
+        .from(ErrorLog)
+        .cond_where(scope.fast_condition(db, false).await?)
+        .group_by_col("c_bucket");
+    for Counted { bucket, count } in db.fetch::<Counted>("error_group.series", &select).await? {
+        let bucket = bucket.and_then(|number| usize::try_from(number).ok());
+        if let Some(found) = bucket.and_then(|number| counts.get_mut(number)) {
+            *found = count;
+        }
+    }
+    Ok(counts)
 }
 
 /// The id of the newest error log of each of `groups`, in their order: the highest id of its latest
@@ -151,6 +225,14 @@ impl ErrorScope {
                     rest.error_codes = None;
                     rest.exclude_error_codes = vec![];
                 }
+                ErrorDimension::FailureClass => {
+                    rest.classes = None;
+                    rest.exclude_classes = vec![];
+                }
+                ErrorDimension::MessageTemplate => {
+                    rest.templates = None;
+                    rest.exclude_templates = vec![];
+                }
             }
         }
         rest
@@ -172,6 +254,13 @@ impl ErrorGroupRow {
                 Some(code) => Expr::col(ERROR_CODE).eq(code),
                 None => dialect.integer(ERROR_CODE).is_null(),
             }),
+            ErrorDimension::FailureClass => {
+                all.add_option(self.class.map(|class| failure::class_in(dialect, &[class])))
+            }
+            ErrorDimension::MessageTemplate => {
+                let templates = self.template.as_slice();
+                all.add(failure::template_in(dialect, templates))
+            }
         })
     }
 }

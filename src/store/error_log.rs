@@ -1,20 +1,20 @@
-//! Error logs: lists, single error logs, the failed requests that they store.
+//! Error logs: rows and their filter, single error logs, the failed requests that they store.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, SelectStatement};
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait};
 
 use super::database::Database;
 use super::dialect::Dialect;
-use super::filter::{Cell, Cells, Filter};
+use super::filter::{Cell, Cells, Filter, Listed};
 use super::list::{self, ListRow};
-use super::page::{Keyset, Page, PageRequest, count_rows};
 use super::rows::{int, row, select_from};
 use super::stored_time::StoredTime;
 use super::text_index;
+use crate::domain::failure::{FailureClass, Template, classify, template};
 use crate::domain::table::{
-    ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, REQUEST_MSG, TIME,
+    ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, REQUEST_MSG,
 };
 use crate::error::Result;
 
@@ -87,6 +87,14 @@ impl Cells for ErrorLogRow {
             _ => Cell::Text(None),
         }
     }
+
+    fn class(&self) -> FailureClass {
+        classify(self.message.as_deref(), self.error_code, self.error_type.as_deref()).class
+    }
+
+    fn template(&self) -> Template {
+        template(self.message.as_deref(), self.error_type.as_deref(), self.key.as_deref())
+    }
 }
 
 /// A longer text is read by a separate statement, after its memory was reserved: stored texts have no
@@ -110,6 +118,11 @@ pub struct ErrorScope {
     pub exclude_models: Vec<String>,
     pub exclude_error_types: Vec<String>,
     pub exclude_error_codes: Vec<i32>,
+    pub classes: Option<Vec<FailureClass>>,
+    pub exclude_classes: Vec<FailureClass>,
+    /// Ids of templates.
+    pub templates: Option<Vec<String>>,
+    pub exclude_templates: Vec<String>,
     /// A literal part of the error type or the message, ignoring case.
     pub contains: Option<String>,
     pub since: Option<DateTime<Utc>>,
@@ -143,7 +156,18 @@ impl ErrorScope {
         self.add_to(Filter::new(db).bounds(self.since, self.until)).for_rows()
     }
 
+    /// Whether it selects by class or template.
+    pub(super) fn has_failures(&self) -> bool {
+        self.classes.is_some()
+            || self.templates.is_some()
+            || !self.exclude_classes.is_empty()
+            || !self.exclude_templates.is_empty()
+    }
+
     fn add_to(&self, filter: Filter) -> Filter {
+        fn given<T>(list: &[T]) -> Option<&[T]> {
+            (!list.is_empty()).then_some(list)
+        }
         filter
             .texts(GEMINI_KEY, self.keys.as_ref())
             .texts(MODEL, self.models.as_ref())
@@ -154,61 +178,11 @@ impl ErrorScope {
             .other_texts(ERROR_TYPE, &self.exclude_error_types)
             .other_numbers(ERROR_CODE, &self.exclude_error_codes)
             .contains(&text_index::TEXTS, self.contains.as_deref())
+            .classes(self.classes.as_deref(), Listed::Matches)
+            .classes(given(&self.exclude_classes), Listed::IsExcluded)
+            .templates(self.templates.as_deref(), Listed::Matches)
+            .templates(given(&self.exclude_templates), Listed::IsExcluded)
     }
-}
-
-/// The position of an error log in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ErrorCursor {
-    pub stored: StoredTime,
-    pub id: i64,
-}
-
-/// A request for a page of error logs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ErrorListQuery {
-    pub scope: ErrorScope,
-    pub newest_first: bool,
-    pub page: PageRequest<ErrorCursor>,
-}
-
-impl ErrorListQuery {
-    fn statement(&self, db: &Database, condition: Condition) -> SelectStatement {
-        let dialect = db.dialect();
-        let mut select = list::select::<ErrorLogRow>(db);
-        select.cond_where(condition);
-        Keyset::by(TIME, self.newest_first)
-            .apply(&mut select, &self.page, |at| (at.stored.value(dialect), at.id));
-        select
-    }
-}
-
-/// One page of error logs. One statement, up to two for the index of texts, and further ones for long
-/// messages.
-pub async fn list(
-    db: &Database,
-    query: &ErrorListQuery,
-    reserve: ReserveMemory<'_>,
-) -> Result<Page<ErrorLogRow>> {
-    let condition = query.scope.fast_condition(db, true).await?;
-    let rows = list::fetch(db, "error_log.list", &query.statement(db, condition)).await?;
-    let mut page = query.page.page(rows);
-    read_messages(db, &mut page.rows, reserve).await?;
-    Ok(page)
-}
-
-/// Many pages at once, in the order of `queries`. One statement for 100 pages, and further ones for
-/// long messages.
-pub async fn list_many(
-    db: &Database,
-    queries: &[ErrorListQuery],
-    reserve: ReserveMemory<'_>,
-) -> Result<Vec<Page<ErrorLogRow>>> {
-    let statement = |query: &ErrorListQuery| query.statement(db, query.scope.condition(db));
-    let pages = queries.iter().map(|query| (statement(query), &query.page)).collect();
-    let mut pages = list::many(db, "error_log.list_many", pages).await?;
-    read_messages(db, pages.iter_mut().flat_map(|page| &mut page.rows), reserve).await?;
-    Ok(pages)
 }
 
 /// Reads the long messages of `rows`. One statement for each megabyte.
@@ -274,19 +248,16 @@ fn short_and_long(dialect: Dialect, stored: &str, text: Expr) -> [(&'static str,
     [("short_text", short.into()), ("long_bytes", long.into())]
 }
 
-/// The number of error logs of each of `scopes`, in their order. One statement for 100 scopes, and up to
-/// three for the index of texts for each search.
-pub async fn count_many(db: &Database, scopes: &[ErrorScope]) -> Result<Vec<i64>> {
-    let mut conditions = Vec::with_capacity(scopes.len());
-    for scope in scopes {
-        conditions.push(scope.fast_condition(db, false).await?);
-    }
-    count_rows(db, "error_log.count", LogTable::ErrorLogs, conditions).await
-}
-
 /// The error logs with these ids, unordered, without long messages ([`read_messages`]).
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     list::find(db, "error_log.find", ids).await
+}
+
+/// The same, also those without a readable time.
+pub(super) async fn find_at_any_time(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
+    let mut select = list::select::<ErrorLogRow>(db);
+    select.and_where(Expr::col(ID).is_in(ids.iter().copied()));
+    list::fetch(db, "error_log.find_all", &select).await
 }
 
 /// The failed requests that these error logs store, as JSON text. One statement, and further ones for

@@ -8,8 +8,10 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use super::contains::TextPattern;
 use super::database::Database;
 use super::dialect::{Dialect, earliest, latest};
+use super::failure;
 use super::stored_time::{StoredTime, sqlite_text};
 use super::zone::StorageZone;
+use crate::domain::failure::{FailureClass, Template};
 use crate::domain::table::{STATUS_CODE, TIME};
 
 /// The criteria that a row must match.
@@ -33,6 +35,25 @@ enum Criterion {
     Success(bool),
     /// A part of the text of one of these columns.
     Contains(&'static [&'static str], TextPattern),
+    /// One of these failure classes, or none of them.
+    Classes(Vec<FailureClass>, Listed),
+    Templates(Vec<String>, Listed),
+}
+
+/// Whether a listed value matches, or any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Matches,
+    IsExcluded,
+}
+
+impl Listed {
+    fn condition(self, listed: Condition) -> Condition {
+        match self {
+            Self::Matches => listed,
+            Self::IsExcluded => listed.not(),
+        }
+    }
 }
 
 /// A row in memory.
@@ -41,6 +62,15 @@ pub trait Cells {
 
     /// The value of a column. NULL matches only exclusions.
     fn cell(&self, column: &'static str) -> Cell<'_>;
+
+    /// The failure class and the template of an error log.
+    fn class(&self) -> FailureClass {
+        FailureClass::Unknown
+    }
+
+    fn template(&self) -> Template {
+        Template::default()
+    }
 }
 
 /// A value of a row.
@@ -115,6 +145,15 @@ impl Filter {
         self.with(text.map(|text| Criterion::Contains(columns, TextPattern::new(dialect, text))))
     }
 
+    /// Error logs with one of these classes, or with another one.
+    pub(super) fn classes(self, classes: Option<&[FailureClass]>, listed: Listed) -> Self {
+        self.with(classes.map(|classes| Criterion::Classes(classes.to_vec(), listed)))
+    }
+
+    pub(super) fn templates(self, templates: Option<&[String]>, listed: Listed) -> Self {
+        self.with(templates.map(|templates| Criterion::Templates(templates.to_vec(), listed)))
+    }
+
     fn with(mut self, criterion: Option<Criterion>) -> Self {
         self.criteria.extend(criterion);
         self
@@ -165,6 +204,10 @@ impl Criterion {
             Self::Contains(columns, pattern) => {
                 columns.iter().fold(Condition::any(), |any, name| any.add(pattern.condition(name)))
             }
+            Self::Classes(classes, listed) => listed.condition(failure::class_in(dialect, classes)),
+            Self::Templates(templates, listed) => {
+                listed.condition(failure::template_in(dialect, templates))
+            }
         }
     }
 
@@ -187,6 +230,12 @@ impl Criterion {
             }
             Self::Contains(columns, pattern) => {
                 columns.iter().filter_map(|name| text(name)).any(|text| pattern.is_found_in(text))
+            }
+            Self::Classes(classes, listed) => {
+                classes.contains(&row.class()) == (*listed == Listed::Matches)
+            }
+            Self::Templates(templates, listed) => {
+                templates.contains(&row.template().id) == (*listed == Listed::Matches)
             }
         }
     }

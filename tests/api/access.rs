@@ -86,6 +86,7 @@ async fn every_field_that_reads_requires_the_read_scope(database: TestDatabase) 
             "usableKeys" => "{ usableKeys(model: \"m\") { totalCount } }",
             "poolForecast" => "{ poolForecast { usable } }",
             "errorGroups" => "{ errorGroups(by: [MODEL]) { count } }",
+            "errorSeries" => "{ errorSeries(period: LAST_HOUR) { count } }",
             "apiKeys" => "{ apiKeys { totalCount } }",
             "apiKey" => "{ apiKey(key: \"k\") { id } }",
             "node" => "{ node(id: \"call_1\") { id } }",

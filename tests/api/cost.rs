@@ -146,6 +146,11 @@ async fn a_search_costs_more_than_a_list(database: TestDatabase) {
     assert_about(cost(&app, &logs(week)).await, 10.0 * 100_000.0 * 7.0 / 31.0);
     let groups = "{ errorGroups(by: [ERROR_CODE, MODEL]) { count } }";
     assert_about(cost(&app, groups).await, 3.0 * 100_000.0);
+    let groups = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
+    assert_about(cost(&app, groups).await, 3.0 * 100_000.0);
+    assert_about(cost(&app, &logs("failureClasses: [BILLING]")).await, 1.4 * 100_000.0);
+    let series = "{ errorSeries(period: LAST_7_DAYS) { count } }";
+    assert_about(cost(&app, series).await, 2.0 * 100_000.0 * 7.0 / 31.0);
     let variables = json!({ "f": { "contains": "nothing" } });
     let query =
         "query($f: ErrorLogFilter) { errorLogs(first: 5, filter: $f) { totalCount nodes { id } } }";
@@ -246,13 +251,14 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         "key": "FakeSyCost07", "at": ago(1), "after": ago(1), "until": ago(0),
         "monthBefore": ago(24 * 28), "interval": "PT15M", "orderBy": "NEWEST_FIRST", "asOf": ago(0),
         "untilNow": range(1, 0), "untilEnd": range(1, 0), "past": true, "search": "FakeSy",
-        "ids": ["call_1"], "ofModels": {}, "ofKeys": {}, "ofCodes": {}, "ofTypes": {}, "errors": {},
+        "ids": ["call_1"], "ofModels": {}, "ofKeys": {}, "ofCauses": {}, "ofCodes": {}, "ofTypes": {}, "errors": {},
         "language": "en", "live": true, "inside": range(2, 1), "calls": {}, "insideErrors": range(2, 1),
     });
     for number in 0..5 {
         variables[format!("f{number}")] = json!({});
         variables[format!("h{number}")] = json!(true);
         variables[format!("k{number}")] = json!("FakeSyCost07");
+        variables[format!("c{number}")] = json!(["QUOTA_DAY"]);
     }
     for number in 0..12 {
         variables[format!("w{number}")] = range(2 * (number + 1), 2 * number);
@@ -268,7 +274,8 @@ async fn queries_of_the_page_are_allowed_over_many_calls(database: TestDatabase)
         if ["Calls", "Errors", "KeyNames"].contains(&name.as_str()) {
             variables["after"] = Value::Null;
         }
-        if ["Explain", "KeyTable", "LastSuccess", "SeriesBefore", "Stack"].contains(&name.as_str())
+        if ["CauseStack", "Explain", "KeyTable", "LastSuccess", "SeriesBefore", "Stack"]
+            .contains(&name.as_str())
         {
             (variables["between"], variables["period"]) = (range(24, 0), Value::Null);
         }

@@ -36,6 +36,7 @@ mod doctor;
 mod error_logs;
 mod error_match;
 mod exports;
+mod failure_classes;
 mod failures;
 mod fairness;
 mod faults;
@@ -101,6 +102,7 @@ fn main() {
         error_logs::tests(),
         error_match::tests(),
         exports::tests(),
+        failure_classes::tests(),
         failures::tests(),
         fairness::tests(),
         faults::tests(),

@@ -25,8 +25,9 @@ tests! {
 
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "callscope_audit",
+    "callscope_failures",
     "callscope_idempotency",
     "callscope_imports",
     "callscope_migrations",

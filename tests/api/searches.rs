@@ -2,7 +2,8 @@
 
 use callscope::config::DatabaseConfig;
 use callscope::store::Database;
-use callscope::store::error_log::{self, ErrorListQuery, ErrorLogRow, ErrorScope};
+use callscope::store::error_list::{self, ErrorListQuery};
+use callscope::store::error_log::{ErrorLogRow, ErrorScope};
 use callscope::store::page::PageRequest;
 use callscope::store::text_index::{self, Step};
 use rand::rngs::StdRng;
@@ -77,8 +78,8 @@ async fn rows(db: &Database, contains: Option<&str>) -> Vec<ErrorLogRow> {
     let page = PageRequest { limit: 100_000, backward: false, after: None, before: None };
     let scope = ErrorScope { contains: contains.map(str::to_owned), ..ErrorScope::default() };
     let query = ErrorListQuery { scope: scope.clone(), newest_first: false, page };
-    let rows = error_log::list(db, &query, &|_| Ok(())).await.expect("lists").rows;
-    let count = error_log::count_many(db, &[scope]).await.expect("counts");
+    let rows = error_list::list(db, &query, &|_| Ok(())).await.expect("lists").rows;
+    let count = error_list::count_many(db, &[scope]).await.expect("counts");
     assert_eq!(count, [rows.len() as i64], "{contains:?}");
     rows
 }
@@ -356,9 +357,9 @@ async fn a_frequent_text_is_searched_without_the_index(database: TestDatabase) {
         if is_page {
             let page = PageRequest { limit: 20, backward: false, after: None, before: None };
             let query = ErrorListQuery { scope, newest_first: true, page };
-            assert_eq!(error_log::list(&db, &query, &|_| Ok(())).await.unwrap().rows.len(), 20);
+            assert_eq!(error_list::list(&db, &query, &|_| Ok(())).await.unwrap().rows.len(), 20);
         } else {
-            error_log::count_many(&db, &[scope]).await.unwrap();
+            error_list::count_many(&db, &[scope]).await.unwrap();
         }
         let statements = db.record();
         let uses_index =

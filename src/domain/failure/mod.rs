@@ -6,12 +6,23 @@
 
 mod facts;
 mod rules;
+mod template;
 mod text;
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as NameError;
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use self::template::{Template, template};
+
+/// The version of the rules and templates. **Increase it with each change of them**: stored classes of older
+/// versions are computed again.
+pub const VERSION: i32 = 1;
 
 /// Why a call failed. Where several classes fit, a fault that waiting cannot end goes first, then a quota
 /// of a day, then tokens of a minute, then requests of a minute.
@@ -51,6 +62,21 @@ pub enum Remedy {
     ChangeAddress,
     CheckGateway,
     None,
+}
+
+/// The name of the class in the API and in the database.
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for FailureClass {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::deserialize(name.into_deserializer())
+    }
 }
 
 impl FailureClass {

@@ -84,6 +84,7 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Query", "classifyFailure", once(CLASSIFY)),
     ("Query", "errorLogs", of(PAGE, 0, Page).with_reads(Reads::ErrorLogs)),
     ("Query", "errorGroups", of(STATEMENT, 0, Page).with_reads(Reads::ErrorGroups)),
+    ("Query", "errorSeries", of(STATEMENT, 0, Estimated(300)).with_reads(Reads::ErrorSeries)),
     ("Query", "diagnoses", of(PAGE, 0, Page).with_reads(Reads::Diagnosis)),
     ("Query", "usableKeys", of(PAGE, 0, Page).with_reads(Reads::Diagnosis)),
     ("Query", "poolForecast", of(PAGE, 0, Estimated(24)).with_reads(Reads::Diagnosis)),
@@ -147,6 +148,8 @@ pub const WEIGHTS: &[(&str, &str, Weight)] = &[
     ("Call", "failure", of(PAGE, 2 + CLASSIFY, One)),
     ("ErrorLog", "apiKey", PLAIN),
     ("ErrorLog", "failure", of(0, CLASSIFY, One)),
+    ("ErrorLog", "messageTemplate", of(0, CLASSIFY, One)),
+    ("ErrorGroup", "messageTemplate", of(LOOKUP, CLASSIFY, One)),
     // Most texts state one.
     ("Failure", "quotas", items(Estimated(2))),
     // Prompts: each may be larger than the rest of the answer.

@@ -9,7 +9,8 @@ use super::{StoreLoader, in_parts, zip, zip_found};
 use crate::domain::json::count_values;
 use crate::domain::matching::Probe;
 use crate::error::Error;
-use crate::store::error_log::{self, ErrorListQuery, ErrorLogRow, ErrorScope, SHORT_BYTES};
+use crate::store::error_list::{self, ErrorListQuery};
+use crate::store::error_log::{self, ErrorLogRow, ErrorScope, SHORT_BYTES};
 use crate::store::error_match::find_matches;
 use crate::store::page::Page;
 
@@ -81,7 +82,7 @@ impl Loader<ErrorListQuery> for StoreLoader {
         for part in in_parts(queries, |query| query.page.limit) {
             let rows = part.iter().map(|query| query.page.limit).sum();
             let _reading = answer.read_page(rows, SHORT_BYTES)?;
-            let read = error_log::list_many(db, part, &|bytes| answer.reserve(bytes)).await?;
+            let read = error_list::list_many(db, part, &|bytes| answer.reserve(bytes)).await?;
             self.reserve(read.iter().flat_map(|page| &page.rows))?;
             pages.extend(read);
         }
@@ -96,7 +97,7 @@ impl Loader<ErrorScope> for StoreLoader {
 
     async fn load(&self, scopes: &[ErrorScope]) -> Result<HashMap<ErrorScope, i64>, Error> {
         self.batch("error_log_count", scopes.len());
-        Ok(zip(scopes, error_log::count_many(&self.request.services.db, scopes).await?))
+        Ok(zip(scopes, error_list::count_many(&self.request.services.db, scopes).await?))
     }
 }
 

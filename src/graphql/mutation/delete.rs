@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::permission::mutation_scope;
 use crate::domain::duration;
+use crate::domain::failure::FailureClass;
 use crate::domain::mask::redact_keys;
 use crate::error::Error;
 use crate::graphql::error::{Failure, Result};
@@ -238,16 +239,21 @@ async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<Value> {
     };
     let text = |text: &String| redact_keys(text, &stored);
     let texts = |texts: &Vec<String>| texts.iter().map(text).collect::<Vec<_>>();
+    let class_names =
+        |of: &Vec<FailureClass>| of.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut filter = json!({
         "keys": errors.keys.as_ref().map(ids), "models": errors.models.as_ref().map(texts),
         "errorTypes": errors.error_types.as_ref().map(texts), "errorCodes": errors.error_codes,
-        "contains": errors.contains.as_ref().map(text),
+        "failureClasses": errors.classes.as_ref().map(class_names),
+        "messageTemplates": errors.templates, "contains": errors.contains.as_ref().map(text),
         "since": errors.since, "until": errors.until,
     });
     let excluded = json!({
         "excludeKeys": ids(&errors.exclude_keys), "excludeModels": texts(&errors.exclude_models),
         "excludeErrorTypes": texts(&errors.exclude_error_types),
         "excludeErrorCodes": errors.exclude_error_codes,
+        "excludeFailureClasses": class_names(&errors.exclude_classes),
+        "excludeMessageTemplates": errors.exclude_templates,
     });
     if let (Some(fields), Value::Object(excluded)) = (filter.as_object_mut(), excluded) {
         fields.retain(|_, value| !value.is_null());

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Object};
 
-use crate::domain::bucket::{self, MAX_BUCKETS};
-use crate::domain::duration;
 use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
@@ -96,21 +94,7 @@ impl CallQuery {
     ) -> Result<Vec<CallBucket>> {
         let scope = read_scope(ctx)?;
         let window_args = WindowArgs { period, between, as_of, time_zone };
-        let window = window_args.window(scope)?;
-        let interval = match interval {
-            Some(Duration(span)) if span.subsec_nanos() != 0 => {
-                let message = "`interval` must be a whole number of seconds";
-                return Err(Failure::bad_input("interval", message));
-            }
-            Some(Duration(span)) => span,
-            None => bucket::default_interval(window),
-        };
-        let bounds = bucket::bounds(window, interval, window_args.zone(scope));
-        let bounds = bounds.ok_or_else(|| {
-            let interval = duration::format(interval);
-            let message = format!("`{interval}` gives more than {MAX_BUCKETS} buckets; choose a longer interval or a shorter window");
-            Failure::bad_input("interval", message)
-        })?;
+        let (window, bounds) = window_args.buckets(scope, interval)?;
         let calls = call_scope(scope, window, key, filter).await?;
         let stats = call_group::series(scope.db(), &calls, &bounds, has_latency(ctx)).await?;
         count_list(ctx, &stats, |_| 0)?;

@@ -1,26 +1,29 @@
-//! `errorLookup`, `errorLogs`, `errorGroups`.
+//! `errorLookup`, `errorLogs`, `errorGroups`, `errorSeries`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::{Context, Object};
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 
 use super::call::{distinct, reads_rows};
 use crate::domain::failure::classify;
 use crate::domain::matching::Probe;
-use crate::graphql::args::{PageArgs, page_size};
+use crate::graphql::args::{PageArgs, Period, TimeRange, WindowArgs, page_size};
 use crate::graphql::connection::Connection;
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::loader::MemorySize;
 use crate::graphql::loader::error_log::ErrorLogOf;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::scalar::{BigInt, DateTime, Duration, TimeZone};
 use crate::graphql::scope::{Scope, count_list, read_scope};
 use crate::graphql::types::error_filter::{ErrorLogFilter, error_scope};
-use crate::graphql::types::error_log::{ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder};
+use crate::graphql::types::error_log::{
+    ErrorBucket, ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder,
+};
 use crate::graphql::types::failure;
 use crate::store::error_group;
-use crate::store::error_log::{self, ErrorListQuery, ErrorScope, SHORT_BYTES};
+use crate::store::error_list::{self, ErrorListQuery};
+use crate::store::error_log::{ErrorScope, SHORT_BYTES};
 
 #[derive(Default)]
 pub struct ErrorLogQuery;
@@ -76,7 +79,7 @@ impl ErrorLogQuery {
             error_list_query(scope, errors, order_by.unwrap_or(ErrorLogOrder::NewestFirst), page)?;
         let page = if reads_rows(ctx) {
             let _reading = scope.answer.read_page(query.page.limit, SHORT_BYTES)?;
-            error_log::list(scope.db(), &query, &|bytes| scope.answer.reserve(bytes)).await?
+            error_list::list(scope.db(), &query, &|bytes| scope.answer.reserve(bytes)).await?
         } else {
             Default::default()
         };
@@ -84,12 +87,13 @@ impl ErrorLogQuery {
         Ok(Connection::new(page.map(Arc::new).map(ErrorLog), query.scope))
     }
 
-    /// The error logs grouped by key, model, type, code or a combination of them, largest group first:
-    /// the most frequent errors, with the time of the first and the latest error log.
+    /// The error logs grouped by key, model, type, code, failure class, form of the message or a combination of
+    /// them, largest group first: the most frequent errors, with the time of the first and the latest error
+    /// log. Grouped by `MESSAGE_TEMPLATE` without `since`, `firstSeenAt` is when such errors first appeared.
     async fn error_groups(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The dimensions to group by, 1 to 4.")] by: Vec<ErrorDimension>,
+        #[graphql(desc = "The dimensions to group by, 1 to 6.")] by: Vec<ErrorDimension>,
         #[graphql(desc = "Selects the error logs; all by default.")] filter: Option<ErrorLogFilter>,
         #[graphql(desc = "The number of groups.", default = 20)] first: Option<i32>,
     ) -> Result<Vec<ErrorGroup>> {
@@ -102,7 +106,7 @@ impl ErrorLogQuery {
             let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
             text(&group.model) + text(&group.error_type)
         })?;
-        if !ctx.look_ahead().field("latest").exists() {
+        if !ErrorGroup::needs_latest(ctx) {
             return Ok(groups.into_iter().map(|group| ErrorGroup::new(group, None)).collect());
         }
         let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
@@ -114,6 +118,47 @@ impl ErrorLogQuery {
         };
         // A group is omitted if its rows were deleted meanwhile.
         Ok(groups.into_iter().zip(latest).filter_map(group).collect())
+    }
+
+    /// The error logs of a window over time, with the same buckets as `callSeries`: one for each interval,
+    /// including intervals without error logs. At most 1,500 buckets.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of `callSeries`")]
+    async fn error_series(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "A window that ends at `asOf`. Give this or `between`.")] period: Option<
+            Period,
+        >,
+        #[graphql(desc = "A window between two instants. Give this or `period`.")] between: Option<
+            TimeRange,
+        >,
+        #[graphql(desc = "Selects the error logs; all of the window by default.")] filter: Option<
+            ErrorLogFilter,
+        >,
+        #[graphql(desc = "The end of `period`; now by default.")] as_of: Option<DateTime>,
+        #[graphql(desc = "The time zone that buckets are aligned to; the server's by default.")]
+        time_zone: Option<TimeZone>,
+        #[graphql(
+            desc = "The length of a bucket in whole seconds, such as PT5M; the default gives 30 to \
+                          120 buckets. Buckets of whole days start at midnight, of whole weeks on \
+                          Mondays."
+        )]
+        interval: Option<Duration>,
+    ) -> Result<Vec<ErrorBucket>> {
+        let scope = read_scope(ctx)?;
+        let (window, bounds) =
+            WindowArgs { period, between, as_of, time_zone }.buckets(scope, interval)?;
+        let mut errors = error_scope(scope, filter).await?;
+        errors.since = Some(errors.since.map_or(window.since, |since| since.max(window.since)));
+        errors.until = Some(errors.until.map_or(window.until, |until| until.min(window.until)));
+        let counts = error_group::series(scope.db(), &errors, &bounds).await?;
+        count_list(ctx, &counts, |_| 0)?;
+        let bucket = |(ends, count): (&[chrono::DateTime<Utc>], i64)| ErrorBucket {
+            start: DateTime(ends[0]),
+            end: DateTime(ends[1]),
+            count: BigInt(count),
+        };
+        Ok(bounds.windows(2).zip(counts).map(bucket).collect())
     }
 
     /// Why a call with this text failed and what ends such failures. For any text, stored or not; a gateway

@@ -6,6 +6,7 @@ use crate::graphql::args::{check_excluded, check_list, check_text};
 use crate::graphql::error::{Failure, Result};
 use crate::graphql::scalar::DateTime;
 use crate::graphql::scope::{KeySearch, Scope};
+use crate::graphql::types::failure::FailureClass;
 use crate::store::error_log::ErrorScope;
 
 /// Selects error logs that match every given field. An empty list matches none; a list has at most 5,000
@@ -33,6 +34,14 @@ pub struct ErrorLogFilter {
     exclude_error_types: Option<Vec<String>>,
     /// Error logs with none of these codes.
     exclude_error_codes: Option<Vec<i32>>,
+    /// Error logs that failed for one of these reasons.
+    failure_classes: Option<Vec<FailureClass>>,
+    /// Error logs that failed for none of these reasons.
+    exclude_failure_classes: Option<Vec<FailureClass>>,
+    /// Error logs whose message has one of these forms, each the `id` of a `MessageTemplate`.
+    message_templates: Option<Vec<String>>,
+    /// Error logs whose message has none of these forms, each the `id` of a `MessageTemplate`.
+    exclude_message_templates: Option<Vec<String>>,
     /// Error logs that contain this text in their type or message. Case insensitive; `%`, `_` and `*` are
     /// plain characters.
     contains: Option<String>,
@@ -75,9 +84,19 @@ pub async fn error_search(
     check_excluded(filter.exclude_models.as_ref())?;
     check_excluded(filter.exclude_error_types.as_ref())?;
     check_excluded(filter.exclude_error_codes.as_ref())?;
+    check_list(filter.failure_classes.as_ref())?;
+    check_excluded(filter.exclude_failure_classes.as_ref())?;
+    check_list(filter.message_templates.as_ref())?;
+    check_excluded(filter.exclude_message_templates.as_ref())?;
     let texts = [&filter.key_contains, &filter.contains].into_iter().flatten();
-    let names =
-        [&filter.models, &filter.error_types, &filter.exclude_models, &filter.exclude_error_types];
+    let names = [
+        &filter.models,
+        &filter.error_types,
+        &filter.exclude_models,
+        &filter.exclude_error_types,
+        &filter.message_templates,
+        &filter.exclude_message_templates,
+    ];
     for text in texts.chain(names.into_iter().flatten().flatten()) {
         check_text("filter", text)?;
     }
@@ -85,6 +104,7 @@ pub async fn error_search(
         Some(texts) => Some(scope.keys(texts).await?),
         None => None,
     };
+    let classes = |classes: Vec<FailureClass>| classes.into_iter().map(Into::into).collect();
     let errors = ErrorScope {
         keys,
         models: filter.models,
@@ -94,6 +114,10 @@ pub async fn error_search(
         exclude_models: filter.exclude_models.unwrap_or_default(),
         exclude_error_types: filter.exclude_error_types.unwrap_or_default(),
         exclude_error_codes: filter.exclude_error_codes.unwrap_or_default(),
+        classes: filter.failure_classes.map(classes),
+        exclude_classes: classes(filter.exclude_failure_classes.unwrap_or_default()),
+        templates: filter.message_templates,
+        exclude_templates: filter.exclude_message_templates.unwrap_or_default(),
         contains: filter.contains,
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),

@@ -8,9 +8,9 @@ use async_graphql::{
 };
 
 use super::api_key::{ApiKey, is_shared_key, load_shared_keys};
-use super::failure::Failure;
+use super::failure::{Failure, FailureClass};
 use crate::domain::access::AccessScope;
-use crate::domain::failure::classify;
+use crate::domain::failure::{Template, classify};
 use crate::error::Error;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
@@ -21,7 +21,9 @@ use crate::graphql::rows::{Read, Row};
 use crate::graphql::scalar::{BigInt, DateTime};
 use crate::graphql::scope::{Scope, count_text, scope};
 use crate::store::error_group::{self, ErrorGroupRow};
-use crate::store::error_log::{ErrorCursor, ErrorLogRow, ErrorScope};
+use crate::store::error_list::ErrorCursor;
+use crate::store::error_log::{ErrorLogRow, ErrorScope};
+use crate::store::filter::Cells;
 
 /// The order of a list of error logs; error logs at the same instant are ordered by id.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,12 @@ impl ErrorLog {
     /// Why the call failed and what ends such failures, from the message, the code and the error type.
     async fn failure(&self) -> Failure {
         self.classify(None)
+    }
+
+    /// The form of the message, or of the error type where there is no message.
+    async fn message_template(&self) -> MessageTemplate {
+        let Template { id, text } = self.0.template();
+        MessageTemplate { id, text: Some(text) }
     }
 
     /// The request that failed (the column `request_msg`), including prompts; null if it was not stored.
@@ -153,6 +161,37 @@ impl Item for ErrorLog {
     }
 }
 
+/// The form of messages: what stays the same where numbers, ids, keys, names and times differ.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct MessageTemplate {
+    /// Its id, the same on every server. A later version of the server may give other ids.
+    id: String,
+    /// That of a group is loaded if it is selected.
+    #[graphql(skip)]
+    text: Option<String>,
+}
+
+#[ComplexObject]
+impl MessageTemplate {
+    /// The message with `<*>` in place of what differs; up to 200 characters. It contains no key.
+    async fn text(&self) -> Result<&str> {
+        let text = self.text.as_deref();
+        text.ok_or_else(|| Error::internal("the text of a template was not loaded").into())
+    }
+}
+
+/// The error logs of an interval.
+#[derive(SimpleObject)]
+pub struct ErrorBucket {
+    /// The start of the interval.
+    pub start: DateTime,
+    /// The first instant after it.
+    pub end: DateTime,
+    /// The number of error logs.
+    pub count: BigInt,
+}
+
 /// A dimension to group error logs by.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "error_group::ErrorDimension")]
@@ -165,6 +204,10 @@ pub enum ErrorDimension {
     ErrorType,
     /// The status code of the failure.
     ErrorCode,
+    /// Why the call failed.
+    FailureClass,
+    /// The form of the message: error logs whose messages differ only in numbers, ids, names and times.
+    MessageTemplate,
 }
 
 /// Error logs with the same values in all dimensions of `by`. Their fields are set (null for error logs
@@ -180,12 +223,16 @@ pub struct ErrorGroup {
     error_type: Option<String>,
     /// The error code of the group, if grouped by `ERROR_CODE`.
     error_code: Option<i32>,
+    /// Why the calls of the group failed, if grouped by `FAILURE_CLASS`.
+    failure_class: Option<FailureClass>,
     /// The number of error logs of the group.
     count: BigInt,
     /// The time of the first error log.
     first_seen_at: DateTime,
     /// The time of the last error log.
     last_seen_at: DateTime,
+    #[graphql(skip)]
+    template: Option<String>,
     /// Loaded if it is selected.
     #[graphql(skip)]
     latest: Option<ErrorLog>,
@@ -193,6 +240,12 @@ pub struct ErrorGroup {
 
 #[ComplexObject]
 impl ErrorGroup {
+    /// The form of the messages of the group, if grouped by `MESSAGE_TEMPLATE`.
+    async fn message_template(&self) -> Option<MessageTemplate> {
+        let text = self.latest.as_ref().map(|latest| latest.0.template().text);
+        Some(MessageTemplate { id: self.template.clone()?, text })
+    }
+
     /// The last error log; of several at the same time, the one with the highest id.
     async fn latest(&self) -> Result<&ErrorLog> {
         let latest = self.latest.as_ref();
@@ -201,12 +254,20 @@ impl ErrorGroup {
 }
 
 impl ErrorGroup {
+    /// Whether the current field selects what needs the latest error log of each group.
+    pub fn needs_latest(ctx: &Context<'_>) -> bool {
+        let group = ctx.look_ahead();
+        group.field("latest").exists() || group.field("messageTemplate").field("text").exists()
+    }
+
     pub fn new(row: ErrorGroupRow, latest: Option<ErrorLog>) -> Self {
         Self {
             api_key: row.key.as_deref().map(ApiKey::new),
             model: row.model,
             error_type: row.error_type,
             error_code: row.error_code,
+            failure_class: row.class.map(Into::into),
+            template: row.template,
             count: BigInt(row.count),
             first_seen_at: DateTime(row.first_seen_at),
             last_seen_at: DateTime(row.last_seen_at),

@@ -29,11 +29,12 @@ pub(crate) struct ExecutedRequest {
 }
 
 impl ExecutedRequest {
-    /// Whether the server was too busy for any data. The response is then a 503, so that clients that only
+    /// The message if the server was too busy for any data. The response is then a 503, so that clients that only
     /// read the status retry as well.
-    pub fn is_busy(&self) -> bool {
-        let busy = || self.outcome.codes.iter().all(|code| code == Error::Busy.code());
-        self.response.data == Value::Null && !self.outcome.codes.is_empty() && busy()
+    pub fn busy(&self) -> Option<&str> {
+        let is_busy = self.outcome.codes.iter().all(|code| code == Error::Busy.code());
+        let error = self.response.errors.first()?;
+        (self.response.data == Value::Null && is_busy).then_some(error.message.as_str())
     }
 }
 

@@ -89,9 +89,9 @@ async fn answer(
     let size = state.answers.start();
     let deadline = Instant::now() + state.timeout;
     let executed = execute(state, context, resolved, deadline, &size).await;
-    let mut response = match executed.is_busy() {
-        true => Problem::busy().into_response(),
-        false => into_http(executed.response, media_type, executed.error_status),
+    let mut response = match executed.busy() {
+        Some(message) => Problem::busy_because(message).into_response(),
+        None => into_http(executed.response, media_type, executed.error_status),
     };
     response.extensions_mut().insert(executed.outcome);
     if executed.contains_secret {

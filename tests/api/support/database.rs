@@ -80,12 +80,12 @@ impl TestDatabase {
     }
 
     /// The default settings on this database, with few connections: many tests share one server. Statements wait
-    /// long for a connection, because a busy machine is slow. Rollups are off, because their job sends
-    /// statements, which many tests count.
+    /// long for a connection, because a busy machine is slow. Jobs are off, because they send statements, which
+    /// many tests count.
     pub fn config(&self) -> DatabaseConfig {
         let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
-        let off = ["--rollups", "false", "--text-index", "false"];
-        settings(&[&["--database-url", &self.url], &few[..], &off[..]].concat())
+        let off = ["--rollups", "--text-index", "--failure-classes"].map(|job| [job, "false"]);
+        settings(&[&["--database-url", &self.url], &few[..], &off.concat()].concat())
     }
 
     /// Runs one or more statements, separated by semicolons.

@@ -1,0 +1,175 @@
+//! Keeps the classes and templates of error logs up to date (`store/classification.rs`). Every server checks which rows
+//! are there; one of them adds the missing ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::leader::Leader;
+use crate::clock::ClockWatch;
+use crate::domain::table::LogTable;
+use crate::error::Result;
+use crate::observe::redact::without_values;
+use crate::store::Database;
+use crate::store::classification::{self, Checked, ROWS_AT_ONCE};
+use crate::store::import::last_id;
+use crate::supervisor::{Job, supervise};
+
+const LEASE: &str = "failures_lease";
+/// The pause after a step, as a multiple of its time: as long as writers of SQLite that wait for a step need
+/// to retry (`prune/pace.rs`).
+const PAUSE_FACTOR: f64 = 2.0;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+/// How often new error logs are looked for, and how often a part of the table is checked again.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
+/// The interval of log lines about many rows.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Starts the job if it is on and the database has the table.
+pub async fn start(
+    db: &Arc<Database>,
+    clock: &Arc<ClockWatch>,
+    stopping: watch::Receiver<bool>,
+) -> Result<Option<JoinHandle<()>>> {
+    if !db.keeps_failure_classes() || db.is_read_only() && !classification::has_table(db).await? {
+        return Ok(None);
+    }
+    let job = Failures {
+        db: db.clone(),
+        leader: Leader::new(db, clock, LEASE),
+        stopping,
+        checked: i64::MIN,
+        last: i64::MIN,
+        swept: [i64::MIN; 2],
+        swept_at: Instant::now(),
+        backlog: None,
+    };
+    Ok(Some(tokio::spawn(supervise(db.observer().clone(), job))))
+}
+
+struct Failures {
+    db: Arc<Database>,
+    leader: Leader,
+    stopping: watch::Receiver<bool>,
+    /// All error logs up to this id have a class.
+    checked: i64,
+    /// The highest id of an error log.
+    last: i64,
+    /// Up to which ids the sweep has checked the error logs, and the rows of the table.
+    swept: [i64; 2],
+    swept_at: Instant,
+    /// The rows that are added without a pause in between, for the log.
+    backlog: Option<Backlog>,
+}
+
+struct Backlog {
+    start: Instant,
+    logged_at: Option<Instant>,
+    rows: usize,
+}
+
+impl Job for Failures {
+    fn name(&self) -> &'static str {
+        "failures"
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    async fn run(&mut self) {
+        let mut stopping = self.stopping.clone();
+        while !*stopping.borrow() {
+            let pause = self.work().await.unwrap_or_else(|error| {
+                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
+                tracing::warn!(%error, cause, "classifying error logs failed; retrying");
+                POLL_INTERVAL
+            });
+            tokio::select! {
+                // An error means that the sender was dropped: the server has stopped.
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+}
+
+impl Failures {
+    /// Checks the next error logs and classifies those that have no class; returns the pause afterwards.
+    async fn work(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        let last = last_id(&self.db, LogTable::ErrorLogs).await?;
+        if last < self.last {
+            // The last rows were deleted: SQLite uses their ids again.
+            self.checked = i64::MIN;
+        }
+        self.last = last;
+        let Checked { missing, last } = classification::check(&self.db, self.checked).await?;
+        let Some(added) = self.add(&missing).await? else { return Ok(POLL_INTERVAL) };
+        let settled = classification::settled(self.last);
+        if let Some(checked) = added.or(last) {
+            self.checked = Ord::min(checked, settled);
+            self.db.failures().set(self.checked);
+        }
+        let is_behind = added.or(last).is_some_and(|checked| checked < settled);
+        if is_behind {
+            return Ok(start.elapsed().mul_f64(PAUSE_FACTOR).clamp(SHORTEST_PAUSE, POLL_INTERVAL));
+        }
+        self.log_end();
+        if self.swept_at.elapsed() >= SWEEP_INTERVAL {
+            self.sweep().await?;
+        }
+        Ok(POLL_INTERVAL)
+    }
+
+    /// Adds the first of the missing rows. Returns the last id if some are left, and None if another server adds
+    /// them.
+    async fn add(&mut self, missing: &[i64]) -> Result<Option<Option<i64>>> {
+        if missing.is_empty() {
+            return Ok(Some(None));
+        }
+        if self.db.is_read_only() || !self.leader.leads().await? {
+            return Ok(None);
+        }
+        let some = &missing[..missing.len().min(ROWS_AT_ONCE as usize)];
+        classification::add(&self.db, some).await?;
+        self.log_progress(some.len());
+        Ok(Some(some.last().copied().filter(|_| some.len() < missing.len())))
+    }
+
+    /// Checks the next part of both tables again.
+    async fn sweep(&mut self) -> Result<()> {
+        self.swept_at = Instant::now();
+        if self.db.is_read_only() || !self.leader.leads().await? {
+            return Ok(());
+        }
+        let [rows, classes] = self.swept;
+        let Checked { missing, last } = classification::check(&self.db, rows).await?;
+        classification::add(&self.db, &missing).await?;
+        let classes = classification::sweep(&self.db, classes).await?;
+        self.swept = [last, classes].map(|id| id.unwrap_or(i64::MIN));
+        Ok(())
+    }
+
+    fn log_progress(&mut self, rows: usize) {
+        let start = Instant::now();
+        let backlog = self.backlog.get_or_insert(Backlog { start, logged_at: None, rows: 0 });
+        backlog.rows += rows;
+        let since = backlog.logged_at.unwrap_or(backlog.start);
+        if since.elapsed() >= PROGRESS_INTERVAL {
+            backlog.logged_at = Some(Instant::now());
+            let seconds = backlog.start.elapsed().as_secs();
+            tracing::info!(rows = backlog.rows, seconds, "classifying error logs");
+        }
+    }
+
+    fn log_end(&mut self) {
+        if let Some(Backlog { start, logged_at: Some(_), rows }) = self.backlog.take() {
+            tracing::info!(rows, seconds = start.elapsed().as_secs(), "classified error logs");
+        }
+    }
+}
