@@ -18,12 +18,14 @@ test('error groups are listed and filter the rows', async ({ page, demo }) => {
   await expect(first).toContainText('429');
   await expect(first).toContainText('You exceeded your current quota');
   await expect(first.locator('time')).toHaveCount(2);
-  const type = (await first.locator('.text-button').textContent()) ?? '';
+  const cause = (await first.locator('.text-button').textContent()) ?? '';
+  const count = ((await first.locator('.col-count').textContent()) ?? '').replaceAll(/\D/g, '');
   await first.locator('.text-button').click();
-  await expect(page).toHaveURL(new RegExp(`type=${type}&code=429`));
+  await expect(page).toHaveURL(/cause=QUOTA_[A-Z]+&form=t\d+-[0-9a-f]{16}/);
   await settled(page);
-  const types = await page.locator('.listing > .table-box tbody .col-type').allTextContents();
-  expect(new Set(types)).toEqual(new Set([type]));
+  const causes = await page.locator('.listing > .table-box tbody .col-cause').allTextContents();
+  expect(new Set(causes)).toEqual(new Set([cause]));
+  await expect(page.locator('.filters-end > span').first()).toHaveText(new RegExp(`^${count.replaceAll(/\B(?=(\d{3})+$)/g, ',')} error log`));
   await groups.getByRole('button', { pressed: true }).click();
   await expect(page).toHaveURL(`${demo.url}/errors`);
 });
@@ -31,6 +33,8 @@ test('error groups are listed and filter the rows', async ({ page, demo }) => {
 test('each filter matches the count of the API', async ({ page, demo }) => {
   const since = new Date(Date.now() - 24 * 3_600_000).toISOString();
   const cases: [string, Record<string, unknown>][] = [
+    ['cause=QUOTA_DAY&cause=KEY_SUSPENDED', { failureClasses: ['QUOTA_DAY', 'KEY_SUSPENDED'] }],
+    ['-cause=QUOTA_MINUTE', { excludeFailureClasses: ['QUOTA_MINUTE'] }],
     ['type=openai-chat-stream', { errorTypes: ['openai-chat-stream'] }],
     ['code=403', { errorCodes: [403] }],
     ['model=gemini-2.5-pro', { models: ['gemini-2.5-pro'] }],
@@ -199,6 +203,28 @@ test('after a lost answer the page shows the outcome from the audit log', async 
   await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('3 error logs deleted')).toBeVisible();
   expect(await total(demo, { errorTypes: ['to-lose'] })).toBe(0);
+});
+
+test('the cause of a failure and what helps are shown', async ({ page }) => {
+  await withServer(async (server) => {
+    await recordErrors(server, [{ errorType: 'chat', errorCode: 400, key: 'a-key-of-a-cause', message: 'API key not valid. Please pass a valid API key.' }]);
+    await open(page, server, '/errors');
+    await page.locator('.listing > .table-box tbody tr[aria-rowindex]').first().click();
+    const panel = page.getByRole('complementary');
+    await expect(panel.locator('.cause')).toHaveText('CauseInvalid key – use another key or account');
+  });
+});
+
+test('messages that differ in numbers are one group', async ({ page }) => {
+  await withServer(async (server) => {
+    await recordErrors(server, Array.from({ length: 5 }, (_, index) => ({ errorType: index < 4 ? 'chat' : 'embed', errorCode: 500, message: `Worker ${index}7 of job 0x${index}ff3 stopped after ${index}.5 s` })));
+    await open(page, server, '/errors');
+    const groups = page.locator('.groups tbody tr');
+    await expect(groups).toHaveCount(1);
+    await expect(groups.locator('.col-message')).toHaveText('Worker <*> of job <*> stopped after <*>');
+    await expect(groups.locator('.col-count')).toHaveText('5');
+    await expect(groups.locator('.col-type')).toHaveText('chat and 1 more');
+  });
 });
 
 test('groups show their development, keys and models, and can be muted', async ({ page }) => {

@@ -57,6 +57,30 @@ for (const by of ['class', 'model', 'key'] as const) {
   });
 }
 
+test('the chart stacks error logs by cause, and a segment opens its error logs', async ({ page }) => {
+  await withServer(async (server) => {
+    const end = Math.floor(Date.now() / 60_000) * 60_000;
+    const iso = (minutesAgo: number): string => new Date(end - minutesAgo * 60_000).toISOString();
+    const messages = [...Array.from({ length: 6 }, () => 'The model is overloaded'), ...Array.from({ length: 3 }, () => 'API key not valid')];
+    const failures = messages.map((message) => ({ timestamp: iso(29.5), errorCode: 503, message, key: 'a-key-of-a-chart-01', model: 'm' }));
+    await recordCalls(server, failures.map(({ timestamp, key, model }) => ({ timestamp, key, model, statusCode: 503, latencyMs: 5 })));
+    await recordErrors(server, failures);
+    await open(page, server, `/?since=${iso(60)}&until=${iso(0)}&interval=60&stack=cause`);
+    await expect(page.locator('.charted').first().locator('.legend-part')).toHaveText(['Provider overloaded', 'Invalid key']);
+    const plot = page.locator('.plot .u-over').first();
+    await plot.scrollIntoViewIfNeeded();
+    const box = await plot.boundingBox();
+    if (!box) throw new Error('no chart');
+    const [x, y] = [box.x + (box.width * 30.5) / 60, box.y + box.height * (1 - 7.5 / (9 * 1.08))];
+    await page.mouse.move(x, y);
+    await expect(page.locator('.tooltip').first().locator('dd')).toHaveText(['3', '6', '9']);
+    await page.mouse.click(x, y);
+    await expect(page).toHaveURL(/\/errors\?.*cause=KEY_INVALID/);
+    await settled(page);
+    await expect(page.locator('.filters-end > span').first()).toHaveText('3 error logs');
+  });
+});
+
 test('a model has the same colour in every range', async ({ page, demo }) => {
   const colours = async (): Promise<Record<string, string>> => {
     const parts = await page.locator('.charted').first().locator('.legend-part').all();
@@ -147,6 +171,16 @@ test('a value filters the list, and is copied', async ({ page, demo, context }) 
   await model.hover();
   await model.getByRole('button', { name: 'Copy' }).click();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await model.locator('.cell-value').textContent());
+});
+
+test('a latency selects the calls that took as long', async ({ page, demo }) => {
+  await recordCalls(demo, [10, 20, 30].map((latencyMs) => ({ model: 'latencies', statusCode: 200, latencyMs })));
+  await open(page, demo, '/calls?model=latencies&sort=slowest');
+  const cell = page.locator('tbody .col-latency').nth(1);
+  await cell.hover();
+  await cell.getByRole('button', { name: 'Calls that took at least as long' }).click();
+  await expect(page).toHaveURL(/min=20/);
+  await expect(page.locator('.filters-end > span').first()).toHaveText('2 calls');
 });
 
 test('the panel goes to the next and the previous row', async ({ page, demo }) => {
@@ -277,6 +311,7 @@ test('a selected time is explained: what is more frequent in it than in the rest
     await expect(rows('Status codes').first()).toHaveText(/^503.*90%.*0%$/);
     await expect(rows('Keys').first()).toHaveText(/^a-ke….{4}.*90%.*0%$/);
     await expect(rows('Types of error logs').first()).toHaveText(/^chat-of-broken.*100%.*0%$/);
+    await expect(rows('Causes of failures').first()).toHaveText(/^Provider overloaded.*100%.*0%$/);
     // Each is a filter.
     await rows('Models').first().getByRole('link').click();
     await expect(page).toHaveURL(new RegExp(`/calls\\?since=${iso(35).slice(0, 19)}[^&]*&until=${iso(25).slice(0, 19)}[^&]*&model=broken`));

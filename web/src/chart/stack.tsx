@@ -1,9 +1,9 @@
-// Calls over time as bars of parts: classes of status codes, models or keys.
+// Calls over time as bars of parts: classes of status codes, models or keys; and error logs by cause.
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import uPlot from 'uplot';
-import { StackDocument, TopKeysDocument, type RangeQuery, type StackQueryVariables } from '../api/gen/graphql';
-import { classParts, keyParts, modelParts, MOST_PARTS, partAt, type Part, type StackBy } from '../domain/stack';
+import { CauseStackDocument, StackDocument, TopCausesDocument, TopKeysDocument, type RangeQuery, type StackQueryVariables } from '../api/gen/graphql';
+import { causeParts, classParts, keyParts, modelParts, MOST_PARTS, partAt, type CallPart, type Part, type StackBy } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { useQuery } from '../state/query';
@@ -19,14 +19,17 @@ const RENEW_MS = 15_000;
 const NO_CALLS = { statusCodes: [] };
 
 interface StackProps {
-  by: StackBy;
   range: Range;
   interval: string | null;
+}
+
+interface CallStackProps extends StackProps {
+  by: Exclude<StackBy, 'cause'>;
   /** The groups of the same range. */
   groups: Pick<RangeQuery, 'byCode' | 'byModel'>;
 }
 
-export function StackChart({ by, range, interval, groups }: StackProps): JSX.Element {
+export function StackChart({ by, range, interval, groups }: CallStackProps): JSX.Element {
   const { text } = useI18n();
   const rangeKey = JSON.stringify(range);
   const top = useQuery(TopKeysDocument, {
@@ -51,20 +54,49 @@ export function StackChart({ by, range, interval, groups }: StackProps): JSX.Ele
     <AnswerView answer={answer} waiting={<Skeleton class="chart" />}>
       {({ all, s0, s1, s2, s3, s4 }) => {
         const series = [s0, s1, s2, s3, s4].slice(0, parts?.length ?? 0);
-        const buckets = all.map(({ start, end, counts }, index) => {
-          const own = series.map((one) => one?.[index]?.counts.total ?? 0);
-          const rest = Math.max(0, counts.total - own.reduce((sum, count) => sum + count, 0));
-          return { start, end, total: counts.total, counts: [...own, rest] };
-        });
-        return <Stacked buckets={buckets} parts={parts ?? []} />;
+        const buckets = all.map(({ start, end, counts }, index) => bucketOf(start, end, counts.total, series.map((one) => one?.[index]?.counts.total ?? 0)));
+        return <Stacked buckets={buckets} parts={parts ?? []} path="/calls" of={text.counts.calls} />;
       }}
     </AnswerView>
   );
 }
 
+/** The error logs by cause, the most frequent causes of the range. */
+export function CauseChart({ range, interval }: StackProps): JSX.Element {
+  const { text } = useI18n();
+  const top = useQuery(TopCausesDocument, { key: JSON.stringify(range), variables: () => ({ filter: between(range, serverNow()), first: MOST_PARTS }) });
+  const classes = top.stale ? undefined : top.data?.errorGroups.flatMap(({ failureClass }) => failureClass ?? []);
+  const parts = useMemo(() => classes && causeParts(classes, text.failures.classes), [JSON.stringify(classes), text]);
+  const answer = useQuery(CauseStackDocument, {
+    key: parts && parts.length > 0 ? JSON.stringify([range, interval, parts.map(({ name }) => name)]) : undefined,
+    variables: () => {
+      // No error log matches an empty list.
+      const of = (index: number) => parts?.slice(index, index + 1).map(({ name }) => name) ?? [];
+      return { between: between(range, serverNow()), interval, timeZone, c0: of(0), c1: of(1), c2: of(2), c3: of(3), c4: of(4) };
+    },
+    everyMs: isLive(range) ? RENEW_MS : undefined,
+  });
+  if (parts?.length === 0) return <Empty icon="errors" title={text.errors.none} />;
+  if (top.error && !parts) return <AnswerView answer={top}>{() => null}</AnswerView>;
+  return (
+    <AnswerView answer={answer} waiting={<Skeleton class="chart" />}>
+      {({ all, s0, s1, s2, s3, s4 }) => {
+        const series = [s0, s1, s2, s3, s4].slice(0, parts?.length ?? 0);
+        const buckets = all.map(({ start, end, count }, index) => bucketOf(start, end, count, series.map((one) => one[index]?.count ?? 0)));
+        return <Stacked buckets={buckets} parts={parts ?? []} path="/errors" of={text.app.errors} />;
+      }}
+    </AnswerView>
+  );
+}
+
+function bucketOf(start: string, end: string, total: number, parts: number[]): StackBucket {
+  const rest = Math.max(0, total - parts.reduce((sum, count) => sum + count, 0));
+  return { start, end, total, counts: [...parts, rest] };
+}
+
 type Filters = Omit<StackQueryVariables, 'between' | 'interval' | 'timeZone'>;
 
-function filtersOf(parts: Part[]): Filters {
+function filtersOf(parts: CallPart[]): Filters {
   const filter = (index: number) => parts[index]?.filter ?? NO_CALLS;
   const has = (index: number): boolean => index < parts.length;
   return { f0: filter(0), f1: filter(1), h1: has(1), f2: filter(2), h2: has(2), f3: filter(3), h3: has(3), f4: filter(4), h4: has(4) };
@@ -74,11 +106,19 @@ interface StackBucket {
   start: string;
   end: string;
   total: number;
-  /** The calls of each part, and of the rest. */
+  /** The rows of each part, and of the rest. */
   counts: number[];
 }
 
-function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }): JSX.Element {
+interface StackedProps {
+  buckets: StackBucket[];
+  parts: Part[];
+  /** The list that a click opens, and the name of its rows. */
+  path: '/calls' | '/errors';
+  of: string;
+}
+
+function Stacked({ buckets, parts, path, of }: StackedProps): JSX.Element {
   const { text, format } = useI18n();
   const actions = useSelectionActions(undefined);
   const names = [...parts.map(({ label }) => label), text.overview.rest];
@@ -92,7 +132,7 @@ function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }):
     return [starts(buckets), ...order.map((last) => buckets.map((bucket) => sum(bucket, last)))];
   }, [buckets, shown.length]);
   const open = (bucket: StackBucket, part: number | 'rest' | undefined): void =>
-    navigate(linkTo('/calls', { range: undefined, since: bucket.start, until: bucket.end, ...(typeof part === 'number' && parts[part]?.params) }));
+    navigate(linkTo(path, { range: undefined, since: bucket.start, until: bucket.end, ...(typeof part === 'number' && parts[part]?.params) }));
   return (
     <ChartFrame
       buckets={buckets}
@@ -131,7 +171,7 @@ function Stacked({ buckets, parts }: { buckets: StackBucket[]; parts: Part[] }):
                   <dd>{format.count(counts[index] ?? 0)}</dd>
                 </>
               ))}
-              <dt>{text.counts.calls}</dt>
+              <dt>{of}</dt>
               <dd>{format.count(total)}</dd>
             </dl>
           </>

@@ -2,12 +2,22 @@
 import type { ErrorIssuesQuery } from '../api/gen/graphql';
 
 export interface GroupLabels {
-  errorType?: string | null | undefined;
-  errorCode?: number | null | undefined;
+  failureClass?: string | null | undefined;
+  messageTemplate?: { id: string } | null | undefined;
 }
 
 /** Identifies a group. */
-export const groupName = ({ errorType, errorCode }: GroupLabels): string => JSON.stringify([errorType ?? null, errorCode ?? null]);
+export const groupName = ({ failureClass, messageTemplate }: GroupLabels): string => JSON.stringify([failureClass ?? null, messageTemplate?.id ?? null]);
+
+/** The types of the error logs of each group, the most frequent one first. */
+export function typesOf(groups: readonly (GroupLabels & { errorType?: string | null | undefined })[]): Map<string, string[]> {
+  const types = new Map<string, string[]>();
+  for (const group of groups) {
+    const name = groupName(group);
+    if (group.errorType != null) types.set(name, [...(types.get(name) ?? []), group.errorType]);
+  }
+  return types;
+}
 
 export interface Issue {
   keys: number;

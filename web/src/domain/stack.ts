@@ -1,7 +1,7 @@
-// The parts of a stacked chart of calls: by class of status code, by model or by key.
-import type { CallFilter } from '../api/gen/graphql';
+// The parts of a stacked chart: calls by class of status code, model or key, error logs by cause.
+import type { CallFilter, FailureClass } from '../api/gen/graphql';
 
-export const STACKS = ['class', 'model', 'key'] as const;
+export const STACKS = ['class', 'model', 'key', 'cause'] as const;
 export type StackBy = (typeof STACKS)[number];
 
 /** More parts would not be distinguishable; the rest is one more. */
@@ -11,11 +11,14 @@ export interface Part {
   /** The value: a class, a model, the id of a key. */
   name: string;
   label: string;
-  filter: CallFilter;
-  /** The filters of the list that shows its calls. */
+  /** The filters of the list that shows its rows. */
   params: Record<string, string | readonly string[]>;
   /** The index of its colour. */
   colour: number;
+}
+
+export interface CallPart extends Part {
+  filter: CallFilter;
 }
 
 export const CLASSES = ['2xx', '429', '4xx', '5xx'] as const;
@@ -24,7 +27,7 @@ const codesOf = (name: (typeof CLASSES)[number], codes: number[]): number[] =>
   name === '429' ? codes.filter((code) => code === 429) : codes.filter((code) => String(code).startsWith(name.slice(0, 1)) && code !== 429);
 
 /** The classes of these codes. Calls without a code, and of other classes, are the rest. */
-export function classParts(codes: number[]): Part[] {
+export function classParts(codes: number[]): CallPart[] {
   return CLASSES.flatMap((name, colour) => {
     const own = codesOf(name, codes);
     if (own.length === 0) return [];
@@ -34,16 +37,22 @@ export function classParts(codes: number[]): Part[] {
   });
 }
 
-export function modelParts(models: string[]): Part[] {
+export function modelParts(models: string[]): CallPart[] {
   const colours = coloursOf(models.slice(0, MOST_PARTS));
   return models.slice(0, MOST_PARTS).map((name, index) => ({ name, label: name, filter: { models: [name] }, params: { model: name }, colour: colours[index] ?? 0 }));
 }
 
-export function keyParts(keys: { id: string; masked: string }[]): Part[] {
+export function keyParts(keys: { id: string; masked: string }[]): CallPart[] {
   const colours = coloursOf(keys.slice(0, MOST_PARTS).map(({ id }) => id));
   return keys
     .slice(0, MOST_PARTS)
     .map(({ id, masked }, index) => ({ name: id, label: masked.replace('...', '…'), filter: { keys: [id] }, params: { key: id }, colour: colours[index] ?? 0 }));
+}
+
+export function causeParts(classes: FailureClass[], names: Record<FailureClass, string>): (Part & { name: FailureClass })[] {
+  const shown = classes.slice(0, MOST_PARTS);
+  const colours = coloursOf(shown);
+  return shown.map((name, index) => ({ name, label: names[name], params: { cause: name }, colour: colours[index] ?? 0 }));
 }
 
 /** The number of colours of parts. */

@@ -12,6 +12,7 @@ export interface CellProps {
   filter?: { name: string; value: string } | undefined;
   /** A change that selects more rows than those with the value, where no filter selects exactly these. */
   only?: Params;
+  onlyLabel?: string;
   copy?: string | null | undefined;
   /** Where the filter applies; by default in this list. */
   to?: ((change: Params) => void) | undefined;
@@ -26,7 +27,7 @@ export function Cell({ children, ...props }: CellProps & { children: ComponentCh
   );
 }
 
-export function CellActions({ filter, only, copy, to }: CellProps): JSX.Element {
+export function CellActions({ filter, only, onlyLabel, copy, to }: CellProps): JSX.Element {
   const { text } = useI18n();
   const { params } = useRoute();
   const apply = to ?? setParams;
@@ -35,7 +36,7 @@ export function CellActions({ filter, only, copy, to }: CellProps): JSX.Element 
   const selected = only ?? (filter && onlyParams(filter.name, filter.value));
   return (
     <span class="cell-actions">
-      {selected && <Action icon="search" label={text.calls.only} run={() => apply(selected)} />}
+      {selected && <Action icon="search" label={onlyLabel ?? text.calls.only} run={() => apply(selected)} />}
       {filter && <Action icon="exclude" label={text.calls.exclude} run={() => apply(excludeParams(present, filter.name, filter.value))} />}
       {copy != null && (
         <Action

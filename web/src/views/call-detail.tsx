@@ -10,6 +10,7 @@ import { Drawer } from '../ui/drawer';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key, StatusMark } from '../ui/marks';
 import { AnswerView } from '../ui/state';
+import { Cause } from './cause';
 import { ErrorMessage } from './error-message';
 
 type Call = Extract<NonNullable<CallDetailQuery['node']>, { __typename: 'Call' }>;
@@ -29,6 +30,7 @@ export function CallDetail(props: { id: string; onClose: () => void; previous: s
           node?.__typename === 'Call' ? (
             <>
               <Facts call={node} />
+              {node.failure && <Cause failure={node.failure} />}
               {node.errorLog ? (
                 <ErrorMessage error={node.errorLog} />
               ) : (

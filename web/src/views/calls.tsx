@@ -247,12 +247,14 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
         latencyMs == null ? (
           '–'
         ) : (
-          <span class="latency">
-            <span class="latency-track">
-              <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
+          <Cell only={{ min: String(latencyMs), max: undefined }} onlyLabel={text.calls.asSlow} copy={String(latencyMs)}>
+            <span class="latency">
+              <span class="latency-track">
+                <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
+              </span>
+              <span class="latency-value">{format.latency(latencyMs)}</span>
             </span>
-            <span class="latency-value">{format.latency(latencyMs)}</span>
-          </span>
+          </Cell>
         ),
     },
     {

@@ -9,6 +9,7 @@ import { Drawer } from '../ui/drawer';
 import { GraphiqlLink } from '../ui/graphiql-link';
 import { Key } from '../ui/marks';
 import { AnswerView } from '../ui/state';
+import { Cause } from './cause';
 import { ErrorMessage } from './error-message';
 
 export function ErrorDetail(props: { id: string; onClose: () => void; previous: string | undefined; next: string | undefined }): JSX.Element {
@@ -23,6 +24,7 @@ export function ErrorDetail(props: { id: string; onClose: () => void; previous: 
           node?.__typename === 'ErrorLog' ? (
             <>
               <Facts error={node} />
+              <Cause failure={node.failure} />
               <ErrorMessage error={node} />
               <div class="buttons">
                 <GraphiqlLink document={ErrorByIdDocument} variables={variables} />

@@ -1,8 +1,9 @@
-// Error groups as issues: their count, development, keys and models, first and last time and latest message; and the
-// filters of error logs.
+// Error groups as issues, by cause and form of the message: their count, development, keys and models, first and last
+// time; and the filters of error logs.
 import type { JSX } from 'preact';
+import { useMemo } from 'preact/hooks';
 import type { ErrorFacetsQuery, ErrorGroupsQuery, FirstErrorsQuery } from '../api/gen/graphql';
-import { groupName, type Issues } from '../domain/issues';
+import { groupName, typesOf, type Issues } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { mutedGroups, setMuted } from '../state/local';
@@ -19,6 +20,8 @@ type Group = ErrorGroupsQuery['groups'][number];
 
 interface GroupsProps {
   groups: Group[];
+  /** The groups, also by type. */
+  types: ErrorGroupsQuery['types'];
   /** The first error log of each group, however old; the range has only later ones until it is loaded. */
   firsts: FirstErrorsQuery | undefined;
   /** The start of the range in milliseconds. */
@@ -33,6 +36,7 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
   const muted = new Set(useStore(mutedGroups));
   const now = serverNow();
   const firsts = new Map(props.firsts?.errorGroups.map((group) => [groupName(group), group.firstSeenAt]));
+  const types = useMemo(() => typesOf(props.types), [props.types]);
   const showsMuted = params.get('muted') === '1';
   const hidden = groups.filter((group) => muted.has(groupName(group))).length;
   const shown = showsMuted ? groups : groups.filter((group) => !muted.has(groupName(group)));
@@ -51,10 +55,16 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
         <thead>
           <tr>
             <th scope="col" class="col-group">
-              {text.errors.type}
+              {text.failures.cause}
+            </th>
+            <th scope="col" class="col-message" title={text.errors.formHint}>
+              {text.errors.form}
             </th>
             <th scope="col" class="col-code">
               {text.errors.code}
+            </th>
+            <th scope="col" class="col-type">
+              {text.errors.type}
             </th>
             <th scope="col" class="num col-count">
               {text.errors.count}
@@ -74,9 +84,6 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
             <th scope="col" class="col-seen">
               {text.errors.last}
             </th>
-            <th scope="col" class="col-message">
-              {text.errors.latest}
-            </th>
             <th scope="col" class="col-mute">
               <span class="visually-hidden">{text.errors.mute}</span>
             </th>
@@ -84,18 +91,13 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
         </thead>
         <tbody>
           {shown.map((group) => {
-            const { errorType, errorCode } = group;
+            const { failureClass, messageTemplate, latest } = group;
             const name = groupName(group);
             const issue = issues?.of.get(name);
-            const chosen =
-              criteria.types.includes(errorType ?? '') &&
-              (errorCode == null ? criteria.codes.length === 0 : criteria.codes.includes(String(errorCode)));
-            const choose = (): void =>
-              setParams(
-                chosen
-                  ? { type: undefined, code: undefined }
-                  : { type: errorType ?? undefined, code: errorCode == null ? undefined : String(errorCode) },
-              );
+            const form = messageTemplate?.id;
+            const chosen = form !== undefined && criteria.forms.includes(form) && criteria.causes.some((cause) => cause === failureClass);
+            const choose = (): void => setParams(chosen ? { cause: undefined, form: undefined } : { cause: failureClass ?? undefined, form });
+            const [type, ...others] = types.get(name) ?? [];
             return (
               <tr
                 key={name}
@@ -107,11 +109,18 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
               >
                 <td class="col-group">
                   <button type="button" class="text-button" aria-pressed={chosen} onClick={choose}>
-                    {errorType ?? text.errors.noType}
+                    {text.failures.classes[failureClass ?? 'UNKNOWN']}
                   </button>
                 </td>
+                <td class="col-message" title={firstLine(latest.message)}>
+                  <bdi>{messageTemplate?.text || '–'}</bdi>
+                </td>
                 <td class="col-code">
-                  <CodeMark code={errorCode} />
+                  <CodeMark code={latest.errorCode} />
+                </td>
+                <td class="col-type" title={[type, ...others].join(', ')}>
+                  {type ?? <span class="quiet">{text.errors.noType}</span>}
+                  {others.length > 0 && <span class="quiet"> {text.errors.andMore(format.count(others.length))}</span>}
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>
                 <td class="col-trend">{issue && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
@@ -124,9 +133,6 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
                   <time dateTime={group.lastSeenAt} title={format.fullTime(group.lastSeenAt)}>
                     {format.ago(group.lastSeenAt, now)}
                   </time>
-                </td>
-                <td class="col-message" title={firstLine(group.latest.message)}>
-                  {firstLine(group.latest.message)}
                 </td>
                 <td class="col-mute">
                   <MuteButton name={name} isMuted={muted.has(name)} />
@@ -177,6 +183,15 @@ export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | 
   const { text } = useI18n();
   return (
     <>
+      <MultiSelect
+        label={text.failures.cause}
+        any={text.calls.all}
+        options={(facets?.causes ?? []).flatMap(({ failureClass, count }) =>
+          failureClass == null ? [] : [{ value: failureClass, label: text.failures.classes[failureClass], count }],
+        )}
+        chosen={criteria.causes}
+        onChange={(cause) => setParams({ cause })}
+      />
       <MultiSelect
         label={text.errors.type}
         any={text.calls.all}

@@ -14,6 +14,7 @@ import {
   type ErrorsQueryVariables,
 } from '../api/gen/graphql';
 import { fileName } from '../domain/export';
+import { isFailureClass } from '../domain/failure';
 import { issuesOf } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
@@ -52,7 +53,7 @@ const GROUPS_RENEW_MS = 30_000;
 /** The parts of a sparkline. */
 const PARTS = 12;
 
-const FILE_COLUMNS = ['timestamp', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
+const FILE_COLUMNS = ['timestamp', 'cause', 'errorType', 'errorCode', 'model', 'key', 'message', 'id'] as const;
 
 export function Errors(): JSX.Element {
   const i18n = useI18n();
@@ -88,18 +89,18 @@ export function Errors(): JSX.Element {
     (data) => data.errorRecorded,
     list,
   );
+  const first = pageLimit(1000);
   // All groups are shown, not only the selected ones.
-  const ofGroups: ErrorCriteria = { ...criteria, types: [], codes: [] };
+  const ofGroups: ErrorCriteria = { ...criteria, causes: [], forms: [] };
   const groups = useQuery(ErrorGroupsDocument, {
     key: JSON.stringify([range, ofGroups]),
-    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()) }),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), first }),
     everyMs: live ? GROUPS_RENEW_MS : undefined,
   });
   const firstErrors = useQuery(FirstErrorsDocument, {
     key: JSON.stringify(ofGroups),
     variables: () => ({ filter: kindsFilter(ofGroups) }),
   });
-  const first = pageLimit(1000);
   const issues = useQuery(ErrorIssuesDocument, {
     key: JSON.stringify([range, ofGroups]),
     variables: () => {
@@ -114,6 +115,7 @@ export function Errors(): JSX.Element {
   const facets = useQuery(ErrorFacetsDocument, {
     key: listKey,
     variables: () => ({
+      ofCauses: errorFilter({ ...criteria, causes: [], notCauses: [] }, range, serverNow()),
       ofCodes: errorFilter({ ...criteria, codes: [], notCodes: [] }, range, serverNow()),
       ofTypes: errorFilter({ ...criteria, types: [], notTypes: [] }, range, serverNow()),
       ofModels: errorFilter({ ...criteria, models: [], notModels: [] }, range, serverNow()),
@@ -136,12 +138,13 @@ export function Errors(): JSX.Element {
   const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
   const maskedKeys = new Map(facets.data?.keys.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
+  const forms = new Map(groups.data?.groups.flatMap(({ messageTemplate }) => (messageTemplate ? [[messageTemplate.id, messageTemplate.text] as const] : [])));
   const at = rows.findIndex(({ id }) => id === opened);
   const hrefOf = (row: ErrorRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { error: row.id }));
   const columns = columnsOf(i18n, params, selection, setSelection, rows);
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
     const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
-    return { ...page, rows: page.rows.map(({ apiKey, ...row }) => ({ ...row, key: apiKey?.masked })) };
+    return { ...page, rows: page.rows.map(({ apiKey, failure, ...row }) => ({ ...row, key: apiKey?.masked, cause: failure.class })) };
   };
 
   return (
@@ -174,6 +177,8 @@ export function Errors(): JSX.Element {
       </Filters>
       <Exclusions
         fields={[
+          { name: 'cause', label: text.failures.cause, of: (name) => (isFailureClass(name) ? text.failures.classes[name] : undefined) },
+          { name: 'form', label: text.errors.form, of: (id) => forms.get(id) },
           { name: 'type', label: text.errors.type },
           { name: 'code', label: text.errors.code },
           { name: 'model', label: text.calls.model },
@@ -195,6 +200,7 @@ export function Errors(): JSX.Element {
             <div class="shown" data-stale={groups.stale || undefined}>
               <Groups
                 groups={groups.data.groups}
+                types={groups.data.types}
                 firsts={firstErrors.stale ? undefined : firstErrors.data}
                 since={rangeEnds(range, serverNow())[0]}
                 criteria={criteria}
@@ -320,6 +326,11 @@ function columnsOf(
       id: 'code',
       head: text.errors.code,
       cell: ({ errorCode }) => valueCell('code', errorCode == null ? undefined : String(errorCode), <CodeMark code={errorCode} />),
+    },
+    {
+      id: 'cause',
+      head: text.failures.cause,
+      cell: ({ failure }) => valueCell('cause', failure.class, text.failures.classes[failure.class]),
     },
     {
       id: 'type',

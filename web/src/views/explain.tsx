@@ -1,7 +1,7 @@
-// Explains a time that the user selected in a chart: which models, codes, keys and error types have a larger or smaller
+// Explains a time that the user selected in a chart: which models, codes, keys, causes and error types have a larger or smaller
 // share of its calls than of the other calls of the range.
 import type { JSX } from 'preact';
-import { ExplainDocument, type CallFilter, type ErrorLogFilter, type ExplainQuery, type ExplainQueryVariables } from '../api/gen/graphql';
+import { ExplainDocument, type CallFilter, type ErrorLogFilter, type ExplainQuery, type ExplainQueryVariables, type FailureClass } from '../api/gen/graphql';
 import { mostDifferentFirst, sharesOf, type Share } from '../domain/explain';
 import { useI18n } from '../i18n';
 import { useQuery } from '../state/query';
@@ -38,7 +38,7 @@ interface Value {
 }
 
 interface Dimension {
-  name: 'model' | 'code' | 'key' | 'type';
+  name: 'model' | 'code' | 'key' | 'cause' | 'type';
   shares: Share<string>[];
   values: Map<string, Value>;
 }
@@ -85,7 +85,7 @@ export function Explain({ selection, range, calls, errors, params }: ExplainProp
             <p class="quiet">{text.state.noCalls}</p>
           ) : (
             <>
-              {mostDifferentFirst(dimensionsOf(data)).map((dimension) => (
+              {mostDifferentFirst(dimensionsOf(data, text.failures.classes)).map((dimension) => (
                 <Shares key={dimension.name} dimension={dimension} selection={selection} params={failedOnly ? { ...params, status: 'failure' } : params} />
               ))}
               <div class="buttons">
@@ -110,7 +110,7 @@ function variablesOf(selection: Selection, range: Range, calls: CallFilter, erro
   return { inside: { since, until }, between, calls, insideErrors: { ...errors, since, until }, errors: { ...errors, ...between }, first: pageLimit(MOST) };
 }
 
-function dimensionsOf(data: ExplainQuery): Dimension[] {
+function dimensionsOf(data: ExplainQuery, classes: Record<FailureClass, string>): Dimension[] {
   const dimension = <R,>(name: Dimension['name'], inside: R[], all: R[], valueOf: (row: R) => Value | undefined, countOf: (row: R) => number): Dimension => {
     const counts = (rows: R[]): { value: string; count: number }[] => rows.map((row) => ({ value: valueOf(row)?.value ?? NONE, count: countOf(row) }));
     const values = new Map([...inside, ...all].flatMap((row) => valueOf(row) ?? []).map((value) => [value.value, value]));
@@ -122,6 +122,7 @@ function dimensionsOf(data: ExplainQuery): Dimension[] {
     dimension('model', data.modelsInside, data.models, ({ model }) => plain(model), total),
     dimension('code', data.codesInside, data.codes, ({ statusCode }) => plain(statusCode), total),
     dimension('key', data.keysInside, data.keys, ({ apiKey }) => (apiKey ? { value: apiKey.id, label: apiKey.masked.replace('...', '…') } : undefined), total),
+    dimension('cause', data.causesInside, data.causes, ({ failureClass }) => (failureClass ? { value: failureClass, label: classes[failureClass] } : undefined), ({ count }) => count),
     dimension('type', data.typesInside, data.types, ({ errorType }) => plain(errorType), ({ count }) => count),
   ];
 }
@@ -130,9 +131,9 @@ function Shares({ dimension, selection, params }: { dimension: Dimension; select
   const { text } = useI18n();
   const { name, shares, values } = dimension;
   if (shares.length === 0) return null;
-  const none = { model: text.counts.noModel, code: text.counts.noCode, key: text.counts.noKey, type: text.errors.noType }[name];
+  const none = { model: text.counts.noModel, code: text.counts.noCode, key: text.counts.noKey, cause: text.failures.classes.UNKNOWN, type: text.errors.noType }[name];
   const link = (value: string): string =>
-    name === 'type'
+    name === 'type' || name === 'cause'
       ? linkTo('/errors', { range: undefined, ...selection, ...onlyParams(name, value) })
       : linkTo('/calls', { ...params, range: undefined, ...selection, ...onlyParams(name, value) });
   return (

@@ -12,7 +12,7 @@ import {
 } from '../api/gen/graphql';
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
-import { StackChart } from '../chart/stack';
+import { CauseChart, StackChart } from '../chart/stack';
 import { headlineOf, spansOf, statesOfModels, type Counts, type Headline } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
@@ -139,7 +139,9 @@ export function Overview(): JSX.Element {
                 <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
                   {({ callSeries, byCode, byModel }) =>
                     callSeries.some(({ counts }) => counts.total > 0) ? (
-                      stackBy ? (
+                      stackBy === 'cause' ? (
+                        <CauseChart range={range} interval={chosen ? isoDuration(chosen) : null} />
+                      ) : stackBy ? (
                         <StackChart by={stackBy} range={range} interval={chosen ? isoDuration(chosen) : null} groups={{ byCode, byModel }} />
                       ) : (
                         <CallsChart buckets={callSeries} before={before} />
