@@ -55,7 +55,7 @@ export function StackChart({ by, range, interval, groups }: CallStackProps): JSX
       {({ all, s0, s1, s2, s3, s4 }) => {
         const series = [s0, s1, s2, s3, s4].slice(0, parts?.length ?? 0);
         const buckets = all.map(({ start, end, counts }, index) => bucketOf(start, end, counts.total, series.map((one) => one?.[index]?.counts.total ?? 0)));
-        return <Stacked buckets={buckets} parts={parts ?? []} path="/calls" of={text.counts.calls} />;
+        return <Stacked buckets={buckets} parts={parts ?? []} path="/calls" of={text.counts.calls} title={text.overview.callsOverTime} />;
       }}
     </AnswerView>
   );
@@ -83,7 +83,7 @@ export function CauseChart({ range, interval }: StackProps): JSX.Element {
       {({ all, s0, s1, s2, s3, s4 }) => {
         const series = [s0, s1, s2, s3, s4].slice(0, parts?.length ?? 0);
         const buckets = all.map(({ start, end, count }, index) => bucketOf(start, end, count, series.map((one) => one[index]?.count ?? 0)));
-        return <Stacked buckets={buckets} parts={parts ?? []} path="/errors" of={text.app.errors} />;
+        return <Stacked buckets={buckets} parts={parts ?? []} path="/errors" of={text.app.errors} title={text.overview.errorsOverTime} />;
       }}
     </AnswerView>
   );
@@ -116,9 +116,10 @@ interface StackedProps {
   /** The list that a click opens, and the name of its rows. */
   path: '/calls' | '/errors';
   of: string;
+  title: string;
 }
 
-function Stacked({ buckets, parts, path, of }: StackedProps): JSX.Element {
+function Stacked({ buckets, parts, path, of, title }: StackedProps): JSX.Element {
   const { text, format } = useI18n();
   const actions = useSelectionActions(undefined);
   const names = [...parts.map(({ label }) => label), text.overview.rest];
@@ -148,7 +149,7 @@ function Stacked({ buckets, parts, path, of }: StackedProps): JSX.Element {
       <Plot
         // The number of series is fixed when a plot is made.
         key={JSON.stringify([shown, parts.map(({ colour }) => colour)])}
-        label={text.overview.callsOverTime}
+        label={title}
         hint={text.overview.chartHint}
         buckets={buckets}
         data={data}

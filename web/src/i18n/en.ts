@@ -162,6 +162,7 @@ export const en = {
     points: (points: string) => `${points} pp`,
     nothingBefore: 'no previous data to compare with',
     callsOverTime: 'Calls over time',
+    errorsOverTime: 'Error logs over time',
     latencyOverTime: 'Latency',
     statusCodes: 'Status codes',
     models: 'Models',

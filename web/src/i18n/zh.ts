@@ -160,6 +160,7 @@ export const zh: Messages = {
     points: (points) => `${points} pp`,
     nothingBefore: '没有可比较的历史数据',
     callsOverTime: '调用趋势',
+    errorsOverTime: '错误日志趋势',
     latencyOverTime: '延迟',
     statusCodes: '状态码',
     models: '模型',

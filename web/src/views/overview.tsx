@@ -103,7 +103,7 @@ export function Overview(): JSX.Element {
             </AnswerView>
             <div class="columns">
               <Panel
-                title={text.overview.callsOverTime}
+                title={stackBy === 'cause' ? text.overview.errorsOverTime : text.overview.callsOverTime}
                 class="wide"
                 actions={
                   <>
