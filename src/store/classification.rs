@@ -1,8 +1,8 @@
 //! Classifies error logs: fills the table of `store/failure.rs` with what `domain/failure` computes.
 //!
 //! A background job (`jobs/failures.rs`) adds rows for new error logs, and replaces those of an older [`VERSION`].
-//! A query does not rely on it: [`complete`] first adds the missing rows for the time that the query reads. It
-//! looks at the last [`LATE_IDS`] ids, and at older ones that the job has not yet checked. An error log that
+//! A query does not rely on it: `complete` first adds the missing rows for the time that the query reads. It
+//! looks at the last `LATE_IDS` ids, and at older ones that the job has not yet checked. An error log that
 //! becomes visible later, with a lower id, counts as UNKNOWN until the job has passed it again.
 
 use chrono::{DateTime, Utc};
