@@ -168,8 +168,7 @@ impl App {
         let clock = self.config.clock.clone();
         let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
         let text_index = text_index::start(&services.db, &services.clock_watch, stopping.clone());
-        let failures =
-            failures::start(&services.db, &services.clock_watch, stopping.clone()).await?;
+        let failures = failures::start(&services.db, &services.clock_watch, stopping.clone());
         let state = AppState::from(AppParts {
             schema: schema::build(&self.config.graphql, self.services.observer.clone()),
             parser: Parser::new(Limits::new(&self.config.graphql, &sdl)?),

@@ -10,45 +10,46 @@ use tokio::time::{Instant, sleep};
 
 use super::leader::Leader;
 use crate::clock::ClockWatch;
+use crate::domain::failure::VERSION;
 use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::Database;
-use crate::store::classification::{self, Checked, ROWS_AT_ONCE};
+use crate::store::classification::{self, Checked, PAUSE_FACTOR, ROWS_AT_ONCE};
 use crate::store::import::last_id;
 use crate::supervisor::{Job, supervise};
 
-const LEASE: &str = "failures_lease";
-/// The pause after a step, as a multiple of its time: as long as writers of SQLite that wait for a step need
-/// to retry (`prune/pace.rs`).
-const PAUSE_FACTOR: f64 = 2.0;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 /// How often new error logs are looked for, and how often a part of the table is checked again.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
+/// How often a read-only server looks for the table.
+const MISSING_TABLE_INTERVAL: Duration = Duration::from_secs(30);
 /// The interval of log lines about many rows.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts the job if it is on and the database has the table.
-pub async fn start(
+/// Starts the job if it is on.
+pub fn start(
     db: &Arc<Database>,
     clock: &Arc<ClockWatch>,
     stopping: watch::Receiver<bool>,
-) -> Result<Option<JoinHandle<()>>> {
-    if !db.keeps_failure_classes() || db.is_read_only() && !classification::has_table(db).await? {
-        return Ok(None);
+) -> Option<JoinHandle<()>> {
+    if !db.keeps_failure_classes() {
+        return None;
     }
     let job = Failures {
         db: db.clone(),
-        leader: Leader::new(db, clock, LEASE),
+        // A server with older rules must not keep newer ones from working.
+        leader: Leader::new(db, clock, format!("failures_lease_{VERSION}")),
         stopping,
         checked: i64::MIN,
         last: i64::MIN,
         swept: [i64::MIN; 2],
         swept_at: Instant::now(),
         backlog: None,
+        has_failed: false,
     };
-    Ok(Some(tokio::spawn(supervise(db.observer().clone(), job))))
+    Some(tokio::spawn(supervise(db.observer().clone(), job)))
 }
 
 struct Failures {
@@ -64,6 +65,8 @@ struct Failures {
     swept_at: Instant,
     /// The rows that are added without a pause in between, for the log.
     backlog: Option<Backlog>,
+    /// The log has the first failure of an outage.
+    has_failed: bool,
 }
 
 struct Backlog {
@@ -84,11 +87,15 @@ impl Job for Failures {
     async fn run(&mut self) {
         let mut stopping = self.stopping.clone();
         while !*stopping.borrow() {
-            let pause = self.work().await.unwrap_or_else(|error| {
-                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
+            let done = self.work().await;
+            if let Err(error) = &done
+                && !self.has_failed
+            {
+                let cause = std::error::Error::source(error).map(|cause| without_values(&cause));
                 tracing::warn!(%error, cause, "classifying error logs failed; retrying");
-                POLL_INTERVAL
-            });
+            }
+            self.has_failed = done.is_err();
+            let pause = done.unwrap_or(POLL_INTERVAL);
             tokio::select! {
                 // An error means that the sender was dropped: the server has stopped.
                 _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -101,11 +108,15 @@ impl Job for Failures {
 impl Failures {
     /// Checks the next error logs and classifies those that have no class; returns the pause afterwards.
     async fn work(&mut self) -> Result<Duration> {
+        if self.db.is_read_only() && !classification::has_table(&self.db).await? {
+            return Ok(MISSING_TABLE_INTERVAL);
+        }
         let start = Instant::now();
         let last = last_id(&self.db, LogTable::ErrorLogs).await?;
         if last < self.last {
             // The last rows were deleted: SQLite uses their ids again.
             self.checked = i64::MIN;
+            self.db.failures().set(self.checked);
         }
         self.last = last;
         let Checked { missing, last } = classification::check(&self.db, self.checked).await?;

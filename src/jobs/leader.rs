@@ -18,18 +18,18 @@ pub struct Leader {
     db: Arc<Database>,
     clock: Arc<ClockWatch>,
     /// The name of the lease.
-    name: &'static str,
+    name: String,
     /// Identifies this server as its holder.
     holder: String,
     held_until: DateTime<Utc>,
 }
 
 impl Leader {
-    pub fn new(db: &Arc<Database>, clock: &Arc<ClockWatch>, name: &'static str) -> Self {
+    pub fn new(db: &Arc<Database>, clock: &Arc<ClockWatch>, name: impl Into<String>) -> Self {
         Self {
             db: db.clone(),
             clock: clock.clone(),
-            name,
+            name: name.into(),
             holder: format!("{:016x}", rand::random::<u64>()),
             held_until: DateTime::UNIX_EPOCH,
         }
@@ -42,7 +42,7 @@ impl Leader {
             return Ok(true);
         }
         let until = now + LEASE_TIME;
-        let is_held = lease::acquire(&self.db, self.name, &self.holder, (now, until)).await?;
+        let is_held = lease::acquire(&self.db, &self.name, &self.holder, (now, until)).await?;
         self.held_until = if is_held { until } else { DateTime::UNIX_EPOCH };
         Ok(is_held)
     }

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
 use crate::store::rollup::Deletable;
-use crate::store::{Database, delete, retention, rollup};
+use crate::store::{Database, classification, delete, retention, rollup};
 
 /// Returns whether to stop after the current batch.
 pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -141,6 +141,7 @@ pub async fn delete_error_logs(
     tally: &Tally,
     stopped: StopCheck<'_>,
 ) -> Result<bool> {
+    classification::complete(db, [scope], false).await?;
     let last = delete::last_error_log(db).await?;
     let mut range = Ids::Below(last);
     while !stopped() {

@@ -1,13 +1,20 @@
 //! Classifies error logs: fills the table of `store/failure.rs` with what `domain/failure` computes.
 //!
 //! A background job (`jobs/failures.rs`) adds rows for new error logs, and replaces those of an older [`VERSION`].
-//! A query does not rely on it: `complete` first adds the missing rows for the time that the query reads. It
-//! looks at the last `LATE_IDS` ids, and at older ones that the job has not yet checked. An error log that
-//! becomes visible later, with a lower id, counts as UNKNOWN until the job has passed it again.
+//! A query does not rely on it: [`complete`] first adds the missing rows for the time that the query reads. It
+//! looks at the last `LATE_IDS` ids, and at older ones that the job has not yet checked. An error log without a
+//! row is in no result by class: one that arrives after [`complete`], or becomes visible later with a lower id,
+//! until the next query or the job has found it.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use entity::ErrorLog;
-use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, OnConflict, Order, Query};
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{
+    CaseStatement, Condition, Expr, ExprTrait, InsertStatement, OnConflict, Order, Query,
+};
+use tokio::time::{Instant, sleep};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -16,14 +23,20 @@ use super::failure::{CLASS, ERROR_ID, TABLE, TEMPLATE, is_classified};
 use super::filter::{Cells, Filter};
 use super::import::last_id;
 use super::rows::{VALUE, row};
+use super::transaction::{Fault, retry};
 use crate::domain::failure::VERSION;
-use crate::domain::table::{ID, LogTable};
+use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
 
 /// Error logs that one statement classifies.
 pub const ROWS_AT_ONCE: u64 = 500;
 /// Statements of a query that finds error logs without a class.
-const STATEMENTS_OF_QUERY: u32 = 20;
+const STATEMENTS_OF_QUERY: u32 = 10;
+/// The pause after a step, as a multiple of its time: as long as writers of SQLite that wait for a step need
+/// to retry (`prune/pace.rs`).
+pub const PAUSE_FACTOR: f64 = 2.0;
+/// Bytes of long texts that are in memory at once, unless a single text is longer.
+const LONG_AT_ONCE: u64 = 1 << 20;
 /// Ids below the highest one that may still become visible, or whose rows may be missing for another reason.
 const LATE_IDS: i64 = 1_000;
 /// Rows that one statement of the job compares.
@@ -34,9 +47,9 @@ pub async fn has_table(db: &Database) -> Result<bool> {
     db.has_table(TABLE).await
 }
 
-/// Adds the missing rows of the time that `scopes` select, before a statement that needs them. One statement if
-/// the job is up to date, none if no scope has a class or template and `is_grouped` is false.
-pub(super) async fn complete<'a>(
+/// Adds the missing rows of the time that `scopes` select, before a statement that needs them. Two statements if
+/// no row is missing, none if no scope has a class or template and `is_grouped` is false.
+pub async fn complete<'a>(
     db: &Database,
     scopes: impl IntoIterator<Item = &'a ErrorScope>,
     is_grouped: bool,
@@ -48,30 +61,47 @@ pub(super) async fn complete<'a>(
         ));
     }
     let last = last_id(db, LogTable::ErrorLogs).await?;
-    let mut after = Ord::min(db.failures().get(), last.saturating_sub(LATE_IDS));
-    let window = Filter::new(db).bounds(since, until).condition();
+    let settled = settled(last);
+    let mut after = Ord::min(db.failures().checked(), settled);
+    // With the window, SQLite would read all of it by the index of times instead of the last ids.
+    let window = match after == settled {
+        true => Condition::all(),
+        false => Filter::new(db).time(since, until).condition(),
+    };
+    if find_missing(db, after, &window).await?.is_empty() {
+        return Ok(());
+    }
+    if db.is_read_only() {
+        return Err(unclassified("the server is read-only"));
+    }
+    // Requests that need the same error logs do not classify them at the same time.
+    let _turn = db.failures().turn().await;
     for _ in 0..STATEMENTS_OF_QUERY {
-        let mut select = Query::select();
-        select
-            .expr_as(db.dialect().integer(ID), VALUE)
-            .from(ErrorLog)
-            .and_where(Expr::col(ID).gt(after))
-            .cond_where(window.clone())
-            .cond_where(is_classified(db.dialect()).not())
-            .order_by(ID, Order::Asc)
-            .limit(ROWS_AT_ONCE);
-        let missing: Vec<i64> = db.fetch_values("classification.missing", &select).await?;
+        let start = Instant::now();
+        let missing = find_missing(db, after, &window).await?;
         let Some(highest) = missing.last() else { return Ok(()) };
-        if db.is_read_only() {
-            return Err(unclassified("the server is read-only"));
-        }
-        classify(db, &missing).await?;
+        add(db, &missing).await?;
         if (missing.len() as u64) < ROWS_AT_ONCE {
             return Ok(());
         }
         after = *highest;
+        sleep(start.elapsed().mul_f64(PAUSE_FACTOR)).await;
     }
     Err(unclassified("it takes some minutes after an update"))
+}
+
+/// The first error logs above an id that have no class.
+async fn find_missing(db: &Database, after: i64, window: &Condition) -> Result<Vec<i64>> {
+    let mut select = Query::select();
+    select
+        .expr_as(db.dialect().integer(ID), VALUE)
+        .from(ErrorLog)
+        .and_where(Expr::col(ID).gt(after))
+        .cond_where(window.clone())
+        .cond_where(is_classified(db.dialect()).not())
+        .order_by(ID, Order::Asc)
+        .limit(ROWS_AT_ONCE);
+    db.fetch_values("classification.missing", &select).await
 }
 
 fn unclassified(why: &str) -> Error {
@@ -95,31 +125,77 @@ fn hull<'a>(
         .reduce(|all, one| (earlier(all.0, one.0), later(all.1, one.1)))
 }
 
-/// Classifies the error logs with these ids. One statement to read them, one to write, and further ones for long
-/// texts.
-async fn classify(db: &Database, ids: &[i64]) -> Result<()> {
-    let mut rows = error_log::find_at_any_time(db, ids).await?;
-    error_log::read_messages(db, &mut rows, &|_| Ok(())).await?;
-    if rows.is_empty() {
-        return Ok(());
+/// Classifies the error logs with these ids, at most [`ROWS_AT_ONCE`] in a transaction.
+pub async fn add(db: &Database, ids: &[i64]) -> Result<()> {
+    for ids in ids.chunks(ROWS_AT_ONCE as usize) {
+        store(db, &classify(db, ids).await?).await?;
     }
-    // Transactions that lock rows in the same order have no deadlock.
-    rows.sort_unstable_by_key(|row| row.id);
+    Ok(())
+}
+
+/// The ids of error logs by their class and template.
+type Classified = BTreeMap<(String, String), Vec<i64>>;
+
+async fn classify(db: &Database, ids: &[i64]) -> Result<Classified> {
+    let mut rows = error_log::find(db, ids).await?;
+    let mut classified = Classified::new();
+    let mut read = 0;
+    // A part ends before the text that would exceed the limit.
+    let parts = rows.chunk_by_mut(|_, row| {
+        let bytes = row.long_bytes.unwrap_or(0);
+        let fits = read + bytes <= LONG_AT_ONCE;
+        read = if fits { read + bytes } else { bytes };
+        fits
+    });
+    for part in parts {
+        error_log::read_messages(db, part.iter_mut(), &|_| Ok(())).await?;
+        for row in part {
+            let label = (row.class().to_string(), row.template().id);
+            classified.entry(label).or_default().push(row.id);
+            // Frees the text before the next part is read.
+            row.message = None;
+        }
+    }
+    Ok(classified)
+}
+
+/// Stores rows, which replace those with the same ids, in one transaction. The time is copied by the database:
+/// some stored times cannot be read as they are.
+async fn store(db: &Database, classified: &Classified) -> Result<()> {
+    let _watch = db.watch("classification.store", "INSERT INTO callscope_failures");
+    let stored = retry(|| async move {
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
+        let stored = async {
+            for ((class, template), ids) in classified {
+                transaction.inner().execute(&insert(class, template, ids)?).await?;
+            }
+            Ok(())
+        };
+        let stored = stored.await;
+        transaction.end(stored).await
+    });
+    stored.await.map_err(Fault::into_error)
+}
+
+fn insert(class: &str, template: &str, ids: &[i64]) -> Result<InsertStatement> {
+    let mut select = Query::select();
+    select
+        .expr(Expr::col(ID))
+        .expr(Expr::col(TIME))
+        .expr(Expr::val(class))
+        .expr(Expr::val(template))
+        .expr(Expr::val(VERSION))
+        .from(ErrorLog)
+        .and_where(Expr::col(ID).is_in(ids.iter().copied()));
+    let columns = ["logged_at", CLASS, TEMPLATE, "rules"];
     let mut insert = Query::insert();
-    insert.into_table(TABLE).columns([ERROR_ID, "logged_at", CLASS, TEMPLATE, "rules"]);
-    for row in rows {
-        let values = [
-            row.id.into(),
-            row.stored.value(db.dialect()).into(),
-            row.class().to_string().into(),
-            row.template().id.into(),
-            VERSION.into(),
-        ];
-        insert.values(values).map_err(Error::internal)?;
-    }
-    let replaced = ["logged_at", CLASS, TEMPLATE, "rules"];
-    insert.on_conflict(OnConflict::column(ERROR_ID).update_columns(replaced).to_owned());
-    db.execute("classification.store", &insert).await.map(drop)
+    insert
+        .into_table(TABLE)
+        .columns([ERROR_ID].into_iter().chain(columns))
+        .select_from(select)
+        .map_err(Error::internal)?
+        .on_conflict(OnConflict::column(ERROR_ID).update_columns(columns).to_owned());
+    Ok(insert)
 }
 
 /// What a check of the job found.
@@ -153,14 +229,6 @@ pub async fn check(db: &Database, after: i64) -> Result<Checked> {
 /// The highest id that can be taken as checked, if the highest id of all is `last`.
 pub fn settled(last: i64) -> i64 {
     last.saturating_sub(LATE_IDS)
-}
-
-/// Classifies error logs for the job.
-pub async fn add(db: &Database, ids: &[i64]) -> Result<()> {
-    for ids in ids.chunks(ROWS_AT_ONCE as usize) {
-        classify(db, ids).await?;
-    }
-    Ok(())
 }
 
 /// Deletes the next rows above an id whose error logs are gone; returns the highest id that was looked at, or None

@@ -5,7 +5,6 @@
 use entity::ErrorLog;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 
-use super::classification;
 use super::database::Database;
 use super::error_log::ErrorScope;
 use super::import::last_id;
@@ -32,7 +31,6 @@ pub async fn find_error_logs(
     ids: Ids,
     limit: u32,
 ) -> Result<Vec<i64>> {
-    classification::complete(db, [scope], false).await?;
     let id = Expr::col(ID);
     let mut select = Query::select();
     select

@@ -9,12 +9,11 @@ use super::classification;
 use super::database::Database;
 use super::dialect::Dialect;
 use super::error_log::ErrorScope;
-use super::failure;
+use super::failure::{self, Listed};
 use super::page::unions;
 use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
 use crate::domain::bucket::runs;
-use crate::domain::failure::FailureClass;
 use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, TIME};
 use crate::error::Result;
 
@@ -47,8 +46,8 @@ impl ErrorDimension {
             Self::Model => column(MODEL),
             Self::ErrorType => column(ERROR_TYPE),
             Self::ErrorCode => column(ERROR_CODE),
-            Self::FailureClass => failure::class_of_join(),
-            Self::MessageTemplate => failure::template_of_join(),
+            Self::FailureClass => Expr::col(failure::CLASS),
+            Self::MessageTemplate => Expr::col(failure::TEMPLATE),
         }
     }
 
@@ -79,7 +78,8 @@ pub struct ErrorGroupRow {
     pub model: Option<String>,
     pub error_type: Option<String>,
     pub error_code: Option<i32>,
-    pub class: Option<FailureClass>,
+    /// The name of a class; that of a newer version may be unknown here.
+    pub class: Option<String>,
     /// The id of a template.
     pub template: Option<String>,
     pub count: i64,
@@ -88,7 +88,7 @@ pub struct ErrorGroupRow {
     last_stored: StoredTime,
 }
 
-/// The largest groups first. One statement, up to three for the index of texts, and one for missing classes.
+/// The largest groups first. One statement, up to three for the index of texts, and two for missing classes.
 pub async fn groups(
     db: &Database,
     scope: &ErrorScope,
@@ -128,8 +128,7 @@ pub async fn groups(
         model: row.model,
         error_type: row.error_type,
         error_code: int(row.error_code),
-        // A newer version may have stored a class that this one does not have.
-        class: row.class.map(|name| name.parse().unwrap_or(FailureClass::Unknown)),
+        class: row.class,
         template: row.template,
         count: row.count,
         first_seen_at: db.zone().to_utc(row.first.at),
@@ -139,7 +138,7 @@ pub async fn groups(
     Ok(rows.into_iter().map(group).collect())
 }
 
-/// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and one
+/// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and two
 /// for missing classes.
 pub async fn series(
     db: &Database,
@@ -246,6 +245,9 @@ impl ErrorGroupRow {
             Some(value) => dialect.text_in(column, [value]),
             None => Condition::all().add(Expr::col(column).is_null()),
         };
+        let failed = |column, value: &Option<String>| {
+            failure::value_in(dialect, column, value.as_deref(), Listed::Matches)
+        };
         by.iter().fold(Condition::all(), |all, dimension| match dimension {
             ErrorDimension::ApiKey => all.add(text(GEMINI_KEY, &self.key)),
             ErrorDimension::Model => all.add(text(MODEL, &self.model)),
@@ -254,13 +256,8 @@ impl ErrorGroupRow {
                 Some(code) => Expr::col(ERROR_CODE).eq(code),
                 None => dialect.integer(ERROR_CODE).is_null(),
             }),
-            ErrorDimension::FailureClass => {
-                all.add_option(self.class.map(|class| failure::class_in(dialect, &[class])))
-            }
-            ErrorDimension::MessageTemplate => {
-                let templates = self.template.as_slice();
-                all.add(failure::template_in(dialect, templates))
-            }
+            ErrorDimension::FailureClass => all.add(failed(failure::CLASS, &self.class)),
+            ErrorDimension::MessageTemplate => all.add(failed(failure::TEMPLATE, &self.template)),
         })
     }
 }

@@ -7,7 +7,8 @@ use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait};
 
 use super::database::Database;
 use super::dialect::Dialect;
-use super::filter::{Cell, Cells, Filter, Listed};
+use super::failure::Listed;
+use super::filter::{Cell, Cells, Filter};
 use super::list::{self, ListRow};
 use super::rows::{int, row, select_from};
 use super::stored_time::StoredTime;
@@ -251,13 +252,6 @@ fn short_and_long(dialect: Dialect, stored: &str, text: Expr) -> [(&'static str,
 /// The error logs with these ids, unordered, without long messages ([`read_messages`]).
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
     list::find(db, "error_log.find", ids).await
-}
-
-/// The same, also those without a readable time.
-pub(super) async fn find_at_any_time(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
-    let mut select = list::select::<ErrorLogRow>(db);
-    select.and_where(Expr::col(ID).is_in(ids.iter().copied()));
-    list::fetch(db, "error_log.find_all", &select).await
 }
 
 /// The failed requests that these error logs store, as JSON text. One statement, and further ones for

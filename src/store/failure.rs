@@ -6,34 +6,43 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::dialect::Dialect;
-use crate::domain::failure::{FailureClass, VERSION};
-use crate::domain::table::{ID, LogTable, TIME};
+use crate::domain::failure::VERSION;
+use crate::domain::table::{ID, LogTable};
 
 pub(super) const TABLE: &str = "callscope_failures";
 pub(super) const ERROR_ID: &str = "error_id";
 pub(super) const CLASS: &str = "class";
 pub(super) const TEMPLATE: &str = "template";
 
-/// How far the job has checked the rows.
+/// How far the job has checked the rows, and whose turn it is to add some.
 #[derive(Debug)]
-pub struct Progress(AtomicI64);
+pub struct Progress {
+    checked: AtomicI64,
+    turn: Mutex<()>,
+}
 
 impl Default for Progress {
     fn default() -> Self {
-        Self(AtomicI64::new(i64::MIN))
+        Self { checked: AtomicI64::new(i64::MIN), turn: Mutex::default() }
     }
 }
 
 impl Progress {
     /// Up to this id, all error logs have a class.
     pub fn set(&self, id: i64) {
-        self.0.store(id, Ordering::Relaxed);
+        self.checked.store(id, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn checked(&self) -> i64 {
+        self.checked.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no other request of this server adds rows.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 }
 
@@ -52,45 +61,41 @@ fn belongs(dialect: Dialect) -> Condition {
 }
 
 /// Error logs whose row fulfils a condition.
-fn has_row(dialect: Dialect, condition: Option<Expr>) -> Expr {
+fn has_row(dialect: Dialect, condition: Expr) -> Expr {
     let mut select = Query::select();
-    select.expr(Expr::cust("1")).from(TABLE).cond_where(belongs(dialect));
-    select.cond_where(Condition::all().add_option(condition));
+    select.expr(Expr::cust("1")).from(TABLE).cond_where(belongs(dialect)).and_where(condition);
     Expr::exists(select)
 }
 
-/// Error logs that need no classification: those without a time are in no list.
+/// Error logs that need no classification: those without a readable time are in no list.
 pub(super) fn is_classified(dialect: Dialect) -> Condition {
     Condition::any()
-        .add(Expr::col(TIME).is_null())
-        .add(has_row(dialect, Some(Expr::col("rules").gte(VERSION))))
+        .add(dialect.has_time().not())
+        .add(has_row(dialect, Expr::col("rules").gte(VERSION)))
 }
 
-/// Error logs of one of these classes. Those without a row are UNKNOWN.
-pub(super) fn class_in(dialect: Dialect, classes: &[FailureClass]) -> Condition {
-    let names = classes.iter().map(FailureClass::to_string);
-    let found = has_row(dialect, Some(Expr::col(CLASS).is_in(names)));
-    let is_unknown = classes.contains(&FailureClass::Unknown);
-    Condition::any().add(found).add_option(is_unknown.then(|| has_row(dialect, None).not()))
+/// Error logs with one of these classes or templates, or with another one. Those without a row are neither.
+pub(super) fn value_in<'a>(
+    dialect: Dialect,
+    column: &'static str,
+    values: impl IntoIterator<Item = &'a str>,
+    listed: Listed,
+) -> Condition {
+    let is_listed = Expr::col(column).is_in(values);
+    Condition::all().add(match listed {
+        Listed::Matches => has_row(dialect, is_listed),
+        Listed::IsExcluded => has_row(dialect, is_listed.not()),
+    })
 }
 
-/// Error logs with one of these templates.
-pub(super) fn template_in(dialect: Dialect, templates: &[String]) -> Condition {
-    let templates = templates.iter().map(String::as_str);
-    Condition::all().add(has_row(dialect, Some(Expr::col(TEMPLATE).is_in(templates))))
-}
-
-/// Adds the rows to a statement about error logs.
+/// Adds the rows to a statement about error logs. Error logs without a row are left out.
 pub(super) fn join(dialect: Dialect, select: &mut SelectStatement) {
-    select.join(JoinType::LeftJoin, TABLE, belongs(dialect));
+    select.join(JoinType::InnerJoin, TABLE, belongs(dialect));
 }
 
-/// The class of a joined row.
-pub(super) fn class_of_join() -> Expr {
-    Expr::col(CLASS).if_null(FailureClass::Unknown.to_string())
-}
-
-/// The template of a joined row, NULL without one.
-pub(super) fn template_of_join() -> Expr {
-    Expr::col(TEMPLATE)
+/// Whether a listed value matches, or any other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Matches,
+    IsExcluded,
 }

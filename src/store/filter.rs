@@ -8,7 +8,7 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use super::contains::TextPattern;
 use super::database::Database;
 use super::dialect::{Dialect, earliest, latest};
-use super::failure;
+use super::failure::{self, Listed};
 use super::stored_time::{StoredTime, sqlite_text};
 use super::zone::StorageZone;
 use crate::domain::failure::{FailureClass, Template};
@@ -38,22 +38,6 @@ enum Criterion {
     /// One of these failure classes, or none of them.
     Classes(Vec<FailureClass>, Listed),
     Templates(Vec<String>, Listed),
-}
-
-/// Whether a listed value matches, or any other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
-    Matches,
-    IsExcluded,
-}
-
-impl Listed {
-    fn condition(self, listed: Condition) -> Condition {
-        match self {
-            Self::Matches => listed,
-            Self::IsExcluded => listed.not(),
-        }
-    }
 }
 
 /// A row in memory.
@@ -204,9 +188,14 @@ impl Criterion {
             Self::Contains(columns, pattern) => {
                 columns.iter().fold(Condition::any(), |any, name| any.add(pattern.condition(name)))
             }
-            Self::Classes(classes, listed) => listed.condition(failure::class_in(dialect, classes)),
+            Self::Classes(classes, listed) => {
+                let names: Vec<String> = classes.iter().map(FailureClass::to_string).collect();
+                let names = names.iter().map(String::as_str);
+                failure::value_in(dialect, failure::CLASS, names, *listed)
+            }
             Self::Templates(templates, listed) => {
-                listed.condition(failure::template_in(dialect, templates))
+                let ids = templates.iter().map(String::as_str);
+                failure::value_in(dialect, failure::TEMPLATE, ids, *listed)
             }
         }
     }

@@ -23,6 +23,8 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 const STEPS_TIMEOUT: Duration = Duration::from_secs(600);
 /// Attempts while servers change the schema on other nodes: with each, at least one more step is applied.
 const MOST_ATTEMPTS: u32 = 50;
+/// A lock that is waited for longer belongs to a long transaction.
+const REPEAT_TIME: Duration = Duration::from_secs(60);
 
 /// Creates all missing tables and indexes.
 pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
@@ -95,10 +97,11 @@ where
     F: Future<Output = Result<T, E>>,
     Error: From<E>,
 {
-    let mut attempt = 1;
+    let (start, mut attempt) = (Instant::now(), 1);
     loop {
+        let may_repeat = attempt < MOST_ATTEMPTS && start.elapsed() < REPEAT_TIME;
         match change().await.map_err(Error::from) {
-            Err(error) if attempt < MOST_ATTEMPTS && error.is_concurrent_change() => {
+            Err(error) if may_repeat && error.is_concurrent_change() => {
                 tracing::info!(attempt, %error, "another node changes the schema; repeating the change here");
                 attempt += 1;
                 sleep(LOCK_POLL.mul_f64(0.5 + rand::random::<f64>())).await;

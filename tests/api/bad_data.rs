@@ -40,7 +40,7 @@ async fn query_everything(app: &TestApp) -> Value {
 }
 
 /// Values that the database accepts in a time column but that are not times.
-fn invalid_times(kind: Kind) -> &'static [&'static str] {
+pub fn invalid_times(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Sqlite => &["soon", "", "NaN", "2026-13-45 99:99:99.000000", "\u{0}", "💥"],
         Kind::Postgres => &["infinity", "-infinity"],
@@ -48,7 +48,7 @@ fn invalid_times(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn unusual_times(kind: Kind) -> &'static [&'static str] {
+pub fn unusual_times(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Sqlite => &[
             "0000-01-01 00:00:00.000000",
@@ -67,7 +67,7 @@ fn unusual_times(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-async fn insert_at(database: &TestDatabase, times: &[&str]) {
+pub async fn insert_at(database: &TestDatabase, times: &[&str]) {
     for time in times {
         // Text that SQLite does not accept between quotes.
         let time = if *time == "\0" { "x" } else { *time };

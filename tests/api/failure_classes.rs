@@ -8,6 +8,7 @@ use callscope::store::filter::Cells;
 use callscope::store::page::PageRequest;
 use serde_json::{Value, json};
 
+use crate::bad_data::{insert_at, invalid_times, unusual_times};
 use crate::support::{ErrorRow, Kind, NULL, TestApp, TestDatabase, error_code, eventually};
 use crate::tests;
 
@@ -23,7 +24,9 @@ tests! {
     error_logs_are_counted_over_time,
     a_query_by_class_sends_few_statements,
     unreadable_times_do_not_stop_the_job,
+    the_job_starts_again_when_ids_are_used_again.only(&[Kind::Sqlite]),
     the_job_classifies_and_forgets,
+    error_logs_without_a_class_are_not_deleted,
     a_read_only_server_needs_the_classes,
     a_long_backlog_is_refused.only(&[Kind::Sqlite]),
 }
@@ -274,23 +277,71 @@ async fn a_query_by_class_sends_few_statements(database: TestDatabase) {
 }
 
 async fn unreadable_times_do_not_stop_the_job(database: TestDatabase) {
-    let strange = match database.kind() {
-        Kind::Sqlite => "'soon'",
-        Kind::Postgres => "'infinity'",
-        Kind::MariaDb => "NULL",
-    };
+    insert_at(&database, invalid_times(database.kind())).await;
+    insert_at(&database, unusual_times(database.kind())).await;
+    // Without a time, and on SQLite bytes.
+    let odd = if database.kind() == Kind::Sqlite { "x'00ff'" } else { "NULL" };
     let rows = format!(
-        "INSERT INTO t_error_logs (id, error_log, request_time) VALUES (1, 'a', {strange}), (2, 'b', NULL)"
+        "INSERT INTO t_error_logs (error_log, request_time) VALUES ('a', {odd}), ('b', NULL)"
     );
     database.execute(&rows).await;
-    database.insert(&[ErrorRow::at("2026-03-01T11:31:00Z").id(3).code(400).log(DEAD)]).await;
+    database.insert(&[ErrorRow::at("2026-03-01T11:31:00Z").code(400).log(DEAD)]).await;
     let app = TestApp::start_with(&database, |config| config.database.failure_classes = true).await;
-    eventually("the class of the last error log", async || {
-        database.count("callscope_failures WHERE error_id = 3").await == 1
+    let all = async |app: &TestApp| {
+        let query =
+            "{ errorLogs(first: 100) { totalCount } errorGroups(by: [FAILURE_CLASS]) { count } }";
+        let data = app.data(query).await;
+        let groups = data["errorGroups"].as_array().unwrap();
+        let count: i64 = groups.iter().map(|group| group["count"].as_i64().unwrap()).sum();
+        (data["errorLogs"]["totalCount"].as_i64().unwrap(), count)
+    };
+    // Each error log of the list is in a group.
+    let (listed, grouped) = all(&app).await;
+    assert_eq!(listed, grouped);
+    eventually("all classes", async || {
+        i64::try_from(database.count("callscope_failures").await).unwrap() == listed
     })
     .await;
-    assert_eq!(ids(&app, "failureClasses: [KEY_INVALID]").await, [3]);
+    assert_eq!(ids(&app, "failureClasses: [KEY_INVALID]").await.len(), 1);
     assert!(app.metrics().await.contains("callscope_job_running{job=\"failures\"} 1\n"));
+    let reader = TestApp::start_read_only(&database).await;
+    assert_eq!(all(&reader).await, (listed, listed));
+    // Nothing is left to do.
+    let before = app.sent();
+    let checked = classification::check(app.db(), i64::MIN).await.unwrap();
+    assert_eq!(checked.missing, [0; 0]);
+    assert!(app.sent() > before);
+    app.shutdown().await;
+}
+
+/// More rows than are always looked at again.
+async fn the_job_starts_again_when_ids_are_used_again(database: TestDatabase) {
+    let many = |class: &str, count: u32| {
+        format!(
+            "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {count}) \
+             INSERT INTO t_error_logs (error_log, error_code, request_time) \
+             SELECT '{class}', 400, datetime('2026-02-01', n || ' seconds') FROM number"
+        )
+    };
+    database.execute(&many("API key not valid", 3000)).await;
+    let app = TestApp::start_with(&database, |config| config.database.failure_classes = true).await;
+    let classified = async |count: u64| {
+        eventually("all classes", async || database.count("callscope_failures").await == count)
+            .await;
+    };
+    classified(3000).await;
+    let count = async |class: &str| {
+        let query =
+            format!("{{ errorLogs(filter: {{ failureClasses: [{class}] }}) {{ totalCount }} }}");
+        app.data(&query).await["errorLogs"]["totalCount"].as_i64().unwrap()
+    };
+    assert_eq!(count("KEY_INVALID").await, 3000);
+    // The same ids and times, as after a restored file, and fewer of them.
+    database.execute("DELETE FROM t_error_logs").await;
+    database.execute(&many("API key not valid", 100)).await;
+    assert_eq!(count("KEY_INVALID").await, 100);
+    // Those of deleted error logs go.
+    classified(100).await;
     app.shutdown().await;
 }
 
@@ -330,6 +381,23 @@ async fn the_job_classifies_and_forgets(database: TestDatabase) {
     assert_eq!(database.count("callscope_failures").await, 5);
 }
 
+/// Without a time an error log is in no list, and without a class in no deletion by class.
+async fn error_logs_without_a_class_are_not_deleted(database: TestDatabase) {
+    insert_failures(&database).await;
+    database
+        .execute("INSERT INTO t_error_logs (id, error_code, error_log, request_time) VALUES (50, 400, 'API key not valid', NULL)")
+        .await;
+    let app = TestApp::start(&database).await;
+    for filter in ["failureClasses: [UNKNOWN, KEY_INVALID]", "excludeFailureClasses: [KEY_INVALID]"]
+    {
+        let query = format!(
+            "mutation {{ deleteErrorLogsWhere(filter: {{ {filter} }}) {{ deletedCount }} }}"
+        );
+        app.data(&query).await;
+    }
+    assert_eq!(database.ids("t_error_logs").await, [50]);
+}
+
 async fn a_read_only_server_needs_the_classes(database: TestDatabase) {
     insert_failures(&database).await;
     let writer = TestApp::start(&database).await;
@@ -343,7 +411,7 @@ async fn a_read_only_server_needs_the_classes(database: TestDatabase) {
 }
 
 async fn a_long_backlog_is_refused(database: TestDatabase) {
-    let many = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 10200) \
+    let many = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 5200) \
         INSERT INTO t_error_logs (error_code, request_time) \
         SELECT 503, datetime('2026-02-01', n || ' minutes') FROM number";
     database.execute(many).await;
@@ -357,6 +425,6 @@ async fn a_long_backlog_is_refused(database: TestDatabase) {
     let data = app.data(query).await;
     assert_eq!(
         data["errorGroups"],
-        json!([{ "failureClass": "PROVIDER_OVERLOADED", "count": 10200 }])
+        json!([{ "failureClass": "PROVIDER_OVERLOADED", "count": 5200 }])
     );
 }

@@ -125,3 +125,25 @@ test('scrolling', async ({ browser, demo }) => {
   console.log(`  ${late} of them were more than a frame late`);
   await context.close();
 });
+
+test('views of a large log', async ({ browser }) => {
+  const url = process.env.MEASURE_URL;
+  test.skip(!url, 'MEASURE_URL is not set');
+  const until = Date.parse(process.env.MEASURE_UNTIL ?? '');
+  for (const days of [1, 7, 30]) {
+    for (const view of ['/', '/?stack=cause', '/calls', '/keys', '/errors']) {
+      const whole: number[] = [];
+      for (let round = 0; round < 5; round += 1) {
+        const [context, page] = await fresh(browser);
+        const address = new URL(view, url);
+        address.searchParams.set('since', new Date(until - days * 86_400_000).toISOString());
+        address.searchParams.set('until', new Date(until).toISOString());
+        await page.goto(address.href);
+        await page.waitForFunction(() => document.querySelector('main h1') !== null && document.querySelector('.skeleton, [aria-busy=true]') === null);
+        whole.push(await page.evaluate(() => performance.now()));
+        await context.close();
+      }
+      console.log(`${days} days of ${view}: ${spread(whole)}`);
+    }
+  }
+});

@@ -231,6 +231,8 @@ async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<Value> {
     let has_texts = errors.models.is_some()
         || errors.error_types.is_some()
         || errors.contains.is_some()
+        || errors.templates.is_some()
+        || !errors.exclude_templates.is_empty()
         || !errors.exclude_models.is_empty()
         || !errors.exclude_error_types.is_empty();
     let stored = match has_texts {
@@ -245,7 +247,7 @@ async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<Value> {
         "keys": errors.keys.as_ref().map(ids), "models": errors.models.as_ref().map(texts),
         "errorTypes": errors.error_types.as_ref().map(texts), "errorCodes": errors.error_codes,
         "failureClasses": errors.classes.as_ref().map(class_names),
-        "messageTemplates": errors.templates, "contains": errors.contains.as_ref().map(text),
+        "messageTemplates": errors.templates.as_ref().map(texts), "contains": errors.contains.as_ref().map(text),
         "since": errors.since, "until": errors.until,
     });
     let excluded = json!({
@@ -253,7 +255,7 @@ async fn filter_text(scope: &Scope, errors: &ErrorScope) -> Result<Value> {
         "excludeErrorTypes": texts(&errors.exclude_error_types),
         "excludeErrorCodes": errors.exclude_error_codes,
         "excludeFailureClasses": class_names(&errors.exclude_classes),
-        "excludeMessageTemplates": errors.exclude_templates,
+        "excludeMessageTemplates": texts(&errors.exclude_templates),
     });
     if let (Some(fields), Value::Object(excluded)) = (filter.as_object_mut(), excluded) {
         fields.retain(|_, value| !value.is_null());

@@ -10,7 +10,7 @@ use async_graphql::{
 use super::api_key::{ApiKey, is_shared_key, load_shared_keys};
 use super::failure::{Failure, FailureClass};
 use crate::domain::access::AccessScope;
-use crate::domain::failure::{Template, classify};
+use crate::domain::failure::{self, Template, classify};
 use crate::error::Error;
 use crate::graphql::connection::Item;
 use crate::graphql::cursor::Cursor;
@@ -266,7 +266,9 @@ impl ErrorGroup {
             model: row.model,
             error_type: row.error_type,
             error_code: row.error_code,
-            failure_class: row.class.map(Into::into),
+            failure_class: row
+                .class
+                .map(|name| name.parse().unwrap_or(failure::FailureClass::Unknown).into()),
             template: row.template,
             count: BigInt(row.count),
             first_seen_at: DateTime(row.first_seen_at),
