@@ -1,5 +1,7 @@
-//! Which keys share their quotas: those of one project, and those with refusals that start together more often
+//! Which keys share their quotas: those of one project, those with refusals that start together, and those that use
+//! up a quota together.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::domain::diagnosis::{Calls, NONE};
@@ -9,6 +11,7 @@ use super::thresholds::{
     COMMON_STARTS, COMPARED_RUNS, HOUR, JITTER, MEAN_SHARED, MINUTE, NEAR_STARTS, NEXT_WITHIN,
     REFUSED_FOR, REFUSED_TOGETHER, RELATIVE_MEAN, SECOND, SHARED,
 };
+use super::uses;
 use super::{Basis, QuotaGroup, Refusal};
 
 pub(super) struct Groups {
@@ -32,7 +35,7 @@ pub(super) fn find(
         }
     }
     let mut is_learnt = vec![false; calls.keys];
-    let pairs = Pairs::new(calls, answers, cells);
+    let pairs = Pairs::new(calls, answers, cells, &projects);
     let mut members = sets.members();
     let (shared, best) = pairs.shared(&projects);
     for (a, b) in shared {
@@ -135,6 +138,10 @@ struct Pairs<'a> {
     /// The share of refused calls by model and tenth second.
     refused: Vec<Vec<(u16, u16)>>,
     from: i64,
+    /// The evidence of the uses at refusals, by pair of keys.
+    uses: HashMap<(u32, u32), f64>,
+    /// The evidence that is known.
+    known: RefCell<HashMap<(u32, u32), PairEvidence>>,
 }
 
 /// The evidence for one group, and the starts that show it.
@@ -142,9 +149,20 @@ struct Pairs<'a> {
 struct PairEvidence {
     sum: f64,
     count: u32,
+    /// That of the uses at refusals.
+    uses: f64,
 }
 
 impl PairEvidence {
+    fn total(&self) -> f64 {
+        self.sum + self.uses
+    }
+
+    /// Whether the uses alone are enough, or the starts with a mean that is large enough.
+    fn is_enough(&self, enough: f64, least: f64) -> bool {
+        self.total() >= enough && (self.mean() >= least || self.uses >= enough)
+    }
+
     fn mean(&self) -> f64 {
         self.sum / f64::from(self.count.max(1))
     }
@@ -153,14 +171,23 @@ impl PairEvidence {
 const SLOT: i64 = 10 * SECOND;
 
 impl<'a> Pairs<'a> {
-    fn new(calls: &'a Calls, answers: &'a [Answer], cells: &'a Cells) -> Self {
+    fn new(
+        calls: &'a Calls,
+        answers: &'a [Answer],
+        cells: &'a Cells,
+        projects: &[Option<u32>],
+    ) -> Self {
         let from = calls.at.first().copied().unwrap_or(0);
         let mut starts: Vec<Vec<Start>> = Vec::new();
         starts.resize_with(calls.models, Vec::new);
         let mut cells_of_model = vec![0; calls.models];
+        let mut refusals: Vec<Vec<i64>> = Vec::with_capacity(cells.pairs.len());
         for (cell, (key, model)) in cells.pairs.iter().enumerate() {
             cells_of_model[*model as usize] += 1;
             let mut runs = runs(calls, answers, cells.calls(cell));
+            // The project of a key is stated or learnt.
+            let is_stated = projects.get(*key as usize).is_some_and(Option::is_some);
+            refusals.push(if is_stated { Vec::new() } else { uses::compared(&runs) });
             let mut last_day: Option<i64> = None;
             runs.retain(|run| {
                 let ended = if run.kind.is_day() { last_day.replace(run.last) } else { None };
@@ -194,6 +221,8 @@ impl<'a> Pairs<'a> {
             cells_of_model,
             refused: Vec::new(),
             from,
+            uses: uses::evidence(calls, answers, cells, &refusals),
+            known: RefCell::default(),
         };
         pairs.count_refused();
         pairs
@@ -236,11 +265,14 @@ impl<'a> Pairs<'a> {
             }
         }
         let enough = self.enough();
+        for pair in self.uses.keys().filter(|pair| !(is_stated(pair.0) && is_stated(pair.1))) {
+            *candidates.entry(*pair).or_default() += 2;
+        }
         let often = candidates.into_iter().filter(|(_, count)| *count >= 2);
         let evidence = often.map(|(pair, _)| (self.evidence(pair), pair));
         let mut found: Vec<(PairEvidence, (u32, u32))> =
-            evidence.filter(|(it, _)| it.sum >= enough && it.mean() >= MEAN_SHARED).collect();
-        found.sort_by(|a, b| b.0.sum.total_cmp(&a.0.sum).then(a.1.cmp(&b.1)));
+            evidence.filter(|(it, _)| it.is_enough(enough, MEAN_SHARED)).collect();
+        found.sort_by(|a, b| b.0.total().total_cmp(&a.0.total()).then(a.1.cmp(&b.1)));
         let mut best = vec![0.0_f64; self.calls.keys];
         for (evidence, (a, b)) in &found {
             for key in [a, b] {
@@ -263,13 +295,14 @@ impl<'a> Pairs<'a> {
                 let of_pair = self.evidence((*a, *b));
                 all.sum += of_pair.sum;
                 all.count += of_pair.count;
+                all.uses += of_pair.uses;
             }
         }
         let enough = self.enough() / 2.0 * (a.len() * b.len()) as f64;
         // Keys of other groups may be refused at the same times, but less often.
         let best_of = |keys: &[u32]| keys.iter().map(|key| best[*key as usize]).fold(0.0, f64::max);
         let least = best_of(a).min(best_of(b)) * RELATIVE_MEAN;
-        all.sum >= enough && all.mean() >= least.max(MEAN_SHARED)
+        all.is_enough(enough, least.max(MEAN_SHARED))
     }
 
     /// The later starts with an overlapping time since the last accepted call.
@@ -289,7 +322,18 @@ impl<'a> Pairs<'a> {
 
     /// The logarithm of how much more probable the refusals of two keys are if they share their quotas.
     fn evidence(&self, (a, b): (u32, u32)) -> PairEvidence {
-        let mut evidence = PairEvidence::default();
+        let pair = (a.min(b), a.max(b));
+        let known = self.known.borrow().get(&pair).copied();
+        known.unwrap_or_else(|| {
+            let evidence = self.read_evidence(pair);
+            self.known.borrow_mut().insert(pair, evidence);
+            evidence
+        })
+    }
+
+    fn read_evidence(&self, (a, b): (u32, u32)) -> PairEvidence {
+        let uses = self.uses.get(&(a, b)).copied().unwrap_or_default();
+        let mut evidence = PairEvidence { uses, ..PairEvidence::default() };
         for model in 0..self.calls.models as u32 {
             let cells = (self.cell_of.get(&(a, model)), self.cell_of.get(&(b, model)));
             let (Some(a), Some(b)) = cells else { continue };

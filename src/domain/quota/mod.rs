@@ -11,6 +11,7 @@ mod history;
 mod learn;
 mod pool;
 mod thresholds;
+mod uses;
 mod window;
 mod window_evidence;
 

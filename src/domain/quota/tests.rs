@@ -215,6 +215,39 @@ fn keys_that_are_refused_together_share_a_quota() {
     assert_eq!(learnt, [2; 8]);
 }
 
+/// A gateway that uses one key for 3 to 10 calls, then the next one. Keys of one project are half a turn apart, so
+/// that none of them is called soon after a refusal of the other.
+fn one_after_another(project: impl Fn(u32) -> usize) -> Log {
+    let visits = [0, 2, 4, 1, 3, 5].into_iter().cycle().enumerate();
+    let keys = visits.flat_map(|(visit, key)| {
+        let product = (visit as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let length = 3 + (product ^ product >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) % 8;
+        std::iter::repeat_n(key, length as usize)
+    });
+    let (every, lasts) = (1_500_000, 6 * HOUR);
+    let keys: Vec<u32> = keys.take((lasts / every) as usize).collect();
+    let mut quotas: Vec<_> = (0..6).map(|_| sliding(MINUTE, 12, Class::QuotaMinute)).collect();
+    let answer = |at: i64, key: u32, _: usize| quotas[project(key)](at);
+    Log::in_order(6, every, lasts, |number| keys[number], answer)
+}
+
+#[test]
+fn keys_that_use_up_a_quota_together_share_it() {
+    let pool = one_after_another(|key| key as usize / 2).learn();
+    let learnt = [0, 2, 4].map(|key| pool.group(key).map(|group| group.keys.clone()));
+    assert_eq!(learnt, [Some(vec![0, 1]), Some(vec![2, 3]), Some(vec![4, 5])]);
+    let ceiling = minute_quota(&pool).ceiling.unwrap();
+    assert_eq!((ceiling.value, ceiling.low, ceiling.high), (12, 12, 12));
+}
+
+#[test]
+fn keys_with_quotas_of_their_own_are_in_no_group() {
+    // Two keys share a quota, the others do not.
+    let pool = one_after_another(|key| if key < 2 { 0 } else { key as usize }).learn();
+    let learnt: Vec<bool> = (0..6).map(|key| pool.group(key).is_some()).collect();
+    assert_eq!(learnt, [true, true, false, false, false, false]);
+}
+
 #[test]
 fn a_dead_key_is_never_usable_again_and_no_candidate() {
     let log = Log::new(4, 10 * SECOND, 3 * HOUR, |at, key, _| {

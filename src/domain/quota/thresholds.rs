@@ -48,5 +48,17 @@ pub(super) const MEAN_SHARED: f64 = 0.12;
 /// of two sets of keys as a part of the largest mean of their pairs.
 pub(super) const RELATIVE_MEAN: f64 = 0.3;
 
+/// The latest refusals of a key and model at which the calls of other keys are compared.
+pub(super) const COMPARED_USES: usize = 96;
+/// and the least number of them.
+pub(super) const LEAST_USES: usize = 12;
+/// The keys that may explain the use of a key; at most one for so many refusals, else any keys explain it.
+pub(super) const COMPARED_KEYS: usize = 16;
+pub(super) const USES_OF_KEY: usize = 4;
+/// No use is exact: the order of calls at the same time is not known.
+pub(super) const LEAST_VARIANCE: f64 = 0.05;
+/// Keys with very few calls explain nothing: added to the sum of squares of their calls.
+pub(super) const SHRINK: f64 = 0.5;
+
 /// Calls for the rate of use.
 pub(super) const RATE_OVER: i64 = 3 * HOUR;
