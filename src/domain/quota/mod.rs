@@ -1,8 +1,8 @@
 //! Quotas: their ceilings, use and resets, which keys share them, and which keys are usable. Pure;
 //! docs/DIAGNOSIS.md explains the method.
 //!
-//! `history` reads what each call shows about quotas, `groups` finds the keys that share them, `window` the windows
-//! in which each model counts, `cell` the quotas of a group and model, `learn` puts them together, `pool` answers
+//! `history` reads what each call shows about quotas, `groups` and `uses` find the keys that share them, `window` the
+//! windows in which each model counts, `cell` the quotas of a group and model, `learn` puts them together, `pool` answers
 //! queries. All thresholds are in `thresholds`.
 
 mod cell;

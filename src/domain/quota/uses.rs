@@ -25,8 +25,8 @@ pub(super) fn compared(runs: &[Run]) -> Vec<i64> {
     compared
 }
 
-/// By pair of keys, the evidence that they share a quota. There is none against it: if a key of the group is not
-/// among the compared ones, the use falls less with the calls of the others. `refusals`: of each cell.
+/// By pair of keys, the evidence that they share a quota. It is never negative: if a key of the group is not among
+/// the compared ones, the use falls less with the calls of the others. `refusals`: of each cell.
 pub(super) fn evidence(
     calls: &Calls,
     answers: &[Answer],
