@@ -55,7 +55,7 @@ fn stream(server: &Process, bytes: usize) -> (usize, u64) {
     (rows, most.max(anonymous_bytes(server)))
 }
 
-/// Lets the server classify all error logs, which needs memory of its own.
+/// Lets the server classify all error logs, which needs memory too.
 fn classify(server: &Process) {
     let body = r#"{"query":"{ errorGroups(by: [FAILURE_CLASS]) { count } }"}"#;
     let mut connection = TcpStream::connect(&server.address).unwrap();

@@ -23,6 +23,7 @@ export default [
             // Computed statistics; they differ at each request.
             types: [
               'CallBucket',
+              'ErrorBucket',
               'CallCounts',
               'CallGroup',
               'ErrorGroup',

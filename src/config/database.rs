@@ -68,7 +68,7 @@ pub struct DatabaseConfig {
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub text_index: bool,
 
-    /// Keep the failure class of each error log in a table of its own, for filters and groups by class.
+    /// Keep the failure class of each error log in a separate table, for filters and groups by class.
     /// Otherwise such a query first classifies the error logs that it needs
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub failure_classes: bool,

@@ -37,7 +37,7 @@ const STATEMENTS_OF_QUERY: u32 = 10;
 pub const PAUSE_FACTOR: f64 = 2.0;
 /// Bytes of long texts that are in memory at once, unless a single text is longer.
 const LONG_AT_ONCE: u64 = 1 << 20;
-/// Ids below the highest one that may still become visible, or whose rows may be missing for another reason.
+/// Ids below the highest one that may still become visible, or may lack a row for another reason.
 const LATE_IDS: i64 = 1_000;
 /// Rows that one statement of the job compares.
 const ROWS_OF_A_CHECK: u64 = 5_000;
@@ -231,7 +231,7 @@ pub fn settled(last: i64) -> i64 {
     last.saturating_sub(LATE_IDS)
 }
 
-/// Deletes the next rows above an id whose error logs are gone; returns the highest id that was looked at, or None
+/// Deletes the next rows above an id that have no error log any more; returns the highest id that was looked at, or None
 /// at the end. Two statements.
 pub async fn sweep(db: &Database, after: i64) -> Result<Option<i64>> {
     row! {

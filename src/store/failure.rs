@@ -17,7 +17,7 @@ pub(super) const ERROR_ID: &str = "error_id";
 pub(super) const CLASS: &str = "class";
 pub(super) const TEMPLATE: &str = "template";
 
-/// How far the job has checked the rows, and whose turn it is to add some.
+/// How far the job has checked the rows, and the lock of requests that add some.
 #[derive(Debug)]
 pub struct Progress {
     checked: AtomicI64,
@@ -60,7 +60,7 @@ fn belongs(dialect: Dialect) -> Condition {
         .add(Expr::cust(same_time))
 }
 
-/// Error logs whose row fulfils a condition.
+/// Error logs with a row that fulfils a condition.
 fn has_row(dialect: Dialect, condition: Expr) -> Expr {
     let mut select = Query::select();
     select.expr(Expr::cust("1")).from(TABLE).cond_where(belongs(dialect)).and_where(condition);

@@ -138,7 +138,7 @@ async fn error_logs_of_keys_are_filtered_by_class(database: TestDatabase) {
     assert_eq!(found.len(), 2, "{data}");
 }
 
-/// What a subscription sends and what a list has.
+/// A subscription sends the error logs of a list.
 async fn a_list_has_the_rows_that_match_in_memory(database: TestDatabase) {
     insert_failures(&database).await;
     let app = TestApp::start(&database).await;

@@ -1,6 +1,6 @@
 //! Filter of error logs.
 
-use async_graphql::InputObject;
+use async_graphql::{ID, InputObject};
 
 use crate::graphql::args::{check_excluded, check_list, check_text};
 use crate::graphql::error::{Failure, Result};
@@ -38,10 +38,10 @@ pub struct ErrorLogFilter {
     failure_classes: Option<Vec<FailureClass>>,
     /// Error logs that failed for none of these reasons.
     exclude_failure_classes: Option<Vec<FailureClass>>,
-    /// Error logs whose message has one of these forms, each the `id` of a `MessageTemplate`.
-    message_templates: Option<Vec<String>>,
-    /// Error logs whose message has none of these forms, each the `id` of a `MessageTemplate`.
-    exclude_message_templates: Option<Vec<String>>,
+    /// Error logs with a message of one of these forms, each the `id` of a `MessageTemplate`.
+    message_templates: Option<Vec<ID>>,
+    /// Error logs with a message of another form than these, each the `id` of a `MessageTemplate`.
+    exclude_message_templates: Option<Vec<ID>>,
     /// Error logs that contain this text in their type or message. Case insensitive; `%`, `_` and `*` are
     /// plain characters.
     contains: Option<String>,
@@ -89,21 +89,18 @@ pub async fn error_search(
     check_list(filter.message_templates.as_ref())?;
     check_excluded(filter.exclude_message_templates.as_ref())?;
     let texts = [&filter.key_contains, &filter.contains].into_iter().flatten();
-    let names = [
-        &filter.models,
-        &filter.error_types,
-        &filter.exclude_models,
-        &filter.exclude_error_types,
-        &filter.message_templates,
-        &filter.exclude_message_templates,
-    ];
-    for text in texts.chain(names.into_iter().flatten().flatten()) {
+    let names =
+        [&filter.models, &filter.error_types, &filter.exclude_models, &filter.exclude_error_types];
+    let templates = [&filter.message_templates, &filter.exclude_message_templates];
+    let ids = templates.into_iter().flatten().flatten().map(|id| &id.0);
+    for text in texts.chain(names.into_iter().flatten().flatten()).chain(ids) {
         check_text("filter", text)?;
     }
     let keys = match filter.keys {
         Some(texts) => Some(scope.keys(texts).await?),
         None => None,
     };
+    let texts = |ids: Vec<ID>| ids.into_iter().map(|id| id.0).collect();
     let classes = |classes: Vec<FailureClass>| classes.into_iter().map(Into::into).collect();
     let errors = ErrorScope {
         keys,
@@ -116,8 +113,8 @@ pub async fn error_search(
         exclude_error_codes: filter.exclude_error_codes.unwrap_or_default(),
         classes: filter.failure_classes.map(classes),
         exclude_classes: classes(filter.exclude_failure_classes.unwrap_or_default()),
-        templates: filter.message_templates,
-        exclude_templates: filter.exclude_message_templates.unwrap_or_default(),
+        templates: filter.message_templates.map(texts),
+        exclude_templates: texts(filter.exclude_message_templates.unwrap_or_default()),
         contains: filter.contains,
         since: filter.since.map(|since| since.0),
         until: filter.until.map(|until| until.0),

@@ -90,7 +90,7 @@ impl ErrorLog {
     /// The form of the message, or of the error type where there is no message.
     async fn message_template(&self) -> MessageTemplate {
         let Template { id, text } = self.0.template();
-        MessageTemplate { id, text: Some(text) }
+        MessageTemplate { id: ID(id), text: Some(text) }
     }
 
     /// The request that failed (the column `request_msg`), including prompts; null if it was not stored.
@@ -166,7 +166,7 @@ impl Item for ErrorLog {
 #[graphql(complex)]
 pub struct MessageTemplate {
     /// Its id, the same on every server. A later version of the server may give other ids.
-    id: String,
+    id: ID,
     /// That of a group is loaded if it is selected.
     #[graphql(skip)]
     text: Option<String>,
@@ -206,7 +206,7 @@ pub enum ErrorDimension {
     ErrorCode,
     /// Why the call failed.
     FailureClass,
-    /// The form of the message: error logs whose messages differ only in numbers, ids, names and times.
+    /// The form of the message: messages of a form differ only in numbers, ids, names and times.
     MessageTemplate,
 }
 
@@ -243,7 +243,7 @@ impl ErrorGroup {
     /// The form of the messages of the group, if grouped by `MESSAGE_TEMPLATE`.
     async fn message_template(&self) -> Option<MessageTemplate> {
         let text = self.latest.as_ref().map(|latest| latest.0.template().text);
-        Some(MessageTemplate { id: self.template.clone()?, text })
+        Some(MessageTemplate { id: ID(self.template.clone()?), text })
     }
 
     /// The last error log; of several at the same time, the one with the highest id.
