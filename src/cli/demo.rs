@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::demo::{Exchange, Live, Traffic};
 use crate::store::write::Batch;
-use crate::store::{Database, demo as store};
+use crate::store::{Database, classification, demo as store};
 use crate::{error, ingest};
 
 /// Calls per transaction.
@@ -65,6 +65,10 @@ pub async fn prepare(database: &DatabaseConfig, clock: &Clock, seed: u64) -> any
     let started = Instant::now();
     let mut traffic = Traffic::new(seed, clock.now());
     let written = write(&db, &mut traffic).await?;
+    if database.failure_classes {
+        // The page shows them at once.
+        classification::add_all(&db).await?;
+    }
     db.close().await?;
     let Written { calls, errors } = written;
     let spent = started.elapsed().as_secs_f64();

@@ -133,6 +133,19 @@ pub async fn add(db: &Database, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
+/// Classifies all error logs without pauses.
+pub async fn add_all(db: &Database) -> Result<()> {
+    let mut after = i64::MIN;
+    loop {
+        let checked = check(db, after).await?;
+        add(db, &checked.missing).await?;
+        match checked.last {
+            Some(last) => after = last,
+            None => return Ok(()),
+        }
+    }
+}
+
 /// The ids of error logs by their class and template.
 type Classified = BTreeMap<(String, String), Vec<i64>>;
 

@@ -196,6 +196,7 @@ export function Errors(): JSX.Element {
       )}
       <div class="split">
         <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
+          {groups.error && (groups.data === undefined || groups.stale) && <Failure error={groups.error} retry={groups.reload} />}
           {groups.data && groups.data.groups.length > 0 && (
             <div class="shown" data-stale={groups.stale || undefined}>
               <Groups
