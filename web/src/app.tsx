@@ -1,7 +1,9 @@
 // Selects the view of an address, or the sign-in form.
 import type { JSX } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useErrorBoundary } from 'preact/hooks';
+import { ApiError } from './api/client';
 import { useI18n } from './i18n';
+import { clearAnswerCache } from './state/query';
 import { linkTo, useRoute } from './state/router';
 import { start, useSession } from './state/session';
 import { Shell } from './ui/shell';
@@ -18,6 +20,7 @@ const TRY_AGAIN_MS = 1500;
 export function App(): JSX.Element {
   const session = useSession();
   const { text } = useI18n();
+  const { path } = useRoute();
   const failed = session.state === 'failed';
   useEffect(() => {
     if (!failed) return undefined;
@@ -39,7 +42,7 @@ export function App(): JSX.Element {
     case 'signedIn':
       return (
         <Shell boot={session.boot} hasSession={session.hasSession}>
-          <View />
+          <GuardedView key={path} />
         </Shell>
       );
   }
@@ -52,6 +55,15 @@ function decoded(part: string): string {
   } catch {
     return part;
   }
+}
+
+/**
+ * Shows the failure of a view that throws. Without this, the view would keep its old data as if it were current.
+ * The answer that it cannot show must not come from the cache again.
+ */
+function GuardedView(): JSX.Element {
+  const [error, reset] = useErrorBoundary(clearAnswerCache) as [unknown, () => void];
+  return error !== undefined ? <Failure error={new ApiError('PAGE_FAULT', error instanceof Error ? error.message : '')} retry={reset} /> : <View />;
 }
 
 function View(): JSX.Element {

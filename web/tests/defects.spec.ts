@@ -136,8 +136,9 @@ test('exactly as many keys as the list can show are all keys', async ({ page, de
     const body = route.request().postData() ?? '';
     if (!/query (KeyTable|KeyStates)\(/.test(body)) return route.continue();
     const response = await route.fetch();
-    const answer = (await response.json()) as { data: { keys?: { apiKey: { id: string } }[]; apiKeys?: { totalCount: number; nodes: unknown[] } } };
-    const [first] = answer.data.keys ?? [];
+    const answer = (await response.json()) as { data: { keys?: { apiKey: { id: string } | null }[]; apiKeys?: { totalCount: number; nodes: unknown[] } } };
+    // The calls without a key are a group too.
+    const first = answer.data.keys?.find(({ apiKey }) => apiKey);
     if (answer.data.keys && first) {
       answer.data.keys = Array.from({ length: 1000 }, (_, index) => ({ ...first, apiKey: { ...first.apiKey, id: `key_${index}` } }));
     }
@@ -149,6 +150,25 @@ test('exactly as many keys as the list can show are all keys', async ({ page, de
   total = 1234;
   await open(page, demo, '/keys?range=1h');
   await expect(page.locator('.filters-end')).toContainText(/Only 1,0\d\d of 1,234 keys are listed/);
+});
+
+test('a view that cannot show an answer says so', async ({ page, demo }) => {
+  let isBroken = true;
+  await page.route('**/graphql', async (route) => {
+    if (!isBroken || !/query KeyTable\(/.test(route.request().postData() ?? '')) return route.continue();
+    return route.fulfill({ json: { data: { keys: [{ apiKey: { id: 'key_1' } }], models: [] } } });
+  });
+  await page.goto(`${demo.url}/keys`);
+  await expect(page.getByRole('alert')).toContainText('This view has a fault');
+  await page.getByRole('link', { name: 'Calls', exact: true }).click();
+  await settled(page);
+  await expect(page.getByRole('alert')).toHaveCount(0);
+  await page.goBack();
+  await expect(page.getByRole('alert')).toContainText('PAGE_FAULT');
+  isBroken = false;
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await settled(page);
+  await expect(page.getByRole('table', { name: 'Keys' })).toBeVisible();
 });
 
 test('the names of controls contain their labels', async ({ page, demo }) => {

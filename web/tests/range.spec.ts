@@ -128,10 +128,10 @@ test('facets count with the range and the other filters', async ({ page, real })
 test('the first time of an error group is its first ever, marked if it is within the range', async ({ page, demo }) => {
   const ago = (days: number): string => new Date(Date.now() - days * 86_400_000).toISOString();
   const errors = [
-    { errorType: 'first-old', errorCode: 500, message: 'x', timestamp: ago(9.1) },
-    { errorType: 'first-old', errorCode: 500, message: 'x' },
-    { errorType: 'first-new', errorCode: 500, message: 'x', timestamp: ago(0.5) },
-    { errorType: 'first-new', errorCode: 500, message: 'x' },
+    { errorType: 'first-old', errorCode: 500, message: 'the old failure', timestamp: ago(9.1) },
+    { errorType: 'first-old', errorCode: 500, message: 'the old failure' },
+    { errorType: 'first-new', errorCode: 500, message: 'the new failure', timestamp: ago(0.5) },
+    { errorType: 'first-new', errorCode: 500, message: 'the new failure' },
   ];
   await demo.ask('mutation R($errors: [ErrorLogInput!]!) { recordErrors(input: {errors: $errors}) { recorded } }', { errors });
   await open(page, demo, '/errors');

@@ -1,7 +1,7 @@
 // Sends GraphQL operations to the server.
 import type { TypedDocumentString } from './gen/graphql';
 
-/** A failed request. `code` is `extensions.code` of the server, `HTTP_<status>`, or `OFFLINE`. */
+/** A failed request. `code` is `extensions.code` of the server, `HTTP_<status>`, `OFFLINE`, or `PAGE_FAULT`. */
 export class ApiError extends Error {
   readonly code: string;
   readonly retryAfterMs: number | undefined;

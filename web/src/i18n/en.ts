@@ -78,9 +78,10 @@ export const en = {
     noMatches: 'Nothing matches these filters',
     clearFilters: 'Clear filters',
   },
-  /** By `extensions.code` of an error of the server; `OFFLINE` is the page's own code. */
+  /** By `extensions.code` of an error of the server; `OFFLINE` and `PAGE_FAULT` are the page's own codes. */
   codes: {
     OFFLINE: 'Cannot reach the server.',
+    PAGE_FAULT: 'This view has a fault and cannot show the answer of the server.',
     BAD_REQUEST: 'The server could not read the request.',
     BAD_USER_INPUT: 'The request contains an invalid value.',
     BATCH_TOO_LARGE: 'The request contains more operations than the server accepts in one batch.',

@@ -79,6 +79,7 @@ export const zh: Messages = {
   },
   codes: {
     OFFLINE: '无法连接服务器。',
+    PAGE_FAULT: '此视图出现故障，无法显示服务器的响应。',
     BAD_REQUEST: '服务器无法读取此请求。',
     BAD_USER_INPUT: '请求中包含无效的值。',
     BATCH_TOO_LARGE: '请求中的操作数超过服务器对单个批次的限制。',

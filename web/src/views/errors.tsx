@@ -197,6 +197,8 @@ export function Errors(): JSX.Element {
       <div class="split">
         <div class="listing" data-stale={list.stale || undefined} aria-busy={list.rows === undefined || list.stale}>
           {groups.error && (groups.data === undefined || groups.stale) && <Failure error={groups.error} retry={groups.reload} />}
+          {/* As high as many groups, so that the rows below do not move when they are loaded. */}
+          {!groups.data && !groups.error && <Skeleton rows={7} class="groups-loading" />}
           {groups.data && groups.data.groups.length > 0 && (
             <div class="shown" data-stale={groups.stale || undefined}>
               <Groups
