@@ -70,6 +70,7 @@ fn main() {
         trial("a_full_disk_loses_nothing", || Disk::mount(24), full_disk),
         trial("failed_operations_lose_nothing", Shim::build, failed_operations),
         trial("failed_operations_delete_nothing_else", Shim::build, failed_deletions),
+        trial("failed_operations_miscount_no_class", Shim::build, failed_classifications),
         trial("an_import_continues_after_failed_operations", Shim::build, failed_imports),
         trial("rollups_are_right_after_failed_operations", Shim::build, failed_rebuilds),
         trial("a_locked_file_loses_nothing", || Ok(()), locked_file),
@@ -343,6 +344,52 @@ async fn failed_deletions(shim: Shim) {
                 let reported = again["data"]["deleteErrorLogsWhere"]["deletedCount"].as_i64();
                 assert_eq!(reported, Some(left), "{name}, then {again}");
                 assert_eq!(gateway.count("t_error_logs").await, 0, "{name}");
+                if failed == 0 {
+                    assert!(first > 1, "{name}: no operation was counted");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A query that must classify error logs first counts all of them or fails.
+async fn failed_classifications(shim: Shim) {
+    const ROWS: i64 = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.db");
+    let mut environment = shim.environment(&path);
+    environment.push(("CALLSCOPE_FAILURE_CLASSES", "false".into()));
+    let process = start_with(&url(&path), environment);
+    let mut gateway = Gateway::open(&path).await;
+    let query = "{ errorGroups(by: [FAILURE_CLASS]) { failureClass count } }";
+    let count = async || -> Value {
+        let url = format!("http://{}/graphql", process.address);
+        let sent = client().post(url).json(&json!({ "query": query })).send().await;
+        sent.expect("an answer").json().await.expect("JSON")
+    };
+    let expected =
+        json!({ "errorGroups": [{ "failureClass": "PROVIDER_OVERLOADED", "count": ROWS }] });
+    for round in rounds() {
+        for mode in MODES {
+            for first in 1.. {
+                gateway
+                    .execute(&format!(
+                        "DELETE FROM t_error_logs; DELETE FROM callscope_failures; \
+                         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+                         INSERT INTO t_error_logs (request_time, error_code) \
+                         SELECT '2026-03-01 12:00:00', 503 FROM n"
+                    ))
+                    .await;
+                shim.arm(mode, first);
+                let answer = count().await;
+                let failed = shim.disarm();
+                let name = format!("{round}-{}-{first}: {answer}", mode.name);
+                assert!(answer["data"] == expected || answer["errors"].is_array(), "{name}");
+                gateway.write().await;
+                let again = count().await;
+                assert_eq!(again["data"], expected, "{name}, then {again}");
+                assert_eq!(gateway.count("callscope_failures").await, ROWS, "{name}");
                 if failed == 0 {
                     assert!(first > 1, "{name}: no operation was counted");
                     break;

@@ -57,6 +57,9 @@ fn expensive_documents() -> Vec<String> {
     );
     let series = format!("callSeries({month}, interval: \"PT6H\") {{ latency {{ p99 }} }}");
     let search = "errorLogs(filter: { contains: \"no such text\" }) { totalCount }";
+    // The first ones meet error logs without a class.
+    let classes = "errorGroups(by: [FAILURE_CLASS, MESSAGE_TEMPLATE]) { count latest { message } }";
+    let class = "errorLogs(filter: { excludeFailureClasses: [UNKNOWN] }) { totalCount }";
     let counts = format!("usageStats({as_of}) {{ currentMonth {{ total }} }}");
     let texts = format!("errorLogs(first: 1000) {{ nodes {{ {} }} }}", aliased(49, "message"));
     // Past instants: each is computed, none is shared.
@@ -82,6 +85,9 @@ fn expensive_documents() -> Vec<String> {
         format!("{{ {} }}", aliased(4, &series)),
         format!("{{ {} }}", aliased(20, search)),
         format!("{{ {search} }}"),
+        format!("{{ {} }}", aliased(3, classes)),
+        format!("{{ {classes} }}"),
+        format!("{{ {class} }}"),
         format!("{{ {} }}", aliased(40, &counts)),
         format!("{{ {texts} }}"),
     ]

@@ -69,7 +69,7 @@ pub struct DatabaseConfig {
     pub text_index: bool,
 
     /// Keep the failure class of each error log in a separate table, for filters and groups by class.
-    /// Otherwise such a query first classifies the error logs that it needs
+    /// Otherwise such a query first classifies the error logs that it needs, at most 1,000
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub failure_classes: bool,
 

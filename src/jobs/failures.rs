@@ -15,13 +15,15 @@ use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::Database;
-use crate::store::classification::{self, Checked, PAUSE_FACTOR, ROWS_AT_ONCE};
+use crate::store::classification::{self, Checked, MOST_OF_QUERY, PAUSE_FACTOR, ROWS_AT_ONCE};
 use crate::store::import::last_id;
 use crate::supervisor::{Job, supervise};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
-/// How often new error logs are looked for, and how often a part of the table is checked again.
+/// How often new error logs are looked for: in general, and while many arrive.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const BUSY_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a part of the table is checked again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(4);
 /// How often a read-only server looks for the table.
 const MISSING_TABLE_INTERVAL: Duration = Duration::from_secs(30);
@@ -116,25 +118,26 @@ impl Failures {
         if last < self.last {
             // The last rows were deleted: SQLite uses their ids again.
             self.checked = i64::MIN;
-            self.db.failures().set(self.checked);
         }
         self.last = last;
         let Checked { missing, last } = classification::check(&self.db, self.checked).await?;
-        let Some(added) = self.add(&missing).await? else { return Ok(POLL_INTERVAL) };
         let settled = classification::settled(self.last);
+        let is_behind = missing.len() as u64 > MOST_OF_QUERY || last.is_some_and(|id| id < settled);
+        self.db.failures().set(self.checked, is_behind);
+        let Some(added) = self.add(&missing).await? else { return Ok(POLL_INTERVAL) };
         if let Some(checked) = added.or(last) {
             self.checked = Ord::min(checked, settled);
-            self.db.failures().set(self.checked);
+            self.db.failures().set(self.checked, is_behind);
         }
-        let is_behind = added.or(last).is_some_and(|checked| checked < settled);
-        if is_behind {
+        if added.or(last).is_some_and(|checked| checked < settled) {
             return Ok(start.elapsed().mul_f64(PAUSE_FACTOR).clamp(SHORTEST_PAUSE, POLL_INTERVAL));
         }
         self.log_end();
         if self.swept_at.elapsed() >= SWEEP_INTERVAL {
             self.sweep().await?;
         }
-        Ok(POLL_INTERVAL)
+        let many_arrive = missing.len() as u64 >= ROWS_AT_ONCE / 2;
+        Ok(if many_arrive { BUSY_INTERVAL } else { POLL_INTERVAL })
     }
 
     /// Adds the first of the missing rows. Returns the last id if some are left, and None if another server adds

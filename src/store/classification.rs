@@ -14,7 +14,6 @@ use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{
     CaseStatement, Condition, Expr, ExprTrait, InsertStatement, OnConflict, Order, Query,
 };
-use tokio::time::{Instant, sleep};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -30,8 +29,8 @@ use crate::error::{Error, Result};
 
 /// Error logs that one statement classifies.
 pub const ROWS_AT_ONCE: u64 = 500;
-/// Statements of a query that finds error logs without a class.
-const STATEMENTS_OF_QUERY: u32 = 10;
+/// Error logs that a query classifies. If more have no class, it fails and classifies none.
+pub const MOST_OF_QUERY: u64 = 2 * ROWS_AT_ONCE;
 /// The pause after a step, as a multiple of its time: as long as writers of SQLite that wait for a step need
 /// to retry (`prune/pace.rs`).
 pub const PAUSE_FACTOR: f64 = 2.0;
@@ -62,35 +61,31 @@ pub async fn complete<'a>(
     }
     let last = last_id(db, LogTable::ErrorLogs).await?;
     let settled = settled(last);
-    let mut after = Ord::min(db.failures().checked(), settled);
+    let after = Ord::min(db.failures().checked(), settled);
     // With the window, SQLite would read all of it by the index of times instead of the last ids.
     let window = match after == settled {
         true => Condition::all(),
         false => Filter::new(db).time(since, until).condition(),
     };
-    if find_missing(db, after, &window).await?.is_empty() {
+    let missing = find_missing(db, after, &window).await?;
+    if missing.is_empty() {
         return Ok(());
     }
     if db.is_read_only() {
         return Err(unclassified("the server is read-only"));
     }
+    if db.failures().is_behind() || missing.len() as u64 > MOST_OF_QUERY {
+        return Err(unclassified(match db.keeps_failure_classes() {
+            true => "the server is still classifying them",
+            false => "the server does so only with --failure-classes true",
+        }));
+    }
     // Requests that need the same error logs do not classify them at the same time.
     let _turn = db.failures().turn().await;
-    for _ in 0..STATEMENTS_OF_QUERY {
-        let start = Instant::now();
-        let missing = find_missing(db, after, &window).await?;
-        let Some(highest) = missing.last() else { return Ok(()) };
-        add(db, &missing).await?;
-        if (missing.len() as u64) < ROWS_AT_ONCE {
-            return Ok(());
-        }
-        after = *highest;
-        sleep(start.elapsed().mul_f64(PAUSE_FACTOR)).await;
-    }
-    Err(unclassified("it takes some minutes after an update"))
+    add(db, &find_missing(db, after, &window).await?).await
 }
 
-/// The first error logs above an id that have no class.
+/// The first error logs above an id that have no class, one more than a query may classify.
 async fn find_missing(db: &Database, after: i64, window: &Condition) -> Result<Vec<i64>> {
     let mut select = Query::select();
     select
@@ -100,7 +95,7 @@ async fn find_missing(db: &Database, after: i64, window: &Condition) -> Result<V
         .cond_where(window.clone())
         .cond_where(is_classified(db.dialect()).not())
         .order_by(ID, Order::Asc)
-        .limit(ROWS_AT_ONCE);
+        .limit(MOST_OF_QUERY + 1);
     db.fetch_values("classification.missing", &select).await
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A row belongs to the error log with its id and its time: SQLite uses the ids of deleted error logs again.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 use tokio::sync::{Mutex, MutexGuard};
@@ -21,23 +21,34 @@ pub(super) const TEMPLATE: &str = "template";
 #[derive(Debug)]
 pub struct Progress {
     checked: AtomicI64,
+    is_behind: AtomicBool,
     turn: Mutex<()>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { checked: AtomicI64::new(i64::MIN), turn: Mutex::default() }
+        Self {
+            checked: AtomicI64::new(i64::MIN),
+            is_behind: AtomicBool::new(false),
+            turn: Mutex::default(),
+        }
     }
 }
 
 impl Progress {
-    /// Up to this id, all error logs have a class.
-    pub fn set(&self, id: i64) {
+    /// Up to this id, all error logs have a class. The job is behind if many others may have none.
+    pub fn set(&self, id: i64, is_behind: bool) {
         self.checked.store(id, Ordering::Relaxed);
+        self.is_behind.store(is_behind, Ordering::Relaxed);
     }
 
     pub(super) fn checked(&self) -> i64 {
         self.checked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the job still has to add the rows of many error logs. Then queries add none.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
     }
 
     /// Waits until no other request of this server adds rows.

@@ -1,15 +1,17 @@
 //! The cost of a query follows the estimated number of rows that its statements read.
 
+use callscope::store::classification;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase, error_code};
+use crate::support::{CallRow, ErrorRow, Kind, NOW, TestApp, TestDatabase, error_code, eventually};
 use crate::tests;
 
 tests! {
     the_cost_follows_the_rows_of_the_window,
     ordering_by_percentiles_costs_as_much_as_percentiles.only(&[Kind::Sqlite]),
     a_search_costs_more_than_a_list.only(&[Kind::Sqlite]),
+    classes_cost_more_without_their_job.only(&[Kind::Sqlite]),
     a_window_is_found_in_arguments_and_variables.only(&[Kind::Sqlite]),
     expensive_reads_are_refused_before_they_run,
     queries_of_the_page_are_allowed_over_many_calls.only(&[Kind::Sqlite]),
@@ -146,9 +148,6 @@ async fn a_search_costs_more_than_a_list(database: TestDatabase) {
     assert_about(cost(&app, &logs(week)).await, 10.0 * 100_000.0 * 7.0 / 31.0);
     let groups = "{ errorGroups(by: [ERROR_CODE, MODEL]) { count } }";
     assert_about(cost(&app, groups).await, 3.0 * 100_000.0);
-    let groups = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
-    assert_about(cost(&app, groups).await, 3.0 * 100_000.0);
-    assert_about(cost(&app, &logs("failureClasses: [BILLING]")).await, 1.4 * 100_000.0);
     let series = "{ errorSeries(period: LAST_7_DAYS) { count } }";
     assert_about(cost(&app, series).await, 2.0 * 100_000.0 * 7.0 / 31.0);
     let variables = json!({ "f": { "contains": "nothing" } });
@@ -156,6 +155,26 @@ async fn a_search_costs_more_than_a_list(database: TestDatabase) {
         "query($f: ErrorLogFilter) { errorLogs(first: 5, filter: $f) { totalCount nodes { id } } }";
     let (_, cost) = send(&app, json!({ "query": query, "variables": variables })).await;
     assert_about(cost, 2.0 * 10.0 * 100_000.0);
+}
+
+/// Without a job, a query finds and classifies the error logs that have no class.
+async fn classes_cost_more_without_their_job(database: TestDatabase) {
+    fill(&database, 1_000_000).await;
+    let groups = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
+    let logs = "{ errorLogs(first: 5, filter: { failureClasses: [BILLING] }) { nodes { id } } }";
+    let app = TestApp::start(&database).await;
+    let stored = 100.0 * classification::MOST_OF_QUERY as f64;
+    assert_about(cost(&app, groups).await, 4.0 * 100_000.0 + stored);
+    assert_about(cost(&app, logs).await, 2.4 * 100_000.0 + stored);
+    let none = "{ errorGroups(by: [FAILURE_CLASS], filter: { since: \"2026-03-02T00:00:00Z\" }) { count } }";
+    assert!(cost(&app, none).await < 5000);
+    app.shutdown().await;
+    let app = TestApp::start_with(&database, |config| config.database.failure_classes = true).await;
+    // Before its first turn the job is not yet behind, and afterwards it is not any more.
+    eventually("all classes", async || !app.db().failures().is_behind()).await;
+    assert_about(cost(&app, groups).await, 3.0 * 100_000.0);
+    assert_about(cost(&app, logs).await, 1.4 * 100_000.0);
+    app.shutdown().await;
 }
 
 async fn a_window_is_found_in_arguments_and_variables(database: TestDatabase) {

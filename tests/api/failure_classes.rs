@@ -29,6 +29,8 @@ tests! {
     error_logs_without_a_class_are_not_deleted,
     a_read_only_server_needs_the_classes,
     a_long_backlog_is_refused.only(&[Kind::Sqlite]),
+    queries_do_not_help_a_job_that_is_behind,
+    a_failed_write_is_an_error,
 }
 
 const DEAD: &str =
@@ -411,7 +413,7 @@ async fn a_read_only_server_needs_the_classes(database: TestDatabase) {
 }
 
 async fn a_long_backlog_is_refused(database: TestDatabase) {
-    let many = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 5200) \
+    let many = "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 1200) \
         INSERT INTO t_error_logs (error_code, request_time) \
         SELECT 503, datetime('2026-02-01', n || ' minutes') FROM number";
     database.execute(many).await;
@@ -421,10 +423,79 @@ async fn a_long_backlog_is_refused(database: TestDatabase) {
     assert_eq!(error_code(&refused), "SERVER_BUSY", "{refused}");
     let message = refused["errors"][0]["message"].as_str().unwrap();
     assert!(message.contains("failure class") && message.contains("shorter time"), "{message}");
-    // The refused query has classified some of them.
+    assert_eq!(database.count("callscope_failures").await, 0);
+    // A shorter time.
+    let shorter = query.replace(']', "], filter: { until: \"2026-02-01T12:00:00Z\" }");
+    assert_eq!(app.data(&shorter).await["errorGroups"][0]["count"], 719);
     let data = app.data(query).await;
     assert_eq!(
         data["errorGroups"],
-        json!([{ "failureClass": "PROVIDER_OVERLOADED", "count": 5200 }])
+        json!([{ "failureClass": "PROVIDER_OVERLOADED", "count": 1200 }])
     );
+}
+
+async fn queries_do_not_help_a_job_that_is_behind(database: TestDatabase) {
+    insert_failures(&database).await;
+    let app = TestApp::start(&database).await;
+    let query = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
+    app.db().failures().set(i64::MIN, true);
+    let refused = app.graphql(query).await;
+    assert_eq!(error_code(&refused), "SERVER_BUSY", "{refused}");
+    assert_eq!(database.count("callscope_failures").await, 0);
+    // Those of a time whose error logs have a class are answered.
+    let ids = database.ids("t_error_logs").await;
+    classification::add(app.db(), &ids[..6]).await.unwrap();
+    let earlier = "until: \"2026-03-01T11:06:00Z\"";
+    let query = |filter: &str| {
+        format!("{{ errorGroups(by: [FAILURE_CLASS], filter: {{ {filter} }}) {{ count }} }}")
+    };
+    assert_eq!(app.data(&query(earlier)).await["errorGroups"].as_array().unwrap().len(), 3);
+    assert_eq!(error_code(&app.graphql(&query("")).await), "SERVER_BUSY");
+    app.db().failures().set(i64::MIN, false);
+    assert_eq!(app.data(&query("")).await["errorGroups"].as_array().unwrap().len(), 4);
+}
+
+/// A count without the error logs that could not be classified would be too small.
+async fn a_failed_write_is_an_error(database: TestDatabase) {
+    insert_failures(&database).await;
+    let app = TestApp::start(&database).await;
+    let (refuse, allow) = match database.kind() {
+        Kind::Sqlite => (
+            &["CREATE TRIGGER refuse BEFORE INSERT ON callscope_failures
+            WHEN NEW.class = 'QUOTA_DAY' BEGIN SELECT RAISE(ABORT, 'no'); END"][..],
+            "DROP TRIGGER refuse",
+        ),
+        Kind::Postgres => (
+            &[
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN IF NEW.class = ''QUOTA_DAY'' THEN RAISE ''no''; END IF; RETURN NEW; END'",
+                "CREATE TRIGGER refuse BEFORE INSERT ON callscope_failures
+                FOR EACH ROW EXECUTE FUNCTION refuse()",
+            ][..],
+            "DROP TRIGGER refuse ON callscope_failures",
+        ),
+        Kind::MariaDb => (
+            &["CREATE TRIGGER refuse BEFORE INSERT ON callscope_failures FOR EACH ROW
+            IF NEW.class = 'QUOTA_DAY' THEN SIGNAL SQLSTATE '45000'; END IF"][..],
+            "DROP TRIGGER refuse",
+        ),
+    };
+    for statement in refuse {
+        database.execute(statement).await;
+    }
+    let queries = [
+        "{ errorGroups(by: [FAILURE_CLASS]) { count } }",
+        "{ errorLogs(filter: { failureClasses: [UNKNOWN] }) { totalCount } }",
+        "mutation { deleteErrorLogsWhere(filter: { failureClasses: [UNKNOWN] }) { deletedCount } }",
+    ];
+    for query in queries {
+        let refused = app.graphql(query).await;
+        assert_eq!(error_code(&refused), "INTERNAL", "{query}: {refused}");
+    }
+    // One transaction: not a part of the rows.
+    assert_eq!(database.count("callscope_failures").await, 0);
+    assert_eq!(database.count("t_error_logs").await, 7);
+    database.execute(allow).await;
+    assert_eq!(ids(&app, "failureClasses: [UNKNOWN]").await, [6]);
+    assert_eq!(database.count("callscope_failures").await, 7);
 }

@@ -14,6 +14,7 @@ use crate::domain::table::LogTable;
 use crate::domain::window::{Period, Window};
 use crate::graphql::id::NodeId;
 use crate::graphql::scalar::Duration;
+use crate::store::classification::MOST_OF_QUERY;
 use crate::store::contains::is_plain_text;
 use crate::store::density::Density;
 use crate::store::diagnosis::MOST_LOGS;
@@ -163,8 +164,9 @@ mod row {
     pub const LATENCY_OF_MORE: u64 = 15_000;
     /// A call read and diagnosed: 3 µs.
     pub const DIAGNOSIS: u64 = 8000;
-    /// The text of an error log read and classified: 25 µs.
+    /// The text of an error log read and classified: 25 µs; its class and template also stored: 40 µs.
     pub const CLASSIFY: u64 = 60_000;
+    pub const CLASSIFY_AND_STORE: u64 = 100_000;
     /// Its class or template looked up: 0.3 to 0.45 µs.
     pub const FAILURE: u64 = 1000;
     /// A text of usual length (1.6 KB) searched: 0.4 to 2 µs, on PostgreSQL 4 to 7 µs.
@@ -249,24 +251,29 @@ impl Estimates<'_> {
                 let search = search(field, arguments);
                 let filtered = search.is_some() || is_filtered(field, arguments);
                 let each = search.unwrap_or(if filtered { row::FILTER } else { row::COUNT });
-                let each = each + failures(filters_failures(field, arguments));
                 let times = u64::from(filtered) + u64::from(selected.total);
-                cost(rows, each.saturating_mul(times))
+                cost(rows, each.saturating_mul(times)).saturating_add(self.failures(
+                    rows,
+                    times,
+                    filters_failures(field, arguments),
+                ))
             }
             Reads::ErrorGroups => {
                 let rows = self.error_logs(field, arguments, of_one_key);
                 let search = search(field, arguments).unwrap_or(0);
-                let is_dimension = |name: &&str| arguments.lists(field, "by", name);
-                let is_grouped = ["FAILURE_CLASS", "MESSAGE_TEMPLATE"].iter().any(is_dimension);
-                let more = search + failures(is_grouped || filters_failures(field, arguments));
-                cost(rows, group(arguments.length(field, "by").min(6)) + more)
+                cost(rows, group(arguments.length(field, "by").min(6)) + search)
+                    .saturating_add(self.failures(rows, 1, groups_failures(field, arguments)))
             }
             Reads::ErrorSeries => {
                 let (since, until) =
                     arguments.window(field).map(|window| (window.since, window.until)).unzip();
                 let rows = self.density.estimate(LogTable::ErrorLogs, since, until, of_one_key);
                 let search = search(field, arguments).unwrap_or(0);
-                cost(rows, row::BUCKET + search + failures(filters_failures(field, arguments)))
+                cost(rows, row::BUCKET + search).saturating_add(self.failures(
+                    rows,
+                    1,
+                    filters_failures(field, arguments),
+                ))
             }
             Reads::Diagnosis => {
                 let until = arguments.window(field).map(|window| window.until);
@@ -335,15 +342,41 @@ impl Estimates<'_> {
         self.density.estimate(LogTable::Calls, since, until, of_one_key)
     }
 
+    /// The classes and templates of error logs in a number of statements. If no job adds them, or not yet,
+    /// one more statement looks for those that are missing.
+    fn failures(&self, rows: u64, statements: u64, are_needed: bool) -> u64 {
+        if !are_needed {
+            return 0;
+        }
+        let is_complete = self.has_job() && !self.db.is_some_and(|db| db.failures().is_behind());
+        let searches = statements.saturating_add(u64::from(!is_complete));
+        cost(rows, row::FAILURE.saturating_mul(searches))
+    }
+
+    /// The cost of the error logs that the first field of a request classifies, if no job does. While the job
+    /// runs, only those of the last moment have no class, and each of them is classified once.
+    pub fn classification(&self, reads: Reads, field: &Field, arguments: &Arguments<'_>) -> u64 {
+        let needs_failures = match reads {
+            Reads::ErrorLogs | Reads::ErrorSeries => filters_failures(field, arguments),
+            Reads::ErrorGroups => groups_failures(field, arguments),
+            _ => false,
+        };
+        if !needs_failures || self.has_job() {
+            return 0;
+        }
+        let rows = self.error_logs(field, arguments, false);
+        cost(rows.min(MOST_OF_QUERY), row::CLASSIFY_AND_STORE)
+    }
+
+    fn has_job(&self) -> bool {
+        self.db.is_some_and(Database::keeps_failure_classes)
+    }
+
     fn error_logs(&self, field: &Field, arguments: &Arguments<'_>, of_one_key: bool) -> u64 {
         let filter = arguments.get(field, "filter");
         let end = |name| -> Option<DateTime<Utc>> { arguments.instant(filter?, name) };
         self.density.estimate(LogTable::ErrorLogs, end("since"), end("until"), of_one_key)
     }
-}
-
-fn failures(are_needed: bool) -> u64 {
-    if are_needed { row::FAILURE } else { 0 }
 }
 
 fn cost(rows: u64, thousandths: u64) -> u64 {
@@ -360,6 +393,14 @@ fn filters_failures(field: &Field, arguments: &Arguments<'_>) -> bool {
     let names =
         ["failureClasses", "excludeFailureClasses", "messageTemplates", "excludeMessageTemplates"];
     names.into_iter().any(|name| arguments.has_filter(field, name))
+}
+
+/// Whether groups need them.
+fn groups_failures(field: &Field, arguments: &Arguments<'_>) -> bool {
+    let is_dimension = |name: &str| arguments.lists(field, "by", name);
+    is_dimension("FAILURE_CLASS")
+        || is_dimension("MESSAGE_TEMPLATE")
+        || filters_failures(field, arguments)
 }
 
 /// The cost of a row if the filter searches texts.

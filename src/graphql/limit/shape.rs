@@ -41,6 +41,8 @@ pub struct Shape<'a> {
     /// The cost of statements that load data of all API keys at once: for one key, and for a list.
     of_key: u64,
     of_keys: u64,
+    /// The cost of error logs that the first field which needs their classes classifies.
+    classification: u64,
     /// The work that its fields add to the statement of the parent field.
     parts: Parts,
     /// The cost and response name of the most expensive field of this level.
@@ -51,7 +53,8 @@ impl Shape<'_> {
     /// The cost of an operation with this shape.
     pub fn cost(&self) -> u64 {
         let once = self.once.saturating_add(self.of_key);
-        once.saturating_add(self.each).saturating_add(self.per_row)
+        let more = [self.each, self.per_row, self.classification];
+        more.into_iter().fold(once, u64::saturating_add)
     }
 
     /// Adds another selection of the same level.
@@ -67,6 +70,7 @@ impl Shape<'_> {
         self.per_row = self.per_row.saturating_add(other.per_row);
         self.of_key = self.of_key.saturating_add(other.of_key);
         self.of_keys = self.of_keys.saturating_add(other.of_keys);
+        self.classification = self.classification.max(other.classification);
         self.parts.add(other.parts);
         self.most = self.most.max(other.most);
     }
@@ -218,6 +222,10 @@ impl<'a> Walk<'a> {
             per_row,
             of_key: of_key.saturating_add(key),
             of_keys: of_keys.saturating_add(keys),
+            classification: self
+                .estimates
+                .classification(weight.reads, field, &self.arguments)
+                .max(inner.classification),
             parts: Parts::of(weight.reads, field, &self.arguments),
             most: None,
         };
