@@ -15,6 +15,7 @@ mod m20261129_000006_create_rollups;
 mod m20261129_000007_create_text_index;
 mod m20261129_000008_add_gap_steps;
 mod m20261130_000009_create_failures;
+mod m20261201_000010_add_day_cells;
 
 pub struct Migrator;
 
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000007_create_text_index::Migration),
             Box::new(m20261129_000008_add_gap_steps::Migration),
             Box::new(m20261130_000009_create_failures::Migration),
+            Box::new(m20261201_000010_add_day_cells::Migration),
         ]
     }
 

@@ -8,7 +8,7 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 68] = [
+const NAMES: [&str; 71] = [
     "name",
     "value",
     "source",
@@ -51,6 +51,9 @@ const NAMES: [&str; 68] = [
     "hour_cells",
     "key_hour_cells",
     "key_day_cells",
+    "day_cells",
+    "days_since",
+    "days_version",
     "minutes_since",
     "oldest",
     "newest",

@@ -34,6 +34,7 @@ tests! {
     changed_calls_are_found_and_folded_again,
     damaged_latencies_are_an_error,
     statements_read_few_rows,
+    older_servers_may_fold_meanwhile,
     ids_of_an_emptied_table_are_counted_once.only(&[Kind::Sqlite]).empty(),
     many_calls_that_cannot_be_folded_turn_rollups_off.only(&[Kind::Sqlite]),
     the_command_verifies_and_rebuilds,
@@ -66,8 +67,8 @@ async fn a_server_folds_calls_and_reports_it(database: TestDatabase) {
     database.insert(&(0..40).map(calls).collect::<Vec<_>>()).await;
     let rollups = folded(&app).await;
     assert_eq!(rollups["since"], "2026-03-01T00:00:00Z");
-    // 40 minutes, one hour with and one without the key, one day.
-    assert_eq!(rollups["rows"], 43);
+    // 40 minutes, one hour and one day with the key and without.
+    assert_eq!(rollups["rows"], 44);
     let query = "{ usageStats { lastHour { total } } }";
     let statements = app.sql(query).await;
     let has_cells = |sql: &String| sql.contains("callscope_rollup_cells");
@@ -300,6 +301,40 @@ async fn many_calls_that_cannot_be_folded_turn_rollups_off(database: TestDatabas
     app.shutdown().await;
 }
 
+/// A server of an older version folds without cells of days.
+async fn older_servers_may_fold_meanwhile(database: TestDatabase) {
+    let app = start(&database).await;
+    let call = |day: u32, hour: u32| CallRow::at(&format!("2026-02-{day:02}T{hour:02}:00:00Z"));
+    database.insert(&[call(1, 10), call(2, 10), call(3, 10)]).await;
+    folded(&app).await;
+    let month = "between: { since: \"2026-02-01T00:00:00Z\", until: \"2026-03-01T00:00:00Z\" }";
+    let query = format!("{{ callSeries({month}, interval: \"P1D\") {{ counts {{ total }} }} }}");
+    let total = async || -> i64 {
+        let data = app.data(&query).await;
+        let days = data["callSeries"].as_array().unwrap().iter();
+        days.map(|day| day["counts"]["total"].as_i64().unwrap()).sum()
+    };
+    let of_days = "SELECT COALESCE(SUM(total), 0) FROM callscope_rollup_cells WHERE level = 5";
+    assert_eq!(total().await, 3);
+    assert_eq!(database.value(of_days).await, 3);
+    // It folds a fourth call into the cells of hours.
+    database
+        .execute("DELETE FROM callscope_rollup_cells WHERE level = 5 AND start < 1769990400")
+        .await;
+    database.execute("UPDATE callscope_rollup_state SET version = version + 1").await;
+    assert_eq!(total().await, 3);
+    database.insert(&[call(2, 11), call(20, 10), call(20, 11)]).await;
+    folded(&app).await;
+    assert_eq!(total().await, 6);
+    // From the first day without any call of before.
+    assert_eq!(database.value(of_days).await, 2 + 2);
+    app.shutdown().await;
+    assert_eq!(command(&database, "rebuild").0, Some(0));
+    assert_eq!(database.value(of_days).await, 6);
+    let (code, text) = command(&database, "verify");
+    assert!(code == Some(0) && text.contains(", 6 calls"), "{text}");
+}
+
 /// A call that is folded already is not read again, and neither is any other single call.
 async fn statements_read_few_rows(database: TestDatabase) {
     let app = start(&database).await;
@@ -471,7 +506,7 @@ async fn sums_equal_a_plain_count_at_every_moment(database: TestDatabase) {
 impl World<'_> {
     async fn step(&mut self) {
         self.now += TimeDelta::seconds(self.random.random_range(1..60));
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..21) {
             0..7 => self.insert().await,
             7..9 => self.commit_late().await,
             9..14 => self.fold().await,
@@ -479,6 +514,7 @@ impl World<'_> {
             16 => self.prune().await,
             17 => self.clean_up().await,
             18 => self.rebuild().await,
+            19 => self.forget_days().await,
             _ => self.fold_all().await,
         }
     }
@@ -555,6 +591,14 @@ impl World<'_> {
         if let Ok(folded) = tokio::time::timeout(limit, fold).await {
             folded.unwrap();
         }
+    }
+
+    /// As if a server of an older version, which has no cells of days without keys, had folded all calls.
+    async fn forget_days(&mut self) {
+        self.database.execute("DELETE FROM callscope_rollup_cells WHERE level = 5").await;
+        self.database
+            .execute("UPDATE callscope_rollup_state SET days_version = days_version - 1")
+            .await;
     }
 
     async fn prune(&mut self) {

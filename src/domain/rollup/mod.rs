@@ -17,10 +17,11 @@ pub enum Level {
     Hour,
     KeyHour,
     KeyDay,
+    Day,
 }
 
 impl Level {
-    pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::KeyHour, Self::KeyDay];
+    pub const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::KeyHour, Self::KeyDay, Self::Day];
 
     /// Its place in [`Self::ALL`].
     pub fn index(self) -> usize {
@@ -29,6 +30,7 @@ impl Level {
             Self::Hour => 1,
             Self::KeyHour => 2,
             Self::KeyDay => 3,
+            Self::Day => 4,
         }
     }
 
@@ -46,7 +48,7 @@ impl Level {
             * match self {
                 Self::Minute => 60,
                 Self::Hour | Self::KeyHour => 3600,
-                Self::KeyDay => 86_400,
+                Self::KeyDay | Self::Day => 86_400,
             }
     }
 

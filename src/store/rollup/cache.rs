@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::domain::rollup::Micros;
+use crate::domain::rollup::{Level, Micros};
 
 /// With more calls to fold, queries do not use the cells: they would read these calls one by one.
 pub(super) const SMALL_LAG: i64 = 20_000;
@@ -63,9 +63,11 @@ pub struct RollupState {
     /// The number of folded calls.
     pub folded: i64,
     /// The number of cells of each level, in their order.
-    pub cells: [i64; 4],
+    pub cells: [i64; Level::ALL.len()],
     /// Cells of minutes exist from here on.
     pub(super) minutes_since: Option<Micros>,
+    /// Cells of days without keys exist from here on; None if a server of an older version has folded last.
+    pub(super) days_since: Option<Micros>,
     /// The time of the oldest call at the last fold.
     pub(super) oldest: Option<Micros>,
     /// The time of the newest folded call.
@@ -84,11 +86,21 @@ impl RollupState {
             watermark_time: None,
             rebuilt_until: 0,
             folded: 0,
-            cells: [0; 4],
+            cells: [0; Level::ALL.len()],
             minutes_since: None,
+            days_since: Some(Micros::MIN),
             oldest: None,
             newest: None,
             kept_since: None,
+        }
+    }
+
+    /// The time of the first cells of a level.
+    pub(super) fn since(&self, level: Level) -> Option<Micros> {
+        match level {
+            Level::Minute => self.minutes_since,
+            Level::Day => Some(self.days_since.unwrap_or(Micros::MAX)),
+            Level::Hour | Level::KeyHour | Level::KeyDay => None,
         }
     }
 

@@ -105,6 +105,7 @@ async fn fold(
         batch.start_again();
     }
     batch.keep_minutes(observed);
+    batch.start_days();
     if batch.gaps.has_missing() {
         for row in read_missing(db, &batch.gaps, most).await? {
             batch.gaps.remove(row.id);
@@ -159,6 +160,9 @@ async fn clear(db: &Database, observed: &Observed, mut state: RollupState) -> Re
         Gaps::default().store(&transaction.inner(), &gaps).await?;
         state.phase = Phase::Rebuilding;
         state.epoch += 1;
+        // Days that are folded again have cells.
+        let first = state.kept_since.map_or(Micros::MIN, |since| Level::Day.ceil(since));
+        state.days_since = Some(state.days_since.map_or(first, |since| Ord::min(since, first)));
         // These are in the cells that are kept.
         state.rebuilt_until = state.watermark;
         (state.watermark, state.watermark_time, state.folded) = (0, None, 0);
@@ -255,6 +259,15 @@ impl Batch {
         }
     }
 
+    /// Starts with cells of days where an older version has folded calls.
+    fn start_days(&mut self) {
+        if self.state.days_since.is_none() {
+            let since = self.state.newest.map_or(Micros::MIN, |newest| Level::Day.ceil(newest + 1));
+            self.state.days_since = Some(since);
+            self.state.epoch += 1;
+        }
+    }
+
     /// Passes the id of a new call and records the ids that it skips. `step` is that of new ids.
     fn pass(&mut self, dialect: Dialect, id: i64, step: i64) {
         let next = match self.state.watermark {
@@ -323,8 +336,7 @@ impl Batch {
         let is_kept = self.state.kept_since.is_some_and(|since| level.floor(at) < since);
         let is_counted =
             is_kept && self.state.phase == Phase::Rebuilding && id <= self.state.rebuilt_until;
-        let exists =
-            level != Level::Minute || self.state.minutes_since.is_none_or(|since| at >= since);
+        let exists = self.state.since(level).is_none_or(|since| at >= since);
         exists && !is_counted
     }
 

@@ -246,7 +246,7 @@ impl SumRequest<'_> {
             return None;
         }
         let levels = self.levels(state);
-        let mut branches = vec![state_branch(db)];
+        let (mut branches, mut needs_days) = (vec![], false);
         let mut unfolded: Vec<(Numbering<'_>, Range<Micros>)> = vec![];
         for (numbering, span) in &self.spans {
             let cover = self.cover(span, &levels, state);
@@ -264,6 +264,7 @@ impl SumRequest<'_> {
             }
             for (level, span) in &cover.cells {
                 branches.push(self.cells(db, *numbering, *level, span));
+                needs_days |= *level == Level::Day;
             }
             unfolded.extend(cover.cell_spans().into_iter().map(|span| (*numbering, span)));
         }
@@ -274,22 +275,22 @@ impl SumRequest<'_> {
         if state.phase == Phase::Ready {
             branches.extend(self.unfolded(db, state, &unfolded));
         }
-        union(branches)
+        union([state_branch(db, needs_days)].into_iter().chain(branches))
     }
 
     /// The levels that can answer the request, the coarsest first.
     fn levels(&self, state: &RollupState) -> Vec<Available> {
         let is_keyed = self.scope.has_keys() || self.by.contains(&CallDimension::ApiKey);
-        let levels = match is_keyed {
-            true => [Level::KeyDay, Level::KeyHour],
-            false => [Level::Hour, Level::Minute],
+        let levels: &[Level] = match is_keyed {
+            true => &[Level::KeyDay, Level::KeyHour],
+            false => &[Level::Day, Level::Hour, Level::Minute],
         };
         let fits = |level: &Level| self.borders.iter().all(|at| level.floor(*at) == *at);
-        let since = |level| state.minutes_since.filter(|_| level == Level::Minute);
         levels
-            .into_iter()
+            .iter()
+            .copied()
             .filter(fits)
-            .map(|level| Available { level, since: since(level) })
+            .map(|level| Available { level, since: state.since(level) })
             .collect()
     }
 
@@ -544,7 +545,7 @@ impl SumRequest<'_> {
 }
 
 /// The epoch of the state and the time of the oldest call.
-fn state_branch(db: &Database) -> SelectStatement {
+fn state_branch(db: &Database, needs_days: bool) -> SelectStatement {
     let dialect = db.dialect();
     let null = || dialect.null(false);
     let text = || dialect.null(true);
@@ -557,7 +558,7 @@ fn state_branch(db: &Database) -> SelectStatement {
             text(),
             null(),
             null(),
-            epoch(),
+            epoch(needs_days),
             dialect.number(0),
             null(),
             null(),

@@ -35,6 +35,9 @@ row! {
         key_hour_cells: i64,
         key_day_cells: i64,
         minutes_since: Option<i64>,
+        day_cells: Option<i64>,
+        days_since: Option<i64>,
+        days_version: Option<i64>,
         oldest: Option<i64>,
         newest: Option<i64>,
         kept_since: Option<i64>,
@@ -67,8 +70,10 @@ impl RollupState {
                 stored.hour_cells,
                 stored.key_hour_cells,
                 stored.key_day_cells,
+                stored.day_cells.unwrap_or(0),
             ],
             minutes_since: stored.minutes_since,
+            days_since: stored.days_since.filter(|_| stored.days_version == Some(stored.version)),
             oldest: stored.oldest,
             newest: stored.newest,
             kept_since: stored.kept_since,
@@ -97,6 +102,9 @@ impl RollupState {
             .value("key_hour_cells", self.cells[2])
             .value("key_day_cells", self.cells[3])
             .value("minutes_since", self.minutes_since)
+            .value("day_cells", self.cells[4])
+            .value("days_since", self.days_since)
+            .value("days_version", version + 1)
             .value("oldest", self.oldest)
             .value("newest", self.newest)
             .value("kept_since", self.kept_since)
@@ -141,10 +149,14 @@ pub(super) fn oldest_call(db: &Database) -> Expr {
     scalar(select.cond_where(db.dialect().time_range(None, None)).take())
 }
 
-/// The epoch of the state; -1 without a state.
-pub(super) fn epoch() -> Expr {
+/// The epoch of the state; -1 without a state, or if cells of days are needed and a server of an older version has
+/// folded last.
+pub(super) fn epoch(needs_days: bool) -> Expr {
     let mut select = Query::select();
     select.column("epoch").from(STATE).and_where(Expr::col("name").eq(NAME));
+    if needs_days {
+        select.and_where(Expr::col("days_version").equals("version"));
+    }
     Func::coalesce([scalar(select.take()), Expr::cust("-1")]).into()
 }
 
@@ -202,6 +214,9 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
             "hour_cells",
             "key_hour_cells",
             "key_day_cells",
+            "day_cells",
+            "days_since",
+            "days_version",
         ])
         .values_panic([
             NAME.into(),
@@ -215,6 +230,9 @@ pub(super) async fn observe_or_create(db: &Database) -> Result<Observed> {
             new.cells[1].into(),
             new.cells[2].into(),
             new.cells[3].into(),
+            new.cells[4].into(),
+            new.days_since.into(),
+            new.version.into(),
         ])
         .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
         .take();

@@ -26,8 +26,8 @@ pub struct Verified {
 }
 
 /// Compares the counts and latencies of each day of `[since, until)`, by key, model and status code, and by
-/// model and status code, with those of the calls. Days of which calls may be deleted are left out. Two
-/// statements for each day and comparison.
+/// model and status code, with those of the calls: the cells of days, and those of hours. Days of which calls may
+/// be deleted are left out. Six statements for each day.
 pub async fn verify(
     db: &Database,
     since: Option<DateTime<Utc>>,
@@ -50,7 +50,7 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// Compares one day and returns its calls.
+/// Compares the cells of one day with its calls, and returns how many these are.
 async fn compare(
     db: &Database,
     by: &[CallDimension],
@@ -58,35 +58,39 @@ async fn compare(
     verified: &mut Verified,
 ) -> Result<i64> {
     let scope = CallScope::default();
-    let request = SumRequest {
+    let request = |borders| SumRequest {
         scope: &scope,
         by,
         latency: true,
         spans: vec![(Numbering::One(0), start..start + Level::KeyDay.length())],
-        borders: &[],
+        borders,
         with_deleted: true,
     };
+    let hour = [start + Level::Hour.length()];
     for attempt in 1.. {
-        let cells = sums(db, "rollup.verify_cells", &request).await?;
-        let cells = by_group(cells.ok_or_else(|| Error::internal("the rollups are not used"))?);
-        let calls = by_group(sums_of_calls(db, "rollup.verify_calls", &request).await?);
-        let is_equal = cells.len() == calls.len()
-            && calls.iter().all(|(group, sum)| {
-                let found = cells.get(group);
-                found.is_some_and(|found| {
-                    (found.counts, &found.latencies) == (sum.counts, &sum.latencies)
-                })
-            });
-        let total = |sums: &HashMap<Group, Sum>| sums.values().map(|sum| sum.counts.total).sum();
-        if is_equal {
-            return Ok(total(&calls));
+        let mut different = None;
+        let mut of_borders = vec![];
+        for borders in [&[], &hour[..]] {
+            let cells = sums(db, "rollup.verify_cells", &request(borders)).await?;
+            let cells = cells.ok_or_else(|| Error::internal("the rollups are not used"))?;
+            of_borders.push((borders, by_group(cells)));
         }
+        let calls = by_group(sums_of_calls(db, "rollup.verify_calls", &request(&[])).await?);
+        for (borders, cells) in of_borders {
+            if !is_equal(&cells, &calls) {
+                let interval = if borders.is_empty() { "days" } else { "hours" };
+                different = Some((interval, cells));
+            }
+        }
+        let total = |sums: &HashMap<Group, Sum>| sums.values().map(|sum| sum.counts.total).sum();
+        let counted: i64 = total(&calls);
+        let Some((interval, cells)) = different else { return Ok(counted) };
         if attempt == ATTEMPTS {
-            let (in_cells, counted): (i64, i64) = (total(&cells), total(&calls));
+            let in_cells: i64 = total(&cells);
             let day = stored(start).date();
             let groups = if by.len() > 2 { "by key" } else { "without keys" };
             verified.differences.push(format!(
-                "{day}, {groups}: {in_cells} calls in {} groups in the rollups, {counted} in {}",
+                "{day}, {groups}: {in_cells} calls in {} groups in the rollups of {interval}, {counted} in {}",
                 cells.len(),
                 calls.len()
             ));
@@ -94,6 +98,16 @@ async fn compare(
         }
     }
     Ok(0)
+}
+
+fn is_equal(cells: &HashMap<Group, Sum>, calls: &HashMap<Group, Sum>) -> bool {
+    cells.len() == calls.len()
+        && calls.iter().all(|(group, sum)| {
+            let found = cells.get(group);
+            found.is_some_and(|found| {
+                (found.counts, &found.latencies) == (sum.counts, &sum.latencies)
+            })
+        })
 }
 
 fn by_group(sums: Vec<Sum>) -> HashMap<Group, Sum> {
