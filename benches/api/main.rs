@@ -37,6 +37,10 @@ struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     case: String,
 
+    /// Without the index of the texts of error logs
+    #[arg(long, conflicts_with = "write")]
+    no_text_index: bool,
+
     /// Replaces the tables of docs/PERFORMANCE.md
     #[arg(long, conflicts_with = "case")]
     write: bool,
@@ -54,13 +58,13 @@ async fn main() -> anyhow::Result<()> {
     }
     let engines = Engine::all();
     let mut report = Report::new(&engines)?;
-    for calls in args.calls {
+    for calls in args.calls.clone() {
         let step = data::STEP_MICROS.min(MOST_DAYS * 86_400_000_000 / i64::try_from(calls)?);
         let mut measured = Measured::new(calls, step)?;
         for engine in &engines {
             eprintln!("{}, {calls} calls", engine.name);
             let database = engine.filled(calls, step).await?;
-            let times = measure(&database, &args.case, args.bench, &mut measured).await;
+            let times = measure(&database, &args, &mut measured).await;
             database.drop().await?;
             times?;
         }
@@ -72,16 +76,15 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(
     database: &support::engine::Database,
-    wanted: &str,
-    is_measured: bool,
+    args: &Args,
     measured: &mut Measured,
 ) -> anyhow::Result<()> {
-    let subject = Subject::open(database).await?;
+    let subject = Subject::open(database, !args.no_text_index).await?;
     measured.folded.push(subject.fold().await?);
     subject.has_case_of_each_query().await?;
     for (row, case) in cases::all()?.iter().enumerate() {
-        if case.name.contains(wanted) {
-            measured.times[row].push(subject.times(case, is_measured).await?);
+        if case.name.contains(&args.case) {
+            measured.times[row].push(subject.times(case, args.bench).await?);
         }
     }
     subject.close().await

@@ -47,7 +47,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub async fn open(database: &Database) -> anyhow::Result<Self> {
+    pub async fn open(database: &Database, has_text_index: bool) -> anyhow::Result<Self> {
         let connection = database.connect().await?;
         // An earlier run may have left its rollups.
         for table in ["state", "gaps", "cells", "series"] {
@@ -59,6 +59,8 @@ impl Subject {
                 &database.url,
                 "--max-database-seconds-per-minute",
                 "0",
+                "--text-index",
+                if has_text_index { "true" } else { "false" },
             ]),
             server: settings(&["--listen", "127.0.0.1:0"]),
             access: settings(&[]),
@@ -86,7 +88,9 @@ impl Subject {
             if let Some(found) = found.filter(|found| found.phase == Phase::Ready && found.lag == 0)
             {
                 let seconds = started.elapsed().as_secs_f64();
-                while db.dialect() == Dialect::Sqlite && text_index::next_step(db).await?.is_some()
+                while self.config.database.text_index
+                    && db.dialect() == Dialect::Sqlite
+                    && text_index::next_step(db).await?.is_some()
                 {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
