@@ -38,7 +38,7 @@ impl Leader {
     /// Whether this server has the lease, which it takes if it is free.
     pub async fn leads(&mut self) -> Result<bool> {
         let now = self.clock.time().now;
-        if now + LEASE_RENEWAL < self.held_until {
+        if now + LEASE_RENEWAL < self.held_until && self.held_until <= now + LEASE_TIME {
             return Ok(true);
         }
         let until = now + LEASE_TIME;

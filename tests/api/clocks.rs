@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callscope::ingest::recorder::Recorder;
+use callscope::store::lease;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ tests! {
     pruning_by_age_is_refused_after_a_clock_change,
     a_clock_that_is_ahead_deletes_no_idempotency_key,
     a_clock_that_is_behind_deletes_no_idempotency_key,
+    a_lease_of_a_wrong_clock_is_free,
 }
 
 const YEAR: TimeDelta = TimeDelta::days(365);
@@ -217,4 +219,21 @@ async fn a_clock_that_is_behind_deletes_no_idempotency_key(database: TestDatabas
     assert_eq!(record(&app, "k").await, false);
     app.clock.set(now());
     assert_eq!(record(&app, "k").await, true);
+}
+
+/// Otherwise no server would run the job until then.
+async fn a_lease_of_a_wrong_clock_is_free(database: TestDatabase) {
+    let app = TestApp::start(&database).await;
+    let two_minutes = TimeDelta::minutes(2);
+    let acquire = async |holder: &str, at: DateTime<Utc>| {
+        lease::acquire(app.db(), "job", holder, (at, at + two_minutes)).await.unwrap()
+    };
+    assert!(acquire("ahead", now() + YEAR).await);
+    assert!(acquire("right", now()).await);
+    assert!(!acquire("ahead", now()).await);
+    // The clocks of servers differ a little.
+    assert!(!acquire("behind", now() - TimeDelta::minutes(1)).await);
+    assert!(acquire("right", now() + TimeDelta::minutes(1)).await);
+    assert!(!acquire("ahead", now() + two_minutes).await);
+    assert!(acquire("ahead", now() + TimeDelta::minutes(3)).await);
 }
