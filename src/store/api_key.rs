@@ -1,7 +1,7 @@
 //! API keys: the list of all keys, and their first and last use.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -107,20 +107,24 @@ row! {
 }
 
 /// The first and the last time of a key in one table, as two scalar subqueries: a single one would read
-/// the whole range.
+/// the whole range. So would MIN and MAX on MySQL, because it compares keys by their bytes as well.
 fn ends(db: &Database, table: LogTable, key: &String, number: usize) -> SelectStatement {
     let dialect = db.dialect();
-    let end = |end: Expr| {
-        let select = Query::select()
-            .expr(end)
+    let end = |order: Order| {
+        let mut select = Query::select();
+        select
             .from(table.name())
             .cond_where(dialect.text_in(table.key(), [key]))
-            .cond_where(dialect.time_range(None, None))
-            .take();
+            .cond_where(dialect.time_range(None, None));
+        let time = Expr::col(TIME);
+        match (dialect, &order) {
+            (Dialect::MySql, _) => select.expr(time).order_by(TIME, order).limit(1),
+            (_, Order::Desc) => select.expr(time.max()),
+            _ => select.expr(time.min()),
+        };
         Expr::SubQuery(None, Box::new(select.into()))
     };
     let mut branch = Query::select();
-    let time = || Expr::col(TIME);
-    columns::<Ends>(&mut branch, [dialect.number(number), end(time().min()), end(time().max())]);
+    columns::<Ends>(&mut branch, [dialect.number(number), end(Order::Asc), end(Order::Desc)]);
     branch
 }
