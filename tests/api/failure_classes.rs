@@ -29,7 +29,7 @@ tests! {
     error_logs_without_a_class_are_not_deleted,
     a_read_only_server_needs_the_classes,
     a_long_backlog_is_refused.only(&[Kind::Sqlite]),
-    queries_do_not_help_a_job_that_is_behind,
+    a_query_classifies_nothing_while_the_job_is_behind,
     a_failed_write_is_an_error,
 }
 
@@ -434,7 +434,7 @@ async fn a_long_backlog_is_refused(database: TestDatabase) {
     );
 }
 
-async fn queries_do_not_help_a_job_that_is_behind(database: TestDatabase) {
+async fn a_query_classifies_nothing_while_the_job_is_behind(database: TestDatabase) {
     insert_failures(&database).await;
     let app = TestApp::start(&database).await;
     let query = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
@@ -442,7 +442,7 @@ async fn queries_do_not_help_a_job_that_is_behind(database: TestDatabase) {
     let refused = app.graphql(query).await;
     assert_eq!(error_code(&refused), "SERVER_BUSY", "{refused}");
     assert_eq!(database.count("callscope_failures").await, 0);
-    // Those of a time whose error logs have a class are answered.
+    // A time in which all error logs have a class is answered.
     let ids = database.ids("t_error_logs").await;
     classification::add(app.db(), &ids[..6]).await.unwrap();
     let earlier = "until: \"2026-03-01T11:06:00Z\"";
