@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -201,6 +201,8 @@ pub struct CurrentDiagnoses {
     db: Arc<Database>,
     clock: Clock,
     last: Mutex<Option<Computed>>,
+    /// Computations for other times that requests wait for.
+    past: std::sync::Mutex<HashMap<DateTime<Utc>, Weak<Mutex<Option<Computed>>>>>,
     computations: Arc<Semaphore>,
 }
 
@@ -215,7 +217,7 @@ struct Computed {
 impl CurrentDiagnoses {
     pub fn new(db: Arc<Database>, clock: Clock) -> Self {
         let computations = Arc::new(Semaphore::new(MAX_COMPUTATIONS));
-        Self { db, clock, last: Mutex::default(), computations }
+        Self { db, clock, last: Mutex::default(), past: Default::default(), computations }
     }
 
     /// The diagnoses at `now`, or of a few seconds before. Concurrent callers share one computation.
@@ -225,26 +227,52 @@ impl CurrentDiagnoses {
         reserve: ReserveMemory<'_>,
     ) -> Result<Arc<DiagnosedWindow>> {
         let mut last = self.last.lock().await;
-        if let Some(computed) = last.as_ref().filter(|computed| computed.is_valid(now)) {
-            return computed.found.clone();
+        match last.as_ref().filter(|computed| computed.is_valid(now)) {
+            Some(computed) => computed.found.clone(),
+            None => self.compute(&mut last, now, reserve).await,
         }
-        let started = Instant::now();
-        let found = self.at(now, reserve).await;
-        if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
-            let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
-            let found = found.clone();
-            *last = Some(Computed { found, at: now, finished: Instant::now(), valid });
-        }
-        found
     }
 
-    /// The diagnoses at any time.
+    /// The diagnoses at any time. Concurrent callers with the same time share one computation.
     pub async fn at(
         &self,
         at: DateTime<Utc>,
         reserve: ReserveMemory<'_>,
     ) -> Result<Arc<DiagnosedWindow>> {
-        Ok(Arc::new(diagnoses_at(&self.db, at, reserve, &self.computations).await?))
+        let started = Instant::now();
+        let shared = self.shared(at);
+        let mut last = shared.lock().await;
+        match last.as_ref().filter(|computed| computed.finished >= started) {
+            Some(computed) => computed.found.clone(),
+            None => self.compute(&mut last, at, reserve).await,
+        }
+    }
+
+    /// The computation for a time, as long as a request waits for it.
+    fn shared(&self, at: DateTime<Utc>) -> Arc<Mutex<Option<Computed>>> {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.retain(|_, shared| shared.strong_count() > 0);
+        past.get(&at).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let shared = Arc::default();
+            past.insert(at, Arc::downgrade(&shared));
+            shared
+        })
+    }
+
+    async fn compute(
+        &self,
+        last: &mut Option<Computed>,
+        at: DateTime<Utc>,
+        reserve: ReserveMemory<'_>,
+    ) -> Result<Arc<DiagnosedWindow>> {
+        let started = Instant::now();
+        let found = diagnoses_at(&self.db, at, reserve, &self.computations).await.map(Arc::new);
+        if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
+            let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
+            let found = found.clone();
+            *last = Some(Computed { found, at, finished: Instant::now(), valid });
+        }
+        found
     }
 
     /// The changes from now on.

@@ -202,8 +202,8 @@ impl CallListQuery {
             }
         };
         let mut select = list::select::<CallRow>(db);
-        select.cond_where(self.scope.condition(db));
-        keyset.apply(&mut select, &self.page, |cursor| cursor.position(dialect));
+        let condition = self.scope.condition(db);
+        keyset.apply(&mut select, condition, &self.page, |cursor| cursor.position(dialect));
         select
     }
 }

@@ -87,8 +87,9 @@ pub async fn read(
     window: Window,
     reserve: ReserveMemory<'_>,
 ) -> Result<WindowCalls> {
-    let (mut found, failed) = read_calls(db, window, reserve).await?;
-    let logs = read_error_logs(db, window, reserve).await?;
+    let (calls, logs) =
+        tokio::try_join!(read_calls(db, window, reserve), read_error_logs(db, window, reserve))?;
+    let (mut found, failed) = calls;
     let mut logged: HashMap<i64, Logged> = HashMap::new();
     let candidates = logs.into_iter().map(|(key, candidate, log)| {
         logged.insert(candidate.id, log);

@@ -1,7 +1,12 @@
 //! Groups of error logs: their counts, first and last times, and latest error log.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use chrono::{DateTime, NaiveDateTime, Utc};
 use entity::ErrorLog;
+use futures_util::future::join_all;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::call_dimension::bucket_number;
@@ -14,7 +19,7 @@ use super::page::unions;
 use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
 use crate::domain::bucket::runs;
-use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, TIME};
+use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, LogTable, MODEL, TIME};
 use crate::error::Result;
 
 /// A dimension that groups error logs.
@@ -58,6 +63,7 @@ impl ErrorDimension {
 }
 
 row! {
+    #[derive(Clone)]
     struct Group {
         key: Option<String>,
         model: Option<String>,
@@ -68,6 +74,7 @@ row! {
         count: i64,
         first: StoredTime,
         last: StoredTime,
+        first_id: Option<i64>,
     }
 }
 
@@ -88,13 +95,134 @@ pub struct ErrorGroupRow {
     last_stored: StoredTime,
 }
 
-/// The largest groups first. One statement, up to three for the index of texts, and two for missing classes.
-pub async fn groups(
+/// A request for the largest groups.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorGroupsQuery {
+    pub scope: ErrorScope,
+    pub by: Vec<ErrorDimension>,
+    pub limit: u32,
+}
+
+impl ErrorGroupsQuery {
+    /// Whether groups of this query, if they are all of them, are parts of those of the other one.
+    fn contains(&self, other: &Self) -> bool {
+        self.scope == other.scope && other.by.iter().all(|dimension| self.by.contains(dimension))
+    }
+}
+
+/// The groups of each query, in the order of `queries`, the largest groups first. One statement for all queries
+/// with the same filter whose dimensions are a part of those of one of them, unless that one has more groups than
+/// its limit; up to three for the index of texts, and two for missing classes.
+pub async fn groups_many(
     db: &Database,
-    scope: &ErrorScope,
-    by: &[ErrorDimension],
-    limit: u32,
-) -> Result<Vec<ErrorGroupRow>> {
+    queries: &[ErrorGroupsQuery],
+) -> Vec<Result<Vec<ErrorGroupRow>>> {
+    let mut order: Vec<usize> = (0..queries.len()).collect();
+    order.sort_by_key(|index| Reverse((queries[*index].by.len(), queries[*index].limit)));
+    let (mut leaders, mut others): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
+    for index in order {
+        let is_contained = leaders.iter().any(|at| queries[*at].contains(&queries[index]));
+        if is_contained { others.push(index) } else { leaders.push(index) }
+    }
+    let mut found: Vec<Option<Result<Vec<Group>>>> = queries.iter().map(|_| None).collect();
+    let read = |indexes: Vec<usize>| async {
+        let read = join_all(indexes.iter().map(|index| read(db, &queries[*index]))).await;
+        indexes.into_iter().zip(read)
+    };
+    for (index, groups) in read(leaders.clone()).await {
+        found[index] = Some(groups);
+    }
+    let mut rest = vec![];
+    for index in others {
+        let query = &queries[index];
+        let leader = leaders.iter().find_map(|at| {
+            let groups = found[*at].as_ref()?.as_ref().ok()?;
+            let is_complete = groups.len() < queries[*at].limit as usize;
+            (is_complete && queries[*at].contains(query)).then_some(groups)
+        });
+        match leader.map(|groups| merged(groups, query)) {
+            Some(groups) => found[index] = Some(Ok(groups)),
+            None => rest.push(index),
+        }
+    }
+    for (index, groups) in read(rest).await {
+        found[index] = Some(groups);
+    }
+    let row = |group: Group| ErrorGroupRow {
+        key: group.key,
+        model: group.model,
+        error_type: group.error_type,
+        error_code: int(group.error_code),
+        class: group.class,
+        template: group.template,
+        count: group.count,
+        first_seen_at: db.zone().to_utc(group.first.at),
+        last_seen_at: db.zone().to_utc(group.last.at),
+        last_stored: group.last,
+    };
+    let rows = |groups: Vec<Group>| groups.into_iter().map(row).collect();
+    found.into_iter().flatten().map(|groups| groups.map(rows)).collect()
+}
+
+/// The groups of a query from those of more dimensions.
+fn merged(groups: &[Group], query: &ErrorGroupsQuery) -> Vec<Group> {
+    let mut merged: HashMap<Labels, Group> = HashMap::new();
+    for group in groups {
+        let group = group.only(&query.by);
+        match merged.entry(group.labels()) {
+            Entry::Vacant(entry) => {
+                entry.insert(group);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                known.count += group.count;
+                known.first_id = Ord::min(known.first_id, group.first_id);
+                if group.first.at < known.first.at {
+                    known.first = group.first;
+                }
+                if group.last.at > known.last.at {
+                    known.last = group.last;
+                }
+            }
+        }
+    }
+    let mut groups: Vec<Group> = merged.into_values().collect();
+    groups.sort_by_cached_key(|group| {
+        // Ties between keys are sorted by the lowest id.
+        let labels = Group { key: None, ..group.clone() }.labels();
+        (Reverse((group.count, group.last.at)), labels, group.first_id)
+    });
+    groups.truncate(query.limit as usize);
+    groups
+}
+
+type Labels = ([Option<String>; 3], Option<i64>, [Option<String>; 2]);
+
+impl Group {
+    fn labels(&self) -> Labels {
+        let Self { key, model, error_type, error_code, class, template, .. } = self.clone();
+        ([key, model, error_type], error_code, [class, template])
+    }
+
+    /// This group with these dimensions only.
+    fn only(&self, by: &[ErrorDimension]) -> Self {
+        let mut group = self.clone();
+        for (dimension, _) in DIMENSIONS.into_iter().filter(|(one, _)| !by.contains(one)) {
+            match dimension {
+                ErrorDimension::ApiKey => (group.key, group.first_id) = (None, None),
+                ErrorDimension::Model => group.model = None,
+                ErrorDimension::ErrorType => group.error_type = None,
+                ErrorDimension::ErrorCode => group.error_code = None,
+                ErrorDimension::FailureClass => group.class = None,
+                ErrorDimension::MessageTemplate => group.template = None,
+            }
+        }
+        group
+    }
+}
+
+async fn read(db: &Database, query: &ErrorGroupsQuery) -> Result<Vec<Group>> {
+    let ErrorGroupsQuery { scope, by, limit } = query;
     let dialect = db.dialect();
     let is_joined = by.iter().any(|dimension| dimension.is_joined());
     classification::complete(db, [scope], is_joined).await?;
@@ -104,7 +232,11 @@ pub async fn groups(
         false => dialect.null(dimension != ErrorDimension::ErrorCode),
     });
     let time = || Expr::col(TIME);
-    let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
+    let first_id = match by.contains(&ErrorDimension::ApiKey) {
+        true => Expr::cust(dialect.to_integer("MIN(id)")),
+        false => dialect.null(false),
+    };
+    let totals = [Expr::cust("COUNT(*)"), time().min(), time().max(), first_id];
     columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
     select.from(ErrorLog).cond_where(scope.fast_condition(db, false).await?);
     if is_joined {
@@ -119,23 +251,10 @@ pub async fn groups(
         }
     }
     if by.contains(&ErrorDimension::ApiKey) {
-        select.order_by_expr(Expr::col(ID).min(), Order::Asc);
+        select.order_by("c_first_id", Order::Asc);
     }
-    select.limit(limit.into());
-    let rows = db.fetch::<Group>("error_group.groups", &select).await?;
-    let group = |row: Group| ErrorGroupRow {
-        key: row.key,
-        model: row.model,
-        error_type: row.error_type,
-        error_code: int(row.error_code),
-        class: row.class,
-        template: row.template,
-        count: row.count,
-        first_seen_at: db.zone().to_utc(row.first.at),
-        last_seen_at: db.zone().to_utc(row.last.at),
-        last_stored: row.last,
-    };
-    Ok(rows.into_iter().map(group).collect())
+    select.limit((*limit).into());
+    db.fetch::<Group>("error_group.groups", &select).await
 }
 
 /// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and two
@@ -174,13 +293,13 @@ pub async fn series(
 /// time. One statement for 100 groups.
 pub async fn latest(
     db: &Database,
-    scope: &ErrorScope,
-    by: &[ErrorDimension],
+    query: &ErrorGroupsQuery,
     groups: &[ErrorGroupRow],
 ) -> Result<Vec<Option<i64>>> {
     row! {
         struct Latest { number: i64, id: Option<i64> }
     }
+    let ErrorGroupsQuery { scope, by, .. } = query;
     let mut latest = vec![None; groups.len()];
     let rest = scope.without(by);
     let branches = groups.iter().enumerate().map(|(index, group)| {

@@ -30,9 +30,8 @@ impl ErrorListQuery {
     fn statement(&self, db: &Database, condition: Condition) -> SelectStatement {
         let dialect = db.dialect();
         let mut select = list::select::<ErrorLogRow>(db);
-        select.cond_where(condition);
-        Keyset::by(TIME, self.newest_first)
-            .apply(&mut select, &self.page, |at| (at.stored.value(dialect), at.id));
+        let keyset = Keyset::by(TIME, self.newest_first);
+        keyset.apply(&mut select, condition, &self.page, |at| (at.stored.value(dialect), at.id));
         select
     }
 }

@@ -122,8 +122,8 @@ async fn read<const CALLS: bool>(
     let mut select = Query::select();
     let first = [dialect.integer(ID), Expr::col(TIME)];
     columns::<StoredRow<CALLS>>(&mut select, first.into_iter().chain(cells));
-    select.from(table.name()).cond_where(condition);
-    after_position(dialect, &mut select, after, limit);
+    select.from(table.name());
+    after_position(dialect, &mut select, condition, after, limit);
     let rows = db.fetch::<StoredRow<CALLS>>(name, &select).await?;
     let mut page = ExportPage::default();
     if let Some(row) = rows.last() {

@@ -75,10 +75,13 @@ impl Keyset {
         Self { expression: Expr::col(column), descending }
     }
 
-    /// Restricts and sorts `select` to `request`; a cursor is a value of the expression and an id.
+    /// Restricts and sorts `select` to the rows of `condition` and `request`; a cursor is a value of the expression
+    /// and an id. Of two lower (or upper) bounds of the expression, SQLite starts at the first one in the
+    /// statement: with that of a window, each page would read all pages before it.
     pub(super) fn apply<C>(
         &self,
         select: &mut SelectStatement,
+        condition: Condition,
         request: &PageRequest<C>,
         position: impl Fn(&C) -> (Value, i64),
     ) {
@@ -90,6 +93,7 @@ impl Keyset {
         }
         let order = if self.descending != request.backward { Order::Desc } else { Order::Asc };
         select
+            .cond_where(condition)
             .order_by_expr(self.expression.clone(), order.clone())
             .order_by_expr(Expr::col(ID), order)
             .limit(request.fetch_limit());

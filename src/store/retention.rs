@@ -50,8 +50,7 @@ pub async fn find(
     }
     let end = db.zone().to_stored(before);
     let mut select = select_from::<Timed>(db.dialect(), table, &[]);
-    select.cond_where(older(db, end));
-    after_position(db.dialect(), &mut select, after, limit);
+    after_position(db.dialect(), &mut select, older(db, end), after, limit);
     let rows = db.fetch::<Timed>("old.find", &select).await?;
     let ids = rows.iter().filter(|row| is_before(&row.request_time, end)).map(|row| row.id);
     let ids = ids.collect();
@@ -60,15 +59,16 @@ pub async fn find(
     Ok(OldRows { ids, last })
 }
 
-/// Sorts by time and limits a statement to the next `limit` rows after a position.
+/// Sorts by time and limits a statement to the next `limit` rows of `condition` after a position.
 pub(super) fn after_position(
     dialect: Dialect,
     select: &mut SelectStatement,
+    condition: Condition,
     after: Option<Position>,
     limit: u32,
 ) {
     let page = PageRequest { limit: limit.saturating_sub(1), backward: false, after, before: None };
-    Keyset::by(TIME, false).apply(select, &page, |at| (at.stored.value(dialect), at.id));
+    Keyset::by(TIME, false).apply(select, condition, &page, |at| (at.stored.value(dialect), at.id));
 }
 
 /// Whether a time is readable and before `end`.

@@ -1,6 +1,10 @@
 //! `diagnoses`, `ApiKey.diagnoses`, and `node` for a diagnosis. The rules are tested in `domain::diagnosis`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::cost::cost;
@@ -14,6 +18,7 @@ tests! {
     ended_diagnoses_are_in_windows_that_they_overlap,
     diagnoses_of_many_keys_read_the_calls_once,
     requests_share_the_current_diagnoses,
+    concurrent_requests_for_a_time_share_its_diagnoses,
     a_subscription_sends_starts_and_ends,
     an_ended_diagnosis_is_found_by_its_id.only(&[Kind::Sqlite]),
     the_cost_of_an_id_is_that_of_its_calls.only(&[Kind::Sqlite]),
@@ -154,6 +159,42 @@ async fn requests_share_the_current_diagnoses(database: TestDatabase) {
     assert_eq!(app.statements(day).await, 1);
     app.clock.advance(TimeDelta::minutes(1));
     assert!(app.statements(hour).await > 1);
+}
+
+async fn concurrent_requests_for_a_time_share_its_diagnoses(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let diagnoses = app.diagnoses();
+    // Each computation reserves memory for its calls.
+    let computed = AtomicU32::new(0);
+    let reserve = |_| {
+        computed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let at: DateTime<Utc> = NOW.parse().unwrap();
+    let alone = diagnoses.at(at, &reserve).await.unwrap();
+    let of_one = computed.swap(0, Ordering::Relaxed);
+    let [first, second, third] =
+        join_all([(); 3].map(|()| diagnoses.at(at, &reserve))).await.try_into().unwrap();
+    assert_eq!(computed.swap(0, Ordering::Relaxed), of_one);
+    let [first, second, third] = [first, second, third].map(Result::unwrap);
+    assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &third));
+    assert_eq!(first.diagnoses, alone.diagnoses);
+    // A request that comes later sees calls that were recorded meanwhile.
+    let [_, other] = join_all([at, at - TimeDelta::hours(1)].map(|at| diagnoses.at(at, &reserve)))
+        .await
+        .try_into()
+        .unwrap();
+    assert!(computed.load(Ordering::Relaxed) > of_one);
+    assert_eq!(other.unwrap().at, at - TimeDelta::hours(1));
+    // If the request that computes is cancelled, another one computes.
+    let cancelled = diagnoses.at(at, &reserve);
+    let mut cancelled = Box::pin(cancelled);
+    assert!(futures_util::poll!(&mut cancelled).is_pending());
+    let mut waiting = Box::pin(diagnoses.at(at, &reserve));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(cancelled);
+    assert_eq!(waiting.await.unwrap().diagnoses, alone.diagnoses);
 }
 
 async fn a_subscription_sends_starts_and_ends(database: TestDatabase) {

@@ -23,6 +23,7 @@ tests! {
     an_id_that_is_used_again_has_its_own_class,
     error_logs_are_counted_over_time,
     a_query_by_class_sends_few_statements,
+    groups_of_a_request_share_statements,
     unreadable_times_do_not_stop_the_job,
     the_job_starts_again_when_ids_are_used_again.only(&[Kind::Sqlite]),
     the_job_classifies_and_forgets,
@@ -276,6 +277,90 @@ async fn a_query_by_class_sends_few_statements(database: TestDatabase) {
     assert_eq!(app.statements(keys).await, app.statements(others).await + 2);
     // A query without classes needs none of them.
     assert_eq!(app.statements("{ errorGroups(by: [ERROR_CODE]) { count } }").await, 1);
+}
+
+/// All combinations of these dimensions, the longest first.
+fn combinations(dimensions: &[&str]) -> Vec<String> {
+    let mut found: Vec<Vec<&str>> = (1_usize..1 << dimensions.len())
+        .map(|bits| {
+            let chosen = dimensions.iter().enumerate().filter(|(index, _)| bits >> index & 1 == 1);
+            chosen.map(|(_, dimension)| *dimension).collect()
+        })
+        .collect();
+    found.sort_by_key(|chosen| std::cmp::Reverse(chosen.len()));
+    found.iter().map(|chosen| chosen.join(", ")).collect()
+}
+
+async fn groups_of_a_request_share_statements(database: TestDatabase) {
+    let mut rows = vec![];
+    for number in 0..60 {
+        let of = |values: [&'static str; 3], factor: usize| values[number * factor / 7 % 3];
+        let row = ErrorRow::at(&format!("2026-03-01T11:{:02}:00Z", number * 17 % 40))
+            .key(of(["a", "b", "A"], 5))
+            .model(of(["pro", "flash", "lite"], 3))
+            .error_type(of(["chat", "embed", "list"], 4))
+            .code([400, 503, 429][number % 3])
+            .log(of([DEAD, DAY, "The stars are not right"], 2));
+        rows.push(match number % 8 {
+            0 => row.key(NULL),
+            1 => row.model(NULL).error_type(NULL),
+            2 => row.code(NULL),
+            _ => row,
+        });
+    }
+    database.insert(&rows).await;
+    let app = TestApp::start(&database).await;
+    let field = |by: &str, arguments: &str| {
+        format!(
+            "errorGroups(by: [{by}]{arguments}) {{ apiKey {{ id }} model errorType errorCode failureClass \
+             messageTemplate {{ id }} count firstSeenAt lastSeenAt latest {{ databaseId }} }}"
+        )
+    };
+    let dimensions = ["API_KEY", "MODEL", "ERROR_TYPE", "ERROR_CODE", "FAILURE_CLASS"];
+    let all = combinations(&dimensions);
+    for arguments in [", first: 200", ", first: 3", ", filter: { models: [\"pro\"] }"] {
+        // The first ones have all dimensions of the others.
+        for some in [&all[..], &all[6..12]] {
+            let fields = some
+                .iter()
+                .enumerate()
+                .map(|(index, by)| format!("g{index}: {}", field(by, arguments)));
+            let together = app.data(&format!("{{ {} }}", fields.collect::<String>())).await;
+            for (index, by) in some.iter().enumerate() {
+                let alone = app.data(&format!("{{ {} }}", field(by, arguments))).await;
+                let sorted = |groups: &Value| {
+                    // The order of groups of the same size and time depends on the database.
+                    let mut groups: Vec<String> =
+                        groups.as_array().unwrap().iter().map(Value::to_string).collect();
+                    groups.sort();
+                    groups
+                };
+                let (shared, expected) = (&together[format!("g{index}")], &alone["errorGroups"]);
+                match arguments.contains("first: 3") {
+                    true => assert_eq!(counts(shared), counts(expected), "{by} {arguments}"),
+                    false => assert_eq!(sorted(shared), sorted(expected), "{by} {arguments}"),
+                }
+            }
+        }
+    }
+    let count = async |groups: &[(&str, &str)]| {
+        let fields = groups.iter().enumerate();
+        let fields = fields.map(|(index, (by, arguments))| {
+            format!("g{index}: errorGroups(by: [{by}]{arguments}) {{ count }}")
+        });
+        app.statements(&format!("{{ {} }}", fields.collect::<String>())).await
+    };
+    let both = ("MODEL, ERROR_CODE", "");
+    assert_eq!(count(&[("MODEL", ""), both, ("ERROR_CODE", "")]).await, 1);
+    assert_eq!(count(&[("MODEL", ", first: 1"), both]).await, 1);
+    // Cut groups have not all of the others.
+    assert_eq!(count(&[("MODEL", ""), ("MODEL, ERROR_CODE", ", first: 2")]).await, 2);
+    assert_eq!(count(&[("MODEL", ", filter: { keys: [\"a\"] }"), both]).await, 2);
+    assert_eq!(count(&[("ERROR_TYPE", ""), both]).await, 2);
+}
+
+fn counts(groups: &Value) -> Vec<i64> {
+    groups.as_array().unwrap().iter().map(|group| group["count"].as_i64().unwrap()).collect()
 }
 
 async fn unreadable_times_do_not_stop_the_job(database: TestDatabase) {

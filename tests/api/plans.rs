@@ -12,7 +12,7 @@ use callscope::store::write::Batch;
 use callscope::store::{
     Database, classification, idempotency, lease, retention, token as tokens, write,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::rollups::folded;
@@ -26,6 +26,7 @@ tests! {
     error_statistics_scan_no_table,
     old_rows_are_found_by_an_index,
     an_export_scans_no_table,
+    a_page_of_a_window_starts_at_its_cursor.only(&[Kind::Sqlite]),
     writes_scan_no_table,
     searches_by_the_index_scan_no_table.only(&[Kind::Sqlite]),
 }
@@ -448,6 +449,55 @@ async fn an_export_scans_no_table(database: TestDatabase) {
             let name = format!("{table:?} {scope:?}");
             check_statements(&database, &name, app.db().record(), Allowed::Rows).await;
         }
+    }
+}
+
+/// Where a statement starts to read the index by time, or ends: the value of the first search in its program.
+async fn sqlite_start(database: &TestDatabase, sql: &str) -> String {
+    let program = database.query(&format!("EXPLAIN {sql}")).await;
+    let is_seek = |row: &&Vec<Value>| row[1].as_str().is_some_and(|name| name.starts_with("Seek"));
+    let seek = program.iter().find(is_seek).expect("the statement has no range");
+    let register = seek[4].clone();
+    let loads = |row: &&Vec<Value>| row[1] == "String8" && row[3] == register;
+    let load = program.iter().find(loads).expect("the range starts at no text");
+    load[5].as_str().unwrap().to_owned()
+}
+
+async fn a_page_of_a_window_starts_at_its_cursor(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    let window = "since: \"2026-02-01T00:00:00Z\", until: \"2026-02-28T00:00:00Z\"";
+    for (list, lists) in [
+        ("callDetails", format!("callDetails(between: {{ {window} }}, ")),
+        ("errorLogs", format!("errorLogs(filter: {{ {window} }}, ")),
+    ] {
+        for order in ["OLDEST_FIRST", "NEWEST_FIRST"] {
+            for (from, cursor) in [("first", "after"), ("last", "before")] {
+                let page = format!("{lists} orderBy: {order}, {from}: 5");
+                let fields = "{ nodes { timestamp } pageInfo { startCursor endCursor } }";
+                let data = app.data(&format!("{{ {page}) {fields} }}")).await[list].clone();
+                let (at, row) = if from == "first" { ("endCursor", 4) } else { ("startCursor", 0) };
+                let last: DateTime<Utc> =
+                    data["nodes"][row]["timestamp"].as_str().unwrap().parse().unwrap();
+                let at = &data["pageInfo"][at];
+                let next = app.sql(&format!("{{ {page}, {cursor}: {at}) {fields} }}")).await;
+                let start = sqlite_start(&database, &next[0]).await;
+                assert_eq!(start, last.format("%F %T%.6f").to_string(), "{page} {}", next[0]);
+            }
+        }
+    }
+    let scope = ExportScope {
+        since: Some("2026-02-01T00:00:00Z".parse().unwrap()),
+        until: Some("2026-02-28T00:00:00Z".parse().unwrap()),
+        ..ExportScope::default()
+    };
+    for table in LogTable::ALL {
+        let first = export::page(app.db(), table, &scope, None, 50).await.unwrap();
+        app.db().record();
+        let last = first.last.clone().unwrap().stored.at;
+        export::page(app.db(), table, &scope, first.last, 50).await.unwrap();
+        let start = sqlite_start(&database, &app.db().record()[0]).await;
+        assert_eq!(start, last.format("%F %T%.6f").to_string(), "{table:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use super::{StoreLoader, in_parts, zip, zip_found};
 use crate::domain::json::count_values;
 use crate::domain::matching::Probe;
 use crate::error::Error;
+use crate::store::error_group::{self, ErrorGroupRow, ErrorGroupsQuery};
 use crate::store::error_list::{self, ErrorListQuery};
 use crate::store::error_log::{self, ErrorLogRow, ErrorScope, SHORT_BYTES};
 use crate::store::error_match::find_matches;
@@ -87,6 +88,21 @@ impl Loader<ErrorListQuery> for StoreLoader {
             pages.extend(read);
         }
         Ok(zip(queries, pages.into_iter().map(|page| page.map(Arc::new))))
+    }
+}
+
+/// Groups of error logs: queries of a request with the same filter share statements.
+impl Loader<ErrorGroupsQuery> for StoreLoader {
+    /// A query that fails does not make others fail.
+    type Value = Result<Vec<ErrorGroupRow>, Error>;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        queries: &[ErrorGroupsQuery],
+    ) -> Result<HashMap<ErrorGroupsQuery, Self::Value>, Error> {
+        self.batch("error_groups", queries.len());
+        Ok(zip(queries, error_group::groups_many(&self.request.services.db, queries).await))
     }
 }
 

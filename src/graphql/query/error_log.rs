@@ -21,7 +21,7 @@ use crate::graphql::types::error_log::{
     ErrorBucket, ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder,
 };
 use crate::graphql::types::failure;
-use crate::store::error_group;
+use crate::store::error_group::{self, ErrorGroupsQuery};
 use crate::store::error_list::{self, ErrorListQuery};
 use crate::store::error_log::{ErrorScope, SHORT_BYTES};
 
@@ -101,7 +101,8 @@ impl ErrorLogQuery {
         let by: Vec<_> = distinct(by)?.into_iter().map(Into::into).collect();
         let limit = page_size(scope, "first", first.unwrap_or(20))?;
         let errors = error_scope(scope, filter).await?;
-        let groups = error_group::groups(scope.db(), &errors, &by, limit).await?;
+        let query = ErrorGroupsQuery { scope: errors, by, limit };
+        let groups = scope.loader().load_one(query.clone()).await?.unwrap_or_else(|| Ok(vec![]))?;
         count_list(ctx, &groups, |group| {
             let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
             text(&group.model) + text(&group.error_type)
@@ -109,7 +110,7 @@ impl ErrorLogQuery {
         if !ErrorGroup::needs_latest(ctx) {
             return Ok(groups.into_iter().map(|group| ErrorGroup::new(group, None)).collect());
         }
-        let latest = error_group::latest(scope.db(), &errors, &by, &groups).await?;
+        let latest = error_group::latest(scope.db(), &query, &groups).await?;
         let ids = latest.iter().flatten().map(|id| ErrorLogOf(*id));
         let rows: HashMap<_, _> = scope.loader().load_many(ids).await?;
         let group = |(group, id): (_, Option<i64>)| {

@@ -70,6 +70,11 @@ impl TestApp {
         &self.running.services.db
     }
 
+    /// The diagnoses that the server's requests share.
+    pub fn diagnoses(&self) -> &callscope::diagnoses::CurrentDiagnoses {
+        &self.running.services.diagnoses
+    }
+
     /// How many SQL statements the server has sent so far.
     pub fn sent(&self) -> u64 {
         self.running.services.db.statements()

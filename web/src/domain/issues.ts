@@ -1,5 +1,5 @@
 // Groups of error logs as issues: how many keys and models each affects, and how it develops.
-import type { ErrorIssuesQuery } from '../api/gen/graphql';
+import type { ErrorIssuesQuery, ErrorTrendsQuery } from '../api/gen/graphql';
 
 export interface GroupLabels {
   failureClass?: string | null | undefined;
@@ -22,8 +22,8 @@ export function typesOf(groups: readonly (GroupLabels & { errorType?: string | n
 export interface Issue {
   keys: number;
   models: number;
-  /** The error logs of each part of the range. */
-  parts: number[];
+  /** The error logs of each part of the range, once they are loaded. */
+  parts: number[] | undefined;
 }
 
 export interface Issues {
@@ -33,17 +33,16 @@ export interface Issues {
   areModelsCut: boolean;
 }
 
-/** `first`: the number of groups that were requested. */
-export function issuesOf(data: ErrorIssuesQuery, first: number): Issues {
-  const { keys, models, ...windows } = data;
-  const parts = Object.entries(windows)
+/** `trends`: the parts, once they are loaded. `first`: the number of groups that were requested. */
+export function issuesOf({ keys, models }: Pick<ErrorIssuesQuery, 'keys' | 'models'>, trends: ErrorTrendsQuery | undefined, first: number): Issues {
+  const parts = Object.entries(trends ?? {})
     .filter(([name]) => /^w\d+$/.test(name))
     .sort(([a], [b]) => Number(a.slice(1)) - Number(b.slice(1)))
-    .map(([, groups]) => groups as ErrorIssuesQuery['w0']);
+    .map(([, groups]) => groups as ErrorTrendsQuery['w0']);
   const of = new Map<string, Issue>();
   const issue = (group: GroupLabels): Issue => {
     const name = groupName(group);
-    const known = of.get(name) ?? { keys: 0, models: 0, parts: parts.map(() => 0) };
+    const known = of.get(name) ?? { keys: 0, models: 0, parts: trends && parts.map(() => 0) };
     of.set(name, known);
     return known;
   };
@@ -51,7 +50,7 @@ export function issuesOf(data: ErrorIssuesQuery, first: number): Issues {
   for (const group of keys) if (group.apiKey) issue(group).keys += 1;
   for (const group of models) if (group.model != null) issue(group).models += 1;
   parts.forEach((groups, index) => {
-    for (const group of groups) issue(group).parts[index] = group.count;
+    for (const group of groups) (issue(group).parts ?? [])[index] = group.count;
   });
   return { of, areKeysCut: keys.length >= first, areModelsCut: models.length >= first };
 }

@@ -123,7 +123,7 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
                   {others.length > 0 && <span class="quiet"> {text.errors.andMore(format.count(others.length))}</span>}
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>
-                <td class="col-trend">{issue && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
+                <td class="col-trend">{issue?.parts && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
                 <td class="num col-affected">{affected(issue?.keys, issues?.areKeysCut, format.count)}</td>
                 <td class="num col-affected">{affected(issue?.models, issues?.areModelsCut, format.count)}</td>
                 <td class="col-seen col-first-seen">
@@ -179,14 +179,14 @@ function FirstSeen({ at, since, now }: { at: string | undefined; since: number; 
   );
 }
 
-export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | undefined; criteria: ErrorCriteria }): JSX.Element {
+export function ErrorFilters({ facets, criteria }: { facets: Partial<ErrorFacetsQuery>; criteria: ErrorCriteria }): JSX.Element {
   const { text } = useI18n();
   return (
     <>
       <MultiSelect
         label={text.failures.cause}
         any={text.calls.all}
-        options={(facets?.causes ?? []).flatMap(({ failureClass, count }) =>
+        options={(facets.ofCauses ?? []).flatMap(({ failureClass, count }) =>
           failureClass == null ? [] : [{ value: failureClass, label: text.failures.classes[failureClass], count }],
         )}
         chosen={criteria.causes}
@@ -195,7 +195,7 @@ export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | 
       <MultiSelect
         label={text.errors.type}
         any={text.calls.all}
-        options={(facets?.types ?? []).flatMap(({ errorType, count }) =>
+        options={(facets.ofTypes ?? []).flatMap(({ errorType, count }) =>
           errorType == null ? [] : [{ value: errorType, label: errorType, count }],
         )}
         chosen={criteria.types}
@@ -204,7 +204,7 @@ export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | 
       <MultiSelect
         label={text.errors.code}
         any={text.calls.all}
-        options={(facets?.codes ?? []).flatMap(({ errorCode, count }) =>
+        options={(facets.ofCodes ?? []).flatMap(({ errorCode, count }) =>
           errorCode == null ? [] : [{ value: String(errorCode), label: String(errorCode), count }],
         )}
         chosen={criteria.codes}
@@ -213,14 +213,14 @@ export function ErrorFilters({ facets, criteria }: { facets: ErrorFacetsQuery | 
       <MultiSelect
         label={text.calls.model}
         any={text.calls.all}
-        options={(facets?.models ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
+        options={(facets.ofModels ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
         chosen={criteria.models}
         onChange={(model) => setParams({ model })}
       />
       <MultiSelect
         label={text.calls.key}
         any={text.calls.all}
-        options={(facets?.keys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
+        options={(facets.ofKeys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
         chosen={criteria.keys}
         onChange={(key) => setParams({ key })}
       />

@@ -5,11 +5,12 @@ import { send } from '../api/client';
 import {
   ErrorFacetsDocument,
   ErrorGroupsDocument,
-  ErrorIssuesDocument,
   ErrorRecordedDocument,
   ErrorsDocument,
   FirstErrorsDocument,
-  type ErrorIssuesQueryVariables,
+  ErrorIssuesDocument,
+  ErrorTrendsDocument,
+  type ErrorTrendsQueryVariables,
   type ErrorRowFragment,
   type ErrorsQueryVariables,
 } from '../api/gen/graphql';
@@ -92,37 +93,47 @@ export function Errors(): JSX.Element {
   const first = pageLimit(1000);
   // All groups are shown, not only the selected ones.
   const ofGroups: ErrorCriteria = { ...criteria, causes: [], forms: [] };
+  // The values of the filters, each counted with the other filters.
+  const facetsOf = (of: ErrorCriteria) => ({
+    ofCauses: errorFilter({ ...of, causes: [], notCauses: [] }, range, serverNow()),
+    ofCodes: errorFilter({ ...of, codes: [], notCodes: [] }, range, serverNow()),
+    ofTypes: errorFilter({ ...of, types: [], notTypes: [] }, range, serverNow()),
+    ofModels: errorFilter({ ...of, models: [], notModels: [] }, range, serverNow()),
+    ofKeys: errorFilter({ ...of, keys: [], notKeys: [] }, range, serverNow()),
+    first,
+  });
   const groups = useQuery(ErrorGroupsDocument, {
     key: JSON.stringify([range, ofGroups]),
-    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), first }),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), ...facetsOf(ofGroups) }),
     everyMs: live ? GROUPS_RENEW_MS : undefined,
   });
   const firstErrors = useQuery(FirstErrorsDocument, {
     key: JSON.stringify(ofGroups),
     variables: () => ({ filter: kindsFilter(ofGroups) }),
   });
-  const issues = useQuery(ErrorIssuesDocument, {
+  const trends = useQuery(ErrorTrendsDocument, {
     key: JSON.stringify([range, ofGroups]),
     variables: () => {
       const now = serverNow();
       const filter = errorFilter(ofGroups, range, now);
       const parts = partsOf(range, now, PARTS).map((part, index) => [`w${index}`, { ...filter, ...part }] as const);
-      return { ...Object.fromEntries(parts), filter, first } as ErrorIssuesQueryVariables;
+      return Object.fromEntries(parts) as ErrorTrendsQueryVariables;
     },
     everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
   });
-  const known = useMemo(() => (issues.data && !issues.stale ? issuesOf(issues.data, first) : undefined), [issues.data, issues.stale, first]);
-  const facets = useQuery(ErrorFacetsDocument, {
-    key: listKey,
-    variables: () => ({
-      ofCauses: errorFilter({ ...criteria, causes: [], notCauses: [] }, range, serverNow()),
-      ofCodes: errorFilter({ ...criteria, codes: [], notCodes: [] }, range, serverNow()),
-      ofTypes: errorFilter({ ...criteria, types: [], notTypes: [] }, range, serverNow()),
-      ofModels: errorFilter({ ...criteria, models: [], notModels: [] }, range, serverNow()),
-      ofKeys: errorFilter({ ...criteria, keys: [], notKeys: [] }, range, serverNow()),
-      first: pageLimit(1000),
-    }),
+  const issues = useQuery(ErrorIssuesDocument, {
+    key: JSON.stringify([range, ofGroups]),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), ...facetsOf(ofGroups) }),
+    everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
   });
+  const affected = issues.stale ? undefined : issues.data;
+  const parts = trends.stale ? undefined : trends.data;
+  const known = useMemo(() => affected && issuesOf(affected, parts, first), [affected, parts, first]);
+  // With a group or a cause that is selected, those of the groups are of more error logs.
+  const hasOwnFacets = criteria.causes.length + criteria.forms.length > 0;
+  const ownFacets = useQuery(ErrorFacetsDocument, { key: hasOwnFacets ? listKey : undefined, variables: () => facetsOf(criteria) });
+  const [byKind, sources] = hasOwnFacets ? [ownFacets, ownFacets] : [groups, issues];
+  const facets = { ...(!byKind.stale && byKind.data), ...(!sources.stale && sources.data) };
   const [selection, setSelection] = useState<Selection>(NOTHING);
   useEffect(() => setSelection(NOTHING), [listKey]);
   useShortcuts(selection !== NOTHING ? { Escape: () => setSelection(NOTHING) } : {});
@@ -132,12 +143,13 @@ export function Errors(): JSX.Element {
     list.reload();
     groups.reload();
     firstErrors.reload();
-    facets.reload();
+    ownFacets.reload();
     issues.reload();
+    trends.reload();
   };
   const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
-  const maskedKeys = new Map(facets.data?.keys.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
+  const maskedKeys = new Map(sources.data?.ofKeys.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
   const forms = new Map(groups.data?.groups.flatMap(({ messageTemplate }) => (messageTemplate ? [[messageTemplate.id, messageTemplate.text] as const] : [])));
   const at = rows.findIndex(({ id }) => id === opened);
   const hrefOf = (row: ErrorRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { error: row.id }));
@@ -166,7 +178,7 @@ export function Errors(): JSX.Element {
       >
         <Search value={criteria.contains} label={text.errors.search} />
         <Search value={criteria.keyContains} label={text.errors.key} name="keytext" />
-        <ErrorFilters facets={facets.stale ? undefined : facets.data} criteria={criteria} />
+        <ErrorFilters facets={facets} criteria={criteria} />
         <label class="inline">
           <span class="visually-hidden">{text.calls.order}</span>
           <select class="input" value={criteria.oldestFirst ? 'oldest' : ''} onChange={(event) => setParams({ sort: event.currentTarget.value })}>
