@@ -1,5 +1,5 @@
 // Groups of error logs as issues: how many keys and models each affects, and how it develops.
-import type { ErrorIssuesQuery, ErrorTrendsQuery } from '../api/gen/graphql';
+import type { ErrorFacetsQuery, ErrorGroupsQuery, ErrorIssuesQuery, ErrorTrendsQuery } from '../api/gen/graphql';
 
 export interface GroupLabels {
   failureClass?: string | null | undefined;
@@ -53,4 +53,50 @@ export function issuesOf({ keys, models }: Pick<ErrorIssuesQuery, 'keys' | 'mode
     for (const group of groups) (issue(group).parts ?? [])[index] = group.count;
   });
   return { of, areKeysCut: keys.length >= first, areModelsCut: models.length >= first };
+}
+
+/** The values of the filters with their counts; undefined until they are loaded. */
+export type Facets = { [Name in keyof ErrorFacetsQuery]?: ErrorFacetsQuery[Name] | undefined };
+
+interface Counted {
+  count: number;
+}
+
+/** The sums of the groups with the same value, the largest first. */
+function sums<G extends Counted>(groups: readonly G[], value: (group: G) => unknown): G[] {
+  const found = new Map<unknown, G>();
+  for (const group of groups) {
+    const known = found.get(value(group));
+    found.set(value(group), { ...group, count: (known?.count ?? 0) + group.count });
+  }
+  return [...found.values()].sort((a, b) => b.count - a.count);
+}
+
+export type FacetName = 'causes' | 'types' | 'models' | 'keys';
+
+/**
+ * The facets as sums of groups, and which of them are not complete, since the answer has not all groups. `first`: the
+ * number of groups that were requested.
+ */
+export function facetsOfGroups(
+  types: ErrorGroupsQuery['types'] | undefined,
+  issues: ErrorIssuesQuery | undefined,
+  first: number,
+): { facets: Facets; isCut: Record<FacetName, boolean> } {
+  const isCut = (groups: readonly Counted[] | undefined): boolean => (groups?.length ?? 0) >= first;
+  return {
+    facets: {
+      causes: types && sums(types, (group) => group.failureClass),
+      types: types && sums(types, (group) => group.errorType),
+      models: issues && sums(issues.models, (group) => group.model),
+      keys: issues && sums(issues.keys, (group) => group.apiKey?.id),
+    },
+    isCut: { causes: isCut(types), types: isCut(types), models: isCut(issues?.models), keys: isCut(issues?.keys) },
+  };
+}
+
+/** The facets of the groups, in place of those that were requested. */
+export function mergedFacets(ofGroups: Facets, requested: Facets | undefined, isRequested: Record<FacetName, boolean>): Facets {
+  const facet = <N extends FacetName>(name: N): Facets[N] => (isRequested[name] ? requested?.[name] : ofGroups[name]);
+  return { codes: requested?.codes, causes: facet('causes'), types: facet('types'), models: facet('models'), keys: facet('keys') };
 }

@@ -2,8 +2,8 @@
 // time; and the filters of error logs.
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
-import type { ErrorFacetsQuery, ErrorGroupsQuery, FirstErrorsQuery } from '../api/gen/graphql';
-import { groupName, typesOf, type Issues } from '../domain/issues';
+import type { ErrorGroupsQuery, FirstErrorsQuery } from '../api/gen/graphql';
+import { groupName, typesOf, type Facets, type Issues } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { mutedGroups, setMuted } from '../state/local';
@@ -179,14 +179,14 @@ function FirstSeen({ at, since, now }: { at: string | undefined; since: number; 
   );
 }
 
-export function ErrorFilters({ facets, criteria }: { facets: Partial<ErrorFacetsQuery>; criteria: ErrorCriteria }): JSX.Element {
+export function ErrorFilters({ facets, criteria }: { facets: Facets; criteria: ErrorCriteria }): JSX.Element {
   const { text } = useI18n();
   return (
     <>
       <MultiSelect
         label={text.failures.cause}
         any={text.calls.all}
-        options={(facets.ofCauses ?? []).flatMap(({ failureClass, count }) =>
+        options={(facets.causes ?? []).flatMap(({ failureClass, count }) =>
           failureClass == null ? [] : [{ value: failureClass, label: text.failures.classes[failureClass], count }],
         )}
         chosen={criteria.causes}
@@ -195,7 +195,7 @@ export function ErrorFilters({ facets, criteria }: { facets: Partial<ErrorFacets
       <MultiSelect
         label={text.errors.type}
         any={text.calls.all}
-        options={(facets.ofTypes ?? []).flatMap(({ errorType, count }) =>
+        options={(facets.types ?? []).flatMap(({ errorType, count }) =>
           errorType == null ? [] : [{ value: errorType, label: errorType, count }],
         )}
         chosen={criteria.types}
@@ -204,7 +204,7 @@ export function ErrorFilters({ facets, criteria }: { facets: Partial<ErrorFacets
       <MultiSelect
         label={text.errors.code}
         any={text.calls.all}
-        options={(facets.ofCodes ?? []).flatMap(({ errorCode, count }) =>
+        options={(facets.codes ?? []).flatMap(({ errorCode, count }) =>
           errorCode == null ? [] : [{ value: String(errorCode), label: String(errorCode), count }],
         )}
         chosen={criteria.codes}
@@ -213,14 +213,14 @@ export function ErrorFilters({ facets, criteria }: { facets: Partial<ErrorFacets
       <MultiSelect
         label={text.calls.model}
         any={text.calls.all}
-        options={(facets.ofModels ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
+        options={(facets.models ?? []).flatMap(({ model, count }) => (model == null ? [] : [{ value: model, label: model, count }]))}
         chosen={criteria.models}
         onChange={(model) => setParams({ model })}
       />
       <MultiSelect
         label={text.calls.key}
         any={text.calls.all}
-        options={(facets.ofKeys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
+        options={(facets.keys ?? []).flatMap(({ apiKey, count }) => (apiKey ? [{ value: apiKey.id, label: apiKey.masked, count }] : []))}
         chosen={criteria.keys}
         onChange={(key) => setParams({ key })}
       />

@@ -16,7 +16,7 @@ import {
 } from '../api/gen/graphql';
 import { fileName } from '../domain/export';
 import { isFailureClass } from '../domain/failure';
-import { issuesOf } from '../domain/issues';
+import { facetsOfGroups, issuesOf, mergedFacets, type FacetName } from '../domain/issues';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -93,18 +93,9 @@ export function Errors(): JSX.Element {
   const first = pageLimit(1000);
   // All groups are shown, not only the selected ones.
   const ofGroups: ErrorCriteria = { ...criteria, causes: [], forms: [] };
-  // The values of the filters, each counted with the other filters.
-  const facetsOf = (of: ErrorCriteria) => ({
-    ofCauses: errorFilter({ ...of, causes: [], notCauses: [] }, range, serverNow()),
-    ofCodes: errorFilter({ ...of, codes: [], notCodes: [] }, range, serverNow()),
-    ofTypes: errorFilter({ ...of, types: [], notTypes: [] }, range, serverNow()),
-    ofModels: errorFilter({ ...of, models: [], notModels: [] }, range, serverNow()),
-    ofKeys: errorFilter({ ...of, keys: [], notKeys: [] }, range, serverNow()),
-    first,
-  });
   const groups = useQuery(ErrorGroupsDocument, {
     key: JSON.stringify([range, ofGroups]),
-    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), ...facetsOf(ofGroups) }),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), first }),
     everyMs: live ? GROUPS_RENEW_MS : undefined,
   });
   const firstErrors = useQuery(FirstErrorsDocument, {
@@ -123,17 +114,31 @@ export function Errors(): JSX.Element {
   });
   const issues = useQuery(ErrorIssuesDocument, {
     key: JSON.stringify([range, ofGroups]),
-    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), ...facetsOf(ofGroups) }),
+    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), first }),
     everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
   });
   const affected = issues.stale ? undefined : issues.data;
   const parts = trends.stale ? undefined : trends.data;
   const known = useMemo(() => affected && issuesOf(affected, parts, first), [affected, parts, first]);
-  // With a group or a cause that is selected, those of the groups are of more error logs.
-  const hasOwnFacets = criteria.causes.length + criteria.forms.length > 0;
-  const ownFacets = useQuery(ErrorFacetsDocument, { key: hasOwnFacets ? listKey : undefined, variables: () => facetsOf(criteria) });
-  const [byKind, sources] = hasOwnFacets ? [ownFacets, ownFacets] : [groups, issues];
-  const facets = { ...(!byKind.stale && byKind.data), ...(!sources.stale && sources.data) };
+  const sums = facetsOfGroups(groups.stale ? undefined : groups.data?.types, affected, first);
+  // A filter of its own, or a selected group, makes the error logs of a facet others than those of the groups.
+  const facetsOf = {
+    causes: { ...criteria, causes: [], notCauses: [] },
+    codes: { ...criteria, codes: [], notCodes: [] },
+    types: { ...criteria, types: [], notTypes: [] },
+    models: { ...criteria, models: [], notModels: [] },
+    keys: { ...criteria, keys: [], notKeys: [] },
+  };
+  const needs = (name: FacetName): boolean => sums.isCut[name] || JSON.stringify(facetsOf[name]) !== JSON.stringify(ofGroups);
+  const needed = { causes: needs('causes'), types: needs('types'), models: needs('models'), keys: needs('keys') };
+  const others = useQuery(ErrorFacetsDocument, {
+    key: JSON.stringify([listKey, needed]),
+    variables: () => {
+      const of = (name: keyof typeof facetsOf) => errorFilter(facetsOf[name], range, serverNow());
+      return { ofCauses: of('causes'), ofCodes: of('codes'), ofTypes: of('types'), ofModels: of('models'), ofKeys: of('keys'), ...needed, first };
+    },
+  });
+  const facets = mergedFacets(sums.facets, others.stale ? undefined : others.data, needed);
   const [selection, setSelection] = useState<Selection>(NOTHING);
   useEffect(() => setSelection(NOTHING), [listKey]);
   useShortcuts(selection !== NOTHING ? { Escape: () => setSelection(NOTHING) } : {});
@@ -143,13 +148,13 @@ export function Errors(): JSX.Element {
     list.reload();
     groups.reload();
     firstErrors.reload();
-    ownFacets.reload();
+    others.reload();
     issues.reload();
     trends.reload();
   };
   const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
-  const maskedKeys = new Map(sources.data?.ofKeys.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
+  const maskedKeys = new Map(facets.keys?.flatMap(({ apiKey }) => (apiKey ? [[apiKey.id, apiKey.masked.replace('...', '…')] as const] : [])));
   const forms = new Map(groups.data?.groups.flatMap(({ messageTemplate }) => (messageTemplate ? [[messageTemplate.id, messageTemplate.text] as const] : [])));
   const at = rows.findIndex(({ id }) => id === opened);
   const hrefOf = (row: ErrorRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { error: row.id }));
