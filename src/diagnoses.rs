@@ -200,11 +200,14 @@ async fn diagnoses_at(
 pub struct CurrentDiagnoses {
     db: Arc<Database>,
     clock: Clock,
-    last: Mutex<Option<Computed>>,
+    last: Shared,
     /// Computations for other times that requests wait for.
-    past: std::sync::Mutex<HashMap<DateTime<Utc>, Weak<Mutex<Option<Computed>>>>>,
+    past: std::sync::Mutex<HashMap<DateTime<Utc>, Weak<Shared>>>,
     computations: Arc<Semaphore>,
 }
+
+/// The last computation. It is locked during the next one.
+type Shared = Mutex<Option<Computed>>;
 
 struct Computed {
     /// An error is kept if it is one of the input: too many calls.
@@ -249,7 +252,7 @@ impl CurrentDiagnoses {
     }
 
     /// The computation for a time, as long as a request waits for it.
-    fn shared(&self, at: DateTime<Utc>) -> Arc<Mutex<Option<Computed>>> {
+    fn shared(&self, at: DateTime<Utc>) -> Arc<Shared> {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         past.retain(|_, shared| shared.strong_count() > 0);
         past.get(&at).and_then(Weak::upgrade).unwrap_or_else(|| {

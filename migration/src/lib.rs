@@ -16,6 +16,7 @@ mod m20261129_000007_create_text_index;
 mod m20261129_000008_add_gap_steps;
 mod m20261130_000009_create_failures;
 mod m20261201_000010_add_day_cells;
+mod m20261202_000011_create_error_days;
 
 pub struct Migrator;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000008_add_gap_steps::Migration),
             Box::new(m20261130_000009_create_failures::Migration),
             Box::new(m20261201_000010_add_day_cells::Migration),
+            Box::new(m20261202_000011_create_error_days::Migration),
         ]
     }
 

@@ -16,7 +16,9 @@ use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::Database;
 use crate::store::classification::{self, Checked, MOST_OF_QUERY, PAUSE_FACTOR, ROWS_AT_ONCE};
+use crate::store::error_days::{self, DayCounter};
 use crate::store::import::last_id;
+use crate::store::rollup::micros;
 use crate::supervisor::{Job, supervise};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
@@ -48,6 +50,9 @@ pub fn start(
         last: i64::MIN,
         swept: [i64::MIN; 2],
         swept_at: Instant::now(),
+        days: DayCounter::default(),
+        counts_days: true,
+        clock: clock.clone(),
         backlog: None,
         has_failed: false,
     };
@@ -65,6 +70,10 @@ struct Failures {
     /// Up to which ids the sweep has checked the error logs, and the rows of the table.
     swept: [i64; 2],
     swept_at: Instant,
+    days: DayCounter,
+    /// Whether a day is to be counted, or compared with its rows.
+    counts_days: bool,
+    clock: Arc<ClockWatch>,
     /// The rows that are added without a pause in between, for the log.
     backlog: Option<Backlog>,
     /// The log has the first failure of an outage.
@@ -118,6 +127,10 @@ impl Failures {
         if last < self.last {
             // The last rows were deleted: SQLite uses their ids again.
             self.checked = i64::MIN;
+            if !self.db.is_read_only() && self.leader.leads().await? {
+                error_days::forget(&self.db).await?;
+                self.counts_days = true;
+            }
         }
         self.last = last;
         let Checked { missing, last } = classification::check(&self.db, self.checked).await?;
@@ -135,6 +148,9 @@ impl Failures {
         self.log_end();
         if self.swept_at.elapsed() >= SWEEP_INTERVAL {
             self.sweep().await?;
+        }
+        if self.counts_days && !is_behind && self.count_days().await? {
+            return Ok(start.elapsed().mul_f64(PAUSE_FACTOR).clamp(SHORTEST_PAUSE, POLL_INTERVAL));
         }
         let many_arrive = missing.len() as u64 >= ROWS_AT_ONCE / 2;
         Ok(if many_arrive { BUSY_INTERVAL } else { POLL_INTERVAL })
@@ -155,9 +171,20 @@ impl Failures {
         Ok(Some(some.last().copied().filter(|_| some.len() < missing.len())))
     }
 
-    /// Checks the next part of both tables again.
+    /// Counts the next day; returns whether there may be another one to count.
+    async fn count_days(&mut self) -> Result<bool> {
+        let is_leader = !self.db.is_read_only() && self.leader.leads().await?;
+        let now = micros(self.db.zone().to_stored(self.clock.time().now));
+        self.counts_days = is_leader && self.days.step(&self.db, now).await?;
+        let has_days = !self.db.is_read_only() && error_days::exist(&self.db).await?;
+        self.db.failures().set_has_days(has_days);
+        Ok(self.counts_days)
+    }
+
+    /// Checks the next part of both tables again, and lets the next day be counted.
     async fn sweep(&mut self) -> Result<()> {
         self.swept_at = Instant::now();
+        self.counts_days = true;
         if self.db.is_read_only() || !self.leader.leads().await? {
             return Ok(());
         }

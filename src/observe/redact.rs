@@ -8,7 +8,7 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 71] = [
+const NAMES: [&str; 75] = [
     "name",
     "value",
     "source",
@@ -21,6 +21,10 @@ const NAMES: [&str; 71] = [
     "class",
     "template",
     "rules",
+    "day",
+    "id_sum",
+    "cells",
+    "cell",
     "next_id",
     "scopes",
     "created_at",

@@ -3,22 +3,26 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use entity::ErrorLog;
 use futures_util::future::join_all;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
 use super::call_dimension::bucket_number;
 use super::classification;
 use super::database::Database;
 use super::dialect::Dialect;
+use super::error_days;
 use super::error_log::ErrorScope;
 use super::failure::{self, Listed};
-use super::page::unions;
+use super::page::{Tag, tagged, unions};
+use super::rollup::stored;
 use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
 use crate::domain::bucket::runs;
+use crate::domain::rollup::Micros;
 use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, LogTable, MODEL, TIME};
 use crate::error::Result;
 
@@ -221,40 +225,130 @@ impl Group {
     }
 }
 
+/// The groups of a query. Up to two statements more to find the days that are counted.
 async fn read(db: &Database, query: &ErrorGroupsQuery) -> Result<Vec<Group>> {
-    let ErrorGroupsQuery { scope, by, limit } = query;
-    let dialect = db.dialect();
-    let is_joined = by.iter().any(|dimension| dimension.is_joined());
+    let scope = &query.scope;
+    let is_joined = query.by.iter().any(|dimension| dimension.is_joined());
     classification::complete(db, [scope], is_joined).await?;
-    let mut select = Query::select();
-    let dimensions = DIMENSIONS.map(|(dimension, _)| match by.contains(&dimension) {
-        true => dimension.expression(dialect),
-        false => dialect.null(dimension != ErrorDimension::ErrorCode),
-    });
-    let time = || Expr::col(TIME);
-    let first_id = match by.contains(&ErrorDimension::ApiKey) {
-        true => Expr::cust(dialect.to_integer("MIN(id)")),
-        false => dialect.null(false),
-    };
-    let totals = [Expr::cust("COUNT(*)"), time().min(), time().max(), first_id];
-    columns::<Group>(&mut select, dimensions.into_iter().chain(totals));
-    select.from(ErrorLog).cond_where(scope.fast_condition(db, false).await?);
-    if is_joined {
-        failure::join(dialect, &mut select);
+    if let Some(span) = error_days::counted_span(db, scope).await?
+        && let Some(groups) = read_with_days(db, query, &span).await?
+    {
+        return Ok(groups);
     }
-    select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
-    for (dimension, name) in DIMENSIONS.into_iter().filter(|(one, _)| by.contains(one)) {
-        select.group_by_col(name);
-        // Ties between keys are sorted by the lowest id, as for calls.
-        if dimension != ErrorDimension::ApiKey {
-            select.order_by(name, Order::Asc);
+    let mut select = query.groups_of_rows(db.dialect(), scope.fast_condition(db, false).await?);
+    query.sort(&mut select);
+    db.fetch("error_group.groups", &select).await
+}
+
+/// The same from the cells of the days of `span` and the rows of the rest of the time; None if the rows of these days
+/// have changed.
+async fn read_with_days(
+    db: &Database,
+    query: &ErrorGroupsQuery,
+    span: &Range<Micros>,
+) -> Result<Option<Vec<Group>>> {
+    let dialect = db.dialect();
+    let rest = |bound: Expr| {
+        // SQLite starts, or ends, at the first bound of the statement.
+        Condition::all().add(bound).add(query.scope.condition(db))
+    };
+    let bound = |at| dialect.range_end(stored(at));
+    let mut parts = query.groups_of_cells(db, span);
+    for rest in
+        [rest(Expr::col(TIME).lt(bound(span.start))), rest(Expr::col(TIME).gte(bound(span.end)))]
+    {
+        parts.union(UnionType::All, query.groups_of_rows(dialect, rest));
+    }
+    let sum = Expr::cust(dialect.to_integer("SUM(c_count)"));
+    let labels = DIMENSIONS.map(|(_, name)| Expr::col(name));
+    let totals =
+        [sum, Expr::col("c_first").min(), Expr::col("c_last").max(), Expr::col("c_first_id").min()];
+    let mut groups = Query::select();
+    columns::<Group>(&mut groups, labels.into_iter().chain(totals));
+    groups.from_subquery(parts, "parts").add_group_by(DIMENSIONS.map(|(_, name)| Expr::col(name)));
+    query.sort(&mut groups);
+    let fingerprints = [
+        error_days::stored_fingerprint(dialect, span),
+        error_days::counted_fingerprint(dialect, span),
+    ];
+    let fingerprints = fingerprints.map(|([total, id_sum], mut select)| {
+        let labels = DIMENSIONS.map(|(one, _)| dialect.null(one != ErrorDimension::ErrorCode));
+        let time = || Expr::val(dialect.range_end(DateTime::UNIX_EPOCH.naive_utc()));
+        let totals = [total, time(), time(), id_sum];
+        columns::<Group>(&mut select, labels.into_iter().chain(totals));
+        select
+    });
+    let pages = tagged::<Group>(dialect, [groups].into_iter().chain(fingerprints));
+    let Some(statement) = unions(pages, 3).pop() else { return Ok(None) };
+    let (mut groups, mut found) = (vec![], [None, None]);
+    for (group, Tag { tag }) in
+        db.fetch::<(Group, Tag)>("error_group.groups_days", &statement).await?
+    {
+        match tag {
+            0 => groups.push(group),
+            1 => found[0] = Some((group.count, group.first_id)),
+            _ => found[1] = Some((group.count, group.first_id)),
         }
     }
-    if by.contains(&ErrorDimension::ApiKey) {
-        select.order_by("c_first_id", Order::Asc);
+    let [of_rows, of_cells] = found;
+    Ok((of_rows.is_some() && of_rows == of_cells).then_some(groups))
+}
+
+impl ErrorGroupsQuery {
+    /// The groups of single rows.
+    fn groups_of_rows(&self, dialect: Dialect, condition: Condition) -> SelectStatement {
+        let time = || Expr::col(TIME);
+        let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
+        let first_id = Expr::cust(dialect.to_integer("MIN(id)"));
+        let mut select = self.select(dialect, totals, first_id);
+        select.from(ErrorLog).cond_where(condition);
+        if self.by.iter().any(|dimension| dimension.is_joined()) {
+            failure::join(dialect, &mut select);
+        }
+        select
     }
-    select.limit((*limit).into());
-    db.fetch::<Group>("error_group.groups", &select).await
+
+    /// The groups of the cells of some days.
+    fn groups_of_cells(&self, db: &Database, span: &Range<Micros>) -> SelectStatement {
+        let dialect = db.dialect();
+        let total = Expr::cust(dialect.to_integer("SUM(total)"));
+        let totals = [total, Expr::col("first_time").min(), Expr::col("last_time").max()];
+        let mut select = self.select(dialect, totals, Expr::col("first_id").min());
+        select.from(error_days::CELLS).cond_where(error_days::filtered(db, &self.scope, span));
+        select
+    }
+
+    /// Selects and groups by the dimensions. `first_id` is used to sort keys.
+    fn select(&self, dialect: Dialect, totals: [Expr; 3], first_id: Expr) -> SelectStatement {
+        let dimensions = DIMENSIONS.map(|(dimension, _)| match self.by.contains(&dimension) {
+            true => dimension.expression(dialect),
+            false => dialect.null(dimension != ErrorDimension::ErrorCode),
+        });
+        let first_id = match self.by.contains(&ErrorDimension::ApiKey) {
+            true => first_id,
+            false => dialect.null(false),
+        };
+        let mut select = Query::select();
+        columns::<Group>(&mut select, dimensions.into_iter().chain(totals).chain([first_id]));
+        let by = DIMENSIONS.into_iter().filter(|(one, _)| self.by.contains(one));
+        select.add_group_by(by.map(|(_, name)| Expr::col(name)));
+        select
+    }
+
+    /// Sorts and limits a statement of groups.
+    fn sort(&self, select: &mut SelectStatement) {
+        select.order_by("c_count", Order::Desc).order_by("c_last", Order::Desc);
+        for (dimension, name) in DIMENSIONS.into_iter().filter(|(one, _)| self.by.contains(one)) {
+            // Ties between keys are sorted by the lowest id, as for calls.
+            if dimension != ErrorDimension::ApiKey {
+                select.order_by(name, Order::Asc);
+            }
+        }
+        if self.by.contains(&ErrorDimension::ApiKey) {
+            select.order_by("c_first_id", Order::Asc);
+        }
+        select.limit(self.limit.into());
+    }
 }
 
 /// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and two

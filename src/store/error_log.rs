@@ -152,6 +152,25 @@ impl ErrorScope {
         Ok(self.condition(db).add_option(candidates))
     }
 
+    /// The criteria of columns of the table, without time, class, template and search.
+    pub(super) fn condition_of_columns(&self, db: &Database) -> Condition {
+        let Self { keys, models, error_types, error_codes, .. } = self.clone();
+        let Self { exclude_keys, exclude_models, exclude_error_types, exclude_error_codes, .. } =
+            self.clone();
+        let columns = Self {
+            keys,
+            models,
+            error_types,
+            error_codes,
+            exclude_keys,
+            exclude_models,
+            exclude_error_types,
+            exclude_error_codes,
+            ..Self::default()
+        };
+        columns.add_to(Filter::new(db)).condition()
+    }
+
     /// The filter for error logs in memory.
     pub fn row_filter(&self, db: &Database) -> Filter {
         self.add_to(Filter::new(db).bounds(self.since, self.until)).for_rows()

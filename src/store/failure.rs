@@ -22,6 +22,7 @@ pub(super) const TEMPLATE: &str = "template";
 pub struct Progress {
     checked: AtomicI64,
     is_behind: AtomicBool,
+    has_days: AtomicBool,
     turn: Mutex<()>,
 }
 
@@ -30,6 +31,7 @@ impl Default for Progress {
         Self {
             checked: AtomicI64::new(i64::MIN),
             is_behind: AtomicBool::new(false),
+            has_days: AtomicBool::new(false),
             turn: Mutex::default(),
         }
     }
@@ -49,6 +51,15 @@ impl Progress {
     /// Whether the job still has to add the rows of many error logs. Then queries add none.
     pub fn is_behind(&self) -> bool {
         self.is_behind.load(Ordering::Relaxed)
+    }
+
+    /// Whether some days are counted (`store/error_days.rs`).
+    pub fn has_days(&self) -> bool {
+        self.has_days.load(Ordering::Relaxed)
+    }
+
+    pub fn set_has_days(&self, has_days: bool) {
+        self.has_days.store(has_days, Ordering::Relaxed);
     }
 
     /// Waits until no other request of this server adds rows.

@@ -21,6 +21,7 @@ pub mod density;
 pub mod diagnosis;
 pub mod dialect;
 pub mod engine;
+pub mod error_days;
 pub mod error_group;
 pub mod error_list;
 pub mod error_log;

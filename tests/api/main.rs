@@ -33,6 +33,7 @@ mod data;
 mod delete;
 mod diagnoses;
 mod doctor;
+mod error_days;
 mod error_logs;
 mod error_match;
 mod exports;
@@ -99,6 +100,7 @@ fn main() {
         diagnoses::tests(),
         usability::tests(),
         doctor::tests(),
+        error_days::tests(),
         error_logs::tests(),
         error_match::tests(),
         exports::tests(),

@@ -25,8 +25,10 @@ tests! {
 
 const REAL_DDL: &str = "../shared/data/ddl.sql";
 
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "callscope_audit",
+    "callscope_error_cells",
+    "callscope_error_days",
     "callscope_failures",
     "callscope_idempotency",
     "callscope_imports",

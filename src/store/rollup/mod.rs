@@ -45,7 +45,7 @@ pub fn micros(at: NaiveDateTime) -> Micros {
     at.and_utc().timestamp_micros()
 }
 
-fn stored(at: Micros) -> NaiveDateTime {
+pub(super) fn stored(at: Micros) -> NaiveDateTime {
     DateTime::from_timestamp_micros(at).unwrap_or_default().naive_utc()
 }
 

@@ -1,0 +1,433 @@
+//! Error logs of past days, counted by key, model, type, code, failure class and template: groups of long windows add
+//! up the cells of days instead of single rows.
+//!
+//! A cell is not trusted. A statement that reads cells also counts the rows of the same days and adds up their ids, which
+//! reads only the index by time. If both differ from what the cells were made of, rows were added or deleted since: the
+//! statement is repeated without cells ([`super::error_group`]), and the job counts these days again (docs/adr/0025).
+
+use std::ops::Range;
+
+use entity::ErrorLog;
+use sea_orm::ConnectionTrait;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
+
+use super::database::Database;
+use super::dialect::Dialect;
+use super::error_log::ErrorScope;
+use super::failure::{self, CLASS, TEMPLATE};
+use super::insert::chunks;
+use super::rollup::{micros, stored};
+use super::rows::{Row, VALUE, columns, field, row};
+use super::stored_time::StoredTime;
+use super::transaction::{Fault, retry};
+use crate::domain::failure::VERSION;
+use crate::domain::rollup::{Level, Micros};
+use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, LogTable, MODEL, TIME};
+use crate::error::{Error, Result};
+
+const DAYS: &str = "callscope_error_days";
+pub(super) const CELLS: &str = "callscope_error_cells";
+
+/// Late rows of a day arrive before this time after its end.
+const LATE: Micros = 3600 * 1_000_000;
+/// The most cells of a day: with more of them, it is not worth it.
+const MOST_CELLS: u64 = 20_000;
+const CELLS_PER_STATEMENT: usize = 1024;
+/// Fewer error logs are counted as fast as the days are looked up.
+const FEWEST_ROWS: i64 = 5_000;
+/// The latest days that a query looks at.
+const MOST_DAYS: u64 = 1_000;
+/// The ids of rows are added up modulo this prime, so that no sum of ids exceeds 64 bits.
+const PRIME: i64 = 2_147_483_647;
+
+/// The rows of some days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    pub total: i64,
+    pub id_sum: i64,
+}
+
+row! {
+    struct Day {
+        day: i64,
+        total: i64,
+        cells: i64,
+        rules: i64,
+    }
+}
+
+impl Day {
+    fn is_usable(&self) -> bool {
+        self.cells > 0 && self.rules == i64::from(VERSION)
+    }
+}
+
+/// Whole days, of which all are counted: from the start of the first to the end of the last, as stored times. None if
+/// single rows are as fast, or if the cells cannot answer. Up to two statements.
+pub(super) async fn counted_span(
+    db: &Database,
+    scope: &ErrorScope,
+) -> Result<Option<Range<Micros>>> {
+    if !db.failures().has_days() || scope.contains.is_some() {
+        return Ok(None);
+    }
+    let bound = |at| micros(db.zone().to_stored(at));
+    let since = scope.since.map_or(EARLIEST, |since| Level::Day.ceil(bound(since)));
+    let until = scope.until.map_or(Micros::MAX / 2, |until| Level::Day.floor(bound(until)));
+    if since >= until {
+        return Ok(None);
+    }
+    let mut select = Query::select();
+    columns::<Day>(
+        &mut select,
+        Day::columns().into_iter().map(|name| Expr::cust(db.dialect().to_integer(field(name)))),
+    );
+    select
+        .from(DAYS)
+        .cond_where(in_days(&(since..until)))
+        .order_by("day", Order::Desc)
+        .limit(MOST_DAYS);
+    let mut days = db.fetch::<Day>("error_days.find", &select).await?;
+    let total = |days: &[Day]| days.iter().map(|day| day.total).sum::<i64>();
+    if total(&days) < FEWEST_ROWS {
+        return Ok(None);
+    }
+    // The oldest day may be half deleted.
+    let Some(oldest) = first_row(db, EARLIEST..until).await? else { return Ok(None) };
+    days.retain(|day| day.day * SECOND >= Level::Day.ceil(oldest));
+    days.reverse();
+    let runs = days.split(|day| !day.is_usable());
+    let Some(run) = runs.max_by_key(|run| total(run)) else { return Ok(None) };
+    let cells = run.iter().map(|day| day.cells).sum::<i64>();
+    let is_worth_it = total(run) >= FEWEST_ROWS && 2 * cells <= total(run);
+    let ends = run.first().zip(run.last()).filter(|_| is_worth_it);
+    Ok(ends.map(|(first, last)| first.day * SECOND..last.day * SECOND + Level::Day.length()))
+}
+
+const SECOND: Micros = 1_000_000;
+
+fn seconds(start: Micros) -> i64 {
+    start.div_euclid(SECOND)
+}
+
+/// Rows of a table of days in a span.
+pub(super) fn in_days(span: &Range<Micros>) -> Condition {
+    Condition::all()
+        .add(Expr::col("day").gte(seconds(span.start)))
+        .add(Expr::col("day").lt(seconds(span.end)))
+}
+
+/// Error logs in a span.
+pub(super) fn in_span(dialect: Dialect, span: &Range<Micros>) -> Condition {
+    dialect.time_range(Some(stored(span.start)), Some(stored(span.end)))
+}
+
+/// The columns of a [`Fingerprint`] of the stored rows of a span.
+pub(super) fn stored_fingerprint(
+    dialect: Dialect,
+    span: &Range<Micros>,
+) -> ([Expr; 2], SelectStatement) {
+    let select = Query::select().from(ErrorLog).cond_where(in_span(dialect, span)).take();
+    ([Expr::cust("COUNT(*)"), id_sum(dialect)], select)
+}
+
+/// The same of the rows that the cells of a span were made of.
+pub(super) fn counted_fingerprint(
+    dialect: Dialect,
+    span: &Range<Micros>,
+) -> ([Expr; 2], SelectStatement) {
+    let mut select = Query::select();
+    select
+        .from(DAYS)
+        .cond_where(in_days(span))
+        .and_where(Expr::col("cells").gt(0))
+        .and_where(Expr::col("rules").eq(VERSION));
+    let sum = |name: &str| Expr::cust(dialect.to_integer(&format!("COALESCE(SUM({name}), 0)")));
+    ([sum("total"), sum("id_sum")], select)
+}
+
+fn id_sum(dialect: Dialect) -> Expr {
+    Expr::cust(dialect.to_integer(&format!("COALESCE(SUM(id % {PRIME}), 0)")))
+}
+
+/// Cells of a span that match a filter.
+pub(super) fn filtered(db: &Database, scope: &ErrorScope, span: &Range<Micros>) -> Condition {
+    let ErrorScope { classes, exclude_classes, templates, exclude_templates, .. } = scope;
+    let names = |classes: &[_]| classes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let given = |values: Vec<String>| (!values.is_empty()).then_some(values);
+    let class = || Expr::col(CLASS);
+    let template = || Expr::col(TEMPLATE);
+    in_days(span)
+        .add(scope.condition_of_columns(db))
+        .add_option(classes.as_deref().map(|classes| class().is_in(names(classes))))
+        .add_option(given(names(exclude_classes)).map(|names| class().is_not_in(names)))
+        .add_option(templates.clone().map(|ids| template().is_in(ids)))
+        .add_option(given(exclude_templates.clone()).map(|ids| template().is_not_in(ids)))
+}
+
+row! {
+    /// The error logs of a day with the same values.
+    struct Cell {
+        key: Option<String>,
+        model: Option<String>,
+        error_type: Option<String>,
+        error_code: Option<i64>,
+        class: String,
+        template: String,
+        total: i64,
+        id_sum: i64,
+        first_time: StoredTime,
+        last_time: StoredTime,
+        first_id: i64,
+        is_odd: i64,
+    }
+}
+
+/// Counts the days that have ended, and counts days again whose rows have changed.
+#[derive(Debug)]
+pub struct DayCounter {
+    /// The next day that is compared with its rows.
+    position: Micros,
+}
+
+impl Default for DayCounter {
+    fn default() -> Self {
+        Self { position: EARLIEST }
+    }
+}
+
+const EARLIEST: Micros = Micros::MIN / 2;
+
+impl DayCounter {
+    /// Counts the first day that is not counted yet, else compares the next one with its rows. Returns whether it
+    /// counted a day. `now` is the stored time of the clock. Dropped half-way, it has counted nothing.
+    pub async fn step(&mut self, db: &Database, now: Micros) -> Result<bool> {
+        let ended = Level::Day.floor(now - LATE);
+        let last = last_day(db).await?;
+        let new = last.map_or(EARLIEST, |day| day + Level::Day.length());
+        if let Some(day) = first_day_of_rows(db, new..ended).await? {
+            count_day(db, day).await?;
+            return Ok(true);
+        }
+        let with_rows = first_day_of_rows(db, self.position..ended).await?;
+        let counted = next_day(db, self.position).await?;
+        let Some(day) = [with_rows, counted].into_iter().flatten().min() else {
+            self.position = EARLIEST;
+            return Ok(false);
+        };
+        let has_changed = find(db, day).await? != fingerprint(db, day).await?;
+        if has_changed {
+            count_day(db, day).await?;
+        }
+        self.position = day + Level::Day.length();
+        Ok(has_changed)
+    }
+}
+
+/// Whether a day is counted. One statement.
+pub async fn exist(db: &Database) -> Result<bool> {
+    Ok(last_day(db).await?.is_some())
+}
+
+/// Forgets all days: a row with the id of a deleted one would not be noticed.
+pub async fn forget(db: &Database) -> Result<()> {
+    db.execute("error_days.forget", Query::delete().from_table(DAYS)).await?;
+    Ok(())
+}
+
+async fn last_day(db: &Database) -> Result<Option<Micros>> {
+    day(db, Expr::col("day").max(), Condition::all()).await
+}
+
+async fn next_day(db: &Database, since: Micros) -> Result<Option<Micros>> {
+    day(db, Expr::col("day").min(), Condition::all().add(Expr::col("day").gte(seconds(since))))
+        .await
+}
+
+async fn day(db: &Database, expression: Expr, condition: Condition) -> Result<Option<Micros>> {
+    let select = Query::select().expr_as(expression, VALUE).from(DAYS).cond_where(condition).take();
+    let found = db.fetch_values::<Option<i64>>("error_days.next", &select).await?;
+    Ok(found.into_iter().flatten().next().map(|day| day * SECOND))
+}
+
+/// The time of the first error log in a span.
+async fn first_row(db: &Database, span: Range<Micros>) -> Result<Option<Micros>> {
+    let select = Query::select()
+        .expr_as(Expr::col(TIME).min(), VALUE)
+        .from(ErrorLog)
+        .cond_where(in_span(db.dialect(), &span))
+        .take();
+    let found = db.fetch_values::<Option<StoredTime>>("error_days.first_row", &select).await?;
+    // SQLite compares texts: one may be read as another time.
+    let found = found.into_iter().flatten().next();
+    Ok(found.map(|time| micros(time.at).clamp(span.start, span.end - 1)))
+}
+
+async fn first_day_of_rows(db: &Database, span: Range<Micros>) -> Result<Option<Micros>> {
+    if span.is_empty() {
+        return Ok(None);
+    }
+    Ok(first_row(db, span).await?.map(|at| Level::Day.floor(at)))
+}
+
+fn span_of(day: Micros) -> Range<Micros> {
+    day..day + Level::Day.length()
+}
+
+row! {
+    struct Found { total: i64, id_sum: i64 }
+}
+
+/// What the stored rows of a day are.
+async fn fingerprint(db: &Database, day: Micros) -> Result<Option<Fingerprint>> {
+    let (expressions, mut select) = stored_fingerprint(db.dialect(), &span_of(day));
+    columns::<Found>(&mut select, expressions);
+    let found = db.fetch::<Found>("error_days.rows", &select).await?.pop();
+    Ok(found.map(Fingerprint::from).filter(|found| found.total > 0))
+}
+
+/// What a counted day was made of, by the rules of this version.
+async fn find(db: &Database, day: Micros) -> Result<Option<Fingerprint>> {
+    let mut select = Query::select();
+    columns::<Found>(&mut select, ["total", "id_sum"].map(Expr::col));
+    select.from(DAYS).cond_where(in_days(&span_of(day))).and_where(Expr::col("rules").eq(VERSION));
+    Ok(db.fetch::<Found>("error_days.day", &select).await?.pop().map(Fingerprint::from))
+}
+
+impl From<Found> for Fingerprint {
+    fn from(Found { total, id_sum }: Found) -> Self {
+        Self { total, id_sum }
+    }
+}
+
+/// Counts the rows of a day and stores its cells in one transaction, in place of those that it had. A day without rows
+/// is forgotten; one that cells do not suit has none.
+async fn count_day(db: &Database, day: Micros) -> Result<()> {
+    let mut cells = read_cells(db, day).await?;
+    let is_unsuitable =
+        cells.len() as u64 > MOST_CELLS || cells.iter().any(|cell| cell.is_odd != 0);
+    let of_cells = Fingerprint {
+        total: cells.iter().map(|cell| cell.total).sum(),
+        id_sum: cells.iter().map(|cell| cell.id_sum).sum(),
+    };
+    let counted = match is_unsuitable {
+        true => {
+            cells.clear();
+            fingerprint(db, day).await?
+        }
+        false => Some(of_cells).filter(|counted| counted.total > 0),
+    };
+    let _watch = db.watch("error_days.store", "INSERT INTO callscope_error_cells");
+    let cells = &cells;
+    let stored = retry(|| async move {
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
+        let stored = store(&transaction.inner(), db.dialect(), day, counted, cells).await;
+        transaction.end(stored).await
+    });
+    stored.await.map_err(Fault::into_error)
+}
+
+async fn read_cells(db: &Database, day: Micros) -> Result<Vec<Cell>> {
+    let dialect = db.dialect();
+    let read = |name| dialect.read(LogTable::ErrorLogs, name);
+    let number = |sql: &str| Expr::cust(dialect.to_integer(sql));
+    let is_odd = match dialect {
+        // A filter compares bytes with other results than the text of a cell.
+        Dialect::Sqlite => {
+            let bytes =
+                [GEMINI_KEY, MODEL, ERROR_TYPE].map(|name| format!("typeof({name}) = 'blob'"));
+            number(&format!("MAX({})", bytes.join(" OR ")))
+        }
+        _ => dialect.number(0),
+    };
+    let mut select = Query::select();
+    columns::<Cell>(
+        &mut select,
+        [
+            read(GEMINI_KEY),
+            read(MODEL),
+            read(ERROR_TYPE),
+            read(ERROR_CODE),
+            Expr::col(CLASS),
+            Expr::col(TEMPLATE),
+            Expr::cust("COUNT(*)"),
+            id_sum(dialect),
+            Expr::col(TIME).min(),
+            Expr::col(TIME).max(),
+            number("MIN(id)"),
+            is_odd,
+        ],
+    );
+    select.from(ErrorLog).cond_where(in_span(dialect, &span_of(day)));
+    failure::join(dialect, &mut select);
+    select.add_group_by(
+        ["c_key", "c_model", "c_error_type", "c_error_code", "c_class", "c_template"]
+            .map(Expr::col),
+    );
+    select.limit(MOST_CELLS + 1);
+    db.fetch("error_days.cells", &select).await
+}
+
+async fn store(
+    transaction: &impl ConnectionTrait,
+    dialect: Dialect,
+    day: Micros,
+    counted: Option<Fingerprint>,
+    cells: &[Cell],
+) -> Result<()> {
+    for table in [CELLS, DAYS] {
+        let delete = Query::delete().from_table(table).cond_where(in_days(&span_of(day))).take();
+        transaction.execute(&delete).await?;
+    }
+    let Some(Fingerprint { total, id_sum }) = counted else { return Ok(()) };
+    let numbered: Vec<(usize, &Cell)> = cells.iter().enumerate().collect();
+    for part in chunks(&numbered, 1, CELLS_PER_STATEMENT) {
+        let mut insert = Query::insert();
+        insert.into_table(CELLS).columns([
+            "day",
+            "cell",
+            GEMINI_KEY,
+            MODEL,
+            ERROR_TYPE,
+            ERROR_CODE,
+            CLASS,
+            TEMPLATE,
+            "total",
+            "first_time",
+            "last_time",
+            "first_id",
+        ]);
+        for (number, cell) in part {
+            insert
+                .values([
+                    seconds(day).into(),
+                    (*number as i64).into(),
+                    cell.key.as_deref().into(),
+                    cell.model.as_deref().into(),
+                    cell.error_type.as_deref().into(),
+                    cell.error_code.into(),
+                    cell.class.as_str().into(),
+                    cell.template.as_str().into(),
+                    cell.total.into(),
+                    Expr::val(cell.first_time.value(dialect)),
+                    Expr::val(cell.last_time.value(dialect)),
+                    cell.first_id.into(),
+                ])
+                .map_err(Error::internal)?;
+        }
+        transaction.execute(&insert).await?;
+    }
+    let insert = Query::insert()
+        .into_table(DAYS)
+        .columns(["day", "total", "id_sum", "cells", "rules"])
+        .values_panic([
+            seconds(day).into(),
+            total.into(),
+            id_sum.into(),
+            (cells.len() as i64).into(),
+            VERSION.into(),
+        ])
+        .take();
+    transaction.execute(&insert).await?;
+    Ok(())
+}
