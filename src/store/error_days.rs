@@ -286,11 +286,12 @@ async fn fingerprint(db: &Database, day: Micros) -> Result<Option<Fingerprint>> 
     Ok(found.map(Fingerprint::from).filter(|found| found.total > 0))
 }
 
-/// What a counted day was made of, by the rules of this version.
+/// What a counted day was made of, by the rules of this version or a newer one: a server with older rules must not
+/// count the days of newer ones again.
 async fn find(db: &Database, day: Micros) -> Result<Option<Fingerprint>> {
     let mut select = Query::select();
     columns::<Found>(&mut select, ["total", "id_sum"].map(Expr::col));
-    select.from(DAYS).cond_where(in_days(&span_of(day))).and_where(Expr::col("rules").eq(VERSION));
+    select.from(DAYS).cond_where(in_days(&span_of(day))).and_where(Expr::col("rules").gte(VERSION));
     Ok(db.fetch::<Found>("error_days.day", &select).await?.pop().map(Fingerprint::from))
 }
 

@@ -22,6 +22,7 @@ use super::rollup::stored;
 use super::rows::{columns, int, row};
 use super::stored_time::StoredTime;
 use crate::domain::bucket::runs;
+use crate::domain::failure::FailureClass;
 use crate::domain::rollup::Micros;
 use crate::domain::table::{ERROR_CODE, ERROR_TYPE, GEMINI_KEY, LogTable, MODEL, TIME};
 use crate::error::Result;
@@ -351,36 +352,92 @@ impl ErrorGroupsQuery {
     }
 }
 
-/// The error logs of each bucket between two of `bounds`. One statement, up to three for the index of texts, and two
-/// for missing classes.
-pub async fn series(
-    db: &Database,
-    scope: &ErrorScope,
-    bounds: &[DateTime<Utc>],
-) -> Result<Vec<i64>> {
-    row! {
-        struct Counted { bucket: Option<i64>, count: i64 }
+/// A request for the error logs over time: those of each bucket between two of `bounds`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorSeriesQuery {
+    pub scope: ErrorScope,
+    pub bounds: Vec<DateTime<Utc>>,
+}
+
+impl ErrorSeriesQuery {
+    /// The query without its failure classes, which one statement counts for all queries.
+    fn without_classes(&self) -> Self {
+        let scope = self.scope.without(&[ErrorDimension::FailureClass]);
+        Self { scope, bounds: self.bounds.clone() }
     }
-    let mut counts = vec![0; bounds.len().saturating_sub(1)];
-    if counts.is_empty() {
-        return Ok(counts);
+
+    fn has_classes(&self) -> bool {
+        self.scope.classes.is_some() || !self.scope.exclude_classes.is_empty()
     }
-    classification::complete(db, [scope], false).await?;
+
+    /// Whether the query selects error logs of a class.
+    fn selects(&self, class: &str) -> bool {
+        let is_in = |classes: &[FailureClass]| classes.iter().any(|one| one.to_string() == class);
+        self.scope.classes.as_deref().is_none_or(is_in) && !is_in(&self.scope.exclude_classes)
+    }
+}
+
+/// The error logs of each bucket of each query, in the order of `queries`. One statement for all queries that differ
+/// in their failure classes only, up to three for the index of texts, and two for missing classes.
+pub async fn series_many(db: &Database, queries: &[ErrorSeriesQuery]) -> Vec<Result<Vec<i64>>> {
+    let mut shared: HashMap<(ErrorSeriesQuery, bool), Vec<usize>> = HashMap::new();
+    for (index, query) in queries.iter().enumerate() {
+        shared.entry((query.without_classes(), query.has_classes())).or_default().push(index);
+    }
+    let read = shared.iter().map(|((query, has_classes), _)| series(db, query, *has_classes));
+    let read = join_all(read).await;
+    let mut found: Vec<Option<Result<Vec<i64>>>> = queries.iter().map(|_| None).collect();
+    for (indexes, counted) in shared.into_values().zip(read) {
+        for index in indexes {
+            let query = &queries[index];
+            let sums = |counted: &Vec<Counted>| {
+                let mut sums = vec![0; query.bounds.len().saturating_sub(1)];
+                for Counted { bucket, class, count } in counted {
+                    let is_selected = class.as_deref().is_none_or(|class| query.selects(class));
+                    let bucket = bucket.and_then(|number| usize::try_from(number).ok());
+                    if let Some(sum) = bucket.and_then(|number| sums.get_mut(number))
+                        && is_selected
+                    {
+                        *sum += count;
+                    }
+                }
+                sums
+            };
+            found[index] = Some(counted.as_ref().map(sums).map_err(Clone::clone));
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
+row! {
+    struct Counted { bucket: Option<i64>, class: Option<String>, count: i64 }
+}
+
+/// The error logs of each bucket, also by class if `by_class`.
+async fn series(db: &Database, query: &ErrorSeriesQuery, by_class: bool) -> Result<Vec<Counted>> {
+    let ErrorSeriesQuery { scope, bounds } = query;
+    if bounds.len() < 2 {
+        return Ok(vec![]);
+    }
+    classification::complete(db, [scope], by_class).await?;
+    let dialect = db.dialect();
     let stored: Vec<NaiveDateTime> = bounds.iter().map(|at| db.zone().to_stored(*at)).collect();
-    let number = bucket_number(db.dialect(), &runs(&stored));
+    let number = bucket_number(dialect, &runs(&stored));
+    let class = match by_class {
+        true => Expr::col(failure::CLASS),
+        false => dialect.null(true),
+    };
     let mut select = Query::select();
-    columns::<Counted>(&mut select, [number, Expr::cust("COUNT(*)")]);
+    columns::<Counted>(&mut select, [number, class, Expr::cust("COUNT(*)")]);
     select
         .from(ErrorLog)
         .cond_where(scope.fast_condition(db, false).await?)
         .group_by_col("c_bucket");
-    for Counted { bucket, count } in db.fetch::<Counted>("error_group.series", &select).await? {
-        let bucket = bucket.and_then(|number| usize::try_from(number).ok());
-        if let Some(found) = bucket.and_then(|number| counts.get_mut(number)) {
-            *found = count;
-        }
+    if by_class {
+        failure::join(dialect, &mut select);
+        select.group_by_col("c_class");
     }
-    Ok(counts)
+    db.fetch("error_group.series", &select).await
 }
 
 /// The id of the newest error log of each of `groups`, in their order: the highest id of its latest

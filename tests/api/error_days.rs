@@ -215,6 +215,12 @@ async fn days_of_older_rules_are_not_used(database: TestDatabase) {
     assert_eq!(compare_days(&app).await, 6);
     assert!(uses_cells(&app, &query).await);
     check(&app, &query, "counted again").await;
+    // Of a server with newer rules: not used, and left as they are.
+    database.execute("UPDATE callscope_error_days SET rules = 99").await;
+    assert!(!uses_cells(&app, &query).await);
+    assert_eq!(compare_days(&app).await, 0);
+    database.execute("UPDATE callscope_error_days SET rules = 0").await;
+    assert_eq!(compare_days(&app).await, 6);
     // The longest run of days.
     let day = "(SELECT MIN(day) + 86400 FROM callscope_error_days)";
     let day = database.value(&format!("SELECT {day}")).await;

@@ -261,6 +261,34 @@ async fn error_logs_are_counted_over_time(database: TestDatabase) {
         app.graphql("{ errorSeries(period: LAST_30_DAYS, interval: \"PT1S\") { count } }").await;
     assert_eq!(error_code(&refused), "BAD_USER_INPUT");
     assert_eq!(app.statements(&format!("{{ errorSeries({between}) {{ count }} }}")).await, 1);
+    assert_eq!(of("excludeFailureClasses: [KEY_INVALID]").await, [3, 0, 1, 1]);
+    let both = "failureClasses: [KEY_INVALID, UNKNOWN], excludeFailureClasses: [KEY_INVALID]";
+    assert_eq!(of(both).await, [0, 0, 1, 0]);
+    // Those that differ in their classes share a statement.
+    let filters = [
+        "",
+        "failureClasses: [KEY_INVALID]",
+        "failureClasses: [UNKNOWN, QUOTA_DAY]",
+        "excludeFailureClasses: [UNKNOWN]",
+        "failureClasses: []",
+    ];
+    let fields = filters.iter().enumerate().map(|(index, filter)| {
+        format!(
+            "s{index}: errorSeries({between}, interval: \"PT2M\", filter: {{ {filter} }}) {{ count }} "
+        )
+    });
+    let query = format!("{{ {} }}", fields.collect::<String>());
+    let data = app.data(&query).await;
+    for (index, filter) in filters.iter().enumerate() {
+        assert_eq!(counts(&data[format!("s{index}")]), of(filter).await, "{filter}");
+    }
+    // All error logs, those by class, the highest id and error logs without a class.
+    assert_eq!(app.statements(&query).await, 4);
+    let other = format!(
+        "{{ a: errorSeries({between}, filter: {{ failureClasses: [UNKNOWN] }}) {{ count }} \
+         b: errorSeries({between}, filter: {{ failureClasses: [UNKNOWN], models: [\"a\"] }}) {{ count }} }}"
+    );
+    assert_eq!(app.statements(&other).await, 6);
 }
 
 async fn a_query_by_class_sends_few_statements(database: TestDatabase) {

@@ -9,7 +9,7 @@ use super::{StoreLoader, in_parts, zip, zip_found};
 use crate::domain::json::count_values;
 use crate::domain::matching::Probe;
 use crate::error::Error;
-use crate::store::error_group::{self, ErrorGroupRow, ErrorGroupsQuery};
+use crate::store::error_group::{self, ErrorGroupRow, ErrorGroupsQuery, ErrorSeriesQuery};
 use crate::store::error_list::{self, ErrorListQuery};
 use crate::store::error_log::{self, ErrorLogRow, ErrorScope, SHORT_BYTES};
 use crate::store::error_match::find_matches;
@@ -103,6 +103,21 @@ impl Loader<ErrorGroupsQuery> for StoreLoader {
     ) -> Result<HashMap<ErrorGroupsQuery, Self::Value>, Error> {
         self.batch("error_groups", queries.len());
         Ok(zip(queries, error_group::groups_many(&self.request.services.db, queries).await))
+    }
+}
+
+/// Error logs over time: queries of a request that differ in their failure classes only share a statement.
+impl Loader<ErrorSeriesQuery> for StoreLoader {
+    /// As for groups.
+    type Value = Result<Vec<i64>, Error>;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        queries: &[ErrorSeriesQuery],
+    ) -> Result<HashMap<ErrorSeriesQuery, Self::Value>, Error> {
+        self.batch("error_series", queries.len());
+        Ok(zip(queries, error_group::series_many(&self.request.services.db, queries).await))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::graphql::types::error_log::{
     ErrorBucket, ErrorDimension, ErrorGroup, ErrorLog, ErrorLogOrder,
 };
 use crate::graphql::types::failure;
-use crate::store::error_group::{self, ErrorGroupsQuery};
+use crate::store::error_group::{self, ErrorGroupsQuery, ErrorSeriesQuery};
 use crate::store::error_list::{self, ErrorListQuery};
 use crate::store::error_log::{ErrorScope, SHORT_BYTES};
 
@@ -152,7 +152,9 @@ impl ErrorLogQuery {
         let mut errors = error_scope(scope, filter).await?;
         errors.since = Some(errors.since.map_or(window.since, |since| since.max(window.since)));
         errors.until = Some(errors.until.map_or(window.until, |until| until.min(window.until)));
-        let counts = error_group::series(scope.db(), &errors, &bounds).await?;
+        let query = ErrorSeriesQuery { scope: errors, bounds };
+        let bounds = query.bounds.clone();
+        let counts = scope.loader().load_one(query).await?.unwrap_or_else(|| Ok(vec![]))?;
         count_list(ctx, &counts, |_| 0)?;
         let bucket = |(ends, count): (&[chrono::DateTime<Utc>], i64)| ErrorBucket {
             start: DateTime(ends[0]),
