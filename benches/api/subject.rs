@@ -7,7 +7,7 @@ use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
 use callscope::store::dialect::Dialect;
 use callscope::store::rollup::{Phase, summary};
-use callscope::store::{self, classification, text_index};
+use callscope::store::{self, classification, error_days, text_index};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::Value;
 
@@ -95,6 +95,10 @@ impl Subject {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 while !has_classes(db).await? {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                let now = self.config.clock.now().timestamp_micros();
+                while error_days::first_new(db, now).await?.is_some() || !db.failures().has_days() {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 return Ok(Folded { seconds, cells: found.cells, bytes: found.bytes });

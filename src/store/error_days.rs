@@ -202,14 +202,11 @@ impl DayCounter {
     /// Counts the first day that is not counted yet, else compares the next one with its rows. Returns whether it
     /// counted a day. `now` is the stored time of the clock. Dropped half-way, it has counted nothing.
     pub async fn step(&mut self, db: &Database, now: Micros) -> Result<bool> {
-        let ended = Level::Day.floor(now - LATE);
-        let last = last_day(db).await?;
-        let new = last.map_or(EARLIEST, |day| day + Level::Day.length());
-        if let Some(day) = first_day_of_rows(db, new..ended).await? {
+        if let Some(day) = first_new(db, now).await? {
             count_day(db, day).await?;
             return Ok(true);
         }
-        let with_rows = first_day_of_rows(db, self.position..ended).await?;
+        let with_rows = first_day_of_rows(db, self.position..ended(now)).await?;
         let counted = next_day(db, self.position).await?;
         let Some(day) = [with_rows, counted].into_iter().flatten().min() else {
             self.position = EARLIEST;
@@ -222,6 +219,16 @@ impl DayCounter {
         self.position = day + Level::Day.length();
         Ok(has_changed)
     }
+}
+
+fn ended(now: Micros) -> Micros {
+    Level::Day.floor(now - LATE)
+}
+
+/// The first day that has ended and is not counted, after all days that are. Two statements.
+pub async fn first_new(db: &Database, now: Micros) -> Result<Option<Micros>> {
+    let since = last_day(db).await?.map_or(EARLIEST, |day| day + Level::Day.length());
+    first_day_of_rows(db, since..ended(now)).await
 }
 
 /// Whether a day is counted. One statement.

@@ -1,5 +1,5 @@
 // Groups of error logs as issues: how many keys and models each affects, and how it develops.
-import type { ErrorFacetsQuery, ErrorGroupsQuery, ErrorIssuesQuery, ErrorTrendsQuery } from '../api/gen/graphql';
+import type { ErrorFacetsQuery, ErrorGroupsQuery, ErrorIssuesQuery } from '../api/gen/graphql';
 
 export interface GroupLabels {
   failureClass?: string | null | undefined;
@@ -22,8 +22,8 @@ export function typesOf(groups: readonly (GroupLabels & { errorType?: string | n
 export interface Issue {
   keys: number;
   models: number;
-  /** The error logs of each part of the range, once they are loaded. */
-  parts: number[] | undefined;
+  /** The error logs of each part of the range. */
+  parts: number[];
 }
 
 export interface Issues {
@@ -33,16 +33,17 @@ export interface Issues {
   areModelsCut: boolean;
 }
 
-/** `trends`: the parts, once they are loaded. `first`: the number of groups that were requested. */
-export function issuesOf({ keys, models }: Pick<ErrorIssuesQuery, 'keys' | 'models'>, trends: ErrorTrendsQuery | undefined, first: number): Issues {
-  const parts = Object.entries(trends ?? {})
+/** `first`: the number of groups that were requested. */
+export function issuesOf(data: ErrorIssuesQuery, first: number): Issues {
+  const { keys, models, ...windows } = data;
+  const parts = Object.entries(windows)
     .filter(([name]) => /^w\d+$/.test(name))
     .sort(([a], [b]) => Number(a.slice(1)) - Number(b.slice(1)))
-    .map(([, groups]) => groups as ErrorTrendsQuery['w0']);
+    .map(([, groups]) => groups as ErrorIssuesQuery['w0']);
   const of = new Map<string, Issue>();
   const issue = (group: GroupLabels): Issue => {
     const name = groupName(group);
-    const known = of.get(name) ?? { keys: 0, models: 0, parts: trends && parts.map(() => 0) };
+    const known = of.get(name) ?? { keys: 0, models: 0, parts: parts.map(() => 0) };
     of.set(name, known);
     return known;
   };
@@ -50,7 +51,7 @@ export function issuesOf({ keys, models }: Pick<ErrorIssuesQuery, 'keys' | 'mode
   for (const group of keys) if (group.apiKey) issue(group).keys += 1;
   for (const group of models) if (group.model != null) issue(group).models += 1;
   parts.forEach((groups, index) => {
-    for (const group of groups) (issue(group).parts ?? [])[index] = group.count;
+    for (const group of groups) issue(group).parts[index] = group.count;
   });
   return { of, areKeysCut: keys.length >= first, areModelsCut: models.length >= first };
 }
@@ -80,7 +81,7 @@ export type FacetName = 'causes' | 'types' | 'models' | 'keys';
  */
 export function facetsOfGroups(
   types: ErrorGroupsQuery['types'] | undefined,
-  issues: ErrorIssuesQuery | undefined,
+  issues: Pick<ErrorIssuesQuery, 'keys' | 'models'> | undefined,
   first: number,
 ): { facets: Facets; isCut: Record<FacetName, boolean> } {
   const isCut = (groups: readonly Counted[] | undefined): boolean => (groups?.length ?? 0) >= first;

@@ -123,7 +123,7 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
                   {others.length > 0 && <span class="quiet"> {text.errors.andMore(format.count(others.length))}</span>}
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>
-                <td class="col-trend">{issue?.parts && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
+                <td class="col-trend">{issue && <Spark parts={issue.parts.map((count) => ({ total: count, failure: count }))} label={text.errors.sparkOf(issue.parts.map(format.count).join(', '))} />}</td>
                 <td class="num col-affected">{affected(issue?.keys, issues?.areKeysCut, format.count)}</td>
                 <td class="num col-affected">{affected(issue?.models, issues?.areModelsCut, format.count)}</td>
                 <td class="col-seen col-first-seen">

@@ -9,8 +9,7 @@ import {
   ErrorsDocument,
   FirstErrorsDocument,
   ErrorIssuesDocument,
-  ErrorTrendsDocument,
-  type ErrorTrendsQueryVariables,
+  type ErrorIssuesQueryVariables,
   type ErrorRowFragment,
   type ErrorsQueryVariables,
 } from '../api/gen/graphql';
@@ -102,24 +101,18 @@ export function Errors(): JSX.Element {
     key: JSON.stringify(ofGroups),
     variables: () => ({ filter: kindsFilter(ofGroups) }),
   });
-  const trends = useQuery(ErrorTrendsDocument, {
+  const issues = useQuery(ErrorIssuesDocument, {
     key: JSON.stringify([range, ofGroups]),
     variables: () => {
       const now = serverNow();
       const filter = errorFilter(ofGroups, range, now);
       const parts = partsOf(range, now, PARTS).map((part, index) => [`w${index}`, { ...filter, ...part }] as const);
-      return Object.fromEntries(parts) as ErrorTrendsQueryVariables;
+      return { ...Object.fromEntries(parts), filter, first } as ErrorIssuesQueryVariables;
     },
     everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
   });
-  const issues = useQuery(ErrorIssuesDocument, {
-    key: JSON.stringify([range, ofGroups]),
-    variables: () => ({ filter: errorFilter(ofGroups, range, serverNow()), first }),
-    everyMs: live ? 2 * GROUPS_RENEW_MS : undefined,
-  });
   const affected = issues.stale ? undefined : issues.data;
-  const parts = trends.stale ? undefined : trends.data;
-  const known = useMemo(() => affected && issuesOf(affected, parts, first), [affected, parts, first]);
+  const known = useMemo(() => affected && issuesOf(affected, first), [affected, first]);
   const sums = facetsOfGroups(groups.stale ? undefined : groups.data?.types, affected, first);
   // A filter of its own, or a selected group, makes the error logs of a facet others than those of the groups.
   const facetsOf = {
@@ -150,7 +143,6 @@ export function Errors(): JSX.Element {
     firstErrors.reload();
     others.reload();
     issues.reload();
-    trends.reload();
   };
   const filtered = ERROR_PARAMS.some((name) => params.has(name) || name in hidden);
   const rows = list.rows ?? [];
