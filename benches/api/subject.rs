@@ -105,7 +105,7 @@ impl Subject {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 let now = self.config.clock.now().timestamp_micros();
-                while error_days::first_new(db, now).await?.is_some()
+                while error_days::first_new(db, error_days::EARLIEST, now).await?.is_some()
                     || error_days::exist(db).await? != db.failures().has_days()
                 {
                     tokio::time::sleep(Duration::from_millis(100)).await;

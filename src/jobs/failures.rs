@@ -52,6 +52,7 @@ pub fn start(
         swept_at: Instant::now(),
         days: DayCounter::default(),
         counts_days: true,
+        has_failed_days: false,
         clock: clock.clone(),
         backlog: None,
         has_failed: false,
@@ -73,6 +74,8 @@ struct Failures {
     days: DayCounter,
     /// Whether a day is to be counted, or compared with its rows.
     counts_days: bool,
+    /// The log has the first day that could not be counted.
+    has_failed_days: bool,
     clock: Arc<ClockWatch>,
     /// The rows that are added without a pause in between, for the log.
     backlog: Option<Backlog>,
@@ -173,11 +176,23 @@ impl Failures {
 
     /// Counts the next day; returns whether there may be another one to count.
     async fn count_days(&mut self) -> Result<bool> {
-        let is_leader = !self.db.is_read_only() && self.leader.leads().await?;
-        let now = micros(self.db.zone().to_stored(self.clock.time().now));
-        self.counts_days = is_leader && self.days.step(&self.db, now).await?;
-        let has_days = !self.db.is_read_only() && error_days::exist(&self.db).await?;
-        self.db.failures().set_has_days(has_days);
+        self.counts_days = false;
+        if self.db.is_read_only() {
+            return Ok(false);
+        }
+        if self.leader.leads().await? {
+            let now = micros(self.db.zone().to_stored(self.clock.time().now));
+            let counted = self.days.step(&self.db, now).await;
+            if let Err(error) = &counted
+                && !std::mem::replace(&mut self.has_failed_days, true)
+            {
+                let cause = std::error::Error::source(error).map(|cause| without_values(&cause));
+                tracing::warn!(%error, cause, "counting the error logs of a day failed; retrying");
+            }
+            // Without a day that cannot be counted, the others are of use.
+            self.counts_days = counted.unwrap_or(false);
+        }
+        self.db.failures().set_has_days(error_days::exist(&self.db).await?);
         Ok(self.counts_days)
     }
 

@@ -174,6 +174,15 @@ impl Dialect {
         })
     }
 
+    /// A time, where a column of times has no meaning.
+    pub fn any_time(self) -> Expr {
+        Expr::cust(match self {
+            Self::Sqlite => "'1970-01-01 00:00:00'",
+            Self::Postgres => "CAST('1970-01-01' AS TIMESTAMP)",
+            Self::MySql => "CAST('1970-01-01' AS DATETIME(6))",
+        })
+    }
+
     /// Rows with exactly one of `values`, by the index of the column. The default collations of MySQL
     /// ignore case, so the bytes are compared as well. MySQL refuses a value that the column's character
     /// set cannot hold; with a value that is not ASCII only the bytes are compared.

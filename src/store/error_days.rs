@@ -2,14 +2,18 @@
 //! up the cells of days instead of single rows.
 //!
 //! A cell is not trusted. A statement that reads cells also counts the rows of the same days and adds up their ids, which
-//! reads only the index by time. If both differ from what the cells were made of, rows were added or deleted since: the
-//! statement is repeated without cells ([`super::error_group`]), and the job counts these days again (docs/adr/0025).
+//! reads only the index by time. If one of them differs from what the cells were made of, rows were added or deleted
+//! since: the statement is repeated without cells ([`super::error_group`]), and the job counts these days again
+//! (docs/adr/0025).
 
 use std::ops::Range;
 
+use chrono::NaiveDate;
 use entity::ErrorLog;
 use sea_orm::ConnectionTrait;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::sea_query::{
+    CaseStatement, Condition, Expr, ExprTrait, Order, Query, SelectStatement,
+};
 
 use super::database::Database;
 use super::dialect::Dialect;
@@ -28,7 +32,7 @@ use crate::error::{Error, Result};
 const DAYS: &str = "callscope_error_days";
 pub(super) const CELLS: &str = "callscope_error_cells";
 
-/// Late rows of a day arrive before this time after its end.
+/// A day is counted so long after its end, since some rows arrive late.
 const LATE: Micros = 3600 * 1_000_000;
 /// The most cells of a day: with more of them, it is not worth it.
 const MOST_CELLS: u64 = 20_000;
@@ -37,6 +41,8 @@ const CELLS_PER_STATEMENT: usize = 1024;
 const FEWEST_ROWS: i64 = 5_000;
 /// The latest days that a query looks at.
 const MOST_DAYS: u64 = 1_000;
+/// Stored times of an unknown day that are skipped.
+const MOST_UNKNOWN: usize = 100;
 /// The ids of rows are added up modulo this prime, so that no sum of ids exceeds 64 bits.
 const PRIME: i64 = 2_147_483_647;
 
@@ -136,14 +142,13 @@ pub(super) fn counted_fingerprint(
     dialect: Dialect,
     span: &Range<Micros>,
 ) -> ([Expr; 2], SelectStatement) {
-    let mut select = Query::select();
-    select
-        .from(DAYS)
-        .cond_where(in_days(span))
-        .and_where(Expr::col("cells").gt(0))
-        .and_where(Expr::col("rules").eq(VERSION));
+    let select = Query::select().from(DAYS).cond_where(usable_days(span)).take();
     let sum = |name: &str| Expr::cust(dialect.to_integer(&format!("COALESCE(SUM({name}), 0)")));
     ([sum("total"), sum("id_sum")], select)
+}
+
+fn usable_days(span: &Range<Micros>) -> Condition {
+    in_days(span).add(Expr::col("cells").gt(0)).add(Expr::col("rules").eq(VERSION))
 }
 
 fn id_sum(dialect: Dialect) -> Expr {
@@ -157,7 +162,10 @@ pub(super) fn filtered(db: &Database, scope: &ErrorScope, span: &Range<Micros>) 
     let given = |values: Vec<String>| (!values.is_empty()).then_some(values);
     let class = || Expr::col(CLASS);
     let template = || Expr::col(TEMPLATE);
+    // The days of the fingerprint, and no others.
+    let days = Query::select().column("day").from(DAYS).cond_where(usable_days(span)).take();
     in_days(span)
+        .add(Expr::col("day").in_subquery(days))
         .add(scope.condition_of_columns(db))
         .add_option(classes.as_deref().map(|classes| class().is_in(names(classes))))
         .add_option(given(names(exclude_classes)).map(|names| class().is_not_in(names)))
@@ -188,21 +196,26 @@ row! {
 pub struct DayCounter {
     /// The next day that is compared with its rows.
     position: Micros,
+    /// New days before this one are left to the comparison: they had no row with a class, or could not be counted.
+    new_from: Micros,
 }
 
 impl Default for DayCounter {
     fn default() -> Self {
-        Self { position: EARLIEST }
+        Self { position: EARLIEST, new_from: EARLIEST }
     }
 }
 
-const EARLIEST: Micros = Micros::MIN / 2;
+/// Before every day.
+pub const EARLIEST: Micros = Micros::MIN / 2;
 
 impl DayCounter {
-    /// Counts the first day that is not counted yet, else compares the next one with its rows. Returns whether it
-    /// counted a day. `now` is the stored time of the clock. Dropped half-way, it has counted nothing.
+    /// Counts the first day after all counted ones, else compares the next one with its rows. Returns whether there
+    /// may be another one to count. `now` is the stored time of the clock. After an error the next step continues
+    /// with the next day. Dropped half-way, it has counted nothing.
     pub async fn step(&mut self, db: &Database, now: Micros) -> Result<bool> {
-        if let Some(day) = first_new(db, now).await? {
+        if let Some(day) = first_new(db, self.new_from, now).await? {
+            self.new_from = day + Level::Day.length();
             count_day(db, day).await?;
             return Ok(true);
         }
@@ -212,11 +225,11 @@ impl DayCounter {
             self.position = EARLIEST;
             return Ok(false);
         };
+        self.position = day + Level::Day.length();
         let has_changed = find(db, day).await? != fingerprint(db, day).await?;
         if has_changed {
             count_day(db, day).await?;
         }
-        self.position = day + Level::Day.length();
         Ok(has_changed)
     }
 }
@@ -225,10 +238,10 @@ fn ended(now: Micros) -> Micros {
     Level::Day.floor(now - LATE)
 }
 
-/// The first day that has ended and is not counted, after all days that are. Two statements.
-pub async fn first_new(db: &Database, now: Micros) -> Result<Option<Micros>> {
+/// The first day with rows that has ended, after all days that are counted and not before `from`. Two statements.
+pub async fn first_new(db: &Database, from: Micros, now: Micros) -> Result<Option<Micros>> {
     let since = last_day(db).await?.map_or(EARLIEST, |day| day + Level::Day.length());
-    first_day_of_rows(db, since..ended(now)).await
+    first_day_of_rows(db, Ord::max(since, from)..ended(now)).await
 }
 
 /// Whether a day is counted. One statement.
@@ -238,8 +251,20 @@ pub async fn exist(db: &Database) -> Result<bool> {
 
 /// Forgets all days: a row with the id of a deleted one would not be noticed.
 pub async fn forget(db: &Database) -> Result<()> {
-    db.execute("error_days.forget", Query::delete().from_table(DAYS)).await?;
-    Ok(())
+    let _watch = db.watch("error_days.forget", "DELETE FROM callscope_error_days");
+    let forgotten = retry(|| async move {
+        let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
+        let deleted = async {
+            for table in [CELLS, DAYS] {
+                let delete = Query::delete().from_table(table).take();
+                transaction.inner().execute(&delete).await?;
+            }
+            Ok(())
+        };
+        let deleted = deleted.await;
+        transaction.end(deleted).await
+    });
+    forgotten.await.map_err(Fault::into_error)
 }
 
 async fn last_day(db: &Database) -> Result<Option<Micros>> {
@@ -257,17 +282,39 @@ async fn day(db: &Database, expression: Expr, condition: Condition) -> Result<Op
     Ok(found.into_iter().flatten().next().map(|day| day * SECOND))
 }
 
-/// The time of the first error log in a span.
+/// The time of the first error log in a span, without those whose day is unknown.
 async fn first_row(db: &Database, span: Range<Micros>) -> Result<Option<Micros>> {
-    let select = Query::select()
-        .expr_as(Expr::col(TIME).min(), VALUE)
-        .from(ErrorLog)
-        .cond_where(in_span(db.dialect(), &span))
-        .take();
-    let found = db.fetch_values::<Option<StoredTime>>("error_days.first_row", &select).await?;
-    // SQLite compares texts: one may be read as another time.
-    let found = found.into_iter().flatten().next();
-    Ok(found.map(|time| micros(time.at).clamp(span.start, span.end - 1)))
+    let mut after: Option<StoredTime> = None;
+    for _ in 0..MOST_UNKNOWN {
+        let later = after.map(|time| Expr::col(TIME).gt(time.value(db.dialect())));
+        let select = Query::select()
+            .expr_as(Expr::col(TIME).min(), VALUE)
+            .from(ErrorLog)
+            .cond_where(Condition::all().add_option(later).add(in_span(db.dialect(), &span)))
+            .take();
+        let found = db.fetch_values::<Option<StoredTime>>("error_days.first_row", &select).await?;
+        let Some(time) = found.into_iter().flatten().next() else { return Ok(None) };
+        match place(&time) {
+            Some(at) => return Ok(Some(at.clamp(span.start, span.end - 1))),
+            None => after = Some(time),
+        }
+    }
+    Ok(None)
+}
+
+/// The time at whose place the database sorts a stored time: SQLite compares texts, of which some are read as another
+/// time, or as none. None if that day is unknown.
+fn place(time: &StoredTime) -> Option<Micros> {
+    let at = micros(time.at);
+    let Some(text) = &time.text else { return Some(at) };
+    let number = |part: Range<usize>| text.get(part)?.parse::<u32>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // `2026-02-30` is sorted as a part of the last day of February.
+    let year = i32::try_from(year).ok()?;
+    let date =
+        (1..=Ord::min(day, 31)).rev().find_map(|day| NaiveDate::from_ymd_opt(year, month, day));
+    let day = micros(date?.into());
+    Some(if Level::Day.floor(at) == day { at } else { day })
 }
 
 async fn first_day_of_rows(db: &Database, span: Range<Micros>) -> Result<Option<Micros>> {
@@ -293,12 +340,15 @@ async fn fingerprint(db: &Database, day: Micros) -> Result<Option<Fingerprint>> 
     Ok(found.map(Fingerprint::from).filter(|found| found.total > 0))
 }
 
-/// What a counted day was made of, by the rules of this version or a newer one: a server with older rules must not
-/// count the days of newer ones again.
+/// What a counted day was made of; of older rules, what no day is made of. Those of newer rules are not counted again
+/// by a server with older ones.
 async fn find(db: &Database, day: Micros) -> Result<Option<Fingerprint>> {
+    let is_current = CaseStatement::new()
+        .case(Expr::col("rules").gte(VERSION), Expr::col("total"))
+        .finally(Expr::cust(db.dialect().to_integer("-1")));
     let mut select = Query::select();
-    columns::<Found>(&mut select, ["total", "id_sum"].map(Expr::col));
-    select.from(DAYS).cond_where(in_days(&span_of(day))).and_where(Expr::col("rules").gte(VERSION));
+    columns::<Found>(&mut select, [is_current.into(), Expr::col("id_sum")]);
+    select.from(DAYS).cond_where(in_days(&span_of(day)));
     Ok(db.fetch::<Found>("error_days.day", &select).await?.pop().map(Fingerprint::from))
 }
 
@@ -340,11 +390,11 @@ async fn read_cells(db: &Database, day: Micros) -> Result<Vec<Cell>> {
     let read = |name| dialect.read(LogTable::ErrorLogs, name);
     let number = |sql: &str| Expr::cust(dialect.to_integer(sql));
     let is_odd = match dialect {
-        // A filter compares bytes with other results than the text of a cell.
+        // A filter compares bytes and numbers with other results than the text of a cell.
         Dialect::Sqlite => {
-            let bytes =
-                [GEMINI_KEY, MODEL, ERROR_TYPE].map(|name| format!("typeof({name}) = 'blob'"));
-            number(&format!("MAX({})", bytes.join(" OR ")))
+            let odd = [GEMINI_KEY, MODEL, ERROR_TYPE]
+                .map(|name| format!("typeof({name}) NOT IN ('text', 'null')"));
+            number(&format!("MAX({})", odd.join(" OR ")))
         }
         _ => dialect.number(0),
     };

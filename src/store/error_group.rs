@@ -56,8 +56,9 @@ impl ErrorDimension {
             Self::Model => column(MODEL),
             Self::ErrorType => column(ERROR_TYPE),
             Self::ErrorCode => column(ERROR_CODE),
-            Self::FailureClass => Expr::col(failure::CLASS),
-            Self::MessageTemplate => Expr::col(failure::TEMPLATE),
+            // With the collation of the other texts, which a UNION needs.
+            Self::FailureClass => dialect.text(failure::CLASS),
+            Self::MessageTemplate => dialect.text(failure::TEMPLATE),
         }
     }
 
@@ -109,15 +110,23 @@ pub struct ErrorGroupsQuery {
 }
 
 impl ErrorGroupsQuery {
-    /// Whether groups of this query, if they are all of them, are parts of those of the other one.
+    /// Whether the groups of the other query are sums of those of this one. Groups by class or template have no error
+    /// logs without a class.
     fn contains(&self, other: &Self) -> bool {
-        self.scope == other.scope && other.by.iter().all(|dimension| self.by.contains(dimension))
+        self.scope == other.scope
+            && self.is_joined() == other.is_joined()
+            && other.by.iter().all(|dimension| self.by.contains(dimension))
+    }
+
+    fn is_joined(&self) -> bool {
+        self.by.iter().any(|dimension| dimension.is_joined())
     }
 }
 
-/// The groups of each query, in the order of `queries`, the largest groups first. One statement for all queries
-/// with the same filter whose dimensions are a part of those of one of them, unless that one has more groups than
-/// its limit; up to three for the index of texts, and two for missing classes.
+/// The groups of each query, in the order of `queries`, the largest groups first. Queries with the same filter whose
+/// dimensions are a part of those of one of them share its statement, unless it has more groups than its limit. Each
+/// statement needs up to three more for the index of texts, two for missing classes and two for counted days, and is
+/// repeated if these have changed.
 pub async fn groups_many(
     db: &Database,
     queries: &[ErrorGroupsQuery],
@@ -145,7 +154,7 @@ pub async fn groups_many(
             let is_complete = groups.len() < queries[*at].limit as usize;
             (is_complete && queries[*at].contains(query)).then_some(groups)
         });
-        match leader.map(|groups| merged(groups, query)) {
+        match leader.map(|groups| merged(db.dialect(), groups, query)) {
             Some(groups) => found[index] = Some(Ok(groups)),
             None => rest.push(index),
         }
@@ -170,7 +179,7 @@ pub async fn groups_many(
 }
 
 /// The groups of a query from those of more dimensions.
-fn merged(groups: &[Group], query: &ErrorGroupsQuery) -> Vec<Group> {
+fn merged(dialect: Dialect, groups: &[Group], query: &ErrorGroupsQuery) -> Vec<Group> {
     let mut merged: HashMap<Labels, Group> = HashMap::new();
     for group in groups {
         let group = group.only(&query.by);
@@ -182,20 +191,19 @@ fn merged(groups: &[Group], query: &ErrorGroupsQuery) -> Vec<Group> {
                 let known = entry.get_mut();
                 known.count += group.count;
                 known.first_id = Ord::min(known.first_id, group.first_id);
-                if group.first.at < known.first.at {
+                if group.first.order(&known.first).is_lt() {
                     known.first = group.first;
                 }
-                if group.last.at > known.last.at {
+                if group.last.order(&known.last).is_gt() {
                     known.last = group.last;
                 }
             }
         }
     }
     let mut groups: Vec<Group> = merged.into_values().collect();
-    groups.sort_by_cached_key(|group| {
-        // Ties between keys are sorted by the lowest id.
-        let labels = Group { key: None, ..group.clone() }.labels();
-        (Reverse((group.count, group.last.at)), labels, group.first_id)
+    groups.sort_by(|a, b| {
+        let size = b.count.cmp(&a.count).then_with(|| b.last.order(&a.last));
+        size.then_with(|| a.tie(dialect).cmp(&b.tie(dialect)))
     });
     groups.truncate(query.limit as usize);
     groups
@@ -207,6 +215,18 @@ impl Group {
     fn labels(&self) -> Labels {
         let Self { key, model, error_type, error_code, class, template, .. } = self.clone();
         ([key, model, error_type], error_code, [class, template])
+    }
+
+    /// The order of groups with the same count and last time. Keys are sorted by the lowest id.
+    fn tie(&self, dialect: Dialect) -> impl Ord {
+        // PostgreSQL sorts NULL last.
+        let text = |text: &Option<String>| {
+            (text.is_none() == (dialect == Dialect::Postgres), text.clone())
+        };
+        let code = (self.error_code.is_none() == (dialect == Dialect::Postgres), self.error_code);
+        let [model, error_type] = [&self.model, &self.error_type].map(text);
+        let [class, template] = [&self.class, &self.template].map(text);
+        (model, error_type, code, class, template, self.first_id)
     }
 
     /// This group with these dimensions only.
@@ -229,8 +249,7 @@ impl Group {
 /// The groups of a query. Up to two statements more to find the days that are counted.
 async fn read(db: &Database, query: &ErrorGroupsQuery) -> Result<Vec<Group>> {
     let scope = &query.scope;
-    let is_joined = query.by.iter().any(|dimension| dimension.is_joined());
-    classification::complete(db, [scope], is_joined).await?;
+    classification::complete(db, [scope], query.is_joined()).await?;
     if let Some(span) = error_days::counted_span(db, scope).await?
         && let Some(groups) = read_with_days(db, query, &span).await?
     {
@@ -250,7 +269,7 @@ async fn read_with_days(
 ) -> Result<Option<Vec<Group>>> {
     let dialect = db.dialect();
     let rest = |bound: Expr| {
-        // SQLite starts, or ends, at the first bound of the statement.
+        // SQLite searches for the first of two bounds.
         Condition::all().add(bound).add(query.scope.condition(db))
     };
     let bound = |at| dialect.range_end(stored(at));
@@ -274,16 +293,16 @@ async fn read_with_days(
     ];
     let fingerprints = fingerprints.map(|([total, id_sum], mut select)| {
         let labels = DIMENSIONS.map(|(one, _)| dialect.null(one != ErrorDimension::ErrorCode));
-        let time = || Expr::val(dialect.range_end(DateTime::UNIX_EPOCH.naive_utc()));
-        let totals = [total, time(), time(), id_sum];
+        let totals = [total, dialect.any_time(), dialect.any_time(), id_sum];
         columns::<Group>(&mut select, labels.into_iter().chain(totals));
         select
     });
     let pages = tagged::<Group>(dialect, [groups].into_iter().chain(fingerprints));
-    let Some(statement) = unions(pages, 3).pop() else { return Ok(None) };
+    // Long lists in a filter do not fit three times.
+    let [statement] = &unions(pages, 3)[..] else { return Ok(None) };
     let (mut groups, mut found) = (vec![], [None, None]);
     for (group, Tag { tag }) in
-        db.fetch::<(Group, Tag)>("error_group.groups_days", &statement).await?
+        db.fetch::<(Group, Tag)>("error_group.groups_days", statement).await?
     {
         match tag {
             0 => groups.push(group),
@@ -303,7 +322,7 @@ impl ErrorGroupsQuery {
         let first_id = Expr::cust(dialect.to_integer("MIN(id)"));
         let mut select = self.select(dialect, totals, first_id);
         select.from(ErrorLog).cond_where(condition);
-        if self.by.iter().any(|dimension| dimension.is_joined()) {
+        if self.is_joined() {
             failure::join(dialect, &mut select);
         }
         select
@@ -377,17 +396,19 @@ impl ErrorSeriesQuery {
     }
 }
 
-/// The error logs of each bucket of each query, in the order of `queries`. One statement for all queries that differ
-/// in their failure classes only, up to three for the index of texts, and two for missing classes.
+/// The error logs of each bucket of each query, in the order of `queries`. Queries that differ in their failure
+/// classes only share a statement, and those without classes another one. Each needs up to three more for the index of
+/// texts, and two for missing classes.
 pub async fn series_many(db: &Database, queries: &[ErrorSeriesQuery]) -> Vec<Result<Vec<i64>>> {
     let mut shared: HashMap<(ErrorSeriesQuery, bool), Vec<usize>> = HashMap::new();
     for (index, query) in queries.iter().enumerate() {
         shared.entry((query.without_classes(), query.has_classes())).or_default().push(index);
     }
+    let shared: Vec<_> = shared.into_iter().collect();
     let read = shared.iter().map(|((query, has_classes), _)| series(db, query, *has_classes));
     let read = join_all(read).await;
     let mut found: Vec<Option<Result<Vec<i64>>>> = queries.iter().map(|_| None).collect();
-    for (indexes, counted) in shared.into_values().zip(read) {
+    for ((_, indexes), counted) in shared.into_iter().zip(read) {
         for index in indexes {
             let query = &queries[index];
             let sums = |counted: &Vec<Counted>| {

@@ -1,5 +1,7 @@
 //! Stored times: reads every form that a gateway may have written, writes the form of SQLAlchemy.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
 use sea_orm::sqlx::Row;
 use sea_orm::{ColIdx, DbErr, QueryResult, RuntimeErr, TryGetError, TryGetable};
@@ -46,6 +48,18 @@ impl StoredTime {
         });
         (fraction.is_empty() || is_fraction)
             && parse_canonical(format!("{seconds}.000000").as_bytes()).is_some()
+    }
+
+    /// The order of the database, which compares the texts of SQLite.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        match (&self.text, &other.text) {
+            (None, None) => self.at.cmp(&other.at),
+            _ => self.sqlite_text().cmp(&other.sqlite_text()),
+        }
+    }
+
+    fn sqlite_text(&self) -> String {
+        self.text.as_deref().map_or_else(|| sqlite_text(self.at), str::to_owned)
     }
 
     /// The value that equals the stored one.

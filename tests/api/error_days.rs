@@ -1,10 +1,11 @@
 //! Groups of error logs from days that are counted: the same as those of single rows at every moment.
 
 use callscope::store::classification;
-use callscope::store::error_days::DayCounter;
+use callscope::store::error_days::{self, DayCounter};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::bad_data::{insert_at, invalid_times, unusual_times};
 use crate::support::{ErrorRow, Kind, NOW, NULL, TestApp, TestDatabase, eventually};
 use crate::tests;
 
@@ -13,6 +14,10 @@ tests! {
     a_change_of_old_rows_shows_at_once,
     days_of_older_rules_are_not_used,
     bytes_are_not_counted.only(&[Kind::Sqlite]),
+    long_filters_read_rows,
+    another_collation_changes_nothing.only(&[Kind::MariaDb]),
+    unusual_times_do_not_stop_the_count,
+    days_without_rows_are_forgotten,
     random_changes_show_at_once,
     the_job_counts_the_days_that_have_ended,
     ids_that_are_used_again_are_noticed.only(&[Kind::Sqlite]),
@@ -242,6 +247,94 @@ async fn bytes_are_not_counted(database: TestDatabase) {
         let query = format!("{{ errorGroups(by: [API_KEY], filter: {{ {filter} }}) {FIELDS} }}");
         check(&app, &query, "bytes").await;
     }
+}
+
+async fn long_filters_read_rows(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    count_days(&app).await;
+    let names = |prefix: &str, first: &str| {
+        let names = (0..4_990).map(|number| format!("{prefix}{number}"));
+        names.chain([first.to_owned()]).collect::<Vec<_>>()
+    };
+    let query = "query($filter: ErrorLogFilter!) { errorGroups(by: [MODEL], filter: $filter) { model count } }";
+    let codes: Vec<u32> = (0..1_000).collect();
+    let filter = json!({
+        "models": names("model", "pro"), "errorTypes": names("type", "chat"), "errorCodes": codes,
+    });
+    let variables = json!({ "filter": filter });
+    let with_days = app.graphql_with(query, variables.clone()).await;
+    app.db().failures().set_has_days(false);
+    assert_eq!(with_days, app.graphql_with(query, variables).await);
+    assert_eq!(with_days["data"]["errorGroups"][0]["model"], "pro", "{with_days}");
+}
+
+async fn another_collation_changes_nothing(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    count_days(&app).await;
+    for (table, collation) in [
+        ("callscope_failures", "utf8mb4_unicode_ci"),
+        ("callscope_error_cells", "utf8mb4_unicode_ci"),
+        ("t_error_logs", "utf8mb4_swedish_ci"),
+    ] {
+        database
+            .execute(&format!(
+                "ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE {collation}"
+            ))
+            .await;
+        for (query, can_use_cells) in queries() {
+            assert_eq!(uses_cells(&app, &query).await, can_use_cells, "{query}");
+            check(&app, &query, collation).await;
+        }
+    }
+}
+
+async fn unusual_times_do_not_stop_the_count(database: TestDatabase) {
+    fill(&database).await;
+    insert_at(&database, invalid_times(database.kind())).await;
+    insert_at(&database, unusual_times(database.kind())).await;
+    if database.kind() == Kind::Sqlite {
+        for at in ["2026-02-30 11:00:00", "2026-02-22T23:30:00-05:00", "2026-02-21"] {
+            database.insert(&[ErrorRow::at_stored(at)]).await;
+        }
+    }
+    let app = TestApp::start(&database).await;
+    classification::add_all(app.db()).await.unwrap();
+    let (mut counter, mut steps) = (DayCounter::default(), 0);
+    while counter.step(app.db(), now(&app)).await.unwrap() {
+        steps += 1;
+        assert!(steps < 100, "the count does not end");
+    }
+    app.db().failures().set_has_days(true);
+    for (query, _) in queries() {
+        check(&app, &query, "unusual times").await;
+    }
+    compare_days(&app).await;
+    assert_eq!(compare_days(&app).await, 0);
+}
+
+async fn days_without_rows_are_forgotten(database: TestDatabase) {
+    fill(&database).await;
+    let app = TestApp::start(&database).await;
+    count_days(&app).await;
+    let query = format!("{{ errorGroups(by: [MODEL, FAILURE_CLASS], first: 300) {FIELDS} }}");
+    let delete = "DELETE FROM t_error_logs WHERE request_time >= '2026-02-25 00:00:00' AND request_time < '2026-02-26 00:00:00'";
+    database.execute(delete).await;
+    error_days::forget(app.db()).await.unwrap();
+    assert_eq!(database.count("callscope_error_cells").await, 0);
+    assert_eq!(count_days(&app).await, 5);
+    assert!(uses_cells(&app, &query).await);
+    check(&app, &query, "forgotten").await;
+    // A day of older rules, and cells without a day.
+    let day = "(SELECT * FROM (SELECT MIN(day) + 86400 FROM callscope_error_days) AS days)";
+    database.execute(&format!("UPDATE callscope_error_days SET rules = 0 WHERE day = {day}")).await;
+    database.execute("DELETE FROM t_error_logs WHERE request_time >= '2026-02-24 00:00:00' AND request_time < '2026-02-25 00:00:00'").await;
+    check(&app, &query, "a day of older rules without rows").await;
+    assert_eq!(compare_days(&app).await, 1);
+    assert_eq!(database.count("callscope_error_days").await, 4);
+    database.execute(&format!("DELETE FROM callscope_error_days WHERE day = {day}")).await;
+    check(&app, &query, "cells without a day").await;
 }
 
 /// SplitMix64.

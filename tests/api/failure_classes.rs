@@ -385,6 +385,10 @@ async fn groups_of_a_request_share_statements(database: TestDatabase) {
     assert_eq!(count(&[("MODEL", ""), ("MODEL, ERROR_CODE", ", first: 2")]).await, 2);
     assert_eq!(count(&[("MODEL", ", filter: { keys: [\"a\"] }"), both]).await, 2);
     assert_eq!(count(&[("ERROR_TYPE", ""), both]).await, 2);
+    // Groups by class have no error logs without a class.
+    let by_class = ("MODEL, FAILURE_CLASS", ", first: 200");
+    assert_eq!(count(&[("MODEL", ""), by_class]).await, count(&[by_class]).await + 1);
+    assert_eq!(count(&[("FAILURE_CLASS", ""), by_class]).await, count(&[by_class]).await);
 }
 
 fn counts(groups: &Value) -> Vec<i64> {

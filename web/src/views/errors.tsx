@@ -122,7 +122,9 @@ export function Errors(): JSX.Element {
     models: { ...criteria, models: [], notModels: [] },
     keys: { ...criteria, keys: [], notKeys: [] },
   };
-  const needs = (name: FacetName): boolean => sums.isCut[name] || JSON.stringify(facetsOf[name]) !== JSON.stringify(ofGroups);
+  // Without the groups of a range that costs too much, the filters are what makes it smaller.
+  const failed = { causes: groups.error, types: groups.error, models: issues.error, keys: issues.error };
+  const needs = (name: FacetName): boolean => failed[name] !== undefined || sums.isCut[name] || JSON.stringify(facetsOf[name]) !== JSON.stringify(ofGroups);
   const needed = { causes: needs('causes'), types: needs('types'), models: needs('models'), keys: needs('keys') };
   const others = useQuery(ErrorFacetsDocument, {
     key: JSON.stringify([listKey, needed]),
