@@ -97,6 +97,20 @@ for (const { path, label } of SEARCHES) {
   });
 }
 
+test('a text that could not be looked up as a key is in no address', async ({ page, demo }) => {
+  const addresses = addressesOf(page);
+  await open(page, demo, '/errors');
+  await page.route('**/graphql', async (route) => {
+    if (route.request().postData()?.includes('query FindKey(')) await route.abort();
+    else await route.continue();
+  });
+  // Without sixteen letters and digits in a row.
+  await page.getByLabel('Search type and message').fill('odd-key-of-a-small-provider');
+  await expect(page.getByText('Nothing matches these filters')).toBeVisible();
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+  for (const address of [...addresses, page.url()]) expect(address).not.toContain('odd-key');
+});
+
 test('the options of a filter are found by a pasted key', async ({ page, demo }) => {
   await open(page, demo, '/calls');
   await page.getByRole('button', { name: 'Key All' }).click();

@@ -32,6 +32,27 @@ test('old curves are not shown under new dates', async ({ page, demo }) => {
 });
 
 for (const { path, document } of [
+  { path: '/calls', document: 'Calls' },
+  { path: '/errors', document: 'Errors' },
+]) {
+  test(`the rows of ${path} are not shown under new dates`, async ({ page, demo }) => {
+    await open(page, demo, path);
+    const rows = page.locator('.listing > .table-box');
+    const total = page.getByText(/^[\d,]+ (calls|error logs|errors)$/);
+    await expect(rows).toBeVisible();
+    await expect(total).toBeVisible();
+    const release = await hold(page, document);
+    await page.getByRole('button', { name: '30 d', exact: true }).click();
+    await expect(page.locator('.progress')).toBeVisible();
+    await expect(rows).toBeHidden();
+    await expect(total).toHaveCount(0);
+    release();
+    await expect(rows).toBeVisible();
+    await expect(total).toBeVisible();
+  });
+}
+
+for (const { path, document } of [
   { path: '/', document: 'Range' },
   { path: '/calls', document: 'Calls' },
   { path: '/keys', document: 'KeyTable' },

@@ -45,9 +45,8 @@ export function navigate(to: string, replace = false): void {
   route.set(currentRoute(location.pathname === path ? hidden : {}));
 }
 
-/** Searches for a text: one that looks like a key stays out of the address and of the history. */
-export function setSearch(name: string, text: string): void {
-  const secret = looksLikeKey(text);
+/** Searches for a text: one that is, or may be, a key stays out of the address and of the history. */
+export function setSearch(name: string, text: string, secret = looksLikeKey(text)): void {
   const others = Object.entries(route.get().hidden).filter(([other]) => other !== name);
   setParams({ [name]: secret ? undefined : text }, true);
   route.set(currentRoute(Object.fromEntries(secret ? [...others, [name, text]] : others)));

@@ -17,9 +17,12 @@ export function Search({ value, label, name = 'q' }: { value: string; label: str
     if (text === value) return undefined;
     const abort = new AbortController();
     const search = async (): Promise<void> => {
-      const keys = await findKeys(text, abort.signal).catch(() => []);
+      const keys = await findKeys(text, abort.signal).catch(() => undefined);
       if (abort.signal.aborted) return;
-      if (keys.length > 0) {
+      if (keys === undefined) {
+        // It may be a key.
+        setSearch(name, text, true);
+      } else if (keys.length > 0) {
         setTyped('');
         setSearch(name, '');
         setParams({ key: keys });

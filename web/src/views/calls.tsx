@@ -95,7 +95,7 @@ export function Calls(): JSX.Element {
         <RangePicker range={range} />
       </ViewHeader>
       <CallFilters range={range} criteria={criteria}>
-        {list.total !== undefined && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
+        {list.total !== undefined && !list.stale && <span>{text.calls.total(list.total, format.count(list.total))}</span>}
         <GraphiqlLink document={CallsDocument} variables={variables(20)} compact />
         <Download name={() => fileName('calls', rangeEnds(range, serverNow()), given(params, CALL_PARAMS))} columns={FILE_COLUMNS} total={list.total} load={download} />
       </CallFilters>

@@ -119,7 +119,7 @@ export function Groups({ groups, criteria, issues, ...props }: GroupsProps): JSX
                   <CodeMark code={latest.errorCode} />
                 </td>
                 <td class="col-type" title={[type, ...others].join(', ')}>
-                  {type ?? <span class="quiet">{text.errors.noType}</span>}
+                  {type !== undefined ? <bdi>{type}</bdi> : <span class="quiet">{text.errors.noType}</span>}
                   {others.length > 0 && <span class="quiet"> {text.errors.andMore(format.count(others.length))}</span>}
                 </td>
                 <td class="num col-count">{format.count(group.count)}</td>

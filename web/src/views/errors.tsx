@@ -167,7 +167,7 @@ export function Errors(): JSX.Element {
         active={ERROR_PARAMS.filter((name) => params.has(name) || name in hidden).length}
         end={
           <>
-            {list.total !== undefined && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
+            {list.total !== undefined && !list.stale && <span>{text.errors.total(list.total, format.count(list.total))}</span>}
             {/* Its address contains the variables. */}
             {Object.keys(hidden).length === 0 && <GraphiqlLink document={ErrorsDocument} variables={variables(20)} compact />}
             {hasScope('DELETE') && <DeleteOldErrors onDeleted={reloadAll} />}
