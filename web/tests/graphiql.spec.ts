@@ -81,7 +81,7 @@ async function follow(page: Page, server: Server, model: string): Promise<void> 
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`GraphiQL starts with five examples, ${colorScheme}`, async ({ page, demo }) => {
+  test(`GraphiQL starts with six examples, ${colorScheme}`, async ({ page, demo }) => {
     const refused: string[] = [];
     page.on('console', (message) => {
       // Warnings of the explorer for lists as arguments, which it cannot show; and for a document that was sent
@@ -93,7 +93,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     });
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await explore(page, demo);
-    await expect(tabs(page)).toHaveText([/Counts/, /FailingKeys/, /FailedCalls/, /Timeline/, /ErrorCodes/]);
+    await expect(tabs(page)).toHaveText([/Counts/, /FailingKeys/, /FailedCalls/, /Timeline/, /ErrorCodes/, /Follow/]);
     for (const [at, field] of ['usageStats', 'callGroups', 'callDetails', 'callSeries', 'errorGroups'].entries()) {
       await tabs(page).nth(at).click();
       // GraphiQL briefly keeps the operation name of the previous tab.
@@ -103,6 +103,15 @@ for (const colorScheme of ['light', 'dark'] as const) {
       }).toPass();
       expect(await read(page, 'response.json')).not.toContain('"errors"');
     }
+    await tabs(page).nth(5).click();
+    await expect(async () => {
+      await runs(page).click();
+      await expect(page.getByRole('button', { name: /^Stop query/ })).toBeVisible({ timeout: 2000 });
+    }).toPass();
+    // A subscription that was rejected has ended with its errors.
+    await recordCalls(demo, [{ model: 'followed-by-an-example', key: 'key-of-an-example', statusCode: 503, latencyMs: 5 }]);
+    await answers(page, 'followed-by-an-example');
+    await page.getByRole('button', { name: /^Stop query/ }).click();
     await isAccessible(page, 'the editors');
     for (const plugin of ['Documentation Explorer', 'GraphiQL Explorer', 'History']) {
       await page.getByRole('button', { name: `Show ${plugin}` }).click();
@@ -195,7 +204,7 @@ test('a link opens its document in a tab that keeps its edits', async ({ page, d
   const query = 'query Linked($first: Int) { callDetails(period: LAST_HOUR, first: $first) { nodes { model } } }';
   const search = `?${new URLSearchParams({ query, variables: '{"first": 1}' }).toString()}`;
   await explore(page, demo, search);
-  await expect(tabs(page)).toHaveCount(6);
+  await expect(tabs(page)).toHaveCount(7);
   await runs(page).click();
   await answers(page, '"callDetails"');
   expect(await read(page, 'variables.json')).toBe('{"first": 1}');
@@ -204,13 +213,13 @@ test('a link opens its document in a tab that keeps its edits', async ({ page, d
   await expect.poll(() => page.evaluate(() => localStorage.getItem('graphiql:tabState'))).toContain('query Changed(');
   await page.reload();
   await expect(page.locator('.graphiql-tab-active')).toContainText('Changed');
-  await expect(tabs(page)).toHaveCount(6);
+  await expect(tabs(page)).toHaveCount(7);
   await expect.poll(() => read(page, 'variables.json')).toBe('{"first": 1}');
   await explore(page, demo, search);
   await expect(page.locator('.graphiql-tab-active')).toContainText('Linked');
-  await expect(tabs(page)).toHaveCount(7);
+  await expect(tabs(page)).toHaveCount(8);
   // The same link again: its tab exists already.
   await explore(page, demo, search);
   await expect(page.locator('.graphiql-tab-active')).toContainText('Linked');
-  await expect(tabs(page)).toHaveCount(7);
+  await expect(tabs(page)).toHaveCount(8);
 });

@@ -1,4 +1,4 @@
-// The tabs at the first start: the five questions of README.md, for the current time.
+// The tabs at the first start: the five questions of README.md, for the current time, and the calls as they arrive.
 export const EXAMPLES = [
   `# How many calls succeeded and failed? Run with Ctrl-Enter.
 query Counts {
@@ -45,6 +45,17 @@ query ErrorCodes {
     firstSeenAt
     lastSeenAt
     latest { errorType model }
+  }
+}
+`,
+  `# Each failed call, as soon as it is recorded.
+subscription Follow {
+  callRecorded(filter: { status: FAILURE }) {
+    timestamp
+    model
+    statusCode
+    apiKey { masked }
+    errorLog { errorType message }
   }
 }
 `,
