@@ -2,8 +2,8 @@
 //! up the cells of days instead of single rows.
 //!
 //! A cell is not trusted. A statement that reads cells also counts the rows of the same days and adds up their ids, which
-//! reads only the index by time. If one of them differs from what the cells were made of, rows were added or deleted
-//! since: the statement is repeated without cells ([`super::error_group`]), and the job counts these days again
+//! reads only the index by time. If one of them differs from the numbers of the counted rows, rows were added or
+//! deleted since: the statement is repeated without cells ([`super::error_group`]), and the job counts these days again
 //! (docs/adr/0025).
 
 use std::ops::Range;
@@ -191,7 +191,7 @@ row! {
     }
 }
 
-/// Counts the days that have ended, and counts days again whose rows have changed.
+/// Counts the days that have ended, and counts a day again if rows of it have changed.
 #[derive(Debug)]
 pub struct DayCounter {
     /// The next day that is compared with its rows.
@@ -282,7 +282,7 @@ async fn day(db: &Database, expression: Expr, condition: Condition) -> Result<Op
     Ok(found.into_iter().flatten().next().map(|day| day * SECOND))
 }
 
-/// The time of the first error log in a span, without those whose day is unknown.
+/// The time of the first error log in a span, without those of an unknown day.
 async fn first_row(db: &Database, span: Range<Micros>) -> Result<Option<Micros>> {
     let mut after: Option<StoredTime> = None;
     for _ in 0..MOST_UNKNOWN {
@@ -302,7 +302,7 @@ async fn first_row(db: &Database, span: Range<Micros>) -> Result<Option<Micros>>
     Ok(None)
 }
 
-/// The time at whose place the database sorts a stored time: SQLite compares texts, of which some are read as another
+/// The time that a stored time is sorted as: SQLite compares texts, of which some are read as another
 /// time, or as none. None if that day is unknown.
 fn place(time: &StoredTime) -> Option<Micros> {
     let at = micros(time.at);

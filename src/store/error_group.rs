@@ -123,8 +123,8 @@ impl ErrorGroupsQuery {
     }
 }
 
-/// The groups of each query, in the order of `queries`, the largest groups first. Queries with the same filter whose
-/// dimensions are a part of those of one of them share its statement, unless it has more groups than its limit. Each
+/// The groups of each query, in the order of `queries`, the largest groups first. Of queries with the same filter,
+/// one with more dimensions answers those with a part of them, unless it has more groups than its limit. Each
 /// statement needs up to three more for the index of texts, two for missing classes and two for counted days, and is
 /// repeated if these have changed.
 pub async fn groups_many(

@@ -369,7 +369,7 @@ async fn random_changes_show_at_once(database: TestDatabase) {
                 database.insert(&[row.key(key).log("overloaded")]).await;
                 log.push("insert".to_owned());
             }
-            // Not the last one, whose id SQLite would use again.
+            // Not the last one: SQLite would use its id again.
             2 => {
                 let id = ids[random.below(ids.len() as u64 - 1) as usize];
                 database.execute(&format!("DELETE FROM t_error_logs WHERE id = {id}")).await;

@@ -114,7 +114,7 @@ export function Errors(): JSX.Element {
   const affected = issues.stale ? undefined : issues.data;
   const known = useMemo(() => affected && issuesOf(affected, first), [affected, first]);
   const sums = facetsOfGroups(groups.stale ? undefined : groups.data?.types, affected, first);
-  // A filter of its own, or a selected group, makes the error logs of a facet others than those of the groups.
+  // A separate filter, or a selected group, makes the error logs of a facet others than those of the groups.
   const facetsOf = {
     causes: { ...criteria, causes: [], notCauses: [] },
     codes: { ...criteria, codes: [], notCodes: [] },
