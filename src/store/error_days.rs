@@ -20,7 +20,7 @@ use super::dialect::Dialect;
 use super::error_log::ErrorScope;
 use super::failure::{self, CLASS, TEMPLATE};
 use super::insert::chunks;
-use super::rollup::{micros, stored};
+use super::rollup::{in_span, micros, seconds};
 use super::rows::{Row, VALUE, columns, field, row};
 use super::stored_time::StoredTime;
 use super::transaction::{Fault, retry};
@@ -47,7 +47,7 @@ const MOST_UNKNOWN: usize = 100;
 const PRIME: i64 = 2_147_483_647;
 
 /// The rows of some days.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     pub total: i64,
     pub id_sum: i64,
@@ -74,7 +74,8 @@ pub(super) async fn counted_span(
     db: &Database,
     scope: &ErrorScope,
 ) -> Result<Option<Range<Micros>>> {
-    if !db.failures().has_days() || scope.contains.is_some() {
+    // The rows of some keys are found by their index; the comparison would read those of all keys.
+    if !db.failures().has_days() || scope.contains.is_some() || scope.keys.is_some() {
         return Ok(None);
     }
     let bound = |at| micros(db.zone().to_stored(at));
@@ -112,20 +113,11 @@ pub(super) async fn counted_span(
 
 const SECOND: Micros = 1_000_000;
 
-fn seconds(start: Micros) -> i64 {
-    start.div_euclid(SECOND)
-}
-
 /// Rows of a table of days in a span.
 pub(super) fn in_days(span: &Range<Micros>) -> Condition {
     Condition::all()
         .add(Expr::col("day").gte(seconds(span.start)))
         .add(Expr::col("day").lt(seconds(span.end)))
-}
-
-/// Error logs in a span.
-pub(super) fn in_span(dialect: Dialect, span: &Range<Micros>) -> Condition {
-    dialect.time_range(Some(stored(span.start)), Some(stored(span.end)))
 }
 
 /// The columns of a [`Fingerprint`] of the stored rows of a span.

@@ -154,19 +154,13 @@ impl ErrorScope {
 
     /// The criteria of columns of the table, without time, class, template and search.
     pub(super) fn condition_of_columns(&self, db: &Database) -> Condition {
-        let Self { keys, models, error_types, error_codes, .. } = self.clone();
-        let Self { exclude_keys, exclude_models, exclude_error_types, exclude_error_codes, .. } =
-            self.clone();
         let columns = Self {
-            keys,
-            models,
-            error_types,
-            error_codes,
-            exclude_keys,
-            exclude_models,
-            exclude_error_types,
-            exclude_error_codes,
-            ..Self::default()
+            contains: None,
+            classes: None,
+            exclude_classes: vec![],
+            templates: None,
+            exclude_templates: vec![],
+            ..self.clone()
         };
         columns.add_to(Filter::new(db)).condition()
     }

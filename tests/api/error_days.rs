@@ -3,6 +3,8 @@
 use callscope::store::classification;
 use callscope::store::error_days::{self, DayCounter};
 use chrono::{DateTime, TimeDelta, Utc};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::bad_data::{insert_at, invalid_times, unusual_times};
@@ -97,6 +99,8 @@ fn queries() -> Vec<(String, bool)> {
             ("failureClasses: []", true),
             ("excludeMessageTemplates: [\"t1-0000000000000000\"]", true),
             ("contains: \"OVERLOADED\"", false),
+            // Found by the index of keys.
+            ("keyContains: \"a\"", false),
             ("since: \"2026-02-28T13:00:00Z\"", false),
         ] {
             let query = format!(
@@ -337,46 +341,37 @@ async fn days_without_rows_are_forgotten(database: TestDatabase) {
     check(&app, &query, "cells without a day").await;
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 async fn random_changes_show_at_once(database: TestDatabase) {
     fill(&database).await;
     let app = TestApp::start(&database).await;
     count_days(&app).await;
     let seed = std::env::var("CALLSCOPE_TEST_ROLLUP_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let mut random = Random(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let mut counter = DayCounter::default();
     let queries: Vec<String> = queries().into_iter().map(|(query, _)| query).collect();
     let (mut log, mut with_cells) = (vec![], 0);
     for _ in 0..80 {
         let ids = database.ids("t_error_logs").await;
         let start: DateTime<Utc> = "2026-02-23T00:00:00Z".parse().unwrap();
-        let mut at = || start + TimeDelta::seconds(random.below(8 * 86_400).cast_signed());
+        let mut at = || start + TimeDelta::seconds(random.random_range(0..8 * 86_400));
         let (row, until) = (ErrorRow::at_stored(at()), at().format("%F %T"));
-        match random.below(9) {
+        match random.random_range(0..9) {
             0 | 1 => {
-                let key = ["a", "b", "new"][random.below(3) as usize];
+                let key = ["a", "b", "new"][random.random_range(0..3)];
                 database.insert(&[row.key(key).log("overloaded")]).await;
                 log.push("insert".to_owned());
             }
             // Not the last one: SQLite would use its id again.
             2 => {
-                let id = ids[random.below(ids.len() as u64 - 1) as usize];
+                let id = ids[random.random_range(0..ids.len() - 1)];
                 database.execute(&format!("DELETE FROM t_error_logs WHERE id = {id}")).await;
                 log.push(format!("delete {id}"));
             }
             3 => {
-                let hour = format!("request_time < '{until}' AND id % 50 = {}", random.below(50));
+                let hour = format!(
+                    "request_time < '{until}' AND id % 50 = {}",
+                    random.random_range(0..50)
+                );
                 database
                     .execute(&format!(
                         "DELETE FROM t_error_logs WHERE {hour} AND id < {}",
@@ -389,7 +384,7 @@ async fn random_changes_show_at_once(database: TestDatabase) {
                 classification::add_all(app.db()).await.unwrap();
                 log.push("classify".to_owned());
             }
-            5 if random.below(4) == 0 => {
+            5 if random.random_range(0..4) == 0 => {
                 app.clock.advance(TimeDelta::hours(7));
                 log.push("advance".to_owned());
             }
@@ -400,7 +395,7 @@ async fn random_changes_show_at_once(database: TestDatabase) {
                 log.push("step".to_owned());
             }
         }
-        let query = &queries[random.below(queries.len() as u64) as usize];
+        let query = &queries[random.random_range(0..queries.len())];
         with_cells += u32::from(uses_cells(&app, query).await);
         check(&app, query, &format!("seed {seed}: {}", log.join(", "))).await;
     }

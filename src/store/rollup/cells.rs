@@ -7,7 +7,7 @@ use sea_orm::sea_query::{
     Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement,
 };
 
-use super::CELLS;
+use super::{CELLS, seconds};
 use crate::domain::rollup::histogram::Latencies;
 use crate::domain::rollup::{Level, Micros};
 use crate::error::{Error, Result};
@@ -48,11 +48,6 @@ impl CellKey {
     pub(super) fn of_series(self, series: i64) -> Self {
         Self { series, ..self }
     }
-}
-
-/// The start of a cell as the table has it.
-pub(super) fn seconds(start: Micros) -> i64 {
-    start.div_euclid(1_000_000)
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

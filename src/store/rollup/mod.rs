@@ -30,7 +30,9 @@ pub use verify::{Verified, verify};
 use std::ops::Range;
 
 use chrono::{DateTime, NaiveDateTime};
+use sea_orm::sea_query::Condition;
 
+use super::dialect::Dialect;
 use super::zone::StorageZone;
 use crate::domain::rollup::Micros;
 use crate::domain::window::Window;
@@ -47,6 +49,16 @@ pub fn micros(at: NaiveDateTime) -> Micros {
 
 pub(super) fn stored(at: Micros) -> NaiveDateTime {
     DateTime::from_timestamp_micros(at).unwrap_or_default().naive_utc()
+}
+
+/// The start of a cell as the tables have it: seconds since 1970.
+pub(super) fn seconds(start: Micros) -> i64 {
+    start.div_euclid(1_000_000)
+}
+
+/// Rows in a span of stored times.
+pub(super) fn in_span(dialect: Dialect, span: &Range<Micros>) -> Condition {
+    dialect.time_range(Some(stored(span.start)), Some(stored(span.end)))
 }
 
 /// A window as stored times.

@@ -11,9 +11,9 @@ use sea_orm::sea_query::{
 use tokio::time::sleep;
 
 use super::cache::{KnownState, Phase, RollupState, SMALL_LAG};
-use super::cells::{damaged, seconds};
+use super::cells::damaged;
 use super::state::{epoch, is_above_watermark, oldest_call, refresh};
-use super::{CELLS, GAPS, SERIES, micros, stored};
+use super::{CELLS, GAPS, SERIES, in_span, micros, seconds};
 use crate::domain::bucket::Run;
 use crate::domain::counts::CallCounts;
 use crate::domain::rollup::cover::{Available, Cover};
@@ -571,10 +571,6 @@ fn state_branch(db: &Database, needs_days: bool) -> SelectStatement {
         ],
     );
     select
-}
-
-fn in_span(dialect: Dialect, span: &Range<Micros>) -> Condition {
-    dialect.time_range(Some(stored(span.start)), Some(stored(span.end)))
 }
 
 fn number_of_call(dialect: Dialect, numbering: Numbering<'_>) -> Expr {
