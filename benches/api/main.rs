@@ -41,10 +41,6 @@ struct Args {
     #[arg(long, conflicts_with = "write")]
     no_text_index: bool,
 
-    /// Without plain SQL, of which a statement over 10,000,000 calls takes up to 20 s
-    #[arg(long, conflicts_with = "write")]
-    no_plain: bool,
-
     /// Replaces the tables of docs/PERFORMANCE.md
     #[arg(long, conflicts_with = "case")]
     write: bool,
@@ -62,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let engines = Engine::all();
     let mut report = Report::new(&engines)?;
+    print!("{}", report.text);
     for calls in args.calls.clone() {
         let step = data::STEP_MICROS.min(MOST_DAYS * 86_400_000_000 / i64::try_from(calls)?);
         let mut measured = Measured::new(calls, step)?;
@@ -72,9 +69,8 @@ async fn main() -> anyhow::Result<()> {
             database.drop().await?;
             times?;
         }
-        report.add(&measured)?;
+        print!("{}", report.add(&measured)?);
     }
-    println!("{}", report.text);
     if args.write { report.write() } else { Ok(()) }
 }
 
@@ -83,7 +79,7 @@ async fn measure(
     args: &Args,
     measured: &mut Measured,
 ) -> anyhow::Result<()> {
-    let subject = Subject::open(database, !args.no_text_index, !args.no_plain).await?;
+    let subject = Subject::open(database, !args.no_text_index).await?;
     measured.folded.push(subject.fold().await?);
     subject.has_case_of_each_query().await?;
     for (row, case) in cases::all()?.iter().enumerate() {
@@ -91,5 +87,6 @@ async fn measure(
             measured.times[row].push(subject.times(case, args.bench).await?);
         }
     }
+    measured.verified.push(subject.verify().await?);
     subject.close().await
 }

@@ -19,13 +19,15 @@ pub struct Measured {
     calls: u64,
     step_micros: i64,
     pub folded: Vec<Folded>,
+    /// The calls that were compared with the rollups, which agree.
+    pub verified: Vec<i64>,
     pub times: Vec<Vec<Times>>,
 }
 
 impl Measured {
     pub fn new(calls: u64, step_micros: i64) -> anyhow::Result<Self> {
         let times = cases::all()?.iter().map(|_| vec![]).collect();
-        Ok(Self { calls, step_micros, folded: vec![], times })
+        Ok(Self { calls, step_micros, folded: vec![], verified: vec![], times })
     }
 }
 
@@ -51,7 +53,9 @@ impl Report {
         Ok(Self { engines, text })
     }
 
-    pub fn add(&mut self, measured: &Measured) -> anyhow::Result<()> {
+    /// Returns the new part.
+    pub fn add(&mut self, measured: &Measured) -> anyhow::Result<&str> {
+        let start = self.text.len();
         let text = &mut self.text;
         let days = measured.step_micros as f64 * measured.calls as f64 / 86.4e9;
         writeln!(text, "\n#### {} calls in {days:.1} days\n", grouped(measured.calls))?;
@@ -70,18 +74,20 @@ impl Report {
             text.push('\n');
         }
         text.push('\n');
-        for (name, folded) in self.engines.iter().zip(&measured.folded) {
+        let folded = measured.folded.iter().zip(&measured.verified);
+        for (name, (folded, verified)) in self.engines.iter().zip(folded) {
+            let verified = grouped(verified.unsigned_abs());
             let rate = grouped((measured.calls as f64 / folded.seconds) as u64);
             let cells = grouped(folded.cells.unsigned_abs());
             let bytes =
                 folded.bytes.map_or(String::new(), |bytes| format!(", {} MB", bytes / 1_000_000));
             writeln!(
                 text,
-                "{name}: folded in {:.1} s ({rate} calls/s) into {cells} cells{bytes}.",
+                "{name}: folded in {:.1} s ({rate} calls/s) into {cells} cells{bytes}; {verified} calls verified.",
                 folded.seconds
             )?;
         }
-        Ok(())
+        Ok(&self.text[start..])
     }
 
     /// Replaces the part of docs/PERFORMANCE.md between the two lines.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
+use callscope::config::DatabaseConfig;
 use callscope::store::dialect::Dialect;
-use callscope::store::rollup::{Phase, summary};
+use callscope::store::rollup::{self, Phase, summary};
 use callscope::store::{self, classification, error_days, text_index};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::Value;
@@ -21,6 +22,9 @@ use crate::support::{MAX_PAGE_SIZE, data, settings};
 const TIME: Duration = Duration::from_secs(2);
 const LEAST: usize = 5;
 const MOST: usize = 50;
+
+/// Plain SQL that has taken so long is not repeated.
+const PLAIN_TIME: f64 = 2e3;
 
 /// No fold takes longer.
 const FOLD_LIMIT: Duration = Duration::from_secs(1800);
@@ -44,16 +48,10 @@ pub struct Subject {
     client: reqwest::Client,
     connection: DatabaseConnection,
     config: Config,
-    /// Whether plain SQL is measured too.
-    has_plain: bool,
 }
 
 impl Subject {
-    pub async fn open(
-        database: &Database,
-        has_text_index: bool,
-        has_plain: bool,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(database: &Database, has_text_index: bool) -> anyhow::Result<Self> {
         let connection = database.connect().await?;
         // An earlier run may have left its rollups.
         for table in ["state", "gaps", "cells", "series"] {
@@ -77,7 +75,7 @@ impl Subject {
             clock: Clock::fixed(data::as_of()?),
         };
         let server = App::start(config.clone()).await?;
-        Ok(Self { server, client: reqwest::Client::new(), connection, config, has_plain })
+        Ok(Self { server, client: reqwest::Client::new(), connection, config })
     }
 
     pub async fn close(self) -> anyhow::Result<()> {
@@ -133,10 +131,18 @@ impl Subject {
         Ok(())
     }
 
+    /// Compares the rollups of all days with their calls, and returns how many calls these are.
+    pub async fn verify(&self) -> anyhow::Result<i64> {
+        let config = DatabaseConfig { rollup_from_calls: 0, ..self.config.database.clone() };
+        let db = store::Database::open(&config).await?;
+        let verified = rollup::verify(&db, None, self.config.clock.now()).await?;
+        ensure!(verified.differences.is_empty(), "{}", verified.differences.join("\n"));
+        Ok(verified.calls)
+    }
+
     pub async fn times(&self, case: &Case, is_measured: bool) -> anyhow::Result<Times> {
         let backend = self.connection.get_database_backend();
-        let plain = self.has_plain.then(|| Plain::of(case.name, backend)).transpose()?;
-        let plain = plain.filter(|plain| !plain.is_empty());
+        let plain = Some(Plain::of(case.name, backend)?).filter(|plain| !plain.is_empty());
         if let Some(plain) = &plain {
             self.check(case, plain).await?;
         }
@@ -146,7 +152,9 @@ impl Subject {
         let started = Instant::now();
         while http_times.len() < least || (http_times.len() < most && started.elapsed() < TIME) {
             http_times.push(time(self.send(&self.server, &case.query)).await?);
-            if let Some(plain) = &plain {
+            if let Some(plain) = &plain
+                && plain_times.iter().sum::<f64>() < PLAIN_TIME
+            {
                 plain_times.push(time(plain.fetch(&self.connection)).await?);
             }
             own_times.push(time(self.run(&own)).await?);
