@@ -376,6 +376,7 @@ mod tests {
             models: vec![],
             since: minute(since),
             until: until.map(minute),
+            last_success: None,
             failures: 3,
             successes: 0,
             share: 1.0,

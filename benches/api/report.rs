@@ -16,7 +16,7 @@ const LAST_LINE: &str = "<!-- end of what the benchmark writes -->\n";
 
 /// What was measured on databases of one size: for each engine, and for each case and engine.
 pub struct Measured {
-    calls: u64,
+    pub calls: u64,
     step_micros: i64,
     pub folded: Vec<Folded>,
     /// The calls that were compared with the rollups, which agree.

@@ -9,7 +9,7 @@ use super::call::{self, CallCursor, CallListQuery, CallOrder, CallRow, CallScope
 use super::database::Database;
 use super::error_list::{self, ErrorListQuery};
 use super::error_log::{ErrorScope, ReserveMemory};
-use super::page::PageRequest;
+use super::page::{Page, PageRequest};
 use crate::domain::diagnosis::{Calls, NO_LATENCY, NONE, Outcome, Past};
 use crate::domain::failure::{FailureClass, StatedQuota, classify};
 use crate::domain::matching::{Candidate, Candidates, Probe};
@@ -236,7 +236,7 @@ async fn read_error_logs(
     Ok(found)
 }
 
-/// Since when the keys fail that fail at their first call in the window.
+/// Since when the keys fail that fail at their first call in the window, and their last success.
 async fn read_past(db: &Database, found: &WindowCalls, until: DateTime<Utc>) -> Result<Past> {
     let mut keys = found.calls.keys_that_fail_first();
     keys.truncate(EARLIER_KEYS);
@@ -258,12 +258,15 @@ async fn read_past(db: &Database, found: &WindowCalls, until: DateTime<Utc>) -> 
         first(*key, since, false, CallOrder::OldestFirst)
     });
     let failures = call::list_many(db, &failures.collect::<Vec<_>>()).await?;
-    let mut failing_since = vec![None; found.keys.len()];
-    for (key, failure) in keys.iter().zip(failures) {
-        let at = failure.rows.first().map(|row| row.timestamp.timestamp_micros());
-        failing_since[*key as usize] = at;
-    }
-    Ok(Past { failing_since })
+    let of_keys = |pages: &[Page<CallRow>]| {
+        let mut times = vec![None; found.keys.len()];
+        for (key, page) in keys.iter().zip(pages) {
+            let at = page.rows.first().map(|row| row.timestamp.timestamp_micros());
+            times[*key as usize] = at;
+        }
+        times
+    };
+    Ok(Past { failing_since: of_keys(&failures), last_success: of_keys(&successes) })
 }
 
 /// The indexes of names, in order of their first use.

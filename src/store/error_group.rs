@@ -397,16 +397,18 @@ impl ErrorSeriesQuery {
 }
 
 /// The error logs of each bucket of each query, in the order of `queries`. Queries that differ in their failure
-/// classes only share a statement, and those without classes another one. Each needs up to three more for the index of
-/// texts, and two for missing classes.
+/// classes only share a statement. It needs up to three more for the index of texts, and two for missing classes.
 pub async fn series_many(db: &Database, queries: &[ErrorSeriesQuery]) -> Vec<Result<Vec<i64>>> {
-    let mut shared: HashMap<(ErrorSeriesQuery, bool), Vec<usize>> = HashMap::new();
+    let mut shared: HashMap<ErrorSeriesQuery, Vec<usize>> = HashMap::new();
     for (index, query) in queries.iter().enumerate() {
-        shared.entry((query.without_classes(), query.has_classes())).or_default().push(index);
+        shared.entry(query.without_classes()).or_default().push(index);
     }
     let shared: Vec<_> = shared.into_iter().collect();
-    let read = shared.iter().map(|((query, has_classes), _)| series(db, query, *has_classes));
-    let read = join_all(read).await;
+    let read = join_all(shared.iter().map(async |(query, indexes)| {
+        let by_class = indexes.iter().any(|index| queries[*index].has_classes());
+        series(db, query, by_class).await
+    }))
+    .await;
     let mut found: Vec<Option<Result<Vec<i64>>>> = queries.iter().map(|_| None).collect();
     for ((_, indexes), counted) in shared.into_iter().zip(read) {
         for index in indexes {
@@ -414,7 +416,10 @@ pub async fn series_many(db: &Database, queries: &[ErrorSeriesQuery]) -> Vec<Res
             let sums = |counted: &Vec<Counted>| {
                 let mut sums = vec![0; query.bounds.len().saturating_sub(1)];
                 for Counted { bucket, class, count } in counted {
-                    let is_selected = class.as_deref().is_none_or(|class| query.selects(class));
+                    let is_selected = match class {
+                        Some(class) => query.selects(class),
+                        None => !query.has_classes(),
+                    };
                     let bucket = bucket.and_then(|number| usize::try_from(number).ok());
                     if let Some(sum) = bucket.and_then(|number| sums.get_mut(number))
                         && is_selected
@@ -455,7 +460,7 @@ async fn series(db: &Database, query: &ErrorSeriesQuery, by_class: bool) -> Resu
         .cond_where(scope.fast_condition(db, false).await?)
         .group_by_col("c_bucket");
     if by_class {
-        failure::join(dialect, &mut select);
+        failure::left_join(dialect, &mut select);
         select.group_by_col("c_class");
     }
     db.fetch("error_group.series", &select).await

@@ -115,6 +115,11 @@ pub(super) fn join(dialect: Dialect, select: &mut SelectStatement) {
     select.join(JoinType::InnerJoin, TABLE, belongs(dialect));
 }
 
+/// The same, also for error logs without a class.
+pub(super) fn left_join(dialect: Dialect, select: &mut SelectStatement) {
+    select.join(JoinType::LeftJoin, TABLE, belongs(dialect));
+}
+
 /// Whether a listed value matches, or any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listed {

@@ -57,8 +57,8 @@ async fn insert(database: &TestDatabase, dead: &str) {
     database.insert(&errors).await;
 }
 
-const FIELDS: &str = "id cause severity remedy keys { masked } models since until failures share \
-    confidence sentence evidence(first: 2) { timestamp failure { class } }";
+const FIELDS: &str = "id cause severity remedy keys { masked } models since until lastSuccessAt \
+    failures share confidence sentence evidence(first: 2) { timestamp failure { class } }";
 
 async fn a_dead_key_is_diagnosed_with_its_evidence(database: TestDatabase) {
     insert(&database, "2026-03-01T10:00:00Z").await;
@@ -73,7 +73,8 @@ async fn a_dead_key_is_diagnosed_with_its_evidence(database: TestDatabase) {
     let expected = json!({
         "cause": "KEY_DEAD", "severity": "WARNING", "remedy": "REPLACE_KEY",
         "keys": [{ "masked": "key-...0001" }], "models": [],
-        "since": "2026-03-01T10:00:00Z", "until": null, "failures": 30, "share": 1.0,
+        "since": "2026-03-01T10:00:00Z", "until": null,
+        "lastSuccessAt": "2026-03-01T09:56:00Z", "failures": 30, "share": 1.0,
         "sentence": "The provider has rejected key key-...0001 since 2026-03-01 10:00 UTC \
                      (403, 30 of 30 calls): replace the key.",
     });
@@ -106,8 +107,11 @@ async fn a_fault_may_have_started_before_the_window(database: TestDatabase) {
         ])
         .await;
     let app = TestApp::start(&database).await;
-    let data = app.data("{ diagnoses(period: LAST_24_HOURS) { cause since } }").await;
-    let expected = json!([{ "cause": "KEY_DEAD", "since": "2026-02-22T10:00:00Z" }]);
+    let data = app.data("{ diagnoses(period: LAST_24_HOURS) { cause since lastSuccessAt } }").await;
+    let expected = json!([{
+        "cause": "KEY_DEAD", "since": "2026-02-22T10:00:00Z",
+        "lastSuccessAt": "2026-02-21T10:00:00Z",
+    }]);
     assert_eq!(data["diagnoses"], expected);
 }
 

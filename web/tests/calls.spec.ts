@@ -148,7 +148,7 @@ test('the keyboard moves between rows', async ({ page, demo }) => {
   await page.keyboard.press('Escape');
   await expect(page.getByRole('complementary')).toHaveCount(0);
   await page.keyboard.press('/');
-  await expect(page.getByLabel('Find a key')).toBeFocused();
+  await expect(page.getByLabel('Find a key or a message')).toBeFocused();
   await page.keyboard.press('Escape');
   await page.keyboard.press('?');
   await expect(page.getByRole('dialog', { name: 'Keyboard shortcuts' })).toBeVisible();
@@ -168,6 +168,106 @@ test('new calls are inserted at the top, and held back while the user reads', as
   await recordCalls(demo, [{ model: 'tail', statusCode: 418, latencyMs: 1 }]);
   await page.getByRole('button', { name: '1 new call' }).click();
   await expect(page.locator('tbody tr[aria-rowindex="2"] .col-status')).toContainText('418');
+});
+
+for (const path of ['/calls?range=7d', '/calls?range=7d&sort=oldest', '/errors?range=7d']) {
+  test(`back to ${path} restores the position`, async ({ page, demo }) => {
+    await open(page, demo, path);
+    const box = page.locator('.listing > .table-box');
+    const rows = box.locator('tbody tr[aria-rowindex]');
+    const top = (): Promise<number> => box.evaluate((element) => element.scrollTop);
+    const last = async (): Promise<number> => Number(await rows.last().getAttribute('aria-rowindex'));
+    while ((await last()) < 250) {
+      const before = await last();
+      await box.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+      await expect.poll(last).toBeGreaterThan(before);
+    }
+    await box.evaluate((element) => element.scrollTo(0, 7000));
+    await rows.nth(20).locator('td.col-model').click();
+    await expect(page.getByRole('complementary')).toBeVisible();
+    const left = await top();
+    expect(left).toBeGreaterThan(6000);
+    const nav = (name: string) => page.getByRole('navigation').getByRole('link', { name });
+    await nav('Keys').click();
+    await settled(page);
+    await page.goBack();
+    await settled(page);
+    // Rows that have arrived meanwhile are above it.
+    await expect(page.locator('tr[data-opened]')).toBeInViewport();
+    expect(await top()).toBe(left);
+    const times = await box.locator('tbody time').evaluateAll((all) => all.map((one) => Date.parse(one.getAttribute('datetime') ?? '')));
+    expect(times).toEqual(times.toSorted((a, b) => (path.includes('oldest') ? a - b : b - a)));
+    // Another filter, and this one again, start at the top; so does a new visit.
+    await page.keyboard.press('Escape');
+    await page.getByLabel('Order').selectOption(path.includes('oldest') ? 'newest' : 'oldest');
+    await settled(page);
+    expect(await top()).toBe(0);
+    await page.goBack();
+    await settled(page);
+    expect(await top()).toBe(0);
+    await nav('Keys').click();
+    await settled(page);
+    await nav(path.startsWith('/calls') ? 'Calls' : 'Errors').click();
+    await settled(page);
+    expect(await top()).toBe(0);
+  });
+}
+
+test('a text that names no key is searched in the error messages', async ({ page, demo }) => {
+  await open(page, demo, '/calls?model=gemini-2.5-flash');
+  await page.getByLabel('Find a key or a message').fill('suspended');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('status').filter({ hasText: 'No key found' })).toBeVisible();
+  await page.getByRole('link', { name: 'Search error messages for “suspended”' }).click();
+  await expect(page).toHaveURL(/\/errors\?model=gemini-2\.5-flash&q=suspended/);
+  await settled(page);
+  const messages = await page.locator('.listing > .table-box tbody .col-message').allTextContents();
+  expect(messages.length).toBeGreaterThan(0);
+  for (const message of messages) expect(message).toContain('suspended');
+  // A text that may be a key is never in an address.
+  await open(page, demo, '/calls');
+  await page.getByLabel('Find a key or a message').fill('AIzaSyNotAKey0123456789');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('status').filter({ hasText: 'No key found' })).toBeVisible();
+  await expect(page.getByRole('link', { name: /Search error messages/ })).toHaveCount(0);
+});
+
+test('a search that fails finds neither keys nor "no key"', async ({ page, demo }) => {
+  await open(page, demo, '/calls');
+  await page.route('**/graphql', (route) =>
+    /query (SearchKeys|FindKey)\(/.test(route.request().postData() ?? '')
+      ? route.fulfill({ status: 200, json: { errors: [{ message: 'x', extensions: { code: 'DATABASE_UNAVAILABLE' } }] } })
+      : route.continue(),
+  );
+  await page.getByLabel('Find a key or a message').fill('anything-long');
+  await page.keyboard.press('Enter');
+  await expect(page.locator('.filters').getByRole('status').filter({ hasText: /./ })).toHaveText('Could not load this data');
+});
+
+test('cells select and exclude by time, latency and message', async ({ page, demo }) => {
+  await open(page, demo, '/calls?code=403');
+  await page.keyboard.press('p');
+  const row = page.locator('tbody tr[aria-rowindex="2"]');
+  const at = (await row.locator('time').getAttribute('datetime')) ?? '';
+  await row.locator('.col-latency').hover();
+  await row.locator('.col-latency').getByRole('button', { name: 'Calls that took less' }).click();
+  await expect(page).toHaveURL(/max=\d+/);
+  await page.goBack();
+  await settled(page);
+  await row.locator('.col-time').hover();
+  await row.locator('.col-time').getByRole('button', { name: 'Calls of this minute' }).click();
+  await expect(page).toHaveURL(new RegExp(`since=${at.slice(0, 16)}:00.000Z`));
+  await page.goBack();
+  await settled(page);
+  await row.locator('.col-message').hover();
+  await row.locator('.col-message').getByRole('button', { name: 'Errors with this message' }).click();
+  await expect(page).toHaveURL(/\/errors\?code=403&form=/);
+  await settled(page);
+  await expect(page.locator('.listing > .table-box tbody .col-message').first()).toContainText('Permission denied');
+  const message = page.locator('.listing > .table-box tbody .col-message').first();
+  await message.hover();
+  await message.getByRole('button', { name: 'Exclude this value' }).click();
+  await expect(page).toHaveURL(/-form=/);
 });
 
 test('a download contains all matching rows', async ({ page, demo }) => {

@@ -60,6 +60,29 @@ test('the first sentence of the page names the incidents of the demo at their ti
   await expect(page.locator('.headline')).not.toContainText(/healthy/i);
 });
 
+test('each incident of a day of the demo is listed, with its start and what to do', async ({ page, demo }) => {
+  const at = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS;
+  const query = 'query D($between: TimeRange!) { diagnoses(between: $between, first: 100) { cause since sentence } }';
+  const between = { since: iso(at - 24 * HOUR_MS), until: iso(at) };
+  const { diagnoses: found } = await demo.ask<{ diagnoses: Found[] }>(query, { between });
+  await open(page, demo, `/?since=${between.since}&until=${between.until}&incidents=all`);
+  const rows = page.locator('.incident-box .incident');
+  await expect(rows).toHaveCount(found.length);
+  expect((await page.locator('.incident-sentence').allTextContents()).sort()).toEqual(found.map(({ sentence }) => sentence).sort());
+  const NAMES: Record<string, RegExp> = {
+    KEY_DEAD: /Key rejected.*Replace the key/s,
+    MODEL_OUTAGE: /Model outage.*Wait/s,
+    POOL_EXHAUSTED: /Quota of most keys exhausted.*Wait/s,
+  };
+  // The demo always has these; others depend on its hour.
+  expect(Object.keys(NAMES).filter((cause) => found.every((one) => one.cause !== cause))).toEqual([]);
+  for (const { cause, since, sentence } of found) {
+    const row = rows.filter({ hasText: sentence });
+    if (NAMES[cause]) await expect(row.first()).toContainText(NAMES[cause]);
+    await expect(row.first().locator('time').first()).toContainText(new Date(since).toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' }));
+  }
+});
+
 test('a link opens an incident, with its calls, keys and messages', async ({ page, demo, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const at = await duringOutage(demo);
@@ -196,8 +219,19 @@ test('keys and models have the states of the incidents', async ({ page, demo }) 
   await open(page, demo, `/?${upTo(at)}`);
   const row = page.locator('.table.plain tbody tr', { hasText: 'gemini-2.5-flash' }).filter({ has: page.getByRole('link', { name: 'gemini-2.5-flash', exact: true }) });
   await expect(row.locator('.tag')).toHaveText('Failing');
+  const others = page.locator('.table.plain tbody tr').filter({ hasNot: page.getByRole('link', { name: 'gemini-2.5-flash', exact: true }) });
+  await expect(others.locator('.tag-healthy').first()).toHaveText('Healthy');
+  // The histogram above the calls shades the same times.
+  await open(page, demo, `/calls?${upTo(at)}`);
+  const histogram = page.locator('.histogram .plot');
+  await histogram.focus();
+  // The incidents arrive after the calls.
+  await expect(async () => {
+    await page.keyboard.press('End');
+    await expect(histogram.locator('[aria-live]')).toContainText('Model outage', { timeout: 1000 });
+  }).toPass();
   await open(page, demo, `/keys?${upTo(at)}`);
-  await expect(page.locator('tbody .col-state').first()).toHaveText('Dead');
+  await expect(page.locator('tbody .col-state .tag').first()).toHaveText('Dead');
 });
 
 test('only keys that fail have the state of an incident of all keys', async ({ page }) => {

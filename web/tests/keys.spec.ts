@@ -1,4 +1,4 @@
-import { expect, milliseconds, open, settled, test } from './servers';
+import { expect, ingest, milliseconds, open, settled, test, withServer } from './servers';
 
 const numbers = (texts: string[]): number[] => texts.map((text) => Number(text.replaceAll(/[^\d.]/g, '')));
 
@@ -54,6 +54,42 @@ test('filters by state and by part of the key', async ({ page, demo }) => {
   await expect(page.locator('tbody .key').first()).toHaveText(name);
   await page.getByLabel('Search keys').fill('nothing has this');
   await expect(page.getByText('Nothing matches these filters')).toBeVisible();
+});
+
+test('a thousand keys', async ({ page }) => {
+  await withServer(async (server) => {
+    const now = Date.now();
+    const name = (index: number): string => `thousand-keys-${String(index).padStart(4, '0')}`;
+    // Of each tenth key, all calls fail.
+    const lines = Array.from({ length: 1000 }, (_, index) =>
+      Array.from({ length: 25 }, (_, call) =>
+        JSON.stringify({ timestamp: new Date(now - (call + 1) * 60_000 - index).toISOString(), key: name(index), model: 'm', statusCode: index % 10 === 9 ? 403 : 200, latencyMs: index }),
+      ).join('\n'),
+    );
+    await ingest(server, `${lines.join('\n')}\n`);
+    await open(page, server, '/keys');
+    await expect(page.locator('.filters-end')).toContainText('1,000 keys');
+    // Nothing is cut.
+    await expect(page.locator('.filters-end')).not.toContainText(/of 1,000|Only/);
+    await page.getByLabel('State').selectOption('attention');
+    await expect(page.locator('.filters-end')).toContainText('100 keys');
+    await page.getByLabel('State').selectOption('healthy');
+    await expect(page.locator('.filters-end')).toContainText('900 keys');
+    await page.getByLabel('State').selectOption('');
+    await page.getByRole('columnheader', { name: 'p95' }).getByRole('button').click();
+    await expect(page.locator('tbody .col-p95').first()).toHaveText('999ms');
+    const box = page.locator('.listing > .table-box');
+    await box.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+    await expect(page.locator('tbody tr[aria-rowindex="1001"]')).toBeVisible();
+    expect(await page.locator('tbody tr').count()).toBeLessThan(100);
+    await page.getByLabel('Search keys').fill(name(777));
+    await expect(page.locator('.filters-end')).toContainText(/^1 key/);
+    expect(page.url()).not.toContain(name(777));
+    await page.locator('tbody a').first().click();
+    await settled(page);
+    await expect(page.locator('.key-name')).toHaveText('thou…0777');
+    await expect(page.locator('.key-head .tag')).toHaveText('Healthy');
+  });
 });
 
 test('a key has a page, and is revealed on demand', async ({ page, demo, context }) => {

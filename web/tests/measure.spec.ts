@@ -126,12 +126,20 @@ test('scrolling', async ({ browser, demo }) => {
   await context.close();
 });
 
+async function fetchKeys(url: string): Promise<string[]> {
+  const response = await fetch(new URL('/graphql', url), { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ query: '{ apiKeys(first: 1) { nodes { id } } }' }) });
+  const { data } = (await response.json()) as { data: { apiKeys: { nodes: { id: string }[] } } };
+  return data.apiKeys.nodes.map(({ id }) => id);
+}
+
 test('views of a large log', async ({ browser }) => {
   const url = process.env.MEASURE_URL;
   test.skip(!url, 'MEASURE_URL is not set');
   const until = Date.parse(process.env.MEASURE_UNTIL ?? '');
   for (const days of [1, 7, 30]) {
-    for (const view of ['/', '/?stack=cause', '/calls', '/keys', '/errors']) {
+    const [key] = await fetchKeys(url ?? '');
+    const inside = `${new Date(until - 12 * 3_600_000).toISOString()},${new Date(until - 6 * 3_600_000).toISOString()}`;
+    for (const view of ['/', '/?stack=cause', `/?explain=${inside}`, '/calls', '/keys', `/keys/${key}`, '/errors']) {
       const whole: number[] = [];
       for (let round = 0; round < 5; round += 1) {
         const [context, page] = await fresh(browser);

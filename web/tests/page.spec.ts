@@ -112,7 +112,7 @@ test('a phone shows dead keys and the time zone', async ({ page, demo }) => {
   const first = page.locator('tbody tr').first();
   await expect(first.locator('.col-key')).toBeInViewport({ ratio: 1 });
   await expect(first.locator('.col-key')).toHaveText(/^Fake….{4}$/);
-  await expect(first.locator('.col-state')).toHaveText('Dead');
+  await expect(first.locator('.col-state .tag')).toHaveText('Dead');
   await expect(first.locator('.col-rate')).toBeInViewport({ ratio: 1 });
   await open(page, demo, '/calls');
   await expect(page.getByRole('columnheader', { name: 'Time' }).getByText('UTC+1')).toBeInViewport();

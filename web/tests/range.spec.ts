@@ -1,7 +1,7 @@
 // What the page says is true for the range that it shows, also where it does not know.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, OLD_DAY, open, recordCalls, settled, test, withServer } from './servers';
+import { expect, OLD_CALLS, OLD_DAY, open, recordCalls, settled, test, withServer } from './servers';
 
 const REAL = 'since=2026-11-22T21:51:00Z&until=2026-11-22T21:53:00Z';
 
@@ -53,10 +53,18 @@ test('a dead key shows since when, on the overview, on its page and in tooltips'
     // The time zone of the page.
     await expect(page.locator('.incident time').first()).toContainText(new Date(at(80)).toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' }));
     await expect(page.locator('.incident')).toContainText('5 failed calls');
+    const clock = (minutes: number): string => new Date(at(minutes)).toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' });
+    await expect(page.locator('.incident')).toContainText(new RegExp(`Last success before .*${clock(90)}`));
+    await page.locator('.incident-sentence').click();
+    await expect(page.locator('.drawer')).toContainText(new RegExp(`Last success before.*${clock(90)}`));
     await open(page, server, '/keys');
-    await expect(page.locator('tbody .tag-dead')).toHaveAttribute('title', expected);
+    await expect(page.locator('tbody .since')).toHaveText(new RegExp(`^since .*${clock(80)}$`));
+    const title = (await page.locator('tbody .tag-dead').getAttribute('title')) ?? '';
+    expect(title).toContain(expected);
+    expect(title).toMatch(new RegExp(`^Since .*${clock(80)}, last success .*${clock(90)}, 5 failed calls in 24 hours`));
     await page.locator('tbody a').first().click();
     await expect(page.locator('.incident')).toContainText(expected);
+    await expect(page.locator('.key-head')).toContainText(new RegExp(`Since .*${clock(80)}, last success .*${clock(90)}`));
     // Before it died.
     await open(page, server, `/keys?since=${at(120)}&until=${at(85)}`);
     await expect(page.locator('tbody .col-state')).toHaveText('Too few calls');
@@ -80,6 +88,8 @@ test('without calls, a button shows the last day with some', async ({ page, old 
   await open(page, old, '/');
   const sentence = page.locator('.sentence');
   await expect(sentence.locator('.headline')).toHaveText('No calls in the last 24 hours');
+  // The pool was in use before: an alarm. Before its first call it was not.
+  await expect(sentence.locator('.headline')).toHaveClass(/headline-CRITICAL/);
   await expect(sentence).toContainText(/Last call 31 Jan 2025, 12:59 \(\d+ days ago\)/);
   await expect(page.locator('main')).not.toContainText(/healthy/i);
   await sentence.getByRole('button', { name: 'Show that day' }).click();
@@ -95,6 +105,27 @@ test('without calls, a button shows the last day with some', async ({ page, old 
   await page.getByRole('button', { name: 'Show that day' }).click();
   await settled(page);
   await expect(page.locator('tbody tr').first()).toContainText('31 Jan');
+});
+
+test('before its first call a pool is not silent', async ({ page, old }) => {
+  await open(page, old, '/?since=2024-06-01T00:00:00Z&until=2024-06-02T00:00:00Z');
+  await expect(page.locator('.headline')).toHaveText(/^No calls/);
+  await expect(page.locator('.headline')).not.toHaveClass(/headline-CRITICAL/);
+});
+
+test('a million calls of last year: each view shows them all', async ({ page, old }) => {
+  const month = 'since=2025-01-01T00:00:00Z&until=2025-02-01T00:00:00Z';
+  const { callDetails } = await old.ask<{ callDetails: { totalCount: number } }>('{ callDetails(between: { since: "2025-01-01T00:00:00Z", until: "2025-02-01T00:00:00Z" }, first: 1) { totalCount } }');
+  expect(callDetails.totalCount).toBe(OLD_CALLS);
+  await open(page, old, `/?${month}`);
+  await expect(page.locator('.rate')).toContainText('90% of 1,000,000 calls succeeded');
+  await expect(page.locator('.table.plain tbody tr')).toContainText(/old-model.*1,000,000.*100,000/);
+  await open(page, old, `/calls?${month}`);
+  await expect(page.locator('.filters-end')).toContainText('1,000,000 calls');
+  await open(page, old, `/keys?${month}`);
+  const counts = (await page.locator('tbody .col-calls').allTextContents()).map(number);
+  expect(counts).toHaveLength(20);
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(OLD_CALLS);
 });
 
 test('an empty database explains how to record or attach', async ({ page, empty }) => {
@@ -166,7 +197,8 @@ test('a broken file is reported as such, and the page recovers with it', async (
     const content = readFileSync(file);
     const brokenAt = Date.now();
     writeFileSync(file, Buffer.alloc(content.length, 'this was a database. '));
-    await page.getByRole('button', { name: '7 d', exact: true }).click();
+    // SQLite has the pages of this view in memory.
+    await page.getByRole('navigation').getByRole('link', { name: 'Errors' }).click();
     await expect(page.locator('.live')).toHaveText('No database');
     test.info().annotations.push({ type: 'detected', description: `${Date.now() - brokenAt} ms` });
     await expect(page.getByText('The database cannot be read').first()).toBeVisible();
@@ -174,6 +206,7 @@ test('a broken file is reported as such, and the page recovers with it', async (
     await expect(page.locator('main')).not.toContainText(/healthy/i);
     writeFileSync(file, content);
     await expect(page.locator('.live')).toHaveText('Live');
+    await page.getByRole('navigation').getByRole('link', { name: 'Overview' }).click();
     await expect(page.locator('.sentence')).toContainText('100% of 1 calls');
   });
 });

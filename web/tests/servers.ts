@@ -100,13 +100,15 @@ async function fulfillFromBuild(route: Route): Promise<void> {
 
 /** The start of the day with the last calls of `old`, in UTC. */
 export const OLD_DAY = '2025-01-31';
-const OLD_CALLS = 100_000;
+export const OLD_CALLS = 1_000_000;
+const OLD_PART = 50_000;
 
-/** Calls of January of last year by 20 keys. The last one is at 11:59:00 UTC; one in ten failed. */
-function oldCalls(): string {
+/** Calls of January of last year by 20 keys, from one index on. The last one is at 11:59:00 UTC; one in ten failed. */
+function oldCalls(from: number): string {
   const end = Date.parse(`${OLD_DAY}T11:59:00Z`);
-  const lines = Array.from({ length: OLD_CALLS }, (_, index) => {
-    const timestamp = new Date(end - index * 20_000).toISOString();
+  const lines = Array.from({ length: OLD_PART }, (_, offset) => {
+    const index = from + offset;
+    const timestamp = new Date(end - index * 2_600).toISOString();
     const statusCode = Math.floor(index / 20) % 10 === 9 ? 500 : 200;
     return JSON.stringify({ timestamp, key: `an-old-key-number-${index % 20}`, model: 'old-model', statusCode, latencyMs: 100 + (index % 900) });
   });
@@ -157,11 +159,10 @@ export const test = base.extend<
     ({}, use) =>
       served(use, async (folder) => {
         const server = await start('serve', folder, []);
-        const response = await fetch(`${server.url}/ingest/calls`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' }, body: oldCalls() });
-        if (!response.ok) throw new Error(await response.text());
+        for (let index = 0; index < OLD_CALLS; index += OLD_PART) await ingest(server, oldCalls(index));
         return server;
       }),
-    { scope: 'worker', timeout: 120_000 },
+    { scope: 'worker', timeout: 300_000 },
   ],
   real: [
     ({}, use) =>
@@ -172,6 +173,12 @@ export const test = base.extend<
     { scope: 'worker' },
   ],
 });
+
+/** Records calls from lines of JSON. */
+export async function ingest(server: Server, lines: string): Promise<void> {
+  const response = await fetch(`${server.url}/ingest/calls`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' }, body: lines });
+  if (!response.ok) throw new Error(await response.text());
+}
 
 /** Runs a server with a separate database, which the test may change. */
 export async function withServer(use: (server: Server, folder: string) => Promise<void>): Promise<void> {

@@ -2,12 +2,12 @@
 import type { Page, Route } from '@playwright/test';
 import { expect, open, test } from './servers';
 
-/** Delays the answers to a document until the returned function is called. */
-async function hold(page: Page, document: string): Promise<() => void> {
+/** Delays the answers to documents (`A|B`) until the returned function is called. */
+async function hold(page: Page, documents: string): Promise<() => void> {
   let release = (): void => undefined;
   const held = new Promise<void>((resolve) => (release = resolve));
   await page.route('**/graphql', async (route: Route) => {
-    if (route.request().postData()?.includes(`query ${document}(`)) await held;
+    if (new RegExp(`query (${documents})\\(`).test(route.request().postData() ?? '')) await held;
     // A cancelled request cannot continue.
     await route.continue().catch(() => undefined);
   });
@@ -17,7 +17,7 @@ async function hold(page: Page, document: string): Promise<() => void> {
 test('old curves are not shown under new dates', async ({ page, demo }) => {
   await open(page, demo, '/');
   await expect(page.locator('.plot canvas').first()).toBeVisible();
-  const release = await hold(page, 'Range');
+  const release = await hold(page, 'Range|Latencies');
   await page.getByRole('button', { name: '7 d', exact: true }).click();
   await expect(page).toHaveURL(/range=7d/);
   await expect(page.locator('.progress')).toBeVisible();
@@ -30,6 +30,22 @@ test('old curves are not shown under new dates', async ({ page, demo }) => {
   await expect(page.locator('.sentence')).toContainText('calls succeeded in the last 7 days');
   await expect(page.locator('.progress')).toHaveCount(0);
 });
+
+for (const { path, document, counts } of [
+  { path: '/', document: 'Latencies', counts: '.plot canvas, .bar-row, .table.plain td.num' },
+  { path: '/keys', document: 'KeyLatencies', counts: 'tbody .col-calls' },
+]) {
+  test(`the counts of ${path} do not wait for percentiles`, async ({ page, demo }) => {
+    const release = await hold(page, document);
+    await page.goto(`${demo.url}${path}?range=7d`);
+    await expect(page.locator('tbody tr').first()).toBeVisible();
+    await expect(page.locator(counts).first()).toBeVisible();
+    const percentiles = page.locator(path === '/' ? '.table.plain td:last-child' : 'tbody .col-p95').first();
+    await expect(percentiles).toHaveText('–');
+    release();
+    await expect(percentiles).not.toHaveText('–');
+  });
+}
 
 for (const { path, document } of [
   { path: '/calls', document: 'Calls' },
@@ -71,7 +87,9 @@ for (const { path, document } of [
     await expect(page.locator('.progress')).toHaveCount(0);
     expect(failed).toContain(document);
     await page.unrouteAll({ behavior: 'ignoreErrors' });
-    await page.getByRole('button', { name: 'Try again' }).first().click();
+    // Cancel stops all requests of the view.
+    const again = page.getByRole('button', { name: 'Try again' });
+    while ((await again.count()) > 0) await again.first().click();
     await expect(page.getByText('Loading was cancelled')).toHaveCount(0);
   });
 }

@@ -331,6 +331,32 @@ impl Search<'_> {
         self.calls_of(call + 1, key, model).find(is_success)
     }
 
+    /// The last success of a scope before `since`, in microseconds. Of a key alone also before the window.
+    fn last_success_before(&self, since: i64, key: Option<u32>, model: Option<u32>) -> Option<i64> {
+        let is_before = |call: &u32| self.calls.at[*call as usize] < since;
+        let is_success = |call: &u32| {
+            self.calls.outcome[*call as usize] == Outcome::Success
+                && model.is_none_or(|model| self.calls.model[*call as usize] == model)
+        };
+        let last_of = |calls: &[u32]| {
+            let before = &calls[..calls.partition_point(is_before)];
+            before.iter().rev().copied().find(is_success)
+        };
+        let call = match (key, model) {
+            (Some(key), _) => last_of(self.calls_of_key(key)),
+            (None, Some(model)) => last_of(self.calls_of_model(model)),
+            (None, None) => {
+                let before = self.calls.at.partition_point(|at| *at < since);
+                (0..before as u32).rev().find(is_success)
+            }
+        };
+        let at = call.map(|call| self.calls.at[call as usize]);
+        at.or_else(|| {
+            let key = key.filter(|_| model.is_none())?;
+            self.past.last_success.get(key as usize).copied().flatten()
+        })
+    }
+
     /// Joins findings that are parts of one fault.
     fn join(&mut self) {
         // A fault of the same cause and scope that overlaps, such as timeouts in an outage.
@@ -502,6 +528,10 @@ impl Search<'_> {
             (status != 0 && event.class.is_some()).then_some(status)
         };
         let status = most_frequent(events.iter().map(|event| status(&event)));
+        let last_success = match cause {
+            Cause::Slow => None,
+            _ => self.last_success_before(*since, *key, *model),
+        };
         let class = most_frequent(events.iter().map(|event| event.class));
         Diagnosis {
             cause: *cause,
@@ -511,6 +541,7 @@ impl Search<'_> {
             models: model.iter().copied().collect(),
             since: time(*since),
             until: until.map(time),
+            last_success: last_success.map(time),
             failures,
             successes: *successes,
             share,

@@ -81,6 +81,8 @@ pub struct Past {
     /// For a key without a success since then: its first failure after its last success before the window,
     /// in microseconds. Missing entries are unknown.
     pub failing_since: Vec<Option<i64>>,
+    /// That success, in microseconds.
+    pub last_success: Vec<Option<i64>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -196,6 +198,8 @@ pub struct Diagnosis {
     pub since: DateTime<Utc>,
     /// The first success after the last failure; None while it lasts.
     pub until: Option<DateTime<Utc>>,
+    /// The last success of its scope before `since`, if it is known; None for SLOW and SILENT.
+    pub last_success: Option<DateTime<Utc>>,
     /// The failed calls that it explains. For SLOW the slow calls, which did not fail.
     pub failures: u64,
     /// The successes of its scope between the first and the last failure.

@@ -116,6 +116,7 @@ fn diagnosis(keys: Vec<u32>, since: i64, until: Option<i64>) -> Diagnosis {
         models: Vec::new(),
         since: time(since),
         until: until.map(time),
+        last_success: None,
         failures: 0,
         successes: 0,
         share: 0.0,

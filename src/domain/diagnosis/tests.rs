@@ -108,10 +108,15 @@ fn a_key_that_failed_before_the_window_has_its_earlier_start() {
     let traffic = Traffic::healthy().fail(0..480, 403, Class::KeySuspended, |key, _, _| key == 4);
     assert_eq!(traffic.calls.keys_that_fail_first(), [4]);
     let before = START - 1000 * MINUTE;
-    let past = Past { failing_since: vec![None, None, None, None, Some(before)] };
+    let past = Past {
+        failing_since: vec![None, None, None, None, Some(before)],
+        last_success: vec![None, None, None, None, Some(before - MINUTE)],
+    };
     let diagnoses = diagnose(&traffic.calls, &past, traffic.as_of);
     assert_eq!(diagnoses.len(), 1);
     assert_eq!(diagnoses[0].since.timestamp_micros(), before);
+    let last_success = diagnoses[0].last_success.unwrap();
+    assert_eq!(last_success.timestamp_micros(), before - MINUTE);
 }
 
 #[test]

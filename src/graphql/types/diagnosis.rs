@@ -122,6 +122,13 @@ impl Diagnosis {
         self.0.until().map(DateTime)
     }
 
+    /// The last success of its keys and models before `since`; null if the calls that were read have no such
+    /// success, for SLOW and for SILENT. Of a key that fails since before these calls, that of up to 31 days
+    /// before.
+    async fn last_success_at(&self) -> Option<DateTime> {
+        self.0.get().last_success.map(DateTime)
+    }
+
     /// The failed calls that it explains; for SLOW the slow calls, which did not fail.
     async fn failures(&self) -> BigInt {
         BigInt(i64::try_from(self.0.get().failures).unwrap_or(i64::MAX))

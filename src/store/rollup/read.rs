@@ -454,7 +454,8 @@ impl SumRequest<'_> {
         select
     }
 
-    /// The cells of a span, by number and series.
+    /// The cells of a span, by number and series. With latencies, MySQL returns each cell: a setting limits the
+    /// length of texts that it joins.
     fn cells(
         &self,
         db: &Database,
@@ -463,7 +464,12 @@ impl SumRequest<'_> {
         span: &Range<Micros>,
     ) -> SelectStatement {
         let dialect = db.dialect();
-        let sum = |column: &str| Expr::cust(dialect.to_integer(&format!("SUM({column})")));
+        let is_joined = !(self.latency && dialect == Dialect::MySql);
+        let of_cells = |function: &str, column: &str| match is_joined {
+            true => format!("{function}({column})"),
+            false => column.to_owned(),
+        };
+        let sum = |column| Expr::cust(dialect.to_integer(&of_cells("SUM", column)));
         let mut cells = Query::select();
         cells
             .expr_as(sum("total"), "total")
@@ -475,8 +481,11 @@ impl SumRequest<'_> {
         let number = match numbering {
             Numbering::One(number) => dialect.number(number),
             Numbering::Buckets(runs) => {
-                // In the order of the primary key, which needs no sort.
-                cells.column("start").group_by_col("start");
+                cells.column("start");
+                if is_joined {
+                    // In the order of the primary key, which needs no sort.
+                    cells.group_by_col("start");
+                }
                 bucket_of_cell(dialect, runs)
             }
         };
@@ -484,22 +493,21 @@ impl SumRequest<'_> {
             let texts = match dialect {
                 Dialect::Sqlite => "group_concat(latencies, ' ')",
                 Dialect::Postgres => "string_agg(latencies, ' ')",
-                // A setting of MySQL limits the length of joined texts.
                 Dialect::MySql => "latencies",
             };
             cells
                 .expr_as(sum("latency_count"), "latency_count")
                 .expr_as(sum("latency_sum"), "latency_sum")
-                .expr_as(Expr::cust("MIN(latency_min)"), "latency_min")
-                .expr_as(Expr::cust("MAX(latency_max)"), "latency_max")
+                .expr_as(Expr::cust(of_cells("MIN", "latency_min")), "latency_min")
+                .expr_as(Expr::cust(of_cells("MAX", "latency_max")), "latency_max")
                 .expr_as(Expr::cust(texts), "latencies");
-            if dialect == Dialect::MySql {
-                cells.group_by_columns(["start", "series", "latencies"]);
-            }
         }
         let has_labels = !self.by.is_empty();
         if has_labels {
-            cells.column("series").group_by_col("series");
+            cells.column("series");
+            if is_joined {
+                cells.group_by_col("series");
+            }
         }
         if self.scope.has_labels() {
             let mut series = Query::select();

@@ -1,7 +1,7 @@
 // uPlot in Preact: created once per chart, updated with data, sized by its container. Adds a tooltip, a menu for a
-// time that is selected by dragging or with Shift and the arrow keys, opening a bucket by click or Enter, and the times
-// of incidents.
-import { createContext, type ComponentChildren, type JSX } from 'preact';
+// time that is selected by dragging or with Shift and the arrow keys, opening a bucket by click, Enter or the button of
+// a tapped tooltip, and the times of incidents.
+import { createContext, type ComponentChildren, type CSSProperties, type JSX } from 'preact';
 import { useContext, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
@@ -47,6 +47,10 @@ export interface PlotProps<B extends Bucket> {
 }
 
 const DRAG_PX = 6;
+/** The charts of a view share the pointer. */
+const POINTER = 'range';
+/** Between a tooltip and its bar. */
+const TOOLTIP_GAP_PX = 14;
 /** The line above a shaded time, in CSS pixels. */
 const SPAN_LINE_PX = 3;
 
@@ -60,6 +64,7 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   shaded.current = spans;
   const [hovered, setHovered] = useState<{ index: number; left: number } | undefined>();
   const [spoken, setSpoken] = useState('');
+  const [tapped, setTapped] = useState<(Bucket & { height: number }) | undefined>();
   const [selected, setSelected] = useState<{ since: string; until: string } | undefined>();
   /** The bucket from which Shift and the arrow keys select. */
   const anchor = useRef<number | undefined>(undefined);
@@ -89,9 +94,12 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
         u.setCursor({ left: -10, top: -10 });
         if (first && last) setSelected({ since: first.start, until: last.end });
       },
-      click(u, left, top) {
+      click(u, left, top, isTouch) {
         const bucket = latest.current.buckets[indexAt(u, left)];
-        if (bucket) latest.current.onOpen(bucket, u.posToVal(top, 'y'));
+        if (!bucket) return;
+        const height = u.posToVal(top, 'y');
+        if (isTouch) setTapped({ start: bucket.start, end: bucket.end, height });
+        else latest.current.onOpen(bucket, height);
       },
     });
     const made = new uPlot(options, latest.current.data, element);
@@ -122,6 +130,12 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
   useLayoutEffect(() => {
     if (selected && (Date.parse(selected.until) <= Date.parse(start) || Date.parse(selected.since) >= Date.parse(end))) setSelected(undefined);
   }, [selected, start, end]);
+
+  // The start of the first bucket and the end of the last one move with the range.
+  const tappedBucket = tapped && props.buckets.find((one) => one.start === tapped.start || one.end === tapped.end);
+  useLayoutEffect(() => {
+    if (tapped && !tappedBucket) setTapped(undefined);
+  }, [tapped, tappedBucket]);
 
   // A change of the language changes the axes, not the data.
   useLayoutEffect(() => plot.current?.redraw(false, true), [props.axisTime]);
@@ -163,6 +177,23 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
     event.stopPropagation();
   };
   const bucket = hovered && props.buckets[hovered.index];
+  const width = box.current?.clientWidth ?? 0;
+  const tooltip = (of: B): JSX.Element => (
+    <>
+      {props.tooltip(of)}
+      {labelsOf(of).map((label) => (
+        <p key={label} class="tooltip-incident">
+          <span class="swatch swatch-incident" />
+          {label}
+        </p>
+      ))}
+    </>
+  );
+  const closeTapped = (): void => {
+    setTapped(undefined);
+    // The tap moved the pointer that the charts of the view share.
+    for (const one of uPlot.sync(POINTER).plots) one.setCursor({ left: -10, top: -10 });
+  };
 
   return (
     <div class="plot-frame">
@@ -176,16 +207,10 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
         onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
       >
         <div class="plot-box" ref={box} style={{ height: `${props.height}px` }} />
-        {bucket && !selected && (
-          <Tooltip left={hovered.left + (plot.current?.over.offsetLeft ?? 0)} width={box.current?.clientWidth ?? 0}>
-            {props.tooltip(bucket)}
-            {labelsOf(bucket).map((label) => (
-              <p key={label} class="tooltip-incident">
-                <span class="swatch swatch-incident" />
-                {label}
-              </p>
-            ))}
-          </Tooltip>
+        {bucket && !selected && !tappedBucket && (
+          <div class="tooltip" style={nextTo(hovered.left + (plot.current?.over.offsetLeft ?? 0), width)}>
+            {tooltip(bucket)}
+          </div>
         )}
         <span class="visually-hidden" aria-live="polite">
           {spoken}
@@ -193,6 +218,19 @@ export function Plot<B extends Bucket>(props: PlotProps<B>): JSX.Element {
       </div>
       {selected && plot.current && (
         <Selected selected={selected} u={plot.current} actions={props.actions} onClose={() => setSelected(undefined)} />
+      )}
+      {tapped && tappedBucket && !selected && plot.current && (
+        <Tapped
+          key={tapped.start}
+          style={nextTo(middleOf(plot.current, tappedBucket), width)}
+          onOpen={() => {
+            closeTapped();
+            props.onOpen(tappedBucket, tapped.height);
+          }}
+          onClose={closeTapped}
+        >
+          {tooltip(tappedBucket)}
+        </Tapped>
       )}
     </div>
   );
@@ -242,12 +280,33 @@ function Selected(props: { selected: { since: string; until: string }; u: uPlot;
   );
 }
 
-function Tooltip(props: { left: number; width: number; children: ComponentChildren }): JSX.Element {
-  const onLeft = props.left > props.width / 2;
-  const style = onLeft ? { right: `${props.width - props.left + 14}px` } : { left: `${props.left + 14}px` };
+/** The middle of a bucket within the chart, in CSS pixels. */
+function middleOf(u: uPlot, { start, end }: Bucket): number {
+  const middle = u.valToPos((Date.parse(start) + Date.parse(end)) / 2000, 'x');
+  return u.over.offsetLeft + Math.min(Math.max(middle, 0), u.over.clientWidth);
+}
+
+/** The position of a tooltip: on the side with more room, and within it. */
+function nextTo(left: number, width: number): CSSProperties {
+  const isLeft = left > width / 2;
+  const room = (isLeft ? left : width - left) - TOOLTIP_GAP_PX;
+  return { [isLeft ? 'right' : 'left']: `${width - room}px`, maxWidth: `${room}px` };
+}
+
+/** The tooltip of a tapped bucket. A tap does not hover, so it shows the tooltip, and a button opens the bucket. */
+function Tapped(props: { style: CSSProperties; onOpen: () => void; onClose: () => void; children: ComponentChildren }): JSX.Element {
+  const { text } = useI18n();
+  const root = useRef<HTMLDivElement>(null);
+  useShortcuts({ Escape: props.onClose });
+  useOutside(root, true, props.onClose);
+  // The chart may be partly outside of the screen.
+  useLayoutEffect(() => root.current?.scrollIntoView({ block: 'nearest' }), []);
   return (
-    <div class="tooltip" style={style}>
+    <div class="tooltip tapped" style={props.style} ref={root}>
       {props.children}
+      <button type="button" class="button primary" onClick={props.onOpen}>
+        {text.overview.open}
+      </button>
     </div>
   );
 }
@@ -255,7 +314,7 @@ function Tooltip(props: { left: number; width: number; children: ComponentChildr
 interface Hooks {
   hover: (u: uPlot, left: number) => void;
   select: (u: uPlot, left: number, width: number) => void;
-  click: (u: uPlot, left: number, top: number) => void;
+  click: (u: uPlot, left: number, top: number, isTouch: boolean) => void;
 }
 
 function optionsOf<B extends Bucket>(
@@ -309,7 +368,7 @@ function optionsOf<B extends Bucket>(
       y: false,
       points: { show: false },
       drag: { x: true, y: false, setScale: false, dist: DRAG_PX },
-      sync: { key: 'range', setSeries: false },
+      sync: { key: POINTER, setSeries: false },
     },
     hooks: {
       drawClear: [(u) => drawSpans(u, shaded.current, shades)],
@@ -326,13 +385,15 @@ function optionsOf<B extends Bucket>(
       ready: [
         (u) => {
           let from = 0;
+          let isTouch = false;
+          u.over.addEventListener('pointerdown', (event) => (isTouch = event.pointerType === 'touch'));
           u.over.addEventListener('mousedown', (event) => {
             from = event.clientX;
             isOwn = true;
             addEventListener('mouseup', () => setTimeout(() => (isOwn = false)), { once: true });
           });
           u.over.addEventListener('click', (event) => {
-            if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX, event.offsetY);
+            if (Math.abs(event.clientX - from) < DRAG_PX) hooks.click(u, event.offsetX, event.offsetY, isTouch);
           });
         },
       ],

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { useContext, useMemo, useState } from 'preact/hooks';
 import uPlot from 'uplot';
-import type { RangeQuery } from '../api/gen/graphql';
+import type { LatenciesQuery, RangeQuery } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
 import { setRange } from '../ui/range';
 import { navigate, linkTo, setParams, type Params } from '../state/router';
@@ -10,7 +10,8 @@ import { Icon } from '../ui/icon';
 import { Zone } from '../ui/zone';
 import { Plot, Spans, type SelectionAction } from './plot';
 
-export type SeriesBucket = RangeQuery['callSeries'][number];
+type CountsBucket = RangeQuery['callSeries'][number];
+type LatencyBucket = LatenciesQuery['callSeries'][number];
 
 interface Bucket {
   start: string;
@@ -52,8 +53,6 @@ export function bars(fill: uPlot.Series.Fill, stroke: string): uPlot.Series {
   const paths = uPlot.paths.bars?.({ size: [0.84, 48, 1], align: 1 });
   return { fill, stroke, width: 0, points: { show: false }, ...(paths && { paths }) };
 }
-
-type CountsBucket = Pick<SeriesBucket, 'start' | 'end' | 'counts'>;
 
 interface CallsChartProps extends ChartProps<CountsBucket> {
   /** The calls of each bucket in the period before. */
@@ -166,7 +165,7 @@ const LINES = [
   { name: 'p99', dash: [2, 3] },
 ] as const;
 
-export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<SeriesBucket>): JSX.Element {
+export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<LatencyBucket>): JSX.Element {
   const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
     () => [

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Cause } from '../api/gen/graphql';
-import { callParams, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, statesOfModels, type Counts, type Diagnosed, type Incident } from './incident';
+import { callParams, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, stateOfModel, type Counts, type Diagnosed, type Incident } from './incident';
 
 const incident = (change: Partial<Incident> = {}): Incident => ({
   id: 'diagnosis_1',
@@ -11,6 +11,7 @@ const incident = (change: Partial<Incident> = {}): Incident => ({
   models: [],
   since: '2026-11-29T01:00:00.000123Z',
   until: null,
+  lastSuccessAt: null,
   failures: 9,
   share: 1,
   confidence: 0.99,
@@ -74,10 +75,22 @@ it('knows the state of a key without a diagnosis only by its calls', () => {
   expect(states([incident({ cause: 'SLOW' }), incident({ cause: 'SILENT' }), ofKey('other', 'KEY_DEAD')])).toEqual(states([]));
 });
 
-it('marks the models of ongoing incidents of all keys', () => {
-  const models = ['m'];
-  const states = statesOfModels([incident({ models }), incident({ cause: 'SLOW', models }), { ...ofKey('k', 'KEY_DEAD'), models: ['of-key'] }, { ...ended, models: ['ended'] }]);
-  expect([...states]).toEqual([['m', { reason: 'failing', sentence: 'x' }]]);
+it('gives a model the state of its incident, else that of its calls', () => {
+  const stateOf = (incidents: Incident[], calls: Counts): string => stateOfModel('m', incidents, calls).state;
+  expect(stateOfModel('m', [incident({ models: ['m'] }), incident({ cause: 'SLOW', models: ['m'] })], counts(100, 100))).toEqual({ state: 'failing', sentence: 'x' });
+  expect(stateOf([incident({ models: ['other'] })], counts(100))).toBe('healthy');
+  expect(stateOf([], counts(19))).toBe('tooFew');
+  expect(stateOf([], counts(0))).toBe('noCalls');
+  expect(stateOf([], counts(100, 21))).toBe('failures');
+  // An incident of all models explains its failures; slow calls do not.
+  expect(stateOfModel('m', [incident({ cause: 'PROVIDER_OUTAGE' })], counts(100, 21))).toEqual({ state: 'likePool', sentence: 'x' });
+  expect(stateOf([incident({ cause: 'PROVIDER_OUTAGE' })], counts(100, 1))).toBe('likePool');
+  expect(stateOf([incident({ cause: 'PROVIDER_OUTAGE' })], counts(100))).toBe('healthy');
+  expect(stateOf([incident({ cause: 'SLOW' })], counts(100, 21))).toBe('failures');
+  // On the page of a dead key, all its models are dead.
+  expect(stateOf([ofKey('k', 'KEY_DEAD')], counts(100, 100))).toBe('dead');
+  expect(stateOfModel('m', undefined, counts(100)).state).toBe('unknown');
+  expect(stateOfModel('m', [], undefined).state).toBe('unknown');
 });
 
 it('links to the affected calls', () => {

@@ -32,6 +32,9 @@ export const ENOUGH_CALLS = 20;
 /** With a larger share of failed calls, the absence of a diagnosis does not mean health. */
 export const MANY_FAILURES = 0.2;
 
+/** When an incident started, and how many calls failed since then. */
+export type Since = Pick<Incident, 'cause' | 'since' | 'lastSuccessAt' | 'failures'>;
+
 export interface Counts {
   total: number;
   failure: number;
@@ -51,22 +54,38 @@ export function stateOfKey(id: string, diagnoses: readonly Pick<OfKey, 'cause' |
   const named = namedOf(id, diagnoses);
   if (named) return REASON_OF[named.cause];
   if (!calls) return 'unknown';
-  const { total, failure } = calls;
+  return stateOfCounts(
+    calls,
+    diagnoses.some((diagnosis) => diagnosis.keys.length === 0 && explainsFailures(diagnosis)),
+  );
+}
+
+/** The state of what no incident names; `hasFault`: whether all keys or models have one. */
+function stateOfCounts({ total, failure }: Counts, hasFault: boolean): KeyState {
   if (total === 0) return 'noCalls';
   const hasManyFailures = failure / total > MANY_FAILURES;
-  if (hasManyFailures && diagnoses.some((diagnosis) => diagnosis.keys.length === 0 && explainsFailures(diagnosis))) return 'likePool';
+  if (hasManyFailures && hasFault) return 'likePool';
   if (total < ENOUGH_CALLS) return 'tooFew';
   return hasManyFailures ? 'failures' : 'healthy';
 }
 
-/** The states of models that an ongoing incident of all keys names. */
-export function statesOfModels(incidents: readonly Incident[]): Map<string, { reason: Reason; sentence: string }> {
-  const states = new Map<string, { reason: Reason; sentence: string }>();
-  for (const { cause, keys, models, until, sentence } of incidents) {
-    if (until != null || keys.length > 0) continue;
-    for (const model of models) if (!states.has(model)) states.set(model, { reason: REASON_OF[cause], sentence });
-  }
-  return states;
+type OfModel = Pick<Incident, 'cause' | 'keys' | 'models' | 'sentence'>;
+
+export interface ModelState {
+  state: KeyState;
+  sentence?: string | undefined;
+}
+
+/** The state of a model from its ongoing incidents and its calls of the last 24 hours. On the page of a key, they are those of the key. */
+export function stateOfModel(model: string, incidents: readonly OfModel[] | undefined, calls: Counts | undefined): ModelState {
+  if (!incidents || !calls) return { state: 'unknown' };
+  // An incident of a key and no model is one of all its models.
+  const named = incidents.find(({ keys, models }) => models.includes(model) || (models.length === 0 && keys.length > 0));
+  if (named) return { state: REASON_OF[named.cause], sentence: named.sentence };
+  const ofAll = incidents.find((incident) => incident.models.length === 0 && explainsFailures(incident));
+  // The incident may be too short to show in the calls of a day.
+  const state = ofAll && calls.failure > 0 ? 'likePool' : stateOfCounts(calls, false);
+  return { state, sentence: state === 'likePool' ? ofAll?.sentence : undefined };
 }
 
 /** Ongoing ones first; otherwise in the order of the API, the most severe first. */

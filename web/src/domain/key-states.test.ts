@@ -8,10 +8,11 @@ const calls = (id: string, total: number, failure = 0) => ({ apiKey: { id, maske
 const states = (data: KeyStatesQuery, first = 1000): Record<string, string> => Object.fromEntries([...keyStatesOf(data, END, first).keys].map(([id, { state }]) => [id, state]));
 
 it('joins the diagnoses of keys with their calls', () => {
-  const dead = key('dead', undefined, [{ cause: 'KEY_DEAD', keys: [{ id: 'dead' }], sentence: 'replace it' }]);
+  const dead = key('dead', undefined, [{ cause: 'KEY_DEAD', keys: [{ id: 'dead' }], since: '2026-11-20T10:31:57Z', lastSuccessAt: null, failures: 5, sentence: 'replace it' }]);
   const data = { apiKeys: { nodes: [dead, key('busy'), key('bad'), key('quiet'), key('old')], totalCount: 5 }, day: [calls('dead', 5), calls('busy', 50), calls('bad', 50, 20), calls('quiet', 5)] };
   expect(states(data)).toEqual({ dead: 'dead', busy: 'healthy', bad: 'failures', quiet: 'tooFew', old: 'noCalls' });
   expect(keyStatesOf(data, END, 1000).keys.get('dead')?.sentences).toEqual(['replace it']);
+  expect(keyStatesOf(data, END, 1000).keys.get('dead')?.since?.since).toBe('2026-11-20T10:31:57Z');
 });
 
 it('does not judge keys that the answer does not include', () => {

@@ -1,6 +1,6 @@
 // The states of keys: their diagnoses joined with their calls of the last 24 hours.
 import type { KeyStatesQuery } from '../api/gen/graphql';
-import { stateOfKey, type Counts, type KeyState } from './incident';
+import { namedOf, stateOfKey, type Counts, type KeyState, type Since } from './incident';
 
 export interface KnownKey {
   masked: string;
@@ -8,6 +8,8 @@ export interface KnownKey {
   state: KeyState;
   /** The sentences of its diagnoses. */
   sentences: string[];
+  /** The start of the incident that gives it its state. */
+  since: Since | undefined;
 }
 
 export interface KeyStates {
@@ -27,10 +29,10 @@ export function keyStatesOf({ apiKeys, day }: KeyStatesQuery, end: number, first
   const keys = new Map<string, KnownKey>();
   for (const { id, masked, lastSeenAt, diagnoses } of existing) {
     const state = stateOfKey(id, diagnoses, callsOf(id));
-    keys.set(id, { masked, lastSeenAt: lastSeenAt ?? null, state, sentences: diagnoses.map(({ sentence }) => sentence) });
+    keys.set(id, { masked, lastSeenAt: lastSeenAt ?? null, state, sentences: diagnoses.map(({ sentence }) => sentence), since: namedOf(id, diagnoses) });
   }
   for (const { apiKey } of day) {
-    if (apiKey && !keys.has(apiKey.id)) keys.set(apiKey.id, { masked: apiKey.masked, lastSeenAt: null, state: 'unknown', sentences: [] });
+    if (apiKey && !keys.has(apiKey.id)) keys.set(apiKey.id, { masked: apiKey.masked, lastSeenAt: null, state: 'unknown', sentences: [], since: undefined });
   }
   return { keys, total: apiKeys.totalCount - (apiKeys.nodes.length - existing.length) };
 }

@@ -20,6 +20,17 @@ it('gives a model the same colour in every range, and no two the same', () => {
   for (const { colour } of [...parts, ...keyParts([{ id: 'key_a', masked: 'a...b' }])]) expect(colour).toBeLessThan(COLOURS);
 });
 
+it('keeps the colour of a key when other keys join', () => {
+  const key = (id: string) => ({ id, masked: 'a...b' });
+  const colour = (parts: ReturnType<typeof keyParts>, id: string) => parts.find(({ name }) => name === id)?.colour;
+  // Many of these have the same colour by their text.
+  const [first, ...others] = Array.from({ length: 40 }, (_, index) => key(`key-${index}`));
+  if (!first) throw new Error('no key');
+  const alone = colour(keyParts([first]), first.id);
+  for (const other of others) expect(colour(keyParts([other, first]), first.id), other.id).toBe(alone);
+  expect(colour(keyParts([first]), first.id)).toBe(alone);
+});
+
 it('finds the part of a bar at a height', () => {
   // Two parts and the rest.
   expect([1, 10, 11, 15, 16, 20, 21].map((height) => partAt([10, 5, 5], height))).toEqual([0, 0, 1, 1, 'rest', 'rest', undefined]);

@@ -58,18 +58,33 @@ export function causeParts(classes: FailureClass[], names: Record<FailureClass, 
 /** The number of colours of parts. */
 export const COLOURS = 7;
 
-/** A colour by name, so that a model has the same colour in every range; of two with the same colour one gets the next. */
+/** The colours that names had in their first chart. */
+const firstColours = new Map<string, number>();
+const MOST_NAMES = 1000;
+
+/**
+ * The first colour of a name, so that a model has the same colour in every chart. Of two names with the same colour in a
+ * chart, the later one gets the next.
+ */
 function coloursOf(names: string[]): number[] {
   const taken = new Set<number>();
   const colours = new Map<string, number>();
-  for (const name of names.toSorted()) {
-    let colour = 0;
-    for (const character of name) colour = (colour * 31 + (character.codePointAt(0) ?? 0)) % COLOURS;
+  const known = names.filter((name) => firstColours.has(name));
+  for (const name of [...known, ...names.filter((one) => !firstColours.has(one)).toSorted()]) {
+    let colour = firstColours.get(name) ?? hash(name);
     while (taken.has(colour)) colour = (colour + 1) % COLOURS;
     taken.add(colour);
     colours.set(name, colour);
   }
+  if (firstColours.size > MOST_NAMES) firstColours.clear();
+  for (const [name, colour] of colours) if (!firstColours.has(name)) firstColours.set(name, colour);
   return names.map((name) => colours.get(name) ?? 0);
+}
+
+function hash(name: string): number {
+  let colour = 0;
+  for (const character of name) colour = (colour * 31 + (character.codePointAt(0) ?? 0)) % COLOURS;
+  return colour;
 }
 
 /** The part at a height of a stacked bar, from below; undefined for the rest and above the bar. */

@@ -1,5 +1,6 @@
 // The filter and order of the list of calls: parsed from the address and converted for the API.
 import type { CallFilter, CallOrder, ErrorLogFilter } from '../api/gen/graphql';
+import type { Params } from './router';
 import { excluded } from './value-filter';
 
 export const SORTS = ['newest', 'oldest', 'slowest'] as const;
@@ -78,6 +79,10 @@ export function errorsOf(criteria: CallCriteria): ErrorLogFilter {
     ...(notKeys.length > 0 && { excludeKeys: notKeys }),
   };
 }
+
+/** The filters of the address that error logs have as well. */
+export const errorParams = (params: URLSearchParams): Params =>
+  Object.fromEntries(['code', 'model', 'key', '-code', '-model', '-key'].map((name) => [name, params.getAll(name)]));
 
 /** The names of the filters in the address. */
 export const CALL_PARAMS = ['status', 'code', 'model', 'key', '-code', '-model', '-key', 'min', 'max'] as const;

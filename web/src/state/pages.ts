@@ -4,6 +4,7 @@ import { ApiError } from '../api/client';
 import { byTime, mergeRows, type Timed } from '../domain/order';
 import { recoveries } from './outage';
 import { prefs } from './prefs';
+import { useRemembered } from './remembered';
 import { startWait } from './waiting';
 
 export interface Page<R> {
@@ -20,6 +21,10 @@ export interface PagedList<R extends Timed> {
   fresh: number;
   error: ApiError | undefined;
   stale: boolean;
+  /** Where the list starts: not at its top if the user has left it and returns. */
+  initialTop: number | undefined;
+  /** Called with the position in pixels. */
+  scrolled: (top: number) => void;
   loadingMore: boolean;
   atEnd: boolean;
   loadMore: () => void;
@@ -31,14 +36,27 @@ export interface PagedList<R extends Timed> {
 export interface PageSource<R extends Timed> {
   /** Identifies the list; a new key loads a new list. */
   key: string;
-  load: (after: string | undefined, signal: AbortSignal) => Promise<Page<R>>;
+  load: (after: string | undefined, signal: AbortSignal, rows: number) => Promise<Page<R>>;
   /** The polling interval for newer rows, for lists with the newest rows first. */
   everyMs: number | undefined;
   /** The start of the range in milliseconds: a row that is stored now may have an old timestamp. */
   since: () => number;
-  /** Whether newer rows may be inserted at once. */
-  atTop: () => boolean;
 }
+
+/** The rows that were loaded, and the position in pixels. */
+interface Position {
+  of: string;
+  rows: number;
+  top: number;
+}
+
+/** The rows of a page. */
+const PAGE = 100;
+/** The most rows of a request that restores a list, and of a list that is restored. */
+const LARGEST_PAGE = 1000;
+const MOST_RESTORED = 5000;
+/** Newer rows are inserted at once while the list is no further from its top. */
+const TOP_PX = 40;
 
 interface State<R extends Timed> {
   of: string;
@@ -67,22 +85,26 @@ function mergeNewRows<R extends Timed>(list: State<R>, rows: R[], atTop: boolean
 }
 
 export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
+  const [restored, remembered] = useRemembered<Position>();
+  const toRestore = useRef(restored?.of === source.key ? restored : undefined);
+  const top = useRef(0);
   const [state, setState] = useState<State<R>>();
   const [error, setError] = useState<ApiError>();
   const [loadingMore, setLoadingMore] = useState(false);
   const [again, setAgain] = useState(0);
   const latest = useRef({ source, state });
   latest.current = { source, state };
+  remembered.current = state && { of: state.of, rows: state.rows.length, top: top.current };
   const abort = useRef(new AbortController());
 
   /** Rows that arrived before the first page. */
   const earlyRows = useRef<R[]>([]);
 
   const push = useCallback((rows: R[]) => {
-    const { key, since, atTop } = latest.current.source;
+    const { key, since } = latest.current.source;
     const start = since();
     const within = rows.filter((row) => Date.parse(row.timestamp) >= start);
-    if (latest.current.state?.of === key) setState((before) => before && mergeNewRows(before, within, atTop()));
+    if (latest.current.state?.of === key) setState((before) => before && mergeNewRows(before, within, top.current < TOP_PX));
     else earlyRows.current.push(...within);
   }, []);
 
@@ -101,8 +123,14 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
     setError(undefined);
     const first = async (): Promise<void> => {
       try {
-        const page = await latest.current.source.load(undefined, signal);
+        const wanted = Math.min(toRestore.current?.rows ?? 0, MOST_RESTORED);
+        const page = await latest.current.source.load(undefined, signal, Math.min(Math.max(wanted, PAGE), LARGEST_PAGE));
         const list = { of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total };
+        while (list.next !== undefined && list.rows.length < wanted) {
+          const more = await latest.current.source.load(list.next, signal, LARGEST_PAGE);
+          list.rows = [...list.rows, ...more.rows];
+          list.next = more.next;
+        }
         setState(mergeNewRows(list, earlyRows.current.splice(0), true));
         setError(undefined);
       } catch (cause) {
@@ -119,12 +147,12 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
     const newer = async (): Promise<void> => {
       if (prefs.get().live && !document.hidden) {
         try {
-          const page = await latest.current.source.load(undefined, signal);
-          const { state: shown, source: now } = latest.current;
+          const page = await latest.current.source.load(undefined, signal, PAGE);
+          const { state: shown } = latest.current;
           const known = new Set([...(shown?.rows ?? []), ...(shown?.fresh ?? [])].map((row) => row.id));
           // If no row of the page is known, rows between the page and the list are missing.
           if (shown?.of !== source.key || (page.rows.length > 0 && !page.rows.some((row) => known.has(row.id)))) {
-            if (now.atTop() || shown?.rows.length === 0) {
+            if (top.current < TOP_PX || shown?.rows.length === 0) {
               setState({ of: source.key, rows: page.rows, fresh: [], next: page.next, total: page.total });
             }
           } else {
@@ -148,6 +176,7 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
       else setError(undefined);
     };
     const unsubscribe = recoveries.subscribe(recover);
+    if (toRestore.current?.of !== source.key) toRestore.current = undefined;
     void first();
     return () => {
       abort.current.abort();
@@ -164,7 +193,7 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
     loadingNow.current = true;
     setLoadingMore(true);
     from
-      .load(shown.next, signal)
+      .load(shown.next, signal, PAGE)
       .then((page) =>
         setState((before) => {
           if (before?.of !== shown.of) return before;
@@ -193,6 +222,12 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
     fresh: state?.fresh.length ?? 0,
     error,
     stale: state !== undefined && state.of !== source.key,
+    initialTop: toRestore.current?.top,
+    scrolled: useCallback((at) => {
+      toRestore.current = undefined;
+      top.current = at;
+      if (remembered.current) remembered.current.top = at;
+    }, []),
     loadingMore,
     atEnd: state !== undefined && state.next === undefined,
     loadMore,

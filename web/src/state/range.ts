@@ -121,6 +121,12 @@ export function dayOf(instant: string): Range {
   return { since: midnight(0), until: midnight(1) };
 }
 
+/** The minute of an instant, as parameters of the address. */
+export function minuteOf(instant: string): Record<'range' | 'since' | 'until', string | undefined> {
+  const start = Math.floor(Date.parse(instant) / 60_000) * 60_000;
+  return { range: undefined, since: new Date(start).toISOString(), until: new Date(start + 60_000).toISOString() };
+}
+
 /** Splits a range into `count` equal parts. */
 export function partsOf(range: Range, now: number, count: number): TimeRange[] {
   const [since, until] = rangeEnds(range, now);

@@ -12,6 +12,12 @@ export interface Route {
 
 export type Params = Record<string, string | readonly string[] | undefined>;
 
+/** The entries of the history that this page has added. */
+let opened = 0;
+
+/** Identifies an entry of the history, also after other ones were opened. */
+export const historyEntry = (): string => String(history.state ?? '');
+
 function currentRoute(hidden: Route['hidden'] = {}): Route {
   return { path: location.pathname, params: new URLSearchParams(location.search), hidden };
 }
@@ -40,8 +46,8 @@ export function withParams(params: URLSearchParams, change: Params): URLSearchPa
 export function navigate(to: string, replace = false): void {
   if (to === location.pathname + location.search) return;
   const { path, hidden } = route.get();
-  if (replace) history.replaceState(null, '', to);
-  else history.pushState(null, '', to);
+  if (replace) history.replaceState(history.state, '', to);
+  else history.pushState(`${performance.timeOrigin} ${(opened += 1)}`, '', to);
   route.set(currentRoute(location.pathname === path ? hidden : {}));
 }
 

@@ -10,9 +10,11 @@ import { showToast } from './toast';
 export interface CellProps {
   /** The filter of the value, if the API has one. */
   filter?: { name: string; value: string } | undefined;
-  /** A change that selects more rows than those with the value, where no filter selects exactly these. */
+  /** Changes that select other rows than those with or without the value, where no filter selects exactly these. */
   only?: Params;
   onlyLabel?: string;
+  exclude?: Params;
+  excludeLabel?: string;
   copy?: string | null | undefined;
   /** Where the filter applies; by default in this list. */
   to?: ((change: Params) => void) | undefined;
@@ -27,17 +29,18 @@ export function Cell({ children, ...props }: CellProps & { children: ComponentCh
   );
 }
 
-export function CellActions({ filter, only, onlyLabel, copy, to }: CellProps): JSX.Element {
+export function CellActions({ filter, only, onlyLabel, exclude, excludeLabel, copy, to }: CellProps): JSX.Element {
   const { text } = useI18n();
   const { params } = useRoute();
   const apply = to ?? setParams;
   // The filters of this view do not apply in another one.
   const present = to ? new URLSearchParams() : params;
   const selected = only ?? (filter && onlyParams(filter.name, filter.value));
+  const others = exclude ?? (filter && excludeParams(present, filter.name, filter.value));
   return (
     <span class="cell-actions">
       {selected && <Action icon="search" label={onlyLabel ?? text.calls.only} run={() => apply(selected)} />}
-      {filter && <Action icon="exclude" label={text.calls.exclude} run={() => apply(excludeParams(present, filter.name, filter.value))} />}
+      {others && <Action icon="exclude" label={excludeLabel ?? text.calls.exclude} run={() => apply(others)} />}
       {copy != null && (
         <Action
           icon="copy"

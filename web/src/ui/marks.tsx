@@ -37,7 +37,7 @@ export function SeverityTag({ severity }: { severity: Severity }): JSX.Element {
 
 const isReason = (state: KeyState): state is Reason => REASONS.some((reason) => reason === state);
 
-export function StateTag({ state, title }: { state: KeyState; title?: string | undefined }): JSX.Element {
+export function StateTag({ state, title, name }: { state: KeyState; title?: string | undefined; name?: string | undefined }): JSX.Element {
   const { text } = useI18n();
   const hint = title || text.keys.stateHints[state];
   if (state === 'unknown') return <span title={hint}>–</span>;
@@ -45,7 +45,7 @@ export function StateTag({ state, title }: { state: KeyState; title?: string | u
   return (
     <span class={`tag tag-${state}`} title={hint}>
       <Icon name={icon} />
-      {text.keys.stateNames[state]}
+      {name ?? text.keys.stateNames[state]}
     </span>
   );
 }

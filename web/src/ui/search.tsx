@@ -3,6 +3,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useI18n } from '../i18n';
+import { looksLikeKey } from '../domain/secret';
 import { findKeys, searchKeys } from '../state/key-search';
 import { setParams, setSearch } from '../state/router';
 
@@ -51,11 +52,11 @@ export function Search({ value, label, name = 'q' }: { value: string; label: str
   );
 }
 
-/** Finds keys on Enter, and filters by them. */
-export function KeySearch({ label }: { label: string }): JSX.Element {
+/** Finds keys on Enter, and filters by them. A text that names no key may be a part of a message: `messages` is a link to these. */
+export function KeySearch({ label, messages }: { label: string; messages: (text: string) => string }): JSX.Element {
   const { text } = useI18n();
   const [typed, setTyped] = useState('');
-  const [missing, setMissing] = useState(false);
+  const [outcome, setOutcome] = useState<'none' | 'failed'>();
   const running = useRef<AbortController | undefined>(undefined);
   useEffect(() => () => running.current?.abort(), []);
   const search = async (): Promise<void> => {
@@ -63,10 +64,10 @@ export function KeySearch({ label }: { label: string }): JSX.Element {
     const { signal } = (running.current = new AbortController());
     const wanted = typed.trim();
     if (!wanted) return;
-    const keys = await searchKeys(wanted, signal).catch(() => []);
+    const keys = await searchKeys(wanted, signal).catch(() => undefined);
     if (signal.aborted) return;
-    setMissing(keys.length === 0);
-    if (keys.length === 0) return;
+    setOutcome(!keys ? 'failed' : keys.length === 0 ? 'none' : undefined);
+    if (!keys || keys.length === 0) return;
     setTyped('');
     setParams({ key: keys });
   };
@@ -86,16 +87,21 @@ export function KeySearch({ label }: { label: string }): JSX.Element {
         data-search
         placeholder={label}
         aria-label={label}
-        aria-invalid={missing}
+        aria-invalid={outcome === 'none'}
         value={typed}
         onInput={(event) => {
           setTyped(event.currentTarget.value);
-          setMissing(false);
+          setOutcome(undefined);
         }}
       />
-      <span role="status" class={missing ? 'bad' : 'visually-hidden'}>
-        {missing && text.keys.noneFound}
+      <span role="status" class={outcome ? 'bad' : 'visually-hidden'}>
+        {outcome && (outcome === 'none' ? text.keys.noneFound : text.state.failed)}
       </span>
+      {outcome === 'none' && !looksLikeKey(typed) && (
+        <a data-inner class="button small" href={messages(typed.trim())}>
+          {text.calls.findMessage(typed.trim())}
+        </a>
+      )}
     </form>
   );
 }

@@ -1,5 +1,6 @@
 // A virtualized table: only visible rows are in the DOM. All rows have the same height, so one spacer row
-// above and one below replace the others.
+// above and one below replace the others. The roles are explicit: a phone shows the rows of some tables as grids
+// (`two-lines` in the styles), and some browsers derive the roles of a table from its layout.
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { navigate } from '../state/router';
@@ -26,9 +27,13 @@ export interface TableProps<R> {
   /** The row with open details. */
   opened?: string | undefined;
   rowHeight?: number;
+  /** The height of a row on a phone, if it differs. */
+  rowHeightNarrow?: number;
   /** The number of rows on the server, if known. */
   total?: number | undefined;
   onNearEnd?: () => void;
+  /** Where a table starts that the user has left and returns to. */
+  initialTop?: number | undefined;
   onScrolled?: (top: number) => void;
   foot?: ComponentChildren;
   class?: string;
@@ -37,9 +42,24 @@ export interface TableProps<R> {
 /** Extra rows beyond the visible ones, so that scrolling finds them rendered. */
 const SPARE = 12;
 const NEAR_END_PX = 1200;
+/** As in the styles. */
+const NARROW = '(max-width: 680px)';
+
+function useIsNarrow(): boolean {
+  const [isNarrow, setNarrow] = useState(() => matchMedia(NARROW).matches);
+  useEffect(() => {
+    const query = matchMedia(NARROW);
+    const change = (): void => setNarrow(query.matches);
+    query.addEventListener('change', change);
+    return () => query.removeEventListener('change', change);
+  }, []);
+  return isNarrow;
+}
 
 export function Table<R>(props: TableProps<R>): JSX.Element {
-  const { rows, rowHeight = 40 } = props;
+  const { rows } = props;
+  const isNarrow = useIsNarrow();
+  const rowHeight = (isNarrow ? props.rowHeightNarrow : undefined) ?? props.rowHeight ?? 40;
   const box = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ top: 0, height: 900 });
   const [current, setCurrent] = useState<string>();
@@ -58,11 +78,12 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   useLayoutEffect(() => {
     const element = box.current;
     if (!element) return undefined;
+    if (props.initialTop) element.scrollTop = props.initialTop;
     const observer = new ResizeObserver(look);
     observer.observe(element);
     return () => observer.disconnect();
   }, []);
-  useEffect(look, [rows.length]);
+  useEffect(look, [rows.length, rowHeight]);
 
   const from = Math.max(0, Math.floor(seen.top / rowHeight) - SPARE);
   const to = Math.min(rows.length, Math.ceil((seen.top + seen.height) / rowHeight) + SPARE + 4);
@@ -96,12 +117,12 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
   const { columns } = props;
   return (
     <div class={`table-box ${props.class ?? ''}`} ref={box} onScroll={look} tabIndex={-1}>
-      <table class="table" aria-rowcount={(props.total ?? rows.length) + 1}>
+      <table class="table" role="table" aria-rowcount={(props.total ?? rows.length) + 1}>
         <caption class="visually-hidden">{props.caption}</caption>
-        <thead>
-          <tr>
+        <thead role="rowgroup">
+          <tr role="row">
             {columns.map((column) => (
-              <th key={column.id} scope="col" class={`col-${column.id} ${column.numeric ? 'num' : ''}`} aria-sort={column.sort}>
+              <th key={column.id} role="columnheader" scope="col" class={`col-${column.id} ${column.numeric ? 'num' : ''}`} aria-sort={column.sort}>
                 {column.onSort ? (
                   <button type="button" class="sort" onClick={column.onSort}>
                     {column.head}
@@ -114,13 +135,14 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {from > 0 && <Spacer height={from * rowHeight} />}
           {rows.slice(from, to).map((row, offset) => {
             const key = props.rowKey(row);
             return (
               <tr
                 key={key}
+                role="row"
                 aria-rowindex={from + offset + 2}
                 data-current={key === current || undefined}
                 data-opened={key === props.opened || undefined}
@@ -132,7 +154,7 @@ export function Table<R>(props: TableProps<R>): JSX.Element {
                 }}
               >
                 {columns.map((column) => (
-                  <td key={column.id} class={`col-${column.id} ${column.numeric ? 'num' : ''}`}>
+                  <td key={column.id} role="cell" class={`col-${column.id} ${column.numeric ? 'num' : ''}`}>
                     {column.cell(row)}
                   </td>
                 ))}

@@ -1,7 +1,7 @@
 // Calls by status code and by model.
 import type { JSX } from 'preact';
-import type { RangeQuery } from '../api/gen/graphql';
-import type { Reason } from '../domain/incident';
+import type { ModelLatencyFragment, RangeQuery } from '../api/gen/graphql';
+import type { ModelState } from '../domain/incident';
 import { useI18n } from '../i18n';
 import { navigate, type Params } from '../state/router';
 import { Cell, CellActions } from '../ui/cell';
@@ -40,13 +40,16 @@ export function Codes(props: { groups: RangeQuery['byCode']; link: (params: Para
 }
 
 export function Models(props: {
-  groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts' | 'latency'>[];
+  groups: Pick<RangeQuery['byModel'][number], 'model' | 'counts'>[];
+  /** Undefined until they are loaded. */
+  latencies: readonly ModelLatencyFragment[] | undefined;
   link: (params: Params) => string;
-  /** The states of models with an incident. */
-  states?: Map<string, { reason: Reason; sentence: string }>;
+  stateOf: (model: string) => ModelState;
 }): JSX.Element {
   const { text, format } = useI18n();
   const { groups } = props;
+  const latencies = new Map(props.latencies?.map(({ model, latency }) => [model, latency]));
+  const ms = (value: number | null | undefined): string => (value == null ? '–' : format.latency(value));
   const most = Math.max(...groups.map(({ counts }) => counts.total), 1);
   if (groups.length === 0) return <Empty icon="calls" title={text.state.noCalls} />;
   return (
@@ -78,13 +81,13 @@ export function Models(props: {
           </tr>
         </thead>
         <tbody>
-          {groups.map(({ model, counts, latency }) => (
+          {groups.map(({ model, counts }) => (
             <tr key={model ?? ''}>
               <th scope="row" class="col-name">
                 {model == null ? (
                   <span class="quiet">{text.counts.noModel}</span>
                 ) : (
-                  <ModelName model={model} link={props.link} state={props.states?.get(model)} />
+                  <ModelName model={model} link={props.link} state={props.stateOf(model)} />
                 )}
               </th>
               <td class="col-bar">
@@ -95,8 +98,8 @@ export function Models(props: {
               <td class="num">{format.count(counts.total)}</td>
               <td class="num">{format.count(counts.failure)}</td>
               <td class="num">{counts.successRate == null ? '–' : format.percent(counts.successRate)}</td>
-              <td class="num col-wide">{latency.p50 == null ? '–' : format.latency(latency.p50)}</td>
-              <td class="num">{latency.p95 == null ? '–' : format.latency(latency.p95)}</td>
+              <td class="num col-wide">{ms(latencies.get(model)?.p50)}</td>
+              <td class="num">{ms(latencies.get(model)?.p95)}</td>
             </tr>
           ))}
         </tbody>
@@ -105,13 +108,14 @@ export function Models(props: {
   );
 }
 
-function ModelName({ model, link, state }: { model: string; link: (params: Params) => string; state: { reason: Reason; sentence: string } | undefined }): JSX.Element {
+function ModelName({ model, link, state }: { model: string; link: (params: Params) => string; state: ModelState }): JSX.Element {
+  const { text } = useI18n();
   return (
     <Cell filter={{ name: 'model', value: model }} copy={model} to={(change) => navigate(link(change))}>
       <a data-inner class="clip" href={link({ model })}>
         {model}
       </a>
-      {state && <StateTag state={state.reason} title={state.sentence} />}
+      {state.state !== 'unknown' && <StateTag state={state.state} title={state.sentence} name={state.state === 'likePool' ? text.overview.likeModels : undefined} />}
     </Cell>
   );
 }

@@ -4,10 +4,10 @@ import { useEffect, useState } from 'preact/hooks';
 import { CallFacetsDocument } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
 import { timeZone } from '../i18n/format';
-import { callFilter, SORTS, type CallCriteria } from '../state/call-filter';
+import { callFilter, errorParams, SORTS, type CallCriteria } from '../state/call-filter';
 import { useQuery } from '../state/query';
 import { rangeArguments, type Range } from '../state/range';
-import { setParams } from '../state/router';
+import { linkTo, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { MultiSelect } from '../ui/multi-select';
 import { Exclusions } from '../ui/exclusions';
@@ -17,6 +17,7 @@ import { KeySearch } from '../ui/search';
 export function CallFilters(props: { range: Range; criteria: CallCriteria; children: ComponentChildren }): JSX.Element {
   const { text } = useI18n();
   const { range, criteria } = props;
+  const { params } = useRoute();
   const answer = useQuery(CallFacetsDocument, {
     key: JSON.stringify([range, callFilter(criteria)]),
     variables: () => ({
@@ -68,7 +69,7 @@ export function CallFilters(props: { range: Range; criteria: CallCriteria; child
           chosen={criteria.keys}
           onChange={(key) => setParams({ key })}
         />
-        <KeySearch label={text.calls.findKey} />
+        <KeySearch label={text.calls.findKey} messages={(text) => linkTo('/errors', { ...errorParams(params), q: text })} />
         <NumberFilter label={text.calls.min} name="min" value={criteria.min} />
         <NumberFilter label={text.calls.max} name="max" value={criteria.max} />
         <label class="inline">

@@ -1,20 +1,23 @@
 // The list of calls: filtered, paged, live, each with its details.
 import type { JSX } from 'preact';
-import { useCallback, useMemo, useRef, useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import { CallRecordedDocument, CallsDocument, HistogramDocument, type CallRowFragment, type CallsQueryVariables } from '../api/gen/graphql';
+import { Spans } from '../chart/plot';
 import { CallsChart } from '../chart/series';
 import { fileName } from '../domain/export';
+import { spansOf } from '../domain/incident';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { timeZone } from '../i18n/format';
 import { rangeText } from '../i18n/range-text';
-import { callFilter, errorsOf, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
+import { callFilter, errorParams, errorsOf, parseCallCriteria, CALL_PARAMS, orderOf } from '../state/call-filter';
+import { useIncidents } from '../state/incidents';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
-import { isLive, rangeArguments, rangeEnds, rangeOf } from '../state/range';
-import { clearParams, given, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
+import { isLive, minuteOf, rangeArguments, rangeEnds, rangeOf } from '../state/range';
+import { clearParams, given, linkTo, navigate, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
 import { Cell } from '../ui/cell';
 import { Download } from '../ui/download';
@@ -31,7 +34,6 @@ import { CallFilters } from './call-filters';
 import { Explain, selectionOf } from './explain';
 import { NoCallsHint } from './last-call';
 
-const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
 /** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
@@ -57,15 +59,13 @@ export function Calls(): JSX.Element {
     after: after ?? null,
     count: after === undefined,
   });
-  const top = useRef(0);
   const [scrolls, setScrolls] = useState(0);
   const isTail = criteria.sort === 'newest' && isLive(range);
   const list = usePages<CallRowFragment>({
     key: JSON.stringify([range, criteria]),
-    load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
+    load: (after, signal, rows) => load(variables(pageLimit(rows), after), signal),
     since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
-    atTop: useCallback(() => top.current < 40, []),
   });
   useTail(
     isTail ? CallRecordedDocument : undefined,
@@ -80,6 +80,14 @@ export function Calls(): JSX.Element {
     variables: () => ({ ...rangeArguments(range, serverNow()), timeZone, filter: callFilter(criteria) }),
     everyMs: isTail ? HISTOGRAM_RENEW_MS : undefined,
   });
+  const incidents = useIncidents(range);
+  const known = incidents.stale || incidents.error ? undefined : incidents.data?.diagnoses;
+  // Those of the calls that are shown.
+  const spans = useMemo(() => {
+    const isOf = (own: readonly string[], shown: readonly string[]): boolean => own.length === 0 || shown.length === 0 || own.some((one) => shown.includes(one));
+    const shown = (known ?? []).filter(({ keys, models }) => isOf(keys.map(({ id }) => id), criteria.keys) && isOf(models, criteria.models));
+    return spansOf(shown, text.incidents.causes);
+  }, [known, JSON.stringify([criteria.keys, criteria.models]), text]);
   const at = list.rows?.findIndex(({ id }) => id === opened) ?? -1;
   const hrefOf = (row: CallRowFragment | undefined): string | undefined => row && urlOf(path, withParams(params, { call: row.id }));
   const filtered = CALL_PARAMS.some((name) => params.has(name));
@@ -101,7 +109,9 @@ export function Calls(): JSX.Element {
       </CallFilters>
       {histogram.data?.callSeries.some(({ counts }) => counts.total > 0) && (
         <div class="histogram shown" data-stale={histogram.stale || undefined}>
-          <CallsChart buckets={histogram.data.callSeries} filter={filterParams(params)} height={84} compact />
+          <Spans.Provider value={spans}>
+            <CallsChart buckets={histogram.data.callSeries} filter={filterParams(params)} height={84} compact />
+          </Spans.Provider>
         </div>
       )}
       <div class="split">
@@ -133,8 +143,11 @@ export function Calls(): JSX.Element {
               opened={opened}
               total={list.total}
               onNearEnd={list.loadMore}
-              onScrolled={(at) => (top.current = at)}
+              initialTop={list.initialTop}
+              onScrolled={list.scrolled}
               foot={<p class="table-foot">{list.atEnd ? text.calls.end : text.calls.loadingMore}</p>}
+              rowHeightNarrow={58}
+              class="two-lines"
             />
           )}
           {list.fresh > 0 && (
@@ -143,7 +156,6 @@ export function Calls(): JSX.Element {
               class="button primary pill"
               onClick={() => {
                 list.showFresh();
-                top.current = 0;
                 setScrolls(scrolls + 1);
               }}
             >
@@ -199,9 +211,11 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
       id: 'time',
       head: <TimeHead />,
       cell: (row) => (
-        <a data-inner href={urlOf('/calls', withParams(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
-          <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
-        </a>
+        <Cell only={minuteOf(row.timestamp)} onlyLabel={text.calls.ofMinute} copy={row.timestamp}>
+          <a data-inner href={urlOf('/calls', withParams(params, { call: row.id }))} aria-label={text.calls.open(format.time(row.timestamp))}>
+            <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
+          </a>
+        </Cell>
       ),
     },
     {
@@ -247,7 +261,13 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
         latencyMs == null ? (
           '–'
         ) : (
-          <Cell only={{ min: String(latencyMs), max: undefined }} onlyLabel={text.calls.asSlow} copy={String(latencyMs)}>
+          <Cell
+            only={{ min: String(latencyMs), max: undefined }}
+            onlyLabel={text.calls.asSlow}
+            {...(latencyMs > 0 && { exclude: { min: undefined, max: String(latencyMs - 1) } })}
+            excludeLabel={text.calls.asFast}
+            copy={String(latencyMs)}
+          >
             <span class="latency">
               <span class="latency-track">
                 <span class="latency-bar" style={{ width: `${Math.max(3, (latencyMs / slowest) * 100)}%` }} />
@@ -262,7 +282,7 @@ function columnsOf({ text, format }: I18n, params: URLSearchParams, slowest: num
       head: text.calls.providerMessage,
       cell: ({ errorLog }) =>
         errorLog ? (
-          <Cell copy={errorLog.message}>
+          <Cell only={{ form: errorLog.messageTemplate.id }} onlyLabel={text.calls.ofMessage} to={(change) => navigate(linkTo('/errors', { ...errorParams(params), ...change }))} copy={errorLog.message}>
             <span title={firstLine(errorLog.message)}>{firstLine(errorLog.message)}</span>
           </Cell>
         ) : (

@@ -1,6 +1,6 @@
 // The error logs: groups, then single rows that can be searched, selected across pages and deleted.
 import type { ComponentChildren, JSX } from 'preact';
-import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { send } from '../api/client';
 import {
   ErrorFacetsDocument,
@@ -23,7 +23,7 @@ import { errorFilter, parseErrorCriteria, ERROR_PARAMS, kindsFilter, type ErrorC
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
 import { useQuery } from '../state/query';
-import { isLive, partsOf, rangeEnds, rangeOf } from '../state/range';
+import { isLive, minuteOf, partsOf, rangeEnds, rangeOf } from '../state/range';
 import { clearParams, given, urlOf, withParams, setParams, useRoute } from '../state/router';
 import { hasScope, pageLimit, serverNow } from '../state/session';
 import { useShortcuts } from '../state/shortcuts';
@@ -45,7 +45,6 @@ import { DeleteOldErrors } from './error-delete-old';
 import { ErrorDetail } from './error-detail';
 import { ErrorFilters, Groups } from './error-groups';
 
-const PAGE = 100;
 const DOWNLOAD_PAGE = 1000;
 /** Rows arrive by the stream. Polling renews the total, and replaces the stream where a proxy blocks it. */
 const RENEW_MS = 15_000;
@@ -71,15 +70,13 @@ export function Errors(): JSX.Element {
     after: after ?? null,
     count: after === undefined,
   });
-  const top = useRef(0);
   const live = isLive(range);
   const isTail = live && !criteria.oldestFirst;
   const list = usePages<ErrorRowFragment>({
     key: listKey,
-    load: (after, signal) => load(variables(pageLimit(PAGE), after), signal),
+    load: (after, signal, rows) => load(variables(pageLimit(rows), after), signal),
     since: () => rangeEnds(range, serverNow())[0],
     everyMs: isTail ? RENEW_MS : undefined,
-    atTop: useCallback(() => top.current < 40, []),
   });
   // Without the range: its start moves, and new rows are inside it.
   const kinds = kindsFilter(criteria);
@@ -155,7 +152,7 @@ export function Errors(): JSX.Element {
   const columns = columnsOf(i18n, params, selection, setSelection, rows);
   const download = async (after: string | undefined, signal: AbortSignal): Promise<Page<Record<string, string | number | null | undefined>>> => {
     const page = await load({ ...variables(pageLimit(DOWNLOAD_PAGE), after), count: false }, signal);
-    return { ...page, rows: page.rows.map(({ apiKey, failure, ...row }) => ({ ...row, key: apiKey?.masked, cause: failure.class })) };
+    return { ...page, rows: page.rows.map(fileRow) };
   };
 
   return (
@@ -246,8 +243,11 @@ export function Errors(): JSX.Element {
               opened={opened}
               total={list.total}
               onNearEnd={list.loadMore}
-              onScrolled={(at) => (top.current = at)}
+              initialTop={list.initialTop}
+              onScrolled={list.scrolled}
               foot={<p class="table-foot">{list.atEnd ? text.calls.end : text.calls.loadingMore}</p>}
+              rowHeightNarrow={58}
+              class="two-lines"
             />
           )}
           {list.fresh > 0 && (
@@ -276,6 +276,10 @@ async function load(variables: ErrorsQueryVariables, signal: AbortSignal): Promi
   updatedAt.set(Date.now());
   const { hasNextPage, endCursor } = errorLogs.pageInfo;
   return { rows: errorLogs.nodes, next: hasNextPage ? (endCursor ?? undefined) : undefined, total: errorLogs.totalCount };
+}
+
+function fileRow({ id, timestamp, failure, errorType, errorCode, model, apiKey, message }: ErrorRowFragment): Record<string, string | number | null | undefined> {
+  return { id, timestamp, cause: failure.class, errorType, errorCode, model, key: apiKey?.masked, message };
 }
 
 /** A value with its filter; a row without a value has none. */
@@ -331,9 +335,11 @@ function columnsOf(
       id: 'time',
       head: <TimeHead />,
       cell: (row) => (
-        <a data-inner href={urlOf('/errors', withParams(params, { error: row.id }))}>
-          <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
-        </a>
+        <Cell only={minuteOf(row.timestamp)} onlyLabel={text.errors.ofMinute} copy={row.timestamp}>
+          <a data-inner href={urlOf('/errors', withParams(params, { error: row.id }))}>
+            <time dateTime={row.timestamp}>{format.time(row.timestamp)}</time>
+          </a>
+        </Cell>
       ),
     },
     {
@@ -364,8 +370,8 @@ function columnsOf(
     {
       id: 'message',
       head: text.calls.providerMessage,
-      cell: ({ message }) => (
-        <Cell copy={message}>
+      cell: ({ message, messageTemplate }) => (
+        <Cell filter={{ name: 'form', value: messageTemplate.id }} copy={message}>
           <span title={firstLine(message)}>{firstLine(message)}</span>
         </Cell>
       ),

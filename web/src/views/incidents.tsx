@@ -1,7 +1,7 @@
 // Incidents: the diagnoses of the API, as a list and in the side panel. The texts of the API are shown as they are.
 import type { ComponentChildren, JSX } from 'preact';
 import { IncidentDocument } from '../api/gen/graphql';
-import { callParams, ongoingFirst, type Incident } from '../domain/incident';
+import { callParams, ongoingFirst, type Incident, type Since } from '../domain/incident';
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -24,6 +24,12 @@ export function diagnosedText(i18n: I18n, range: Range): string {
   if (!exceedsDay(range, serverNow())) return rangeText(i18n, range);
   if (isLive(range)) return i18n.text.range.within['24h'];
   return i18n.text.incidents.dayBefore(i18n.format.time(endOf(range, serverNow())));
+}
+
+/** Its start in the time zone of the page, the last success before it, and its failed calls. */
+export function sinceLine({ text, format }: I18n, { cause, since, lastSuccessAt, failures }: Since): string {
+  const failed = cause === 'SILENT' ? '' : text.incidents[cause === 'SLOW' ? 'slowCalls' : 'failures'](failures, format.count(failures));
+  return text.incidents.sinceLine(format.time(since), lastSuccessAt == null ? undefined : format.timeBeside(lastSuccessAt, since), failed);
 }
 
 /** The address of an incident: a parameter of the overview. */
@@ -86,7 +92,7 @@ export function IncidentList({ incidents, range }: { incidents: Incident[]; rang
 }
 
 function IncidentRow({ incident, range }: { incident: Incident; range: Range }): JSX.Element {
-  const { text } = useI18n();
+  const { text, format } = useI18n();
   const link = useIncidentLink();
   return (
     <li class={`incident incident-${incident.severity}`}>
@@ -104,6 +110,11 @@ function IncidentRow({ incident, range }: { incident: Incident; range: Range }):
       </p>
       <p class="incident-facts">
         {incident.cause !== 'SILENT' && <Failures incident={incident} />}
+        {incident.lastSuccessAt != null && (
+          <span>
+            {text.incidents.lastSuccess} <time dateTime={incident.lastSuccessAt}>{format.timeBeside(incident.lastSuccessAt, incident.since)}</time>
+          </span>
+        )}
         <span>{text.incidents.remedies[incident.remedy]}</span>
         <AffectedKeys incident={incident} />
         <AffectedCalls incident={incident} range={range} />
@@ -208,6 +219,14 @@ function Detail({ incident, range }: { incident: Incident; range: Range }): JSX.
         <dd>
           <time dateTime={since}>{format.fullTime(since)}</time>
         </dd>
+        {incident.lastSuccessAt != null && (
+          <>
+            <dt>{text.incidents.lastSuccess}</dt>
+            <dd>
+              <time dateTime={incident.lastSuccessAt}>{format.fullTime(incident.lastSuccessAt)}</time>
+            </dd>
+          </>
+        )}
         <dt>{text.incidents.until}</dt>
         <dd>{until == null ? text.incidents.ongoing : <time dateTime={until}>{format.fullTime(until)}</time>}</dd>
         <dt>{text.incidents.remedy}</dt>

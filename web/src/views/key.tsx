@@ -3,10 +3,10 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { ApiError, send } from '../api/client';
-import { KeyPageDocument, KeySecretDocument, type KeyPageQuery, type KeyPageQueryVariables } from '../api/gen/graphql';
+import { KeyLatencyDocument, KeyPageDocument, KeySecretDocument, type KeyLatencyQuery, type KeyPageQuery, type KeyPageQueryVariables } from '../api/gen/graphql';
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
-import { spansOf, stateOfKey, type KeyState } from '../domain/incident';
+import { namedOf, spansOf, stateOfKey, stateOfModel, type Counts, type KeyState, type ModelState } from '../domain/incident';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { errorText } from '../i18n/error-text';
@@ -27,7 +27,7 @@ import { Empty, AnswerView, Skeleton } from '../ui/state';
 import { ViewHeader } from '../ui/view-header';
 import { Codes, Models } from './breakdown';
 import { Explain, selectionOf } from './explain';
-import { IncidentList } from './incidents';
+import { IncidentList, sinceLine } from './incidents';
 import { QuotasPanel, Timeline } from './key-quotas';
 
 const RENEW_MS = 20_000;
@@ -35,9 +35,11 @@ const RENEW_MS = 20_000;
 const UNKNOWN = new Set(['NOT_FOUND', 'BAD_USER_INPUT']);
 
 type ApiKey = NonNullable<KeyPageQuery['apiKey']>;
+type KeyLatency = NonNullable<KeyLatencyQuery['apiKey']>['latency'];
 
 export function KeyView({ id }: { id: string }): JSX.Element {
-  const { text } = useI18n();
+  const i18n = useI18n();
+  const { text } = i18n;
   const { params } = useRoute();
   const range = rangeOf(params);
   const live = isLive(range);
@@ -53,11 +55,21 @@ export function KeyView({ id }: { id: string }): JSX.Element {
     };
   };
   const answer = useQuery(KeyPageDocument, { key: JSON.stringify([id, range]), variables, everyMs: live ? RENEW_MS : undefined });
+  const latency = useQuery(KeyLatencyDocument, {
+    key: JSON.stringify([id, range]),
+    variables: () => ({ key: id, ...rangeArguments(range, serverNow()), timeZone }),
+    everyMs: live ? RENEW_MS : undefined,
+  });
+  const latencies = latency.stale ? undefined : latency.data;
   const incidents = useKeyIncidents(id, range);
   // A failed request says nothing about the present.
   const known = incidents.stale || incidents.error ? undefined : incidents.data;
   const diagnoses = known?.apiKey?.diagnoses ?? [];
   const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.error ? 'unknown' : undefined;
+  const named = namedOf(id, diagnoses);
+  const modelCalls = known?.apiKey?.models;
+  const stateOf = (model: string): ModelState =>
+    stateOfModel(model, known?.apiKey ? diagnoses : undefined, modelCalls && (modelCalls.find((group) => group.model === model)?.counts ?? NO_COUNTS));
   const within = useMemo(() => (known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), [known, id]);
   const spans = useMemo(() => spansOf(within, text.incidents.causes), [within, text]);
   const explained = selectionOf(params);
@@ -84,7 +96,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
             {({ apiKey, callSeries, byCode }) =>
               apiKey ? (
                 <>
-                  <Head key={apiKey.id} apiKey={apiKey} state={state}>
+                  <Head key={apiKey.id} apiKey={apiKey} state={state} since={named && sinceLine(i18n, named)}>
                     <GraphiqlLink document={KeyPageDocument} variables={variables()} />
                   </Head>
                   {diagnoses.length > 0 && (
@@ -92,7 +104,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
                       <IncidentList incidents={diagnoses} range={range} />
                     </Panel>
                   )}
-                  <Stats apiKey={apiKey} live={live} />
+                  <Stats apiKey={apiKey} latency={latencies?.apiKey?.latency} live={live} />
                   <Spans.Provider value={spans}>
                     <div class="columns">
                       <Panel title={text.overview.callsOverTime} class="wide">
@@ -101,16 +113,22 @@ export function KeyView({ id }: { id: string }): JSX.Element {
                       <Panel title={text.overview.statusCodes}>
                         <Codes groups={byCode} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
                       </Panel>
-                      {apiKey.latency.p50 != null && (
-                        <Panel title={text.overview.latencyOverTime} class="wide">
-                          <LatencyChart buckets={callSeries} filter={{ key: id }} />
-                        </Panel>
-                      )}
+                      <Panel title={text.overview.latencyOverTime} class="wide">
+                        <AnswerView answer={latency} waiting={<Skeleton class="chart" />}>
+                          {(found) =>
+                            found.apiKey?.latency.p50 == null ? (
+                              <Empty icon="slow" title={text.overview.noLatencies} />
+                            ) : (
+                              <LatencyChart buckets={found.callSeries} filter={{ key: id }} />
+                            )
+                          }
+                        </AnswerView>
+                      </Panel>
                       <LatestErrors apiKey={apiKey} />
                       <QuotasPanel id={id} range={range} />
                       <Timeline incidents={within} range={range} />
                       <Panel title={text.overview.models} class="full">
-                        <Models groups={apiKey.models} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
+                        <Models groups={apiKey.models} latencies={latencies?.apiKey?.models} stateOf={stateOf} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
                       </Panel>
                     </div>
                   </Spans.Provider>
@@ -128,10 +146,13 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   );
 }
 
+const NO_COUNTS: Counts = { total: 0, failure: 0 };
+
 /** How long a revealed key is shown. */
 const REVEALED_MS = 30_000;
 
-function Head({ apiKey, state, children }: { apiKey: ApiKey; state: KeyState | undefined; children: ComponentChildren }): JSX.Element {
+function Head(props: { apiKey: ApiKey; state: KeyState | undefined; since: string | undefined; children: ComponentChildren }): JSX.Element {
+  const { apiKey, state, since, children } = props;
   const { text } = useI18n();
   const [secret, setSecret] = useState<string>();
   useEffect(() => {
@@ -160,6 +181,7 @@ function Head({ apiKey, state, children }: { apiKey: ApiKey; state: KeyState | u
         {secret ?? apiKey.masked.replace('...', '…')}
       </h2>
       {state && <StateTag state={state} />}
+      {since && <span class="quiet">{since}</span>}
       {hasScope('REVEAL_KEYS') && (
         <span class="buttons">
           <button
@@ -204,9 +226,9 @@ function Head({ apiKey, state, children }: { apiKey: ApiKey; state: KeyState | u
   );
 }
 
-function Stats({ apiKey, live }: { apiKey: ApiKey; live: boolean }): JSX.Element {
+function Stats({ apiKey, latency, live }: { apiKey: ApiKey; latency: KeyLatency | undefined; live: boolean }): JSX.Element {
   const { text, format } = useI18n();
-  const { counts, latency } = apiKey;
+  const { counts } = apiKey;
   const lastSeenAt = live ? apiKey.lastSeenAt : apiKey.calls.nodes[0]?.timestamp;
   const moment = (at: string | null | undefined): ComponentChildren =>
     at ? (
@@ -221,8 +243,8 @@ function Stats({ apiKey, live }: { apiKey: ApiKey; live: boolean }): JSX.Element
     [text.counts.calls, format.count(counts.total)],
     [text.counts.failed, format.count(counts.failure)],
     [text.counts.rate, counts.successRate == null ? '–' : format.percent(counts.successRate)],
-    ['p50', ms(latency.p50)],
-    ['p95', ms(latency.p95)],
+    ['p50', ms(latency?.p50)],
+    ['p95', ms(latency?.p95)],
     [text.keys.firstSeen, moment(apiKey.firstSeenAt)],
     [text.keys.lastSeen, moment(lastSeenAt)],
   ];

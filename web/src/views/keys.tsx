@@ -1,25 +1,29 @@
 // The table of all keys: counts, latency, state and last use.
 import type { JSX } from 'preact';
-import { useMemo } from 'preact/hooks';
+import { useMemo, useRef } from 'preact/hooks';
 import { send } from '../api/client';
 import {
+  KeyLatenciesDocument,
   KeySecretsDocument,
   KeySparksDocument,
   KeyTableDocument,
+  type KeyLatenciesQuery,
   type KeySparksQuery,
   type KeySparksQueryVariables,
   type KeyTableQuery,
 } from '../api/gen/graphql';
 import { isolate } from '../domain/bidi';
-import { REASONS, type KeyState } from '../domain/incident';
+import { REASONS, type KeyState, type Since } from '../domain/incident';
 import type { KeyStates } from '../domain/key-states';
 import { laterFirst } from '../domain/order';
 import { mayName } from '../domain/secret';
 import { useI18n, type I18n } from '../i18n';
+import { errorText } from '../i18n/error-text';
 import { timeZone } from '../i18n/format';
 import { useKeyStates } from '../state/incidents';
 import { useNow } from '../state/live';
 import { useQuery } from '../state/query';
+import { useRemembered } from '../state/remembered';
 import { endOf, isLive, partsOf, rangeArguments, rangeOf } from '../state/range';
 import { clearParams, linkTo, setParams, useRoute } from '../state/router';
 import { hasScope, pageLimit, serverNow } from '../state/session';
@@ -36,6 +40,7 @@ import { Spark, type SparkPart } from '../ui/spark';
 import { Empty, Failure, Skeleton } from '../ui/state';
 import { Table, type Column } from '../ui/table';
 import { ViewHeader } from '../ui/view-header';
+import { sinceLine } from './incidents';
 import { NoCallsHint } from './last-call';
 
 const RENEW_MS = 20_000;
@@ -45,12 +50,13 @@ interface KeyRow {
   state: KeyState;
   /** The sentences of its diagnoses. */
   sentences: string[];
+  since: Since | undefined;
   id: string;
   masked: string;
   total: number;
   failure: number;
   rate: number | undefined;
-  p95: number | null;
+  p95: number | null | undefined;
   lastSeenAt: string | null;
   models: string[];
   spark: SparkPart[] | undefined;
@@ -108,6 +114,11 @@ export function Keys(): JSX.Element {
     },
     everyMs: live ? RENEW_MS * 3 : undefined,
   });
+  const latencies = useQuery(KeyLatenciesDocument, {
+    key: listKey,
+    variables: () => ({ ...rangeArguments(range, serverNow()), timeZone, first }),
+    everyMs: live ? RENEW_MS : undefined,
+  });
   const keyStates = useKeyStates(range);
   // A failed request says nothing about the present.
   const known = keyStates.stale || keyStates.error ? undefined : keyStates.data;
@@ -116,9 +127,15 @@ export function Keys(): JSX.Element {
   const all = useMemo(
     () =>
       table.data && !table.stale && areStatesLoaded
-        ? rowsOf({ table: table.data, sparks: sparks.stale ? undefined : sparks.data, known, end: endOf(range, serverNow()) })
+        ? rowsOf({
+            table: table.data,
+            latencies: latencies.stale ? undefined : latencies.data,
+            sparks: sparks.stale ? undefined : sparks.data,
+            known,
+            end: endOf(range, serverNow()),
+          })
         : undefined,
-    [table.data, table.stale, sparks.data, sparks.stale, known, areStatesLoaded],
+    [table.data, table.stale, latencies.data, latencies.stale, sparks.data, sparks.stale, known, areStatesLoaded],
   );
   const onlyKey = JSON.stringify([only, not]);
   const rows = useMemo(() => {
@@ -134,6 +151,9 @@ export function Keys(): JSX.Element {
   }, [all, search, onlyKey, state, sort, backwards]);
   const isFiltered = search !== '' || only.length > 0 || not.length > 0 || state !== undefined;
   const now = useNow(10_000);
+  const [restored, remembered] = useRemembered<{ of: string; top: number }>();
+  const toRestore = useRef(restored);
+  const of = JSON.stringify([listKey, search, onlyKey, state, sort, backwards]);
 
   return (
     <>
@@ -144,6 +164,11 @@ export function Keys(): JSX.Element {
         active={Number(search !== '') + Number(only.length > 0) + Number(not.length > 0) + Number(state !== undefined)}
         end={
           <>
+            {latencies.error && (
+              <button type="button" class="button small" title={errorText(text, latencies.error)} onClick={latencies.reload}>
+                {text.keys.noLatencies}
+              </button>
+            )}
             {all && <span>{text.keys.total(rows.length, format.count(rows.length))}</span>}
             {isFiltered && rows.length > 0 && rows.length <= first && hasScope('REVEAL_KEYS') && (
               <span title={text.keys.audited}>
@@ -201,6 +226,11 @@ export function Keys(): JSX.Element {
               rows={rows}
               rowKey={(row) => row.id}
               href={(row) => linkTo(`/keys/${row.id}`)}
+              initialTop={toRestore.current?.of === of ? toRestore.current.top : undefined}
+              onScrolled={(at) => {
+                toRestore.current = undefined;
+                remembered.current = { of, top: at };
+              }}
               rowHeight={44}
               class="tall"
             />
@@ -227,6 +257,7 @@ function sortOf(params: URLSearchParams): [Sort, boolean] {
 
 function rowsOf(from: {
   table: KeyTableQuery;
+  latencies: KeyLatenciesQuery | undefined;
   sparks: KeySparksQuery | undefined;
   known: KeyStates | undefined;
   /** The end of the range in milliseconds. */
@@ -238,12 +269,13 @@ function rowsOf(from: {
     if (apiKey && model != null) models.set(apiKey.id, [...(models.get(apiKey.id) ?? []), model]);
   }
   const lines = from.sparks && linesOf(from.sparks);
-  const stateOf = (id: string): Pick<KeyRow, 'state' | 'sentences'> => {
-    const { state, sentences } = known?.keys.get(id) ?? { state: 'unknown', sentences: [] };
-    return { state, sentences };
+  const p95s = new Map(from.latencies?.callGroups.flatMap(({ apiKey, latency }) => (apiKey ? [[apiKey.id, latency.p95] as const] : [])));
+  const stateOf = (id: string): Pick<KeyRow, 'state' | 'sentences' | 'since'> => {
+    const { state, sentences, since } = known?.keys.get(id) ?? { state: 'unknown', sentences: [], since: undefined };
+    return { state, sentences, since };
   };
   const rows = new Map<string, KeyRow>();
-  for (const { apiKey, counts, latency } of table.keys) {
+  for (const { apiKey, counts } of table.keys) {
     if (!apiKey) continue;
     rows.set(apiKey.id, {
       ...stateOf(apiKey.id),
@@ -252,18 +284,18 @@ function rowsOf(from: {
       total: counts.total,
       failure: counts.failure,
       rate: counts.total ? 1 - counts.failure / counts.total : undefined,
-      p95: latency.p95 ?? null,
+      p95: p95s.get(apiKey.id),
       lastSeenAt: apiKey.calls?.nodes[0]?.timestamp ?? known?.keys.get(apiKey.id)?.lastSeenAt ?? null,
       models: models.get(apiKey.id) ?? [],
       spark: lines?.get(apiKey.id),
     });
   }
   // Known keys without a call in the range.
-  for (const [id, { masked, lastSeenAt, state, sentences }] of known?.keys ?? []) {
+  for (const [id, { masked, lastSeenAt, state, sentences, since }] of known?.keys ?? []) {
     if (rows.has(id)) continue;
     // A later call says nothing about the range.
     const seen = lastSeenAt !== null && Date.parse(lastSeenAt) <= end ? lastSeenAt : null;
-    rows.set(id, { state, sentences, id, masked, lastSeenAt: seen, total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined });
+    rows.set(id, { state, sentences, since, id, masked, lastSeenAt: seen, total: 0, failure: 0, rate: undefined, p95: null, models: [], spark: undefined });
   }
   return [...rows.values()];
 }
@@ -306,12 +338,13 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number):
       id: 'state',
       head: text.keys.state,
       ...sortable('state'),
-      cell: ({ state, sentences }) =>
+      cell: ({ state, sentences, since }) =>
         state === 'unknown' ? (
           <StateTag state={state} />
         ) : (
           <Cell only={{ state }}>
-            <StateTag state={state} title={sentences.join('\n')} />
+            <StateTag state={state} title={[...(since ? [sinceLine(i18n, since)] : []), ...sentences].join('\n')} />
+            {since && <span class="quiet since">{text.keys.since(format.time(since.since))}</span>}
           </Cell>
         ),
     },
@@ -330,7 +363,7 @@ function columnsOf(i18n: I18n, [sort, backwards]: [Sort, boolean], now: number):
       head: text.keys.p95,
       numeric: true,
       ...sortable('p95'),
-      cell: (row) => (row.p95 === null ? '–' : format.latency(row.p95)),
+      cell: (row) => (row.p95 == null ? '–' : format.latency(row.p95)),
     },
     {
       id: 'seen',

@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import {
+  LatenciesDocument,
   RangeDocument,
   SeriesBeforeDocument,
   UsageDocument,
@@ -13,7 +14,7 @@ import {
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
 import { CauseChart, StackChart } from '../chart/stack';
-import { headlineOf, spansOf, statesOfModels, type Counts, type Headline } from '../domain/incident';
+import { headlineOf, spansOf, stateOfModel, type Counts, type Headline, type ModelState } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -23,7 +24,7 @@ import { updatedAt, useSubscription } from '../state/live';
 import { useQuery, type Answer } from '../state/query';
 import { diagnosedSince, endOf, exceedsDay, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
 import { linkTo, setParams, useRoute } from '../state/router';
-import { serverNow } from '../state/session';
+import { pageLimit, serverNow } from '../state/session';
 import { Icon, type IconName } from '../ui/icon';
 import { Panel } from '../ui/panel';
 import { RangePicker } from '../ui/range';
@@ -49,19 +50,22 @@ export function Overview(): JSX.Element {
   const intervals = intervalsOf(range, serverNow());
   const chosen = interval && intervals.includes(interval) ? interval : undefined;
 
+  const modelLimit = pageLimit(100);
   const usage = useQuery(UsageDocument, {
     key: live ? 'now' : rangeKey,
     variables: () => {
       const end = new Date(endOf(range, serverNow()));
-      return { asOf: end.toISOString(), monthBefore: monthBefore(end).toISOString(), ...lastCallVariables(range), timeZone };
+      return { asOf: end.toISOString(), monthBefore: monthBefore(end).toISOString(), ...lastCallVariables(range), timeZone, modelLimit };
     },
     everyMs,
   });
-  const over = useQuery(RangeDocument, {
+  const ofRangeOptions = {
     key: JSON.stringify([range, chosen]),
     variables: () => ({ ...rangeArguments(range, serverNow()), interval: chosen ? isoDuration(chosen) : null, timeZone }),
     everyMs,
-  });
+  };
+  const over = useQuery(RangeDocument, ofRangeOptions);
+  const latencies = useQuery(LatenciesDocument, ofRangeOptions);
   const stack = params.get('stack');
   const stackBy = STACKS.find((one) => one === stack);
   const compares = params.get('compare') === '1';
@@ -83,6 +87,12 @@ export function Overview(): JSX.Element {
   const isLong = exceedsDay(range, serverNow());
   const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours;
   const hasFailed = [incidents, isLong ? usage : over].some(({ error }) => error !== undefined);
+  const modelCalls = usage.stale || !stats ? undefined : stats.modelsOfDay;
+  // With more models than requested, one without a group may have calls.
+  const others = modelCalls && modelCalls.length < modelLimit ? NO_COUNTS : undefined;
+  const ofPool = known?.filter(({ keys, until }) => keys.length === 0 && until == null);
+  const stateOf = (model: string): ModelState =>
+    stateOfModel(model, ofPool, modelCalls?.find((group) => group.model === model)?.counts ?? others);
   const headline = headlineOf(known, { since: diagnosedSince(range, serverNow()), calls: isLong ? ofDay : ofRange }, hasFailed);
 
   return (
@@ -94,7 +104,7 @@ export function Overview(): JSX.Element {
         <div class="split">
           <div class="scroll">
             <div class="sentence">
-              <HeadlineText headline={headline} range={range} last={usage.stale || !stats ? undefined : lastCallOf(stats)} />
+              <HeadlineText headline={headline} range={range} usage={usage.stale ? undefined : stats} />
               <Rate range={range} over={over} headline={headline} />
             </div>
             <IncidentsPanel answer={incidents} range={range} />
@@ -159,18 +169,22 @@ export function Overview(): JSX.Element {
                 <AnswerView answer={over}>{({ byCode }) => <Codes groups={byCode} link={(params) => linkTo('/calls', params)} />}</AnswerView>
               </Panel>
               <Panel title={text.overview.latencyOverTime} class="full">
-                <AnswerView answer={over} waiting={<Skeleton class="chart" />}>
+                <AnswerView answer={latencies} waiting={<Skeleton class="chart" />}>
                   {({ callSeries }) =>
                     callSeries.some(({ latency }) => latency.p50 != null) ? (
                       <LatencyChart buckets={callSeries} />
                     ) : (
-                      <Empty icon="slow" title={text.state.noCalls} />
+                      <Empty icon="slow" title={text.overview.noLatencies} />
                     )
                   }
                 </AnswerView>
               </Panel>
               <Panel title={text.overview.models} class="full">
-                <AnswerView answer={over}>{({ byModel }) => <Models groups={byModel} link={(params) => linkTo('/calls', params)} states={statesOfModels(known ?? [])} />}</AnswerView>
+                <AnswerView answer={over}>
+                  {({ byModel }) => (
+                    <Models groups={byModel} latencies={latencies.stale ? undefined : latencies.data?.byModel} link={(params) => linkTo('/calls', params)} stateOf={stateOf} />
+                  )}
+                </AnswerView>
               </Panel>
             </div>
           </div>
@@ -184,6 +198,8 @@ export function Overview(): JSX.Element {
     </>
   );
 }
+
+const NO_COUNTS: Counts = { total: 0, failure: 0 };
 
 /** The calls of the period before, for each bucket. */
 function useBefore(range: Range, series: RangeQuery['callSeries'] | undefined, wanted: boolean): (number | null)[] | undefined {
@@ -214,7 +230,7 @@ const countsOf = ({ callSeries }: RangeQuery): Counts => ({
 });
 
 /** What is wrong at the end of the range: the most severe incident that lasts. */
-function HeadlineText({ headline, range, last }: { headline: Headline; range: Range; last: string | undefined }): JSX.Element {
+function HeadlineText({ headline, range, usage }: { headline: Headline; range: Range; usage: UsageQuery | undefined }): JSX.Element {
   const i18n = useI18n();
   const { text, format } = i18n;
   const link = useIncidentLink();
@@ -250,13 +266,17 @@ function HeadlineText({ headline, range, last }: { headline: Headline; range: Ra
         </>,
       );
     }
-    case 'noCalls':
+    case 'noCalls': {
+      const last = usage && lastCallOf(usage);
+      // A pool that was in use and is silent for a day is an alarm.
+      const isSilent = usage !== undefined && usage.newestBefore.nodes.length > 0 && usage.usageStats.last24Hours.total === 0;
       return (
         <>
-          {line('silent', 'unknown', text.overview.noCalls(when))}
+          {line('silent', isSilent ? 'CRITICAL' : 'unknown', text.overview.noCalls(when))}
           {last !== undefined && <LastCall at={last} />}
         </>
       );
+    }
     case 'tooFew':
       return line('silent', 'unknown', text.incidents.tooFew(headline.calls, format.count(headline.calls), when));
     case 'failures':
