@@ -61,7 +61,7 @@ test('a dead key shows since when, on the overview, on its page and in tooltips'
     await expect(page.locator('tbody .since')).toHaveText(new RegExp(`^since .*${clock(80)}$`));
     const title = (await page.locator('tbody .tag-dead').getAttribute('title')) ?? '';
     expect(title).toContain(expected);
-    expect(title).toMatch(new RegExp(`^Since .*${clock(80)}, last success .*${clock(90)}, 5 failed calls in 24 hours`));
+    expect(title).toMatch(new RegExp(`^Since .*${clock(80)}, last success .*${clock(90)}, 5 failed calls in up to 25 hours`));
     await page.locator('tbody a').first().click();
     await expect(page.locator('.incident')).toContainText(expected);
     await expect(page.locator('.key-head')).toContainText(new RegExp(`Since .*${clock(80)}, last success .*${clock(90)}`));

@@ -4,6 +4,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::evidence::{Event, Evidence, Family, Groups, Level};
 use super::segment::{Segment, find};
@@ -284,8 +285,8 @@ impl Search<'_> {
                 member.failures += failures;
             }
         };
-        for call in self.calls_of(first.call, key, model).take_while(|call| *call <= last.call) {
-            if self.calls.outcome[call as usize] == Outcome::Success {
+        for call in self.calls_of(first.call..last.call + 1, key, model) {
+            if self.is_success(call) {
                 count(call, 1, 0);
             }
         }
@@ -310,51 +311,48 @@ impl Search<'_> {
         self.of_models.get_or_init(|| Groups::new(&self.calls.model, self.calls.models)).of(model)
     }
 
-    /// The calls of a key, of a model or of all, from this one on.
-    fn calls_of(&self, from: u32, key: u32, model: u32) -> Box<dyn Iterator<Item = u32> + '_> {
-        let rest = |calls: &'_ [u32]| calls.partition_point(|call| *call < from);
+    /// The calls of a key, of a model or of all, with these indexes.
+    fn calls_of(
+        &self,
+        within: Range<u32>,
+        key: u32,
+        model: u32,
+    ) -> Box<dyn DoubleEndedIterator<Item = u32> + '_> {
+        let part = |calls: &'_ [u32]| {
+            let position = |index: u32| calls.partition_point(|call| *call < index);
+            position(within.start)..position(within.end)
+        };
         if key != NONE {
             let calls = self.calls_of_key(key);
             let is_here =
                 move |call: &u32| model == NONE || self.calls.model[*call as usize] == model;
-            Box::new(calls[rest(calls)..].iter().copied().filter(is_here))
+            Box::new(calls[part(calls)].iter().copied().filter(is_here))
         } else if model != NONE {
             let calls = self.calls_of_model(model);
-            Box::new(calls[rest(calls)..].iter().copied())
+            Box::new(calls[part(calls)].iter().copied())
         } else {
-            Box::new(from..self.calls.len() as u32)
+            Box::new(within)
         }
     }
 
+    fn is_success(&self, call: u32) -> bool {
+        self.calls.outcome[call as usize] == Outcome::Success
+    }
+
     fn first_success_after(&self, call: u32, key: u32, model: u32) -> Option<u32> {
-        let is_success = |call: &u32| self.calls.outcome[*call as usize] == Outcome::Success;
-        self.calls_of(call + 1, key, model).find(is_success)
+        let rest = call + 1..self.calls.len() as u32;
+        self.calls_of(rest, key, model).find(|call| self.is_success(*call))
     }
 
     /// The last success of a scope before `since`, in microseconds. Of a key alone also before the window.
-    fn last_success_before(&self, since: i64, key: Option<u32>, model: Option<u32>) -> Option<i64> {
-        let is_before = |call: &u32| self.calls.at[*call as usize] < since;
-        let is_success = |call: &u32| {
-            self.calls.outcome[*call as usize] == Outcome::Success
-                && model.is_none_or(|model| self.calls.model[*call as usize] == model)
-        };
-        let last_of = |calls: &[u32]| {
-            let before = &calls[..calls.partition_point(is_before)];
-            before.iter().rev().copied().find(is_success)
-        };
-        let call = match (key, model) {
-            (Some(key), _) => last_of(self.calls_of_key(key)),
-            (None, Some(model)) => last_of(self.calls_of_model(model)),
-            (None, None) => {
-                let before = self.calls.at.partition_point(|at| *at < since);
-                (0..before as u32).rev().find(is_success)
-            }
-        };
-        let at = call.map(|call| self.calls.at[call as usize]);
-        at.or_else(|| {
-            let key = key.filter(|_| model.is_none())?;
-            self.past.last_success.get(key as usize).copied().flatten()
-        })
+    fn last_success_before(&self, since: i64, key: u32, model: u32) -> Option<i64> {
+        let end = self.calls.at.partition_point(|at| *at < since) as u32;
+        let call = self.calls_of(0..end, key, model).rfind(|call| self.is_success(*call));
+        match call {
+            Some(call) => Some(self.calls.at[call as usize]),
+            None if model == NONE => self.past.last_success.get(key as usize).copied().flatten(),
+            None => None,
+        }
     }
 
     /// Joins findings that are parts of one fault.
@@ -530,7 +528,7 @@ impl Search<'_> {
         let status = most_frequent(events.iter().map(|event| status(&event)));
         let last_success = match cause {
             Cause::Slow => None,
-            _ => self.last_success_before(*since, *key, *model),
+            _ => self.last_success_before(*since, key.unwrap_or(NONE), model.unwrap_or(NONE)),
         };
         let class = most_frequent(events.iter().map(|event| event.class));
         Diagnosis {

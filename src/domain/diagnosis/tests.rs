@@ -120,6 +120,34 @@ fn a_key_that_failed_before_the_window_has_its_earlier_start() {
 }
 
 #[test]
+fn the_last_success_is_that_of_the_scope() {
+    let healthy = Traffic::healthy;
+    let faults = [
+        healthy().fail(120..480, 403, Class::KeySuspended, |key, _, _| key == 4),
+        healthy().fail(120..180, 503, Class::ProviderOverloaded, |_, model, _| model == 1),
+        healthy().fail(120..480, 429, Class::QuotaDay, |key, model, _| (key, model) == (3, 1)),
+        healthy().fail(120..180, 403, Class::KeyPermission, |key, _, _| key < 8),
+        // Without a success before it.
+        healthy().fail(0..480, 403, Class::KeySuspended, |key, _, _| key == 4),
+    ];
+    for (traffic, has_success) in faults.into_iter().zip([true, true, true, true, false]) {
+        let Calls { at, key, model, outcome, .. } = &traffic.calls;
+        let diagnoses = traffic.diagnoses();
+        assert_eq!(diagnoses.len(), 1, "{diagnoses:?}");
+        let Diagnosis { keys, models, since, last_success, .. } = &diagnoses[0];
+        let successes = (0..at.len()).filter(|call| {
+            outcome[*call] == Outcome::Success
+                && at[*call] < since.timestamp_micros()
+                && (keys.is_empty() || keys.contains(&key[*call]))
+                && (models.is_empty() || models.contains(&model[*call]))
+        });
+        let expected = successes.map(|call| at[call]).max();
+        assert_eq!(last_success.map(|at| at.timestamp_micros()), expected, "{diagnoses:?}");
+        assert_eq!(last_success.is_some(), has_success);
+    }
+}
+
+#[test]
 fn most_keys_refused_at_once_are_a_blocked_address() {
     let refused = |key: u32, _: u32, _: usize| key < 8;
     let traffic = Traffic::healthy().fail(120..180, 403, Class::KeyPermission, refused);

@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { useContext, useMemo, useState } from 'preact/hooks';
 import uPlot from 'uplot';
-import type { LatenciesQuery, RangeQuery } from '../api/gen/graphql';
+import type { BucketLatencyFragment, RangeQuery } from '../api/gen/graphql';
 import { useI18n } from '../i18n';
 import { setRange } from '../ui/range';
 import { navigate, linkTo, setParams, type Params } from '../state/router';
@@ -11,7 +11,6 @@ import { Zone } from '../ui/zone';
 import { Plot, Spans, type SelectionAction } from './plot';
 
 type CountsBucket = RangeQuery['callSeries'][number];
-type LatencyBucket = LatenciesQuery['callSeries'][number];
 
 interface Bucket {
   start: string;
@@ -165,7 +164,7 @@ const LINES = [
   { name: 'p99', dash: [2, 3] },
 ] as const;
 
-export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<LatencyBucket>): JSX.Element {
+export function LatencyChart({ buckets, filter, height = 200 }: ChartProps<BucketLatencyFragment>): JSX.Element {
   const { text, format } = useI18n();
   const data = useMemo<uPlot.AlignedData>(
     () => [

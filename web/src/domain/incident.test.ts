@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Cause } from '../api/gen/graphql';
-import { callParams, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, stateOfModel, type Counts, type Diagnosed, type Incident } from './incident';
+import { callParams, callsOfModel, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, stateOfModel, type Counts, type Diagnosed, type Incident } from './incident';
 
 const incident = (change: Partial<Incident> = {}): Incident => ({
   id: 'diagnosis_1',
@@ -91,6 +91,11 @@ it('gives a model the state of its incident, else that of its calls', () => {
   expect(stateOf([ofKey('k', 'KEY_DEAD')], counts(100, 100))).toBe('dead');
   expect(stateOfModel('m', undefined, counts(100)).state).toBe('unknown');
   expect(stateOfModel('m', [], undefined).state).toBe('unknown');
+  const groups = [{ model: 'm', counts: counts(5) }];
+  expect(callsOfModel('m', groups)).toEqual(counts(5));
+  expect(callsOfModel('other', groups)).toEqual(counts(0));
+  expect(callsOfModel('other', groups, true)).toBeUndefined();
+  expect(callsOfModel('m', undefined)).toBeUndefined();
 });
 
 it('links to the affected calls', () => {

@@ -32,7 +32,7 @@ export const ENOUGH_CALLS = 20;
 /** With a larger share of failed calls, the absence of a diagnosis does not mean health. */
 export const MANY_FAILURES = 0.2;
 
-/** When an incident started, and how many calls failed since then. */
+/** When an incident started, and the failed calls that it explains. */
 export type Since = Pick<Incident, 'cause' | 'since' | 'lastSuccessAt' | 'failures'>;
 
 export interface Counts {
@@ -70,6 +70,11 @@ function stateOfCounts({ total, failure }: Counts, hasFault: boolean): KeyState 
 }
 
 type OfModel = Pick<Incident, 'cause' | 'keys' | 'models' | 'sentence'>;
+
+/** The calls of a model in a list of groups, which may be cut. */
+export function callsOfModel(model: string, groups: readonly { model: string | null; counts: Counts }[] | undefined, isCut = false): Counts | undefined {
+  return groups?.find((group) => group.model === model)?.counts ?? (groups && !isCut ? { total: 0, failure: 0 } : undefined);
+}
 
 export interface ModelState {
   state: KeyState;

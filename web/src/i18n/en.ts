@@ -215,9 +215,9 @@ export const en = {
     ongoing: 'ongoing',
     since: 'Start',
     lastSuccess: 'Last success before it',
-    /** "Since 20 Nov, 10:31:57, last success before it 10:29:12, 1,406 failed calls in 24 hours" */
+    /** "Since 20 Nov, 10:31:57, last success before it 10:29:12, 1,406 failed calls in up to 25 hours": the API reads no more */
     sinceLine: (since: string, last: string | undefined, failed: string) =>
-      [`Since ${since}`, last && `last success before it ${last}`, failed && `${failed} in 24 hours`].filter(Boolean).join(', '),
+      [`Since ${since}`, last && `last success before it ${last}`, failed && `${failed} in up to 25 hours`].filter(Boolean).join(', '),
     until: 'End',
     failures: (count: number, text: string) => `${text} failed call${s(count)}`,
     slowCalls: (count: number, text: string) => `${text} slow call${s(count)}`,

@@ -213,7 +213,7 @@ export const zh: Messages = {
     ongoing: '仍在持续',
     since: '开始',
     lastSuccess: '此前最后一次成功',
-    sinceLine: (since, last, failed) => [`自 ${since} 起`, last && `此前最后一次成功 ${last}`, failed && `24 小时内 ${failed}`].filter(Boolean).join('，'),
+    sinceLine: (since, last, failed) => [`自 ${since} 起`, last && `此前最后一次成功 ${last}`, failed && `最多 25 小时内 ${failed}`].filter(Boolean).join('，'),
     until: '结束',
     failures: (_count, text) => `${text} 次调用失败`,
     slowCalls: (_count, text) => `${text} 次调用缓慢`,

@@ -135,6 +135,8 @@ export function usePages<R extends Timed>(source: PageSource<R>): PagedList<R> {
         setError(undefined);
       } catch (cause) {
         if (signal.aborted) return;
+        // Another attempt loads one page.
+        toRestore.current = undefined;
         setError(asError(cause));
       }
       finishWait();

@@ -6,7 +6,7 @@ import { ApiError, send } from '../api/client';
 import { KeyLatencyDocument, KeyPageDocument, KeySecretDocument, type KeyLatencyQuery, type KeyPageQuery, type KeyPageQueryVariables } from '../api/gen/graphql';
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
-import { namedOf, spansOf, stateOfKey, stateOfModel, type Counts, type KeyState, type ModelState } from '../domain/incident';
+import { callsOfModel, namedOf, spansOf, stateOfKey, stateOfModel, type KeyState, type ModelState } from '../domain/incident';
 import { firstLine } from '../domain/provider';
 import { useI18n } from '../i18n';
 import { errorText } from '../i18n/error-text';
@@ -67,9 +67,8 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   const diagnoses = known?.apiKey?.diagnoses ?? [];
   const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.error ? 'unknown' : undefined;
   const named = namedOf(id, diagnoses);
-  const modelCalls = known?.apiKey?.models;
   const stateOf = (model: string): ModelState =>
-    stateOfModel(model, known?.apiKey ? diagnoses : undefined, modelCalls && (modelCalls.find((group) => group.model === model)?.counts ?? NO_COUNTS));
+    stateOfModel(model, known?.apiKey ? diagnoses : undefined, callsOfModel(model, known?.apiKey?.models));
   const within = useMemo(() => (known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), [known, id]);
   const spans = useMemo(() => spansOf(within, text.incidents.causes), [within, text]);
   const explained = selectionOf(params);
@@ -145,8 +144,6 @@ export function KeyView({ id }: { id: string }): JSX.Element {
     </>
   );
 }
-
-const NO_COUNTS: Counts = { total: 0, failure: 0 };
 
 /** How long a revealed key is shown. */
 const REVEALED_MS = 30_000;

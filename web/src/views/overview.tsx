@@ -14,7 +14,7 @@ import {
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
 import { CauseChart, StackChart } from '../chart/stack';
-import { headlineOf, spansOf, stateOfModel, type Counts, type Headline, type ModelState } from '../domain/incident';
+import { callsOfModel, headlineOf, spansOf, stateOfModel, type Counts, type Headline, type ModelState } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -88,11 +88,9 @@ export function Overview(): JSX.Element {
   const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours;
   const hasFailed = [incidents, isLong ? usage : over].some(({ error }) => error !== undefined);
   const modelCalls = usage.stale || !stats ? undefined : stats.modelsOfDay;
-  // With more models than requested, one without a group may have calls.
-  const others = modelCalls && modelCalls.length < modelLimit ? NO_COUNTS : undefined;
   const ofPool = known?.filter(({ keys, until }) => keys.length === 0 && until == null);
   const stateOf = (model: string): ModelState =>
-    stateOfModel(model, ofPool, modelCalls?.find((group) => group.model === model)?.counts ?? others);
+    stateOfModel(model, ofPool, callsOfModel(model, modelCalls, modelCalls?.length === modelLimit));
   const headline = headlineOf(known, { since: diagnosedSince(range, serverNow()), calls: isLong ? ofDay : ofRange }, hasFailed);
 
   return (
@@ -198,8 +196,6 @@ export function Overview(): JSX.Element {
     </>
   );
 }
-
-const NO_COUNTS: Counts = { total: 0, failure: 0 };
 
 /** The calls of the period before, for each bucket. */
 function useBefore(range: Range, series: RangeQuery['callSeries'] | undefined, wanted: boolean): (number | null)[] | undefined {
