@@ -5,8 +5,9 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "t_error_logs")]
 pub struct Model {
+    /// 32 bits in a table that gemini-balance created.
     #[sea_orm(primary_key)]
-    pub id: i32,
+    pub id: i64,
     /// The full API key of the failed call.
     #[sea_orm(column_type = "String(StringLen::N(100))", nullable)]
     pub gemini_key: Option<String>,

@@ -5,8 +5,9 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "t_request_log")]
 pub struct Model {
+    /// 32 bits in a table that gemini-balance created.
     #[sea_orm(primary_key)]
-    pub id: i32,
+    pub id: i64,
     /// When the call was sent, in the storage time zone (naive).
     pub request_time: Option<DateTime>,
     #[sea_orm(column_type = "String(StringLen::N(100))", nullable)]

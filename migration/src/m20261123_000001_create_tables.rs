@@ -66,13 +66,13 @@ fn own_table(name: &'static str) -> TableCreateStatement {
     Table::create().table(name).if_not_exists().take()
 }
 
-/// In MySQL, texts compare by bytes: API keys are case-sensitive.
+/// Unlike those of gemini-balance, ids have 64 bits. In MySQL, texts compare by bytes: API keys are case-sensitive.
 fn gateway_table(name: &'static str, backend: DbBackend) -> TableCreateStatement {
     let mut table = own_table(name);
     if backend == DbBackend::MySql {
         table.character_set("utf8mb4").collate("utf8mb4_bin");
     }
-    table.col(ColumnDef::new("id").integer().not_null().auto_increment().primary_key()).take()
+    table.col(ColumnDef::new("id").big_integer().not_null().auto_increment().primary_key()).take()
 }
 
 fn text(name: &'static str, length: u32) -> ColumnDef {

@@ -39,6 +39,7 @@ tests! {
     a_read_only_database_refuses_writes,
     a_slow_database_refuses_further_batches,
     a_timed_out_batch_may_be_stored,
+    ids_may_have_64_bits.empty(),
 }
 
 const RECORD: &str = "mutation R($calls: [CallInput!]!, $key: String) {
@@ -755,4 +756,33 @@ async fn a_timed_out_batch_may_be_stored(database: TestDatabase) {
     assert_eq!(retried["recorded"], 1);
     assert_eq!(database.count("t_request_log").await, 1);
     assert_eq!(database.count("t_error_logs").await, 1);
+}
+
+/// Tables of Callscope, after the last id of gemini-balance's.
+async fn ids_may_have_64_bits(database: TestDatabase) {
+    const LAST: i64 = i32::MAX as i64;
+    let app = TestApp::start(&database).await;
+    for table in ["t_request_log", "t_error_logs"] {
+        let next = LAST + 1;
+        database
+            .execute(&match database.kind() {
+                Kind::Sqlite => format!("INSERT INTO sqlite_sequence VALUES ('{table}', {LAST})"),
+                Kind::Postgres => format!("ALTER SEQUENCE {table}_id_seq RESTART WITH {next}"),
+                Kind::MariaDb => format!("ALTER TABLE {table} AUTO_INCREMENT = {next}"),
+            })
+            .await;
+    }
+    let failed = |key: &str| json!({ "model": "m", "key": key, "statusCode": 429, "error": { "message": "quota" } });
+    let calls = json!([failed("key-of-tests-0001"), failed("key-of-tests-0002")]);
+    let stored = record(&app, calls.clone(), Some("large ids")).await.unwrap();
+    let again = record(&app, calls, Some("large ids")).await.unwrap();
+    assert_eq!(again["calls"], stored["calls"]);
+    for (index, call) in stored["calls"].as_array().unwrap().iter().enumerate() {
+        let number = LAST + 1 + index as i64;
+        assert_eq!(call["id"], format!("call_{number}"));
+        let query =
+            format!("{{ node(id: {}) {{ ... on Call {{ errorLog {{ id }} }} }} }}", call["id"]);
+        let error = format!("error_{number}");
+        assert_eq!(app.data(&query).await["node"]["errorLog"]["id"], error.as_str());
+    }
 }
