@@ -189,7 +189,6 @@ test('sends few requests, each below the cost limit', async ({ page, demo }) => 
     // The server's information, and the view: the list of errors has five documents.
     expect(costs.length, `${path}: ${costs.join(', ')}`).toBeLessThanOrEqual(6);
   }
-  await page.unrouteAll({ behavior: 'ignoreErrors' });
 });
 
 test('stored markup is shown as text', async ({ page, demo }) => {

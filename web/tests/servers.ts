@@ -124,6 +124,11 @@ export const test = base.extend<
     if (build) await context.route(({ pathname }) => /^\/(assets\/|calls|keys|errors|nowhere|$)/.test(pathname), fulfillFromBuild);
     await use(context);
   },
+  page: async ({ page }, use) => {
+    await use(page);
+    // The page renews its answers: a route may still fetch one.
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+  },
   /** Requests of the page to other servers; there must be none after any test. */
   outside: [
     async ({ page }, use) => {
