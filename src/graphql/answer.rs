@@ -10,6 +10,7 @@ use async_graphql::{ContextBase, ContextSelectionSet, Positioned, ServerError, V
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Failure;
+use crate::diagnoses::Memory;
 use crate::error::{Error, Result};
 
 /// Memory of a field of an object in addition to its text, in bytes.
@@ -124,7 +125,7 @@ impl AnswerSize {
 
     /// Reserves memory for a page while it is read: `rows` rows with `text_bytes` of text each.
     pub fn read_page(&self, rows: u32, text_bytes: u64) -> Result<ReadReservation<'_>> {
-        let bytes = u64::from(rows) * (ROW_BYTES + text_bytes) * READ_COPIES;
+        let bytes = page_bytes(rows, text_bytes);
         self.reserve(bytes)?;
         Ok(ReadReservation { answer: self, bytes })
     }
@@ -172,6 +173,21 @@ impl AnswerSize {
     }
 }
 
+impl Memory for AnswerSize {
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        Self::reserve(self, bytes)
+    }
+
+    /// For what this answer reserves next.
+    fn free(&self, bytes: u64) {
+        self.memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn page_bytes(&self, rows: u32, text_bytes: u64) -> u64 {
+        page_bytes(rows, text_bytes)
+    }
+}
+
 /// Memory that is reserved while a page is read. The reader counts the rows separately.
 pub struct ReadReservation<'a> {
     answer: &'a AnswerSize,
@@ -180,8 +196,13 @@ pub struct ReadReservation<'a> {
 
 impl Drop for ReadReservation<'_> {
     fn drop(&mut self) {
-        self.answer.memory.fetch_sub(self.bytes, Ordering::Relaxed);
+        Memory::free(self.answer, self.bytes);
     }
+}
+
+/// The memory of a page while it is read: `rows` rows with `text_bytes` of text each.
+fn page_bytes(rows: u32, text_bytes: u64) -> u64 {
+    u64::from(rows) * (ROW_BYTES + text_bytes) * READ_COPIES
 }
 
 /// Bytes of a row without its long texts.

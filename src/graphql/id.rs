@@ -42,7 +42,11 @@ impl DiagnosisName {
 
     /// A time at which an ended diagnosis is found: 23 hours after its start.
     pub fn later(&self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_micros(self.since)?.checked_add_signed(TimeDelta::hours(23))
+        self.since()?.checked_add_signed(TimeDelta::hours(23))
+    }
+
+    pub fn since(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.since)
     }
 
     fn parse(id: &str) -> Option<Self> {

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::call::{self, CallCursor, CallListQuery, CallOrder, CallRow, CallScope};
+use super::call_group;
 use super::database::Database;
+use super::error_group::{self, ErrorSeriesQuery};
 use super::error_list::{self, ErrorListQuery};
 use super::error_log::{ErrorScope, ReserveMemory};
-use super::page::{Page, PageRequest};
+use super::page::PageRequest;
 use crate::domain::diagnosis::{Calls, NO_LATENCY, NONE, Outcome, Past};
 use crate::domain::failure::{FailureClass, StatedQuota, classify};
 use crate::domain::matching::{Candidate, Candidates, Probe};
@@ -45,6 +47,9 @@ const LOG_WINDOW: TimeDelta = TimeDelta::seconds(300);
 /// The start of a fault before the window is searched for so many keys, and for so long.
 const EARLIER_KEYS: usize = 200;
 const EARLIER: TimeDelta = TimeDelta::days(31);
+
+/// A silence that starts earlier before the window is found in the window before.
+const SILENCE_STARTS_WITHIN: TimeDelta = TimeDelta::hours(2);
 
 /// The calls of a window, and the names of their indexes.
 pub struct WindowCalls {
@@ -159,7 +164,8 @@ async fn read_calls(
             call::list(db, &CallListQuery { scope: CallScope::of(window), order, page }).await?;
         if calls.len() + page.rows.len() > MAX_CALLS {
             let message = format!(
-                "the 24 hours of the diagnosis have more than {MAX_CALLS} calls, which is not supported"
+                "the 24 hours before {} have more than {MAX_CALLS} calls, which is not supported",
+                window.until.format("%Y-%m-%dT%H:%M:%SZ")
             );
             return Err(Error::bad_input("asOf", message));
         }
@@ -236,37 +242,82 @@ async fn read_error_logs(
     Ok(found)
 }
 
-/// Since when the keys fail that fail at their first call in the window, and their last success.
+/// The last call shortly before the window; since when the keys fail that fail at their first call in the window, and
+/// their last success.
 async fn read_past(db: &Database, found: &WindowCalls, until: DateTime<Utc>) -> Result<Past> {
     let mut keys = found.calls.keys_that_fail_first();
     keys.truncate(EARLIER_KEYS);
     let Some(start) = until.checked_sub_signed(EARLIER) else { return Ok(Past::default()) };
-    let first = |key: u32, since: DateTime<Utc>, success: bool, order: CallOrder| CallListQuery {
-        scope: CallScope {
-            keys: Some(vec![found.keys[key as usize].clone()]),
-            success: Some(success),
-            ..CallScope::of(Window { since, until })
-        },
-        order,
-        page: PageRequest { limit: 1, backward: false, after: None, before: None },
+    let any = CallScope::of(Window { since: until - SILENCE_STARTS_WITHIN, until });
+    let of_key = |key: u32, since: DateTime<Utc>, success: bool| CallScope {
+        keys: Some(vec![found.keys[key as usize].clone()]),
+        success: Some(success),
+        ..CallScope::of(Window { since, until })
     };
-    let successes: Vec<_> =
-        keys.iter().map(|key| first(*key, start, true, CallOrder::NewestFirst)).collect();
-    let successes = call::list_many(db, &successes).await?;
-    let failures = keys.iter().zip(&successes).map(|(key, success)| {
-        let since = success.rows.first().map_or(start, |row| row.timestamp);
-        first(*key, since, false, CallOrder::OldestFirst)
-    });
-    let failures = call::list_many(db, &failures.collect::<Vec<_>>()).await?;
-    let of_keys = |pages: &[Page<CallRow>]| {
+    let successes = keys.iter().map(|key| of_key(*key, start, true));
+    let newest: Vec<_> = successes.chain([any]).collect();
+    let mut successes = edge_calls(db, &newest, CallOrder::NewestFirst).await?;
+    let last_call = successes.pop().flatten().map(|at| at.timestamp_micros());
+    let failures = keys.iter().zip(&successes);
+    let failures = failures.map(|(key, success)| of_key(*key, success.unwrap_or(start), false));
+    let failures = edge_calls(db, &failures.collect::<Vec<_>>(), CallOrder::OldestFirst).await?;
+    let of_keys = |found_at: &[Option<DateTime<Utc>>]| {
         let mut times = vec![None; found.keys.len()];
-        for (key, page) in keys.iter().zip(pages) {
-            let at = page.rows.first().map(|row| row.timestamp.timestamp_micros());
-            times[*key as usize] = at;
+        for (key, at) in keys.iter().zip(found_at) {
+            times[*key as usize] = at.map(|at| at.timestamp_micros());
         }
         times
     };
-    Ok(Past { failing_since: of_keys(&failures), last_success: of_keys(&successes) })
+    Ok(Past { failing_since: of_keys(&failures), last_success: of_keys(&successes), last_call })
+}
+
+/// The time of the first call of each scope in an order.
+pub async fn edge_calls(
+    db: &Database,
+    scopes: &[CallScope],
+    order: CallOrder,
+) -> Result<Vec<Option<DateTime<Utc>>>> {
+    let queries: Vec<_> = scopes.iter().map(|scope| edge(scope.clone(), order)).collect();
+    let pages = call::list_many(db, &queries).await?;
+    Ok(pages.iter().map(|page| Some(page.rows.first()?.timestamp)).collect())
+}
+
+/// The first call of a scope.
+fn edge(scope: CallScope, order: CallOrder) -> CallListQuery {
+    let page = PageRequest { limit: 1, backward: false, after: None, before: None };
+    CallListQuery { scope, order, page }
+}
+
+/// The rows of a day.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct DayCounts {
+    pub calls: i64,
+    pub failed: i64,
+    pub error_logs: i64,
+}
+
+/// The rows between two of `bounds` each. Deleted calls may be counted, as in all statistics.
+pub async fn day_counts(db: &Database, bounds: &[DateTime<Utc>]) -> Result<Vec<DayCounts>> {
+    let (Some(since), Some(until)) = (bounds.first().copied(), bounds.last().copied()) else {
+        return Ok(vec![]);
+    };
+    let calls = CallScope::of(Window { since, until });
+    let logs = ErrorSeriesQuery {
+        scope: ErrorScope { since: Some(since), until: Some(until), ..ErrorScope::default() },
+        bounds: bounds.to_vec(),
+    };
+    let logs = [logs];
+    let (calls, logs) = tokio::join!(
+        call_group::series(db, &calls, bounds, false),
+        error_group::series_many(db, &logs)
+    );
+    let logs = logs.into_iter().next().transpose()?.unwrap_or_default();
+    let counts = calls?.into_iter().zip(logs).map(|(calls, error_logs)| DayCounts {
+        calls: calls.counts.total,
+        failed: calls.counts.failure(),
+        error_logs,
+    });
+    Ok(counts.collect())
 }
 
 /// The indexes of names, in order of their first use.

@@ -1,8 +1,11 @@
 //! `diagnoses`, `ApiKey.diagnoses`, and `node` for a diagnosis. The rules are tested in `domain::diagnosis`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use callscope::diagnoses::Memory;
+use callscope::domain::window::Window;
+use callscope::error::Error;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -11,6 +14,7 @@ use crate::cost::cost;
 use crate::subscriptions::Events;
 use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase, error_code, eventually};
 use crate::tests;
+use callscope::diagnoses::DiagnosisRef;
 
 tests! {
     a_dead_key_is_diagnosed_with_its_evidence,
@@ -24,7 +28,13 @@ tests! {
     the_cost_of_an_id_is_that_of_its_calls.only(&[Kind::Sqlite]),
     any_number_of_models_is_diagnosed.only(&[Kind::Sqlite]),
     times_of_a_skipped_hour_are_diagnosed.only(&[Kind::Sqlite]),
-    a_window_has_at_most_a_day.only(&[Kind::Sqlite]).empty(),
+    a_window_has_at_most_32_days.only(&[Kind::Sqlite]).empty(),
+    a_cause_of_several_days_is_one_diagnosis,
+    days_are_read_again_when_their_rows_change,
+    the_end_of_a_long_diagnosis_is_found_by_its_id.only(&[Kind::Sqlite]),
+    the_cost_of_a_long_window_is_that_of_its_calls.only(&[Kind::Sqlite]),
+    concurrent_long_windows_share_their_days,
+    a_silence_of_days_lasts.only(&[Kind::Sqlite]),
 }
 
 /// The time of the tests: the server's clock is at 2026-03-01T12:00:00Z.
@@ -165,37 +175,57 @@ async fn requests_share_the_current_diagnoses(database: TestDatabase) {
     assert!(app.statements(hour).await > 1);
 }
 
+/// Each computation reserves memory for its pages and calls.
+#[derive(Default)]
+struct Counted {
+    reservations: AtomicU32,
+    bytes: AtomicU64,
+}
+
+impl Memory for Counted {
+    fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        self.reservations.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn free(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn page_bytes(&self, rows: u32, _: u64) -> u64 {
+        rows.into()
+    }
+}
+
 async fn concurrent_requests_for_a_time_share_its_diagnoses(database: TestDatabase) {
     insert(&database, "2026-03-01T10:00:00Z").await;
     let app = TestApp::start(&database).await;
     let diagnoses = app.diagnoses();
-    // Each computation reserves memory for its calls.
-    let computed = AtomicU32::new(0);
-    let reserve = |_| {
-        computed.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    };
+    let memory = Counted::default();
+    let computed = &memory.reservations;
     let at: DateTime<Utc> = NOW.parse().unwrap();
-    let alone = diagnoses.at(at, &reserve).await.unwrap();
+    let alone = diagnoses.at(at, &memory).await.unwrap();
     let of_one = computed.swap(0, Ordering::Relaxed);
     let [first, second, third] =
-        join_all([(); 3].map(|()| diagnoses.at(at, &reserve))).await.try_into().unwrap();
+        join_all([(); 3].map(|()| diagnoses.at(at, &memory))).await.try_into().unwrap();
     assert_eq!(computed.swap(0, Ordering::Relaxed), of_one);
     let [first, second, third] = [first, second, third].map(Result::unwrap);
     assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &third));
     assert_eq!(first.diagnoses, alone.diagnoses);
     // A request that comes later sees calls that were recorded meanwhile.
-    let [_, other] = join_all([at, at - TimeDelta::hours(1)].map(|at| diagnoses.at(at, &reserve)))
+    let [_, other] = join_all([at, at - TimeDelta::hours(1)].map(|at| diagnoses.at(at, &memory)))
         .await
         .try_into()
         .unwrap();
     assert!(computed.load(Ordering::Relaxed) > of_one);
     assert_eq!(other.unwrap().at, at - TimeDelta::hours(1));
+    assert_eq!(memory.bytes.load(Ordering::Relaxed), 0, "all memory is freed");
     // If the request that computes is cancelled, another one computes.
-    let cancelled = diagnoses.at(at, &reserve);
+    let cancelled = diagnoses.at(at, &memory);
     let mut cancelled = Box::pin(cancelled);
     assert!(futures_util::poll!(&mut cancelled).is_pending());
-    let mut waiting = Box::pin(diagnoses.at(at, &reserve));
+    let mut waiting = Box::pin(diagnoses.at(at, &memory));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     drop(cancelled);
     assert_eq!(waiting.await.unwrap().diagnoses, alone.diagnoses);
@@ -261,15 +291,218 @@ async fn the_cost_of_an_id_is_that_of_its_calls(database: TestDatabase) {
     assert!(call < 1000 && one > calls && two > one, "{call}, {calls}, {one}, {two}");
 }
 
-async fn a_window_has_at_most_a_day(database: TestDatabase) {
+async fn a_window_has_at_most_32_days(database: TestDatabase) {
     let app = TestApp::start(&database).await;
-    let response = app.graphql("{ diagnoses(period: LAST_7_DAYS) { cause } }").await;
+    let window = |since: &str| {
+        format!("{{ diagnoses(between: {{ since: \"{since}\", until: \"{NOW}\" }}) {{ cause }} }}")
+    };
+    let response = app.graphql(&window("2026-01-28T11:59:59Z")).await;
     assert_eq!(error_code(&response), "BAD_USER_INPUT");
-    assert_eq!(response["errors"][0]["extensions"]["argument"], "period", "{response}");
-    assert_eq!(
-        app.data("{ diagnoses(period: LAST_HOUR) { cause } }").await["diagnoses"],
-        json!([])
-    );
+    assert_eq!(response["errors"][0]["extensions"]["argument"], "between", "{response}");
+    for query in [&window("2026-01-28T12:00:00Z"), "{ diagnoses(period: LAST_HOUR) { cause } }"] {
+        assert_eq!(app.data(query).await["diagnoses"], json!([]));
+    }
+}
+
+/// Two keys and two models for six days, two calls a minute, except for two hours without a call on 25 February,
+/// which start ten minutes before the border of two days.
+/// gemini-2.5-pro fails from 24 February 20:00 to 25 February 06:00, the first key since 26 February 09:00, and
+/// another one, which has no later calls, from 24 February 08:00 to 18:00.
+async fn insert_days(database: &TestDatabase) {
+    let now: DateTime<Utc> = NOW.parse().unwrap();
+    let hour = |text: &str| -> DateTime<Utc> { format!("2026-02-{text}:00:00Z").parse().unwrap() };
+    let mut calls = vec![];
+    for minute in 0..6 * 24 * 60 {
+        let at = now - TimeDelta::minutes(6 * 24 * 60 - minute);
+        if at >= hour("25T12") - TimeDelta::minutes(10) && at < hour("25T14") {
+            continue;
+        }
+        let of_two = if minute / 2 % 2 == 0 { DEAD } else { "key-of-tests-0002" };
+        let of_one = at >= hour("24T08") && at < hour("24T18") && minute % 10 == 0;
+        let key = if of_one { "key-of-the-past-0003" } else { of_two };
+        let model = ["gemini-2.5-flash", "gemini-2.5-pro"][minute as usize % 2];
+        let is_out = model == "gemini-2.5-pro" && at >= hour("24T20") && at < hour("25T06");
+        let is_dead = key == DEAD && at >= hour("26T09");
+        let status = match () {
+            () if of_one || is_dead => 403,
+            () if is_out => 503,
+            () => 200,
+        };
+        calls.push(CallRow::at(&text(at)).key(key).model(model).status(status).latency(700));
+    }
+    database.insert(&calls).await;
+}
+
+async fn a_cause_of_several_days_is_one_diagnosis(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    let query = "{ diagnoses(period: LAST_7_DAYS) {
+        cause keys { masked } models since until lastSuccessAt failures share } }";
+    let found = |masked: &[&str], models: &[&str], cause: &str, times: [Option<&str>; 3]| {
+        let keys: Vec<_> = masked.iter().map(|masked| json!({ "masked": masked })).collect();
+        let [since, until, success] = times;
+        json!({ "cause": cause, "keys": keys, "models": models, "since": since, "until": until,
+            "lastSuccessAt": success })
+    };
+    let mut data = app.data(query).await["diagnoses"].take();
+    let mut counts = vec![];
+    for one in data.as_array_mut().unwrap() {
+        let one = one.as_object_mut().unwrap();
+        counts.push((one.remove("failures").unwrap(), one.remove("share").unwrap()));
+    }
+    let expected = json!([
+        found(
+            &[],
+            &[],
+            "SILENT",
+            [Some("2026-02-25T11:49:00Z"), Some("2026-02-25T14:00:00Z"), None]
+        ),
+        found(
+            &[],
+            &["gemini-2.5-pro"],
+            "MODEL_OUTAGE",
+            [
+                Some("2026-02-24T20:01:00Z"),
+                Some("2026-02-25T06:01:00Z"),
+                Some("2026-02-24T19:59:00Z")
+            ]
+        ),
+        found(
+            &["key-...0001"],
+            &[],
+            "KEY_DEAD",
+            [Some("2026-02-26T09:00:00Z"), None, Some("2026-02-26T08:57:00Z")]
+        ),
+        // Without later calls, it ends with its last failure.
+        found(
+            &["key-...0003"],
+            &[],
+            "KEY_DEAD",
+            [Some("2026-02-24T08:00:00Z"), Some("2026-02-24T17:50:00Z"), None]
+        ),
+    ]);
+    assert_eq!(data, expected);
+    assert_eq!(counts[1], (json!(300), json!(1.0)));
+    assert_eq!(counts[2], (json!(75 * 60 / 2), json!(1.0)));
+    assert_eq!(counts[3].0, json!(60));
+
+    // The end of a longer window is that of its last 24 hours.
+    let lasting = async |since: &str| {
+        let between = format!(r#"between: {{ since: "{since}", until: "2026-02-25T05:00:00Z" }}"#);
+        let data = app.data(&format!("{{ diagnoses({between}) {{ cause since until }} }}")).await;
+        data["diagnoses"].clone()
+    };
+    let of_day = lasting("2026-02-24T05:00:00Z").await;
+    assert_eq!(of_day.as_array().unwrap().len(), 2, "{of_day}");
+    assert_eq!(lasting("2026-02-23T12:00:00Z").await, of_day);
+    // Only these causes, and so many.
+    let few = "{ diagnoses(period: LAST_7_DAYS, causes: [KEY_DEAD], first: 1) { since } }";
+    assert_eq!(app.data(few).await["diagnoses"], json!([{ "since": "2026-02-26T09:00:00Z" }]));
+}
+
+async fn days_are_read_again_when_their_rows_change(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    let causes = async || {
+        let data = app.data("{ diagnoses(period: LAST_7_DAYS) { cause } }").await;
+        let causes = data["diagnoses"].as_array().unwrap().iter();
+        causes.map(|one| one["cause"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let query = "{ diagnoses(period: LAST_7_DAYS) { cause } }";
+    let first = app.statements(query).await;
+    assert_eq!(causes().await, ["SILENT", "MODEL_OUTAGE", "KEY_DEAD", "KEY_DEAD"]);
+    let again = app.statements(query).await;
+    assert!(first > 3 * again, "{first}, {again}");
+    // Rows of a past day that arrive late.
+    let mut late = vec![];
+    for minute in 0..60 {
+        let at = format!("2026-02-27T03:{minute:02}:30Z");
+        late.push(CallRow::at(&at).key("key-of-tests-0004").model("m-late").status(401));
+    }
+    database.insert(&late).await;
+    app.clock.advance(TimeDelta::seconds(1));
+    let after = causes().await;
+    assert_eq!(after, ["SILENT", "MODEL_OUTAGE", "KEY_DEAD", "KEY_DEAD", "KEY_DEAD"]);
+    // Its error logs say something else.
+    let logs: Vec<_> = late
+        .iter()
+        .enumerate()
+        .map(|(minute, _)| {
+            let at = format!("2026-02-27T03:{minute:02}:30Z");
+            ErrorRow::at(&at).key("key-of-tests-0004").code(401).log("credit balance is too low")
+        })
+        .collect();
+    database.insert(&logs).await;
+    app.clock.advance(TimeDelta::seconds(1));
+    assert!(causes().await.contains(&"KEY_UNPAID".to_owned()));
+}
+
+async fn the_end_of_a_long_diagnosis_is_found_by_its_id(database: TestDatabase) {
+    insert_days(&database).await;
+    database
+        .execute("UPDATE t_request_log SET status_code = 200 WHERE request_time >= '2026-02-28'")
+        .await;
+    let app = TestApp::start(&database).await;
+    let query = "{ diagnoses(period: LAST_7_DAYS, causes: [KEY_DEAD], first: 1) { id until } }";
+    let found = app.data(query).await["diagnoses"][0].clone();
+    assert_eq!(found["until"], "2026-02-28T00:00:00Z");
+    let node = format!("{{ node(id: {}) {{ ... on Diagnosis {{ id until }} }} }}", found["id"]);
+    assert_eq!(app.data(&node).await["node"], found);
+    // Longer than two days: the first success of the key.
+    let later = "UPDATE t_request_log SET status_code = 403 WHERE request_time >= '2026-02-28' \
+                 AND request_time < '2026-02-28 18:00:00' AND api_key = 'key-of-the-dead-0001'";
+    database.execute(later).await;
+    app.clock.advance(TimeDelta::seconds(1));
+    assert_eq!(app.data(&node).await["node"]["until"], "2026-02-28T18:00:00Z");
+}
+
+/// The second one finds the days of the first one, and the memory of each is freed.
+async fn concurrent_long_windows_share_their_days(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    let diagnoses = app.diagnoses();
+    let until: DateTime<Utc> = NOW.parse().unwrap();
+    let window = Window { since: until - TimeDelta::days(5), until };
+    let of_one = Counted::default();
+    let alone = diagnoses.within(window, false, &of_one).await.unwrap();
+    let other = Window { until: until - TimeDelta::hours(3), ..window };
+    let of_all = Counted::default();
+    let found = join_all([(); 3].map(|()| diagnoses.within(other, false, &of_all))).await;
+    let sinces = |found: &[DiagnosisRef]| {
+        let mut sinces: Vec<_> = found.iter().map(|one| one.get().since).collect();
+        sinces.sort_unstable();
+        sinces
+    };
+    for found in found {
+        assert_eq!(sinces(&found.unwrap()), sinces(&alone));
+    }
+    let (one, all) = (&of_one.reservations, &of_all.reservations);
+    let (one, all) = (one.load(Ordering::Relaxed), all.load(Ordering::Relaxed));
+    // One for the diagnoses of each day in the answer.
+    assert!(all <= one + 2 * 5, "{one}, {all}");
+    // The names and texts of the answer stay reserved.
+    assert!(of_one.bytes.load(Ordering::Relaxed) < 10_000);
+}
+
+/// A silence that lasts is found although no call is in the last day.
+async fn a_silence_of_days_lasts(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    app.clock.advance(TimeDelta::hours(54));
+    let query = "{ diagnoses(period: LAST_7_DAYS, causes: [SILENT]) { since until keys { id } } }";
+    let found = app.data(query).await["diagnoses"].take();
+    let lasting = json!({ "since": "2026-03-01T11:59:00Z", "until": null, "keys": [] });
+    assert_eq!(found[0], lasting, "{found}");
+}
+
+async fn the_cost_of_a_long_window_is_that_of_its_calls(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    let cost = async |period: &str| {
+        cost(&app, &format!("{{ diagnoses(period: {period}) {{ cause }} }}")).await as f64
+    };
+    let (day, week) = (cost("LAST_24_HOURS").await, cost("LAST_7_DAYS").await);
+    assert!(week > 3.0 * day && week < 8.0 * day, "{day}, {week}");
 }
 
 /// Clients of the gateway choose the names of models, and keys are refused together.

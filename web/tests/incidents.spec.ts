@@ -101,8 +101,9 @@ test('a link opens an incident, with its calls, keys and messages', async ({ pag
   await drawer.getByRole('button', { name: 'Copy link' }).click();
   await expect(page.getByText('Copied')).toBeVisible();
   const link = await page.evaluate(() => navigator.clipboard.readText());
-  expect(link).toBe(`${demo.url}/?incident=${found?.id}`);
-  await page.goto(`${link}&range=1h`);
+  expect(link).toMatch(new RegExp(`^${demo.url}/\\?since=.*&until=.*&incident=${found?.id}$`));
+  // Outside of the range.
+  await page.goto(`${demo.url}/?range=1h&incident=${found?.id}`);
   await settled(page);
   await expect(page.locator('.incident', { hasText: 'Model outage' })).toHaveCount(0);
   await expect(drawer).toContainText('gemini-2.5-flash failed for all keys from');
@@ -185,15 +186,61 @@ test('an answer that is followed by a failure is not current', async ({ page, de
   await expect(page.locator('.incident')).toHaveCount(0);
 });
 
-test('a longer range has the incidents of its last 24 hours, and says so', async ({ page, demo }) => {
+test('a long range has the incidents of all its days', async ({ page, demo }) => {
+  const query = '{ diagnoses(period: LAST_30_DAYS) { id cause since until sentence } }';
+  const { diagnoses: found } = await demo.ask<{ diagnoses: Found[] }>(query);
+  const day = Date.now() - 24 * HOUR_MS;
+  const earlier = found.filter(({ until }) => until !== null && Date.parse(until) < day);
+  const older = earlier.find(({ cause }) => cause === 'MODEL_OUTAGE');
+  expect(earlier.length).toBeGreaterThan(5);
+  await open(page, demo, '/?range=30d');
+  const panel = page.locator('.incidents');
+  await expect(panel.locator('.panel-head')).toContainText('in the last 30 days');
+  await panel.getByRole('button', { name: `Show all ${found.length}` }).click();
+  await expect(panel.locator('.incident')).toHaveCount(found.length);
+  // The key that is rejected for a week is one incident, and the news.
+  await expect(panel.locator('.incident', { hasText: 'Key rejected' })).toHaveCount(1);
+  await expect(headline(page)).toContainText(found.find(({ until }) => until === null)?.sentence ?? '–');
+  // The charts shade an earlier one, and its link shows it at its time.
+  await panel.getByRole('link', { name: older?.sentence ?? '–' }).click();
+  const drawer = page.locator('.drawer');
+  await expect(drawer).toContainText('Model outage');
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await drawer.getByRole('button', { name: 'Copy link' }).click();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  expect(link).toMatch(/since=.*&until=.*&incident=diagnosis_/);
+  await page.goto(link);
+  await settled(page);
+  await expect(drawer).toContainText(older?.sentence ?? '–');
+});
+
+test('a range that is too long or costs too much has the incidents of its last 24 hours, and says so', async ({ page, demo }) => {
   const at = await duringOutage(demo);
   const head = page.locator('.incidents .panel-head');
-  await open(page, demo, '/?range=7d');
-  await expect(head).toContainText('in the last 24 hours');
-  await open(page, demo, `/?since=${iso(at - 72 * HOUR_MS)}&until=${iso(at)}`);
+  await open(page, demo, `/?since=${iso(at - 800 * HOUR_MS)}&until=${iso(at)}`);
   await expect(head).toContainText(/in the 24 hours before \d+ \w+/);
   await expect(headline(page)).toContainText('gemini-2.5-flash has been failing');
   await expect(page.locator('.rate')).toContainText('calls succeeded during');
+
+  const sent: unknown[] = [];
+  let code = 'COST_EXCEEDED';
+  await page.route('**/graphql', async (route) => {
+    const body = route.request().postDataJSON() as { query?: string; variables: Record<string, unknown> };
+    if (!body.query?.includes('query Incidents(')) return route.continue();
+    sent.push(body.variables['period']);
+    if (body.variables['period'] === 'LAST_24_HOURS') return route.continue();
+    return route.fulfill({ status: 400, json: { errors: [{ message: 'refused', extensions: { code } }] } });
+  });
+  await open(page, demo, '/?range=30d');
+  await expect(head).toContainText('in the last 24 hours');
+  await expect(page.locator('.incident').first()).toBeVisible();
+  expect(sent.toSorted()).toEqual(['LAST_24_HOURS', 'LAST_30_DAYS']);
+
+  // Another error is shown, while the state at the end is known.
+  code = 'TIMEOUT';
+  await open(page, demo, '/?range=7d');
+  await expect(page.locator('.incidents').getByRole('button', { name: 'Try again' })).toBeVisible();
+  await expect(headline(page).getByRole('link').first()).toBeVisible();
 });
 
 test('charts name the incidents of each time', async ({ page, demo }) => {

@@ -30,7 +30,7 @@ pub fn diagnose(calls: &Calls, past: &Past, as_of: i64) -> Vec<Diagnosis> {
     search.find_all();
     search.join();
     let mut diagnoses = search.diagnoses();
-    diagnoses.extend(silence::find(calls, &diagnoses, as_of));
+    diagnoses.extend(silence::find(calls, past, &diagnoses, as_of));
     diagnoses.sort_by_key(|diagnosis| (diagnosis.since, diagnosis.cause));
     diagnoses
 }

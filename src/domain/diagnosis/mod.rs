@@ -22,6 +22,7 @@ use super::failure::{FailureClass, Remedy};
 pub use causes::diagnose;
 pub(super) use evidence::Groups;
 pub use sentence::{Language, Names};
+pub use thresholds::CONTINUES_WITHIN;
 
 /// The key or model of a call without one.
 pub const NONE: u32 = u32::MAX;
@@ -83,6 +84,8 @@ pub struct Past {
     pub failing_since: Vec<Option<i64>>,
     /// That success, in microseconds.
     pub last_success: Vec<Option<i64>>,
+    /// The last call of all, in microseconds, if it was shortly before the window.
+    pub last_call: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

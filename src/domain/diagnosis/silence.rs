@@ -5,21 +5,24 @@ use super::thresholds::{
     CONFIDENCE_SILENT, HOUR, KEY_PAUSE_RATIO, KEY_SILENT_FOR, KEY_SILENT_VISITS, KEY_VISITS,
     SILENT_CALLS, SILENT_FOR, USUAL_CALLS, USUAL_HOURS,
 };
-use super::{Calls, Cause, Diagnosis, time};
+use super::{Calls, Cause, Diagnosis, Past, time};
 
-pub(super) fn find(calls: &Calls, known: &[Diagnosis], as_of: i64) -> Vec<Diagnosis> {
-    let mut found = silence_of_all(calls, as_of);
+pub(super) fn find(calls: &Calls, past: &Past, known: &[Diagnosis], as_of: i64) -> Vec<Diagnosis> {
+    let mut found = silence_of_all(calls, past.last_call, as_of);
     found.extend(silences_of_keys(calls, known, as_of));
     found
 }
 
-fn silence_of_all(calls: &Calls, as_of: i64) -> Vec<Diagnosis> {
+/// `last_call`: the last one before the window.
+fn silence_of_all(calls: &Calls, last_call: Option<i64>, as_of: i64) -> Vec<Diagnosis> {
     let Some(start) = calls.at.first().copied() else { return Vec::new() };
     let ends = calls.at.iter().skip(1).copied().map(Some).chain([None]);
     let long = |(since, until): &(i64, Option<i64>)| {
         until.unwrap_or(as_of.max(*since)) - since >= SILENT_FOR
     };
-    let pauses: Vec<(i64, Option<i64>)> = calls.at.iter().copied().zip(ends).filter(long).collect();
+    let first = last_call.map(|last| (last, Some(start)));
+    let pauses = first.into_iter().chain(calls.at.iter().copied().zip(ends));
+    let pauses: Vec<(i64, Option<i64>)> = pauses.filter(long).collect();
     if pauses.is_empty() {
         return Vec::new();
     }

@@ -111,6 +111,7 @@ fn a_key_that_failed_before_the_window_has_its_earlier_start() {
     let past = Past {
         failing_since: vec![None, None, None, None, Some(before)],
         last_success: vec![None, None, None, None, Some(before - MINUTE)],
+        last_call: None,
     };
     let diagnoses = diagnose(&traffic.calls, &past, traffic.as_of);
     assert_eq!(diagnoses.len(), 1);
@@ -257,6 +258,20 @@ fn slow_models_are_found_by_their_usual_latency() {
     assert_eq!((*cause, keys.len(), &models[..], *since), (Cause::Slow, 0, &[0][..], 120));
     let diagnosis = &traffic.diagnoses()[0];
     assert_eq!((diagnosis.share, diagnosis.severity), (0.0, Severity::Info));
+}
+
+#[test]
+fn a_silence_may_have_started_before_the_window() {
+    let Traffic { calls, as_of } = Traffic::healthy();
+    let silent = |last_call| {
+        let found = diagnose(&calls, &Past { last_call, ..Past::default() }, as_of);
+        let times = found.iter().map(|one| (one.cause, one.since.timestamp_micros()));
+        times.collect::<Vec<_>>()
+    };
+    let last = START - 30 * MINUTE;
+    assert_eq!(silent(Some(last)), [(Cause::Silent, last)]);
+    assert_eq!(silent(Some(START - MINUTE)), []);
+    assert_eq!(silent(None), []);
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub(super) const SLOW_CALLS: Rule =
 pub(super) const EVERY_CALL_UNLOGGED: Rule = Rule { failures: 8.0, ..EVERY_CALL };
 
 /// A fault that starts again within this time after its end has not ended.
-pub(super) const CONTINUES_WITHIN: i64 = 10 * MINUTE;
+pub const CONTINUES_WITHIN: i64 = 10 * MINUTE;
 
 /// A usual rate is rounded up to one of these, so that a diagnosis does not change with each call. A higher
 /// rate than the last is never usual.

@@ -7,10 +7,9 @@ use async_graphql::dataloader::Loader;
 use chrono::{DateTime, Utc};
 
 use super::StoreLoader;
-use crate::diagnoses::DiagnosedWindow;
+use crate::diagnoses::{DiagnosedWindow, DiagnosisRef};
+use crate::domain::window::Window;
 use crate::error::Error;
-use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE};
-use crate::store::error_log::SHORT_BYTES;
 
 /// The diagnoses at an instant; None: the current ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,22 +24,48 @@ impl Loader<DiagnosesAt> for StoreLoader {
         instants: &[DiagnosesAt],
     ) -> Result<HashMap<DiagnosesAt, Arc<DiagnosedWindow>>, Error> {
         self.batch("diagnosis", instants.len());
-        let (services, answer) = (&self.request.services, &self.request.answer);
+        let services = &self.request.services;
+        let memory = &*self.request.answer;
         // A second batch waits for the first, and finds its result.
         let mut found = self.diagnosed.lock().await;
         for at in instants {
             if found.contains_key(at) {
                 continue;
             }
-            let _calls = answer.read_page(CALLS_AT_ONCE, 0)?;
-            let _texts = answer.read_page(LOGS_AT_ONCE, SHORT_BYTES)?;
-            let reserve = |bytes| answer.reserve(bytes);
             let diagnosed = match at.0 {
-                Some(at) => services.diagnoses.at(at, &reserve).await?,
-                None => services.diagnoses.get(self.request.now, &reserve).await?,
+                Some(at) => services.diagnoses.at(at, memory).await?,
+                None => services.diagnoses.get(self.request.now, memory).await?,
             };
             found.insert(*at, diagnosed);
         }
         Ok(found.clone())
+    }
+}
+
+/// The diagnoses of a window of more than a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DiagnosesOf {
+    pub window: Window,
+    /// Whether it ends now.
+    pub is_current: bool,
+}
+
+impl Loader<DiagnosesOf> for StoreLoader {
+    type Value = Arc<[DiagnosisRef]>;
+    type Error = Error;
+
+    async fn load(
+        &self,
+        windows: &[DiagnosesOf],
+    ) -> Result<HashMap<DiagnosesOf, Arc<[DiagnosisRef]>>, Error> {
+        self.batch("diagnoses_of_days", windows.len());
+        let services = &self.request.services;
+        let memory = &*self.request.answer;
+        let mut found = HashMap::new();
+        for of in windows {
+            let diagnosed = services.diagnoses.within(of.window, of.is_current, memory).await?;
+            found.insert(*of, diagnosed.into());
+        }
+        Ok(found)
     }
 }

@@ -146,7 +146,7 @@ impl ApiKey {
         #[graphql(desc = "The time; by default the last ten seconds, as in `Query.diagnoses`.")]
         as_of: Option<DateTime>,
     ) -> Result<Vec<Diagnosis>> {
-        let found = Diagnosis::select(&diagnosed(ctx, as_of).await?, |diagnosis| {
+        let found = Diagnosis::select(diagnosed(ctx, as_of).await?.all(), |diagnosis| {
             let is_of_all = diagnosis.get().keys.is_empty();
             diagnosis.until().is_none()
                 && (is_of_all || diagnosis.keys().any(|key| **key == *self.key))

@@ -76,11 +76,12 @@ pub async fn diagnosed(ctx: &Context<'_>, as_of: Option<DateTime>) -> Result<Arc
 pub struct Diagnosis(pub DiagnosisRef);
 
 /// One cause that explains many failed calls: which keys and models are affected, since when, and what to do.
-/// Computed from the calls of up to 25 hours; each failed call is explained by at most one diagnosis.
+/// Computed from the calls of the window, or of the 24 hours before its end if it is shorter; each failed call
+/// is explained by at most one diagnosis.
 #[Object]
 impl Diagnosis {
-    /// The global id: the same while it lasts, from every server, as long as its start is within the 24 hours
-    /// before `asOf`, or it is a fault of one key.
+    /// The global id: the same while it lasts, from every server, as long as its start is within the window, or
+    /// within the 24 hours before its end, or it is a fault of one key.
     pub(super) async fn id(&self, ctx: &Context<'_>) -> ID {
         self.name(scope(ctx)).id()
     }
@@ -117,7 +118,8 @@ impl Diagnosis {
         DateTime(self.0.get().since)
     }
 
-    /// The first success after the last failure; null while it lasts.
+    /// The first success after the last failure, or the last failure if no later calls are known; null while it
+    /// lasts. One that `node` finds and that is not of a key may have ended if it lasted more than two days.
     async fn until(&self) -> Option<DateTime> {
         self.0.until().map(DateTime)
     }
@@ -187,9 +189,12 @@ impl Diagnosis {
 }
 
 impl Diagnosis {
-    /// The diagnoses of a window that `accept` accepts: the most severe first, of equal ones the newest.
-    pub fn select(of: &Arc<DiagnosedWindow>, accept: impl Fn(&DiagnosisRef) -> bool) -> Vec<Self> {
-        let mut found: Vec<DiagnosisRef> = of.all().filter(accept).collect();
+    /// The diagnoses that `accept` accepts: the most severe first, of equal ones the newest.
+    pub fn select(
+        of: impl Iterator<Item = DiagnosisRef>,
+        accept: impl Fn(&DiagnosisRef) -> bool,
+    ) -> Vec<Self> {
+        let mut found: Vec<DiagnosisRef> = of.filter(accept).collect();
         found.sort_by_key(|found| std::cmp::Reverse((found.get().severity, found.get().since)));
         found.into_iter().map(Self).collect()
     }

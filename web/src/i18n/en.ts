@@ -201,6 +201,7 @@ export const en = {
     incident: 'Incident',
     dayBefore: (time: string) => `in the 24 hours before ${time}`,
     more: (text: string) => `${text} more`,
+    mostSevere: (text: string) => `the ${text} most severe`,
     showAll: (text: string) => `Show all ${text}`,
     showFew: 'Show less',
     none: 'No incident.',

@@ -199,6 +199,7 @@ export const zh: Messages = {
     incident: '故障',
     dayBefore: (time) => `${time} 之前 24 小时`,
     more: (text) => `另外 ${text} 个`,
+    mostSevere: (text) => `最严重的 ${text} 个`,
     showAll: (text) => `显示全部 ${text} 个`,
     showFew: '收起',
     none: '没有故障。',

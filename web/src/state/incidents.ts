@@ -8,37 +8,68 @@ import {
   type IncidentsQuery,
   type KeyIncidentsQuery,
   type KeyQuotasQuery,
+  type TypedDocumentString,
 } from '../api/gen/graphql';
 import { keyStatesOf, type KeyStates } from '../domain/key-states';
+import { timeZone } from '../i18n/format';
 import { usePrefs } from './prefs';
 import { useQuery, type Answer } from './query';
-import { diagnosedWindow, endOf, isLive, type Range } from './range';
+import { canBeDiagnosed, diagnosedWindow, endOf, exceedsDay, isLive, type Part, type Range } from './range';
 import { pageLimit, serverNow } from './session';
 
-/** A diagnosis reads the calls of 24 hours. */
+/** A diagnosis reads the calls of 24 hours; the server keeps the diagnoses of earlier days. */
 const RENEW_MS = 30_000;
 /** An operator reads no longer list. */
 const MOST = 100;
+/** The number of incidents of an answer at which it may lack some. */
+export const mostIncidents = (): number => pageLimit(MOST);
 
 /** Live diagnoses have no `asOf`: then all clients share one computation of the server. */
 const asOf = (range: Range): string | null => (isLive(range) ? null : new Date(endOf(range, serverNow())).toISOString());
 
-export function useIncidents(range: Range): Answer<IncidentsQuery> {
-  const { language } = usePrefs();
-  return useQuery(IncidentsDocument, {
-    key: JSON.stringify([range, language]),
-    variables: () => ({ ...diagnosedWindow(range, serverNow()), language, first: pageLimit(MOST) }),
-    everyMs: isLive(range) ? RENEW_MS : undefined,
-  });
+/** Why the API refuses a window: it has too many calls. */
+const REFUSED = new Set(['COST_EXCEEDED', 'BAD_USER_INPUT']);
+
+/** The diagnoses of a range, and what they cover. */
+export interface Diagnosed<T> {
+  answer: Answer<T>;
+  part: Part;
+  /** Those of its last 24 hours: the state at its end. */
+  atEnd: Answer<T>;
 }
 
-export function useKeyIncidents(id: string, range: Range): Answer<KeyIncidentsQuery> {
+/** Those of the last 24 hours arrive first, and stay if the range is too long for the API or has too many calls. */
+function useDiagnosed<T, V>(document: TypedDocumentString<T, V>, range: Range, variables: (part: Part) => V, ...of: string[]): Diagnosed<T> {
   const { language } = usePrefs();
-  return useQuery(KeyIncidentsDocument, {
-    key: JSON.stringify([id, range, language]),
-    variables: () => ({ key: id, asOf: asOf(range), ...diagnosedWindow(range, serverNow()), language, first: pageLimit(MOST) }),
+  const now = serverNow();
+  const optionsOf = (part: Part, ofRange: Range | 'now', isSent: boolean) => ({
+    key: isSent ? JSON.stringify([ofRange, part, language, of]) : undefined,
+    variables: () => variables(part),
     everyMs: isLive(range) ? RENEW_MS : undefined,
   });
+  const isLong = exceedsDay(range, now);
+  const isPossible = canBeDiagnosed(range, now);
+  const all = useQuery(document, optionsOf('all', range, isPossible));
+  const day = useQuery(document, optionsOf('day', isLive(range) ? 'now' : range, isLong));
+  if (!isLong) return { answer: all, part: 'all', atEnd: all };
+  const isLoading = !all.error && (all.stale || all.data === undefined);
+  const part = !isPossible || isLoading || (all.error && REFUSED.has(all.error.code)) ? 'day' : 'all';
+  return { answer: part === 'all' ? all : day, part, atEnd: day };
+}
+
+export function useIncidents(range: Range): Diagnosed<IncidentsQuery> {
+  const { language } = usePrefs();
+  return useDiagnosed(IncidentsDocument, range, (part) => ({ ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }));
+}
+
+export function useKeyIncidents(id: string, range: Range): Diagnosed<KeyIncidentsQuery> {
+  const { language } = usePrefs();
+  return useDiagnosed(
+    KeyIncidentsDocument,
+    range,
+    (part) => ({ key: id, asOf: asOf(range), ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }),
+    id,
+  );
 }
 
 export function useKeyQuotas(id: string, range: Range): Answer<KeyQuotasQuery> {

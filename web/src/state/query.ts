@@ -16,6 +16,9 @@ export interface Answer<T> {
   reload: () => void;
 }
 
+/** The data of an answer, unless they belong to an earlier key or a later request has failed. */
+export const fresh = <T>({ data, error, stale }: Answer<T>): T | undefined => (stale || error ? undefined : data);
+
 export interface QueryOptions<V> {
   /** Identifies the query; a new key loads a new answer. `undefined` sends nothing. */
   key: string | undefined;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dayOf, diagnosedWindow, endOf, exceedsDay, intervalsOf, isLive, monthBefore, partsOf, periodBefore, rangeArguments, rangeEnds, rangeOf, rangeParams } from './range';
+import { canBeDiagnosed, dayOf, diagnosedWindow, endOf, exceedsDay, intervalsOf, isLive, monthBefore, partsOf, periodBefore, rangeArguments, rangeEnds, rangeOf, rangeParams } from './range';
 
 const NOW = Date.parse('2026-11-23T08:00:00Z');
 const of = (query: string) => rangeOf(new URLSearchParams(query));
@@ -70,12 +70,16 @@ describe('ranges', () => {
 it('diagnoses the range, or its last 24 hours', () => {
   const now = Date.parse('2026-11-23T12:00:00Z');
   const until = '2026-11-23T06:00:00.000Z';
-  expect(diagnosedWindow({ preset: '1h' }, now)).toEqual({ period: 'LAST_HOUR' });
-  expect(diagnosedWindow({ preset: '24h' }, now)).toEqual({ period: 'LAST_24_HOURS' });
-  expect(diagnosedWindow({ preset: '30d' }, now)).toEqual({ period: 'LAST_24_HOURS' });
-  expect(diagnosedWindow({ since: '2026-11-23T05:00:00.000Z', until }, now)).toEqual({ between: { since: '2026-11-23T05:00:00.000Z', until } });
-  expect(diagnosedWindow({ since: '2026-11-01T00:00:00.000Z', until }, now)).toEqual({ between: { since: '2026-11-22T06:00:00.000Z', until } });
+  const long = { since: '2026-11-01T00:00:00.000Z', until };
+  expect(diagnosedWindow({ preset: '1h' }, 'day', now)).toEqual({ period: 'LAST_HOUR' });
+  expect(diagnosedWindow({ preset: '24h' }, 'day', now)).toEqual({ period: 'LAST_24_HOURS' });
+  expect(diagnosedWindow({ preset: '30d' }, 'all', now)).toEqual({ period: 'LAST_30_DAYS' });
+  expect(diagnosedWindow({ preset: 'month' }, 'all', now)).toEqual({ period: 'CURRENT_MONTH' });
+  expect(diagnosedWindow({ preset: '30d' }, 'day', now)).toEqual({ period: 'LAST_24_HOURS' });
+  expect(diagnosedWindow(long, 'all', now)).toEqual({ between: long });
+  expect(diagnosedWindow(long, 'day', now)).toEqual({ between: { since: '2026-11-22T06:00:00.000Z', until } });
   // It ends later: up to now.
-  expect(diagnosedWindow({ since: until, until: '2026-11-24T00:00:00.000Z' }, now)).toEqual({ between: { since: until, until: '2026-11-23T12:00:00.000Z' } });
-  expect([exceedsDay({ preset: '24h' }, now), exceedsDay({ preset: '7d' }, now), exceedsDay({ since: '2026-11-01T00:00:00.000Z', until }, now)]).toEqual([false, true, true]);
+  expect(diagnosedWindow({ since: until, until: '2026-11-24T00:00:00.000Z' }, 'all', now)).toEqual({ between: { since: until, until: '2026-11-23T12:00:00.000Z' } });
+  expect([exceedsDay({ preset: '24h' }, now), exceedsDay({ preset: '7d' }, now), exceedsDay(long, now)]).toEqual([false, true, true]);
+  expect([canBeDiagnosed(long, now), canBeDiagnosed({ ...long, since: '2026-10-22T05:59:59.000Z' }, now)]).toEqual([true, false]);
 });

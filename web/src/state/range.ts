@@ -89,19 +89,28 @@ export const endOf = (range: Range, now: number): number => Math.min(rangeEnds(r
 
 const DAY_MS = 24 * HOUR_MS;
 
-/** Whether a range is longer than the window that the API diagnoses. */
+/** Whether a range is longer than a day: the state at its end is that of its last 24 hours. */
 export const exceedsDay = (range: Range, now: number): boolean => endOf(range, now) - rangeEnds(range, now)[0] > DAY_MS;
 
-/** The start of the diagnosed window in milliseconds. */
-export const diagnosedSince = (range: Range, now: number): number => Math.max(rangeEnds(range, now)[0], endOf(range, now) - DAY_MS);
+/** The API diagnoses no longer window. */
+export const canBeDiagnosed = (range: Range, now: number): boolean => endOf(range, now) - rangeEnds(range, now)[0] <= 32 * DAY_MS;
 
-/** The arguments of `diagnoses`: the range, or its last 24 hours. */
-export function diagnosedWindow(range: Range, now: number): { period?: Period; between?: TimeRange } {
+/** What the API diagnoses of a range: all of it, or its last 24 hours. */
+export type Part = 'all' | 'day';
+
+/** The start of the diagnosed window in milliseconds. */
+export function diagnosedSince(range: Range, part: Part, now: number): number {
+  const [since] = rangeEnds(range, now);
+  return part === 'all' ? since : Math.max(since, endOf(range, now) - DAY_MS);
+}
+
+/** The arguments of `diagnoses`. */
+export function diagnosedWindow(range: Range, part: Part, now: number): { period?: Period; between?: TimeRange } {
+  if (part === 'day' && isLive(range) && exceedsDay(range, now)) return { period: 'LAST_24_HOURS' };
+  if ('preset' in range && !isDay(range.preset)) return rangeArguments(range, now);
   const end = endOf(range, now);
-  if (isLive(range) && end - rangeEnds(range, now)[0] >= DAY_MS) return { period: 'LAST_24_HOURS' };
-  if ('preset' in range && !isDay(range.preset) && range.preset !== 'month') return { period: PERIODS[range.preset] };
   // A range in the future would have no length.
-  const start = Math.min(diagnosedSince(range, now), end - 1);
+  const start = Math.min(diagnosedSince(range, part, now), end - 1);
   return { between: { since: new Date(start).toISOString(), until: new Date(end).toISOString() } };
 }
 

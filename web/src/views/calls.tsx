@@ -15,7 +15,7 @@ import { callFilter, errorParams, errorsOf, parseCallCriteria, CALL_PARAMS, orde
 import { useIncidents } from '../state/incidents';
 import { updatedAt, useTail } from '../state/live';
 import { usePages, type Page } from '../state/pages';
-import { useQuery } from '../state/query';
+import { fresh, useQuery } from '../state/query';
 import { isLive, minuteOf, rangeArguments, rangeEnds, rangeOf } from '../state/range';
 import { clearParams, given, linkTo, navigate, urlOf, withParams, setParams, useRoute, type Params } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
@@ -81,7 +81,7 @@ export function Calls(): JSX.Element {
     everyMs: isTail ? HISTOGRAM_RENEW_MS : undefined,
   });
   const incidents = useIncidents(range);
-  const known = incidents.stale || incidents.error ? undefined : incidents.data?.diagnoses;
+  const known = fresh(incidents.answer)?.diagnoses;
   // Those of the calls that are shown.
   const spans = useMemo(() => {
     const isOf = (own: readonly string[], shown: readonly string[]): boolean => own.length === 0 || shown.length === 0 || own.some((one) => shown.includes(one));

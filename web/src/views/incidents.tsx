@@ -5,8 +5,9 @@ import { callParams, ongoingFirst, type Incident, type Since } from '../domain/i
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
+import { mostIncidents, type Diagnosed } from '../state/incidents';
 import { useQuery, type Answer } from '../state/query';
-import { endOf, exceedsDay, isLive, type Range } from '../state/range';
+import { endOf, exceedsDay, frozen, isLive, type Part, type Range } from '../state/range';
 import { linkTo, setParams, urlOf, useRoute, withParams } from '../state/router';
 import { serverNow } from '../state/session';
 import { CopyButton } from '../ui/copy';
@@ -20,8 +21,8 @@ import { Failure, Skeleton } from '../ui/state';
 const UNKNOWN = new Set(['NOT_FOUND', 'BAD_USER_INPUT']);
 
 /** The time that the diagnoses of a range cover, within a sentence. */
-export function diagnosedText(i18n: I18n, range: Range): string {
-  if (!exceedsDay(range, serverNow())) return rangeText(i18n, range);
+export function diagnosedText(i18n: I18n, range: Range, part: Part): string {
+  if (part === 'all' || !exceedsDay(range, serverNow())) return rangeText(i18n, range);
   if (isLive(range)) return i18n.text.range.within['24h'];
   return i18n.text.incidents.dayBefore(i18n.format.time(endOf(range, serverNow())));
 }
@@ -42,11 +43,12 @@ export function useIncidentLink(): (id: string) => string {
  * The incidents, in a box of a fixed height until the user opens it: an answer that arrives late must not move the charts
  * below. Failed requests are an answer as well: then it is unknown what is wrong.
  */
-export function IncidentsPanel({ answer, range }: { answer: Answer<{ diagnoses: Incident[] }>; range: Range }): JSX.Element {
+export function IncidentsPanel({ diagnosed, range }: { diagnosed: Diagnosed<{ diagnoses: Incident[] }>; range: Range }): JSX.Element {
   const i18n = useI18n();
   const { text, format } = i18n;
   const { params } = useRoute();
-  const { data, error, stale, reload } = answer;
+  const { part } = diagnosed;
+  const { data, error, stale, reload } = diagnosed.answer;
   const incidents = error || stale ? undefined : data?.diagnoses;
   const showsAll = params.get('incidents') === 'all';
   let content: JSX.Element;
@@ -65,7 +67,9 @@ export function IncidentsPanel({ answer, range }: { answer: Answer<{ diagnoses: 
       class="incidents"
       actions={
         <>
-          <span class="quiet">{diagnosedText(i18n, range)}</span>
+          <span class="quiet">
+            {incidents && incidents.length >= mostIncidents() && text.incidents.mostSevere(format.count(incidents.length))} {diagnosedText(i18n, range, part)}
+          </span>
           {incidents && incidents.length > 1 && (
             <button type="button" class="button small" aria-expanded={showsAll} onClick={() => setParams({ incidents: showsAll ? undefined : 'all' })}>
               {showsAll ? text.incidents.showFew : text.incidents.showAll(format.count(incidents.length))}
@@ -193,7 +197,7 @@ export function IncidentDetail(props: { id: string; answer: Answer<{ diagnoses: 
       {content}
       {found && (
         <div class="buttons">
-          <CopyButton label={text.range.link} text={() => `${location.origin}/?incident=${id}`} />
+          <CopyButton label={text.range.link} text={() => location.origin + linkTo('/', { ...frozen(range, serverNow()), incident: id })} />
           <GraphiqlLink document={IncidentDocument} variables={variables} />
         </div>
       )}

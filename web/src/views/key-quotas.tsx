@@ -5,7 +5,7 @@ import { secondsOf, timelineOf, usedShare } from '../domain/quota';
 import { useI18n } from '../i18n';
 import { useKeyQuotas } from '../state/incidents';
 import { useNow } from '../state/live';
-import { diagnosedSince, endOf, type Range } from '../state/range';
+import { diagnosedSince, endOf, type Part, type Range } from '../state/range';
 import { linkTo } from '../state/router';
 import { serverNow } from '../state/session';
 import { Key } from '../ui/marks';
@@ -137,9 +137,9 @@ function QuotaRow({ quota, now }: { quota: QuotaRowFragment; now: number }): JSX
 }
 
 /** The incidents of a key within the range, each at its time. */
-export function Timeline({ incidents, range }: { incidents: KeyIncidentsQuery['diagnoses']; range: Range }): JSX.Element | null {
+export function Timeline({ incidents, range, part }: { incidents: KeyIncidentsQuery['diagnoses']; range: Range; part: Part }): JSX.Element | null {
   const { text, format } = useI18n();
-  const [since, until] = [diagnosedSince(range, serverNow()), endOf(range, serverNow())];
+  const [since, until] = [diagnosedSince(range, part, serverNow()), endOf(range, serverNow())];
   const parts = timelineOf(incidents, since, until);
   if (parts.length === 0) return null;
   return (

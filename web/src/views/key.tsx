@@ -12,7 +12,7 @@ import { useI18n } from '../i18n';
 import { errorText } from '../i18n/error-text';
 import { timeZone } from '../i18n/format';
 import { useKeyIncidents } from '../state/incidents';
-import { useQuery } from '../state/query';
+import { fresh, useQuery } from '../state/query';
 import { endOf, isLive, rangeArguments, rangeOf } from '../state/range';
 import { navigate, linkTo, useRoute } from '../state/router';
 import { hasScope, serverNow } from '../state/session';
@@ -63,13 +63,14 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   const latencies = latency.stale ? undefined : latency.data;
   const incidents = useKeyIncidents(id, range);
   // A failed request says nothing about the present.
-  const known = incidents.stale || incidents.error ? undefined : incidents.data;
+  const known = fresh(incidents.atEnd);
+  const found = fresh(incidents.answer);
   const diagnoses = known?.apiKey?.diagnoses ?? [];
-  const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.error ? 'unknown' : undefined;
+  const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.atEnd.error ? 'unknown' : undefined;
   const named = namedOf(id, diagnoses);
   const stateOf = (model: string): ModelState =>
     stateOfModel(model, known?.apiKey ? diagnoses : undefined, callsOfModel(model, known?.apiKey?.models));
-  const within = useMemo(() => (known?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), [known, id]);
+  const within = useMemo(() => (found?.diagnoses ?? []).filter(({ keys }) => keys.length === 0 || keys.some((key) => key.id === id)), [found, id]);
   const spans = useMemo(() => spansOf(within, text.incidents.causes), [within, text]);
   const explained = selectionOf(params);
   useShortcuts({ Escape: () => navigate(linkTo('/keys')) });
@@ -125,7 +126,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
                       </Panel>
                       <LatestErrors apiKey={apiKey} />
                       <QuotasPanel id={id} range={range} />
-                      <Timeline incidents={within} range={range} />
+                      <Timeline incidents={within} range={range} part={incidents.part} />
                       <Panel title={text.overview.models} class="full">
                         <Models groups={apiKey.models} latencies={latencies?.apiKey?.models} stateOf={stateOf} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
                       </Panel>

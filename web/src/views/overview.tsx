@@ -21,7 +21,7 @@ import { rangeText } from '../i18n/range-text';
 import { timeZone } from '../i18n/format';
 import { useIncidents } from '../state/incidents';
 import { updatedAt, useSubscription } from '../state/live';
-import { useQuery, type Answer } from '../state/query';
+import { fresh, useQuery, type Answer } from '../state/query';
 import { diagnosedSince, endOf, exceedsDay, intervalsOf, isLive, isoDuration, monthBefore, periodBefore, rangeArguments, rangeEnds, rangeOf, type Range } from '../state/range';
 import { linkTo, setParams, useRoute } from '../state/router';
 import { pageLimit, serverNow } from '../state/session';
@@ -72,8 +72,10 @@ export function Overview(): JSX.Element {
   const before = useBefore(range, over.stale ? undefined : over.data?.callSeries, compares && !stackBy);
   const incidents = useIncidents(range);
   // A failed request says nothing about the present.
-  const known = incidents.stale || incidents.error ? undefined : incidents.data?.diagnoses;
-  const spans = useMemo(() => spansOf(known ?? [], text.incidents.causes), [known, text]);
+  const found = fresh(incidents.answer)?.diagnoses;
+  // With the counts of the whole range, if they are known.
+  const known = fresh(incidents.atEnd)?.diagnoses.map((one) => found?.find(({ id }) => id === one.id) ?? one);
+  const spans = useMemo(() => spansOf(found ?? [], text.incidents.causes), [found, text]);
   const opened = params.get('incident');
   const explained = selectionOf(params);
 
@@ -84,14 +86,14 @@ export function Overview(): JSX.Element {
   });
   const stats = usage.data && (live ? newest(usage.data, now) : usage.data);
   const ofRange = over.stale || !over.data ? undefined : countsOf(over.data);
-  const isLong = exceedsDay(range, serverNow());
   const ofDay = usage.stale ? undefined : stats?.usageStats.last24Hours;
-  const hasFailed = [incidents, isLong ? usage : over].some(({ error }) => error !== undefined);
+  const isLong = exceedsDay(range, serverNow());
+  const hasFailed = [incidents.atEnd, isLong ? usage : over].some(({ error }) => error !== undefined);
   const modelCalls = usage.stale || !stats ? undefined : stats.modelsOfDay;
   const ofPool = known?.filter(({ keys, until }) => keys.length === 0 && until == null);
   const stateOf = (model: string): ModelState =>
     stateOfModel(model, ofPool, callsOfModel(model, modelCalls, modelCalls?.length === modelLimit));
-  const headline = headlineOf(known, { since: diagnosedSince(range, serverNow()), calls: isLong ? ofDay : ofRange }, hasFailed);
+  const headline = headlineOf(known, { since: diagnosedSince(range, 'day', serverNow()), calls: isLong ? ofDay : ofRange }, hasFailed);
 
   return (
     <>
@@ -105,7 +107,7 @@ export function Overview(): JSX.Element {
               <HeadlineText headline={headline} range={range} usage={usage.stale ? undefined : stats} />
               <Rate range={range} over={over} headline={headline} />
             </div>
-            <IncidentsPanel answer={incidents} range={range} />
+            <IncidentsPanel diagnosed={incidents} range={range} />
             <AnswerView answer={{ ...usage, data: stats }} waiting={<Skeleton rows={5} class="cards" />}>
               {(data) => <Cards stats={data} live={live} />}
             </AnswerView>
@@ -189,7 +191,7 @@ export function Overview(): JSX.Element {
           {explained ? (
             <Explain key="explain" selection={explained} range={range} calls={{}} errors={{}} params={{}} />
           ) : (
-            opened && <IncidentDetail key={opened} id={opened} answer={incidents} range={range} onClose={() => setParams({ incident: undefined })} />
+            opened && <IncidentDetail key={opened} id={opened} answer={incidents.answer} range={range} onClose={() => setParams({ incident: undefined })} />
           )}
         </div>
       </Spans.Provider>
@@ -230,7 +232,7 @@ function HeadlineText({ headline, range, usage }: { headline: Headline; range: R
   const i18n = useI18n();
   const { text, format } = i18n;
   const link = useIncidentLink();
-  const when = diagnosedText(i18n, range);
+  const when = diagnosedText(i18n, range, 'day');
   const line = (icon: IconName, look: string, content: ComponentChildren): JSX.Element => (
     <p class={`headline headline-${look}`}>
       <Icon name={icon} />

@@ -1,8 +1,11 @@
 //! The diagnoses of an instant, and the changes of the current ones. All requests and subscriptions of a
 //! server share the current ones.
 
+mod days;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -18,8 +21,10 @@ use crate::domain::quota::{
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
 use crate::store::Database;
-use crate::store::diagnosis::read;
-use crate::store::error_log::ReserveMemory;
+use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE, read};
+use crate::store::error_log::{ReserveMemory, SHORT_BYTES};
+
+use days::DayCache;
 
 /// The current diagnoses are valid for so long, and for [`PAUSES`] times as long as they took.
 const VALID: Duration = Duration::from_secs(10);
@@ -86,22 +91,46 @@ impl DiagnosisRef {
 
     /// The same without the other diagnoses of its window, which would use memory.
     fn alone(&self) -> Self {
+        Self { ended: self.ended, ..self.single().into_ref(self.of.at) }
+    }
+
+    fn single(&self) -> SingleDiagnosis {
         let mut diagnosis = self.get().clone();
         diagnosis.keys = (0..diagnosis.keys.len() as u32).collect();
         diagnosis.models = (0..diagnosis.models.len() as u32).collect();
-        let of = DiagnosedWindow {
-            at: self.of.at,
+        SingleDiagnosis {
+            diagnosis,
             keys: self.keys().cloned().collect(),
             models: self.models().cloned().collect(),
-            diagnoses: vec![diagnosis],
-            evidence: vec![self.of.evidence[self.index].clone()],
-            quotas: PoolQuotas::learn(&diagnosis::Calls::default(), &[], &[], 0),
-        };
-        Self { of: Arc::new(of), index: 0, ended: self.ended }
+            evidence: self.of.evidence[self.index].clone(),
+        }
     }
 
     fn identity(&self) -> Identity {
         (self.get().cause, self.keys().cloned().collect(), self.models().cloned().collect())
+    }
+}
+
+/// A diagnosis with the names of its keys and models.
+#[derive(Clone, Debug)]
+struct SingleDiagnosis {
+    diagnosis: diagnosis::Diagnosis,
+    keys: Vec<String>,
+    models: Vec<String>,
+    evidence: Vec<i64>,
+}
+
+impl SingleDiagnosis {
+    fn into_ref(self, at: DateTime<Utc>) -> DiagnosisRef {
+        let of = DiagnosedWindow {
+            at,
+            keys: self.keys,
+            models: self.models,
+            diagnoses: vec![self.diagnosis],
+            evidence: vec![self.evidence],
+            quotas: PoolQuotas::learn(&diagnosis::Calls::default(), &[], &[], 0),
+        };
+        DiagnosisRef { of: Arc::new(of), index: 0, ended: None }
     }
 }
 
@@ -158,19 +187,23 @@ fn index(names: &[String], name: &str) -> Option<u32> {
     u32::try_from(found).ok()
 }
 
-/// Computes the diagnoses at `at`. The window starts at a full hour, so that a diagnosis does not change with
-/// each call that leaves the window.
+/// The window of the diagnoses at `at`. It starts at a full hour, so that a diagnosis does not change with each
+/// call that leaves the window.
+fn window_of(at: DateTime<Utc>) -> Result<Window> {
+    let day = Window::last(TimeDelta::hours(24), at);
+    let start = |day: Window| day.since.duration_trunc(TimeDelta::hours(1)).ok();
+    let window = day.and_then(|day| Some(Window { since: start(day)?, ..day }));
+    window.ok_or_else(|| Error::bad_input("asOf", "the window would start before the year 1"))
+}
+
+/// Computes the diagnoses at `at`.
 async fn diagnoses_at(
     db: &Database,
     at: DateTime<Utc>,
     reserve: ReserveMemory<'_>,
     computations: &Arc<Semaphore>,
 ) -> Result<DiagnosedWindow> {
-    let day = Window::last(TimeDelta::hours(24), at);
-    let start = |day: Window| day.since.duration_trunc(TimeDelta::hours(1)).ok();
-    let window = day.and_then(|day| Some(Window { since: start(day)?, ..day }));
-    let window = window
-        .ok_or_else(|| Error::bad_input("asOf", "the window would start before the year 1"))?;
+    let window = window_of(at)?;
     let calls = read(db, window, reserve).await?;
     // Only now: the database's connections are granted by caller, this permit in the order of arrival.
     let permit = Arc::clone(computations).acquire_owned().await.map_err(Error::internal)?;
@@ -196,6 +229,31 @@ async fn diagnoses_at(
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)
 }
 
+/// The memory of a request for a computation. A request that waits for the computation of another one uses none.
+pub trait Memory: Sync {
+    fn reserve(&self, bytes: u64) -> Result<()>;
+
+    fn free(&self, bytes: u64);
+
+    /// The bytes of a page while it is read: `rows` rows with `text_bytes` of text each.
+    fn page_bytes(&self, rows: u32, text_bytes: u64) -> u64;
+}
+
+/// For the computations of the server itself.
+struct Unlimited;
+
+impl Memory for Unlimited {
+    fn reserve(&self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn free(&self, _: u64) {}
+
+    fn page_bytes(&self, _: u32, _: u64) -> u64 {
+        0
+    }
+}
+
 /// The current diagnoses of a server.
 pub struct CurrentDiagnoses {
     db: Arc<Database>,
@@ -203,6 +261,8 @@ pub struct CurrentDiagnoses {
     last: Shared,
     /// Computations for other times that requests wait for.
     past: std::sync::Mutex<HashMap<DateTime<Utc>, Weak<Shared>>>,
+    /// The days of long windows.
+    days: std::sync::Mutex<DayCache>,
     computations: Arc<Semaphore>,
 }
 
@@ -220,34 +280,31 @@ struct Computed {
 impl CurrentDiagnoses {
     pub fn new(db: Arc<Database>, clock: Clock) -> Self {
         let computations = Arc::new(Semaphore::new(MAX_COMPUTATIONS));
-        Self { db, clock, last: Mutex::default(), past: Default::default(), computations }
+        let (last, past, days) = Default::default();
+        Self { db, clock, last, past, days, computations }
     }
 
     /// The diagnoses at `now`, or of a few seconds before. Concurrent callers share one computation.
     pub async fn get(
         &self,
         now: DateTime<Utc>,
-        reserve: ReserveMemory<'_>,
+        memory: &dyn Memory,
     ) -> Result<Arc<DiagnosedWindow>> {
         let mut last = self.last.lock().await;
         match last.as_ref().filter(|computed| computed.is_valid(now)) {
             Some(computed) => computed.found.clone(),
-            None => self.compute(&mut last, now, reserve).await,
+            None => self.compute(&mut last, now, memory).await,
         }
     }
 
     /// The diagnoses at any time. Concurrent callers with the same time share one computation.
-    pub async fn at(
-        &self,
-        at: DateTime<Utc>,
-        reserve: ReserveMemory<'_>,
-    ) -> Result<Arc<DiagnosedWindow>> {
+    pub async fn at(&self, at: DateTime<Utc>, memory: &dyn Memory) -> Result<Arc<DiagnosedWindow>> {
         let started = Instant::now();
         let shared = self.shared(at);
         let mut last = shared.lock().await;
         match last.as_ref().filter(|computed| computed.finished >= started) {
             Some(computed) => computed.found.clone(),
-            None => self.compute(&mut last, at, reserve).await,
+            None => self.compute(&mut last, at, memory).await,
         }
     }
 
@@ -266,10 +323,21 @@ impl CurrentDiagnoses {
         &self,
         last: &mut Option<Computed>,
         at: DateTime<Utc>,
-        reserve: ReserveMemory<'_>,
+        memory: &dyn Memory,
     ) -> Result<Arc<DiagnosedWindow>> {
         let started = Instant::now();
-        let found = diagnoses_at(&self.db, at, reserve, &self.computations).await.map(Arc::new);
+        let reserved = AtomicU64::new(0);
+        let reserve = |bytes: u64| {
+            reserved.fetch_add(bytes, Ordering::Relaxed);
+            memory.reserve(bytes)
+        };
+        let pages =
+            memory.page_bytes(CALLS_AT_ONCE, 0) + memory.page_bytes(LOGS_AT_ONCE, SHORT_BYTES);
+        let found = match reserve(pages) {
+            Ok(()) => diagnoses_at(&self.db, at, &reserve, &self.computations).await.map(Arc::new),
+            Err(error) => Err(error),
+        };
+        memory.free(reserved.into_inner());
         if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
             let valid = VALID.max(started.elapsed().saturating_mul(PAUSES));
             let found = found.clone();
@@ -280,7 +348,7 @@ impl CurrentDiagnoses {
 
     /// The changes from now on.
     pub async fn subscribe(self: &Arc<Self>) -> Result<DiagnosisChanges> {
-        let found = self.get(self.clock.now(), &|_| Ok(())).await?;
+        let found = self.get(self.clock.now(), &Unlimited).await?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (current, pending) = (Arc::clone(self), VecDeque::new());
@@ -325,7 +393,7 @@ impl DiagnosisChanges {
             }
             self.ticks.tick().await;
             let now = self.current.clock.now();
-            match self.current.get(now, &|_| Ok(())).await {
+            match self.current.get(now, &Unlimited).await {
                 Ok(found) => {
                     self.has_failed = false;
                     self.pending.extend(changes(&mut self.lasting, &found));

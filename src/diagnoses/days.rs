@@ -1,0 +1,459 @@
+//! The diagnoses of a window of more than a day: those of its days, joined.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use lru::LruCache;
+use tokio::time::Instant;
+
+use super::{CurrentDiagnoses, DiagnosisRef, MAX_EVIDENCE, Memory, SingleDiagnosis, window_of};
+use crate::domain::diagnosis::{CONTINUES_WITHIN, Cause};
+use crate::domain::window::Window;
+use crate::error::{Error, Result};
+use crate::store::Database;
+use crate::store::call::{CallOrder, CallScope};
+use crate::store::diagnosis::{DayCounts, day_counts, edge_calls};
+
+const DAY: TimeDelta = TimeDelta::hours(24);
+
+/// The most days that are kept: of two windows of a month.
+const MAX_DAYS: usize = 64;
+/// The most bytes of their diagnoses.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// A day is computed again after this time, also if its counts are the same.
+const VALID: Duration = Duration::from_secs(3600);
+/// The end is searched for so many diagnoses.
+const MAX_ENDS: usize = 50;
+
+/// The diagnoses of days, by the end of the day.
+pub(super) struct DayCache {
+    days: LruCache<DateTime<Utc>, CachedDay>,
+    bytes: usize,
+}
+
+struct CachedDay {
+    counts: DayCounts,
+    computed: Instant,
+    /// An error is that of too many calls.
+    found: Result<Arc<[SingleDiagnosis]>>,
+}
+
+impl CachedDay {
+    /// In bytes.
+    fn memory(&self) -> usize {
+        self.found.as_ref().map_or(0, |found| memory(found))
+    }
+}
+
+impl Default for DayCache {
+    fn default() -> Self {
+        Self { days: LruCache::unbounded(), bytes: 0 }
+    }
+}
+
+impl DayCache {
+    fn get(
+        &mut self,
+        end: DateTime<Utc>,
+        counts: DayCounts,
+    ) -> Option<Result<Arc<[SingleDiagnosis]>>> {
+        let is_valid = |day: &&CachedDay| day.counts == counts && day.computed.elapsed() < VALID;
+        self.days.get(&end).filter(is_valid).map(|day| day.found.clone())
+    }
+
+    fn insert(
+        &mut self,
+        end: DateTime<Utc>,
+        counts: DayCounts,
+        found: Result<Arc<[SingleDiagnosis]>>,
+    ) {
+        let day = CachedDay { counts, computed: Instant::now(), found };
+        self.bytes += day.memory();
+        if let Some((_, before)) = self.days.push(end, day) {
+            self.bytes -= before.memory();
+        }
+        while self.days.len() > MAX_DAYS || self.bytes > MAX_BYTES {
+            let Some((_, oldest)) = self.days.pop_lru() else { break };
+            self.bytes -= oldest.memory();
+        }
+    }
+}
+
+/// In bytes.
+fn memory(day: &[SingleDiagnosis]) -> usize {
+    let names = |names: &[String]| -> usize {
+        names.iter().map(|name| size_of::<String>() + size_of::<u32>() + name.len()).sum()
+    };
+    let of_one = |one: &SingleDiagnosis| {
+        let evidence = one.evidence.len() * size_of::<i64>();
+        size_of::<SingleDiagnosis>() + names(&one.keys) + names(&one.models) + evidence
+    };
+    day.iter().map(of_one).sum()
+}
+
+impl CurrentDiagnoses {
+    /// The diagnoses of a window of more than a day, unordered. The last 24 hours (up to 25) and each 24 hours
+    /// before are diagnosed separately; a diagnosis that lasts at the end of a day and is found on the next day
+    /// is one. One that is not found on the next day ends with the first success of its keys and models on that
+    /// day, or with its last failure; SILENT with the next call.
+    ///
+    /// A day of the past is computed again if the number of its calls, failed calls or error logs has changed,
+    /// and once an hour. Concurrent requests share its computation.
+    pub async fn within(
+        &self,
+        window: Window,
+        is_current: bool,
+        memory: &dyn Memory,
+    ) -> Result<Vec<DiagnosisRef>> {
+        let last = match is_current {
+            true => self.get(window.until, memory).await?,
+            false => self.at(window.until, memory).await?,
+        };
+        let mut bounds = vec![window_of(last.at)?.since];
+        while let Some(start) = bounds.last().filter(|start| **start > window.since) {
+            bounds.push(window_of(*start)?.since);
+        }
+        bounds.reverse();
+        let mut joined = JoinedDays::default();
+        let counts = day_counts(&self.db, &bounds).await?;
+        for (day, counts) in bounds.windows(2).zip(counts) {
+            let found = self.day(day[1], counts, memory).await?;
+            memory.reserve(self::memory(&found) as u64)?;
+            joined.add(day[0], found.iter().cloned());
+        }
+        if let [.., start] = bounds[..] {
+            joined.add(start, last.all().map(|found| found.single()));
+        }
+        let found = joined.finish(&self.db, last.at).await?;
+        let overlaps = |found: &DiagnosisRef| found.until().is_none_or(|end| end >= window.since);
+        Ok(found.into_iter().map(|found| found.into_ref(last.at)).filter(overlaps).collect())
+    }
+
+    /// The diagnoses of the 24 hours before a full hour.
+    async fn day(
+        &self,
+        end: DateTime<Utc>,
+        counts: DayCounts,
+        memory: &dyn Memory,
+    ) -> Result<Arc<[SingleDiagnosis]>> {
+        let days = || self.days.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = days().get(end, counts);
+        if let Some(found) = cached {
+            return found;
+        }
+        let found = self.at(end, memory).await;
+        let found = found.map(|found| found.all().map(|found| found.single()).collect());
+        if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
+            days().insert(end, counts, found.clone());
+        }
+        found
+    }
+
+    /// The end of a diagnosis of keys that lasted at `start`: their first success since then.
+    pub async fn end_of(
+        &self,
+        found: &DiagnosisRef,
+        start: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>> {
+        let calls = found.single().calls(Window { since: start, until }, true);
+        Ok(edge_calls(&self.db, &[calls], CallOrder::OldestFirst)
+            .await?
+            .into_iter()
+            .next()
+            .flatten())
+    }
+}
+
+/// The diagnoses of consecutive days.
+#[derive(Default)]
+struct JoinedDays {
+    /// Those that end within the days.
+    ended: Vec<SingleDiagnosis>,
+    /// Those that last at the end of the last day.
+    lasting: Vec<SingleDiagnosis>,
+    /// Those that lasted at the end of a day and were not found on the next one, with this end.
+    lost: Vec<(SingleDiagnosis, DateTime<Utc>)>,
+}
+
+impl JoinedDays {
+    /// Adds the diagnoses of the next day, which starts at `start`.
+    fn add(&mut self, start: DateTime<Utc>, found: impl Iterator<Item = SingleDiagnosis>) {
+        let mut before = std::mem::take(&mut self.lasting);
+        for mut one in found {
+            let continued = before.extract_if(.., |earlier| continues(earlier, &one, start));
+            // A key was not used for a day, or hardly.
+            let resumed = self.lost.extract_if(.., |(earlier, end)| {
+                is_of_same(earlier, &one) && one.diagnosis.since < *end
+            });
+            let parts: Vec<_> = continued.chain(resumed.map(|(earlier, _)| earlier)).collect();
+            for earlier in parts {
+                one.join(earlier);
+            }
+            match one.diagnosis.until {
+                Some(_) => self.ended.push(one),
+                None => self.lasting.push(one),
+            }
+        }
+        self.lost.extend(before.into_iter().map(|one| (one, start)));
+    }
+
+    /// All diagnoses, for a window that ends at `until`.
+    async fn finish(self, db: &Database, until: DateTime<Utc>) -> Result<Vec<SingleDiagnosis>> {
+        let Self { mut ended, lasting, mut lost } = self;
+        // Silences have no other end.
+        lost.sort_by_key(|(one, end)| {
+            (one.diagnosis.cause != Cause::Silent, std::cmp::Reverse(*end))
+        });
+        for (one, end) in lost.split_off(lost.len().min(MAX_ENDS)) {
+            ended.push(one.ended(end));
+        }
+        let (silent, failing): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|(one, _)| one.diagnosis.cause == Cause::Silent);
+        let edges = async |found: &[(SingleDiagnosis, DateTime<Utc>)],
+                           order,
+                           window: fn(_, _) -> Window| {
+            let is_success = order == CallOrder::OldestFirst;
+            let scopes = found.iter().map(|(one, end)| one.calls(window(*end, until), is_success));
+            edge_calls(db, &scopes.collect::<Vec<_>>(), order).await
+        };
+        let next =
+            edges(&silent, CallOrder::OldestFirst, |end, until| Window { since: end, until })
+                .await?;
+        let success = edges(&failing, CallOrder::OldestFirst, |end, until| Window {
+            since: end,
+            until: until.min(end + DAY),
+        })
+        .await?;
+        let failure = edges(&failing, CallOrder::NewestFirst, |end, _| Window {
+            since: end - DAY,
+            until: end,
+        })
+        .await?;
+        for ((one, _), end) in silent.into_iter().zip(next) {
+            ended.push(match end {
+                Some(end) => one.ended(end),
+                None => one,
+            });
+        }
+        for ((one, end), (success, failure)) in
+            failing.into_iter().zip(success.into_iter().zip(failure))
+        {
+            ended.push(one.ended(success.or(failure).unwrap_or(end)));
+        }
+        ended.extend(lasting);
+        Ok(ended)
+    }
+}
+
+/// Whether two diagnoses have the same cause, the same models, and a common key or no keys.
+fn is_of_same(earlier: &SingleDiagnosis, later: &SingleDiagnosis) -> bool {
+    later.diagnosis.cause == earlier.diagnosis.cause
+        && later.models.len() == earlier.models.len()
+        && later.models.iter().all(|model| earlier.models.contains(model))
+        && later.keys.is_empty() == earlier.keys.is_empty()
+        && (later.keys.is_empty() || later.keys.iter().any(|key| earlier.keys.contains(key)))
+}
+
+/// Whether `earlier`, which lasts at the end of a day, is the same as `later` of the next day.
+fn continues(earlier: &SingleDiagnosis, later: &SingleDiagnosis, start: DateTime<Utc>) -> bool {
+    let is = &later.diagnosis;
+    let lasts = match is.cause {
+        // It starts with the last call before it.
+        Cause::Silent => is.since < start,
+        // The last success is unknown.
+        Cause::Slow => false,
+        _ => is.last_success.is_none_or(|success| success < start),
+    };
+    let starts_at_once =
+        is.cause != Cause::Silent && is.since <= start + TimeDelta::microseconds(CONTINUES_WITHIN);
+    (lasts || starts_at_once) && is_of_same(earlier, later)
+}
+
+impl SingleDiagnosis {
+    /// Adds an earlier part. Keys, models and texts are those of the later part.
+    fn join(&mut self, earlier: Self) {
+        let (now, before) = (&mut self.diagnosis, earlier.diagnosis);
+        let all =
+            |failures: u64, share: f64| if share > 0.0 { failures as f64 / share } else { 0.0 };
+        let all = all(now.failures, now.share) + all(before.failures, before.share);
+        if before.since <= now.since {
+            now.since = before.since;
+            now.last_success = before.last_success;
+        }
+        now.failures += before.failures;
+        now.successes += before.successes;
+        now.share = if all > 0.0 { now.failures as f64 / all } else { 0.0 };
+        now.severity = now.severity.max(before.severity);
+        now.confidence = now.confidence.max(before.confidence);
+        let ids = [earlier.evidence, std::mem::take(&mut self.evidence)].concat();
+        let count = ids.len().min(MAX_EVIDENCE);
+        self.evidence = (0..count).map(|index| ids[index * ids.len() / count]).collect();
+    }
+
+    fn ended(mut self, end: DateTime<Utc>) -> Self {
+        self.diagnosis.until = Some(end);
+        self
+    }
+
+    /// The calls of its keys and models that succeeded, or failed; for SILENT all of them.
+    fn calls(&self, window: Window, success: bool) -> CallScope {
+        let names = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+        CallScope {
+            keys: names(&self.keys),
+            models: names(&self.models),
+            success: (self.diagnosis.cause != Cause::Silent).then_some(success),
+            ..CallScope::of(window)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::diagnosis::{Diagnosis, Severity};
+    use crate::domain::failure::Remedy;
+
+    fn hour(hour: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::hours(hour)
+    }
+
+    /// Of a key: from an hour to an hour, with the last success before it.
+    fn found(
+        cause: Cause,
+        key: &str,
+        times: (i64, Option<i64>),
+        success: Option<i64>,
+    ) -> SingleDiagnosis {
+        let diagnosis = Diagnosis {
+            cause,
+            severity: Severity::Warning,
+            remedy: Remedy::Wait,
+            keys: if key.is_empty() { vec![] } else { vec![0] },
+            models: vec![],
+            since: hour(times.0),
+            until: times.1.map(hour),
+            last_success: success.map(hour),
+            failures: 10,
+            successes: 1,
+            share: 0.5,
+            confidence: 0.9,
+            status: None,
+            class: None,
+            calls: vec![],
+        };
+        let keys = if key.is_empty() { vec![] } else { vec![key.to_owned()] };
+        SingleDiagnosis { diagnosis, keys, models: vec![], evidence: (0..80).collect() }
+    }
+
+    /// The diagnoses of two days of 24 hours each, and the lost ones of the first day.
+    fn joined(first: SingleDiagnosis, second: SingleDiagnosis) -> (Vec<SingleDiagnosis>, usize) {
+        let mut days = JoinedDays::default();
+        days.add(hour(0), [first].into_iter());
+        days.add(hour(24), [second].into_iter());
+        ([days.ended, days.lasting].concat(), days.lost.len())
+    }
+
+    #[test]
+    fn a_fault_without_a_success_in_between_is_one() {
+        let first = found(Cause::KeyDead, "a", (5, None), Some(4));
+        let second = found(Cause::KeyDead, "a", (30, Some(40)), Some(4));
+        let (all, lost) = joined(first, second);
+        assert_eq!((all.len(), lost), (1, 0));
+        let one = &all[0].diagnosis;
+        assert_eq!(
+            (one.since, one.until, one.last_success),
+            (hour(5), Some(hour(40)), Some(hour(4)))
+        );
+        assert_eq!((one.failures, one.successes, one.share), (20, 2, 0.5));
+        assert_eq!(all[0].evidence.len(), MAX_EVIDENCE);
+    }
+
+    #[test]
+    fn a_success_a_key_or_a_cause_separates_faults() {
+        use Cause::{KeyDead, QuotaExhausted, Silent, Slow};
+        let dead = || found(KeyDead, "a", (5, None), Some(4));
+        // The success is of the second day.
+        let of_quota = |since, success| found(QuotaExhausted, "a", (since, None), success);
+        for (first, second, count) in [
+            (of_quota(5, None), of_quota(30, Some(29)), 2),
+            (of_quota(5, None), of_quota(30, Some(23)), 1),
+            (of_quota(5, None), of_quota(24, Some(24)), 1),
+            (dead(), found(KeyDead, "b", (24, None), None), 2),
+            (dead(), found(KeyDead, "", (24, None), None), 2),
+            (dead(), of_quota(24, None), 2),
+            // It ended before the second day.
+            (
+                found(KeyDead, "a", (5, Some(20)), None),
+                found(KeyDead, "a", (24, None), Some(20)),
+                2,
+            ),
+            // The last success before slow calls is unknown; a silence starts with a call.
+            (found(Slow, "a", (5, None), None), found(Slow, "a", (30, None), None), 2),
+            (found(Slow, "a", (5, None), None), found(Slow, "a", (24, None), None), 1),
+            (found(Silent, "a", (5, None), None), found(Silent, "a", (24, None), None), 2),
+            (found(Silent, "", (5, None), None), found(Silent, "", (5, Some(30)), None), 1),
+        ] {
+            let what = format!("{first:?} {second:?}");
+            let (all, lost) = joined(first, second);
+            assert_eq!(all.len() + lost, count, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_key_without_calls_for_days_is_one() {
+        let dead = |since, until| found(Cause::KeyDead, "a", (since, until), Some(1));
+        let mut days = JoinedDays::default();
+        days.add(hour(0), [dead(5, None)].into_iter());
+        days.add(hour(24), [].into_iter());
+        days.add(hour(48), [].into_iter());
+        // Since its first failure.
+        days.add(hour(72), [dead(5, Some(80))].into_iter());
+        assert_eq!((days.ended.len(), days.lasting.len(), days.lost.len()), (1, 0, 0));
+        assert_eq!(days.ended[0].diagnosis.failures, 20);
+        // It succeeded in between, so that its first failure is later.
+        days.add(hour(96), [dead(100, None)].into_iter());
+        assert_eq!((days.ended.len(), days.lasting.len(), days.lost.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_key_joins_the_group_that_has_it() {
+        let mut days = JoinedDays::default();
+        let one = |key: &str, since: i64| found(Cause::KeyDead, key, (since, None), None);
+        days.add(hour(0), [one("a", 3), one("b", 2), one("c", 1)].into_iter());
+        let mut both = one("b", 24);
+        both.keys = vec!["b".to_owned(), "a".to_owned()];
+        days.add(hour(24), [both].into_iter());
+        assert_eq!((days.lasting.len(), days.lost.len()), (1, 1));
+        assert_eq!(
+            (days.lasting[0].diagnosis.since, days.lasting[0].diagnosis.failures),
+            (hour(2), 30)
+        );
+        assert_eq!(days.lost[0].0.keys, ["c"]);
+    }
+
+    #[test]
+    fn the_cache_is_bounded_by_days_and_bytes_and_compares_counts() {
+        let mut cache = DayCache::default();
+        let small: Arc<[SingleDiagnosis]> =
+            vec![found(Cause::KeyDead, "a", (1, None), None)].into();
+        let counts = DayCounts::default();
+        for day in 0..100 {
+            cache.insert(hour(24 * day), counts, Ok(Arc::clone(&small)));
+        }
+        assert_eq!((cache.days.len(), cache.bytes), (MAX_DAYS, MAX_DAYS * memory(&small)));
+        assert!(cache.get(hour(24 * 99), counts).is_some() && cache.get(hour(0), counts).is_none());
+        let other = DayCounts { calls: 1, ..counts };
+        assert!(cache.get(hour(24 * 99), other).is_none());
+        cache.insert(hour(24 * 99), other, Ok(Arc::clone(&small)));
+        assert_eq!(cache.bytes, MAX_DAYS * memory(&small));
+        let mut large = small[0].clone();
+        large.keys = vec!["k".repeat(1000); MAX_BYTES / 3000];
+        let large: Arc<[SingleDiagnosis]> = vec![large].into();
+        for day in 200..210 {
+            cache.insert(hour(24 * day), counts, Ok(Arc::clone(&large)));
+        }
+        assert!(cache.bytes <= MAX_BYTES && cache.days.len() == 2, "{}", cache.bytes);
+    }
+}
