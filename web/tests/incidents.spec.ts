@@ -31,24 +31,25 @@ async function duringOutage(demo: Server): Promise<number> {
   return Date.parse(worst?.start ?? '') + 5 * MINUTE_MS;
 }
 
-/** The last midnight in California: until then most keys of the demo are out of quota for a model. */
-function lastReset(): number {
-  const hour = (ms: number): string => new Date(ms).toLocaleTimeString('en-GB', { timeZone: 'America/Los_Angeles', hour: '2-digit' });
-  let at = Math.floor(Date.now() / HOUR_MS) * HOUR_MS;
-  while (hour(at) !== '00') at -= HOUR_MS;
-  return at;
+/** When most keys of the demo were out of quota for a model last, in milliseconds: until midnight in California. */
+async function lastReset(demo: Server): Promise<number> {
+  const query = '{ diagnoses(period: LAST_7_DAYS, causes: [POOL_EXHAUSTED]) { until } }';
+  const { diagnoses } = await demo.ask<{ diagnoses: { until: string | null }[] }>(query);
+  const reset = Math.max(...diagnoses.flatMap(({ until }) => (until === null ? [] : [Date.parse(until)])));
+  expect(new Date(reset + 2 * MINUTE_MS).toLocaleTimeString('en-GB', { timeZone: 'America/Los_Angeles', hour: '2-digit' })).toBe('00');
+  return reset;
 }
 
 const headline = (page: Page) => page.locator('main .sentence').getByRole('paragraph').first();
 
 test('the first sentence of the page names the incidents of the demo at their times', async ({ page, demo }) => {
   const outage = await duringOutage(demo);
-  const reset = lastReset();
+  const reset = await lastReset(demo);
   // Neither the outage nor the quotas of the model.
   const other = [1.5, 4, -3, -6].map((hours) => reset + hours * HOUR_MS).find((at) => at < Date.now() && Math.abs(at - outage) > 1.2 * HOUR_MS);
   for (const [at, sentence] of [
     [outage, /^gemini-2\.5-flash has been failing for all keys since .* \(50[03], .*\): wait, or use another model\./],
-    [reset - 12 * MINUTE_MS, /^Most keys have been out of quota for gemini-.* since .* \(429, .*\): wait for the reset, or add keys\./],
+    [reset - 5 * MINUTE_MS, /^Most keys have been out of quota for gemini-.* since .* \(429, .*\): wait for the reset, or add keys\./],
     [other ?? 0, /^The provider has rejected key Fake\.\.\..{4} since .* \(403, .*\): replace the key\./],
   ] as const) {
     await open(page, demo, `/?${upTo(at)}`);

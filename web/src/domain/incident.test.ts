@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Cause } from '../api/gen/graphql';
-import { callParams, callsOfModel, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, stateOfModel, type Counts, type Diagnosed, type Incident } from './incident';
+import { callParams, callsOfModel, headlineOf, ongoingFirst, REASONS, spansOf, stateOfKey, stateOfModel, unionOf, type Counts, type Diagnosed, type Incident } from './incident';
 
 const incident = (change: Partial<Incident> = {}): Incident => ({
   id: 'diagnosis_1',
@@ -29,6 +29,12 @@ it('starts with the most severe ongoing incident', () => {
   const first = incident({ id: 'a' });
   expect(headlineOf([ended, first, incident({ id: 'b' })], calls(0), false)).toEqual({ kind: 'incident', incident: first, more: 1 });
   expect(ongoingFirst([ended, first]).map(({ id }) => id)).toEqual(['a', ended.id]);
+});
+
+it('adds the incidents of the last day to those of the range', () => {
+  const of = (id: string, failures: number): Incident => incident({ id, failures });
+  const all = unionOf([of('a', 9), of('b', 9)], [of('b', 1), of('c', 1)]);
+  expect(all.map(({ id, failures }) => [id, failures])).toEqual([['a', 9], ['b', 9], ['c', 1]]);
 });
 
 it('is healthy only after enough calls, and never after a failed request', () => {

@@ -93,6 +93,12 @@ export function stateOfModel(model: string, incidents: readonly OfModel[] | unde
   return { state, sentence: state === 'likePool' ? ofAll?.sentence : undefined };
 }
 
+/** All incidents, and those of the last day that they lack. */
+export const unionOf = <T extends { id: string }>(all: readonly T[], day: readonly T[]): T[] => {
+  const ids = new Set(all.map(({ id }) => id));
+  return [...all, ...day.filter(({ id }) => !ids.has(id))];
+};
+
 /** Ongoing ones first; otherwise in the order of the API, the most severe first. */
 export const ongoingFirst = (incidents: readonly Incident[]): Incident[] =>
   incidents.toSorted((a, b) => Number(a.until != null) - Number(b.until != null));

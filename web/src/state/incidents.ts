@@ -10,10 +10,11 @@ import {
   type KeyQuotasQuery,
   type TypedDocumentString,
 } from '../api/gen/graphql';
+import { unionOf } from '../domain/incident';
 import { keyStatesOf, type KeyStates } from '../domain/key-states';
 import { timeZone } from '../i18n/format';
 import { usePrefs } from './prefs';
-import { useQuery, type Answer } from './query';
+import { fresh, useQuery, type Answer } from './query';
 import { canBeDiagnosed, diagnosedWindow, endOf, exceedsDay, isLive, type Part, type Range } from './range';
 import { pageLimit, serverNow } from './session';
 
@@ -34,6 +35,8 @@ const REFUSED = new Set(['COST_EXCEEDED', 'BAD_USER_INPUT']);
 export interface Diagnosed<T> {
   answer: Answer<T>;
   part: Part;
+  /** Whether `part` may still become `all`. */
+  isLoading: boolean;
   /** Those of its last 24 hours: the state at its end. */
   atEnd: Answer<T>;
 }
@@ -51,15 +54,19 @@ function useDiagnosed<T, V>(document: TypedDocumentString<T, V>, range: Range, v
   const isPossible = canBeDiagnosed(range, now);
   const all = useQuery(document, optionsOf('all', range, isPossible));
   const day = useQuery(document, optionsOf('day', isLive(range) ? 'now' : range, isLong));
-  if (!isLong) return { answer: all, part: 'all', atEnd: all };
-  const isLoading = !all.error && (all.stale || all.data === undefined);
+  if (!isLong) return { answer: all, part: 'all', isLoading: false, atEnd: all };
+  const isLoading = isPossible && !all.error && (all.stale || all.data === undefined);
   const part = !isPossible || isLoading || (all.error && REFUSED.has(all.error.code)) ? 'day' : 'all';
-  return { answer: part === 'all' ? all : day, part, atEnd: day };
+  return { answer: part === 'all' ? all : day, part, isLoading, atEnd: day };
 }
 
 export function useIncidents(range: Range): Diagnosed<IncidentsQuery> {
   const { language } = usePrefs();
-  return useDiagnosed(IncidentsDocument, range, (part) => ({ ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }));
+  const found = useDiagnosed(IncidentsDocument, range, (part) => ({ ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }));
+  const [all, day] = [found.answer.data, fresh(found.atEnd)];
+  // The list is limited: those of the last day are always part of it.
+  const data = useMemo(() => all && day && { diagnoses: unionOf(all.diagnoses, day.diagnoses) }, [all, day]);
+  return { ...found, answer: { ...found.answer, data: data ?? all } };
 }
 
 export function useKeyIncidents(id: string, range: Range): Diagnosed<KeyIncidentsQuery> {
@@ -67,7 +74,7 @@ export function useKeyIncidents(id: string, range: Range): Diagnosed<KeyIncident
   return useDiagnosed(
     KeyIncidentsDocument,
     range,
-    (part) => ({ key: id, asOf: asOf(range), ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }),
+    (part) => ({ key: id, asOf: asOf(range), ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: pageLimit(1000) }),
     id,
   );
 }

@@ -81,7 +81,7 @@ export function Calls(): JSX.Element {
     everyMs: isTail ? HISTOGRAM_RENEW_MS : undefined,
   });
   const incidents = useIncidents(range);
-  const known = fresh(incidents.answer)?.diagnoses;
+  const known = (fresh(incidents.answer) ?? fresh(incidents.atEnd))?.diagnoses;
   // Those of the calls that are shown.
   const spans = useMemo(() => {
     const isOf = (own: readonly string[], shown: readonly string[]): boolean => own.length === 0 || shown.length === 0 || own.some((one) => shown.includes(one));

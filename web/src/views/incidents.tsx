@@ -6,7 +6,7 @@ import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
 import { mostIncidents, type Diagnosed } from '../state/incidents';
-import { useQuery, type Answer } from '../state/query';
+import { useQuery } from '../state/query';
 import { endOf, exceedsDay, frozen, isLive, type Part, type Range } from '../state/range';
 import { linkTo, setParams, urlOf, useRoute, withParams } from '../state/router';
 import { serverNow } from '../state/session';
@@ -178,8 +178,9 @@ function AffectedCalls({ incident, range }: { incident: Incident; range: Range }
 }
 
 /** An incident in the side panel: from the list, or by its id. */
-export function IncidentDetail(props: { id: string; answer: Answer<{ diagnoses: Incident[] }>; range: Range; onClose: () => void }): JSX.Element {
-  const { id, answer, range, onClose } = props;
+export function IncidentDetail(props: { id: string; diagnosed: Diagnosed<{ diagnoses: Incident[] }>; range: Range; onClose: () => void }): JSX.Element {
+  const { id, range, onClose } = props;
+  const { answer, isLoading } = props.diagnosed;
   const { text, language } = useI18n();
   const listed = answer.stale ? undefined : answer.data?.diagnoses.find((incident) => incident.id === id);
   const variables = { id, language };
@@ -190,7 +191,8 @@ export function IncidentDetail(props: { id: string; answer: Answer<{ diagnoses: 
   let content: ComponentChildren;
   if (found) content = <Detail incident={found} range={range} />;
   else if (error && !UNKNOWN.has(error.code)) content = <Failure error={error} retry={single.reload} />;
-  else if (!error && (single.stale || single.data === undefined)) content = <Skeleton rows={6} />;
+  else if (isLoading || (!error && (single.stale || single.data === undefined))) content = <Skeleton rows={6} />;
+  else if (answer.error) content = <Failure error={answer.error} retry={answer.reload} />;
   else content = <p class="quiet">{text.incidents.gone}</p>;
   return (
     <Drawer title={text.incidents.incident} onClose={onClose}>

@@ -64,7 +64,9 @@ export function KeyView({ id }: { id: string }): JSX.Element {
   const incidents = useKeyIncidents(id, range);
   // A failed request says nothing about the present.
   const known = fresh(incidents.atEnd);
-  const found = fresh(incidents.answer);
+  // The timeline shows which time it covers.
+  const ofRange = fresh(incidents.answer);
+  const [found, part] = ofRange ? [ofRange, incidents.part] : [known, 'day' as const];
   const diagnoses = known?.apiKey?.diagnoses ?? [];
   const state = known?.apiKey ? stateOfKey(id, diagnoses, known.apiKey.counts) : incidents.atEnd.error ? 'unknown' : undefined;
   const named = namedOf(id, diagnoses);
@@ -126,7 +128,7 @@ export function KeyView({ id }: { id: string }): JSX.Element {
                       </Panel>
                       <LatestErrors apiKey={apiKey} />
                       <QuotasPanel id={id} range={range} />
-                      <Timeline incidents={within} range={range} part={incidents.part} />
+                      <Timeline incidents={within} range={range} part={part} />
                       <Panel title={text.overview.models} class="full">
                         <Models groups={apiKey.models} latencies={latencies?.apiKey?.models} stateOf={stateOf} link={(filter) => linkTo('/calls', { key: id, ...filter })} />
                       </Panel>

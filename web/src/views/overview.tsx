@@ -73,8 +73,8 @@ export function Overview(): JSX.Element {
   const incidents = useIncidents(range);
   // A failed request says nothing about the present.
   const found = fresh(incidents.answer)?.diagnoses;
-  // With the counts of the whole range, if they are known.
-  const known = fresh(incidents.atEnd)?.diagnoses.map((one) => found?.find(({ id }) => id === one.id) ?? one);
+  // With the counts of the whole range, unless they are older.
+  const known = fresh(incidents.atEnd)?.diagnoses.map((one) => found?.find(({ id, until }) => id === one.id && until === one.until) ?? one);
   const spans = useMemo(() => spansOf(found ?? [], text.incidents.causes), [found, text]);
   const opened = params.get('incident');
   const explained = selectionOf(params);
@@ -191,7 +191,7 @@ export function Overview(): JSX.Element {
           {explained ? (
             <Explain key="explain" selection={explained} range={range} calls={{}} errors={{}} params={{}} />
           ) : (
-            opened && <IncidentDetail key={opened} id={opened} answer={incidents.answer} range={range} onClose={() => setParams({ incident: undefined })} />
+            opened && <IncidentDetail key={opened} id={opened} diagnosed={incidents} range={range} onClose={() => setParams({ incident: undefined })} />
           )}
         </div>
       </Spans.Provider>
