@@ -7,9 +7,12 @@ use crate::config::DatabaseConfig;
 use crate::domain::table::{Column, ColumnKind, ID, LogTable};
 use crate::error::Result;
 use crate::store::dialect::Dialect;
+use crate::store::import::last_id;
 use crate::store::index::{PendingIndex, build_time};
 use crate::store::inspect::{self, ColumnInfo};
 use crate::store::{Database, key_directory};
+
+const LAST_SHORT_ID: i64 = i32::MAX as i64;
 
 /// The expected content of a column, and words in the names of its types in the three databases. Flags
 /// are not checked, because only exports read them.
@@ -77,8 +80,24 @@ async fn table_finding(
                       can map another table to them";
         return Ok(Finding::error("tables", format!("{name}: {}", wrong.join("; ")), advice));
     }
+    if has_short_ids(db.dialect(), columns) {
+        let last = last_id(db, table).await?;
+        if last > LAST_SHORT_ID / 4 * 3 {
+            let found =
+                format!("{name}: the last id is {last}, and its ids end at {LAST_SHORT_ID}");
+            let advice = "change the column id to BIGINT before the gateway can write no more rows";
+            return Ok(Finding::warning("tables", found, advice));
+        }
+    }
     let rows = inspect::estimate_rows(db, name).await?.unwrap_or(0);
     Ok(Finding::ok("tables", format!("{name} has all columns and about {rows} rows")))
+}
+
+/// Ids of 32 bits, as in the tables of gemini-balance. SQLite has only those of 64.
+fn has_short_ids(dialect: Dialect, columns: &[ColumnInfo]) -> bool {
+    let id = columns.iter().find(|column| column.name.eq_ignore_ascii_case(ID));
+    dialect != Dialect::Sqlite
+        && id.is_some_and(|id| ["integer", "int"].contains(&id.kind.to_lowercase().as_str()))
 }
 
 fn fault(found: &[ColumnInfo], Column { name, kind }: Column) -> Option<String> {

@@ -4,10 +4,10 @@ use callscope::access::token;
 use callscope::clock::Clock;
 use callscope::config::{DatabaseConfig, Secret};
 use callscope::doctor::{CheckInput, Finding, Level, run_checks};
-use callscope::store::{self, Database};
+use callscope::store::{self, Database, connect};
 use chrono::TimeDelta;
 
-use crate::support::{CallRow, Kind, TestDatabase, settings};
+use crate::support::{CallRow, ErrorRow, Kind, TestDatabase, gateway, settings};
 use crate::tests;
 
 tests! {
@@ -15,6 +15,7 @@ tests! {
     missing_tables_are_reported.empty(),
     columns_of_another_type_are_reported.empty(),
     missing_indexes_are_reported,
+    ids_that_end_soon_are_reported.empty().only(&[Kind::Postgres, Kind::MariaDb]),
     calls_in_the_future_suggest_the_zone,
     a_quiet_gateway_is_a_warning,
     asynchronous_commits_are_reported.only(&[Kind::Postgres]),
@@ -103,6 +104,24 @@ async fn missing_indexes_are_reported(database: TestDatabase) {
     assert_found(&current_findings(&config).await, "indexes", Level::Warning, &named);
     let read_only = DatabaseConfig { read_only: true, ..config };
     assert_found(&current_findings(&read_only).await, "indexes", Level::Error, &named);
+}
+
+async fn ids_that_end_soon_are_reported(database: TestDatabase) {
+    // The tables of gemini-balance.
+    gateway::fill(&database).await;
+    connect::migrate(&database.config()).await.expect("migrates");
+    let tables = async || worst(&current_findings(&database.config()).await, "tables");
+    assert_eq!(tables().await.0, Level::Ok);
+    database.insert(&[ErrorRow::at("2026-03-01T12:00:00Z").id(1_700_000_000)]).await;
+    let (level, text) = tables().await;
+    assert_eq!(level, Level::Warning);
+    assert!(text.contains("t_error_logs: the last id is 1700000000"), "{text}");
+    let wide = match database.kind() {
+        Kind::Postgres => "ALTER TABLE t_error_logs ALTER COLUMN id TYPE BIGINT",
+        _ => "ALTER TABLE t_error_logs MODIFY id BIGINT NOT NULL AUTO_INCREMENT",
+    };
+    database.execute(wide).await;
+    assert_eq!(tables().await.0, Level::Ok);
 }
 
 async fn calls_in_the_future_suggest_the_zone(database: TestDatabase) {
