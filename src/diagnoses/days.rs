@@ -1,5 +1,6 @@
 //! The diagnoses of a window of more than a day: those of its days, joined.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lru::LruCache;
 use tokio::time::Instant;
 
-use super::{CurrentDiagnoses, DiagnosisRef, MAX_EVIDENCE, Memory, SingleDiagnosis, window_of};
+use super::{
+    CurrentDiagnoses, DiagnosisRef, Identity, MAX_EVIDENCE, Memory, SingleDiagnosis, window_of,
+};
 use crate::domain::diagnosis::{CONTINUES_WITHIN, Cause};
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
@@ -20,11 +23,13 @@ const DAY: TimeDelta = TimeDelta::hours(24);
 /// The most days that are kept: of two windows of a month.
 const MAX_DAYS: usize = 64;
 /// The most bytes of their diagnoses.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// A day is computed again after this time, also if its counts are the same.
 const VALID: Duration = Duration::from_secs(3600);
-/// The end is searched for so many diagnoses.
-const MAX_ENDS: usize = 50;
+/// The end is searched for so many diagnoses, silences first.
+const MAX_ENDS: usize = 100;
+/// Error logs that are kept for a diagnosis of a day.
+const EVIDENCE_OF_DAY: usize = 10;
 
 /// The diagnoses of days, by the end of the day.
 pub(super) struct DayCache {
@@ -123,7 +128,9 @@ impl CurrentDiagnoses {
             joined.add(day[0], found.iter().cloned());
         }
         if let [.., start] = bounds[..] {
-            joined.add(start, last.all().map(|found| found.single()));
+            let found: Vec<_> = last.all().map(|found| found.single()).collect();
+            memory.reserve(self::memory(&found) as u64)?;
+            joined.add(start, found.into_iter());
         }
         let found = joined.finish(&self.db, last.at).await?;
         let overlaps = |found: &DiagnosisRef| found.until().is_none_or(|end| end >= window.since);
@@ -143,132 +150,118 @@ impl CurrentDiagnoses {
             return found;
         }
         let found = self.at(end, memory).await;
-        let found = found.map(|found| found.all().map(|found| found.single()).collect());
+        let of_day = |found: DiagnosisRef| SingleDiagnosis {
+            evidence: found.evidence(EVIDENCE_OF_DAY),
+            ..found.single()
+        };
+        let found = found.map(|found| found.all().map(of_day).collect());
         if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
             days().insert(end, counts, found.clone());
         }
         found
     }
 
-    /// The end of a diagnosis of keys that lasted at `start`: their first success since then.
-    pub async fn end_of(
+    /// A diagnosis that lasted at `start`, with its end up to `until`: the first success of its key, unless calls
+    /// succeed while it lasts.
+    pub async fn with_end(
         &self,
         found: &DiagnosisRef,
         start: DateTime<Utc>,
         until: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>> {
-        let calls = found.single().calls(Window { since: start, until }, true);
-        Ok(edge_calls(&self.db, &[calls], CallOrder::OldestFirst)
-            .await?
-            .into_iter()
-            .next()
-            .flatten())
+    ) -> Result<DiagnosisRef> {
+        use Cause::{KeyDead, KeyUnpaid, QuotaExhausted, Silent};
+        let single = found.single();
+        if !matches!(single.diagnosis.cause, KeyDead | KeyUnpaid | QuotaExhausted | Silent) {
+            return Ok(found.clone());
+        }
+        let calls = single.next_calls(start, until);
+        let ends = edge_calls(&self.db, &[calls], CallOrder::OldestFirst).await?;
+        Ok(match ends.into_iter().next().flatten() {
+            Some(end) => single.ended(end).into_ref(found.of.at),
+            None => found.clone(),
+        })
     }
 }
 
 /// The diagnoses of consecutive days.
 #[derive(Default)]
 struct JoinedDays {
-    /// Those that end within the days.
-    ended: Vec<SingleDiagnosis>,
-    /// Those that last at the end of the last day.
-    lasting: Vec<SingleDiagnosis>,
-    /// Those that lasted at the end of a day and were not found on the next one, with this end.
-    lost: Vec<(SingleDiagnosis, DateTime<Utc>)>,
+    parts: HashMap<Identity, Vec<Joined>>,
+}
+
+struct Joined {
+    of: SingleDiagnosis,
+    /// It lasted at this end of a day and was not found on the next one.
+    lost: Option<DateTime<Utc>>,
 }
 
 impl JoinedDays {
     /// Adds the diagnoses of the next day, which starts at `start`.
     fn add(&mut self, start: DateTime<Utc>, found: impl Iterator<Item = SingleDiagnosis>) {
-        let mut before = std::mem::take(&mut self.lasting);
+        let mut added = Vec::new();
         for mut one in found {
-            let continued = before.extract_if(.., |earlier| continues(earlier, &one, start));
-            // A key was not used for a day, or hardly.
-            let resumed = self.lost.extract_if(.., |(earlier, end)| {
-                is_of_same(earlier, &one) && one.diagnosis.since < *end
-            });
-            let parts: Vec<_> = continued.chain(resumed.map(|(earlier, _)| earlier)).collect();
-            for earlier in parts {
-                one.join(earlier);
+            if let Some(parts) = self.parts.get_mut(&one.identity()) {
+                let earlier: Vec<_> =
+                    parts.extract_if(.., |earlier| earlier.is_part_of(&one, start)).collect();
+                earlier.into_iter().for_each(|earlier| one.join(earlier.of));
             }
-            match one.diagnosis.until {
-                Some(_) => self.ended.push(one),
-                None => self.lasting.push(one),
+            added.push(one);
+        }
+        for earlier in self.parts.values_mut().flatten() {
+            if earlier.of.diagnosis.until.is_none() {
+                earlier.lost.get_or_insert(start);
             }
         }
-        self.lost.extend(before.into_iter().map(|one| (one, start)));
+        for of in added {
+            self.parts.entry(of.identity()).or_default().push(Joined { of, lost: None });
+        }
     }
 
     /// All diagnoses, for a window that ends at `until`.
     async fn finish(self, db: &Database, until: DateTime<Utc>) -> Result<Vec<SingleDiagnosis>> {
-        let Self { mut ended, lasting, mut lost } = self;
+        let (mut lost, found): (Vec<_>, Vec<_>) =
+            self.parts.into_values().flatten().partition(|joined| joined.lost.is_some());
+        let mut found: Vec<_> = found.into_iter().map(|joined| joined.of).collect();
         // Silences have no other end.
-        lost.sort_by_key(|(one, end)| {
-            (one.diagnosis.cause != Cause::Silent, std::cmp::Reverse(*end))
-        });
-        for (one, end) in lost.split_off(lost.len().min(MAX_ENDS)) {
-            ended.push(one.ended(end));
-        }
-        let (silent, failing): (Vec<_>, Vec<_>) =
-            lost.into_iter().partition(|(one, _)| one.diagnosis.cause == Cause::Silent);
-        let edges = async |found: &[(SingleDiagnosis, DateTime<Utc>)],
-                           order,
-                           window: fn(_, _) -> Window| {
-            let is_success = order == CallOrder::OldestFirst;
-            let scopes = found.iter().map(|(one, end)| one.calls(window(*end, until), is_success));
-            edge_calls(db, &scopes.collect::<Vec<_>>(), order).await
-        };
+        lost.sort_by_key(|Joined { of, lost }| (!of.is_silent(), std::cmp::Reverse(*lost)));
+        let mut lost: Vec<_> =
+            lost.into_iter().filter_map(|Joined { of, lost }| Some((of, lost?))).collect();
+        let rest = lost.split_off(lost.len().min(MAX_ENDS));
         let next =
-            edges(&silent, CallOrder::OldestFirst, |end, until| Window { since: end, until })
-                .await?;
-        let success = edges(&failing, CallOrder::OldestFirst, |end, until| Window {
-            since: end,
-            until: until.min(end + DAY),
-        })
-        .await?;
-        let failure = edges(&failing, CallOrder::NewestFirst, |end, _| Window {
-            since: end - DAY,
-            until: end,
-        })
-        .await?;
-        for ((one, _), end) in silent.into_iter().zip(next) {
-            ended.push(match end {
-                Some(end) => one.ended(end),
-                None => one,
+            lost.iter().map(|(of, border)| of.next_calls(*border, until)).collect::<Vec<_>>();
+        let next = edge_calls(db, &next, CallOrder::OldestFirst).await?;
+        let last = lost.iter().map(|(of, border)| of.own_calls(*border)).collect::<Vec<_>>();
+        let last = edge_calls(db, &last, CallOrder::NewestFirst).await?;
+        let ends = next.into_iter().zip(last).chain(std::iter::repeat((None, None)));
+        for ((of, border), (next, last)) in lost.into_iter().chain(rest).zip(ends) {
+            let since = of.diagnosis.since;
+            let last = || (!of.is_silent()).then(|| last.unwrap_or(border).max(since));
+            found.push(match next.or_else(last) {
+                Some(end) => of.ended(end),
+                None => of,
             });
         }
-        for ((one, end), (success, failure)) in
-            failing.into_iter().zip(success.into_iter().zip(failure))
-        {
-            ended.push(one.ended(success.or(failure).unwrap_or(end)));
-        }
-        ended.extend(lasting);
-        Ok(ended)
+        Ok(found)
     }
 }
 
-/// Whether two diagnoses have the same cause, the same models, and a common key or no keys.
-fn is_of_same(earlier: &SingleDiagnosis, later: &SingleDiagnosis) -> bool {
-    later.diagnosis.cause == earlier.diagnosis.cause
-        && later.models.len() == earlier.models.len()
-        && later.models.iter().all(|model| earlier.models.contains(model))
-        && later.keys.is_empty() == earlier.keys.is_empty()
-        && (later.keys.is_empty() || later.keys.iter().any(|key| earlier.keys.contains(key)))
-}
-
-/// Whether `earlier`, which lasts at the end of a day, is the same as `later` of the next day.
-fn continues(earlier: &SingleDiagnosis, later: &SingleDiagnosis, start: DateTime<Utc>) -> bool {
-    let is = &later.diagnosis;
-    let lasts = match is.cause {
-        // It starts with the last call before it.
-        Cause::Silent => is.since < start,
-        // The last success is unknown.
-        Cause::Slow => false,
-        _ => is.last_success.is_none_or(|success| success < start),
-    };
-    let starts_at_once =
-        is.cause != Cause::Silent && is.since <= start + TimeDelta::microseconds(CONTINUES_WITHIN);
-    (lasts || starts_at_once) && is_of_same(earlier, later)
+impl Joined {
+    /// Whether it is the same as `later`, which has the same cause, key and models, of a day that starts at `start`.
+    fn is_part_of(&self, later: &SingleDiagnosis, start: DateTime<Utc>) -> bool {
+        let later = &later.diagnosis;
+        // The key was hardly used in between: `later` starts with its first failure.
+        if let Some(end) = self.of.diagnosis.until.or(self.lost) {
+            return later.since < end;
+        }
+        match later.cause {
+            // It starts with the last call before it.
+            Cause::Silent => later.since < start,
+            _ if later.since <= start + TimeDelta::microseconds(CONTINUES_WITHIN) => true,
+            // The last success is unknown.
+            Cause::Slow => false,
+            _ => later.last_success.is_none_or(|success| success < start),
+        }
+    }
 }
 
 impl SingleDiagnosis {
@@ -297,13 +290,35 @@ impl SingleDiagnosis {
         self
     }
 
-    /// The calls of its keys and models that succeeded, or failed; for SILENT all of them.
-    fn calls(&self, window: Window, success: bool) -> CallScope {
+    fn is_silent(&self) -> bool {
+        self.diagnosis.cause == Cause::Silent
+    }
+
+    fn identity(&self) -> Identity {
+        (self.diagnosis.cause, self.keys.clone(), self.models.clone())
+    }
+
+    /// The calls of which the first one ends it: the successes of the day from `start` on, for SILENT all calls up
+    /// to `until`.
+    fn next_calls(&self, start: DateTime<Utc>, until: DateTime<Utc>) -> CallScope {
+        match self.is_silent() {
+            true => self.calls(Window { since: start, until }, None),
+            false => self.calls(Window { since: start, until: until.min(start + DAY) }, Some(true)),
+        }
+    }
+
+    /// The failed calls of the day up to `end`; for SLOW the successes.
+    fn own_calls(&self, end: DateTime<Utc>) -> CallScope {
+        let is_slow = self.diagnosis.cause == Cause::Slow;
+        self.calls(Window { since: end - DAY, until: end }, Some(is_slow))
+    }
+
+    fn calls(&self, window: Window, success: Option<bool>) -> CallScope {
         let names = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
         CallScope {
             keys: names(&self.keys),
             models: names(&self.models),
-            success: (self.diagnosis.cause != Cause::Silent).then_some(success),
+            success,
             ..CallScope::of(window)
         }
     }
@@ -352,7 +367,9 @@ mod tests {
         let mut days = JoinedDays::default();
         days.add(hour(0), [first].into_iter());
         days.add(hour(24), [second].into_iter());
-        ([days.ended, days.lasting].concat(), days.lost.len())
+        let lost = days.parts.values().flatten().filter(|joined| joined.lost.is_some()).count();
+        let found = days.parts.into_values().flatten().filter(|joined| joined.lost.is_none());
+        (found.map(|joined| joined.of).collect(), lost)
     }
 
     #[test]
@@ -381,6 +398,7 @@ mod tests {
             (of_quota(5, None), of_quota(30, Some(23)), 1),
             (of_quota(5, None), of_quota(24, Some(24)), 1),
             (dead(), found(KeyDead, "b", (24, None), None), 2),
+            (dead(), found(KeyDead, "a", (24, None), None), 1),
             (dead(), found(KeyDead, "", (24, None), None), 2),
             (dead(), of_quota(24, None), 2),
             // It ended before the second day.
@@ -403,34 +421,25 @@ mod tests {
 
     #[test]
     fn a_fault_of_a_key_without_calls_for_days_is_one() {
-        let dead = |since, until| found(Cause::KeyDead, "a", (since, until), Some(1));
-        let mut days = JoinedDays::default();
-        days.add(hour(0), [dead(5, None)].into_iter());
-        days.add(hour(24), [].into_iter());
-        days.add(hour(48), [].into_iter());
-        // Since its first failure.
-        days.add(hour(72), [dead(5, Some(80))].into_iter());
-        assert_eq!((days.ended.len(), days.lasting.len(), days.lost.len()), (1, 0, 0));
-        assert_eq!(days.ended[0].diagnosis.failures, 20);
-        // It succeeded in between, so that its first failure is later.
-        days.add(hour(96), [dead(100, None)].into_iter());
-        assert_eq!((days.ended.len(), days.lasting.len(), days.lost.len()), (1, 1, 0));
-    }
-
-    #[test]
-    fn a_key_joins_the_group_that_has_it() {
-        let mut days = JoinedDays::default();
-        let one = |key: &str, since: i64| found(Cause::KeyDead, key, (since, None), None);
-        days.add(hour(0), [one("a", 3), one("b", 2), one("c", 1)].into_iter());
-        let mut both = one("b", 24);
-        both.keys = vec!["b".to_owned(), "a".to_owned()];
-        days.add(hour(24), [both].into_iter());
-        assert_eq!((days.lasting.len(), days.lost.len()), (1, 1));
-        assert_eq!(
-            (days.lasting[0].diagnosis.since, days.lasting[0].diagnosis.failures),
-            (hour(2), 30)
-        );
-        assert_eq!(days.lost[0].0.keys, ["c"]);
+        for first_end in [None, Some(7)] {
+            let found_until = |since, until| found(Cause::Unknown, "a", (since, until), Some(1));
+            let mut days = JoinedDays::default();
+            days.add(hour(0), [found_until(5, first_end)].into_iter());
+            days.add(hour(24), [].into_iter());
+            days.add(hour(48), [].into_iter());
+            // Since its first failure after the last success.
+            days.add(hour(72), [found_until(5, Some(80))].into_iter());
+            let ends = |days: &JoinedDays| {
+                let all = days.parts.values().flatten();
+                all.map(|one| (one.of.diagnosis.until, one.lost)).collect::<Vec<_>>()
+            };
+            assert_eq!(ends(&days), [(Some(hour(80)), None)]);
+            let failures = days.parts.values().flatten().map(|one| one.of.diagnosis.failures);
+            assert_eq!(failures.sum::<u64>(), 20);
+            // It succeeded in between, so that its first failure is later.
+            days.add(hour(96), [found_until(100, None)].into_iter());
+            assert_eq!(ends(&days), [(Some(hour(80)), None), (None, None)]);
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ tests! {
     the_cost_of_a_long_window_is_that_of_its_calls.only(&[Kind::Sqlite]),
     concurrent_long_windows_share_their_days,
     a_silence_of_days_lasts.only(&[Kind::Sqlite]),
+    a_window_ends_at_most_now.only(&[Kind::Sqlite]),
 }
 
 /// The time of the tests: the server's clock is at 2026-03-01T12:00:00Z.
@@ -454,6 +455,47 @@ async fn the_end_of_a_long_diagnosis_is_found_by_its_id(database: TestDatabase) 
     database.execute(later).await;
     app.clock.advance(TimeDelta::seconds(1));
     assert_eq!(app.data(&node).await["node"]["until"], "2026-02-28T18:00:00Z");
+    let sentence = node.replace("until", "sentence");
+    let found = app.data(&sentence).await["node"]["sentence"].take();
+    assert!(found.as_str().unwrap().contains("rejected key key-...0001 from"), "{found}");
+}
+
+async fn a_window_ends_at_most_now(database: TestDatabase) {
+    insert(&database, "2026-03-01T10:00:00Z").await;
+    let app = TestApp::start(&database).await;
+    let found = async |window: &str| {
+        app.data(&format!("{{ diagnoses({window}) {{ cause until }} }}")).await["diagnoses"].take()
+    };
+    let now = found("period: LAST_HOUR").await;
+    assert_eq!(now, json!([{ "cause": "KEY_DEAD", "until": null }]));
+    for (since, expected) in
+        [("2026-02-27", &now), ("2026-03-01", &now), ("2026-03-02", &json!([]))]
+    {
+        let later =
+            format!(r#"between: {{ since: "{since}T00:00:00Z", until: "2026-03-02T08:00:00Z" }}"#);
+        assert_eq!(found(&later).await, *expected, "{since}");
+        // The calls up to now are read, and charged.
+        let cost = cost(&app, &format!("{{ diagnoses({later}) {{ cause }} }}")).await;
+        assert!(cost > 1000 || *expected == json!([]), "{since}: {cost}");
+    }
+    // The month starts at midnight of the time zone: 16:00 in UTC on the day before.
+    let month = async |zone: &str| {
+        found(&format!("period: CURRENT_MONTH, timeZone: \"{zone}\", causes: [KEY_DEAD]")).await
+    };
+    assert_eq!(month("UTC").await, now);
+    database.execute("UPDATE t_request_log SET status_code = 200").await;
+    let row = |minute: i64| {
+        let at = format!("2026-02-28T17:{minute:02}:00Z");
+        CallRow::at(&at).key("key-of-tests-0009").model("m").status(if minute < 20 {
+            401
+        } else {
+            200
+        })
+    };
+    database.insert(&(0..30).map(row).collect::<Vec<_>>()).await;
+    app.clock.advance(TimeDelta::minutes(2));
+    assert_eq!(month("UTC").await, json!([]));
+    assert_eq!(month("Asia/Shanghai").await[0]["cause"], "KEY_DEAD");
 }
 
 /// The second one finds the days of the first one, and the memory of each is freed.

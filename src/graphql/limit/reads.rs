@@ -279,6 +279,7 @@ impl Estimates<'_> {
             Reads::Diagnosis => {
                 let window = arguments.window(field);
                 let until = window.map(|window| window.until).or_else(|| arguments.as_of(field));
+                let until = until.map(|until| until.min(arguments.now));
                 self.diagnosis(window.map(|window| window.since), until)
             }
             Reads::Nodes => {
@@ -326,7 +327,10 @@ impl Estimates<'_> {
         let most = MOST_LOGS.saturating_mul(days.unsigned_abs());
         let all = self.density.estimate(LogTable::ErrorLogs, since, until, false);
         let logs = all.min(most);
-        let counted = if days > 1 { all } else { 0 };
+        let counted = match days {
+            0 | 1 => 0,
+            _ => all.saturating_add(self.summed(window, false, false)),
+        };
         cost(self.calls(window, false), row::DIAGNOSIS)
             .saturating_add(cost(logs, row::CLASSIFY))
             .saturating_add(cost(counted, row::BUCKET))

@@ -28,7 +28,8 @@ pub struct DiagnosisQuery;
 #[Object]
 impl DiagnosisQuery {
     /// What is wrong: the causes of the failed calls, those that last at the end of the window and those that
-    /// ended within it. The most severe first, of equal ones the newest. The window is at most 32 days.
+    /// ended within it. The most severe first, of equal ones the newest. The window is at most 32 days,
+    /// and ends at most now.
     ///
     /// For a window of up to 24 hours, the calls of the 24 hours before its end are read, since the usual rates
     /// are needed; they are at most 1,000,000. A longer window is diagnosed in parts of 24 hours, and a cause
@@ -64,8 +65,9 @@ impl DiagnosisQuery {
             return Err(Failure::bad_input(argument, message));
         }
         // Calls that are not yet sent are not missing.
-        if window.since < scope.now {
-            window.until = window.until.min(scope.now);
+        window.until = window.until.min(scope.now);
+        if window.since >= window.until {
+            return Ok(vec![]);
         }
         check_list(causes.as_ref())?;
         let limit = page_size(scope, "first", first.unwrap_or(50))?;
@@ -111,10 +113,9 @@ pub async fn find(scope: &Scope, name: &DiagnosisName) -> Result<Option<Diagnosi
     let of = DiagnosesOf { window, is_current: window.until == scope.now };
     let whole = loader.load_one(of).await?;
     let whole = whole.and_then(|whole| whole.iter().find(|diagnosis| is_it(diagnosis)).cloned());
-    let mut found = whole.unwrap_or(found);
-    if found.until().is_none() && found.keys().next().is_some() {
-        let diagnoses = &scope.services.diagnoses;
-        found.ended = diagnoses.end_of(&found, window.until, scope.now).await?;
+    let (found, at) = whole.map_or((found, later), |whole| (whole, window.until));
+    if found.until().is_some() {
+        return Ok(Some(Diagnosis(found)));
     }
-    Ok(Some(Diagnosis(found)))
+    Ok(Some(Diagnosis(scope.services.diagnoses.with_end(&found, at, scope.now).await?)))
 }

@@ -119,7 +119,8 @@ impl Diagnosis {
     }
 
     /// The first success after the last failure, or the last failure if no later calls are known; null while it
-    /// lasts. One that `node` finds and that is not of a key may have ended if it lasted more than two days.
+    /// lasts. One that `node` finds may have ended if it lasted more than two days and calls succeeded
+    /// meanwhile.
     async fn until(&self) -> Option<DateTime> {
         self.0.until().map(DateTime)
     }
