@@ -19,6 +19,8 @@ use crate::store::call::{CallOrder, CallScope};
 use crate::store::diagnosis::{DayCounts, day_counts, edge_calls};
 
 const DAY: TimeDelta = TimeDelta::hours(24);
+/// The longest last part.
+const LAST_DAY: TimeDelta = TimeDelta::hours(25);
 
 /// The most days that are kept: of two windows of a month.
 const MAX_DAYS: usize = 64;
@@ -171,7 +173,9 @@ impl CurrentDiagnoses {
     ) -> Result<DiagnosisRef> {
         use Cause::{KeyDead, KeyUnpaid, QuotaExhausted, Silent};
         let single = found.single();
-        if !matches!(single.diagnosis.cause, KeyDead | KeyUnpaid | QuotaExhausted | Silent) {
+        let is_of_key = !single.keys.is_empty()
+            && matches!(single.diagnosis.cause, KeyDead | KeyUnpaid | QuotaExhausted);
+        if !is_of_key && single.diagnosis.cause != Silent {
             return Ok(found.clone());
         }
         let calls = single.next_calls(start, until);
@@ -203,7 +207,7 @@ impl JoinedDays {
             if let Some(parts) = self.parts.get_mut(&one.identity()) {
                 let earlier: Vec<_> =
                     parts.extract_if(.., |earlier| earlier.is_part_of(&one, start)).collect();
-                earlier.into_iter().for_each(|earlier| one.join(earlier.of));
+                earlier.into_iter().rev().for_each(|earlier| one.join(earlier.of));
             }
             added.push(one);
         }
@@ -226,14 +230,18 @@ impl JoinedDays {
         lost.sort_by_key(|Joined { of, lost }| (!of.is_silent(), std::cmp::Reverse(*lost)));
         let mut lost: Vec<_> =
             lost.into_iter().filter_map(|Joined { of, lost }| Some((of, lost?))).collect();
-        let rest = lost.split_off(lost.len().min(MAX_ENDS));
-        let next =
-            lost.iter().map(|(of, border)| of.next_calls(*border, until)).collect::<Vec<_>>();
-        let next = edge_calls(db, &next, CallOrder::OldestFirst).await?;
+        for (of, border) in lost.split_off(lost.len().min(MAX_ENDS)) {
+            let end = border.max(of.diagnosis.since);
+            found.push(of.ended(end));
+        }
+        let next = lost.iter().map(|(of, border)| match of.is_silent() {
+            true => of.next_calls(*border, until),
+            false => of.next_calls(*border, until.min(*border + LAST_DAY)),
+        });
+        let next = edge_calls(db, &next.collect::<Vec<_>>(), CallOrder::OldestFirst).await?;
         let last = lost.iter().map(|(of, border)| of.own_calls(*border)).collect::<Vec<_>>();
         let last = edge_calls(db, &last, CallOrder::NewestFirst).await?;
-        let ends = next.into_iter().zip(last).chain(std::iter::repeat((None, None)));
-        for ((of, border), (next, last)) in lost.into_iter().chain(rest).zip(ends) {
+        for ((of, border), (next, last)) in lost.into_iter().zip(next.into_iter().zip(last)) {
             let since = of.diagnosis.since;
             let last = || (!of.is_silent()).then(|| last.unwrap_or(border).max(since));
             found.push(match next.or_else(last) {
@@ -298,13 +306,9 @@ impl SingleDiagnosis {
         (self.diagnosis.cause, self.keys.clone(), self.models.clone())
     }
 
-    /// The calls of which the first one ends it: the successes of the day from `start` on, for SILENT all calls up
-    /// to `until`.
+    /// The calls of which the first one ends it: the successes, for SILENT all calls.
     fn next_calls(&self, start: DateTime<Utc>, until: DateTime<Utc>) -> CallScope {
-        match self.is_silent() {
-            true => self.calls(Window { since: start, until }, None),
-            false => self.calls(Window { since: start, until: until.min(start + DAY) }, Some(true)),
-        }
+        self.calls(Window { since: start, until }, (!self.is_silent()).then_some(true))
     }
 
     /// The failed calls of the day up to `end`; for SLOW the successes.

@@ -455,6 +455,12 @@ async fn the_end_of_a_long_diagnosis_is_found_by_its_id(database: TestDatabase) 
     database.execute(later).await;
     app.clock.advance(TimeDelta::seconds(1));
     assert_eq!(app.data(&node).await["node"]["until"], "2026-02-28T18:00:00Z");
+    app.clock.advance(TimeDelta::days(5));
+    let even_later = later
+        .replace("'2026-02-28'", "'2026-02-26 09:00:00'")
+        .replace("'2026-02-28 18", "'2026-03-01 11");
+    database.execute(&even_later).await;
+    assert_eq!(app.data(&node).await["node"]["until"], "2026-03-01T11:00:00Z");
     let sentence = node.replace("until", "sentence");
     let found = app.data(&sentence).await["node"]["sentence"].take();
     assert!(found.as_str().unwrap().contains("rejected key key-...0001 from"), "{found}");
@@ -545,6 +551,10 @@ async fn the_cost_of_a_long_window_is_that_of_its_calls(database: TestDatabase) 
     };
     let (day, week) = (cost("LAST_24_HOURS").await, cost("LAST_7_DAYS").await);
     assert!(week > 3.0 * day && week < 8.0 * day, "{day}, {week}");
+    // A part that starts before the window is read as a whole.
+    let hour_more = r#"between: { since: "2026-02-28T11:30:00Z", until: "2026-03-01T11:59:00Z" }"#;
+    let two = self::cost(&app, &format!("{{ diagnoses({hour_more}) {{ cause }} }}")).await as f64;
+    assert!(two > 1.8 * day, "{day}, {two}");
 }
 
 /// Clients of the gateway choose the names of models, and keys are refused together.

@@ -316,7 +316,7 @@ impl Estimates<'_> {
         let day = until.and_then(|until| Window::last(TimeDelta::hours(25), until));
         let window = day.map(|day| match since {
             // Days are read as a whole.
-            Some(since) if since < day.since => {
+            Some(since) if since < day.since + TimeDelta::hours(1) => {
                 let since = since.checked_sub_signed(TimeDelta::hours(24)).unwrap_or(since);
                 Window { since, ..day }
             }
