@@ -32,9 +32,15 @@ it('starts with the most severe ongoing incident', () => {
 });
 
 it('adds the incidents of the last day to those of the range', () => {
-  const of = (id: string, failures: number): Incident => incident({ id, failures });
-  const all = unionOf([of('a', 9), of('b', 9)], [of('b', 1), of('c', 1)]);
-  expect(all.map(({ id, failures }) => [id, failures])).toEqual([['a', 9], ['b', 9], ['c', 1]]);
+  const [a, b, c] = ['a', 'b', 'c'].map((model) => incident({ id: model, models: [model], failures: 9 })) as [Incident, Incident, Incident];
+  const idsOf = (all: Incident[], day: Incident[]): string[] => unionOf(all, day).map(({ id }) => id);
+  expect(idsOf([a, b], [b, c])).toEqual(['a', 'b', 'c']);
+  // Its start in the last day is later, so that its id is another one.
+  expect(idsOf([a, b], [{ ...b, id: 'later', since: '2026-11-29T03:00:00Z' }])).toEqual(['a', 'b']);
+  // It has ended since the range was read.
+  expect(idsOf([a, b], [{ ...b, id: 'ended', until: '2026-11-29T04:00:00Z' }])).toEqual(['a', 'ended']);
+  // Another one of the same model.
+  expect(idsOf([{ ...b, until: '2026-11-29T02:00:00Z' }], [{ ...b, id: 'again', since: '2026-11-29T03:00:00Z' }])).toEqual(['b', 'again']);
 });
 
 it('is healthy only after enough calls, and never after a failed request', () => {

@@ -93,11 +93,19 @@ export function stateOfModel(model: string, incidents: readonly OfModel[] | unde
   return { state, sentence: state === 'likePool' ? ofAll?.sentence : undefined };
 }
 
-/** All incidents, and those of the last day that they lack. */
-export const unionOf = <T extends { id: string }>(all: readonly T[], day: readonly T[]): T[] => {
-  const ids = new Set(all.map(({ id }) => id));
-  return [...all, ...day.filter(({ id }) => !ids.has(id))];
-};
+/** Whether an incident of a range includes one of its last day, which may start later: the API read fewer calls for it. */
+export function includes(whole: Incident, part: Incident): boolean {
+  const namesOf = ({ cause, keys, models }: Incident): string => JSON.stringify([cause, keys.map(({ id }) => id), models]);
+  const lasts = whole.until == null || Date.parse(whole.until) >= Date.parse(part.since);
+  return namesOf(whole) === namesOf(part) && Date.parse(whole.since) <= Date.parse(part.since) && lasts;
+}
+
+/** All incidents of a range, and those of its last day that they lack, or that have ended since. */
+export function unionOf(all: readonly Incident[], day: readonly Incident[]): Incident[] {
+  const isNews = (part: Incident): boolean => !all.some((whole) => includes(whole, part) && (part.until == null) === (whole.until == null));
+  const news = day.filter(isNews);
+  return [...all.filter((whole) => !news.some((part) => whole.until == null && includes(whole, part))), ...news];
+}
 
 /** Ongoing ones first; otherwise in the order of the API, the most severe first. */
 export const ongoingFirst = (incidents: readonly Incident[]): Incident[] =>

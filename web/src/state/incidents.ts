@@ -22,8 +22,7 @@ import { pageLimit, serverNow } from './session';
 const RENEW_MS = 30_000;
 /** An operator reads no longer list. */
 const MOST = 100;
-/** The number of incidents of an answer at which it may lack some. */
-export const mostIncidents = (): number => pageLimit(MOST);
+const mostIncidents = (): number => pageLimit(MOST);
 
 /** Live diagnoses have no `asOf`: then all clients share one computation of the server. */
 const asOf = (range: Range): string | null => (isLive(range) ? null : new Date(endOf(range, serverNow())).toISOString());
@@ -35,7 +34,7 @@ const REFUSED = new Set(['COST_EXCEEDED', 'BAD_USER_INPUT']);
 export interface Diagnosed<T> {
   answer: Answer<T>;
   part: Part;
-  /** Whether `part` may still become `all`. */
+  /** Whether those of the whole range are still loaded. */
   isLoading: boolean;
   /** Those of its last 24 hours: the state at its end. */
   atEnd: Answer<T>;
@@ -54,19 +53,22 @@ function useDiagnosed<T, V>(document: TypedDocumentString<T, V>, range: Range, v
   const isPossible = canBeDiagnosed(range, now);
   const all = useQuery(document, optionsOf('all', range, isPossible));
   const day = useQuery(document, optionsOf('day', isLive(range) ? 'now' : range, isLong));
-  if (!isLong) return { answer: all, part: 'all', isLoading: false, atEnd: all };
-  const isLoading = isPossible && !all.error && (all.stale || all.data === undefined);
+  const isLoadingAll = !all.error && (all.stale || all.data === undefined);
+  if (!isLong) return { answer: all, part: 'all', isLoading: isLoadingAll, atEnd: all };
+  const isLoading = isPossible && isLoadingAll;
   const part = !isPossible || isLoading || (all.error && REFUSED.has(all.error.code)) ? 'day' : 'all';
   return { answer: part === 'all' ? all : day, part, isLoading, atEnd: day };
 }
 
-export function useIncidents(range: Range): Diagnosed<IncidentsQuery> {
+/** `isCut`: the range may have more. */
+export function useIncidents(range: Range): Diagnosed<IncidentsQuery> & { isCut: boolean } {
   const { language } = usePrefs();
   const found = useDiagnosed(IncidentsDocument, range, (part) => ({ ...diagnosedWindow(range, part, serverNow()), timeZone, language, first: mostIncidents() }));
   const [all, day] = [found.answer.data, fresh(found.atEnd)];
   // The list is limited: those of the last day are always part of it.
   const data = useMemo(() => all && day && { diagnoses: unionOf(all.diagnoses, day.diagnoses) }, [all, day]);
-  return { ...found, answer: { ...found.answer, data: data ?? all } };
+  const isCut = all !== undefined && all.diagnoses.length >= mostIncidents();
+  return { ...found, isCut, answer: { ...found.answer, data: data ?? all } };
 }
 
 export function useKeyIncidents(id: string, range: Range): Diagnosed<KeyIncidentsQuery> {

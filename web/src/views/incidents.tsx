@@ -5,7 +5,7 @@ import { callParams, ongoingFirst, type Incident, type Since } from '../domain/i
 import { firstLine } from '../domain/provider';
 import { useI18n, type I18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
-import { mostIncidents, type Diagnosed } from '../state/incidents';
+import { type Diagnosed, type useIncidents } from '../state/incidents';
 import { useQuery } from '../state/query';
 import { endOf, exceedsDay, frozen, isLive, type Part, type Range } from '../state/range';
 import { linkTo, setParams, urlOf, useRoute, withParams } from '../state/router';
@@ -43,11 +43,11 @@ export function useIncidentLink(): (id: string) => string {
  * The incidents, in a box of a fixed height until the user opens it: an answer that arrives late must not move the charts
  * below. Failed requests are an answer as well: then it is unknown what is wrong.
  */
-export function IncidentsPanel({ diagnosed, range }: { diagnosed: Diagnosed<{ diagnoses: Incident[] }>; range: Range }): JSX.Element {
+export function IncidentsPanel({ diagnosed, range }: { diagnosed: ReturnType<typeof useIncidents>; range: Range }): JSX.Element {
   const i18n = useI18n();
   const { text, format } = i18n;
   const { params } = useRoute();
-  const { part } = diagnosed;
+  const { part, isCut } = diagnosed;
   const { data, error, stale, reload } = diagnosed.answer;
   const incidents = error || stale ? undefined : data?.diagnoses;
   const showsAll = params.get('incidents') === 'all';
@@ -68,7 +68,7 @@ export function IncidentsPanel({ diagnosed, range }: { diagnosed: Diagnosed<{ di
       actions={
         <>
           <span class="quiet">
-            {incidents && incidents.length >= mostIncidents() && text.incidents.mostSevere(format.count(incidents.length))} {diagnosedText(i18n, range, part)}
+            {incidents && isCut && text.incidents.mostSevere(format.count(incidents.length))} {diagnosedText(i18n, range, part)}
           </span>
           {incidents && incidents.length > 1 && (
             <button type="button" class="button small" aria-expanded={showsAll} onClick={() => setParams({ incidents: showsAll ? undefined : 'all' })}>

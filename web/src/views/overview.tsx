@@ -14,7 +14,7 @@ import {
 import { Spans } from '../chart/plot';
 import { CallsChart, LatencyChart } from '../chart/series';
 import { CauseChart, StackChart } from '../chart/stack';
-import { callsOfModel, headlineOf, spansOf, stateOfModel, type Counts, type Headline, type ModelState } from '../domain/incident';
+import { callsOfModel, headlineOf, includes, spansOf, stateOfModel, type Counts, type Headline, type ModelState } from '../domain/incident';
 import { alignBefore, STACKS } from '../domain/stack';
 import { useI18n } from '../i18n';
 import { rangeText } from '../i18n/range-text';
@@ -74,7 +74,7 @@ export function Overview(): JSX.Element {
   // A failed request says nothing about the present.
   const found = fresh(incidents.answer)?.diagnoses;
   // With the counts of the whole range, unless they are older.
-  const known = fresh(incidents.atEnd)?.diagnoses.map((one) => found?.find(({ id, until }) => id === one.id && until === one.until) ?? one);
+  const known = fresh(incidents.atEnd)?.diagnoses.map((one) => found?.find((whole) => includes(whole, one) && whole.until === one.until) ?? one);
   const spans = useMemo(() => spansOf(found ?? [], text.incidents.causes), [found, text]);
   const opened = params.get('incident');
   const explained = selectionOf(params);
