@@ -127,7 +127,7 @@ export const test = base.extend<
   page: async ({ page }, use) => {
     await use(page);
     // The page renews its answers: a route may still fetch one.
-    await page.unrouteAll({ behavior: 'ignoreErrors' });
+    if (!page.isClosed()) await page.unrouteAll({ behavior: 'ignoreErrors' });
   },
   /** Requests of the page to other servers; there must be none after any test. */
   outside: [

@@ -51,9 +51,11 @@ function useDiagnosed<T, V>(document: TypedDocumentString<T, V>, range: Range, v
   });
   const isLong = exceedsDay(range, now);
   const isPossible = canBeDiagnosed(range, now);
-  const all = useQuery(document, optionsOf('all', range, isPossible));
   const day = useQuery(document, optionsOf('day', isLive(range) ? 'now' : range, isLong));
-  const isLoadingAll = !all.error && (all.stale || all.data === undefined);
+  // The view does not share the server with a large request before it is shown.
+  const isShown = !isLong || day.error !== undefined || (day.data !== undefined && !day.stale);
+  const all = useQuery(document, optionsOf('all', range, isPossible && isShown));
+  const isLoadingAll = !isShown || (!all.error && (all.stale || all.data === undefined));
   if (!isLong) return { answer: all, part: 'all', isLoading: isLoadingAll, atEnd: all };
   const isLoading = isPossible && isLoadingAll;
   const part = !isPossible || isLoading || (all.error && REFUSED.has(all.error.code)) ? 'day' : 'all';
