@@ -88,7 +88,7 @@ test('a segment of a bar opens its calls', async ({ page, demo }) => {
   if (!box) throw new Error('no chart');
   const tooltip = page.locator('.tooltip').first();
   let [x, succeeded, failed] = [0, 0, 0];
-  // A bar whose successes are higher than four pixels.
+  // A bar with more than four pixels of successes.
   for (const share of [0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3]) {
     x = box.x + box.width * share;
     await page.mouse.move(x, box.y + box.height - 4);
