@@ -1,16 +1,16 @@
 //! The diagnoses of a window of more than a day: those of its days, joined.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{
     CurrentDiagnoses, DiagnosisRef, Identity, MAX_EVIDENCE, Memory, SingleDiagnosis, window_of,
 };
+use crate::cache::{BoundedCache, CacheLimits};
 use crate::domain::diagnosis::{CONTINUES_WITHIN, Cause};
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
@@ -22,10 +22,9 @@ const DAY: TimeDelta = TimeDelta::hours(24);
 /// The longest last part.
 const LAST_DAY: TimeDelta = TimeDelta::hours(25);
 
-/// The most days that are kept: of two windows of a month.
-const MAX_DAYS: usize = 64;
-/// The most bytes of their diagnoses.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// The days of two windows of a month.
+const DAYS: CacheLimits =
+    CacheLimits { entries: 64, bytes: 32 * 1024 * 1024, bytes_each: 8 * 1024 * 1024 };
 /// A day is computed again after this time, also if its counts are the same.
 const VALID: Duration = Duration::from_secs(3600);
 /// The end is searched for so many diagnoses, silences first.
@@ -34,57 +33,18 @@ const MAX_ENDS: usize = 100;
 const EVIDENCE_OF_DAY: usize = 10;
 
 /// The diagnoses of days, by the end of the day.
-pub(super) struct DayCache {
-    days: LruCache<DateTime<Utc>, CachedDay>,
-    bytes: usize,
+pub(super) type DayCache = BoundedCache<CachedDay>;
+
+pub(super) fn day_cache() -> DayCache {
+    BoundedCache::new(DAYS)
 }
 
-struct CachedDay {
+#[derive(Clone)]
+pub(super) struct CachedDay {
     counts: DayCounts,
     computed: Instant,
     /// An error is that of too many calls.
     found: Result<Arc<[SingleDiagnosis]>>,
-}
-
-impl CachedDay {
-    /// In bytes.
-    fn memory(&self) -> usize {
-        self.found.as_ref().map_or(0, |found| memory(found))
-    }
-}
-
-impl Default for DayCache {
-    fn default() -> Self {
-        Self { days: LruCache::unbounded(), bytes: 0 }
-    }
-}
-
-impl DayCache {
-    fn get(
-        &mut self,
-        end: DateTime<Utc>,
-        counts: DayCounts,
-    ) -> Option<Result<Arc<[SingleDiagnosis]>>> {
-        let is_valid = |day: &&CachedDay| day.counts == counts && day.computed.elapsed() < VALID;
-        self.days.get(&end).filter(is_valid).map(|day| day.found.clone())
-    }
-
-    fn insert(
-        &mut self,
-        end: DateTime<Utc>,
-        counts: DayCounts,
-        found: Result<Arc<[SingleDiagnosis]>>,
-    ) {
-        let day = CachedDay { counts, computed: Instant::now(), found };
-        self.bytes += day.memory();
-        if let Some((_, before)) = self.days.push(end, day) {
-            self.bytes -= before.memory();
-        }
-        while self.days.len() > MAX_DAYS || self.bytes > MAX_BYTES {
-            let Some((_, oldest)) = self.days.pop_lru() else { break };
-            self.bytes -= oldest.memory();
-        }
-    }
 }
 
 /// In bytes.
@@ -146,19 +106,21 @@ impl CurrentDiagnoses {
         counts: DayCounts,
         memory: &dyn Memory,
     ) -> Result<Arc<[SingleDiagnosis]>> {
-        let days = || self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        let cached = days().get(end, counts);
-        if let Some(found) = cached {
-            return found;
+        let name = end.to_rfc3339();
+        let is_valid = |day: &CachedDay| day.counts == counts && day.computed.elapsed() < VALID;
+        if let Some(day) = self.days.get(&name).filter(is_valid) {
+            return day.found;
         }
         let found = self.at(end, memory).await;
         let of_day = |found: DiagnosisRef| SingleDiagnosis {
             evidence: found.evidence(EVIDENCE_OF_DAY),
             ..found.single()
         };
-        let found = found.map(|found| found.all().map(of_day).collect());
+        let found: Result<Arc<[_]>> = found.map(|found| found.all().map(of_day).collect());
         if matches!(found, Ok(_) | Err(Error::BadInput { .. })) {
-            days().insert(end, counts, found.clone());
+            let bytes = found.as_ref().map_or(0, |found| self::memory(found));
+            let day = CachedDay { counts, computed: Instant::now(), found: found.clone() };
+            self.days.insert(name, bytes, day);
         }
         found
     }
@@ -444,29 +406,5 @@ mod tests {
             days.add(hour(96), [found_until(100, None)].into_iter());
             assert_eq!(ends(&days), [(Some(hour(80)), None), (None, None)]);
         }
-    }
-
-    #[test]
-    fn the_cache_is_bounded_by_days_and_bytes_and_compares_counts() {
-        let mut cache = DayCache::default();
-        let small: Arc<[SingleDiagnosis]> =
-            vec![found(Cause::KeyDead, "a", (1, None), None)].into();
-        let counts = DayCounts::default();
-        for day in 0..100 {
-            cache.insert(hour(24 * day), counts, Ok(Arc::clone(&small)));
-        }
-        assert_eq!((cache.days.len(), cache.bytes), (MAX_DAYS, MAX_DAYS * memory(&small)));
-        assert!(cache.get(hour(24 * 99), counts).is_some() && cache.get(hour(0), counts).is_none());
-        let other = DayCounts { calls: 1, ..counts };
-        assert!(cache.get(hour(24 * 99), other).is_none());
-        cache.insert(hour(24 * 99), other, Ok(Arc::clone(&small)));
-        assert_eq!(cache.bytes, MAX_DAYS * memory(&small));
-        let mut large = small[0].clone();
-        large.keys = vec!["k".repeat(1000); MAX_BYTES / 3000];
-        let large: Arc<[SingleDiagnosis]> = vec![large].into();
-        for day in 200..210 {
-            cache.insert(hour(24 * day), counts, Ok(Arc::clone(&large)));
-        }
-        assert!(cache.bytes <= MAX_BYTES && cache.days.len() == 2, "{}", cache.bytes);
     }
 }

@@ -24,7 +24,7 @@ use crate::store::Database;
 use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE, read};
 use crate::store::error_log::{ReserveMemory, SHORT_BYTES};
 
-use days::DayCache;
+use days::{DayCache, day_cache};
 
 /// The current diagnoses are valid for so long, and for [`PAUSES`] times as long as they took.
 const VALID: Duration = Duration::from_secs(10);
@@ -262,7 +262,7 @@ pub struct CurrentDiagnoses {
     /// Computations for other times that requests wait for.
     past: std::sync::Mutex<HashMap<DateTime<Utc>, Weak<Shared>>>,
     /// The days of long windows.
-    days: std::sync::Mutex<DayCache>,
+    days: DayCache,
     computations: Arc<Semaphore>,
 }
 
@@ -280,7 +280,8 @@ struct Computed {
 impl CurrentDiagnoses {
     pub fn new(db: Arc<Database>, clock: Clock) -> Self {
         let computations = Arc::new(Semaphore::new(MAX_COMPUTATIONS));
-        let (last, past, days) = Default::default();
+        let (last, past) = Default::default();
+        let days = day_cache();
         Self { db, clock, last, past, days, computations }
     }
 

@@ -36,6 +36,7 @@ tests! {
     concurrent_long_windows_share_their_days,
     a_silence_of_days_lasts.only(&[Kind::Sqlite]),
     a_window_ends_at_most_now.only(&[Kind::Sqlite]),
+    a_fault_is_an_error_also_with_cached_days,
 }
 
 /// The time of the tests: the server's clock is at 2026-03-01T12:00:00Z.
@@ -607,4 +608,16 @@ async fn times_of_a_skipped_hour_are_diagnosed(database: TestDatabase) {
         "{{ diagnoses(period: LAST_24_HOURS, {at}) {{ cause }} usableKeys(model: \"m\", {at}) {{ totalCount }} }}"
     );
     app.data(&query).await;
+}
+
+async fn a_fault_is_an_error_also_with_cached_days(database: TestDatabase) {
+    insert_days(&database).await;
+    let app = TestApp::start(&database).await;
+    let query = "{ diagnoses(period: LAST_7_DAYS) { cause } }";
+    let before = app.data(query).await;
+    database.execute("ALTER TABLE t_error_logs RENAME TO away").await;
+    let response = app.graphql(query).await;
+    assert_eq!(error_code(&response), "DATABASE_UNAVAILABLE", "{response}");
+    database.execute("ALTER TABLE away RENAME TO t_error_logs").await;
+    assert_eq!(app.data(query).await, before);
 }
