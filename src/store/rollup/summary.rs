@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 
 use super::cache::Phase;
-use super::state::observe;
+use super::state::refresh;
 use super::{CELLS, SERIES, stored};
 use crate::domain::rollup::Level;
 use crate::error::Result;
@@ -30,9 +30,9 @@ pub struct Summary {
     pub bytes: Option<i64>,
 }
 
-/// None if the database has no rollups. Reads no table as a whole.
+/// None if the database has no rollups. Reads no table as a whole. Later queries use the state that it read.
 pub async fn summary(db: &Database) -> Result<Option<Summary>> {
-    let Some(observed) = observe(db).await? else { return Ok(None) };
+    let Some(observed) = refresh(db).await? else { return Ok(None) };
     let mut select = Query::select();
     select
         .expr_as(Expr::col("start").min(), VALUE)
