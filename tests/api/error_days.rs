@@ -277,17 +277,19 @@ async fn another_collation_changes_nothing(database: TestDatabase) {
     fill(&database).await;
     let app = TestApp::start(&database).await;
     count_days(&app).await;
-    for (table, collation) in [
+    let tables = [
         ("callscope_failures", "utf8mb4_unicode_ci"),
         ("callscope_error_cells", "utf8mb4_unicode_ci"),
         ("t_error_logs", "utf8mb4_swedish_ci"),
-    ] {
+    ];
+    for (number, (table, collation)) in tables.into_iter().enumerate() {
         database
             .execute(&format!(
                 "ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE {collation}"
             ))
             .await;
-        for (query, can_use_cells) in queries() {
+        // Statements over two collations are slow: a third of them each time.
+        for (query, can_use_cells) in queries().into_iter().skip(number).step_by(tables.len()) {
             assert_eq!(uses_cells(&app, &query).await, can_use_cells, "{query}");
             check(&app, &query, collation).await;
         }

@@ -15,7 +15,7 @@ use super::logs;
 use super::servers::{Schema, Servers};
 
 /// A test that hangs fails after this time, so that the run can end.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
 
 type Run = fn(TestDatabase) -> Pin<Box<dyn Future<Output = ()>>>;
 
