@@ -1,5 +1,5 @@
 //! Servers on the three nodes of a Galera cluster: migrations, idempotency keys, leases and subscriptions
-//! across nodes, and nodes that are killed and frozen under load.
+//! across nodes, and nodes and servers that are killed and frozen under load.
 //!
 //!     scripts/cluster galera run -- cargo test --workspace --test galera
 //!
@@ -31,8 +31,8 @@ mod wait;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use callscope::config::DatabaseConfig;
@@ -64,7 +64,7 @@ fn main() {
         trial("leases_hold_across_nodes", Cluster::open, leases),
         trial("rollups_count_the_calls_of_all_nodes", Cluster::open, rollups),
         trial("subscribers_get_the_calls_of_all_nodes", Cluster::open, subscription),
-        trial("killed_and_frozen_nodes_lose_nothing", Cluster::open, outages),
+        trial("killed_nodes_and_servers_lose_nothing", Cluster::open, outages),
     ];
     libtest_mimic::run(&args, trials).exit();
 }
@@ -365,22 +365,28 @@ async fn subscription(cluster: Cluster) {
     cluster.drop().await;
 }
 
-/// Kills and freezes nodes while calls are recorded through all of them.
+/// The addresses of the servers: a server that is started again has another one.
+type Addresses = Arc<Mutex<Vec<String>>>;
+
+/// Kills and freezes nodes, and kills servers, while calls are recorded through all of them.
 async fn outages(cluster: Cluster) {
     cluster.migrated().await;
     let seconds =
         std::env::var("CALLSCOPE_TEST_CLUSTER_SECONDS").map_or(45, |n| n.parse().unwrap());
-    let servers: Vec<Process> = (0..cluster.urls.len()).map(|node| cluster.serve(node)).collect();
+    let mut servers: Vec<Process> =
+        (0..cluster.urls.len()).map(|node| cluster.serve(node)).collect();
+    let addresses = servers.iter().map(|server| server.address.clone()).collect();
+    let addresses: Addresses = Arc::new(Mutex::new(addresses));
     let ledger = Arc::new(Ledger::default());
     let stop = Arc::new(AtomicBool::new(false));
     let producers: Vec<_> = (0..PRODUCERS)
         .map(|number| {
-            let address = servers[number % servers.len()].address.clone();
-            tokio::spawn(produce(format!("p{number}"), address, ledger.clone(), stop.clone()))
+            let (addresses, ledger, stop) = (addresses.clone(), ledger.clone(), stop.clone());
+            tokio::spawn(produce(number, addresses, ledger, stop))
         })
         .collect();
     let until = Instant::now() + Duration::from_secs(seconds);
-    let mut events = [0; 3];
+    let mut events = [0; 4];
     let first = rand::rng().random_range(0..events.len());
     while Instant::now() < until {
         let pause = rand::rng().random_range(200..4000);
@@ -397,7 +403,13 @@ async fn outages(cluster: Cluster) {
                 cluster.script(&["restart", &nodes[0]]);
                 &nodes[..0]
             }
-            1 => &nodes[..1],
+            1 => {
+                servers.remove(node).kill();
+                servers.insert(node, cluster.serve(node));
+                addresses.lock().unwrap()[node] = servers[node].address.clone();
+                &nodes[..0]
+            }
+            2 => &nodes[..1],
             // The third node is without a majority.
             _ => &nodes[..],
         };
@@ -431,9 +443,10 @@ async fn outages(cluster: Cluster) {
     for node in 0..cluster.urls.len() {
         ledger.check(&Stored::read(&cluster.url(node)).await);
     }
-    let [killed, frozen, split] = events;
+    let [killed, servers_killed, frozen, split] = events;
     println!(
-        "{killed} kills, {frozen} frozen nodes, {split} times no majority: {}",
+        "{killed} kills of nodes and {servers_killed} of servers, {frozen} frozen nodes, {split} times no majority: \
+         {}",
         ledger.summary()
     );
     servers.into_iter().for_each(Process::kill);
@@ -441,11 +454,20 @@ async fn outages(cluster: Cluster) {
 }
 
 /// Records batches until `stop` is set, and pauses while the node of its server is down.
-async fn produce(name: String, address: String, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
+async fn produce(
+    producer: usize,
+    addresses: Addresses,
+    ledger: Arc<Ledger>,
+    stop: Arc<AtomicBool>,
+) {
     let http = client();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
-        let batch = Batch::new(&name, number);
+        let address = {
+            let addresses = addresses.lock().unwrap();
+            addresses[producer % addresses.len()].clone()
+        };
+        let batch = Batch::new(&format!("p{producer}"), number);
         let answer = batch.send(&http, &address).await;
         assert_ne!(answer, Acknowledgement::Duplicate, "{batch:?} was sent once");
         ledger.enter(batch, answer != Acknowledgement::None);
