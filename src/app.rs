@@ -12,7 +12,7 @@ use crate::access::TokenDirectory;
 use crate::clock::{Clock, ClockWatch};
 use crate::config::{
     AccessConfig, DatabaseConfig, GraphqlConfig, KeepConfig, ObserveConfig, RecordConfig,
-    ServerConfig,
+    ReplicaConfig, ServerConfig,
 };
 use crate::diagnoses::CurrentDiagnoses;
 use crate::graphql::answer::AnswerLimits;
@@ -33,6 +33,7 @@ use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::jobs::failures;
 use crate::jobs::index_build;
+use crate::jobs::replicas;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::rollup;
 use crate::jobs::tail::Tails;
@@ -50,6 +51,8 @@ use crate::store::rollup as store_rollup;
 pub struct Config {
     #[command(flatten)]
     pub database: DatabaseConfig,
+    #[command(flatten)]
+    pub replicas: ReplicaConfig,
     #[command(flatten)]
     pub server: ServerConfig,
     #[command(flatten)]
@@ -81,7 +84,8 @@ impl App {
         let observer = Arc::new(observer(&config)?);
         let documents = Documents::open(&config.server.http, &config.graphql).await?.into();
         let timeout = Duration::from_secs(config.graphql.timeout_seconds);
-        let db = Database::open_for_requests(&config.database, timeout, observer.clone()).await?;
+        let (database, replicas) = (&config.database, &config.replicas);
+        let db = Database::open_for_requests(database, replicas, timeout, observer.clone()).await?;
         let db = Arc::new(db);
         let keys = Arc::new(KeyDirectory::open(&db, config.database.id_key.as_ref()).await?);
         let clock_watch = Arc::new(ClockWatch::new(config.clock.clone()));
@@ -167,6 +171,7 @@ impl App {
         let services = &self.services;
         let clock = self.config.clock.clone();
         let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
+        let replicas = replicas::start(&services.db, &services.observer, stopping.clone());
         let text_index = text_index::start(&services.db, &services.clock_watch, stopping.clone());
         let failures = failures::start(&services.db, &services.clock_watch, stopping.clone());
         let state = AppState::from(AppParts {
@@ -234,7 +239,8 @@ impl App {
         // No subscriber is left.
         tailing.abort();
         // Each stops after its current step.
-        for job in [retention, index_build, rollup, text_index, failures].into_iter().flatten() {
+        let jobs = [retention, index_build, rollup, replicas, text_index, failures];
+        for job in jobs.into_iter().flatten() {
             job.await?;
         }
         self.services.observer.flush().await;

@@ -126,6 +126,16 @@ impl Error {
         }
     }
 
+    /// Whether the server of the database failed, rather than the statement: a statement that needs too much memory or
+    /// disk would need as much on another server.
+    pub fn has_failed_host(&self) -> bool {
+        let needs_much = match answer(self) {
+            Some(Answer::Postgres(code)) => matches!(code.as_ref(), "53100" | "53200" | "53400"),
+            _ => false,
+        };
+        matches!(self, Self::DatabaseUnavailable(_)) && !needs_much
+    }
+
     /// Whether another server made the same change of the schema at once, or conflicted with it: the change can
     /// be repeated for what is still missing.
     pub fn is_concurrent_change(&self) -> bool {

@@ -29,6 +29,7 @@ const KNOWN_CYCLES: &[&[&str]] = &[
         "store/database.rs",
         "store/index_build.rs",
         "store/origin.rs",
+        "store/replica.rs",
         "store/rows.rs",
         "store/schema.rs",
         "store/setting.rs",

@@ -60,6 +60,7 @@ impl Client {
             graphql: config::settings(&["--timeout-seconds", "4"]),
             record: config::settings(&[]),
             keep: config::settings(&[]),
+            replicas: config::settings(&[]),
             observe: config::settings(&[]),
             clock: Clock::System,
         };

@@ -74,6 +74,7 @@ impl Subject {
             graphql: settings(&["--max-page-size", MAX_PAGE_SIZE]),
             record: settings(&[]),
             keep: settings(&[]),
+            replicas: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(data::as_of()?),
         };

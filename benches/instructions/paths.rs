@@ -136,6 +136,7 @@ pub async fn run(url: &str) -> anyhow::Result<()> {
         graphql: settings(&["--max-page-size", "1000"]),
         record: settings(&[]),
         keep: settings(&[]),
+        replicas: settings(&[]),
         observe: settings(&[]),
         clock: Clock::fixed(data::as_of()?),
     };

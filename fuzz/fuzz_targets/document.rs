@@ -52,6 +52,7 @@ impl Server {
             graphql: settings(&[]),
             record: settings(&[]),
             keep: settings(&[]),
+            replicas: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(now),
         };

@@ -14,6 +14,7 @@ pub mod log;
 pub mod memory;
 pub mod observe;
 pub mod record;
+pub mod replica;
 pub mod secret_file;
 pub mod server;
 
@@ -26,6 +27,7 @@ pub use log::{LogConfig, LogFormat};
 pub use memory::{MemoryConfig, MemoryShares};
 pub use observe::ObserveConfig;
 pub use record::RecordConfig;
+pub use replica::ReplicaConfig;
 pub use server::ServerConfig;
 
 use std::ops::RangeInclusive;

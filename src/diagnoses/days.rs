@@ -14,6 +14,7 @@ use crate::cache::{BoundedCache, CacheLimits};
 use crate::domain::diagnosis::{CONTINUES_WITHIN, Cause};
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
+use crate::observe::request;
 use crate::store::Database;
 use crate::store::call::{CallOrder, CallScope};
 use crate::store::diagnosis::{DayCounts, day_counts, edge_calls};
@@ -83,6 +84,8 @@ impl CurrentDiagnoses {
         }
         bounds.reverse();
         let mut joined = JoinedDays::default();
+        // The counts and the days have to be of one server.
+        request::read_primary();
         let counts = day_counts(&self.db, &bounds).await?;
         for (day, counts) in bounds.windows(2).zip(counts) {
             let found = self.day(day[1], counts, memory).await?;

@@ -20,6 +20,7 @@ use crate::domain::quota::{
 };
 use crate::domain::window::Window;
 use crate::error::{Error, Result};
+use crate::observe::request;
 use crate::store::Database;
 use crate::store::diagnosis::{CALLS_AT_ONCE, LOGS_AT_ONCE, read};
 use crate::store::error_log::{ReserveMemory, SHORT_BYTES};
@@ -293,7 +294,7 @@ impl CurrentDiagnoses {
     ) -> Result<Arc<DiagnosedWindow>> {
         let mut last = self.last.lock().await;
         match last.as_ref().filter(|computed| computed.is_valid(now)) {
-            Some(computed) => computed.found.clone(),
+            Some(computed) => computed.shared(),
             None => self.compute(&mut last, now, memory).await,
         }
     }
@@ -304,7 +305,7 @@ impl CurrentDiagnoses {
         let shared = self.shared(at);
         let mut last = shared.lock().await;
         match last.as_ref().filter(|computed| computed.finished >= started) {
-            Some(computed) => computed.found.clone(),
+            Some(computed) => computed.shared(),
             None => self.compute(&mut last, at, memory).await,
         }
     }
@@ -326,6 +327,8 @@ impl CurrentDiagnoses {
         at: DateTime<Utc>,
         memory: &dyn Memory,
     ) -> Result<Arc<DiagnosedWindow>> {
+        // Others share the result, and it must not be older than the last one.
+        request::read_primary();
         let started = Instant::now();
         let reserved = AtomicU64::new(0);
         let reserve = |bytes: u64| {
@@ -359,6 +362,12 @@ impl CurrentDiagnoses {
 }
 
 impl Computed {
+    /// The result, for a request that has not computed it. The error logs that it names are not older.
+    fn shared(&self) -> Result<Arc<DiagnosedWindow>> {
+        request::read_after(self.finished);
+        self.found.clone()
+    }
+
     fn is_valid(&self, now: DateTime<Utc>) -> bool {
         // Requests may run in another order than their times. A clock that was set has no valid result.
         let age = now.signed_duration_since(self.at).abs().to_std();

@@ -2,6 +2,7 @@
 //! server's counters and the current state of the database; they work even if the database is unavailable.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use axum::Extension;
@@ -11,10 +12,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use super::context::RequestContext;
@@ -43,6 +45,8 @@ const MAX_CODES: u32 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct RecentCalls(Mutex<Option<(Instant, Vec<CodeCounts>)>>);
 
+type FloatGauge = Gauge<f64, AtomicU64>;
+
 /// A status code (`none` for calls without one) and its calls.
 type CodeCounts = (String, CallCounts);
 
@@ -52,8 +56,13 @@ struct CodeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReplicaLabels {
+    replica: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PoolLabels {
-    pool: &'static str,
+    pool: String,
     state: &'static str,
 }
 
@@ -82,6 +91,11 @@ fn jobs(state: &AppState) -> (StatusCode, String) {
     for job in unhealthy {
         text.push_str(&format!("degraded: {} {}\n", job.name, job.problem));
     }
+    for replica in state.services.db.replicas().reports() {
+        if let Some(problem) = replica.problem {
+            text.push_str(&format!("degraded: replica {} {problem}\n", replica.name));
+        }
+    }
     (status, text)
 }
 
@@ -99,6 +113,7 @@ pub(crate) async fn metrics(
     let mut registry = Registry::with_prefix(PREFIX);
     add_build(&mut registry, &state);
     add_pools(&mut registry, &state);
+    add_replicas(&mut registry, &state);
     let up = state.services.db.ping().await.is_ok();
     let help = "Whether the database responds and its tables are readable";
     registry.register("database_up", help, ConstGauge::new(i64::from(up)));
@@ -127,9 +142,9 @@ fn add_pools(registry: &mut Registry, state: &AppState) {
         in_use += i64::from(used);
         for (state, count) in [("idle", pool.idle), ("used", used)] {
             let gauge: &Family<PoolLabels, Gauge> = &connections;
-            gauge.get_or_create(&PoolLabels { pool: pool.name, state }).set(count.into());
+            gauge.get_or_create(&PoolLabels { pool: pool.name.clone(), state }).set(count.into());
         }
-        let gauge: &Family<Vec<(&str, &str)>, Gauge> = &most;
+        let gauge: &Family<Vec<(&str, String)>, Gauge> = &most;
         gauge.get_or_create(&vec![("pool", pool.name)]).set(pool.most.into());
     }
     let help = "Open connections to the database";
@@ -139,6 +154,32 @@ fn add_pools(registry: &mut Registry, state: &AppState) {
     let sent = state.services.observer.metrics.statements_in_flight();
     let help = "Statements that wait for a connection, roughly";
     registry.register("database_waiting", help, ConstGauge::new((sent - in_use).max(0)));
+}
+
+fn add_replicas(registry: &mut Registry, state: &AppState) {
+    let reports = state.services.db.replicas().reports();
+    if reports.is_empty() {
+        return;
+    }
+    let (used, lag) =
+        (Family::<ReplicaLabels, Gauge>::default(), Family::<_, FloatGauge>::default());
+    let (statements, failed) = (Family::<_, Counter>::default(), Family::<_, Counter>::default());
+    for report in reports {
+        let labels = ReplicaLabels { replica: report.name };
+        used.get_or_create(&labels).set(i64::from(report.problem.is_none()));
+        if let Some(behind) = report.lag {
+            lag.get_or_create(&labels).set(behind.as_secs_f64());
+        }
+        statements.get_or_create(&labels).inc_by(report.statements);
+        failed.get_or_create(&labels).inc_by(report.failed);
+    }
+    registry.register("replica_used", "Whether a standby answers queries", used);
+    let help = "How old the data of a standby is, at most; includes the interval of the checks";
+    registry.register_with_unit("replica_lag", help, Unit::Seconds, lag);
+    let help = "Statements that were sent to a standby";
+    registry.register("replica_statements", help, statements);
+    let help = "Statements that failed on a standby, so that the primary answered them";
+    registry.register("replica_statements_failed", help, failed);
 }
 
 fn add_recent_calls(registry: &mut Registry, calls: Vec<CodeCounts>) {

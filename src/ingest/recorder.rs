@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use super::validate;
 use crate::clock::ClockWatch;
 use crate::error::{Error, Result};
+use crate::observe::RequestMarks;
 use crate::store::Database;
 use crate::store::idempotency::{self, ClaimTime, Recorded};
 use crate::store::transaction::Fault;
@@ -54,6 +55,8 @@ pub struct Recorder {
 struct Submission {
     batch: Batch,
     reply: oneshot::Sender<Result<Outcome>>,
+    /// The client of its request.
+    client: Option<Arc<str>>,
     kib: u32,
     _room: OwnedSemaphorePermit,
 }
@@ -111,7 +114,8 @@ impl Recorder {
         self.db.check_writable()?;
         let kib = kib(&batch);
         let (reply, answer) = oneshot::channel();
-        let submission = Submission { batch, reply, kib, _room: room };
+        let client = RequestMarks::current().and_then(|request| request.share().cloned());
+        let submission = Submission { batch, reply, client, kib, _room: room };
         self.queue.send(submission).map_err(|_| stopped())?;
         Ok(PendingReceipt(answer))
     }
@@ -264,10 +268,8 @@ async fn gather(
 }
 
 async fn write_group(db: &Database, keys: &KeyRetention, group: Vec<Submission>) {
-    let (batches, replies): (Vec<_>, Vec<_>) = group
-        .into_iter()
-        .map(|submission| (submission.batch, (submission.reply, submission._room)))
-        .unzip();
+    let (batches, replies): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|one| (one.batch, (one.reply, one.client, one._room))).unzip();
     let outcomes = match write::insert_batches(db, &batches, keys.claim_time()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         // One batch that the database rejects, or that conflicts with another server, must not fail the others.
@@ -279,8 +281,12 @@ async fn write_group(db: &Database, keys: &KeyRetention, group: Vec<Submission>)
             batches.iter().map(|_| Err(error.clone())).collect()
         }
     };
-    for ((reply, room), outcome) in replies.into_iter().zip(outcomes) {
+    for ((reply, client, room), outcome) in replies.into_iter().zip(outcomes) {
         drop(room);
+        // Also if the client has disconnected: it may connect again and look for its rows.
+        if let Some(client) = client {
+            db.replicas().note_write(&client);
+        }
         // A caller that is gone can retry with its idempotency key.
         let _ = reply.send(outcome);
     }
@@ -314,6 +320,7 @@ mod tests {
         let submission = || Submission {
             batch: Batch::default(),
             reply: oneshot::channel().0,
+            client: None,
             kib: 1,
             _room: room.clone().try_acquire_owned().unwrap(),
         };

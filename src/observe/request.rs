@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use opentelemetry::trace::FutureExt;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 tokio::task_local! {
     static CURRENT: Arc<RequestMarks>;
@@ -22,6 +23,19 @@ pub fn inherit<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
             Some(marks) => marks.during(work).await,
             None => work.await,
         }
+    }
+}
+
+/// From now on, all statements of the current request read from the primary. Returns whether they read from a
+/// replica before.
+pub fn read_primary() -> bool {
+    RequestMarks::current().is_some_and(|request| request.require_primary())
+}
+
+/// From now on, statements of the current request read what was committed before `at`.
+pub fn read_after(at: Instant) {
+    if let Some(request) = RequestMarks::current() {
+        request.require_reads_after(at);
     }
 }
 
@@ -57,6 +71,22 @@ impl Warning {
     }
 }
 
+/// Where a request reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Primary,
+    AnyReplica,
+    /// One of the replicas, by its number.
+    Replica(usize),
+}
+
+/// Where a request reads, and before which instant everything has to be there. The primary, unless it is set.
+#[derive(Debug, Default)]
+struct Reads {
+    source: Option<Source>,
+    after: Option<Instant>,
+}
+
 /// The data of a request for logs, traces and scheduling; layers add it step by step.
 #[derive(Debug)]
 pub struct RequestMarks {
@@ -67,6 +97,7 @@ pub struct RequestMarks {
     heavy: AtomicBool,
     warnings: Mutex<BTreeSet<Warning>>,
     connections: OnceLock<Arc<Semaphore>>,
+    reads: Mutex<Reads>,
 }
 
 impl RequestMarks {
@@ -79,6 +110,7 @@ impl RequestMarks {
             heavy: AtomicBool::new(false),
             warnings: Mutex::default(),
             connections: OnceLock::new(),
+            reads: Mutex::default(),
         }
     }
 
@@ -136,6 +168,41 @@ impl RequestMarks {
     /// The warnings since the last call.
     pub fn take_warnings(&self) -> BTreeSet<Warning> {
         std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reads(&self) -> MutexGuard<'_, Reads> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the statements of a query read from a replica.
+    pub fn allow_replicas(&self) {
+        self.reads().source.get_or_insert(Source::AnyReplica);
+    }
+
+    fn require_primary(&self) -> bool {
+        matches!(self.reads().source.replace(Source::Primary), Some(Source::Replica(_)))
+    }
+
+    fn require_reads_after(&self, at: Instant) {
+        let mut reads = self.reads();
+        reads.after = reads.after.max(Some(at));
+    }
+
+    /// The number of the replica for the next statement; None for the primary. `choose` gets the number of the
+    /// last statement and the instant that the data must have. After the primary, no replica is chosen: a
+    /// request reads no earlier state than before.
+    pub fn replica(
+        &self,
+        choose: impl FnOnce(Option<usize>, Option<Instant>) -> Option<usize>,
+    ) -> Option<usize> {
+        let mut reads = self.reads();
+        let chosen = match reads.source? {
+            Source::Primary => None,
+            Source::AnyReplica => choose(None, reads.after),
+            Source::Replica(index) => choose(Some(index), reads.after),
+        };
+        reads.source = Some(chosen.map_or(Source::Primary, Source::Replica));
+        chosen
     }
 
     /// The database connections that the request may hold at the same time.

@@ -115,13 +115,16 @@ impl Deletions {
                 return;
             }
         };
+        self.db.note_write();
         let done = self.run(&rows, limits, &stop).await;
+        self.db.note_write();
         let ending = ending(&self.clock, done.outcome, done.counts);
         if let Err(Ok(Ended { error: Some(error), .. })) = answer.send(Ok(done)) {
             let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
             tracing::warn!(%error, cause, "a deletion failed after its client disconnected");
         }
         complete(&self.db, &entry, &ending, &DELAYS).await;
+        self.db.note_write();
     }
 
     async fn run(&self, rows: &Rows, limits: TimeLimits, stop: &AtomicBool) -> Ended {

@@ -26,6 +26,7 @@ use super::transaction::{Fault, retry};
 use crate::domain::failure::VERSION;
 use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
+use crate::observe::request;
 
 /// Error logs that one statement classifies.
 pub const ROWS_AT_ONCE: u64 = 500;
@@ -59,15 +60,22 @@ pub async fn complete<'a>(
             "a server that may write to the database has not yet been started",
         ));
     }
+    let (checked, since_when) = db.failures().checked();
+    // A standby may not have the classes yet.
+    request::read_after(since_when);
     let last = last_id(db, LogTable::ErrorLogs).await?;
     let settled = settled(last);
-    let after = Ord::min(db.failures().checked(), settled);
+    let after = Ord::min(checked, settled);
     // With the window, SQLite would read all of it by the index of times instead of the last ids.
     let window = match after == settled {
         true => Condition::all(),
         false => Filter::new(db).time(since, until).condition(),
     };
-    let missing = find_missing(db, after, &window).await?;
+    let mut missing = find_missing(db, after, &window).await?;
+    if !missing.is_empty() && request::read_primary() {
+        // The standby may lack classes only.
+        missing = find_missing(db, after, &window).await?;
+    }
     if missing.is_empty() {
         return Ok(());
     }

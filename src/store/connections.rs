@@ -233,13 +233,13 @@ impl Connections {
     }
 
     /// The number of connections. A connection in use counts as open.
-    pub(super) fn state(&self, name: &'static str) -> PoolState {
+    pub(super) fn state(&self, name: impl Into<String>) -> PoolState {
         let free = self.free();
         let idle = free.iter().filter(|slot| slot.is_open()).count();
         let most = self.count;
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let open = number(most - free.len().min(most) + idle);
-        PoolState { name, most: number(most), open, idle: number(idle) }
+        PoolState { name: name.into(), most: number(most), open, idle: number(idle) }
     }
 
     /// Closes the connections, except for those that do not answer.
@@ -399,11 +399,13 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some((slot, permit)) = self.held.take() else { return };
+        let Some((slot, mut permit)) = self.held.take() else { return };
         let connections = self.connections.clone();
         if self.finished {
             connections.give_back((slot, permit));
         } else if let Ok(runtime) = Handle::try_current() {
+            // The request may send the statement to another server meanwhile.
+            permit.leave_request();
             runtime.spawn(async move {
                 let slot = connections.recover(slot).await;
                 connections.give_back((slot, permit));

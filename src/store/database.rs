@@ -20,14 +20,15 @@ use super::fair_queue::QueueError;
 use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
 use super::pool::PoolState;
+use super::replica::{PRIMARY_POSITION, Position, REPLICA_POSITION, Replica, Replicas};
 use super::rollup::cache::RollupCache;
 use super::schema;
 use super::statements::StatementLog;
 use super::transaction::{Fault, WriteTransaction, retry};
 use super::zone::StorageZone;
-use crate::config::DatabaseConfig;
+use crate::config::{DatabaseConfig, ReplicaConfig};
 use crate::error::{Error, Result};
-use crate::observe::{Observer, StatementWatch};
+use crate::observe::{Observer, RequestMarks, StatementWatch, request};
 
 /// Added to the time limit of a request for the limit of statements in PostgreSQL or MySQL: the server
 /// cancels the statements of a request before this limit applies.
@@ -35,6 +36,10 @@ const STATEMENT_GRACE: Duration = Duration::from_secs(5);
 
 /// Time limit of a health check.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time limit of the position of a standby: its statements end when it does not answer twice, and their time limits have
+/// to be longer.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The open database, with separate connections for reading and for writing. SQLite has one writer.
 #[derive(Debug)]
@@ -58,6 +63,7 @@ pub struct Database {
     statements: Arc<StatementLog>,
     rollups: RollupCache,
     failures: Progress,
+    replicas: Replicas,
 }
 
 impl Database {
@@ -77,6 +83,7 @@ impl Database {
     /// Opens the database for requests with a time limit of `timeout`; `observer` observes every statement.
     pub async fn open_for_requests(
         config: &DatabaseConfig,
+        replicas: &ReplicaConfig,
         timeout: Duration,
         observer: Arc<Observer>,
     ) -> Result<Self> {
@@ -84,7 +91,8 @@ impl Database {
         let limit = Some(timeout + STATEMENT_GRACE);
         let db = Box::pin(Self::open_with(config, limit, observer)).await?;
         engine::refuse(db.engine)?;
-        Ok(db)
+        let replicas = Box::pin(Replicas::open(config, replicas, &db.hosts, limit)).await?;
+        Ok(Self { replicas, ..db })
     }
 
     async fn open_with(
@@ -129,6 +137,7 @@ impl Database {
             statements: Arc::default(),
             rollups: RollupCache::default(),
             failures: Progress::default(),
+            replicas: Replicas::none(),
         })
     }
 
@@ -194,6 +203,18 @@ impl Database {
     /// With fewer calls, queries count single calls.
     pub(super) fn rollup_from_calls(&self) -> u64 {
         self.config().rollup_from_calls
+    }
+
+    /// The standbys that answer queries.
+    pub fn replicas(&self) -> &Replicas {
+        &self.replicas
+    }
+
+    /// From now on, queries of the client of the current request find what it has written.
+    pub fn note_write(&self) {
+        if let Some(client) = RequestMarks::current().and_then(|request| request.share().cloned()) {
+            self.replicas.note_write(&client);
+        }
     }
 
     /// Notifies [`Self::commits`] of a commit of calls or error logs.
@@ -276,8 +297,9 @@ impl Database {
         self.writers.as_ref().ok_or_else(read_only)
     }
 
-    /// A connection that writes.
+    /// A connection that writes. A request that writes reads from the primary afterwards.
     pub(super) async fn writer(&self) -> Result<Lease> {
+        request::read_primary();
         Ok(self.writers()?.lease().await.map_err(DbErr::from)?)
     }
 
@@ -306,17 +328,41 @@ impl Database {
     ) -> Result<(Vec<QueryResult>, StatementWatch<'_>)> {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
-        // Only PostgreSQL has such conflicts; others need no copy.
-        let copy = (self.dialect == Dialect::Postgres).then(|| statement.clone());
-        let mut rows = self.read(statement).await;
-        if let Some(statement) = copy
-            && rows.as_ref().is_err_and(Error::is_recovery_conflict)
-        {
-            rows = self.read(statement).await;
-        }
-        let rows = rows?;
+        let rows = match self.replicas.of_request() {
+            Some(replica) => self.read_replica(replica, statement).await?,
+            None => self.read_primary(statement).await?,
+        };
         watch.answered(rows.len());
         Ok((rows, watch))
+    }
+
+    async fn read_replica(
+        &self,
+        replica: &Replica,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>> {
+        match replica.read(statement.clone()).await {
+            // It is down, or the primary has removed rows that the statement reads.
+            Err(error) if error.is_recovery_conflict() || error.has_failed_host() => {
+                tracing::debug!(replica = replica.name(), %error, "the primary answers instead");
+                replica.failed();
+                request::read_primary();
+                self.read_primary(statement).await
+            }
+            rows => rows,
+        }
+    }
+
+    async fn read_primary(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        // Only PostgreSQL has such conflicts; others need no copy.
+        let copy = (self.dialect == Dialect::Postgres).then(|| statement.clone());
+        let rows = self.read(statement).await;
+        match copy {
+            Some(statement) if rows.as_ref().is_err_and(Error::is_recovery_conflict) => {
+                self.read(statement).await
+            }
+            _ => rows,
+        }
     }
 
     async fn read(&self, statement: Statement) -> Result<Vec<QueryResult>> {
@@ -366,23 +412,52 @@ impl Database {
         // Without the limits, Citus would read the whole tables.
         let sql = "SELECT EXISTS (SELECT 1 FROM t_request_log LIMIT 1), \
                    EXISTS (SELECT 1 FROM t_error_logs LIMIT 1)";
-        let ping = async {
-            let mut lease = self.probe.lease().await.map_err(DbErr::from)?;
-            let statement = Statement::from_string(self.probe.backend(), sql);
+        self.probe(&self.probe, "ping", sql).await.map(|_| ())
+    }
+
+    /// The rows of a constant statement, within [`PING_TIMEOUT`].
+    async fn probe(
+        &self,
+        connections: &Arc<Connections>,
+        name: &'static str,
+        sql: &'static str,
+    ) -> Result<Vec<QueryResult>> {
+        let answer = async {
+            let mut lease = connections.lease().await.map_err(DbErr::from)?;
+            let statement = Statement::from_string(connections.backend(), sql);
             self.statements.add(|| statement.to_string());
-            let mut watch = self.watch("ping", sql);
+            let mut watch = self.watch(name, sql);
             let answer = lease.connection()?.query_all_raw(statement).await;
             lease.finish_after(&answer);
-            watch.answered(answer?.len());
-            Ok(())
+            let rows = answer?;
+            watch.answered(rows.len());
+            Ok(rows)
         };
-        timeout(PING_TIMEOUT, ping).await.unwrap_or(Err(Error::Timeout))
+        timeout(PING_TIMEOUT, answer).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Reads how far the primary has written its log.
+    pub async fn find_primary_position(&self) -> Result<()> {
+        let at = Instant::now();
+        let Some(primary) = self.replicas.primary() else { return Ok(()) };
+        let rows = self.probe(primary, "replica.primary", PRIMARY_POSITION).await?;
+        self.replicas.set_primary(at, Position::of(&rows)?);
+        Ok(())
+    }
+
+    /// Reads how far a standby has replayed the log.
+    pub async fn find_replica_position(&self, replica: &Replica) -> Result<()> {
+        let found = self.probe(replica.probe(), "replica.position", REPLICA_POSITION);
+        let rows = timeout(REPLICA_TIMEOUT, found).await.unwrap_or(Err(Error::Timeout))?;
+        replica.set_position(&self.replicas, Position::of(&rows)?);
+        Ok(())
     }
 
     /// The connections of each pool.
     pub fn pools(&self) -> Vec<PoolState> {
         let writers = self.writers.as_ref().map(|writers| writers.state("write"));
-        [self.readers.state("read")].into_iter().chain(writers).collect()
+        let replicas = self.replicas.pools();
+        [self.readers.state("read")].into_iter().chain(writers).chain(replicas).collect()
     }
 
     /// Closes the pools; SQLite then runs a checkpoint.
@@ -392,6 +467,7 @@ impl Database {
         if let Some(writers) = &self.writers {
             writers.close().await?;
         }
+        self.replicas.close().await?;
         Ok(())
     }
 }

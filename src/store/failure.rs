@@ -3,10 +3,12 @@
 //!
 //! A row belongs to the error log with its id and its time: SQLite uses the ids of deleted error logs again.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, JoinType, Query, SelectStatement};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::dialect::Dialect;
 use crate::domain::failure::VERSION;
@@ -20,7 +22,8 @@ pub(super) const TEMPLATE: &str = "template";
 /// How far the job has checked the rows, and the lock of requests that add some.
 #[derive(Debug)]
 pub struct Progress {
-    checked: AtomicI64,
+    /// The id up to which all error logs have a class, and since when it is known.
+    checked: RwLock<(i64, Instant)>,
     is_behind: AtomicBool,
     has_days: AtomicBool,
     turn: Mutex<()>,
@@ -29,7 +32,7 @@ pub struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self {
-            checked: AtomicI64::new(i64::MIN),
+            checked: RwLock::new((i64::MIN, Instant::now())),
             is_behind: AtomicBool::new(false),
             has_days: AtomicBool::new(false),
             turn: Mutex::default(),
@@ -40,12 +43,15 @@ impl Default for Progress {
 impl Progress {
     /// Up to this id, all error logs have a class. The job is behind if many others may have none.
     pub fn set(&self, id: i64, is_behind: bool) {
-        self.checked.store(id, Ordering::Relaxed);
+        let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
+        if checked.0 != id {
+            *checked = (id, Instant::now());
+        }
         self.is_behind.store(is_behind, Ordering::Relaxed);
     }
 
-    pub(super) fn checked(&self) -> i64 {
-        self.checked.load(Ordering::Relaxed)
+    pub(super) fn checked(&self) -> (i64, Instant) {
+        *self.checked.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the job still has to add the rows of many error logs. Then queries add none.

@@ -92,6 +92,13 @@ impl From<QueueError> for DbErr {
     }
 }
 
+impl Permit {
+    /// Lets the request of the statement hold another connection, although this one is still in use.
+    pub(super) fn leave_request(&mut self) {
+        self.claim.of_request = None;
+    }
+}
+
 impl FairQueue {
     /// For so many `connections`; each caller may use `seconds_per_minute` of database time before its
     /// statements yield to those of other callers. 0 is no budget.

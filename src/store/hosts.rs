@@ -167,7 +167,7 @@ impl Hosts {
 }
 
 /// The host and port of a URL of one host, without a password.
-fn host(url: &str) -> &str {
+pub(super) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)

@@ -44,6 +44,7 @@ pub mod notify;
 pub mod origin;
 pub mod page;
 pub mod pool;
+pub mod replica;
 pub mod retention;
 pub mod rollup;
 mod rows;

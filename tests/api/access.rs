@@ -195,6 +195,7 @@ async fn open(database: &TestDatabase, listen: &str, access: &[&str]) -> Result<
         access: settings(access),
         graphql: settings(&[]),
         record: settings(&[]),
+        replicas: settings(&[]),
         keep: settings(&[]),
         observe: settings(&[]),
         clock: Clock::fixed(NOW.parse().unwrap()),

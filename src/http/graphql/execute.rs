@@ -17,7 +17,7 @@ use crate::graphql::schema;
 use crate::http::context::RequestContext;
 use crate::http::outcome::Outcome;
 use crate::http::state::AppState;
-use crate::observe::{RequestMarks, TraceSpan};
+use crate::observe::{RequestMarks, TraceSpan, request};
 
 /// The result of a request.
 pub(crate) struct ExecutedRequest {
@@ -71,13 +71,21 @@ pub(crate) async fn execute(
             mark_operation(&outcome);
             span =
                 state.services.observer.operation_span(outcome.kind, outcome.operation.as_deref());
-            if outcome.kind == "mutation" {
+            let is_mutation = outcome.kind == "mutation";
+            if is_mutation {
+                request::read_primary();
                 size.set_mutation();
+            } else if let Some(marks) = RequestMarks::current() {
+                marks.allow_replicas();
             }
             let query = request.query.clone();
             let execution =
                 schema::execute(&state.schema, state.request_info(context, size), request);
-            match timeout_at(deadline, pin!(span.during(execution))).await {
+            let executed = timeout_at(deadline, pin!(span.during(execution))).await;
+            if is_mutation {
+                state.services.db.note_write();
+            }
+            match executed {
                 Ok(mut response) => {
                     if let Some(error) = size.refusal() {
                         response = error_response(&error);

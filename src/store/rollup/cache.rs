@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::time::Instant;
+
 use crate::domain::rollup::{Level, Micros};
 
 /// With more calls to fold, queries do not use the cells: they would read these calls one by one.
@@ -121,6 +123,8 @@ impl RollupState {
 pub(in crate::store) struct KnownState {
     pub state: RollupState,
     pub lag: i64,
+    /// Since when this server has known this version of the state.
+    pub since: Instant,
 }
 
 /// The last [`KnownState`]; None before the first.
@@ -132,7 +136,13 @@ impl RollupCache {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set(&self, known: Option<KnownState>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known.map(Arc::new);
+    pub(super) fn set(&self, mut known: Option<KnownState>) {
+        let mut last = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(known), Some(last)) = (&mut known, &*last)
+            && known.state.version == last.state.version
+        {
+            known.since = last.since;
+        }
+        *last = known.map(Arc::new);
     }
 }

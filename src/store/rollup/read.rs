@@ -22,7 +22,7 @@ use crate::domain::rollup::{Level, Micros};
 use crate::domain::table::{ID, LATENCY_MS, LogTable};
 use crate::error::{Error, Result};
 use crate::observe::RequestMarks;
-use crate::observe::request::Warning;
+use crate::observe::request::{self, Warning};
 use crate::store::call::CallScope;
 use crate::store::call_dimension::{CallDimension, bucket_number};
 use crate::store::database::Database;
@@ -135,6 +135,8 @@ pub(in crate::store) async fn sums(
             }
             return Ok(None);
         };
+        // The statement reads single calls above the watermark only.
+        request::read_after(known.since);
         let parts = db.fetch::<Part>(name, &statement).await?;
         let is_current = parts.iter().filter(|part| part.number == STATE).any(|part| {
             let oldest = part.oldest.as_ref().map(|oldest| micros(oldest.at));
@@ -218,7 +220,7 @@ impl SumRequest<'_> {
     /// Whether cells are needed for deleted calls, or are faster than single calls. Percentiles of few calls
     /// and of a short span are exact.
     fn uses_cells(&self, db: &Database, known: &KnownState) -> bool {
-        let KnownState { state, lag } = known;
+        let KnownState { state, lag, .. } = known;
         let until = self.spans.iter().map(|(_, span)| span.end).max().unwrap_or(0);
         let is_large = state.folded >= i64::try_from(db.rollup_from_calls()).unwrap_or(i64::MAX);
         let is_short = until.saturating_sub(self.since()) <= EXACT_SPAN;

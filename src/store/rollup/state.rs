@@ -2,13 +2,14 @@
 
 use sea_orm::ConnectionTrait;
 use sea_orm::sea_query::{Expr, ExprTrait, Func, OnConflict, Query, SelectStatement};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::cache::{KnownState, Phase, RollupState};
 use super::{STATE, micros};
 use crate::domain::rollup::Micros;
 use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
+use crate::observe::request;
 use crate::store::database::Database;
 use crate::store::rows::{Row, columns, field, row};
 use crate::store::stored_time::StoredTime;
@@ -270,9 +271,10 @@ async fn try_change(db: &Database, change: &impl Fn(&mut RollupState) -> bool) -
     changed.await.map_err(Fault::into_error)
 }
 
-/// Reads the state for queries of this server, and returns it. Calls that are gone since the last fold
+/// Reads the state for queries of this server from the primary, and returns it. Calls that are gone since the last fold
 /// count as deleted.
 pub async fn refresh(db: &Database) -> Result<Option<Observed>> {
+    request::read_primary();
     let observed = observe(db).await?;
     let known = observed.as_ref().map(|observed| {
         let state = RollupState {
@@ -280,7 +282,7 @@ pub async fn refresh(db: &Database) -> Result<Option<Observed>> {
             oldest: observed.oldest.or(observed.state.oldest),
             ..observed.state.clone()
         };
-        KnownState { state, lag: observed.lag() }
+        KnownState { state, lag: observed.lag(), since: Instant::now() }
     });
     db.rollups().set(known);
     Ok(observed)

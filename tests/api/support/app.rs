@@ -56,6 +56,7 @@ impl TestApp {
             graphql: settings(&[]),
             record: settings(&[]),
             keep: settings(&[]),
+            replicas: settings(&[]),
             observe: settings(&[]),
             clock: Clock::fixed(NOW.parse().expect("an instant")),
         }
