@@ -33,6 +33,7 @@ use crate::ingest::intake::{Intake, IntakeLimits};
 use crate::ingest::recorder::Recorder;
 use crate::jobs::failures;
 use crate::jobs::index_build;
+use crate::jobs::partitions;
 use crate::jobs::replicas;
 use crate::jobs::retention::{self, Retention};
 use crate::jobs::rollup;
@@ -171,6 +172,7 @@ impl App {
         let services = &self.services;
         let clock = self.config.clock.clone();
         let rollup = rollup::start(&services.db, clock, &services.observer, stopping.clone());
+        let partitions = partitions::start(&services.db, &services.clock_watch, stopping.clone());
         let replicas = replicas::start(&services.db, &services.observer, stopping.clone());
         let text_index = text_index::start(&services.db, &services.clock_watch, stopping.clone());
         let failures = failures::start(&services.db, &services.clock_watch, stopping.clone());
@@ -239,7 +241,7 @@ impl App {
         // No subscriber is left.
         tailing.abort();
         // Each stops after its current step.
-        let jobs = [retention, index_build, rollup, replicas, text_index, failures];
+        let jobs = [retention, index_build, rollup, partitions, replicas, text_index, failures];
         for job in jobs.into_iter().flatten() {
             job.await?;
         }

@@ -126,6 +126,11 @@ impl Error {
         }
     }
 
+    /// Whether a statement of PostgreSQL waited too long for a lock.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(answer(self), Some(Answer::Postgres(code)) if code == "55P03")
+    }
+
     /// Whether the server of the database failed, rather than the statement: a statement that needs too much memory or
     /// disk would need as much on another server.
     pub fn has_failed_host(&self) -> bool {

@@ -18,6 +18,8 @@ mod m20261130_000009_create_failures;
 mod m20261201_000010_add_day_cells;
 mod m20261202_000011_create_error_days;
 
+pub use m20261123_000001_create_tables::partitioned_table;
+
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {

@@ -22,8 +22,28 @@ impl MigrationTrait for Migration {
     }
 }
 
+/// One of the gateway's tables in PostgreSQL, partitioned by time. A key of a partitioned table would need a time in
+/// each row, and a gateway may store rows without one: ids are unique by their sequence only.
+pub fn partitioned_table(name: &str) -> TableCreateStatement {
+    let backend = DbBackend::Postgres;
+    let id = ColumnDef::new("id").big_integer().not_null().auto_increment().take();
+    let mut table = match name {
+        "t_request_log" => with_calls(own_table("t_request_log").col(id).take(), backend),
+        _ => with_error_logs(own_table("t_error_logs").col(id).take(), backend),
+    };
+    table.extra("PARTITION BY RANGE (request_time)").take()
+}
+
 fn request_log(backend: DbBackend) -> TableCreateStatement {
-    gateway_table("t_request_log", backend)
+    with_calls(gateway_table("t_request_log", backend), backend)
+}
+
+fn error_logs(backend: DbBackend) -> TableCreateStatement {
+    with_error_logs(gateway_table("t_error_logs", backend), backend)
+}
+
+fn with_calls(mut table: TableCreateStatement, backend: DbBackend) -> TableCreateStatement {
+    table
         .col(request_time(backend))
         .col(text("model_name", 100))
         .col(text("api_key", 100))
@@ -33,8 +53,8 @@ fn request_log(backend: DbBackend) -> TableCreateStatement {
         .take()
 }
 
-fn error_logs(backend: DbBackend) -> TableCreateStatement {
-    gateway_table("t_error_logs", backend)
+fn with_error_logs(mut table: TableCreateStatement, backend: DbBackend) -> TableCreateStatement {
+    table
         .col(text("gemini_key", 100))
         .col(text("model_name", 100))
         .col(text("error_type", 50))

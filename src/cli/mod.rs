@@ -9,6 +9,7 @@ mod health;
 mod import;
 mod log;
 mod migrate;
+mod partition;
 mod prune;
 mod rollup;
 mod schema;
@@ -66,6 +67,8 @@ enum Command {
     Rollup(rollup::RollupArgs),
     /// Create missing tables and indexes, then exit
     Migrate(migrate::MigrateArgs),
+    /// List, create, detach and attach the monthly partitions of a PostgreSQL database
+    Partition(partition::PartitionArgs),
     /// Check configuration, database, indexes, permissions and clocks, and print advice
     Doctor(doctor::DoctorArgs),
     /// Check whether the server on this machine is ready; for container health checks
@@ -120,6 +123,7 @@ pub fn run(
         Command::Prune(args) => prune::run(args),
         Command::Rollup(args) => rollup::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Partition(args) => partition::run(args),
         Command::Doctor(args) => {
             doctor::run(args, &effective::settings(&command, &found, &origins))
         }

@@ -138,7 +138,7 @@ fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Findi
     }
     let found = format!("{name} has {count} partitions");
     match db.dialect() {
-        Dialect::Postgres => {
+        Dialect::Postgres if !db.has_partitions() => {
             let advice = "each partition needs an index that starts with id. PostgreSQL builds indexes on all \
                           partitions while writers wait: run `callscope migrate` at a quiet hour";
             Finding::warning(SUBJECT, found, advice)

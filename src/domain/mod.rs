@@ -12,6 +12,7 @@ pub mod json;
 pub mod key_id;
 pub mod mask;
 pub mod matching;
+pub mod month;
 pub mod quota;
 pub mod record;
 pub mod rollup;

@@ -3,6 +3,7 @@
 pub mod failures;
 pub mod index_build;
 mod leader;
+pub mod partitions;
 pub mod replicas;
 pub mod retention;
 pub mod rollup;

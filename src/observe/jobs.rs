@@ -34,6 +34,8 @@ enum JobProblem {
     Failing(Instant),
     /// It runs and refuses its work for this reason.
     Refusing(String),
+    /// It works, and has found this.
+    Warning(String),
 }
 
 /// A supervised job, until this is dropped.
@@ -72,6 +74,17 @@ impl JobMetrics {
         };
     }
 
+    /// Sets the warning of a job that works; `None` if nothing is wrong.
+    pub fn set_warning(&self, name: &'static str, warning: Option<String>) {
+        let mut problems = self.problems();
+        if let None | Some(JobProblem::Warning(_)) = problems.get(name) {
+            match warning {
+                Some(warning) => problems.insert(name, JobProblem::Warning(warning)),
+                None => problems.remove(name),
+            };
+        }
+    }
+
     /// The unhealthy jobs.
     pub fn unhealthy(&self) -> Vec<UnhealthyJob> {
         let now = Instant::now();
@@ -84,6 +97,7 @@ impl JobMetrics {
                 JobProblem::Down => "is not running".to_owned(),
                 JobProblem::Failing(_) => "panics repeatedly".to_owned(),
                 JobProblem::Refusing(reason) => format!("refuses to run: {reason}"),
+                JobProblem::Warning(warning) => warning.clone(),
             },
         };
         problems.iter().map(problem).collect()
@@ -148,7 +162,13 @@ mod tests {
         assert!(problems().is_empty(), "it has recovered");
         metrics.set_refusing("work", Some("why".into()));
         assert_eq!(problems(), ["refuses to run: why"]);
+        metrics.set_warning("work", Some("what".into()));
+        assert_eq!(problems(), ["refuses to run: why"]);
         metrics.set_refusing("work", None);
+        assert!(problems().is_empty());
+        metrics.set_warning("work", Some("what".into()));
+        assert_eq!(problems(), ["what"]);
+        metrics.set_warning("work", None);
         assert!(problems().is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! Deletes expired calls and error logs in small batches with pauses, so that writers wait only briefly,
-//! then releases their space. When it is stopped, it has counted the deleted rows.
+//! Deletes expired calls and error logs: whole partitions first, then small batches with pauses, so that writers wait
+//! only briefly. Then it releases their space. When it is stopped, it has counted the deleted rows.
 
 pub mod deletion;
 pub mod guard;
@@ -7,7 +7,7 @@ mod pace;
 mod space;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -16,13 +16,17 @@ pub use space::{release_space, releases_space, rewrite};
 
 use crate::domain::table::LogTable;
 use crate::error::Result;
+use crate::observe::redact::without_values;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
 use crate::store::rollup::Deletable;
-use crate::store::{Database, classification, delete, retention, rollup};
+use crate::store::{Database, classification, delete, partition, retention, rollup};
 
 /// Returns whether to stop after the current batch.
 pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// The rows of partitions are counted for so long before they are dropped. Then they are deleted in batches.
+const DROP_TIME: Duration = Duration::from_secs(20);
 
 /// The time limits of expired rows. A table without a limit has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +116,11 @@ pub async fn prune(
             LogTable::Calls => rollup::prepare_deletion(db, before, cutoffs.now, stopped).await?,
         };
         let Some(deletable) = deletable else { return Ok(false) };
+        if db.has_partitions()
+            && !drop_partitions(db, table, before, &deletable, tally, stopped).await
+        {
+            return Ok(false);
+        }
         let mut after = None;
         loop {
             if stopped() {
@@ -130,6 +139,32 @@ pub async fn prune(
         }
     }
     Ok(true)
+}
+
+/// Drops the partitions with expired rows only; false if it was stopped before the end. If a partition cannot be
+/// dropped, as in a long transaction of another program, its rows are left for batches.
+async fn drop_partitions(
+    db: &Database,
+    table: LogTable,
+    before: DateTime<Utc>,
+    deletable: &Deletable,
+    tally: &Tally,
+    stopped: StopCheck<'_>,
+) -> bool {
+    let end = Instant::now() + DROP_TIME;
+    let ended = || stopped() || Instant::now() >= end;
+    while !stopped() {
+        match partition::drop_oldest(db, table, before, deletable, &ended).await {
+            Ok(Some(rows)) => tally.add(table, rows),
+            Ok(None) => return !stopped(),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
+                tracing::warn!(%error, cause, "a partition was not dropped; deleting its rows");
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Deletes the error logs that match `scope`, except for those that arrive meanwhile, and counts them in

@@ -19,6 +19,7 @@ use super::failure::Progress;
 use super::fair_queue::QueueError;
 use super::hosts::Hosts;
 use super::index::{self, PendingIndex};
+use super::partition::tables;
 use super::pool::PoolState;
 use super::replica::{PRIMARY_POSITION, Position, REPLICA_POSITION, Replica, Replicas};
 use super::rollup::cache::RollupCache;
@@ -55,6 +56,8 @@ pub struct Database {
     zone: StorageZone,
     /// Some of its indexes were not yet built.
     lacks_indexes: bool,
+    /// Callscope has partitioned the tables (`partition/`).
+    has_partitions: bool,
     /// Searches use the index of `text_index.rs`.
     has_text_index: bool,
     observer: Arc<Observer>,
@@ -121,6 +124,7 @@ impl Database {
         let engine = Engine::find(lease.connection()?).await?;
         let has_text_index =
             config.text_index && index::has_text_index(lease.connection()?).await?;
+        let has_partitions = tables::exist(lease.connection()?).await?;
         lease.finish();
         Ok(Self {
             dialect: Dialect::of(readers.backend()),
@@ -131,6 +135,7 @@ impl Database {
             engine,
             zone: StorageZone(config.storage_time_zone),
             lacks_indexes,
+            has_partitions,
             has_text_index,
             observer,
             commits: watch::Sender::new(()),
@@ -160,6 +165,11 @@ impl Database {
     /// Whether indexes were missing after it was opened.
     pub fn lacks_indexes(&self) -> bool {
         self.lacks_indexes
+    }
+
+    /// Whether Callscope has partitioned the tables.
+    pub fn has_partitions(&self) -> bool {
+        self.has_partitions
     }
 
     /// Whether searches in error logs use the index of their texts.

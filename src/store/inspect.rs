@@ -75,8 +75,9 @@ pub async fn estimate_rows(db: &Database, table: &str) -> Result<Option<i64>> {
     let sql = match db.dialect() {
         Dialect::Sqlite => format!("SELECT CAST(COALESCE(MAX(id), 0) AS TEXT) FROM {table}"),
         Dialect::Postgres => format!(
-            "SELECT CAST(CAST(GREATEST(reltuples, 0) AS BIGINT) AS TEXT) FROM pg_class \
-             WHERE oid = to_regclass('{table}')"
+            "SELECT CAST(CAST(SUM(GREATEST(reltuples, 0)) AS BIGINT) AS TEXT) FROM pg_class \
+             WHERE relkind <> 'p' AND (oid = to_regclass('{table}') OR oid IN \
+             (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('{table}')))"
         ),
         Dialect::MySql => format!(
             "SELECT CAST(table_rows AS CHAR) FROM information_schema.tables \

@@ -43,6 +43,7 @@ mod list;
 pub mod notify;
 pub mod origin;
 pub mod page;
+pub mod partition;
 pub mod pool;
 pub mod replica;
 pub mod retention;

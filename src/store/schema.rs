@@ -13,6 +13,7 @@ use super::engine::{self, Engine};
 use super::index::{self, PendingIndex};
 use super::index_build::{self, Scope};
 use super::origin;
+use super::partition::tables::{self, NewPartitions};
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
@@ -28,35 +29,36 @@ const REPEAT_TIME: Duration = Duration::from_secs(60);
 
 /// Creates all missing tables and indexes.
 pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
-    migrate_until(config, std::future::pending()).await.map(drop)
+    migrate_until(config, None, std::future::pending()).await.map(drop)
 }
 
-/// Creates all missing tables and indexes until `stop` ends; returns whether all are created.
+/// Creates all missing tables, with `partitions`, and indexes until `stop` ends; returns whether all are created.
 pub async fn migrate_until(
     config: &DatabaseConfig,
+    partitions: Option<NewPartitions>,
     stop: impl Future<Output = ()>,
 ) -> Result<bool> {
-    run_steps(config).await?;
+    run_steps(config, partitions).await?;
     let stop = stop.shared();
     Ok(repeat(|| index_build::build(config, Scope::All, stop.clone())).await?.is_some())
 }
 
 /// Creates missing tables and the indexes that are quick to build; returns the other missing indexes.
 pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>> {
-    run_steps(config).await?;
+    run_steps(config, None).await?;
     let build = || index_build::build(config, Scope::Quick, std::future::pending());
     Ok(repeat(build).await?.unwrap_or_default())
 }
 
 /// Runs the missing steps. Without missing steps it takes no lock: an index of SQLite may be under
 /// construction.
-async fn run_steps(config: &DatabaseConfig) -> Result<()> {
+async fn run_steps(config: &DatabaseConfig, partitions: Option<NewPartitions>) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let done = async {
         engine::refuse(Engine::find(&connection).await?)?;
         let pending = repeat(|| Migrator::get_pending_migrations_read_only(&connection));
-        if !pending.await?.is_empty() {
-            run_steps_locked(&connection).await?;
+        if !pending.await?.is_empty() || partitions.is_some() {
+            run_steps_locked(&connection, partitions).await?;
         }
         Ok(())
     };
@@ -66,7 +68,10 @@ async fn run_steps(config: &DatabaseConfig) -> Result<()> {
     done
 }
 
-async fn run_steps_locked(connection: &DatabaseConnection) -> Result<()> {
+async fn run_steps_locked(
+    connection: &DatabaseConnection,
+    partitions: Option<NewPartitions>,
+) -> Result<()> {
     let dialect = Dialect::of(connection.get_database_backend());
     if dialect == Dialect::Sqlite {
         connection.execute_unprepared("BEGIN IMMEDIATE").await?;
@@ -81,8 +86,13 @@ async fn run_steps_locked(connection: &DatabaseConnection) -> Result<()> {
             sleep(LOCK_POLL).await;
         }
     }
-    let missing = repeat(|| origin::missing_tables(connection)).await?;
-    repeat(|| apply_steps(connection, &missing)).await?;
+    let mut created = repeat(|| origin::missing_tables(connection)).await?;
+    if let Some(new) = partitions {
+        tables::create_tables(connection, &created, new).await?;
+        // Also those that an interrupted migration has created.
+        created = LogTable::ALL.to_vec();
+    }
+    repeat(|| apply_steps(connection, &created)).await?;
     match dialect {
         Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop)?,
         Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await?,
@@ -111,9 +121,9 @@ where
     }
 }
 
-async fn apply_steps(connection: &DatabaseConnection, missing: &[LogTable]) -> Result<(), DbErr> {
+async fn apply_steps(connection: &DatabaseConnection, created: &[LogTable]) -> Result<(), DbErr> {
     Migrator::up(connection, None).await?;
-    origin::record_created(connection, missing).await
+    origin::record_created(connection, created).await
 }
 
 /// A lock of a session of PostgreSQL or MySQL, shared by the servers of one database. On Galera it is local to

@@ -55,6 +55,7 @@ mod nodes;
 mod otlp;
 mod page;
 mod pagination;
+mod partitions;
 mod persisted;
 mod plans;
 #[path = "../process/mod.rs"]
@@ -122,6 +123,7 @@ fn main() {
         page::tests(),
         otlp::tests(),
         pagination::tests(),
+        partitions::tests(),
         persisted::tests(),
         plans::tests(),
         prune::tests(),

@@ -30,6 +30,17 @@ pub struct FoldedCalls {
 }
 
 impl Deletable {
+    /// Whether it contains all calls with ids from `first` to `last`.
+    pub fn contains_all(&self, first: i64, last: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Folded(folded) => {
+                let is_missing = |range: &IdRange| range.first <= last && range.last >= first;
+                last <= folded.watermark && !folded.missing.iter().any(is_missing)
+            }
+        }
+    }
+
     pub fn contains(&self, id: i64) -> bool {
         match self {
             Self::All => true,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use callscope::store::partition::NewPartitions;
+use callscope::store::schema::migrate_until;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -27,6 +29,11 @@ pub struct Servers {
     run: String,
     next: AtomicU64,
     templates: [OnceLock<String>; 3],
+}
+
+/// Whether the tables of the tests have partitions: `CALLSCOPE_TEST_POSTGRES_PARTITIONS` is set.
+fn has_partitions(kind: Kind) -> bool {
+    kind == Kind::Postgres && std::env::var_os("CALLSCOPE_TEST_POSTGRES_PARTITIONS").is_some()
 }
 
 impl Servers {
@@ -91,7 +98,12 @@ impl Servers {
         runtime.block_on(async {
             self.copy(kind, None, &name).await;
             let database = TestDatabase::new(kind, self.url(kind, &name));
-            callscope::store::connect::migrate(&database.config()).await.expect("migrates");
+            let now = "2026-03".parse().expect("a month");
+            let partitions = NewPartitions { since: "2026-01".parse().expect("a month"), now };
+            let partitions = has_partitions(kind).then_some(partitions);
+            let config = database.config();
+            let done = migrate_until(&config, partitions, std::future::pending()).await;
+            done.expect("migrates");
         });
         name
     }

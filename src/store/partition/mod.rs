@@ -1,0 +1,375 @@
+//! Tables of PostgreSQL with a partition for each month: they are created for a new database, ahead of time by a
+//! job, and dropped as a whole once all their rows are older than the retention.
+//!
+//! The first partition has all times before the first month, and the default partition has times after the last one,
+//! those of dropped months, and rows without a time. Only tables that Callscope has partitioned are touched.
+
+pub(super) mod tables;
+
+pub use tables::NewPartitions;
+
+use std::ops::Range;
+
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, Statement};
+use tokio::time::{Duration, sleep};
+
+use self::tables::{AHEAD, BOUND, bound, range, suffix};
+use super::database::Database;
+use super::rollup::{self, Deletable};
+use super::transaction::Fault;
+use super::{classification, inspect};
+use crate::domain::month::Month;
+use crate::domain::table::{ID, LogTable, TIME};
+use crate::error::{Error, Result};
+
+/// A statement that waits longer for the lock of a table gives up: queries and inserts wait behind it.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
+const ATTEMPTS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// With more missing months, the clock is probably wrong.
+const MOST_MONTHS: usize = 60;
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    pub table: LogTable,
+    pub name: String,
+    pub times: Times,
+    /// An estimate.
+    pub rows: i64,
+    /// Including indexes.
+    pub bytes: i64,
+}
+
+/// Which rows a partition has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Half-open. Without a start, all earlier times.
+    Range(Option<NaiveDateTime>, NaiveDateTime),
+    Default,
+    Other,
+}
+
+impl Times {
+    /// From the text of the catalog.
+    fn parse(bound: &str) -> Self {
+        if bound == "DEFAULT" {
+            return Self::Default;
+        }
+        let ends = bound.strip_prefix("FOR VALUES FROM (").and_then(|rest| rest.strip_suffix(')'));
+        let Some((since, until)) = ends.and_then(|ends| ends.split_once(") TO (")) else {
+            return Self::Other;
+        };
+        let time = |text: &str| NaiveDateTime::parse_from_str(text.trim_matches('\''), BOUND).ok();
+        match (since, time(since), time(until)) {
+            ("MINVALUE", _, Some(until)) => Self::Range(None, until),
+            (_, Some(since), Some(until)) => Self::Range(Some(since), until),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The partitions of a table, in the order of their times.
+pub async fn list(db: &Database, table: LogTable) -> Result<Vec<Partition>> {
+    let sql = format!(
+        "SELECT CAST(CAST(part.oid AS regclass) AS TEXT) AS name, \
+         pg_get_expr(part.relpartbound, part.oid) AS bound, \
+         CAST(GREATEST(part.reltuples, 0) AS BIGINT) AS rows, \
+         COALESCE(pg_total_relation_size(part.oid), 0) AS bytes \
+         FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid \
+         WHERE inhparent = to_regclass('{}')",
+        table.name()
+    );
+    let found =
+        db.query_all_raw("partition.list", Statement::from_string(db.dialect().backend(), sql));
+    let mut parts = vec![];
+    for row in found.await? {
+        let bound: Option<String> = row.try_get_by("bound")?;
+        parts.push(Partition {
+            table,
+            name: row.try_get_by("name")?,
+            times: Times::parse(&bound.unwrap_or_default()),
+            rows: row.try_get_by("rows")?,
+            bytes: row.try_get_by("bytes")?,
+        });
+    }
+    parts.sort_by_key(|part| match part.times {
+        Times::Range(since, _) => (0, since, part.name.clone()),
+        Times::Default => (1, None, part.name.clone()),
+        Times::Other => (2, None, part.name.clone()),
+    });
+    Ok(parts)
+}
+
+/// The end of the last month with a partition.
+fn last_end(parts: &[Partition]) -> Option<NaiveDateTime> {
+    let end = |part: &Partition| match part.times {
+        Times::Range(_, until) => Some(until),
+        Times::Default | Times::Other => None,
+    };
+    parts.iter().filter_map(end).max()
+}
+
+/// Creates the missing partitions up to some months after `now`, and moves their rows out of the default partition.
+/// Writers wait meanwhile, also while the rest of the default partition is read: a month with more than `most_rows`, or
+/// with a hundred times as many others, is left out. Returns why something was left out.
+pub async fn create_ahead(
+    db: &Database,
+    now: DateTime<Utc>,
+    most_rows: Option<u64>,
+) -> Result<Option<String>> {
+    let last = Month::of(db.zone().to_stored(now)).plus(AHEAD);
+    for table in LogTable::ALL {
+        let Some(end) = last_end(&list(db, table).await?) else { continue };
+        let months = std::iter::successors(Some(Month::of(end)), |month| Some(month.plus(1)));
+        let missing: Vec<Month> =
+            months.take_while(|month| *month <= last).take(MOST_MONTHS + 1).collect();
+        if missing.len() > MOST_MONTHS {
+            return Ok(Some(format!(
+                "the last partition of {} ends {end}, is the clock right?",
+                table.name()
+            )));
+        }
+        for month in missing {
+            if let Some(most) = most_rows
+                && (default_has_more(db, table, &in_month(month), most).await?
+                    || default_has_more(db, table, "TRUE", 100 * most).await?)
+            {
+                return Ok(Some(format!(
+                    "{}_default has more than {most} rows of {month}, or {} others: run `callscope partition \
+                     create` when the gateway may wait",
+                    table.name(),
+                    100 * most
+                )));
+            }
+            change(db, &attach_sql(table, month, true)).await?;
+            tracing::info!(table = table.name(), %month, "created a partition");
+        }
+    }
+    Ok(None)
+}
+
+/// Statements that attach a month, with its rows of the default partition. The table is created first: creating a
+/// partition directly would lock the parent.
+fn attach_sql(table: LogTable, month: Month, create: bool) -> Vec<String> {
+    let (parent, values) = (table.name(), range(month));
+    let name = format!("{parent}_{}", suffix(month));
+    let mut statements = vec![];
+    if create {
+        // Its ids are those of the parent.
+        statements
+            .push(format!("CREATE TABLE {name} (LIKE {parent} INCLUDING ALL EXCLUDING IDENTITY)"));
+    }
+    statements.extend([
+        // From now on, no row is added to it.
+        format!("LOCK TABLE {parent}_default IN ACCESS EXCLUSIVE MODE"),
+        format!(
+            "WITH moved AS (DELETE FROM {parent}_default WHERE {} RETURNING *) \
+             INSERT INTO {name} SELECT * FROM moved",
+            in_month(month)
+        ),
+        format!("ALTER TABLE {parent} ATTACH PARTITION {name} {values}"),
+    ]);
+    statements
+}
+
+fn in_month(month: Month) -> String {
+    format!("{TIME} >= '{}' AND {TIME} < '{}'", bound(month), bound(month.plus(1)))
+}
+
+/// Whether the default partition has more than `most` rows that match.
+async fn default_has_more(
+    db: &Database,
+    table: LogTable,
+    condition: &str,
+    most: u64,
+) -> Result<bool> {
+    let table = table.name();
+    let sql = format!("SELECT 'yes' FROM {table}_default WHERE {condition} LIMIT 1 OFFSET {most}");
+    Ok(!inspect::texts(db, sql).await?.is_empty())
+}
+
+/// Removes a month from its table, and keeps it as a separate table. The statistics keep its calls.
+pub async fn detach(db: &Database, name: &str, now: DateTime<Utc>) -> Result<()> {
+    let refused =
+        |message: &str| Err(Error::BadInput { argument: "name", message: message.to_owned() });
+    for table in LogTable::ALL {
+        let parts = list(db, table).await?;
+        let Some(part) = parts.iter().find(|part| part.name == name) else { continue };
+        let Times::Range(Some(_), until) = part.times else {
+            return refused("only a month can be detached");
+        };
+        if Some(until) == last_end(&parts) {
+            return refused("the last month cannot be detached");
+        }
+        if table == LogTable::Calls {
+            let end = db.zone().to_utc(until);
+            let folded = rollup::prepare_deletion(db, end, now, &|| false).await?;
+            let ids = ids_of(db, name).await?.zip(folded);
+            if ids.is_some_and(|((first, last), folded)| !folded.contains_all(first, last)) {
+                let message = "some calls of this month are not yet folded into the rollups";
+                return Err(Error::NotReady(format!("{message}: retry later")));
+            }
+        }
+        let (parent, name) = (table.name(), &part.name);
+        return change(db, &[format!("ALTER TABLE {parent} DETACH PARTITION {name}")]).await;
+    }
+    Err(Error::NotFound(format!("no table has the partition `{name}`")))
+}
+
+/// Adds a detached month to its table again. Its error logs are classified again.
+pub async fn attach(db: &Database, name: &str) -> Result<()> {
+    let of = |table: LogTable| {
+        let text = name.strip_prefix(table.name())?.strip_prefix('_')?.replace('_', "-");
+        let month: Month = text.parse().ok()?;
+        (name == format!("{}_{}", table.name(), suffix(month))).then_some((table, month))
+    };
+    let Some((table, month)) = LogTable::ALL.into_iter().find_map(of) else {
+        let message = format!("`{name}` is not the name of a month such as t_request_log_2026_12");
+        return Err(Error::BadInput { argument: "name", message });
+    };
+    change(db, &attach_sql(table, month, false)).await?;
+    match table {
+        LogTable::ErrorLogs if db.keeps_failure_classes() => classification::add_all(db).await,
+        _ => Ok(()),
+    }
+}
+
+/// Statements in one transaction, which is repeated if another one has a lock for long.
+async fn change(db: &Database, statements: &[String]) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        let transaction = db.begin_transaction().await?;
+        let inner = transaction.inner();
+        let changed = async {
+            inner.execute_unprepared(LOCK_TIMEOUT).await?;
+            for sql in statements {
+                inner.execute_unprepared(sql).await?;
+            }
+            Ok(())
+        };
+        let changed = changed.await;
+        match transaction.end(changed).await.map_err(Fault::into_error) {
+            Err(error) if error.is_lock_timeout() || error.is_conflict() => {
+                tracing::debug!(attempt, %error, "another transaction has the lock of a table");
+                if attempt == ATTEMPTS {
+                    return Err(Error::Busy);
+                }
+                attempt += 1;
+                sleep(PAUSE).await;
+            }
+            changed => return changed,
+        }
+    }
+}
+
+/// The default partitions with rows of times after the last month.
+pub async fn with_misplaced_rows(db: &Database) -> Result<Vec<String>> {
+    let mut found = vec![];
+    for table in LogTable::ALL {
+        let parts = list(db, table).await?;
+        let default = parts.iter().find(|part| part.times == Times::Default);
+        let (Some(default), Some(end)) = (default, last_end(&parts)) else { continue };
+        let (name, end) = (&default.name, end.format(BOUND));
+        let sql = format!("SELECT 'yes' FROM {name} WHERE {TIME} >= '{end}' LIMIT 1");
+        if !inspect::texts(db, sql).await?.is_empty() {
+            found.push(name.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Drops the oldest partition if all its rows are older than `before` and may be deleted; returns the number of its
+/// rows. None if there is no such partition, or if `stopped` returned true.
+pub async fn drop_oldest(
+    db: &Database,
+    table: LogTable,
+    before: DateTime<Utc>,
+    deletable: &Deletable,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<u64>> {
+    let end = db.zone().to_stored(before);
+    for part in list(db, table).await? {
+        let Times::Range(Some(since), until) = part.times else { continue };
+        if until > end {
+            return Ok(None);
+        }
+        let ids = ids_of(db, &part.name).await?;
+        if ids.is_some_and(|(first, last)| !deletable.contains_all(first, last)) {
+            return Ok(None);
+        }
+        let Some(rows) = count(db, table, since..until, stopped).await? else { return Ok(None) };
+        drop_unchanged(db, &part, ids).await?;
+        tracing::info!(partition = part.name, rows, "dropped a partition");
+        return Ok(Some(rows));
+    }
+    Ok(None)
+}
+
+/// Drops a partition, unless it has a new row.
+async fn drop_unchanged(db: &Database, part: &Partition, ids: Option<(i64, i64)>) -> Result<()> {
+    let (parent, name) = (part.table.name(), &part.name);
+    let last = ids.map_or("NULL".to_owned(), |(_, last)| last.to_string());
+    change(
+        db,
+        &[
+            // In the order of other statements, which wait meanwhile.
+            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"),
+            format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
+            // As if another transaction had the lock: the rows are counted again by the next deletion.
+            format!(
+                "DO $$ BEGIN IF (SELECT MAX({ID}) FROM {name}) IS DISTINCT FROM {last} THEN \
+                 RAISE EXCEPTION 'a new row' USING ERRCODE = 'lock_not_available'; END IF; END $$"
+            ),
+            format!("DROP TABLE {name}"),
+        ],
+    )
+    .await
+}
+
+/// The lowest and the highest id of a partition, by its index.
+async fn ids_of(db: &Database, name: &str) -> Result<Option<(i64, i64)>> {
+    let end = async |end: &str| {
+        inspect::number(db, format!("SELECT CAST({end}({ID}) AS TEXT) FROM {name}")).await
+    };
+    Ok(end("MIN").await?.zip(end("MAX").await?))
+}
+
+/// Rows between two times, day by day: each statement is short. None if `stopped` returned true.
+async fn count(
+    db: &Database,
+    table: LogTable,
+    times: Range<NaiveDateTime>,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<u64>> {
+    let (mut rows, mut day) = (0, times.start);
+    while day < times.end && !stopped() {
+        let next = Ord::min(day + TimeDelta::days(1), times.end);
+        let of_day = db.dialect().time_range(Some(day), Some(next));
+        rows += db.count("partition.count", table, of_day).await?;
+        day = next;
+    }
+    Ok((day >= times.end && !stopped()).then_some(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_of_the_catalog_are_read() {
+        let time = |text: &str| NaiveDateTime::parse_from_str(text, BOUND).unwrap();
+        let (since, until) = (time("2026-12-01 00:00:00"), time("2027-01-01 00:00:00"));
+        let month = "FOR VALUES FROM ('2026-12-01 00:00:00') TO ('2027-01-01 00:00:00')";
+        assert_eq!(Times::parse(month), Times::Range(Some(since), until));
+        let before = "FOR VALUES FROM (MINVALUE) TO ('2026-12-01 00:00:00')";
+        assert_eq!(Times::parse(before), Times::Range(None, since));
+        assert_eq!(Times::parse("DEFAULT"), Times::Default);
+        for other in ["", "FOR VALUES WITH (modulus 4, remainder 0)", "FOR VALUES IN ('a')"] {
+            assert_eq!(Times::parse(other), Times::Other, "{other}");
+        }
+        assert_eq!(Times::parse(&range("2026-12".parse().unwrap())), Times::parse(month));
+    }
+}
