@@ -29,6 +29,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use callscope::clock::Clock;
 use chrono::TimeDelta;
@@ -38,6 +39,7 @@ use process::{Process, serve};
 use producer::{Acknowledgement, Batch, client, produce};
 use sea_orm::sqlx::{AssertSqlSafe, Connection, PgConnection, query_scalar, raw_sql};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use trial::trial;
 use wait::{eventually, found};
 
@@ -264,6 +266,7 @@ async fn replicas(hosts: Hosts) {
     replay_stops(&pool, &hosts).await;
     sessions_end(&pool, &hosts).await;
     the_standby_freezes(&pool).await;
+    reads_while_calls_are_recorded(&pool).await;
     pool.server.kill();
 }
 
@@ -328,6 +331,49 @@ async fn reads_and_writes(pool: &Replicated) {
     assert!(count >= 1, "{count} sessions of queries on the standby");
 }
 
+/// Prints how much of the work is done by the standby while calls are recorded.
+async fn reads_while_calls_are_recorded(pool: &Replicated) {
+    let before = pool.metric("replica_statements_total").await;
+    let (stop, mut lags) = (AtomicBool::new(false), vec![]);
+    let recording = async {
+        let mut recorded = 0;
+        while !stop.load(Ordering::Relaxed) {
+            pool.record().await;
+            recorded += 1;
+            sleep(Duration::from_millis(50)).await;
+        }
+        recorded
+    };
+    let queries = async {
+        for _ in 0..200 {
+            pool.total(READER).await;
+            lags.push(pool.metric("replica_lag_seconds").await);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (recorded, ()) = futures_util::join!(recording, queries);
+    let sent = pool.metric("replica_statements_total").await - before;
+    lags.sort_by(f64::total_cmp);
+    println!(
+        "200 queries while {recorded} calls were recorded: {sent} on the standby, which was {:.2} s old, at most {:.2} s",
+        lags[100], lags[199]
+    );
+    assert!(sent >= 100.0, "{sent} of 200 statements on the standby");
+    let mut waits = vec![];
+    for _ in 0..5 {
+        pool.record().await;
+        let (written, before) = (Instant::now(), pool.metric("replica_statements_total").await);
+        eventually("the writer uses the standby again", async || {
+            pool.total(WRITER).await;
+            pool.metric("replica_statements_total").await > before
+        })
+        .await;
+        waits.push(written.elapsed());
+    }
+    waits.sort();
+    println!("the standby was used again {:.2?} after a write", waits[2]);
+}
+
 async fn replay_stops(pool: &Replicated, hosts: &Hosts) {
     execute(&hosts.standby, "SELECT pg_wal_replay_pause()").await;
     pool.record().await;
@@ -369,7 +415,7 @@ async fn sessions_end(pool: &Replicated, hosts: &Hosts) {
         .under_queries(async || {
             for _ in 0..20 {
                 execute(&hosts.standby, end).await;
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         })
         .await;
@@ -384,7 +430,7 @@ async fn the_standby_freezes(pool: &Replicated) {
             script(&["signal", "2", "STOP"]);
             pool.until_degraded("unavailable").await;
             // Longer than the server tries to end the sessions of its statements.
-            tokio::time::sleep(std::time::Duration::from_secs(12)).await;
+            sleep(Duration::from_secs(12)).await;
             script(&["signal", "2", "CONT"]);
         })
         .await;

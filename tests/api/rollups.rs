@@ -42,7 +42,7 @@ tests! {
 }
 
 /// A server with a job that folds any number of calls.
-async fn start(database: &TestDatabase) -> TestApp {
+pub async fn start(database: &TestDatabase) -> TestApp {
     TestApp::start_with(database, |config| {
         (config.database.rollups, config.database.rollup_from_calls) = (true, 0);
     })
