@@ -304,6 +304,18 @@ async fn later_months_are_created(database: TestDatabase) {
     let left_out = partition::create_ahead(app.db(), left_out, None).await.unwrap().unwrap();
     assert!(left_out.contains("is the clock right?"), "{left_out}");
     assert_eq!(names(&app).await[7..], ["default"]);
+    // A failure after the rows are moved changes nothing.
+    database
+        .execute(
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no disk'; \
+             END $$; CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN TAG IN ('ALTER TABLE') \
+             EXECUTE FUNCTION refuse()",
+        )
+        .await;
+    assert!(partition::create_ahead(app.db(), now, None).await.is_err());
+    database.execute("DROP EVENT TRIGGER refuse").await;
+    assert_eq!(names(&app).await[7..], ["default"]);
+    assert_eq!(database.count("t_request_log_default").await, 3);
     for _ in 0..2 {
         assert_eq!(partition::create_ahead(app.db(), now, None).await.unwrap(), None);
         let found = names(&app).await;
