@@ -98,7 +98,7 @@ test('a key has a page, and is revealed on demand', async ({ page, demo, context
   await page.locator('tbody a').first().click();
   await settled(page);
   await expect(page.locator('.key-head .tag')).toHaveText('Dead');
-  await expect(page.locator('.incident').first()).toContainText('The provider has rejected key');
+  await expect(page.locator('.incident', { hasText: 'The provider has rejected key' })).toHaveCount(1);
   await expect(page.locator('.stat', { hasText: 'Success rate' })).toContainText('0%');
   await expect(page.locator('.latest li')).toHaveCount(8);
   const secrets: string[] = [];

@@ -23,7 +23,7 @@ test('starts with the most severe incident, and how the calls went', async ({ pa
   await expect(dead).toContainText(/Warning.*ongoing.*The provider has rejected key Fake\.\.\..{4} since.*failed calls.*Replace the key/);
   await dead.locator('.key').click();
   await expect(page).toHaveURL(/\/keys\/key_/);
-  await expect(page.locator('.incident').first()).toContainText('Key rejected');
+  await expect(page.locator('.incident', { hasText: 'Key rejected' })).toHaveCount(1);
 });
 
 test('compares five windows with the previous ones', async ({ page, demo }) => {
