@@ -90,8 +90,12 @@ test('a model has the same colour in every range', async ({ page, demo }) => {
   await open(page, demo, '/?range=24h&stack=model');
   const day = await colours();
   expect(Object.keys(day).length).toBeGreaterThan(2);
-  await open(page, demo, '/?range=7d&stack=model');
+  await page.getByRole('button', { name: '7 d', exact: true }).click();
+  await expect(page).toHaveURL(/range=7d/);
+  await expect(page.locator('.progress')).toHaveCount(0);
+  await settled(page);
   const week = await colours();
+  expect(Object.keys(week).filter((model) => model in day).length).toBeGreaterThan(2);
   for (const [model, colour] of Object.entries(day)) if (model in week) expect(week[model], model).toBe(colour);
 });
 

@@ -36,7 +36,8 @@ async function lastReset(demo: Server): Promise<number> {
   const query = '{ diagnoses(period: LAST_7_DAYS, causes: [POOL_EXHAUSTED]) { until } }';
   const { diagnoses } = await demo.ask<{ diagnoses: { until: string | null }[] }>(query);
   const reset = Math.max(...diagnoses.flatMap(({ until }) => (until === null ? [] : [Date.parse(until)])));
-  expect(new Date(reset + 2 * MINUTE_MS).toLocaleTimeString('en-GB', { timeZone: 'America/Los_Angeles', hour: '2-digit' })).toBe('00');
+  // On a quiet night, the last failure is some minutes before midnight.
+  expect(new Date(reset + 20 * MINUTE_MS).toLocaleTimeString('en-GB', { timeZone: 'America/Los_Angeles', hour: '2-digit' })).toBe('00');
   return reset;
 }
 
