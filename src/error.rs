@@ -25,6 +25,9 @@ pub enum Error {
     /// The database is unavailable or overloaded; a retry may succeed.
     #[error("the database is unavailable")]
     DatabaseUnavailable(#[source] Arc<DbErr>),
+    /// A server that has some of the rows is unavailable; a retry may succeed.
+    #[error("{0}")]
+    MonthsUnavailable(String),
     /// The server is overloaded; a retry may succeed.
     #[error("the server is busy; retry after one second")]
     Busy,
@@ -78,7 +81,7 @@ impl Error {
             Self::NotFound(_) => "NOT_FOUND",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
-            Self::DatabaseUnavailable(_) => "DATABASE_UNAVAILABLE",
+            Self::DatabaseUnavailable(_) | Self::MonthsUnavailable(_) => "DATABASE_UNAVAILABLE",
             Self::Busy | Self::NotReady(_) => "SERVER_BUSY",
             Self::Timeout | Self::Unfinished(_) => "TIMEOUT",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
@@ -138,7 +141,19 @@ impl Error {
             Some(Answer::Postgres(code)) => matches!(code.as_ref(), "53100" | "53200" | "53400"),
             _ => false,
         };
-        matches!(self, Self::DatabaseUnavailable(_)) && !needs_much
+        matches!(self, Self::DatabaseUnavailable(_))
+            && !needs_much
+            && self.unconnected_server().is_none()
+    }
+
+    /// The message of PostgreSQL about another server that it cannot reach.
+    pub fn unconnected_server(&self) -> Option<&str> {
+        match answer(self) {
+            Some(Answer::Postgres(code)) if matches!(code.as_ref(), "08001" | "08006") => {
+                reported(self).map(DatabaseError::message)
+            }
+            _ => None,
+        }
     }
 
     /// Whether another server made the same change of the schema at once, or conflicted with it: the change can
@@ -177,14 +192,22 @@ fn database_error(error: &Error) -> Option<&DbErr> {
     }
 }
 
-fn answer(error: &Error) -> Option<Answer<'_>> {
+/// The error that the database reported.
+fn reported(error: &Error) -> Option<&dyn DatabaseError> {
     let error = database_error(error)?;
     let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) =
         error
     else {
         return None;
     };
-    let SqlxError::Database(source) = source.as_ref() else { return None };
+    match source.as_ref() {
+        SqlxError::Database(source) => Some(source.as_ref()),
+        _ => None,
+    }
+}
+
+fn answer(error: &Error) -> Option<Answer<'_>> {
+    let source = reported(error)?;
     if source.try_downcast_ref::<SqlxSqliteError>().is_some() {
         return Some(Answer::Sqlite);
     }

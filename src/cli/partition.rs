@@ -1,4 +1,4 @@
-//! `callscope partition`: lists and creates the partitions of a PostgreSQL database, detaches and attaches months.
+//! `callscope partition`: lists and creates the partitions of a PostgreSQL database, detaches, attaches and moves months.
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
@@ -7,8 +7,8 @@ use indicatif::{HumanBytes, HumanCount};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
-use crate::store::Database;
-use crate::store::partition::{self, Times};
+use crate::store::partition::{self, Times, moved};
+use crate::store::{Database, classification};
 
 #[derive(Args, Debug)]
 pub struct PartitionArgs {
@@ -45,6 +45,19 @@ enum Command {
         #[command(flatten)]
         database: DatabaseConfig,
     },
+    /// Move the rows of a month to another PostgreSQL server, compare them, and keep the month readable. If it is
+    /// interrupted, repeat it: it continues
+    Move {
+        /// The partition: t_request_log_2026_12
+        name: String,
+
+        /// The other server, as CREATE SERVER of postgres_fdw names it
+        #[arg(long, value_name = "SERVER")]
+        to: String,
+
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
 }
 
 pub fn run(args: PartitionArgs) -> Result<()> {
@@ -52,7 +65,8 @@ pub fn run(args: PartitionArgs) -> Result<()> {
         let (Command::List { database }
         | Command::Create { database }
         | Command::Detach { database, .. }
-        | Command::Attach { database, .. }) = &args.command;
+        | Command::Attach { database, .. }
+        | Command::Move { database, .. }) = &args.command;
         let db = Database::open(database).await?;
         let done = run_in(&db, &args.command).await;
         db.close().await?;
@@ -72,22 +86,47 @@ async fn run_in(db: &Database, command: &Command) -> Result<()> {
             left_out.map_or(Ok(()), |left_out| bail!(left_out))
         }
         Command::Detach { name, .. } => Ok(partition::detach(db, name, Clock::System.now()).await?),
-        Command::Attach { name, .. } => Ok(partition::attach(db, name).await?),
+        Command::Attach { name, .. } => {
+            partition::attach(db, name).await?;
+            classify(db).await
+        }
+        Command::Move { name, to, .. } => {
+            // The classes of rows on another server do not change any more.
+            classify(db).await?;
+            let progress = |rows| println!("{name}: {} rows are copied", HumanCount(rows));
+            moved::move_month(db, name, to, Clock::System.now(), &progress).await?;
+            println!("{name} is on {to}");
+            Ok(())
+        }
     }
+}
+
+async fn classify(db: &Database) -> Result<()> {
+    if db.keeps_failure_classes() {
+        classification::add_all(db).await?;
+    }
+    Ok(())
 }
 
 async fn print(db: &Database) -> Result<()> {
     for table in LogTable::ALL {
-        for part in partition::list(db, table).await? {
+        let mut parts = partition::list(db, table).await?;
+        parts.splice(0..0, moved::list(db, table).await?);
+        for part in parts {
             let times = match part.times {
                 Times::Range(None, until) => format!("before {}", until.date()),
                 Times::Range(Some(since), until) => format!("{} to {}", since.date(), until.date()),
                 Times::Default => "all others".to_owned(),
                 Times::Other => "?".to_owned(),
             };
-            let (rows, bytes) =
-                (HumanCount(part.rows.unsigned_abs()), HumanBytes(part.bytes.unsigned_abs()));
-            println!("{:<24} {times:<26} {rows:>14} rows {bytes:>12}", part.name);
+            let size = match part.server {
+                Some(server) => format!("on server {server}"),
+                None => {
+                    let rows = HumanCount(part.rows.unsigned_abs());
+                    format!("{rows:>14} rows {:>12}", HumanBytes(part.bytes.unsigned_abs()))
+                }
+            };
+            println!("{:<24} {times:<26} {size}", part.name);
         }
     }
     Ok(())

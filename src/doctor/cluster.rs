@@ -6,6 +6,7 @@ use crate::domain::table::LogTable;
 use crate::error::Result;
 use crate::store::engine::Engine;
 use crate::store::inspect::{self, GaleraNode, Partitions, Replication};
+use crate::store::partition::moved;
 use crate::store::{Database, dialect::Dialect};
 
 const SUBJECT: &str = "cluster";
@@ -26,6 +27,9 @@ async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding
     for table in LogTable::ALL {
         let partitions = inspect::partitions(db, table.name()).await?;
         findings.extend(partitions.map(|partitions| partitioned(db, table, &partitions)));
+    }
+    if db.has_partitions() {
+        findings.extend(moved_months(db).await?);
     }
     Ok(findings)
 }
@@ -145,6 +149,31 @@ fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Findi
         }
         _ => Finding::ok(SUBJECT, found),
     }
+}
+
+/// The months of both tables on other servers.
+async fn moved_months(db: &Database) -> Result<Vec<Finding>> {
+    let mut months = 0;
+    for table in LogTable::ALL {
+        months += moved::list(db, table).await?.len();
+    }
+    let unavailable = moved::unavailable(db).await?;
+    Ok(match (months, unavailable.is_empty()) {
+        (0, _) => vec![],
+        (_, true) => {
+            vec![Finding::ok(
+                SUBJECT,
+                format!("{months} months of calls or error logs are on other servers"),
+            )]
+        }
+        _ => {
+            let advice = "lists of these months fail with DATABASE_UNAVAILABLE until it answers; all else goes on";
+            let found = |server: String| {
+                Finding::warning(SUBJECT, format!("{server} is unavailable"), advice)
+            };
+            unavailable.into_iter().map(found).collect()
+        }
+    })
 }
 
 #[cfg(test)]

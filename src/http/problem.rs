@@ -101,9 +101,10 @@ impl Problem {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::DatabaseUnavailable(_) | Error::Busy | Error::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Error::DatabaseUnavailable(_)
+            | Error::MonthsUnavailable(_)
+            | Error::Busy
+            | Error::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Timeout | Error::Unfinished(_) => StatusCode::GATEWAY_TIMEOUT,
             Error::DeletionRefused(_) => StatusCode::CONFLICT,
             // Not a status at which clients retry automatically: the batch may be stored.

@@ -1,4 +1,4 @@
-//! Creates the partitions of later months, and reports rows with times after them.
+//! Creates the partitions of later months, and reports rows with times after them and unavailable servers of moved months.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::leader::Leader;
 use crate::clock::ClockWatch;
 use crate::error::Result;
 use crate::observe::redact::without_values;
-use crate::store::{Database, partition};
+use crate::store::Database;
+use crate::store::partition::{self, moved};
 use crate::supervisor::{Job, supervise};
 
 const NAME: &str = "partitions";
@@ -19,10 +20,7 @@ const NAME: &str = "partitions";
 const START_DELAY: Duration = Duration::from_secs(10);
 /// Writers wait while rows of a missing month are moved: some hundred milliseconds for so many.
 const MOST_ROWS: u64 = 10_000;
-/// How often partitions are looked for.
-const INTERVAL: Duration = Duration::from_secs(3600);
-/// The same after a failure, and while another server has the lease.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Starts the job if the tables have partitions.
 pub fn start(
@@ -73,16 +71,15 @@ impl Job for Partitions {
                 tracing::warn!(%error, cause, "partitions were not created; retrying");
                 self.warn(Some("those of later months were not created".to_owned()));
             }
-            pause = if worked.unwrap_or(false) { INTERVAL } else { RETRY_INTERVAL };
+            pause = INTERVAL;
         }
     }
 }
 
 impl Partitions {
-    /// Returns whether this server has done the work. All servers report what is wrong.
-    async fn work(&mut self) -> Result<bool> {
-        let leads = self.leader.leads().await?;
-        let left_out = match leads {
+    /// One server does the work. All servers report what is wrong.
+    async fn work(&mut self) -> Result<()> {
+        let left_out = match self.leader.leads().await? {
             true => {
                 let now = self.clock.time().now;
                 partition::create_ahead(&self.db, now, Some(MOST_ROWS)).await?
@@ -93,8 +90,13 @@ impl Partitions {
         let misplaced = (!misplaced.is_empty()).then(|| {
             format!("{} has rows with times after the last month", misplaced.join(" and "))
         });
-        self.warn(left_out.or(misplaced));
-        Ok(leads)
+        let unavailable = moved::unavailable(&self.db).await?;
+        let unavailable = (!unavailable.is_empty())
+            .then(|| format!("{} is unavailable", unavailable.join(" and ")));
+        let problems: Vec<String> =
+            [left_out, unavailable, misplaced].into_iter().flatten().collect();
+        self.warn((!problems.is_empty()).then(|| problems.join("; ")));
+        Ok(())
     }
 
     fn warn(&self, problem: Option<String>) {

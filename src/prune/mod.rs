@@ -19,8 +19,9 @@ use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
+use crate::store::partition::{self, moved};
 use crate::store::rollup::Deletable;
-use crate::store::{Database, classification, delete, partition, retention, rollup};
+use crate::store::{Database, classification, delete, retention, rollup};
 
 /// Returns whether to stop after the current batch.
 pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -151,6 +152,17 @@ async fn drop_partitions(
     tally: &Tally,
     stopped: StopCheck<'_>,
 ) -> bool {
+    while !stopped() {
+        match moved::drop_oldest(db, table, before).await {
+            Ok(Some(rows)) => tally.add(table, rows),
+            Ok(None) => break,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
+                tracing::warn!(%error, cause, "a month on another server was not dropped");
+                break;
+            }
+        }
+    }
     let end = Instant::now() + DROP_TIME;
     let ended = || stopped() || Instant::now() >= end;
     while !stopped() {

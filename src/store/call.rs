@@ -52,6 +52,10 @@ impl ListRow for CallRow {
     type Stored = StoredCall;
     const TABLE: LogTable = LogTable::Calls;
 
+    fn id(stored: &StoredCall) -> i64 {
+        stored.id
+    }
+
     fn decode(db: &Database, stored: StoredCall) -> Self {
         Self {
             id: stored.id,

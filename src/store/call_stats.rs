@@ -2,7 +2,6 @@
 //! latency, ranks the latencies and returns one row per group. Percentiles are the same on every
 //! database, and the memory of the server does not grow with the calls.
 
-use entity::RequestLog;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::CallScope;
@@ -10,8 +9,9 @@ use super::call_dimension::KEY;
 use super::database::Database;
 use super::filter::succeeded;
 use super::rows::{Row, columns, field, int, row};
+use super::source::Source;
 use crate::domain::counts::{CallCounts, LatencyStats, PERCENTILES, interpolate};
-use crate::domain::table::{ID, LATENCY_MS};
+use crate::domain::table::{ID, LATENCY_MS, LogTable};
 use crate::error::Result;
 
 /// Statistics of a set of calls. The latency is empty unless it was requested.
@@ -73,7 +73,7 @@ fn count(
     select
         .expr_as(Expr::cust("COUNT(*)"), "total")
         .expr_as(success.count(), "success")
-        .from(RequestLog)
+        .from(Source::All.of(LogTable::Calls, db))
         .cond_where(scope.condition(db));
     for (name, expression) in dimensions {
         select.expr_as(expression.clone(), *name).group_by_col(*name);

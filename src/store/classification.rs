@@ -21,7 +21,9 @@ use super::error_log::{self, ErrorScope};
 use super::failure::{CLASS, ERROR_ID, TABLE, TEMPLATE, is_classified};
 use super::filter::{Cells, Filter};
 use super::import::last_id;
+use super::partition;
 use super::rows::{VALUE, row};
+use super::stored_time::StoredTime;
 use super::transaction::{Fault, retry};
 use crate::domain::failure::VERSION;
 use crate::domain::table::{ID, LogTable, TIME};
@@ -251,7 +253,7 @@ pub fn settled(last: i64) -> i64 {
 /// at the end. Two statements.
 pub async fn sweep(db: &Database, after: i64) -> Result<Option<i64>> {
     row! {
-        struct Row { id: i64, is_used: i64 }
+        struct Row { id: i64, is_used: i64, logged_at: Option<StoredTime> }
     }
     let is_used = Expr::exists(
         Query::select()
@@ -264,12 +266,20 @@ pub async fn sweep(db: &Database, after: i64) -> Result<Option<i64>> {
     select
         .expr_as(Expr::col(ERROR_ID), "c_id")
         .expr_as(flag(db.dialect(), Condition::all().add(is_used.clone())), "c_is_used")
+        .expr_as(Expr::col("logged_at"), "c_logged_at")
         .from(TABLE)
         .and_where(Expr::col(ERROR_ID).gt(after))
         .order_by(ERROR_ID, Order::Asc)
         .limit(ROWS_OF_A_CHECK);
     let rows = db.fetch::<Row>("classification.sweep", &select).await?;
-    let unused: Vec<i64> = rows.iter().filter(|row| row.is_used == 0).map(|row| row.id).collect();
+    // Read afterwards: a month that was moved meanwhile is among them.
+    let moved = partition::moved::spans(db, LogTable::ErrorLogs).await?;
+    let is_moved = |row: &Row| {
+        let at = row.logged_at.as_ref().map(|stored| stored.at);
+        at.is_some_and(|at| moved.iter().any(|span| span.contains(&at)))
+    };
+    let unused = rows.iter().filter(|row| row.is_used == 0 && !is_moved(row));
+    let unused: Vec<i64> = unused.map(|row| row.id).collect();
     if !unused.is_empty() {
         let delete = Query::delete()
             .from_table(TABLE)

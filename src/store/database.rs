@@ -339,11 +339,35 @@ impl Database {
         self.statements.add(|| statement.to_string());
         let mut watch = self.watch(name, &statement.sql);
         let rows = match self.replicas.of_request() {
-            Some(replica) => self.read_replica(replica, statement).await?,
-            None => self.read_primary(statement).await?,
+            Some(replica) => self.read_replica(replica, statement).await,
+            None => self.read_primary(statement).await,
+        };
+        let rows = match rows {
+            Err(error) if self.has_partitions => return Err(self.name_months(error).await),
+            rows => rows?,
         };
         watch.answered(rows.len());
         Ok((rows, watch))
+    }
+
+    /// The error, with the months that are missing if a server that has them is unavailable.
+    async fn name_months(&self, error: Error) -> Error {
+        let Some(message) = error.unconnected_server() else { return error };
+        let statement = Statement::from_string(self.dialect.backend(), tables::SERVERS_WITH_MONTHS);
+        let Ok(rows) = self.read_primary(statement).await else { return error };
+        let found = rows.iter().filter_map(|row| row.try_get_by_index::<String>(0).ok());
+        let servers: Vec<String> = found.collect();
+        // Without a name in the message, it may be any of them.
+        let is_named = |server: &&String| {
+            server.split(' ').next().is_some_and(|name| message.contains(&format!("\"{name}\"")))
+        };
+        let named: Vec<String> = servers.iter().filter(is_named).cloned().collect();
+        let servers = if named.is_empty() { servers } else { named };
+        tracing::warn!(?servers, message, "a server with months of rows is unavailable");
+        Error::MonthsUnavailable(format!(
+            "the rows of some months are on a server that is unavailable: {}",
+            servers.join("; ")
+        ))
     }
 
     async fn read_replica(

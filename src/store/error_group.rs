@@ -6,7 +6,6 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use entity::ErrorLog;
 use futures_util::future::join_all;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
@@ -20,6 +19,7 @@ use super::failure::{self, Listed};
 use super::page::{Tag, tagged, unions};
 use super::rollup::stored;
 use super::rows::{columns, int, row};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use crate::domain::bucket::runs;
 use crate::domain::failure::FailureClass;
@@ -255,7 +255,7 @@ async fn read(db: &Database, query: &ErrorGroupsQuery) -> Result<Vec<Group>> {
     {
         return Ok(groups);
     }
-    let mut select = query.groups_of_rows(db.dialect(), scope.fast_condition(db, false).await?);
+    let mut select = query.groups_of_rows(db, scope.fast_condition(db, false).await?);
     query.sort(&mut select);
     db.fetch("error_group.groups", &select).await
 }
@@ -277,7 +277,7 @@ async fn read_with_days(
     for rest in
         [rest(Expr::col(TIME).lt(bound(span.start))), rest(Expr::col(TIME).gte(bound(span.end)))]
     {
-        parts.union(UnionType::All, query.groups_of_rows(dialect, rest));
+        parts.union(UnionType::All, query.groups_of_rows(db, rest));
     }
     let sum = Expr::cust(dialect.to_integer("SUM(c_count)"));
     let labels = DIMENSIONS.map(|(_, name)| Expr::col(name));
@@ -316,12 +316,13 @@ async fn read_with_days(
 
 impl ErrorGroupsQuery {
     /// The groups of single rows.
-    fn groups_of_rows(&self, dialect: Dialect, condition: Condition) -> SelectStatement {
+    fn groups_of_rows(&self, db: &Database, condition: Condition) -> SelectStatement {
+        let dialect = db.dialect();
         let time = || Expr::col(TIME);
         let totals = [Expr::cust("COUNT(*)"), time().min(), time().max()];
         let first_id = Expr::cust(dialect.to_integer("MIN(id)"));
         let mut select = self.select(dialect, totals, first_id);
-        select.from(ErrorLog).cond_where(condition);
+        select.from(Source::All.of(LogTable::ErrorLogs, db)).cond_where(condition);
         if self.is_joined() {
             failure::join(dialect, &mut select);
         }
@@ -456,7 +457,7 @@ async fn series(db: &Database, query: &ErrorSeriesQuery, by_class: bool) -> Resu
     let mut select = Query::select();
     columns::<Counted>(&mut select, [number, class, Expr::cust("COUNT(*)")]);
     select
-        .from(ErrorLog)
+        .from(Source::All.of(LogTable::ErrorLogs, db))
         .cond_where(scope.fast_condition(db, false).await?)
         .group_by_col("c_bucket");
     if by_class {
@@ -484,7 +485,7 @@ pub async fn latest(
         let newest = db.dialect().to_integer("MAX(id)");
         columns::<Latest>(&mut select, [db.dialect().number(index), Expr::cust(newest)]);
         select
-            .from(ErrorLog)
+            .from(Source::All.of(LogTable::ErrorLogs, db))
             .and_where(Expr::col(TIME).eq(group.last_stored.value(db.dialect())))
             .cond_where(rest.condition(db))
             .cond_where(group.condition(db, by))

@@ -10,12 +10,13 @@ use super::dialect::Dialect;
 use super::failure::Listed;
 use super::filter::{Cell, Cells, Filter};
 use super::list::{self, ListRow};
-use super::rows::{int, row, select_from};
+use super::rows::{int, row, select_columns};
+use super::source::rows_of_ids;
 use super::stored_time::StoredTime;
 use super::text_index;
 use crate::domain::failure::{FailureClass, Template, classify, template};
 use crate::domain::table::{
-    ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, ID, LogTable, MODEL, REQUEST_MSG,
+    ERROR_CODE, ERROR_LOG, ERROR_TYPE, GEMINI_KEY, LogTable, MODEL, REQUEST_MSG,
 };
 use crate::error::Result;
 
@@ -56,6 +57,10 @@ impl ListRow for ErrorLogRow {
 
     fn computed(dialect: Dialect) -> Vec<(&'static str, Expr)> {
         short_and_long(dialect, ERROR_LOG, dialect.text(ERROR_LOG)).into()
+    }
+
+    fn id(stored: &StoredErrorLog) -> i64 {
+        stored.id
     }
 
     fn decode(db: &Database, stored: StoredErrorLog) -> Self {
@@ -245,9 +250,9 @@ async fn read_long(
     let ids: Vec<Vec<i64>> = parts.map(|part| part.iter().map(|(id, _)| *id).collect()).collect();
     for ids in ids {
         let computed = [("text", text.clone())];
-        let mut select = select_from::<Text>(db.dialect(), LogTable::ErrorLogs, &computed);
-        select.and_where(Expr::col(ID).is_in(ids));
-        let found = db.fetch::<Text>(name, &select).await?;
+        let select = select_columns::<Text>(db.dialect(), LogTable::ErrorLogs, &computed);
+        let found =
+            rows_of_ids(db, name, LogTable::ErrorLogs, &select, &ids, |row: &Text| row.id).await?;
         texts.extend(found.into_iter().filter_map(|row| Some((row.id, row.text?))));
     }
     Ok(texts)
@@ -285,11 +290,9 @@ pub async fn find_requests(
         _ => REQUEST_MSG.to_owned(),
     };
     let computed = short_and_long(dialect, &stored, text());
-    let mut select = select_from::<Request>(dialect, LogTable::ErrorLogs, &computed);
-    select
-        .and_where(Expr::col(ID).is_in(ids.iter().copied()))
-        .and_where(Expr::col(REQUEST_MSG).is_not_null());
-    let rows = db.fetch::<Request>("error_log.find_requests", &select).await?;
+    let select = select_columns::<Request>(dialect, LogTable::ErrorLogs, &computed);
+    let (name, table) = ("error_log.find_requests", LogTable::ErrorLogs);
+    let rows = rows_of_ids(db, name, table, &select, ids, |row: &Request| row.id).await?;
     let long = rows.iter().filter_map(|row| Some((row.id, row.long_bytes? as u64))).collect();
     let long = read_long(db, "error_log.long_requests", text(), long, reserve).await?;
     let short = rows.into_iter().filter_map(|row| Some((row.id, row.short_text?)));

@@ -9,7 +9,8 @@ use sea_orm::sea_query::Condition;
 use super::database::Database;
 use super::error_log::{ErrorLogRow, ReserveMemory, find, read_messages};
 use super::list;
-use super::rows::{int, row, select_from};
+use super::rows::{int, row, select_columns};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use crate::domain::matching::{Candidate, Candidates, Probe};
 use crate::domain::table::{GEMINI_KEY, LogTable};
@@ -152,8 +153,8 @@ async fn read_candidates(db: &Database, ranges: &[Range<'_>]) -> Result<Vec<(Str
             error_code: Option<i64>,
         }
     }
-    let mut select = select_from::<Found>(db.dialect(), LogTable::ErrorLogs, &[]);
-    select.cond_where(condition(db, ranges));
+    let mut select = select_columns::<Found>(db.dialect(), LogTable::ErrorLogs, &[]);
+    select.from(Source::All.of(LogTable::ErrorLogs, db)).cond_where(condition(db, ranges));
     let rows = db.fetch::<Found>("error_match.candidates", &select).await?;
     let candidate = |row: Found| {
         let candidate =

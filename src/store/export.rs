@@ -9,6 +9,7 @@ use super::database::Database;
 use super::filter::Filter;
 use super::retention::{Position, after_position};
 use super::rows::{Row, columns, misread};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use crate::domain::table::{Column, ColumnKind, ID, LogTable, MODEL, TIME};
 use crate::error::Result;
@@ -122,7 +123,7 @@ async fn read<const CALLS: bool>(
     let mut select = Query::select();
     let first = [dialect.integer(ID), Expr::col(TIME)];
     columns::<StoredRow<CALLS>>(&mut select, first.into_iter().chain(cells));
-    select.from(table.name());
+    select.from(Source::All.of(table, db));
     after_position(dialect, &mut select, condition, after, limit);
     let rows = db.fetch::<StoredRow<CALLS>>(name, &select).await?;
     let mut page = ExportPage::default();

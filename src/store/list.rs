@@ -1,11 +1,12 @@
 //! Lists of rows of the two tables: pages, single rows, rows by condition.
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order, SelectStatement};
+use sea_orm::sea_query::{Condition, Expr, Order, SelectStatement};
 
 use super::database::Database;
 use super::dialect::Dialect;
 use super::page::{Page, PageRequest, Tag, tagged, unions};
-use super::rows::{Row, select_from};
+use super::rows::{Row, select_columns, select_from};
+use super::source::{Source, rows_of_ids};
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
@@ -15,6 +16,8 @@ pub(super) trait ListRow: Sized {
     type Stored: Row;
     const TABLE: LogTable;
 
+    fn id(stored: &Self::Stored) -> i64;
+
     /// Expressions of the columns that the table does not have.
     fn computed(_: Dialect) -> Vec<(&'static str, Expr)> {
         vec![]
@@ -23,9 +26,11 @@ pub(super) trait ListRow: Sized {
     fn decode(db: &Database, stored: Self::Stored) -> Self;
 }
 
-/// Selects all columns of the rows.
+/// Selects all columns of the rows, also of those on other servers.
 pub(super) fn select<R: ListRow>(db: &Database) -> SelectStatement {
-    select_from::<R::Stored>(db.dialect(), R::TABLE, &R::computed(db.dialect()))
+    let computed = R::computed(db.dialect());
+    let mut select = select_columns::<R::Stored>(db.dialect(), R::TABLE, &computed);
+    select.from(Source::All.of(R::TABLE, db)).take()
 }
 
 /// The rows of a statement of [`select`].
@@ -44,9 +49,11 @@ pub(super) async fn find<R: ListRow>(
     name: &'static str,
     ids: &[i64],
 ) -> Result<Vec<R>> {
-    let mut select = select::<R>(db);
-    select.and_where(Expr::col(ID).is_in(ids.iter().copied())).and_where(db.dialect().has_time());
-    fetch(db, name, &select).await
+    let computed = R::computed(db.dialect());
+    let mut select = select_columns::<R::Stored>(db.dialect(), R::TABLE, &computed);
+    select.and_where(db.dialect().has_time());
+    let rows = rows_of_ids(db, name, R::TABLE, &select, ids, R::id).await?;
+    Ok(rows.into_iter().map(|row| R::decode(db, row)).collect())
 }
 
 /// Many pages, each of a statement of [`select`]. One statement for 100 pages.
@@ -79,7 +86,8 @@ pub(super) async fn by_id<R: ListRow>(
         Dialect::Postgres => Dialect::Postgres.time_range(None, None),
         dialect => Condition::all().add(dialect.has_time()),
     };
-    let mut select = select::<R>(db);
+    let computed = R::computed(db.dialect());
+    let mut select = select_from::<R::Stored>(db.dialect(), R::TABLE, &computed);
     select.cond_where(condition).cond_where(has_time).order_by(ID, order).limit(limit);
     fetch(db, name, &select).await
 }

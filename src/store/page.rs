@@ -8,6 +8,7 @@ use sea_orm::sea_query::{
 use super::database::Database;
 use super::dialect::Dialect;
 use super::rows::{Row, columns, row};
+use super::source::Source;
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
 
@@ -174,7 +175,7 @@ pub(super) async fn count_rows(
             let mut branch = Query::select();
             let number = db.dialect().number(number);
             columns::<Count>(&mut branch, [number, Expr::cust("COUNT(*)")]);
-            branch.from(table.name()).cond_where(condition).take()
+            branch.from(Source::All.of(table, db)).cond_where(condition).take()
         })
         .collect();
     let mut counts = vec![0; branches.len()];

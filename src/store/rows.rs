@@ -115,8 +115,17 @@ pub(super) fn columns<T: Row>(
     }
 }
 
-/// Selects the fields of `T`, which are named as columns of `table`, and `computed` ones.
+/// Selects the fields of `T`, which are named as columns of `table`, and `computed` ones, from the rows on this server.
 pub(super) fn select_from<T: Row>(
+    dialect: Dialect,
+    table: LogTable,
+    computed: &[(&str, Expr)],
+) -> SelectStatement {
+    select_columns::<T>(dialect, table, computed).from(table.name()).take()
+}
+
+/// The same without the rows.
+pub(super) fn select_columns<T: Row>(
     dialect: Dialect,
     table: LogTable,
     computed: &[(&str, Expr)],
@@ -130,7 +139,7 @@ pub(super) fn select_from<T: Row>(
             computed.map_or_else(|| dialect.read(table, field), |(_, found)| found.clone())
         }),
     );
-    select.from(table.name()).take()
+    select
 }
 
 /// Selects the fields of `T`, which are named as columns of one of Callscope's own tables.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use entity::RequestLog;
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, SelectStatement};
 
 use super::call::CallScope;
@@ -13,8 +12,9 @@ use super::filter::succeeded;
 use super::page::unions;
 use super::rollup::{self, Numbering, Sum, SumRequest};
 use super::rows::{columns, row};
+use super::source::Source;
 use crate::domain::counts::CallCounts;
-use crate::domain::table::API_KEY;
+use crate::domain::table::{API_KEY, LogTable};
 use crate::domain::window::{Window, pieces};
 use crate::error::Result;
 
@@ -158,7 +158,7 @@ fn branch(
     let mut branch = Query::select();
     let totals = [Expr::cust("COUNT(*)"), success.count()];
     columns::<Counted>(&mut branch, [dialect.number(number), key].into_iter().chain(totals));
-    branch.from(RequestLog).cond_where(CallScope::of(piece).condition(db));
+    branch.from(Source::All.of(LogTable::Calls, db)).cond_where(CallScope::of(piece).condition(db));
     if let Some(keys) = keys {
         branch.cond_where(dialect.text_in(API_KEY, keys.iter().copied())).group_by_col("c_key");
     }

@@ -49,7 +49,7 @@ pub async fn make_calls_endless(database: &TestDatabase) {
     };
     let view = format!(
         "DROP TABLE t_request_log; CREATE VIEW t_request_log AS SELECT i AS id, {time} AS request_time, \
-         'model' AS model_name, 'key' AS api_key, 200 + i % 2 AS status_code, i % 7 AS latency_ms \
+         'model' AS model_name, 'key' AS api_key, TRUE AS is_success, 200 + i % 2 AS status_code, i % 7 AS latency_ms \
          FROM {numbers} AS endless"
     );
     database.execute(&view).await;

@@ -4,6 +4,7 @@
 //! The first partition has all times before the first month, and the default partition has times after the last one,
 //! those of dropped months, and rows without a time. Only tables that Callscope has partitioned are touched.
 
+pub mod moved;
 pub(super) mod tables;
 
 pub use tables::NewPartitions;
@@ -16,9 +17,9 @@ use tokio::time::{Duration, sleep};
 
 use self::tables::{AHEAD, BOUND, bound, range, suffix};
 use super::database::Database;
+use super::inspect;
 use super::rollup::{self, Deletable};
 use super::transaction::Fault;
-use super::{classification, inspect};
 use crate::domain::month::Month;
 use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
@@ -39,8 +40,10 @@ pub struct Partition {
     pub times: Times,
     /// An estimate.
     pub rows: i64,
-    /// Including indexes.
+    /// Including indexes; 0 on another server.
     pub bytes: i64,
+    /// The other server that has its rows.
+    pub server: Option<String>,
 }
 
 /// Which rows a partition has.
@@ -71,16 +74,22 @@ impl Times {
     }
 }
 
-/// The partitions of a table, in the order of their times.
+/// The partitions of a table on this server, in the order of their times.
 pub async fn list(db: &Database, table: LogTable) -> Result<Vec<Partition>> {
+    partitions_of(db, table, table.name()).await
+}
+
+/// The partitions of the parent table `parent`, which has rows of `table`.
+async fn partitions_of(db: &Database, table: LogTable, parent: &str) -> Result<Vec<Partition>> {
     let sql = format!(
         "SELECT CAST(CAST(part.oid AS regclass) AS TEXT) AS name, \
          pg_get_expr(part.relpartbound, part.oid) AS bound, \
          CAST(GREATEST(part.reltuples, 0) AS BIGINT) AS rows, \
-         COALESCE(pg_total_relation_size(part.oid), 0) AS bytes \
+         COALESCE(pg_total_relation_size(part.oid), 0) AS bytes, \
+         (SELECT CAST(srvname AS TEXT) FROM pg_foreign_table \
+         JOIN pg_foreign_server AS server ON server.oid = ftserver WHERE ftrelid = part.oid) AS server \
          FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid \
-         WHERE inhparent = to_regclass('{}')",
-        table.name()
+         WHERE inhparent = to_regclass('{parent}')"
     );
     let found =
         db.query_all_raw("partition.list", Statement::from_string(db.dialect().backend(), sql));
@@ -93,6 +102,7 @@ pub async fn list(db: &Database, table: LogTable) -> Result<Vec<Partition>> {
             times: Times::parse(&bound.unwrap_or_default()),
             rows: row.try_get_by("rows")?,
             bytes: row.try_get_by("bytes")?,
+            server: row.try_get_by("server")?,
         });
     }
     parts.sort_by_key(|part| match part.times {
@@ -193,33 +203,45 @@ async fn default_has_more(
 
 /// Removes a month from its table, and keeps it as a separate table. The statistics keep its calls.
 pub async fn detach(db: &Database, name: &str, now: DateTime<Utc>) -> Result<()> {
-    let refused =
-        |message: &str| Err(Error::BadInput { argument: "name", message: message.to_owned() });
+    let part = find_month(db, name).await?;
+    keep_statistics(db, &part, now).await?;
+    let (parent, name) = (part.table.name(), &part.name);
+    change(db, &[format!("ALTER TABLE {parent} DETACH PARTITION {name}")]).await
+}
+
+/// The month with this name, unless it is the last one.
+async fn find_month(db: &Database, name: &str) -> Result<Partition> {
+    let refused = |message: &str| Err(Error::bad_input("name", message));
     for table in LogTable::ALL {
         let parts = list(db, table).await?;
         let Some(part) = parts.iter().find(|part| part.name == name) else { continue };
-        let Times::Range(Some(_), until) = part.times else {
-            return refused("only a month can be detached");
-        };
-        if Some(until) == last_end(&parts) {
-            return refused("the last month cannot be detached");
-        }
-        if table == LogTable::Calls {
-            let end = db.zone().to_utc(until);
-            let folded = rollup::prepare_deletion(db, end, now, &|| false).await?;
-            let ids = ids_of(db, name).await?.zip(folded);
-            if ids.is_some_and(|((first, last), folded)| !folded.contains_all(first, last)) {
-                let message = "some calls of this month are not yet folded into the rollups";
-                return Err(Error::NotReady(format!("{message}: retry later")));
+        return match part.times {
+            Times::Range(Some(_), until) if Some(until) == last_end(&parts) => {
+                refused("the last month cannot be detached or moved")
             }
-        }
-        let (parent, name) = (table.name(), &part.name);
-        return change(db, &[format!("ALTER TABLE {parent} DETACH PARTITION {name}")]).await;
+            Times::Range(Some(_), _) => Ok(part.clone()),
+            _ => refused("only a month can be detached or moved"),
+        };
     }
     Err(Error::NotFound(format!("no table has the partition `{name}`")))
 }
 
-/// Adds a detached month to its table again. Its error logs are classified again.
+/// Folds the calls of a month, so that the statistics keep them.
+async fn keep_statistics(db: &Database, part: &Partition, now: DateTime<Utc>) -> Result<()> {
+    let Times::Range(_, until) = part.times else { return Ok(()) };
+    if part.table == LogTable::Calls {
+        let end = db.zone().to_utc(until);
+        let folded = rollup::prepare_deletion(db, end, now, &|| false).await?;
+        let ids = ids_of(db, &part.name).await?.zip(folded);
+        if ids.is_some_and(|((first, last), folded)| !folded.contains_all(first, last)) {
+            let message = "some calls of this month are not yet folded into the rollups";
+            return Err(Error::NotReady(format!("{message}: retry later")));
+        }
+    }
+    Ok(())
+}
+
+/// Adds a detached month to its table again. Its error logs have to be classified again.
 pub async fn attach(db: &Database, name: &str) -> Result<()> {
     let of = |table: LogTable| {
         let text = name.strip_prefix(table.name())?.strip_prefix('_')?.replace('_', "-");
@@ -230,38 +252,38 @@ pub async fn attach(db: &Database, name: &str) -> Result<()> {
         let message = format!("`{name}` is not the name of a month such as t_request_log_2026_12");
         return Err(Error::BadInput { argument: "name", message });
     };
-    change(db, &attach_sql(table, month, false)).await?;
-    match table {
-        LogTable::ErrorLogs if db.keeps_failure_classes() => classification::add_all(db).await,
-        _ => Ok(()),
-    }
+    change(db, &attach_sql(table, month, false)).await
 }
 
 /// Statements in one transaction, which is repeated if another one has a lock for long.
 async fn change(db: &Database, statements: &[String]) -> Result<()> {
-    let mut attempt = 1;
-    loop {
-        let transaction = db.begin_transaction().await?;
-        let inner = transaction.inner();
-        let changed = async {
-            inner.execute_unprepared(LOCK_TIMEOUT).await?;
-            for sql in statements {
-                inner.execute_unprepared(sql).await?;
-            }
-            Ok(())
-        };
-        let changed = changed.await;
-        match transaction.end(changed).await.map_err(Fault::into_error) {
-            Err(error) if error.is_lock_timeout() || error.is_conflict() => {
-                tracing::debug!(attempt, %error, "another transaction has the lock of a table");
-                if attempt == ATTEMPTS {
-                    return Err(Error::Busy);
-                }
-                attempt += 1;
-                sleep(PAUSE).await;
-            }
-            changed => return changed,
+    for _ in 0..ATTEMPTS {
+        if change_once(db, statements).await? {
+            return Ok(());
         }
+        sleep(PAUSE).await;
+    }
+    Err(Error::Busy)
+}
+
+/// Statements in one transaction; false if another transaction has a lock.
+async fn change_once(db: &Database, statements: &[String]) -> Result<bool> {
+    let transaction = db.begin_transaction().await?;
+    let inner = transaction.inner();
+    let changed = async {
+        inner.execute_unprepared(LOCK_TIMEOUT).await?;
+        for sql in statements {
+            inner.execute_unprepared(sql).await?;
+        }
+        Ok(true)
+    };
+    let changed = changed.await;
+    match transaction.end(changed).await.map_err(Fault::into_error) {
+        Err(error) if error.is_lock_timeout() || error.is_conflict() => {
+            tracing::debug!(%error, "another transaction has the lock of a table");
+            Ok(false)
+        }
+        changed => changed,
     }
 }
 

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use crate::domain::month::Month;
-use crate::domain::table::LogTable;
+use crate::domain::table::{LogTable, TIME};
 use crate::store::dialect::Dialect;
 use crate::store::index;
 
@@ -15,6 +15,22 @@ pub(super) const AHEAD: u32 = 3;
 
 /// The form of a bound in the catalog.
 pub(super) const BOUND: &str = "%Y-%m-%d %H:%M:%S";
+
+/// The table that has the months on other servers as its partitions.
+pub(in crate::store) const fn moved_months(table: LogTable) -> &'static str {
+    match table {
+        LogTable::Calls => "callscope_moved_calls",
+        LogTable::ErrorLogs => "callscope_moved_error_logs",
+    }
+}
+
+/// Each server with months, and their tables.
+pub(in crate::store) const SERVERS_WITH_MONTHS: &str = "\
+SELECT CAST(srvname || ' (' || string_agg(CAST(CAST(ftrelid AS regclass) AS TEXT), ', ') || ')' AS TEXT) \
+FROM pg_inherits JOIN pg_foreign_table ON ftrelid = inhrelid \
+JOIN pg_foreign_server AS server ON server.oid = ftserver \
+WHERE inhparent IN (to_regclass('callscope_moved_calls'), to_regclass('callscope_moved_error_logs')) \
+GROUP BY srvname ORDER BY srvname";
 
 /// The months that a new database gets partitions for.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +84,9 @@ async fn create_table(
     connection.execute_unprepared(&format!("COMMENT ON TABLE {parent} IS '{COMMENT}'")).await?;
     let by_id = format!("CREATE INDEX callscope_{}_id ON {parent} (id)", &parent[2..]);
     connection.execute_unprepared(&by_id).await?;
+    let moved =
+        format!("CREATE TABLE {} (LIKE {parent}) PARTITION BY RANGE ({TIME})", moved_months(table));
+    connection.execute_unprepared(&moved).await?;
     let first = Ord::min(new.since, new.now);
     let mut parts = vec![format!("before FOR VALUES FROM (MINVALUE) TO ('{}')", bound(first))];
     let mut month = first;

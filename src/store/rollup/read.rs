@@ -29,6 +29,7 @@ use crate::store::database::Database;
 use crate::store::dialect::Dialect;
 use crate::store::filter::{Filter, succeeded};
 use crate::store::rows::{columns, row};
+use crate::store::source::Source;
 use crate::store::stored_time::StoredTime;
 
 /// Attempts while the state changes between its reading and the statement.
@@ -330,7 +331,7 @@ impl SumRequest<'_> {
         let filter = self.filter(db).add(in_span(db.dialect(), span));
         let is_numbered = matches!(numbering, Numbering::Buckets(_));
         self.grouped(db, number_of_call(db.dialect(), numbering), is_numbered, By::Index)
-            .from(LogTable::Calls.name())
+            .from(Source::All.of(LogTable::Calls, db))
             .cond_where(filter)
             .take()
     }

@@ -1,0 +1,560 @@
+//! Months of PostgreSQL on another server: they are moved, queried, dropped, and unavailable.
+//!
+//!     scripts/cluster postgres-months run -- cargo test --workspace --test moved_months
+//!
+//! Ignored without these two servers. The tests kill the other server, which the script has started.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod process;
+#[path = "outages/trial.rs"]
+mod trial;
+#[path = "api/support/wait.rs"]
+mod wait;
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use callscope::clock::Clock;
+use callscope::domain::month::Month;
+use chrono::{Months, TimeDelta};
+use libtest_mimic::Arguments;
+use process::{Process, serve};
+use sea_orm::sqlx::{AssertSqlSafe, Connection, PgConnection, query_scalar, raw_sql};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use trial::trial;
+use wait::{eventually, within};
+
+fn main() {
+    let mut args = Arguments::from_args();
+    // They kill the other server.
+    args.test_threads = Some(1);
+    let trials = vec![
+        trial("moved_months_answer_as_before", Servers::open, moved),
+        trial("recent_work_needs_no_other_server", Servers::open, other_server_is_down),
+        trial("an_interrupted_move_continues", Servers::open, interrupted),
+        trial("expired_months_are_dropped_on_the_other_server", Servers::open, expired),
+        trial("a_move_that_could_lose_rows_is_refused", Servers::open, refused),
+    ];
+    libtest_mimic::run(&args, trials).exit();
+}
+
+/// The two servers.
+struct Servers {
+    main: String,
+    old: String,
+}
+
+/// An empty database on each of them; the first one has the second one as its server `archive`.
+struct Databases {
+    main: String,
+    old: String,
+}
+
+impl Servers {
+    fn open() -> Result<Self, String> {
+        let url = |name: &str| {
+            let url = std::env::var(name).ok().filter(|url| !url.is_empty());
+            url.ok_or_else(|| format!("{name} is not set: scripts/cluster postgres-months run"))
+        };
+        let main = url("CALLSCOPE_TEST_MONTHS_URL")?;
+        Ok(Self { main, old: url("CALLSCOPE_TEST_OLD_MONTHS_URL")? })
+    }
+
+    async fn create(&self) -> Databases {
+        let name = format!("callscope_test_{:08x}", rand::random::<u32>());
+        let mut urls = vec![];
+        for url in [&self.main, &self.old] {
+            execute(url, &format!("CREATE DATABASE {name}")).await;
+            let (server, _) = url.rsplit_once('/').unwrap();
+            urls.push(format!("{server}/{name}"));
+        }
+        let [main, old] = urls.try_into().unwrap();
+        let databases = Databases { main, old };
+        let (_, port) = self.old.rsplit_once('/').unwrap().0.rsplit_once(':').unwrap();
+        databases
+            .execute(&format!(
+                "CREATE EXTENSION postgres_fdw; CREATE EXTENSION dblink; \
+                 CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw \
+                 OPTIONS (host '127.0.0.1', port '{port}', dbname '{name}', connect_timeout '2'); \
+                 CREATE USER MAPPING FOR CURRENT_USER SERVER archive OPTIONS (user 'callscope')"
+            ))
+            .await;
+        databases
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut admin = PgConnection::connect(url).await.expect("connects");
+    raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("runs");
+}
+
+async fn number(url: &str, sql: &str) -> i64 {
+    let mut admin = PgConnection::connect(url).await.expect("connects");
+    query_scalar(AssertSqlSafe(sql)).fetch_one(&mut admin).await.expect("a number")
+}
+
+fn script(args: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster");
+    let output = Command::new(script).arg("postgres-months").args(args).output().expect("runs");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+}
+
+/// The first day of the month that is so many months ago.
+fn month(ago: u32) -> Month {
+    let now = Clock::System.now().naive_utc();
+    Month::of(now.checked_sub_months(Months::new(ago)).unwrap())
+}
+
+fn partition(table: &str, ago: u32) -> String {
+    format!("{table}_{}", month(ago).to_string().replace('-', "_"))
+}
+
+impl Databases {
+    async fn execute(&self, sql: &str) {
+        execute(&self.main, sql).await;
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callscope"));
+        command.env_clear().args(args).args(["--database-url", &self.main]);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("runs")
+    }
+
+    fn migrate(&self) {
+        let since = month(4).to_string();
+        let args = ["migrate", "--partition-by", "month", "--partitions-since", &since];
+        assert!(self.run(&args).status.success());
+    }
+
+    /// Calls of the last four months and of the last 20 minutes, every fourth one failed and with an error log; `count` calls
+    /// of each month.
+    async fn fill(&self, count: i64) {
+        for ago in [4, 3, 2, 1] {
+            let start = month(ago).start();
+            self.insert(&format!("timestamp '{start}'"), &format!("2400000 / {count}"), count)
+                .await;
+        }
+        self.insert("now()::timestamp - interval '20 minutes'", "1", 1000).await;
+    }
+
+    async fn insert(&self, start: &str, step: &str, count: i64) {
+        self.execute(&format!(
+            "INSERT INTO t_request_log (request_time, model_name, api_key, is_success, status_code, latency_ms) \
+             SELECT {start} + i * ({step}) * interval '1 second', 'model-' || i % 3, 'key-' || i % 7, i % 4 > 0, \
+             CASE WHEN i % 4 = 0 THEN 429 ELSE 200 END, i % 3000 FROM generate_series(0, {count} - 1) AS i; \
+             INSERT INTO t_error_logs (request_time, model_name, gemini_key, error_type, error_code, error_log, request_msg) \
+             SELECT {start} + i * ({step}) * interval '1 second', 'model-' || i % 3, 'key-' || i % 7, 'chat', 429, \
+             'Quota exceeded: ' || i || repeat('ü', i % 20000), json_build_object('n', i) \
+             FROM generate_series(0, {count} - 1, 4) AS i"
+        ))
+        .await;
+    }
+
+    fn serve(&self, args: &[&str]) -> Process {
+        Process::start(serve(env!("CARGO_TARGET_TMPDIR").as_ref(), &self.main).args(args))
+    }
+
+    fn start_move(&self, name: &str) -> Child {
+        let mut command = self.command(&["partition", "move", name, "--to", "archive"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs")
+    }
+
+    fn move_month(&self, name: &str) {
+        let moved = self.run(&["partition", "move", name, "--to", "archive"]);
+        assert!(moved.status.success(), "{moved:?}");
+    }
+
+    fn move_refusal(&self, name: &str, server: &str) -> String {
+        let moved = self.run(&["partition", "move", name, "--to", server]);
+        assert!(!moved.status.success());
+        String::from_utf8(moved.stderr).unwrap()
+    }
+}
+
+async fn query(server: &Process, query: &str) -> Value {
+    let request = reqwest::Client::new().post(format!("http://{}/graphql", server.address));
+    let sent = request.json(&json!({ "query": query }));
+    sent.send().await.expect("an answer").json().await.expect("JSON")
+}
+
+async fn get(server: &Process, path: &str) -> String {
+    let url = format!("http://{}{path}", server.address);
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+/// The data of an answer without errors.
+async fn data(server: &Process, text: &str) -> Value {
+    let answer = query(server, text).await;
+    assert!(answer["errors"].is_null(), "{text}: {answer}");
+    answer["data"].clone()
+}
+
+async fn until_folded(server: &Process) {
+    let rollups = "{ serverInfo { rollups { enabled lagRows } } }";
+    eventually("the calls are folded", async || {
+        data(server, rollups).await["serverInfo"]["rollups"]
+            == json!({ "enabled": true, "lagRows": 0 })
+    })
+    .await;
+}
+
+/// Queries about old times, by time and by id.
+async fn old_queries(server: &Process) -> Vec<String> {
+    let at = |ago: u32, day: &str| format!("{}-{day}", month(ago));
+    let (start, end) = (at(4, "01T00:00:00Z"), at(0, "01T00:00:00Z"));
+    let (odd_start, odd_end) = (at(4, "03T11:22:33Z"), at(2, "17T01:02:03Z"));
+    let all = format!("since: \"{start}\", until: \"{end}\"");
+    let part = format!("since: \"{odd_start}\", until: \"{odd_end}\"");
+    let days =
+        format!("since: \"{}\", until: \"{}\"", at(3, "05T00:00:00Z"), at(3, "20T07:00:00Z"));
+    // Statistics are those of the rollups, which have hours.
+    let hours =
+        format!("since: \"{}\", until: \"{}\"", at(4, "03T11:00:00Z"), at(2, "17T01:00:00Z"));
+    let first = format!(
+        "{{ callDetails(between: {{ {part} }}, first: 3) {{ nodes {{ id }} }} errorLogs(filter: {{ {part} }}, first: 3) {{ nodes {{ id }} }} }}"
+    );
+    let found = data(server, &first).await;
+    let ids: Vec<&Value> = ["callDetails", "errorLogs"]
+        .iter()
+        .flat_map(|name| found[name]["nodes"].as_array().unwrap())
+        .map(|node| &node["id"])
+        .collect();
+    assert_eq!(ids.len(), 6, "{found}");
+    let nodes = format!(
+        "{{ nodes(ids: {}) {{ id ... on Call {{ timestamp errorLog {{ message }} }} ... on ErrorLog {{ message request }} }} }}",
+        json!(ids)
+    );
+    let mut queries: Vec<String> = [
+        "callDetails(between: { ALL }, first: 50) { totalCount nodes { id timestamp model statusCode errorLog { id message } failure { class } } }",
+        "callDetails(between: { PART }, first: 20, key: \"key-3\", filter: { statusCodes: [429] }) { totalCount nodes { id errorLog { id } } pageInfo { endCursor } }",
+        "callDetails(between: { PART }, last: 20) { nodes { id } }",
+        "callGroups(by: [API_KEY, STATUS], between: { ALL }) { counts { total } latency { p95 max } }",
+        "callGroups(by: [MODEL], between: { HOURS }) { model counts { total success } }",
+        "callSeries(between: { HOURS }, interval: \"P1D\") { start counts { total } latency { p50 } }",
+        "errorLogs(filter: { ALL }, first: 100) { totalCount nodes { id message timestamp failure { class } request } }",
+        "errorLogs(filter: { PART, contains: \"exceeded: 8ü\" }) { totalCount nodes { id } }",
+        "errorLogs(filter: { PART, failureClasses: [QUOTA_OTHER, QUOTA_MINUTE, QUOTA_DAY] }) { totalCount }",
+        "errorGroups(by: [FAILURE_CLASS, MODEL], filter: { ALL }) { count firstSeenAt lastSeenAt failureClass }",
+        "errorGroups(by: [API_KEY], filter: { PART }) { count latest { id message } }",
+        "errorSeries(between: { PART }, interval: \"P1D\") { start count }",
+        "diagnoses(between: { DAYS }) { cause since until failures }",
+    ]
+    .iter()
+    .map(|query| format!("{{ {} }}", query.replace("ALL", &all).replace("PART", &part).replace("DAYS", &days).replace("HOURS", &hours)))
+    .collect();
+    queries.push(nodes);
+    queries
+}
+
+async fn moved(servers: Servers) {
+    let databases = servers.create().await;
+    databases.migrate();
+    databases.fill(6000).await;
+    let server = databases.serve(&["--rollup-from-calls", "0"]);
+    until_folded(&server).await;
+    let classes = "{ errorGroups(by: [FAILURE_CLASS]) { count } }";
+    eventually("the error logs have classes", async || {
+        query(&server, classes).await["data"]["errorGroups"][0]["count"] == 4 * 1500 + 250
+    })
+    .await;
+    let queries = old_queries(&server).await;
+    let mut expected = vec![];
+    for query in &queries {
+        expected.push(data(&server, query).await);
+    }
+    // While the server answers and records.
+    for table in ["t_request_log", "t_error_logs"] {
+        for ago in [4, 3, 2] {
+            databases.move_month(&partition(table, ago));
+        }
+    }
+    for (query, expected) in queries.iter().zip(&expected) {
+        assert_eq!(&data(&server, query).await, expected, "{query}");
+    }
+    let count = "SELECT COUNT(*) FROM t_request_log";
+    assert_eq!(number(&databases.main, count).await, 7000, "the others are not here any more");
+    let there = format!("SELECT COUNT(*) FROM {}", partition("t_request_log", 3));
+    assert_eq!(number(&databases.old, &there).await, 6000);
+    let listed = String::from_utf8(databases.run(&["partition", "list"]).stdout).unwrap();
+    let line = listed.lines().find(|line| line.starts_with(&partition("t_request_log", 4)));
+    assert!(line.unwrap().ends_with("on server archive"), "{listed}");
+    // A late call is stored here, and in the list and the statistics of its month.
+    let at = format!("{}-10T00:00:00.5Z", month(3));
+    let record = format!(
+        "mutation {{ recordCalls(input: {{ calls: [{{ model: \"late\", timestamp: \"{at}\" }}] }}) {{ recorded }} }}"
+    );
+    assert_eq!(data(&server, &record).await["recordCalls"]["recorded"], 1);
+    let window = format!(
+        "between: {{ since: \"{0}-09T00:00:00Z\", until: \"{0}-11T00:00:00Z\" }}",
+        month(3)
+    );
+    let late = data(&server, &format!("{{ callDetails({window}, filter: {{ models: [\"late\"] }}) {{ totalCount }} callGroups(by: [MODEL], {window}) {{ model }} }}")).await;
+    assert_eq!(late["callDetails"]["totalCount"], 1, "{late}");
+    assert!(late["callGroups"].as_array().unwrap().contains(&json!({ "model": "late" })), "{late}");
+    // Windows read the servers of their months only.
+    execute(&databases.main, "ALTER SERVER archive OPTIONS (SET port '1')").await;
+    let recent = data(&server, "{ callDetails(period: LAST_HOUR) { totalCount } }").await;
+    assert_eq!(recent["callDetails"]["totalCount"], 1000, "{recent}");
+    execute(&databases.main, "SELECT 1").await;
+    server.kill();
+    // A rebuild of the rollups keeps what they have of moved months.
+    let (_, port) = servers.old.rsplit_once('/').unwrap().0.rsplit_once(':').unwrap();
+    execute(&databases.main, &format!("ALTER SERVER archive OPTIONS (SET port '{port}')")).await;
+    assert!(databases.run(&["rollup", "rebuild"]).status.success());
+    let server = databases.serve(&["--rollup-from-calls", "0"]);
+    until_folded(&server).await;
+    let groups = &queries[3];
+    let total = |answer: &Value| -> i64 {
+        let groups = answer["callGroups"].as_array().unwrap();
+        groups.iter().map(|group| group["counts"]["total"].as_i64().unwrap()).sum()
+    };
+    assert_eq!(total(&data(&server, groups).await), total(&expected[3]) + 1);
+    server.kill();
+}
+
+async fn other_server_is_down(servers: Servers) {
+    let databases = servers.create().await;
+    databases.migrate();
+    databases.fill(2000).await;
+    let server = databases.serve(&["--rollup-from-calls", "0"]);
+    until_folded(&server).await;
+    for table in ["t_request_log", "t_error_logs"] {
+        databases.move_month(&partition(table, 3));
+    }
+    let old = old_queries(&server).await;
+    script(&["signal", "2", "KILL"]);
+    let name = partition("t_request_log", 3);
+    let degraded = format!("degraded: partitions server archive with {name}");
+    let mut slowest = Duration::ZERO;
+    let mut recent = async |text: &str| {
+        let start = Instant::now();
+        let found = data(&server, text).await;
+        slowest = slowest.max(start.elapsed());
+        found
+    };
+    let mut followed = reqwest::Client::new()
+        .post(format!("http://{}/graphql/stream", server.address))
+        .header("Accept", "text/event-stream")
+        .json(&json!({ "query": "subscription { callRecorded { model } }" }))
+        .send()
+        .await
+        .unwrap();
+    within("the start of the stream", followed.chunk()).await.unwrap().unwrap();
+    let record = "mutation { recordCalls(input: { calls: [{ key: \"key-1\", model: \"now\", statusCode: 429, \
+        error: { message: \"Quota exceeded\" } }] }) { recorded calls { id } } }";
+    let recorded = recent(record).await["recordCalls"].clone();
+    assert_eq!(recorded["recorded"], 1, "{recorded}");
+    let mut events = String::new();
+    while !events.contains("\"now\"") {
+        let event = within("the event of the call", followed.chunk()).await.unwrap().unwrap();
+        events += std::str::from_utf8(&event).unwrap();
+    }
+    for text in [
+        "usageStats { lastMinute: lastHour { total } last24Hours { total } }",
+        "callDetails(period: LAST_HOUR) { totalCount nodes { errorLog { message } } }",
+        "apiKeys(first: 10) { totalCount nodes { firstSeenAt lastSeenAt counts(period: LAST_24_HOURS) { total } } }",
+        "callSeries(period: LAST_24_HOURS, interval: \"PT1H\") { counts { total } latency { p95 } }",
+        "serverInfo { storage { calls { rows oldest } errorLogs { rows } } rollups { lagRows } }",
+        "diagnoses(period: LAST_24_HOURS) { cause }",
+    ] {
+        recent(&format!("{{ {text} }}")).await;
+    }
+    let node = format!(
+        "{{ node(id: {}) {{ ... on Call {{ model errorLog {{ message }} }} }} }}",
+        recorded["calls"][0]["id"]
+    );
+    assert_eq!(recent(&node).await["node"]["errorLog"]["message"], "Quota exceeded");
+    // Statistics of whole days are those of the rollups.
+    let days = format!(
+        "between: {{ since: \"{}-01T00:00:00Z\", until: \"{}-01T00:00:00Z\" }}",
+        month(4),
+        month(0)
+    );
+    let groups =
+        recent(&format!("{{ callGroups(by: [MODEL], {days}) {{ counts {{ total }} }} }}")).await;
+    let totals: i64 = groups["callGroups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["counts"]["total"].as_i64().unwrap())
+        .sum();
+    assert_eq!(totals, 8000);
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    // Lists of the month fail, and name it.
+    let answer = query(&server, &old[0]).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "DATABASE_UNAVAILABLE", "{answer}");
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("archive (") && message.contains(&name), "{message}");
+    eventually("the month is reported", async || get(&server, "/readyz").await.contains(&degraded))
+        .await;
+    assert!(get(&server, "/readyz").await.starts_with("ready\n"));
+    // A new server starts.
+    let second = databases.serve(&[]);
+    assert_eq!(
+        data(&second, "{ callDetails(period: LAST_HOUR) { totalCount } }").await["callDetails"]["totalCount"],
+        1001
+    );
+    second.kill();
+    script(&["restart", "2"]);
+    eventually("the month is there again", async || {
+        query(&server, &old[0]).await["errors"].is_null()
+    })
+    .await;
+    server.kill();
+}
+
+async fn interrupted(servers: Servers) {
+    let databases = servers.create().await;
+    databases.migrate();
+    databases.insert(&format!("timestamp '{}'", month(2).start()), "0.01", 200_000).await;
+    let (calls, errors) = (partition("t_request_log", 2), partition("t_error_logs", 2));
+    let copied = |table: String| format!("SELECT COUNT(*) FROM {table}");
+    let starts = async |table: &str| {
+        let exists =
+            format!("SELECT CASE WHEN to_regclass('{table}') IS NULL THEN 0 ELSE 1 END::BIGINT");
+        eventually("the copy starts", async || {
+            number(&databases.old, &exists).await == 1
+                && number(&databases.old, &copied(table.to_owned())).await > 0
+        })
+        .await;
+    };
+    // The command dies.
+    let mut first = databases.start_move(&calls);
+    starts(&calls).await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(number(&databases.old, &copied(calls.clone())).await < 200_000);
+    // A row that is copied changes, a late one arrives, and the copy has other rows.
+    databases
+        .execute(&format!(
+            "UPDATE {calls} SET latency_ms = 7 WHERE id = 6; \
+             INSERT INTO t_request_log (request_time, is_success) VALUES ('{}', TRUE)",
+            month(2).start()
+        ))
+        .await;
+    execute(&databases.old, &format!("DELETE FROM {calls} WHERE id = 9; INSERT INTO {calls} (id, is_success) VALUES (0, FALSE), (900000, FALSE)")).await;
+    let content = "SELECT SUM(('x' || left(md5(t::text), 10))::bit(40)::bigint)::bigint FROM";
+    let before = number(&databases.main, &format!("{content} {calls} AS t")).await;
+    databases.move_month(&calls);
+    assert_eq!(number(&databases.old, &format!("{content} {calls} AS t")).await, before);
+    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await, 0);
+    // The other server dies.
+    let mut second = databases.start_move(&errors);
+    starts(&errors).await;
+    script(&["signal", "2", "KILL"]);
+    assert!(!second.wait().unwrap().success());
+    script(&["restart", "2"]);
+    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_error_logs").await, 50_000);
+    databases.execute("DELETE FROM t_error_logs WHERE id IN (5, 49999)").await;
+    // A transaction of another program has a late row.
+    let mut writer = PgConnection::connect(&databases.main).await.unwrap();
+    let late = format!(
+        "BEGIN; INSERT INTO t_error_logs (request_time, error_log) VALUES ('{}', 'late')",
+        month(2).start()
+    );
+    raw_sql(AssertSqlSafe(late)).execute(&mut writer).await.unwrap();
+    let mut third = databases.start_move(&errors);
+    assert!(
+        timeout(Duration::from_secs(5), async {
+            while third.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+        })
+        .await
+        .is_err(),
+        "it waits"
+    );
+    raw_sql("COMMIT").execute(&mut writer).await.unwrap();
+    // It may have given up before the COMMIT.
+    if !third.wait().unwrap().success() {
+        databases.move_month(&errors);
+    }
+    let messages = format!(
+        "SELECT COUNT(*) FROM {errors} WHERE error_log LIKE 'Quota exceeded%' OR error_log = 'late'"
+    );
+    assert_eq!(number(&databases.old, &messages).await, 49_999);
+    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_error_logs").await, 0);
+}
+
+async fn expired(servers: Servers) {
+    let databases = servers.create().await;
+    databases.migrate();
+    databases.fill(100).await;
+    for table in ["t_request_log", "t_error_logs"] {
+        for ago in [4, 3] {
+            databases.move_month(&partition(table, ago));
+        }
+    }
+    // As after a process that died between both steps.
+    execute(&databases.old, &format!("DROP TABLE {}", partition("t_error_logs", 4))).await;
+    let age = format!("{}d", (Clock::System.now().naive_utc() - month(2).start()).num_days());
+    let later = month(2).start() + TimeDelta::days(1);
+    let kept = format!("SELECT COUNT(*) FROM t_request_log WHERE request_time >= '{later}'");
+    let kept = number(&databases.main, &kept).await;
+    let pruned = databases.run(&[
+        "prune",
+        "--calls-older-than",
+        &age,
+        "--errors-older-than",
+        &age,
+        "--force",
+    ]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let listed = String::from_utf8(databases.run(&["partition", "list"]).stdout).unwrap();
+    assert!(!listed.contains("archive"), "{listed}");
+    let tables = "SELECT COUNT(*) FROM pg_class WHERE relname LIKE 't\\_%' AND relkind = 'r'";
+    assert_eq!(number(&databases.old, tables).await, 0);
+    let rest = number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await;
+    assert!((kept..kept + 5).contains(&rest), "{kept}, {rest}");
+}
+
+async fn refused(servers: Servers) {
+    let databases = servers.create().await;
+    databases.migrate();
+    databases.fill(100).await;
+    let month_3 = partition("t_request_log", 3);
+    let (main, port) = servers.main.rsplit_once('/').unwrap().0.rsplit_once(':').unwrap();
+    assert!(main.contains("127.0.0.1"));
+    let name = databases.main.rsplit('/').next().unwrap();
+    // A server that is the same database: the month would be dropped.
+    databases
+        .execute(&format!(
+            "CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw \
+             OPTIONS (host '127.0.0.1', port '{port}', dbname '{name}', connect_timeout '2'); \
+             CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user 'callscope'); \
+             CREATE SERVER hanging FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1')"
+        ))
+        .await;
+    for (name, server, expected) in [
+        (month_3.as_str(), "itself", "has another table"),
+        (&month_3, "hanging", "OPTIONS (ADD connect_timeout '2')"),
+        (&month_3, "missing", "postgres_fdw has no server `missing`"),
+        (&month_3, "x'; DROP TABLE t_request_log; --", "lower-case letters"),
+        (&partition("t_request_log", 0), "archive", "only a month that is over"),
+        ("t_request_log_default", "archive", "only a month can be"),
+        ("t_request_log_1999_01", "archive", "no table has the partition"),
+    ] {
+        let error = databases.move_refusal(name, server);
+        assert!(error.contains(expected), "{name}, {server}: {error}");
+    }
+    execute(&databases.old, &format!("CREATE TABLE {month_3} (id BIGINT)")).await;
+    let error = databases.move_refusal(&month_3, "archive");
+    assert!(error.contains("has another table"), "{error}");
+    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await, 1400);
+    execute(&databases.main, "DROP EXTENSION dblink").await;
+    let error = databases.move_refusal(&month_3, "archive");
+    assert!(error.contains("CREATE EXTENSION"), "{error}");
+}
