@@ -17,6 +17,7 @@ mod m20261129_000008_add_gap_steps;
 mod m20261130_000009_create_failures;
 mod m20261201_000010_add_day_cells;
 mod m20261202_000011_create_error_days;
+mod m20261203_000012_add_missing_ids;
 
 pub use m20261123_000001_create_tables::partitioned_table;
 
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000009_create_failures::Migration),
             Box::new(m20261201_000010_add_day_cells::Migration),
             Box::new(m20261202_000011_create_error_days::Migration),
+            Box::new(m20261203_000012_add_missing_ids::Migration),
         ]
     }
 

@@ -57,7 +57,8 @@ a CSV file, or the fields of the first NDJSON object, decide which. The columns 
 ignored: success is derived from the status code. Any other column is an error. An empty field is NULL. A
 status code that is a text is imported as NULL: the call failed without a status code.
 
-From a database, both tables are imported. Run the same command again to import rows added later.
+From a database, both tables are imported. Run the same command again to import rows added later, also those
+of transactions that were open in the meantime: a last run after the writers have stopped imports all rows.
 
 An import that was interrupted by Ctrl-C, kill or a power cut resumes when the same command runs again. A
 file is identified by its uncompressed content: a second import, also under another name, is skipped

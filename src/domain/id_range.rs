@@ -36,6 +36,16 @@ impl IdRange {
         [below, above].into_iter().filter(|part| part.first <= part.last)
     }
 
+    /// The ids of this range above one.
+    pub fn above(self, id: i64) -> Option<Self> {
+        if id < self.first {
+            return Some(self);
+        }
+        let behind = (id.checked_sub(self.first)? / self.step).checked_add(1)?;
+        let first = self.first.checked_add(behind.checked_mul(self.step)?)?;
+        (first <= self.last).then_some(Self { first, ..self })
+    }
+
     /// This range and `next`, if `next` continues it with the same step above 1.
     pub fn joined(self, next: Self) -> Option<Self> {
         let continues = self.step == next.step && self.last + self.step == next.first;
@@ -70,6 +80,12 @@ mod tests {
         let parts: Vec<_> = range.without(8).map(|part| (part.first, part.last)).collect();
         assert_eq!(parts, [(5, 5), (11, 14)]);
         assert_eq!(range.without(5).count(), 1);
+        let above = |id| range.above(id).map(|rest| (rest.first, rest.last));
+        assert_eq!(
+            [4, 5, 7, 8, 13, 14].map(above),
+            [Some((5, 14)), Some((8, 14)), Some((8, 14)), Some((11, 14)), Some((14, 14)), None]
+        );
+        assert_eq!(IdRange { first: 1, last: i64::MAX, step: 1 }.above(i64::MAX), None);
         let next = IdRange { first: 17, last: 17, step: 3 };
         assert_eq!(range.joined(next), Some(IdRange { last: 17, ..range }));
         assert_eq!(next.joined(range), None);

@@ -15,7 +15,7 @@ use super::source::{ReadOptions, Source, SourceChunk, SourceError};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::store::dialect::Dialect;
-use crate::store::import::{Import, Step};
+use crate::store::import::{Import, Position, Step};
 use crate::store::zone::StorageZone;
 use crate::store::{Database, import, write};
 
@@ -111,9 +111,8 @@ impl Importer<'_> {
             Some(identity) => self.earlier(identity).await?,
             None => None,
         };
-        let skip = known.as_ref().map_or(0, |known| rows(known.rows_done));
         let mut survey = Survey::default();
-        let mut stream = source.read(skip, self.read_options(TimeDelta::zero()));
+        let mut stream = source.read(&start(known.as_ref()), self.read_options(TimeDelta::zero()));
         self.progress.start(source.label(), Phase::Check, source.size());
         while let Some(SourceChunk { chunk, offset, .. }) = stream.chunks.recv().await {
             if self.is_stopped() {
@@ -153,8 +152,8 @@ impl Importer<'_> {
         let Some(table) = end.table else {
             return Err(SourceError::Unusable("it contains no rows".into()));
         };
-        let skip = earlier.as_ref().map_or(0, |earlier| rows(earlier.rows_done));
-        Ok(Some(Plan { source, identity: end.identity, table, survey, earlier, skip }))
+        let start = start(earlier.as_ref());
+        Ok(Some(Plan { source, identity: end.identity, table, survey, earlier, start }))
     }
 
     /// The progress of an earlier run, unless the source is to be imported again.
@@ -193,20 +192,20 @@ impl Importer<'_> {
         let total = plan.survey.good + plan.survey.bad;
         self.progress.start(label, Phase::Write, total);
         let is_file = plan.source.fixed_identity().is_none();
-        let mut written = if is_file { plan.skip } else { 0 };
+        let mut written = if is_file { plan.start.rows_done } else { 0 };
         let mut step = Step {
             source: plan.identity.clone(),
-            from: count(plan.skip),
-            to: count(plan.skip),
+            from: plan.start.clone(),
+            to: plan.start.clone(),
             finished: false,
         };
-        let mut stream = plan.source.read(plan.skip, self.read_options(shift));
-        while let Some(SourceChunk { chunk, rows_done, .. }) = stream.chunks.recv().await {
+        let mut stream = plan.source.read(&plan.start, self.read_options(shift));
+        while let Some(SourceChunk { chunk, position, .. }) = stream.chunks.recv().await {
             let Report { rejected, rejections, .. } = &chunk.report;
             if let Some(bad) = rejections.first().filter(|_| !self.options.skip_bad_rows) {
                 return Err(SourceError::Unusable(describe(&plan.source, bad)));
             }
-            step = Step { from: step.to, to: count(rows_done), ..step };
+            step = Step { from: step.to, to: position, ..step };
             write::insert(db, &chunk.batch, Some(&step)).await?;
             summary.count(plan.table, chunk.accepted);
             summary.bad_rows += rejected;
@@ -222,7 +221,7 @@ impl Importer<'_> {
         if stream.end.await??.identity != plan.identity {
             return Err(SourceError::Unusable(format!("{label} changed while it was imported")));
         }
-        Ok(import::finish(db, &Step { from: step.to, finished: true, ..step }).await?)
+        Ok(import::finish(db, &Step { from: step.to.clone(), finished: true, ..step }).await?)
     }
 
     fn read_options(&self, shift: TimeDelta) -> ReadOptions {
@@ -246,10 +245,6 @@ fn describe(source: &Source, Rejection { line, reason }: &Rejection) -> String {
     format!("{}: {} {line}: {reason}", source.label(), source.row_label())
 }
 
-fn rows(stored: i64) -> u64 {
-    u64::try_from(stored).unwrap_or(0)
-}
-
-fn count(rows: u64) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
+fn start(earlier: Option<&Import>) -> Position {
+    earlier.map(|earlier| earlier.position.clone()).unwrap_or_default()
 }

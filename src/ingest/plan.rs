@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::chunk::Chunk;
 use super::source::Source;
 use crate::domain::table::LogTable;
-use crate::store::import::Import;
+use crate::store::import::{Import, Position};
 
 /// Counts of one run. A dry run counts as if it had imported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(super) struct Plan {
     pub survey: Survey,
     /// The progress of an earlier run.
     pub earlier: Option<Import>,
-    /// The `rows_done` to resume after.
-    pub skip: u64,
+    /// Where it continues.
+    pub start: Position,
 }
 
 #[derive(Default)]
@@ -64,7 +64,7 @@ impl Plan {
     pub fn entry(&self, shift: TimeDelta) -> Import {
         Import {
             source: self.identity.clone(),
-            rows_done: 0,
+            position: Position::default(),
             shift_micros: shift.num_microseconds().unwrap_or(0),
             finished: false,
         }
@@ -84,7 +84,7 @@ impl Plan {
         if *bad > 0 {
             line += &format!(", {bad} bad rows skipped");
         }
-        if self.skip > 0 {
+        if self.start.rows_done > 0 {
             line += ", resuming an earlier import";
         }
         line

@@ -8,13 +8,14 @@ use crate::domain::table::{ID, LogTable};
 
 /// Quoted words that are not values, in addition to the gateway's tables and columns: columns of Callscope's
 /// own tables and parts of SQL statements. A test compares them with the columns of a migrated database.
-const NAMES: [&str; 75] = [
+const NAMES: [&str; 76] = [
     "name",
     "value",
     "source",
     "rows_done",
     "shift_micros",
     "finished",
+    "missing",
     "digest",
     "error_id",
     "logged_at",

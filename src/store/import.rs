@@ -6,6 +6,7 @@ use sea_orm::{ConnectionTrait, SqlErr, Statement};
 use super::database::Database;
 use super::dialect::Dialect;
 use super::transaction::{Fault, retry};
+use crate::domain::id_range::IdRange;
 use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
 
@@ -14,19 +15,47 @@ use crate::error::{Error, Result};
 pub struct Import {
     /// The identity of the source: a hash of its content or address.
     pub source: String,
-    /// Processed rows of a file, or the last processed id of a table.
-    pub rows_done: i64,
+    pub position: Position,
     /// Added to every time of the source.
     pub shift_micros: i64,
     pub finished: bool,
+}
+
+/// Where an import continues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Processed rows of a file, or the last processed id of a table.
+    pub rows_done: u64,
+    /// Ids of a table below it that no row had. A transaction that was still open may have rows with them.
+    pub missing: Vec<IdRange>,
+}
+
+impl Position {
+    fn rows_done(&self) -> i64 {
+        i64::try_from(self.rows_done).unwrap_or(i64::MAX)
+    }
+
+    /// The stored form of the missing ids.
+    fn missing(&self) -> Result<Option<String>> {
+        let ranges: Vec<_> = self.missing.iter().map(|it| (it.first, it.last, it.step)).collect();
+        let text = (!ranges.is_empty()).then(|| serde_json::to_string(&ranges));
+        text.transpose().map_err(Error::internal)
+    }
+
+    fn parse(rows_done: i64, missing: Option<&str>) -> Result<Self> {
+        let ranges = missing.map(serde_json::from_str::<Vec<(i64, i64, i64)>>);
+        let ranges = ranges.transpose().map_err(Error::internal)?.unwrap_or_default().into_iter();
+        let missing = ranges.map(|(first, last, step)| IdRange { first, last, step }).collect();
+        Ok(Self { rows_done: u64::try_from(rows_done).unwrap_or(0), missing })
+    }
 }
 
 /// One step of an import, stored in the same transaction as its rows.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub source: String,
-    pub from: i64,
-    pub to: i64,
+    pub from: Position,
+    pub to: Position,
     pub finished: bool,
 }
 
@@ -38,14 +67,17 @@ fn table() -> Alias {
 pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
     let mut query = Query::select();
     query
-        .columns(["rows_done", "shift_micros", "finished"])
+        .columns(["rows_done", "shift_micros", "finished", "missing"])
         .from(table())
         .and_where(Expr::col("source").eq(source));
     let rows = db.query_all("import.find", &query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Import {
         source: source.to_owned(),
-        rows_done: row.try_get_by_index(0)?,
+        position: Position::parse(
+            row.try_get_by_index(0)?,
+            row.try_get_by_index::<Option<String>>(3)?.as_deref(),
+        )?,
         shift_micros: row.try_get_by_index(1)?,
         finished: row.try_get_by_index(2)?,
     }))
@@ -75,7 +107,7 @@ async fn insert_all(transaction: &impl ConnectionTrait, imports: &[Import]) -> R
             .columns(["source", "rows_done", "shift_micros", "finished"])
             .values([
                 import.source.clone().into(),
-                import.rows_done.into(),
+                import.position.rows_done().into(),
                 import.shift_micros.into(),
                 import.finished.into(),
             ])
@@ -90,13 +122,19 @@ async fn insert_all(transaction: &impl ConnectionTrait, imports: &[Import]) -> R
 
 /// Stores one step. Fails if another import of the same source has stored it.
 pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> Result<()> {
+    let is_unchanged = match step.from.missing()? {
+        Some(missing) => Expr::col("missing").eq(missing),
+        None => Expr::col("missing").is_null(),
+    };
     let mut update = Query::update();
     update
         .table(table())
-        .value("rows_done", step.to)
+        .value("rows_done", step.to.rows_done())
+        .value("missing", step.to.missing()?)
         .value("finished", step.finished)
         .and_where(Expr::col("source").eq(&step.source))
-        .and_where(Expr::col("rows_done").eq(step.from));
+        .and_where(Expr::col("rows_done").eq(step.from.rows_done()))
+        .and_where(is_unchanged);
     if transaction.execute(&update).await?.rows_affected() == 1 {
         return Ok(());
     }
@@ -147,30 +185,28 @@ pub async fn last_id(db: &Database, table: LogTable) -> Result<i64> {
     Ok(id.unwrap_or(0))
 }
 
-/// The next rows of `table` by id: after `after`, up to `last`, at most `limit`.
-pub async fn list_after(
+/// The next rows of `table` within these ranges of ids, by id, at most `limit`.
+pub async fn list_within(
     db: &Database,
     table: LogTable,
-    (after, last): (i64, i64),
+    ranges: &[IdRange],
     limit: u64,
 ) -> Result<Vec<SourceRow>> {
-    let (text, marks) = match db.dialect() {
-        Dialect::MySql => ("CHAR", ["?", "?", "?"]),
-        Dialect::Postgres => ("TEXT", ["$1", "$2", "$3"]),
-        Dialect::Sqlite => ("TEXT", ["?", "?", "?"]),
-    };
+    let text = if db.dialect() == Dialect::MySql { "CHAR" } else { "TEXT" };
     let columns = table.columns();
     let list = columns.iter().map(|column| format!(", CAST({} AS {text})", column.name));
     let (list, table) = (list.collect::<String>(), table.name());
-    let [after_mark, last_mark, limit_mark] = marks;
+    let ranges = ranges.iter().map(|IdRange { first, last, step }| match step {
+        1 => format!("id BETWEEN {first} AND {last}"),
+        _ => format!("(id BETWEEN {first} AND {last} AND (id - {first}) % {step} = 0)"),
+    });
+    let ranges = ranges.collect::<Vec<_>>().join(" OR ");
     // Qualified: PostgreSQL would sort by the selected text otherwise.
     let sql = format!(
-        "SELECT CAST(id AS {text}){list} FROM {table} \
-         WHERE id > {after_mark} AND id <= {last_mark} ORDER BY {table}.id LIMIT {limit_mark}"
+        "SELECT CAST(id AS {text}){list} FROM {table} WHERE {ranges} ORDER BY {table}.id LIMIT {limit}"
     );
-    let values = [after.into(), last.into(), limit.into()];
-    let statement = Statement::from_sql_and_values(db.dialect().backend(), sql, values);
-    let rows = db.query_all_raw("import.list_after", statement).await?;
+    let statement = Statement::from_string(db.dialect().backend(), sql);
+    let rows = db.query_all_raw("import.list_within", statement).await?;
     rows.iter()
         .map(|row| {
             let id: String = row.try_get_by_index(0)?;

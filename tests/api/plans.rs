@@ -3,10 +3,11 @@
 
 use callscope::access::token;
 use callscope::config::DatabaseConfig;
+use callscope::domain::id_range::IdRange;
 use callscope::domain::record::CallRecord;
 use callscope::domain::table::LogTable;
 use callscope::store::export::{self, ExportScope};
-use callscope::store::import::{self, Import};
+use callscope::store::import::{self, Import, Position};
 use callscope::store::text_index::{self, Step};
 use callscope::store::write::Batch;
 use callscope::store::{
@@ -575,7 +576,12 @@ async fn writes_scan_no_table(database: TestDatabase) {
     tokens::revoke(db, "plans", now).await.unwrap();
 
     let source = "a file".to_owned();
-    let known = Import { source: source.clone(), rows_done: 0, shift_micros: 0, finished: false };
+    let known = Import {
+        source: source.clone(),
+        position: Position::default(),
+        shift_micros: 0,
+        finished: false,
+    };
     import::register(db, &[known]).await.unwrap();
     let record = CallRecord {
         timestamp: now,
@@ -584,10 +590,13 @@ async fn writes_scan_no_table(database: TestDatabase) {
         status_code: None,
         latency_ms: None,
     };
-    let step = import::Step { source: source.clone(), from: 0, to: 2, finished: false };
+    let done = Position { rows_done: 2, missing: vec![IdRange { first: 1, last: 1, step: 1 }] };
+    let (from, to) = (Position::default(), done.clone());
+    let step = import::Step { source: source.clone(), from, to, finished: false };
     let batch = Batch { calls: vec![record.clone(), record], ..Batch::default() };
     write::insert(db, &batch, Some(&step)).await.unwrap();
-    import::finish(db, &import::Step { source, from: 2, to: 2, finished: true }).await.unwrap();
+    let step = import::Step { source, from: done.clone(), to: done, finished: true };
+    import::finish(db, &step).await.unwrap();
 
     let statements = db.record();
     let plain: Vec<String> = statements.iter().map(|sql| sql.replace(['"', '`'], "")).collect();

@@ -7,13 +7,20 @@ use tokio::sync::mpsc;
 
 use super::{CHUNK, End, ReadOptions, SourceChunk, SourceError};
 use crate::config::{DatabaseConfig, Secret};
+use crate::domain::id_range::{IdRange, MAX_STEP};
 use crate::domain::table::LogTable;
 use crate::ingest::columns::{Field, Fields};
-use crate::store::{Database, import};
+use crate::store::dialect::Dialect;
+use crate::store::import::{self, Position, SourceRow};
+use crate::store::{Database, tail};
 
 /// Rows of one page; smaller for error logs, which are long.
 const PAGE_CALLS: u64 = CHUNK.rows;
 const PAGE_ERRORS: u64 = 500;
+/// The most ranges of missing ids.
+const MOST_MISSING: usize = 1_000;
+/// The most ranges of one statement.
+const RANGES: usize = 200;
 
 #[derive(Clone, Debug)]
 pub struct TableSource {
@@ -76,36 +83,111 @@ impl TableSource {
         &self.identity
     }
 
-    /// Sends the rows after the id `skip`, up to the last id at the time of opening.
+    /// Sends the rows that have appeared below the position, then those above it up to the last id at the time of
+    /// opening.
     pub async fn read(
         &self,
-        skip: u64,
+        from: Position,
         options: ReadOptions,
         sender: &mpsc::Sender<SourceChunk>,
     ) -> Result<End, SourceError> {
-        let page_rows = if self.table == LogTable::Calls { PAGE_CALLS } else { PAGE_ERRORS };
-        let bound = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
-        let mut after = skip;
-        loop {
-            let range = (bound(after), bound(self.last_id));
-            let page = import::list_after(&self.db, self.table, range, page_rows).await?;
-            let Some(last) = page.last() else { break };
-            after = u64::try_from(last.id).unwrap_or(after);
-            let mut chunk = SourceChunk::after(after);
-            chunk.offset = after;
-            for row in &page {
-                let mut fields = Fields::default();
-                for (field, text) in fields.iter_mut().zip(&row.fields) {
-                    *field = Field::text(text.as_deref());
+        let end = End { table: Some(self.table), identity: self.identity.clone() };
+        let step = tail::id_step(&self.db).await?;
+        let Position { rows_done, missing } = from;
+        let mut missing = MissingIds { ranges: missing, step };
+        for ranges in missing.ranges.clone().chunks(RANGES) {
+            let mut ranges = ranges.to_vec();
+            loop {
+                let page = self.page(&ranges).await?;
+                let Some(last) = page.last().map(|row| row.id) else { break };
+                page.iter().for_each(|row| missing.remove(row.id));
+                let position = Position { rows_done, missing: missing.ranges.clone() };
+                if sender.send(self.chunk(&page, position, &options)).await.is_err() {
+                    return Ok(end);
                 }
-                let record = self.table.record(fields, options.zone);
-                chunk.add(row.id.unsigned_abs(), record, &options);
+                ranges = ranges.into_iter().filter_map(|range| range.above(last)).collect();
             }
-            if sender.send(chunk).await.is_err() {
+        }
+        let mut after = i64::try_from(rows_done).unwrap_or(i64::MAX);
+        while let Some(rest) = self.all_ids().above(after) {
+            let page = self.page(&[rest]).await?;
+            let Some(last) = page.last() else { break };
+            for row in &page {
+                // SQLite has one writer at a time, so that ids are committed in order.
+                if self.db.dialect() != Dialect::Sqlite {
+                    missing.add(after + 1, row.id - 1);
+                }
+                after = row.id;
+            }
+            let rows_done = u64::try_from(last.id).unwrap_or(rows_done);
+            let position = Position { rows_done, missing: missing.ranges.clone() };
+            if sender.send(self.chunk(&page, position, &options)).await.is_err() {
                 break;
             }
         }
-        Ok(End { table: Some(self.table), identity: self.identity.clone() })
+        Ok(end)
+    }
+
+    fn all_ids(&self) -> IdRange {
+        IdRange { first: 1, last: i64::try_from(self.last_id).unwrap_or(i64::MAX), step: 1 }
+    }
+
+    /// The first rows of these ranges.
+    async fn page(&self, ranges: &[IdRange]) -> Result<Vec<SourceRow>, SourceError> {
+        let limit = if self.table == LogTable::Calls { PAGE_CALLS } else { PAGE_ERRORS };
+        match ranges.is_empty() {
+            true => Ok(vec![]),
+            false => Ok(import::list_within(&self.db, self.table, ranges, limit).await?),
+        }
+    }
+
+    fn chunk(&self, page: &[SourceRow], position: Position, options: &ReadOptions) -> SourceChunk {
+        let offset = position.rows_done;
+        let mut chunk = SourceChunk { position, offset, ..SourceChunk::default() };
+        for row in page {
+            let mut fields = Fields::default();
+            for (field, text) in fields.iter_mut().zip(&row.fields) {
+                *field = Field::text(text.as_deref());
+            }
+            let record = self.table.record(fields, options.zone);
+            chunk.add(row.id.unsigned_abs(), record, options);
+        }
+        chunk
+    }
+}
+
+/// Ids that no row had when the reader passed them.
+struct MissingIds {
+    /// The latest ones last.
+    ranges: Vec<IdRange>,
+    /// The step between two ids of one node.
+    step: i64,
+}
+
+impl MissingIds {
+    fn add(&mut self, first: i64, last: i64) {
+        for range in IdRange::between(first, last, self.step) {
+            // With steps, the ids of each other node are one range, which grows.
+            let latest = (0..self.ranges.len()).rev().take(MAX_STEP as usize);
+            let joined = |index: usize| Some((index, self.ranges[index].joined(range)?));
+            match latest.into_iter().find_map(joined) {
+                Some((index, joined)) => {
+                    self.ranges.remove(index);
+                    self.ranges.push(joined);
+                }
+                None => self.ranges.push(range),
+            }
+        }
+        // Of many, the oldest hardly appear any more.
+        let excess = self.ranges.len().saturating_sub(MOST_MISSING);
+        self.ranges.drain(..excess);
+    }
+
+    fn remove(&mut self, id: i64) {
+        if let Some(index) = self.ranges.iter().position(|range| range.contains(id)) {
+            let range = self.ranges[index];
+            self.ranges.splice(index..=index, range.without(id));
+        }
     }
 }
 
@@ -131,6 +213,40 @@ pub fn public_address(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn missing(step: i64, ids: impl IntoIterator<Item = i64>) -> MissingIds {
+        let (mut missing, mut after) = (MissingIds { ranges: vec![], step }, 0);
+        for id in ids {
+            missing.add(after + 1, id - 1);
+            after = id;
+        }
+        missing
+    }
+
+    #[test]
+    fn the_latest_missing_ids_are_remembered() {
+        let mut few = missing(1, [3, 4, 9]);
+        let ranges = |missing: &MissingIds| -> Vec<_> {
+            missing.ranges.iter().map(|range| (range.first, range.last)).collect()
+        };
+        assert_eq!(ranges(&few), [(1, 2), (5, 8)]);
+        [6, 2, 100].into_iter().for_each(|id| few.remove(id));
+        assert_eq!(ranges(&few), [(1, 1), (5, 5), (7, 8)]);
+        let many = missing(1, (1..3000).map(|id| 2 * id));
+        assert_eq!(many.ranges.len(), MOST_MISSING);
+        assert_eq!(ranges(&many).last(), Some(&(5997, 5997)));
+    }
+
+    /// Node 1 of 3 writes almost all rows.
+    #[test]
+    fn the_ids_of_other_nodes_are_few_ranges() {
+        let mut missing = missing(3, (0..50_000).map(|row| 1 + 3 * row));
+        assert_eq!(missing.ranges.len(), 2);
+        assert!(missing.ranges.iter().all(|range| range.last > 149_990));
+        missing.remove(3000);
+        assert_eq!(missing.ranges.len(), 3);
+        assert!(!missing.ranges.iter().any(|range| range.contains(3000) || range.contains(3001)));
+    }
 
     #[test]
     fn passwords_and_options_are_removed() {

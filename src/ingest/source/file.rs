@@ -102,11 +102,11 @@ fn send_rows<R: Rows + ?Sized>(
     let mut part = SourceChunk::after(skip);
     while let Some(row) = rows.next(options)? {
         start_row();
-        part.rows_done += 1;
+        part.position.rows_done += 1;
         part.add(row.line, row.record, options);
         if part.chunk.is_full(CHUNK) {
             part.offset = offset(rows);
-            let next = SourceChunk::after(part.rows_done);
+            let next = SourceChunk::after(part.position.rows_done);
             if sender.blocking_send(std::mem::replace(&mut part, next)).is_err() {
                 return Ok(());
             }

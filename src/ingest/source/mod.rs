@@ -19,6 +19,7 @@ use crate::domain::record::Record;
 use crate::domain::table::LogTable;
 use crate::error::Error;
 use crate::store::dialect::Dialect;
+use crate::store::import::Position;
 use crate::store::zone::StorageZone;
 
 /// A transaction also writes an index page per API key, so that smaller chunks halve the speed with a
@@ -29,8 +30,7 @@ const CHUNK: ChunkLimits = ChunkLimits { rows: 20_480, bytes: 4 << 20 };
 #[derive(Debug, Default)]
 pub struct SourceChunk {
     pub chunk: Chunk,
-    /// Rows of the file up to the end of this chunk; for a table, the last id.
-    pub rows_done: u64,
+    pub position: Position,
     /// In units of `Source::size`.
     pub offset: u64,
 }
@@ -38,7 +38,7 @@ pub struct SourceChunk {
 impl SourceChunk {
     /// An empty chunk after the first `rows_done` rows.
     fn after(rows_done: u64) -> Self {
-        Self { rows_done, ..Self::default() }
+        Self { position: Position { rows_done, missing: vec![] }, ..Self::default() }
     }
 
     /// Adds the row of the line or id `number`, with its time shifted.
@@ -159,16 +159,17 @@ impl Source {
         }
     }
 
-    /// Reads after the first `skip` rows of a file, or after the id `skip` of a table.
-    pub fn read(&self, skip: u64, options: ReadOptions) -> Stream {
+    /// Reads from a position on.
+    pub fn read(&self, from: &Position, options: ReadOptions) -> Stream {
+        let from = from.clone();
         // At most two chunks wait, which limits memory when the database is slower.
         let (sender, chunks) = mpsc::channel(2);
         let end = match self.clone() {
             Self::File(file) => {
-                tokio::task::spawn_blocking(move || file.read(skip, options, &sender))
+                tokio::task::spawn_blocking(move || file.read(from.rows_done, options, &sender))
             }
             Self::Table(table) => {
-                tokio::spawn(async move { table.read(skip, options, &sender).await })
+                tokio::spawn(async move { table.read(from, options, &sender).await })
             }
         };
         Stream { chunks, end }
