@@ -88,11 +88,12 @@ async fn run_in(db: &Database, command: &Command) -> Result<()> {
         Command::Detach { name, .. } => Ok(partition::detach(db, name, Clock::System.now()).await?),
         Command::Attach { name, .. } => {
             partition::attach(db, name).await?;
-            classify(db).await
+            if db.keeps_failure_classes() {
+                classification::add_all(db).await?;
+            }
+            Ok(())
         }
         Command::Move { name, to, .. } => {
-            // The classes of rows on another server do not change any more.
-            classify(db).await?;
             let progress = |rows| println!("{name}: {} rows are copied", HumanCount(rows));
             moved::move_month(db, name, to, Clock::System.now(), &progress).await?;
             println!("{name} is on {to}");
@@ -101,17 +102,10 @@ async fn run_in(db: &Database, command: &Command) -> Result<()> {
     }
 }
 
-async fn classify(db: &Database) -> Result<()> {
-    if db.keeps_failure_classes() {
-        classification::add_all(db).await?;
-    }
-    Ok(())
-}
-
 async fn print(db: &Database) -> Result<()> {
     for table in LogTable::ALL {
         let mut parts = partition::list(db, table).await?;
-        parts.splice(0..0, moved::list(db, table).await?);
+        parts.splice(0..0, partition::moved_months(db, table).await?);
         for part in parts {
             let times = match part.times {
                 Times::Range(None, until) => format!("before {}", until.date()),
@@ -120,7 +114,10 @@ async fn print(db: &Database) -> Result<()> {
                 Times::Other => "?".to_owned(),
             };
             let size = match part.server {
-                Some(server) => format!("on server {server}"),
+                Some(server) => {
+                    let rows = HumanCount(part.rows.unsigned_abs());
+                    format!("{rows:>14} rows on server {server}")
+                }
                 None => {
                     let rows = HumanCount(part.rows.unsigned_abs());
                     format!("{rows:>14} rows {:>12}", HumanBytes(part.bytes.unsigned_abs()))

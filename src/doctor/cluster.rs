@@ -1,5 +1,9 @@
 //! The kind of the database server: clusters, standbys, partitioned tables, and what to set on them.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::Finding;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
@@ -10,6 +14,8 @@ use crate::store::partition::moved;
 use crate::store::{Database, dialect::Dialect};
 
 const SUBJECT: &str = "cluster";
+/// The time limit of another server with months.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding> {
     let checked = check_all(db, config).await;
@@ -153,27 +159,20 @@ fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Findi
 
 /// The months of both tables on other servers.
 async fn moved_months(db: &Database) -> Result<Vec<Finding>> {
-    let mut months = 0;
-    for table in LogTable::ALL {
-        months += moved::list(db, table).await?.len();
-    }
-    let unavailable = moved::unavailable(db).await?;
-    Ok(match (months, unavailable.is_empty()) {
-        (0, _) => vec![],
-        (_, true) => {
-            vec![Finding::ok(
+    let mut findings = vec![];
+    for archive in moved::archives(db).await? {
+        let found = format!("server {} has {}", archive.server, archive.months.join(", "));
+        let answered = timeout(ANSWER_TIME, moved::answers(db, &archive)).await;
+        findings.push(match answered.unwrap_or(false) {
+            true => Finding::ok(SUBJECT, found),
+            false => Finding::warning(
                 SUBJECT,
-                format!("{months} months of calls or error logs are on other servers"),
-            )]
-        }
-        _ => {
-            let advice = "lists of these months fail with DATABASE_UNAVAILABLE until it answers; all else goes on";
-            let found = |server: String| {
-                Finding::warning(SUBJECT, format!("{server} is unavailable"), advice)
-            };
-            unavailable.into_iter().map(found).collect()
-        }
-    })
+                format!("{found}, and does not answer"),
+                "lists of these months fail with DATABASE_UNAVAILABLE until it answers; all else goes on",
+            ),
+        });
+    }
+    Ok(findings)
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! Creates the partitions of later months, and reports rows with times after them and unavailable servers of moved months.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::leader::Leader;
 use crate::clock::ClockWatch;
 use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::Database;
-use crate::store::partition::{self, moved};
+use crate::store::partition;
+use crate::store::partition::moved::{self, Archive};
 use crate::supervisor::{Job, supervise};
 
 const NAME: &str = "partitions";
@@ -21,6 +23,8 @@ const START_DELAY: Duration = Duration::from_secs(10);
 /// Writers wait while rows of a missing month are moved: some hundred milliseconds for so many.
 const MOST_ROWS: u64 = 10_000;
 const INTERVAL: Duration = Duration::from_secs(60);
+/// The time limit of a server of moved months.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Starts the job if the tables have partitions.
 pub fn start(
@@ -35,6 +39,8 @@ pub fn start(
         db: db.clone(),
         clock: clock.clone(),
         leader: Leader::new(db, clock, "partitions_lease"),
+        checks: JoinSet::new(),
+        checked: BTreeSet::new(),
         stopping,
     };
     Some(tokio::spawn(supervise(db.observer().clone(), job)))
@@ -44,6 +50,9 @@ struct Partitions {
     db: Arc<Database>,
     clock: Arc<ClockWatch>,
     leader: Leader,
+    /// Checks of other servers, and the names of these servers.
+    checks: JoinSet<(String, bool)>,
+    checked: BTreeSet<String>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -90,13 +99,41 @@ impl Partitions {
         let misplaced = (!misplaced.is_empty()).then(|| {
             format!("{} has rows with times after the last month", misplaced.join(" and "))
         });
-        let unavailable = moved::unavailable(&self.db).await?;
+        let unavailable = self.unavailable().await?;
         let unavailable = (!unavailable.is_empty())
             .then(|| format!("{} is unavailable", unavailable.join(" and ")));
         let problems: Vec<String> =
             [left_out, unavailable, misplaced].into_iter().flatten().collect();
         self.warn((!problems.is_empty()).then(|| problems.join("; ")));
         Ok(())
+    }
+
+    /// The servers of moved months that do not answer in time. A check of a server that is frozen may never end: no other
+    /// one starts before.
+    async fn unavailable(&mut self) -> Result<Vec<String>> {
+        let archives = moved::archives(&self.db).await?;
+        for archive in &archives {
+            if self.checked.insert(archive.server.clone()) {
+                let (db, archive) = (self.db.clone(), archive.clone());
+                self.checks.spawn(async move {
+                    let answers = moved::answers(&db, &archive).await;
+                    (archive.server, answers)
+                });
+            }
+        }
+        let end = Instant::now() + ANSWER_TIME;
+        let mut available = BTreeSet::new();
+        while let Ok(Some(Ok((server, answers)))) = timeout_at(end, self.checks.join_next()).await {
+            self.checked.remove(&server);
+            if answers {
+                available.insert(server);
+            }
+        }
+        let unavailable = archives.iter().filter(|archive| !available.contains(&archive.server));
+        let name = |archive: &Archive| {
+            format!("server {} with {}", archive.server, archive.months.join(", "))
+        };
+        Ok(unavailable.map(name).collect())
     }
 
     fn warn(&self, problem: Option<String>) {

@@ -89,11 +89,12 @@ impl Tally {
     }
 }
 
-/// Counts expired rows, with a range of an index for each table.
+/// Counts expired rows, with a range of an index for each table, and those of months on other servers.
 pub async fn count(db: &Database, cutoffs: Cutoffs) -> Result<Counts> {
     let mut counts = Counts::default();
     for (table, before) in cutoffs.each() {
-        let rows = retention::count(db, table, before).await?;
+        let moved = partition::moved_rows_before(db, table, before).await?;
+        let rows = retention::count(db, table, before).await? + moved;
         match table {
             LogTable::Calls => counts.calls = rows,
             LogTable::ErrorLogs => counts.error_logs = rows,

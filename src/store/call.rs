@@ -9,6 +9,7 @@ use super::filter::{Cell, Cells, Filter};
 use super::list::{self, ListRow};
 use super::page::{Keyset, Page, PageRequest};
 use super::rows::{int, row};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use crate::domain::table::{API_KEY, LATENCY_MS, LogTable, MODEL, STATUS_CODE, TIME};
 use crate::domain::window::Window;
@@ -232,5 +233,5 @@ pub async fn list_many(db: &Database, queries: &[CallListQuery]) -> Result<Vec<P
 
 /// The calls with these ids, unordered.
 pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<CallRow>> {
-    list::find(db, "call.find", ids).await
+    list::find(db, "call.find", Source::All, ids).await
 }

@@ -23,6 +23,7 @@ use super::filter::{Cells, Filter};
 use super::import::last_id;
 use super::partition;
 use super::rows::{VALUE, row};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use super::transaction::{Fault, retry};
 use crate::domain::failure::VERSION;
@@ -155,7 +156,7 @@ pub async fn add_all(db: &Database) -> Result<()> {
 type Classified = BTreeMap<(String, String), Vec<i64>>;
 
 async fn classify(db: &Database, ids: &[i64]) -> Result<Classified> {
-    let mut rows = error_log::find(db, ids).await?;
+    let mut rows = error_log::find(db, Source::Here, ids).await?;
     let mut classified = Classified::new();
     let mut read = 0;
     // A part ends before the text that would exceed the limit.
@@ -166,7 +167,7 @@ async fn classify(db: &Database, ids: &[i64]) -> Result<Classified> {
         fits
     });
     for part in parts {
-        error_log::read_messages(db, part.iter_mut(), &|_| Ok(())).await?;
+        error_log::read_messages(db, Source::Here, part.iter_mut(), &|_| Ok(())).await?;
         for row in part {
             let label = (row.class().to_string(), row.template().id);
             classified.entry(label).or_default().push(row.id);
@@ -273,7 +274,7 @@ pub async fn sweep(db: &Database, after: i64) -> Result<Option<i64>> {
         .limit(ROWS_OF_A_CHECK);
     let rows = db.fetch::<Row>("classification.sweep", &select).await?;
     // Read afterwards: a month that was moved meanwhile is among them.
-    let moved = partition::moved::spans(db, LogTable::ErrorLogs).await?;
+    let moved = partition::moved_spans(db, LogTable::ErrorLogs).await?;
     let is_moved = |row: &Row| {
         let at = row.logged_at.as_ref().map(|stored| stored.at);
         at.is_some_and(|at| moved.iter().any(|span| span.contains(&at)))

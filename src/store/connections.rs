@@ -374,7 +374,8 @@ impl Lease {
     pub(super) fn leaves_host(&self, error: &Error) -> bool {
         let leaves = self.connections.options.hosts.are_several()
             && matches!(error, Error::DatabaseUnavailable(_))
-            && !error.is_conflict();
+            && !error.is_conflict()
+            && error.unconnected_server().is_none();
         if leaves
             && error.has_lost_connection()
             && let Some((slot, _)) = &self.held

@@ -363,6 +363,9 @@ impl Database {
         };
         let named: Vec<String> = servers.iter().filter(is_named).cloned().collect();
         let servers = if named.is_empty() { servers } else { named };
+        if servers.is_empty() {
+            return error;
+        }
         tracing::warn!(?servers, message, "a server with months of rows is unavailable");
         Error::MonthsUnavailable(format!(
             "the rows of some months are on a server that is unavailable: {}",
@@ -376,6 +379,11 @@ impl Database {
         statement: Statement,
     ) -> Result<Vec<QueryResult>> {
         match replica.read(statement.clone()).await {
+            // The primary may reach a server of moved months that the standby cannot reach.
+            Err(error) if error.unconnected_server().is_some() => {
+                request::read_primary();
+                self.read_primary(statement).await
+            }
             // It is down, or the primary has removed rows that the statement reads.
             Err(error) if error.is_recovery_conflict() || error.has_failed_host() => {
                 tracing::debug!(replica = replica.name(), %error, "the primary answers instead");

@@ -2,6 +2,7 @@
 //! this number (`graphql/limit`), so it is needed before a statement runs. A sample is a fixed number of
 //! seeks in the primary key, never a scan of the table.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 
 use super::database::Database;
 use super::page::{Tag, tagged, unions};
+use super::partition::{Times, moved_months};
 use super::rows::{row, select_from};
 use super::stored_time::StoredTime;
 use crate::domain::table::{ID, LogTable};
@@ -62,7 +64,14 @@ impl Density {
     /// Takes new samples.
     pub async fn refresh(&self, db: &Database) -> Result<()> {
         for table in LogTable::ALL {
-            let sample = Sample::take(db, table).await?;
+            let mut sample = Sample::take(db, table).await?;
+            for part in moved_months(db, table).await? {
+                if let Times::Range(Some(since), until) = part.times {
+                    let [since, until] =
+                        [since, until].map(|at| db.zone().to_utc(at).timestamp_micros());
+                    sample.moved.push((since..until, part.rows as f64));
+                }
+            }
             self.samples.write().unwrap_or_else(PoisonError::into_inner)[index(table)] = sample;
         }
         Ok(())
@@ -96,6 +105,8 @@ fn index(table: LogTable) -> usize {
 struct Sample {
     /// In microseconds since the epoch, ascending. Rows may be stored in any order of time.
     times: Vec<i64>,
+    /// The times of the months on other servers, and their rows.
+    moved: Vec<(Range<i64>, f64)>,
     /// The sampled rows, including those without a readable time.
     found: usize,
     /// The distance of ids between two sampled rows.
@@ -160,11 +171,20 @@ impl Sample {
         let share = (largest + 2.0 * largest.sqrt() + 1.0) / (found as f64).max(1.0);
         let mut times: Vec<i64> = times.into_iter().flatten().collect();
         times.sort_unstable();
-        Self { times, found, step, largest_share: share.min(1.0) }
+        Self { times, moved: vec![], found, step, largest_share: share.min(1.0) }
     }
 
     fn all(&self) -> f64 {
-        self.rows(self.found)
+        self.rows(self.found) + self.moved.iter().map(|(_, rows)| rows).sum::<f64>()
+    }
+
+    /// Of months on other servers, the part before a time.
+    fn moved_before(&self, micros: i64) -> f64 {
+        let before = |(span, rows): &(Range<i64>, f64)| {
+            let part = (micros - span.start) as f64 / (span.end - span.start) as f64;
+            rows * part.clamp(0.0, 1.0)
+        };
+        self.moved.iter().map(before).sum()
     }
 
     /// The rows that so many samples represent. The last sample is the last row of the table.
@@ -177,14 +197,15 @@ impl Sample {
 
     /// How many rows have an earlier time, with rows spread evenly between two samples.
     fn before(&self, micros: i64) -> f64 {
+        let moved = self.moved_before(micros);
         let earlier = self.times.partition_point(|time| *time < micros);
         let (Some(last), Some(next)) =
             (earlier.checked_sub(1).and_then(|last| self.times.get(last)), self.times.get(earlier))
         else {
-            return self.rows(earlier);
+            return moved + self.rows(earlier);
         };
         let part = (micros - last) as f64 / (next - last) as f64;
-        self.rows(earlier) + part * (self.step - 1.0)
+        moved + self.rows(earlier) + part * (self.step - 1.0)
     }
 }
 

@@ -20,6 +20,7 @@ use super::dialect::Dialect;
 use super::error_log::ErrorScope;
 use super::failure::{self, CLASS, TEMPLATE};
 use super::insert::chunks;
+use super::partition::moved_spans;
 use super::rollup::{in_span, micros, seconds};
 use super::rows::{Row, VALUE, columns, field, row};
 use super::stored_time::StoredTime;
@@ -103,7 +104,17 @@ pub(super) async fn counted_span(
     let Some(oldest) = first_row(db, EARLIEST..until).await? else { return Ok(None) };
     days.retain(|day| day.day * SECOND >= Level::Day.ceil(oldest));
     days.reverse();
-    let runs = days.split(|day| !day.is_usable());
+    // Cells have the rows on this server only.
+    let moved = moved_spans(db, LogTable::ErrorLogs).await?;
+    let moved: Vec<_> = moved.iter().map(|span| micros(span.start)..micros(span.end)).collect();
+    let overlaps = |from: i64, to: i64| {
+        moved.iter().any(|span| from * SECOND < span.end && to * SECOND > span.start)
+    };
+    let is_usable = |day: &Day| day.is_usable() && !overlaps(day.day, day.day + 1);
+    let runs = days.chunk_by(|day, next| {
+        is_usable(day) && is_usable(next) && !overlaps(day.day, next.day + 1)
+    });
+    let runs = runs.filter(|run| run.iter().all(is_usable));
     let Some(run) = runs.max_by_key(|run| total(run)) else { return Ok(None) };
     let cells = run.iter().map(|day| day.cells).sum::<i64>();
     let is_worth_it = total(run) >= FEWEST_ROWS && 2 * cells <= total(run);

@@ -7,6 +7,7 @@ use super::database::Database;
 use super::error_log::{ErrorLogRow, ErrorScope, ReserveMemory, read_messages};
 use super::list;
 use super::page::{Keyset, Page, PageRequest, count_rows};
+use super::source::Source;
 use super::stored_time::StoredTime;
 use crate::domain::table::{LogTable, TIME};
 use crate::error::Result;
@@ -47,7 +48,7 @@ pub async fn list(
     let condition = query.scope.fast_condition(db, true).await?;
     let rows = list::fetch(db, "error_log.list", &query.statement(db, condition)).await?;
     let mut page = query.page.page(rows);
-    read_messages(db, &mut page.rows, reserve).await?;
+    read_messages(db, Source::All, &mut page.rows, reserve).await?;
     Ok(page)
 }
 
@@ -62,7 +63,8 @@ pub async fn list_many(
     let statement = |query: &ErrorListQuery| query.statement(db, query.scope.condition(db));
     let pages = queries.iter().map(|query| (statement(query), &query.page)).collect();
     let mut pages = list::many(db, "error_log.list_many", pages).await?;
-    read_messages(db, pages.iter_mut().flat_map(|page| &mut page.rows), reserve).await?;
+    read_messages(db, Source::All, pages.iter_mut().flat_map(|page| &mut page.rows), reserve)
+        .await?;
     Ok(pages)
 }
 

@@ -11,7 +11,7 @@ use super::failure::Listed;
 use super::filter::{Cell, Cells, Filter};
 use super::list::{self, ListRow};
 use super::rows::{int, row, select_columns};
-use super::source::rows_of_ids;
+use super::source::{Source, rows_of_ids};
 use super::stored_time::StoredTime;
 use super::text_index;
 use crate::domain::failure::{FailureClass, Template, classify, template};
@@ -207,6 +207,7 @@ impl ErrorScope {
 /// Reads the long messages of `rows`. One statement for each megabyte.
 pub async fn read_messages(
     db: &Database,
+    source: Source,
     rows: impl IntoIterator<Item = &mut ErrorLogRow>,
     reserve: ReserveMemory<'_>,
 ) -> Result<()> {
@@ -217,7 +218,7 @@ pub async fn read_messages(
         .collect();
     let lengths = long.iter().map(|(row, bytes)| (row.id, *bytes)).collect();
     let text = db.dialect().text(ERROR_LOG);
-    let mut texts = read_long(db, "error_log.messages", text, lengths, reserve).await?;
+    let mut texts = read_long(db, ("error_log.messages", source), text, lengths, reserve).await?;
     for (row, _) in &mut long {
         row.message = texts.remove(&row.id);
     }
@@ -227,7 +228,7 @@ pub async fn read_messages(
 /// The long texts of a column of the rows with these ids and lengths.
 async fn read_long(
     db: &Database,
-    name: &'static str,
+    (name, source): (&'static str, Source),
     text: Expr,
     lengths: Vec<(i64, u64)>,
     reserve: ReserveMemory<'_>,
@@ -252,7 +253,10 @@ async fn read_long(
         let computed = [("text", text.clone())];
         let select = select_columns::<Text>(db.dialect(), LogTable::ErrorLogs, &computed);
         let found =
-            rows_of_ids(db, name, LogTable::ErrorLogs, &select, &ids, |row: &Text| row.id).await?;
+            rows_of_ids(db, name, (source, LogTable::ErrorLogs), &select, &ids, |row: &Text| {
+                row.id
+            })
+            .await?;
         texts.extend(found.into_iter().filter_map(|row| Some((row.id, row.text?))));
     }
     Ok(texts)
@@ -268,8 +272,8 @@ fn short_and_long(dialect: Dialect, stored: &str, text: Expr) -> [(&'static str,
 }
 
 /// The error logs with these ids, unordered, without long messages ([`read_messages`]).
-pub async fn find(db: &Database, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
-    list::find(db, "error_log.find", ids).await
+pub async fn find(db: &Database, source: Source, ids: &[i64]) -> Result<Vec<ErrorLogRow>> {
+    list::find(db, "error_log.find", source, ids).await
 }
 
 /// The failed requests that these error logs store, as JSON text. One statement, and further ones for
@@ -292,9 +296,11 @@ pub async fn find_requests(
     let computed = short_and_long(dialect, &stored, text());
     let select = select_columns::<Request>(dialect, LogTable::ErrorLogs, &computed);
     let (name, table) = ("error_log.find_requests", LogTable::ErrorLogs);
-    let rows = rows_of_ids(db, name, table, &select, ids, |row: &Request| row.id).await?;
+    let rows =
+        rows_of_ids(db, name, (Source::All, table), &select, ids, |row: &Request| row.id).await?;
     let long = rows.iter().filter_map(|row| Some((row.id, row.long_bytes? as u64))).collect();
-    let long = read_long(db, "error_log.long_requests", text(), long, reserve).await?;
+    let long =
+        read_long(db, ("error_log.long_requests", Source::All), text(), long, reserve).await?;
     let short = rows.into_iter().filter_map(|row| Some((row.id, row.short_text?)));
     Ok(short.chain(long).collect())
 }

@@ -46,7 +46,7 @@ pub async fn find_matches(
     reserve: ReserveMemory<'_>,
 ) -> Result<Vec<Option<ErrorLogRow>>> {
     let mut found = find_rows(db, probes).await?;
-    read_messages(db, found.iter_mut().flatten(), reserve).await?;
+    read_messages(db, Source::All, found.iter_mut().flatten(), reserve).await?;
     Ok(found)
 }
 
@@ -71,7 +71,7 @@ async fn find_rows(db: &Database, probes: &[Probe]) -> Result<Vec<Option<ErrorLo
     ids.dedup();
     let mut rows = HashMap::new();
     for chunk in ids.chunks(1000) {
-        rows.extend(find(db, chunk).await?.into_iter().map(|row| (row.id, row)));
+        rows.extend(find(db, Source::All, chunk).await?.into_iter().map(|row| (row.id, row)));
     }
     Ok(found.into_iter().map(|candidate| rows.get(&candidate?.id).cloned()).collect())
 }

@@ -47,12 +47,13 @@ pub(super) async fn fetch<R: ListRow>(
 pub(super) async fn find<R: ListRow>(
     db: &Database,
     name: &'static str,
+    source: Source,
     ids: &[i64],
 ) -> Result<Vec<R>> {
     let computed = R::computed(db.dialect());
     let mut select = select_columns::<R::Stored>(db.dialect(), R::TABLE, &computed);
     select.and_where(db.dialect().has_time());
-    let rows = rows_of_ids(db, name, R::TABLE, &select, ids, R::id).await?;
+    let rows = rows_of_ids(db, name, (source, R::TABLE), &select, ids, R::id).await?;
     Ok(rows.into_iter().map(|row| R::decode(db, row)).collect())
 }
 

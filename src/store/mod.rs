@@ -51,7 +51,7 @@ pub mod rollup;
 mod rows;
 pub mod schema;
 pub mod setting;
-mod source;
+pub mod source;
 pub mod space;
 mod sqlite_file;
 mod statements;

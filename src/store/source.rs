@@ -16,7 +16,7 @@ use crate::error::Result;
 
 /// The rows that a statement reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub enum Source {
     /// Those on this server.
     Here,
     /// Those of months on other servers.
@@ -42,11 +42,12 @@ impl Source {
     }
 }
 
-/// The rows with these ids: those on this server, then the missing ones on other servers. `select` has no source.
+/// The rows of a source with these ids; of all, those on this server, then the missing ones on other servers. `select` has
+/// no source.
 pub(super) async fn rows_of_ids<T: Row>(
     db: &Database,
     name: &'static str,
-    table: LogTable,
+    (source, table): (Source, LogTable),
     select: &SelectStatement,
     ids: &[i64],
     id: impl Fn(&T) -> i64,
@@ -57,7 +58,7 @@ pub(super) async fn rows_of_ids<T: Row>(
         db.fetch::<T>(name, &select).await
     };
     let mut rows = rows_of(Source::Here, ids).await?;
-    if db.has_partitions() && rows.len() < ids.len() {
+    if source == Source::All && db.has_partitions() && rows.len() < ids.len() {
         let found: HashSet<i64> = rows.iter().map(id).collect();
         let missing: Vec<i64> = ids.iter().copied().filter(|id| !found.contains(id)).collect();
         if !missing.is_empty() {

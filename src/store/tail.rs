@@ -11,6 +11,7 @@ use super::dialect::Dialect;
 use super::error_log::{self, ErrorLogRow};
 use super::list;
 use super::rows::VALUE;
+use super::source::Source;
 use crate::domain::id_range::IdRange;
 use crate::domain::table::{ID, LogTable};
 use crate::error::Result;
@@ -75,7 +76,7 @@ impl Tailed for ErrorLogRow {
         limit: u64,
     ) -> Result<Vec<Self>> {
         let mut rows = list::by_id(db, "error_log.tail", condition, order, limit).await?;
-        error_log::read_messages(db, &mut rows, &|_| Ok(())).await?;
+        error_log::read_messages(db, Source::Here, &mut rows, &|_| Ok(())).await?;
         Ok(rows)
     }
 }

@@ -14,6 +14,7 @@ use crate::store::error_list::{self, ErrorListQuery};
 use crate::store::error_log::{self, ErrorLogRow, ErrorScope, SHORT_BYTES};
 use crate::store::error_match::find_matches;
 use crate::store::page::Page;
+use crate::store::source::Source;
 
 /// The error log with this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +31,9 @@ impl Loader<ErrorLogOf> for StoreLoader {
         self.batch("error_log", ids.len());
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let (db, answer) = (&self.request.services.db, &self.request.answer);
-        let mut rows = error_log::find(db, &ids).await?;
-        error_log::read_messages(db, &mut rows, &|bytes| answer.reserve(bytes)).await?;
+        let mut rows = error_log::find(db, Source::All, &ids).await?;
+        error_log::read_messages(db, Source::All, &mut rows, &|bytes| answer.reserve(bytes))
+            .await?;
         self.reserve(&rows)?;
         Ok(rows.into_iter().map(|row| (ErrorLogOf(row.id), Arc::new(row))).collect())
     }

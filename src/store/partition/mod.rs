@@ -20,6 +20,7 @@ use super::database::Database;
 use super::inspect;
 use super::rollup::{self, Deletable};
 use super::transaction::Fault;
+use crate::domain::id_range::IdRange;
 use crate::domain::month::Month;
 use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
@@ -38,7 +39,7 @@ pub struct Partition {
     pub table: LogTable,
     pub name: String,
     pub times: Times,
-    /// An estimate.
+    /// An estimate; exact on another server.
     pub rows: i64,
     /// Including indexes; 0 on another server.
     pub bytes: i64,
@@ -84,7 +85,8 @@ async fn partitions_of(db: &Database, table: LogTable, parent: &str) -> Result<V
     let sql = format!(
         "SELECT CAST(CAST(part.oid AS regclass) AS TEXT) AS name, \
          pg_get_expr(part.relpartbound, part.oid) AS bound, \
-         CAST(GREATEST(part.reltuples, 0) AS BIGINT) AS rows, \
+         COALESCE(CAST(substring(obj_description(part.oid, 'pg_class') FROM '^callscope: (\\d+) rows$') AS BIGINT), \
+         CAST(GREATEST(part.reltuples, 0) AS BIGINT)) AS rows, \
          COALESCE(pg_total_relation_size(part.oid), 0) AS bytes, \
          (SELECT CAST(srvname AS TEXT) FROM pg_foreign_table \
          JOIN pg_foreign_server AS server ON server.oid = ftserver WHERE ftrelid = part.oid) AS server \
@@ -111,6 +113,40 @@ async fn partitions_of(db: &Database, table: LogTable, parent: &str) -> Result<V
         Times::Other => (2, None, part.name.clone()),
     });
     Ok(parts)
+}
+
+/// The months of a table on other servers, in the order of their times.
+pub async fn moved_months(db: &Database, table: LogTable) -> Result<Vec<Partition>> {
+    match db.has_partitions() {
+        true => partitions_of(db, table, tables::moved_months(table)).await,
+        false => Ok(vec![]),
+    }
+}
+
+/// The times of these months.
+pub(super) async fn moved_spans(
+    db: &Database,
+    table: LogTable,
+) -> Result<Vec<Range<NaiveDateTime>>> {
+    let span = |part: Partition| match part.times {
+        Times::Range(Some(since), until) => Some(since..until),
+        _ => None,
+    };
+    Ok(moved_months(db, table).await?.into_iter().filter_map(span).collect())
+}
+
+/// The rows of the months on other servers that are older than `before`.
+pub async fn moved_rows_before(
+    db: &Database,
+    table: LogTable,
+    before: DateTime<Utc>,
+) -> Result<u64> {
+    let end = db.zone().to_stored(before);
+    let rows = moved_months(db, table).await?.into_iter().filter_map(|part| match part.times {
+        Times::Range(_, until) if until <= end => Some(part.rows.unsigned_abs()),
+        _ => None,
+    });
+    Ok(rows.sum())
 }
 
 /// The end of the last month with a partition.
@@ -204,7 +240,11 @@ async fn default_has_more(
 /// Removes a month from its table, and keeps it as a separate table. The statistics keep its calls.
 pub async fn detach(db: &Database, name: &str, now: DateTime<Utc>) -> Result<()> {
     let part = find_month(db, name).await?;
-    keep_statistics(db, &part, now).await?;
+    if let Some(deletable) = fold(db, &part, now).await?
+        && !is_folded(db, &part.name, &deletable).await?
+    {
+        return Err(not_folded());
+    }
     let (parent, name) = (part.table.name(), &part.name);
     change(db, &[format!("ALTER TABLE {parent} DETACH PARTITION {name}")]).await
 }
@@ -226,19 +266,45 @@ async fn find_month(db: &Database, name: &str) -> Result<Partition> {
     Err(Error::NotFound(format!("no table has the partition `{name}`")))
 }
 
-/// Folds the calls of a month, so that the statistics keep them.
-async fn keep_statistics(db: &Database, part: &Partition, now: DateTime<Utc>) -> Result<()> {
-    let Times::Range(_, until) = part.times else { return Ok(()) };
-    if part.table == LogTable::Calls {
-        let end = db.zone().to_utc(until);
-        let folded = rollup::prepare_deletion(db, end, now, &|| false).await?;
-        let ids = ids_of(db, &part.name).await?.zip(folded);
-        if ids.is_some_and(|((first, last), folded)| !folded.contains_all(first, last)) {
-            let message = "some calls of this month are not yet folded into the rollups";
-            return Err(Error::NotReady(format!("{message}: retry later")));
+/// Folds the calls of a month, so that the statistics keep them; None for error logs.
+async fn fold(db: &Database, part: &Partition, now: DateTime<Utc>) -> Result<Option<Deletable>> {
+    match part.times {
+        Times::Range(_, until) if part.table == LogTable::Calls => {
+            rollup::prepare_deletion(db, db.zone().to_utc(until), now, &|| false).await
+        }
+        _ => Ok(None),
+    }
+}
+
+fn not_folded() -> Error {
+    let message = "some calls of this month are not yet folded into the rollups: retry later";
+    Error::NotReady(message.to_owned())
+}
+
+/// Whether all calls of a partition are folded, also those that may still appear between them.
+async fn is_folded(db: &Database, name: &str, deletable: &Deletable) -> Result<bool> {
+    let ids = ids_of(db, name).await?;
+    Ok(ids.is_none_or(|(first, last)| {
+        deletable.missing_within(first, last).is_some_and(|missing| missing.is_empty())
+    }))
+}
+
+/// Whether a partition has calls that may not be deleted.
+async fn has_unfolded(db: &Database, name: &str, deletable: &Deletable) -> Result<bool> {
+    let Some((first, last)) = ids_of(db, name).await? else { return Ok(false) };
+    let Some(missing) = deletable.missing_within(first, last) else { return Ok(true) };
+    for ranges in missing.chunks(100) {
+        let within = |range: &IdRange| {
+            let IdRange { first, last, step } = range;
+            format!("{ID} BETWEEN {first} AND {last} AND ({ID} - {first}) % {step} = 0")
+        };
+        let within: Vec<String> = ranges.iter().map(within).collect();
+        let sql = format!("SELECT 'yes' FROM {name} WHERE {} LIMIT 1", within.join(" OR "));
+        if !inspect::texts(db, sql).await?.is_empty() {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Adds a detached month to its table again. Its error logs have to be classified again.
@@ -258,7 +324,7 @@ pub async fn attach(db: &Database, name: &str) -> Result<()> {
 /// Statements in one transaction, which is repeated if another one has a lock for long.
 async fn change(db: &Database, statements: &[String]) -> Result<()> {
     for _ in 0..ATTEMPTS {
-        if change_once(db, statements).await? {
+        if change_once(db, statements).await? == Change::Done {
             return Ok(());
         }
         sleep(PAUSE).await;
@@ -266,8 +332,18 @@ async fn change(db: &Database, statements: &[String]) -> Result<()> {
     Err(Error::Busy)
 }
 
-/// Statements in one transaction; false if another transaction has a lock.
-async fn change_once(db: &Database, statements: &[String]) -> Result<bool> {
+/// The end of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Done,
+    /// Another transaction has a lock.
+    Locked,
+    /// A deadlock, or rows that have changed.
+    Conflict,
+}
+
+/// Statements in one transaction.
+async fn change_once(db: &Database, statements: &[String]) -> Result<Change> {
     let transaction = db.begin_transaction().await?;
     let inner = transaction.inner();
     let changed = async {
@@ -275,14 +351,16 @@ async fn change_once(db: &Database, statements: &[String]) -> Result<bool> {
         for sql in statements {
             inner.execute_unprepared(sql).await?;
         }
-        Ok(true)
+        Ok(Change::Done)
     };
     let changed = changed.await;
-    match transaction.end(changed).await.map_err(Fault::into_error) {
-        Err(error) if error.is_lock_timeout() || error.is_conflict() => {
-            tracing::debug!(%error, "another transaction has the lock of a table");
-            Ok(false)
-        }
+    let changed = transaction.end(changed).await.map_err(Fault::into_error);
+    if let Err(error) = &changed {
+        tracing::debug!(%error, "a change of partitions failed");
+    }
+    match changed {
+        Err(error) if error.is_lock_timeout() => Ok(Change::Locked),
+        Err(error) if error.is_conflict() => Ok(Change::Conflict),
         changed => changed,
     }
 }
@@ -319,7 +397,7 @@ pub async fn drop_oldest(
             return Ok(None);
         }
         let ids = ids_of(db, &part.name).await?;
-        if ids.is_some_and(|(first, last)| !deletable.contains_all(first, last)) {
+        if !is_folded(db, &part.name, deletable).await? {
             return Ok(None);
         }
         let Some(rows) = count(db, table, since..until, stopped).await? else { return Ok(None) };

@@ -1,54 +1,32 @@
 //! Months on other servers of PostgreSQL. A month is copied to the other server by `postgres_fdw`, compared, and becomes a
-//! foreign table, which is read-only. It is no partition of the gateway's table any more, so that nothing that writes, and
-//! nothing that reads recent rows, needs the other server ([`crate::store::source`]). The statistics keep its calls.
+//! foreign table, which is read-only. It leaves the gateway's table, so that nothing that writes, and nothing that
+//! reads recent rows, needs the other server ([`crate::store::source`]). The statistics keep its calls.
 
-use std::ops::Range;
+use std::collections::BTreeSet;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::Statement;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::sleep;
 
-use super::tables::moved_months;
+use super::tables::moved_months as parent_of;
 use super::{
-    ATTEMPTS, PAUSE, Partition, Times, change, change_once, find_month, keep_statistics,
-    partitions_of, range,
+    ATTEMPTS, Change, PAUSE, Partition, Times, change, change_once, find_month, fold, has_unfolded,
+    moved_months, not_folded, range,
 };
 use crate::domain::month::Month;
 use crate::domain::table::{ID, LogTable};
 use crate::error::{Error, Result};
 use crate::store::database::Database;
-use crate::store::inspect;
+use crate::store::rollup::Deletable;
+use crate::store::{classification, inspect};
 
 /// The rows of a step of the copy.
 const STEP: u64 = 20_000;
-/// The comment of the table on the other server. A table without it is not touched.
-const COMMENT: &str = "callscope: a month of another server";
-/// The time limit of a check of another server.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The months of a table on other servers, in the order of their times.
-pub async fn list(db: &Database, table: LogTable) -> Result<Vec<Partition>> {
-    partitions_of(db, table, moved_months(table)).await
-}
-
-/// The times of the months of a table on other servers.
-pub(in crate::store) async fn spans(
-    db: &Database,
-    table: LogTable,
-) -> Result<Vec<Range<NaiveDateTime>>> {
-    if !db.has_partitions() {
-        return Ok(vec![]);
-    }
-    let span = |part: Partition| match part.times {
-        Times::Range(Some(since), until) => Some(since..until),
-        _ => None,
-    };
-    Ok(list(db, table).await?.into_iter().filter_map(span).collect())
-}
+/// Days after its end from which a month can be moved: diagnoses of the last day read the 31 days before.
+const YOUNGEST_DAYS: i64 = 32;
 
 /// Moves the rows of a month to another server, a `SERVER` of `postgres_fdw`. If it is interrupted, a repetition continues:
-/// only the last transaction removes the rows from this server, after it has compared all of them. The classes of its error
-/// logs stay as they are.
+/// only the last transaction removes the rows from this server, after all of them were compared.
 pub async fn move_month(
     db: &Database,
     name: &str,
@@ -59,37 +37,59 @@ pub async fn move_month(
     check_server(db, server).await?;
     let part = find_month(db, name).await?;
     let Times::Range(Some(since), until) = part.times else { return Err(Error::Busy) };
-    if until > db.zone().to_stored(now) {
-        return Err(Error::bad_input("name", "only a month that is over can be moved"));
+    if until + TimeDelta::days(YOUNGEST_DAYS) > db.zone().to_stored(now) {
+        let message = format!("only a month that ended {YOUNGEST_DAYS} days ago can be moved");
+        return Err(Error::bad_input("name", message));
     }
-    let month = Move { db, part: &part, server, columns: columns(db, name).await? };
+    if part.table == LogTable::ErrorLogs && !db.keeps_failure_classes() {
+        let message =
+            "error logs that are moved need their failure classes: --failure-classes true";
+        return Err(Error::bad_input("name", message));
+    }
+    let month = Move::new(db, &part, server).await?;
     month.create().await?;
     for _ in 0..ATTEMPTS {
-        month.copy(progress).await?;
-        keep_statistics(db, &part, now).await?;
-        if change_once(db, &month.switch(Month::of(since))).await? {
-            // Without statistics, the planner would read a month for a page of it.
-            return change(db, &[format!("ANALYZE {name}")]).await;
+        let copied = month.copy(progress).await?;
+        if part.table == LogTable::ErrorLogs {
+            classification::add_all(db).await?;
         }
-        sleep(PAUSE).await;
+        match fold(db, &part, now).await? {
+            None => {}
+            Some(Deletable::All) => {
+                let message =
+                    "calls that are moved need rollups for their statistics: --rollups true";
+                return Err(Error::bad_input("name", message));
+            }
+            // Calls that appear from now on prevent the switch.
+            Some(folded) if has_unfolded(db, name, &folded).await? => return Err(not_folded()),
+            Some(_) => {}
+        }
+        for _ in 0..ATTEMPTS {
+            match change_once(db, &month.switch(Month::of(since), &copied)).await? {
+                Change::Done => {
+                    month.analyze().await;
+                    return Ok(());
+                }
+                Change::Locked => sleep(PAUSE).await,
+                Change::Conflict => break,
+            }
+        }
     }
     Err(Error::Busy)
 }
 
 /// Fails unless `postgres_fdw` can use this server.
 async fn check_server(db: &Database, server: &str) -> Result<()> {
-    let is_name = |text: &str| {
-        !text.is_empty()
-            && text.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
-    };
-    if !is_name(server) {
+    let refused = |message: String| Err(Error::bad_input("to", message));
+    let is_plain = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
+    if server.is_empty() || !server.chars().all(is_plain) {
         let message = "the name of a server has lower-case letters, digits and underscores";
-        return Err(Error::bad_input("to", message));
+        return refused(message.to_owned());
     }
     let extensions = "SELECT CAST(extname AS TEXT) FROM pg_extension WHERE extname IN ('postgres_fdw', 'dblink')";
     if inspect::texts(db, extensions.to_owned()).await?.len() < 2 {
         let message = "CREATE EXTENSION postgres_fdw and CREATE EXTENSION dblink are required";
-        return Err(Error::bad_input("to", message));
+        return refused(message.to_owned());
     }
     let options = format!(
         "SELECT COALESCE(array_to_string(srvoptions, ' '), '') FROM pg_foreign_server \
@@ -97,15 +97,16 @@ async fn check_server(db: &Database, server: &str) -> Result<()> {
          WHERE srvname = '{server}' AND fdwname = 'postgres_fdw'"
     );
     let Some(options) = inspect::texts(db, options).await?.pop() else {
-        let message =
-            format!("postgres_fdw has no server `{server}`: CREATE SERVER, CREATE USER MAPPING");
-        return Err(Error::bad_input("to", message));
+        return refused(format!(
+            "postgres_fdw has no server `{server}`: CREATE SERVER, CREATE USER MAPPING"
+        ));
     };
-    if !options.contains("connect_timeout=") {
-        let message = format!(
-            "queries could hang while `{server}` is down: ALTER SERVER {server} OPTIONS (ADD connect_timeout '2')"
-        );
-        return Err(Error::bad_input("to", message));
+    for (option, value) in [("connect_timeout", 2), ("tcp_user_timeout", 10_000)] {
+        if !options.contains(&format!("{option}=")) {
+            return refused(format!(
+                "queries could hang while `{server}` is down: ALTER SERVER {server} OPTIONS (ADD {option} '{value}')"
+            ));
+        }
     }
     Ok(())
 }
@@ -118,10 +119,11 @@ struct Column {
     is_time: bool,
 }
 
-async fn columns(db: &Database, name: &str) -> Result<Vec<Column>> {
+async fn columns(db: &Database, part: &Partition) -> Result<Vec<Column>> {
     let sql = format!(
-        "SELECT quote_ident(attname) AS name, format_type(atttypid, atttypmod) AS kind, attnotnull AS required \
-         FROM pg_attribute WHERE attrelid = to_regclass('{name}') AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        "SELECT CAST(attname AS TEXT) AS name, format_type(atttypid, atttypmod) AS kind, attnotnull AS required \
+         FROM pg_attribute WHERE attrelid = to_regclass('{}') AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        part.name
     );
     let statement = Statement::from_string(db.dialect().backend(), sql);
     let mut columns = vec![];
@@ -131,6 +133,12 @@ async fn columns(db: &Database, name: &str) -> Result<Vec<Column>> {
         let definition = format!("{name} {kind}{required}");
         columns.push(Column { is_time: kind.starts_with("timestamp"), name, definition });
     }
+    let known = [ID].into_iter().chain(part.table.columns().iter().map(|column| column.name));
+    let found = columns.iter().map(|column| column.name.as_str());
+    if known.collect::<BTreeSet<_>>() != found.collect() {
+        let message = "only tables with the columns that Callscope creates can be moved";
+        return Err(Error::bad_input("name", message));
+    }
     Ok(columns)
 }
 
@@ -138,43 +146,52 @@ async fn columns(db: &Database, name: &str) -> Result<Vec<Column>> {
 struct Move<'a> {
     db: &'a Database,
     part: &'a Partition,
-    server: &'a str,
+    other: OtherServer<'a>,
     columns: Vec<Column>,
 }
 
-impl Move<'_> {
+/// The rows of a month, which are on both servers.
+#[derive(Default)]
+struct Copied {
+    rows: u64,
+    id_sum: i128,
+    /// All earlier transactions had ended before the copy.
+    transaction: u32,
+}
+
+impl<'a> Move<'a> {
+    async fn new(db: &'a Database, part: &'a Partition, server: &'a str) -> Result<Self> {
+        let columns = columns(db, part).await?;
+        Ok(Self { db, part, other: OtherServer { db, name: server }, columns })
+    }
+
     /// The foreign table, until it replaces the partition.
-    fn copied(&self) -> String {
+    fn copy_name(&self) -> String {
         format!("{}_moving", self.part.name)
     }
 
     /// Creates the table on the other server and its foreign table here.
     async fn create(&self) -> Result<()> {
+        let encoding = "SELECT current_setting('server_encoding')";
+        let here = inspect::texts(self.db, encoding.to_owned()).await?;
+        if here != self.other.query(encoding).await? {
+            return Err(Error::bad_input("to", "both databases need the same encoding"));
+        }
         let name = &self.part.name;
-        let state = format!(
-            "SELECT CASE WHEN to_regclass('{name}') IS NULL THEN 'missing' \
-             ELSE COALESCE(obj_description(to_regclass('{name}'), 'pg_class'), '') END"
-        );
         let definitions: Vec<&str> = self.columns.iter().map(|it| it.definition.as_str()).collect();
         let definitions = definitions.join(", ");
-        match self.query_there(&state, "state TEXT").await?.pop().as_deref() {
-            Some(COMMENT) => {}
-            Some("missing") => {
-                let mut create = vec![
-                    format!("CREATE TABLE {name} ({definitions})"),
-                    format!("COMMENT ON TABLE {name} IS '{COMMENT}'"),
-                ];
-                create.extend(self.indexes().await?);
-                self.execute_there(&create.join("; ")).await?;
-            }
-            _ => {
-                let message = format!("the server `{}` has another table {name}", self.server);
-                return Err(Error::bad_input("to", message));
-            }
+        if !self.other.has_month(name).await? {
+            let comment = comment(self.db).await?;
+            let mut create = vec![
+                format!("CREATE TABLE {name} ({definitions})"),
+                format!("COMMENT ON TABLE {name} IS '{comment}'"),
+            ];
+            create.extend(self.indexes().await?);
+            self.other.execute(&create.join("; ")).await?;
         }
-        let schema = "SELECT current_schema()";
-        let schema = self.query_there(schema, "name TEXT").await?.pop().unwrap_or_default();
-        let (copied, server) = (self.copied(), self.server);
+        let schema = self.other.query("SELECT CAST(current_schema() AS TEXT)").await?;
+        let schema = schema.into_iter().next().unwrap_or_default();
+        let (copy, server) = (self.copy_name(), self.other.name);
         // Rows of an INSERT, and of a step of a query, which are in memory at once.
         let (batch, fetch) = match self.part.table {
             LogTable::Calls => (1_000, 1_000),
@@ -184,9 +201,9 @@ impl Move<'_> {
             self.db,
             &[
                 "SET LOCAL client_min_messages = warning".to_owned(),
-                format!("DROP FOREIGN TABLE IF EXISTS {copied}"),
+                format!("DROP FOREIGN TABLE IF EXISTS {copy}"),
                 format!(
-                    "CREATE FOREIGN TABLE {copied} ({definitions}) SERVER {server} \
+                    "CREATE FOREIGN TABLE {copy} ({definitions}) SERVER {server} \
                      OPTIONS (schema_name '{schema}', table_name '{name}', batch_size '{batch}', \
                      fetch_size '{fetch}')"
                 ),
@@ -207,9 +224,14 @@ impl Move<'_> {
     }
 
     /// Copies the rows in steps, except for those that are copied already.
-    async fn copy(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
-        let (name, copied) = (&self.part.name, self.copied());
-        let (mut after, mut rows) = (i64::MIN, 0);
+    async fn copy(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Copied> {
+        let (name, copy) = (&self.part.name, self.copy_name());
+        let ended = "SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT)";
+        let ended = inspect::number(self.db, ended.to_owned()).await?.unwrap_or(0);
+        // Without its epoch.
+        let transaction = (ended & i64::from(u32::MAX)) as u32;
+        let mut copied = Copied { transaction, ..Copied::default() };
+        let (mut after, mut attempts) = (i64::MIN, 0);
         loop {
             let last = format!(
                 "SELECT CAST(MAX({ID}) AS TEXT) FROM (SELECT {ID} FROM {name} WHERE {ID} > {after} \
@@ -222,29 +244,41 @@ impl Move<'_> {
                 None => format!("{ID} > {after}"),
             };
             let content = self.content(&ids);
-            let here = inspect::texts(self.db, content.clone()).await?;
-            if here != self.query_there(&content, "content TEXT").await? {
+            let mut here = inspect::texts(self.db, content.clone()).await?;
+            if here != self.other.query(&content).await? {
                 change(
                     self.db,
                     &[
-                        format!("DELETE FROM {copied} WHERE {ids}"),
+                        format!("DELETE FROM {copy} WHERE {ids}"),
                         format!(
-                            "INSERT INTO {copied} SELECT * FROM {name} WHERE {ids} ORDER BY {ID}"
+                            "INSERT INTO {copy} SELECT * FROM {name} WHERE {ids} ORDER BY {ID}"
                         ),
                     ],
                 )
                 .await?;
+                here = inspect::texts(self.db, content.clone()).await?;
+                if here != self.other.query(&content).await? {
+                    // Rows were added or deleted meanwhile.
+                    attempts += 1;
+                    match attempts < ATTEMPTS {
+                        true => continue,
+                        false => return Err(Error::Busy),
+                    }
+                }
             }
-            let Some(last) = last else { return Ok(()) };
-            let counted =
-                here.first().and_then(|content| content.split(' ').next()?.parse::<u64>().ok());
-            rows += counted.unwrap_or(0);
-            progress(rows);
+            attempts = 0;
+            let here = here.first().map(String::as_str).unwrap_or_default();
+            let mut numbers = here.split(' ').map(str::parse::<i128>);
+            let mut next = || numbers.next().and_then(|number| number.ok()).unwrap_or(0);
+            copied.rows += u64::try_from(next()).unwrap_or(0);
+            copied.id_sum += next();
+            let Some(last) = last else { return Ok(copied) };
+            progress(copied.rows);
             after = last;
         }
     }
 
-    /// A statement that returns the number of the rows and a sum of their hashes.
+    /// A statement that returns the number of the rows, the sum of their ids, and the sum of their hashes.
     fn content(&self, condition: &str) -> String {
         let values: Vec<String> = self
             .columns
@@ -256,48 +290,110 @@ impl Move<'_> {
             })
             .collect();
         format!(
-            "SELECT COUNT(*) || ' ' || COALESCE(SUM(CAST(CAST(CAST('x' || left(md5(CAST(ROW({}) AS TEXT)), 16) AS \
-             BIT(64)) AS BIGINT) AS NUMERIC)), 0) FROM {} WHERE {condition}",
+            "SELECT COUNT(*) || ' ' || COALESCE(SUM({ID}), 0) || ' ' || \
+             COALESCE(SUM(CAST(CAST(CAST('x' || left(md5(CAST(ROW({}) AS TEXT)), 16) AS BIT(64)) AS BIGINT) AS NUMERIC)), 0) \
+             FROM {} WHERE {condition}",
             values.join(", "),
             self.part.name
         )
     }
 
-    /// Statements that replace the partition by the foreign table, in one transaction. They fail, as if another transaction
-    /// had a lock, if both differ.
-    fn switch(&self, month: Month) -> Vec<String> {
-        let (table, name, copied) = (self.part.table, &self.part.name, self.copied());
-        let (parent, moved) = (table.name(), moved_months(table));
-        let content = self.content("TRUE");
+    /// Statements that replace the partition by the foreign table, in one transaction. They fail with a conflict if rows
+    /// have changed since the copy.
+    fn switch(&self, month: Month, copied: &Copied) -> Vec<String> {
+        let (table, name, copy) = (self.part.table, &self.part.name, self.copy_name());
+        let (parent, moved, server) = (table.name(), parent_of(table), self.other.name);
+        let Copied { rows, id_sum, transaction } = copied;
+        let found = format!("SELECT COUNT(*) || ' ' || COALESCE(SUM({ID}), 0) FROM {name}");
+        let is_new = format!("age(xmin) BETWEEN 0 AND age(CAST('{transaction}' AS xid))");
         vec![
-            // From now on, no row is added to it.
+            // From now on, no row is added to it, and none to the copy by another command.
             format!("LOCK TABLE {name} IN SHARE MODE"),
+            format!("ALTER FOREIGN TABLE {copy} RENAME TO {name}_moved"),
             format!(
-                "DO $check$ BEGIN IF ({content}) IS DISTINCT FROM ({}) THEN RAISE EXCEPTION 'rows were added or deleted' \
-                 USING ERRCODE = 'lock_not_available'; END IF; END $check$",
-                self.there(&content, "content TEXT")
+                "DO $check$ BEGIN IF EXISTS (SELECT FROM {name} WHERE {is_new}) \
+                 OR ({found}) <> '{rows} {id_sum}' OR ({}) <> '{rows} {id_sum}' \
+                 OR (SELECT srvname FROM pg_foreign_table JOIN pg_foreign_server AS server ON server.oid = ftserver \
+                 WHERE ftrelid = to_regclass('{name}_moved')) <> '{server}' \
+                 THEN RAISE EXCEPTION 'rows have changed' USING ERRCODE = 'serialization_failure'; END IF; END $check$",
+                self.other.statement(&found)
             ),
             format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"),
             format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
             format!("DROP TABLE {name}"),
-            format!("ALTER FOREIGN TABLE {copied} RENAME TO {name}"),
+            format!("ALTER FOREIGN TABLE {name}_moved RENAME TO {name}"),
             format!("ALTER FOREIGN TABLE {name} OPTIONS (DROP batch_size, ADD updatable 'false')"),
+            format!("COMMENT ON FOREIGN TABLE {name} IS 'callscope: {rows} rows'"),
             format!("ALTER TABLE {moved} ATTACH PARTITION {name} {}", range(month)),
         ]
     }
 
-    /// The statement that returns the rows of `sql` on the other server.
-    fn there(&self, sql: &str, columns: &str) -> String {
-        format!("SELECT * FROM dblink('{}', $there${sql}$there$) AS found({columns})", self.server)
+    /// Without statistics, the planner would read a whole month for a page of it.
+    async fn analyze(&self) {
+        let name = &self.part.name;
+        if let Err(error) = change(self.db, &[format!("ANALYZE {name}")]).await {
+            tracing::warn!(%error, partition = name, "the month is moved; run ANALYZE for fast lists of it");
+        }
+    }
+}
+
+/// The comment of a month on another server. Of two databases with the same other server, each has its own months.
+async fn comment(db: &Database) -> Result<String> {
+    let owner = "SELECT (SELECT system_identifier FROM pg_control_system()) || ' ' || \
+                 (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let owner = inspect::texts(db, owner.to_owned()).await?.pop().unwrap_or_default();
+    Ok(format!("callscope: a month of {owner}"))
+}
+
+/// A server of `postgres_fdw`.
+struct OtherServer<'a> {
+    db: &'a Database,
+    name: &'a str,
+}
+
+impl OtherServer<'_> {
+    /// The statement that returns the first column of `sql` there.
+    fn statement(&self, sql: &str) -> String {
+        format!("SELECT * FROM dblink('{}', $there${sql}$there$) AS there(found TEXT)", self.name)
     }
 
-    async fn query_there(&self, sql: &str, columns: &str) -> Result<Vec<String>> {
-        inspect::texts(self.db, self.there(sql, columns)).await
+    async fn query(&self, sql: &str) -> Result<Vec<String>> {
+        let found = inspect::texts(self.db, self.statement(sql)).await;
+        found.map_err(|error| self.named(error))
     }
 
-    async fn execute_there(&self, sql: &str) -> Result<()> {
-        change(self.db, &[format!("SELECT dblink_exec('{}', $there${sql}$there$)", self.server)])
-            .await
+    /// Statements in one transaction there.
+    async fn execute(&self, sql: &str) -> Result<()> {
+        let limits = "SET lock_timeout = '2s'; SET statement_timeout = '30s'";
+        let sql = format!("SELECT dblink_exec('{}', $there${limits}; {sql}$there$)", self.name);
+        change(self.db, &[sql]).await.map_err(|error| self.named(error))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match error.unconnected_server() {
+            Some(reason) => Error::MonthsUnavailable(format!(
+                "the server {} is unavailable: {reason}",
+                self.name
+            )),
+            None => error,
+        }
+    }
+
+    /// Whether it has a month of this database. Fails if it has another table with this name.
+    async fn has_month(&self, name: &str) -> Result<bool> {
+        let state = format!(
+            "SELECT CASE WHEN to_regclass('{name}') IS NULL THEN 'missing' \
+             ELSE COALESCE(obj_description(to_regclass('{name}'), 'pg_class'), '') END"
+        );
+        let state = self.query(&state).await?.pop().unwrap_or_default();
+        match state == comment(self.db).await? {
+            true => Ok(true),
+            false if state == "missing" => Ok(false),
+            false => {
+                let message = format!("the server `{}` has another table {name}", self.name);
+                Err(Error::bad_input("to", message))
+            }
+        }
     }
 }
 
@@ -307,54 +403,74 @@ pub async fn drop_oldest(
     table: LogTable,
     before: DateTime<Utc>,
 ) -> Result<Option<u64>> {
+    // An earlier attempt may have ended after the first step.
+    for (name, server) in detached(db, table).await? {
+        drop_there(db, &name, &server).await?;
+    }
     let end = db.zone().to_stored(before);
-    let Some(part) = list(db, table).await?.into_iter().next() else { return Ok(None) };
-    let (Times::Range(_, until), Some(server)) = (part.times, &part.server) else {
-        return Ok(None);
-    };
-    if until > end {
+    let Some(part) = moved_months(db, table).await?.into_iter().next() else { return Ok(None) };
+    let Partition { name, times, server: Some(server), rows, .. } = part else { return Ok(None) };
+    if !matches!(times, Times::Range(_, until) if until <= end) {
         return Ok(None);
     }
-    let name = &part.name;
-    // If an earlier attempt died before its COMMIT, the table is missing there.
-    let exists = format!("SELECT CAST(to_regclass('{name}') AS TEXT)");
-    let exists =
-        format!("SELECT name FROM dblink('{server}', $there${exists}$there$) AS found(name TEXT)");
-    let rows = match inspect::texts(db, exists).await?.is_empty() {
-        true => None,
-        false => inspect::number(db, format!("SELECT CAST(COUNT(*) AS TEXT) FROM {name}")).await?,
-    };
-    change(
-        db,
-        &[
-            format!("DROP FOREIGN TABLE {name}"),
-            format!("SELECT dblink_exec('{server}', 'DROP TABLE IF EXISTS {name}')"),
-        ],
-    )
-    .await?;
+    // Lists wait for this statement, and not for the other server.
+    change(db, &[format!("ALTER TABLE {} DETACH PARTITION {name}", parent_of(table))]).await?;
+    drop_there(db, &name, &server).await?;
     tracing::info!(partition = name, server, rows, "dropped a month on another server");
-    Ok(Some(rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0)))
+    Ok(Some(rows.unsigned_abs()))
 }
 
-/// The other servers that do not answer, each with its months.
-pub async fn unavailable(db: &Database) -> Result<Vec<String>> {
-    let mut months = vec![];
-    for table in LogTable::ALL {
-        months.extend(list(db, table).await?);
+/// Drops a month that is detached, there and here.
+async fn drop_there(db: &Database, name: &str, server: &str) -> Result<()> {
+    let other = OtherServer { db, name: server };
+    if other.has_month(name).await? {
+        other.execute(&format!("DROP TABLE {name}")).await?;
     }
-    let mut servers: Vec<&str> = months.iter().filter_map(|it| it.server.as_deref()).collect();
-    servers.sort_unstable();
-    servers.dedup();
-    let mut unavailable = vec![];
-    for server in servers {
-        let of_server = months.iter().filter(|month| month.server.as_deref() == Some(server));
-        let names: Vec<&str> = of_server.map(|month| month.name.as_str()).collect();
-        let Some(name) = names.first() else { continue };
-        let check = inspect::texts(db, format!("SELECT 'yes' FROM {name} LIMIT 1"));
-        let answered = timeout(CHECK_TIMEOUT, check).await;
-        if !answered.is_ok_and(|answered| answered.is_ok()) {
-            unavailable.push(format!("server {server} with {}", names.join(", ")));
+    change(db, &[format!("DROP FOREIGN TABLE {name}")]).await
+}
+
+/// The months on other servers that are not part of a table any more, and their servers.
+async fn detached(db: &Database, table: LogTable) -> Result<Vec<(String, String)>> {
+    let sql = format!(
+        "SELECT CAST(CAST(ftrelid AS regclass) AS TEXT) || ' ' || srvname FROM pg_foreign_table \
+         JOIN pg_foreign_server AS server ON server.oid = ftserver \
+         JOIN pg_class AS month ON month.oid = ftrelid \
+         WHERE relname ~ '^{}_\\d{{4}}_\\d{{2}}$' AND NOT relispartition \
+         AND obj_description(ftrelid, 'pg_class') LIKE 'callscope: % rows'",
+        table.name()
+    );
+    let found = inspect::texts(db, sql).await?.into_iter();
+    Ok(found
+        .filter_map(|it| it.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())))
+        .collect())
+}
+
+/// A server with months.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    pub server: String,
+    pub months: Vec<String>,
+}
+
+/// The servers with months of both tables.
+pub async fn archives(db: &Database) -> Result<Vec<Archive>> {
+    let mut archives: Vec<Archive> = vec![];
+    for table in LogTable::ALL {
+        for part in moved_months(db, table).await? {
+            let Some(server) = part.server else { continue };
+            match archives.iter_mut().find(|archive| archive.server == server) {
+                Some(archive) => archive.months.push(part.name),
+                None => archives.push(Archive { server, months: vec![part.name] }),
+            }
         }
     }
-    Ok(unavailable)
+    Ok(archives)
+}
+
+/// Whether the server answers. If it is frozen, this may never end.
+pub async fn answers(db: &Database, archive: &Archive) -> bool {
+    match archive.months.first() {
+        Some(name) => inspect::texts(db, format!("SELECT 'yes' FROM {name} LIMIT 1")).await.is_ok(),
+        None => true,
+    }
 }

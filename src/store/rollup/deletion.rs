@@ -30,14 +30,15 @@ pub struct FoldedCalls {
 }
 
 impl Deletable {
-    /// Whether it contains all calls with ids from `first` to `last`.
-    pub fn contains_all(&self, first: i64, last: i64) -> bool {
+    /// The ids from `first` to `last` that may not be deleted; None if all above some id may not.
+    pub fn missing_within(&self, first: i64, last: i64) -> Option<Vec<IdRange>> {
         match self {
-            Self::All => true,
-            Self::Folded(folded) => {
-                let is_missing = |range: &IdRange| range.first <= last && range.last >= first;
-                last <= folded.watermark && !folded.missing.iter().any(is_missing)
+            Self::All => Some(vec![]),
+            Self::Folded(folded) if last <= folded.watermark => {
+                let is_within = |range: &&IdRange| range.first <= last && range.last >= first;
+                Some(folded.missing.iter().filter(is_within).copied().collect())
             }
+            Self::Folded(_) => None,
         }
     }
 
