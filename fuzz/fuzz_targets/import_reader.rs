@@ -30,9 +30,9 @@ fuzz_target!(|data: &[u8]| {
         let end = source.read(0, options, &sender).map_err(|error| error.to_string());
         drop(sender);
         let mut rows = Vec::new();
-        while let Ok(SourceChunk { chunk, rows_done, .. }) = chunks.try_recv() {
+        while let Ok(SourceChunk { chunk, position, .. }) = chunks.try_recv() {
             validate::batch(&chunk.batch, Dialect::MySql).expect("valid rows");
-            rows.push((chunk.batch.calls, chunk.batch.errors, chunk.report, rows_done));
+            rows.push((chunk.batch.calls, chunk.batch.errors, chunk.report, position));
         }
         (end, rows)
     };
