@@ -546,14 +546,15 @@ async fn expired(servers: Servers) {
     // As after a process that died between the steps of a drop.
     execute(&databases.old, &format!("DROP TABLE {}", partition("t_error_logs", 5))).await;
     let name = partition("t_request_log", 5);
-    execute(&databases.main, &format!("ALTER TABLE callscope_moved_calls DETACH PARTITION {name}"))
-        .await;
+    let detach = |name: &str| format!("ALTER TABLE callscope_moved_calls DETACH PARTITION {name}");
+    let mark = format!("COMMENT ON FOREIGN TABLE {name} IS 'callscope: 100 rows, to be dropped'");
+    databases.execute(&format!("{}; {mark}", detach(&name))).await;
     // No row on this server is expired.
     let age = Clock::System.now().naive_utc() - month(3).start();
     let age = format!("{}d", age.num_days());
     let counted = ["prune", "--calls-older-than", &age, "--errors-older-than", &age, "--dry-run"];
     let counted = String::from_utf8(databases.run(&counted).stdout).unwrap();
-    assert!(counted.contains("100 calls and 50 error logs"), "{counted}");
+    assert!(counted.contains("200 calls and 50 error logs"), "{counted}");
     let server = databases.serve(&["--keep-calls", &age, "--keep-errors", &age]);
     let months = [5, 4].map(|ago| TABLES.map(|table| partition(table, ago))).concat();
     // Retention starts after a minute.
@@ -565,9 +566,17 @@ async fn expired(servers: Servers) {
     })
     .await;
     assert_eq!(archived().matches("archive").count(), 2, "{}", archived());
+    // A month that an operator has detached is kept.
+    let kept = partition("t_request_log", 3);
+    databases.execute(&detach(&kept)).await;
+    let all = ["prune", "--calls-older-than", "1d", "--errors-older-than", "1d", "--force"];
+    assert!(databases.run(&all).status.success());
+    assert_eq!(archived().matches("archive").count(), 0, "{}", archived());
+    let tables = "SELECT COUNT(*) FROM pg_class WHERE relname LIKE 't\\_%' AND relkind = 'r'";
+    assert_eq!(number(&databases.old, tables).await, 1);
     let old = format!("SELECT COUNT(*) FROM {}", partition("t_request_log", 3));
     assert_eq!(number(&databases.old, &old).await, 100);
-    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await, 200 + 1000);
+    assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await, 1000);
     server.kill();
 }
 

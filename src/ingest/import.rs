@@ -111,6 +111,14 @@ impl Importer<'_> {
             Some(identity) => self.earlier(identity).await?,
             None => None,
         };
+        if let (Some(known), Source::Table(table)) = (&known, &source)
+            && (1..known.position.rows_done).contains(&table.last_id())
+        {
+            self.progress.say(&format!(
+                "{}: its ids end below the last imported one: if it was emptied, use --again",
+                source.label()
+            ));
+        }
         let mut survey = Survey::default();
         let mut stream = source.read(&start(known.as_ref()), self.read_options(TimeDelta::zero()));
         self.progress.start(source.label(), Phase::Check, source.size());
@@ -218,8 +226,16 @@ impl Importer<'_> {
             }
         }
         self.progress.finish();
-        if stream.end.await??.identity != plan.identity {
+        let end = stream.end.await??;
+        if end.identity != plan.identity {
             return Err(SourceError::Unusable(format!("{label} changed while it was imported")));
+        }
+        if end.forgotten > 0 {
+            self.progress.say(&format!(
+                "{label}: {} of the ranges of missing ids are too many to be remembered: if a transaction with such an \
+                 id commits later, its rows are not imported",
+                end.forgotten
+            ));
         }
         Ok(import::finish(db, &Step { from: step.to.clone(), finished: true, ..step }).await?)
     }

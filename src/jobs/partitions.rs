@@ -1,12 +1,12 @@
 //! Creates the partitions of later months, and reports rows with times after them and unavailable servers of moved months.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::leader::Leader;
 use crate::clock::ClockWatch;
@@ -25,6 +25,9 @@ const MOST_ROWS: u64 = 10_000;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// The time limit of a server of moved months.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// A check that takes longer is given up. It may leave a session that PostgreSQL cannot end, so the next one is later.
+const FROZEN_TIME: Duration = Duration::from_secs(30);
+const FROZEN_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Starts the job if the tables have partitions.
 pub fn start(
@@ -40,7 +43,7 @@ pub fn start(
         clock: clock.clone(),
         leader: Leader::new(db, clock, "partitions_lease"),
         checks: JoinSet::new(),
-        checked: BTreeSet::new(),
+        next_checks: BTreeMap::new(),
         stopping,
     };
     Some(tokio::spawn(supervise(db.observer().clone(), job)))
@@ -50,9 +53,10 @@ struct Partitions {
     db: Arc<Database>,
     clock: Arc<ClockWatch>,
     leader: Leader,
-    /// Checks of other servers, and the names of these servers.
-    checks: JoinSet<(String, bool)>,
-    checked: BTreeSet<String>,
+    /// Checks of other servers, with their names.
+    checks: JoinSet<(String, Option<bool>)>,
+    /// When a server may be checked again, if its last check has not ended.
+    next_checks: BTreeMap<String, Instant>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -108,25 +112,27 @@ impl Partitions {
         Ok(())
     }
 
-    /// The servers of moved months that do not answer in time. A check of a server that is frozen may never end: no other
-    /// one starts before.
+    /// The servers of moved months that do not answer in time.
     async fn unavailable(&mut self) -> Result<Vec<String>> {
         let archives = moved::archives(&self.db).await?;
+        let now = Instant::now();
         for archive in &archives {
-            if self.checked.insert(archive.server.clone()) {
+            if self.next_checks.get(&archive.server).is_none_or(|at| *at <= now) {
+                self.next_checks.insert(archive.server.clone(), now + FROZEN_INTERVAL);
                 let (db, archive) = (self.db.clone(), archive.clone());
                 self.checks.spawn(async move {
-                    let answers = moved::answers(&db, &archive).await;
-                    (archive.server, answers)
+                    let answers = timeout(FROZEN_TIME, moved::answers(&db, &archive)).await;
+                    (archive.server, answers.ok())
                 });
             }
         }
-        let end = Instant::now() + ANSWER_TIME;
         let mut available = BTreeSet::new();
-        while let Ok(Some(Ok((server, answers)))) = timeout_at(end, self.checks.join_next()).await {
-            self.checked.remove(&server);
-            if answers {
-                available.insert(server);
+        while let Ok(Some(checked)) = timeout_at(now + ANSWER_TIME, self.checks.join_next()).await {
+            if let Ok((server, Some(answers))) = checked {
+                self.next_checks.remove(&server);
+                if answers {
+                    available.insert(server);
+                }
             }
         }
         let unavailable = archives.iter().filter(|archive| !available.contains(&archive.server));

@@ -9,7 +9,7 @@ use crate::clock::{Clock, ClockWatch};
 use crate::domain::duration;
 use crate::domain::table::LogTable;
 use crate::error::Result;
-use crate::store::{Database, inspect, retention};
+use crate::store::{Database, inspect, partition, retention};
 
 /// The largest normal difference between the clocks of server and database.
 const TOLERANCE: TimeDelta = TimeDelta::hours(1);
@@ -132,7 +132,8 @@ async fn check_rows(db: &Database, plan: &Plan) -> Result<Option<Refusal>> {
             return Ok(Some(Refusal::NewestRow(age)));
         }
         if old > SMALL && !is_continuous(db, cutoff, plan.now).await? {
-            let kept = retention::count_since(db, table, cutoff).await?;
+            let (_, moved) = partition::moved_rows(db, table, cutoff).await?;
+            let kept = retention::count_since(db, table, cutoff).await? + moved;
             if old > kept {
                 return Ok(Some(Refusal::Share { table, old, kept }));
             }
@@ -147,6 +148,11 @@ async fn is_continuous(db: &Database, cutoff: DateTime<Utc>, now: DateTime<Utc>)
     let middle = cutoff + (now - cutoff) / 2;
     for table in [LogTable::Calls, LogTable::ErrorLogs] {
         if retention::newest(db, table, middle).await?.is_some_and(|newest| newest >= cutoff) {
+            return Ok(true);
+        }
+        let [cutoff, middle] = [cutoff, middle].map(|at| db.zone().to_stored(at));
+        let moved = partition::moved_spans(db, table).await?;
+        if moved.iter().any(|span| span.start < middle && span.end > cutoff) {
             return Ok(true);
         }
     }

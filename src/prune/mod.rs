@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use tokio::time::timeout;
 
 pub use pace::Pace;
 pub use space::{release_space, releases_space, rewrite};
 
 use crate::domain::table::LogTable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::redact::without_values;
 use crate::store::delete::Ids;
 use crate::store::error_log::ErrorScope;
@@ -93,7 +94,7 @@ impl Tally {
 pub async fn count(db: &Database, cutoffs: Cutoffs) -> Result<Counts> {
     let mut counts = Counts::default();
     for (table, before) in cutoffs.each() {
-        let moved = partition::moved_rows_before(db, table, before).await?;
+        let (moved, _) = partition::moved_rows(db, table, before).await?;
         let rows = retention::count(db, table, before).await? + moved;
         match table {
             LogTable::Calls => counts.calls = rows,
@@ -153,15 +154,14 @@ async fn drop_partitions(
     tally: &Tally,
     stopped: StopCheck<'_>,
 ) -> bool {
-    while !stopped() {
-        match moved::drop_oldest(db, table, before).await {
-            Ok(Some(rows)) => tally.add(table, rows),
-            Ok(None) => break,
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
-                tracing::warn!(%error, cause, "a month on another server was not dropped");
-                break;
-            }
+    // Another server may be frozen.
+    let dropped = |rows| tally.add(table, rows);
+    let drop = moved::drop_expired(db, table, before, &dropped);
+    match timeout(DROP_TIME, drop).await.unwrap_or(Err(Error::Timeout)) {
+        Ok(()) => {}
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| without_values(&cause));
+            tracing::warn!(%error, cause, "a month on another server was not dropped");
         }
     }
     let end = Instant::now() + DROP_TIME;

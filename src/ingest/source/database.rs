@@ -18,7 +18,9 @@ use crate::store::{Database, tail};
 const PAGE_CALLS: u64 = CHUNK.rows;
 const PAGE_ERRORS: u64 = 500;
 /// The most ranges of missing ids.
-const MOST_MISSING: usize = 1_000;
+const MOST_MISSING: usize = 10_000;
+/// The most ids of other nodes that one range has.
+const MOST_OF_NODE: i64 = 1_000_000;
 /// The most ranges of one statement.
 const RANGES: usize = 200;
 
@@ -91,10 +93,11 @@ impl TableSource {
         options: ReadOptions,
         sender: &mpsc::Sender<SourceChunk>,
     ) -> Result<End, SourceError> {
-        let end = End { table: Some(self.table), identity: self.identity.clone() };
+        let mut end =
+            End { table: Some(self.table), identity: self.identity.clone(), forgotten: 0 };
         let step = tail::id_step(&self.db).await?;
         let Position { rows_done, missing } = from;
-        let mut missing = MissingIds { ranges: missing, step };
+        let mut missing = MissingIds { ranges: missing, step, forgotten: 0 };
         for ranges in missing.ranges.clone().chunks(RANGES) {
             let mut ranges = ranges.to_vec();
             loop {
@@ -125,6 +128,7 @@ impl TableSource {
                 break;
             }
         }
+        end.forgotten = missing.forgotten;
         Ok(end)
     }
 
@@ -162,6 +166,8 @@ struct MissingIds {
     ranges: Vec<IdRange>,
     /// The step between two ids of one node.
     step: i64,
+    /// Ranges that are not remembered.
+    forgotten: usize,
 }
 
 impl MissingIds {
@@ -173,14 +179,19 @@ impl MissingIds {
             match latest.into_iter().find_map(joined) {
                 Some((index, joined)) => {
                     self.ranges.remove(index);
-                    self.ranges.push(joined);
+                    self.ranges.extend(joined.above(joined.last - MOST_OF_NODE));
                 }
                 None => self.ranges.push(range),
             }
         }
-        // Of many, the oldest hardly appear any more.
+        self.limit();
+    }
+
+    /// Of many, the oldest hardly appear any more.
+    fn limit(&mut self) {
         let excess = self.ranges.len().saturating_sub(MOST_MISSING);
         self.ranges.drain(..excess);
+        self.forgotten += excess;
     }
 
     fn remove(&mut self, id: i64) {
@@ -188,6 +199,7 @@ impl MissingIds {
             let range = self.ranges[index];
             self.ranges.splice(index..=index, range.without(id));
         }
+        self.limit();
     }
 }
 
@@ -215,7 +227,7 @@ mod tests {
     use super::*;
 
     fn missing(step: i64, ids: impl IntoIterator<Item = i64>) -> MissingIds {
-        let (mut missing, mut after) = (MissingIds { ranges: vec![], step }, 0);
+        let (mut missing, mut after) = (MissingIds { ranges: vec![], step, forgotten: 0 }, 0);
         for id in ids {
             missing.add(after + 1, id - 1);
             after = id;
@@ -232,20 +244,26 @@ mod tests {
         assert_eq!(ranges(&few), [(1, 2), (5, 8)]);
         [6, 2, 100].into_iter().for_each(|id| few.remove(id));
         assert_eq!(ranges(&few), [(1, 1), (5, 5), (7, 8)]);
-        let many = missing(1, (1..3000).map(|id| 2 * id));
-        assert_eq!(many.ranges.len(), MOST_MISSING);
-        assert_eq!(ranges(&many).last(), Some(&(5997, 5997)));
+        let many = missing(1, (1..=12_000).map(|id| 2 * id));
+        assert_eq!((many.ranges.len(), many.forgotten), (MOST_MISSING, 2_000));
+        assert_eq!(ranges(&many).last(), Some(&(23_999, 23_999)));
     }
 
     /// Node 1 of 3 writes almost all rows.
     #[test]
     fn the_ids_of_other_nodes_are_few_ranges() {
-        let mut missing = missing(3, (0..50_000).map(|row| 1 + 3 * row));
+        let mut missing = missing(3, (0..500_000).map(|row| 1 + 3 * row));
         assert_eq!(missing.ranges.len(), 2);
-        assert!(missing.ranges.iter().all(|range| range.last > 149_990));
-        missing.remove(3000);
+        let lengths: Vec<_> = missing.ranges.iter().map(|range| range.last - range.first).collect();
+        assert!(
+            lengths.iter().all(|length| (999_990..=MOST_OF_NODE).contains(length)),
+            "{lengths:?}"
+        );
+        assert!(missing.ranges.iter().all(|range| range.last > 1_499_990));
+        missing.remove(1_200_000);
         assert_eq!(missing.ranges.len(), 3);
-        assert!(!missing.ranges.iter().any(|range| range.contains(3000) || range.contains(3001)));
+        let has = |id| missing.ranges.iter().any(|range| range.contains(id));
+        assert!(!has(1_200_000) && !has(1_200_001) && has(1_200_003));
     }
 
     #[test]

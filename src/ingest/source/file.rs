@@ -67,7 +67,7 @@ impl FileSource {
         let table = rows.table();
         drop(rows);
         let identity = format!("{:x}", hash.take().finalize());
-        Ok(End { table, identity })
+        Ok(End { table, identity, forgotten: 0 })
     }
 
     /// Parquet is not read sequentially, so that the file is hashed in a separate pass.
@@ -82,7 +82,8 @@ impl FileSource {
         let mut rows = Parquet::new(File::open(&self.path)?)?;
         let offset = |rows: &Parquet| (self.size as f64 * rows.share()) as u64;
         send_rows(&mut rows, skip, &options, sender, || {}, offset)?;
-        Ok(End { table: rows.table(), identity: format!("{:x}", hash.finalize()) })
+        let identity = format!("{:x}", hash.finalize());
+        Ok(End { table: rows.table(), identity, forgotten: 0 })
     }
 }
 

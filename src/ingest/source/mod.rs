@@ -123,6 +123,8 @@ pub struct End {
     pub table: Option<LogTable>,
     /// Identifies the source and its content: at most 64 characters.
     pub identity: String,
+    /// Of a table, ranges of missing ids that are not remembered.
+    pub forgotten: usize,
 }
 
 impl Source {

@@ -123,11 +123,26 @@ pub async fn moved_months(db: &Database, table: LogTable) -> Result<Vec<Partitio
     }
 }
 
-/// The times of these months.
-pub(super) async fn moved_spans(
-    db: &Database,
-    table: LogTable,
-) -> Result<Vec<Range<NaiveDateTime>>> {
+/// The months on other servers that are to be dropped: their names, servers and rows.
+async fn detached_months(db: &Database, table: LogTable) -> Result<Vec<(String, String, u64)>> {
+    let sql = format!(
+        "SELECT CAST(CAST(ftrelid AS regclass) AS TEXT) || ' ' || srvname || ' ' || \
+         substring(obj_description(ftrelid, 'pg_class') FROM '^callscope: (\\d+) rows, to be dropped$') \
+         FROM pg_foreign_table JOIN pg_foreign_server AS server ON server.oid = ftserver \
+         JOIN pg_class AS month ON month.oid = ftrelid \
+         WHERE starts_with(relname, '{}_') AND NOT relispartition \
+         AND relnamespace = CAST(current_schema() AS regnamespace)",
+        table.name()
+    );
+    let parse = |text: String| {
+        let mut words = text.split(' ').map(str::to_owned);
+        Some((words.next()?, words.next()?, words.next()?.parse().ok()?))
+    };
+    Ok(inspect::texts(db, sql).await?.into_iter().filter_map(parse).collect())
+}
+
+/// The times of the months on other servers.
+pub async fn moved_spans(db: &Database, table: LogTable) -> Result<Vec<Range<NaiveDateTime>>> {
     let span = |part: Partition| match part.times {
         Times::Range(Some(since), until) => Some(since..until),
         _ => None,
@@ -135,18 +150,20 @@ pub(super) async fn moved_spans(
     Ok(moved_months(db, table).await?.into_iter().filter_map(span).collect())
 }
 
-/// The rows of the months on other servers that are older than `before`.
-pub async fn moved_rows_before(
-    db: &Database,
-    table: LogTable,
-    before: DateTime<Utc>,
-) -> Result<u64> {
-    let end = db.zone().to_stored(before);
-    let rows = moved_months(db, table).await?.into_iter().filter_map(|part| match part.times {
-        Times::Range(_, until) if until <= end => Some(part.rows.unsigned_abs()),
-        _ => None,
-    });
-    Ok(rows.sum())
+/// The rows of the months on other servers of which all are older than `at`, and those of the other months.
+pub async fn moved_rows(db: &Database, table: LogTable, at: DateTime<Utc>) -> Result<(u64, u64)> {
+    let end = db.zone().to_stored(at);
+    let (mut older, mut newer) = (0, 0);
+    if db.has_partitions() {
+        older += detached_months(db, table).await?.iter().map(|(_, _, rows)| rows).sum::<u64>();
+    }
+    for part in moved_months(db, table).await? {
+        match part.times {
+            Times::Range(_, until) if until <= end => older += part.rows.unsigned_abs(),
+            _ => newer += part.rows.unsigned_abs(),
+        }
+    }
+    Ok((older, newer))
 }
 
 /// The end of the last month with a partition.

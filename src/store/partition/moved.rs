@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::tables::moved_months as parent_of;
 use super::{
-    ATTEMPTS, Change, PAUSE, Partition, Times, change, change_once, find_month, fold, has_unfolded,
-    moved_months, not_folded, range,
+    ATTEMPTS, Change, PAUSE, Partition, Times, change, change_once, detached_months, find_month,
+    fold, has_unfolded, moved_months, not_folded, range,
 };
 use crate::domain::month::Month;
 use crate::domain::table::{ID, LogTable};
@@ -37,6 +37,9 @@ pub async fn move_month(
     check_server(db, server).await?;
     let part = find_month(db, name).await?;
     let Times::Range(Some(since), until) = part.times else { return Err(Error::Busy) };
+    if Month::of(since).start() != since || Month::of(since).plus(1).start() != until {
+        return Err(Error::bad_input("name", "only a partition of one month can be moved"));
+    }
     if until + TimeDelta::days(YOUNGEST_DAYS) > db.zone().to_stored(now) {
         let message = format!("only a month that ended {YOUNGEST_DAYS} days ago can be moved");
         return Err(Error::bad_input("name", message));
@@ -249,6 +252,8 @@ impl<'a> Move<'a> {
                 change(
                     self.db,
                     &[
+                        // Fails if another command has moved the month.
+                        format!("LOCK TABLE {name} IN ACCESS SHARE MODE"),
                         format!("DELETE FROM {copy} WHERE {ids}"),
                         format!(
                             "INSERT INTO {copy} SELECT * FROM {name} WHERE {ids} ORDER BY {ID}"
@@ -306,19 +311,33 @@ impl<'a> Move<'a> {
         let Copied { rows, id_sum, transaction } = copied;
         let found = format!("SELECT COUNT(*) || ' ' || COALESCE(SUM({ID}), 0) FROM {name}");
         let is_new = format!("age(xmin) BETWEEN 0 AND age(CAST('{transaction}' AS xid))");
-        vec![
-            // From now on, no row is added to it, and none to the copy by another command.
-            format!("LOCK TABLE {name} IN SHARE MODE"),
-            format!("ALTER FOREIGN TABLE {copy} RENAME TO {name}_moved"),
+        let check = |condition: &str| {
             format!(
-                "DO $check$ BEGIN IF EXISTS (SELECT FROM {name} WHERE {is_new}) \
-                 OR ({found}) <> '{rows} {id_sum}' OR ({}) <> '{rows} {id_sum}' \
-                 OR (SELECT srvname FROM pg_foreign_table JOIN pg_foreign_server AS server ON server.oid = ftserver \
-                 WHERE ftrelid = to_regclass('{name}_moved')) <> '{server}' \
-                 THEN RAISE EXCEPTION 'rows have changed' USING ERRCODE = 'serialization_failure'; END IF; END $check$",
-                self.other.statement(&found)
+                "DO $check$ BEGIN IF {condition} THEN RAISE EXCEPTION 'rows have changed' \
+                 USING ERRCODE = 'serialization_failure'; END IF; END $check$"
+            )
+        };
+        let lock = format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE");
+        vec![
+            // Whether the last lock can be had, which is released at once.
+            format!(
+                "DO $lock$ BEGIN {lock}; RAISE EXCEPTION 'release' USING ERRCODE = 'CS000'; \
+                 EXCEPTION WHEN SQLSTATE 'CS000' THEN NULL; END $lock$"
             ),
-            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"),
+            // From now on, no other command changes the copy.
+            format!("ALTER FOREIGN TABLE {copy} RENAME TO {name}_moved"),
+            check(&format!(
+                "({}) <> '{rows} {id_sum}' OR (SELECT srvname FROM pg_foreign_table \
+                 JOIN pg_foreign_server AS server ON server.oid = ftserver \
+                 WHERE ftrelid = to_regclass('{name}_moved')) <> '{server}'",
+                self.other.statement(&found)
+            )),
+            // From now on, no row is added or deleted.
+            format!("LOCK TABLE {name} IN SHARE MODE"),
+            check(&format!(
+                "EXISTS (SELECT FROM {name} WHERE {is_new}) OR ({found}) <> '{rows} {id_sum}'"
+            )),
+            lock,
             format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
             format!("DROP TABLE {name}"),
             format!("ALTER FOREIGN TABLE {name}_moved RENAME TO {name}"),
@@ -340,7 +359,7 @@ impl<'a> Move<'a> {
 /// The comment of a month on another server. Of two databases with the same other server, each has its own months.
 async fn comment(db: &Database) -> Result<String> {
     let owner = "SELECT (SELECT system_identifier FROM pg_control_system()) || ' ' || \
-                 (SELECT oid FROM pg_database WHERE datname = current_database())";
+                 (SELECT oid FROM pg_database WHERE datname = current_database()) || ' ' || current_schema()";
     let owner = inspect::texts(db, owner.to_owned()).await?.pop().unwrap_or_default();
     Ok(format!("callscope: a month of {owner}"))
 }
@@ -386,38 +405,61 @@ impl OtherServer<'_> {
              ELSE COALESCE(obj_description(to_regclass('{name}'), 'pg_class'), '') END"
         );
         let state = self.query(&state).await?.pop().unwrap_or_default();
-        match state == comment(self.db).await? {
-            true => Ok(true),
-            false if state == "missing" => Ok(false),
-            false => {
-                let message = format!("the server `{}` has another table {name}", self.name);
-                Err(Error::bad_input("to", message))
-            }
+        let comment = comment(self.db).await?;
+        if state == comment || state == "missing" {
+            return Ok(state == comment);
         }
+        // The owner has another name after an upgrade or a restore.
+        let message = format!(
+            "the server `{}` has another table {name}; if it is a month of this database, set its comment there to \
+             '{comment}'",
+            self.name
+        );
+        Err(Error::bad_input("to", message))
     }
 }
 
-/// Drops the oldest month on another server if all its rows are older than `before`; returns the number of its rows.
-pub async fn drop_oldest(
+/// Drops the months on other servers whose rows are all older than `before`, and reports the rows of each to `dropped`. If one
+/// cannot be dropped, the others are.
+pub async fn drop_expired(
     db: &Database,
     table: LogTable,
     before: DateTime<Utc>,
-) -> Result<Option<u64>> {
-    // An earlier attempt may have ended after the first step.
-    for (name, server) in detached(db, table).await? {
-        drop_there(db, &name, &server).await?;
-    }
+    dropped: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
     let end = db.zone().to_stored(before);
-    let Some(part) = moved_months(db, table).await?.into_iter().next() else { return Ok(None) };
-    let Partition { name, times, server: Some(server), rows, .. } = part else { return Ok(None) };
-    if !matches!(times, Times::Range(_, until) if until <= end) {
-        return Ok(None);
+    let mut ended = Ok(());
+    for part in moved_months(db, table).await? {
+        if matches!(part.times, Times::Range(_, until) if until <= end) {
+            ended = ended.and(detach(db, &part).await);
+        }
     }
-    // Lists wait for this statement, and not for the other server.
-    change(db, &[format!("ALTER TABLE {} DETACH PARTITION {name}", parent_of(table))]).await?;
-    drop_there(db, &name, &server).await?;
-    tracing::info!(partition = name, server, rows, "dropped a month on another server");
-    Ok(Some(rows.unsigned_abs()))
+    // Also those of an earlier attempt that ended after the first step.
+    for (name, server, rows) in detached_months(db, table).await? {
+        match drop_there(db, &name, &server).await {
+            Ok(()) => {
+                tracing::info!(partition = name, server, rows, "dropped a month on another server");
+                dropped(rows);
+            }
+            Err(error) => ended = ended.and(Err(error)),
+        }
+    }
+    ended
+}
+
+/// The first step of a drop. Lists wait for this transaction, and not for the other server.
+async fn detach(db: &Database, part: &Partition) -> Result<()> {
+    let Partition { table, name, server: Some(server), rows, .. } = part else { return Ok(()) };
+    // A month that cannot be dropped there stays readable.
+    OtherServer { db, name: server }.has_month(name).await?;
+    change(
+        db,
+        &[
+            format!("ALTER TABLE {} DETACH PARTITION {name}", parent_of(*table)),
+            format!("COMMENT ON FOREIGN TABLE {name} IS 'callscope: {rows} rows, to be dropped'"),
+        ],
+    )
+    .await
 }
 
 /// Drops a month that is detached, there and here.
@@ -427,22 +469,6 @@ async fn drop_there(db: &Database, name: &str, server: &str) -> Result<()> {
         other.execute(&format!("DROP TABLE {name}")).await?;
     }
     change(db, &[format!("DROP FOREIGN TABLE {name}")]).await
-}
-
-/// The months on other servers that are not part of a table any more, and their servers.
-async fn detached(db: &Database, table: LogTable) -> Result<Vec<(String, String)>> {
-    let sql = format!(
-        "SELECT CAST(CAST(ftrelid AS regclass) AS TEXT) || ' ' || srvname FROM pg_foreign_table \
-         JOIN pg_foreign_server AS server ON server.oid = ftserver \
-         JOIN pg_class AS month ON month.oid = ftrelid \
-         WHERE relname ~ '^{}_\\d{{4}}_\\d{{2}}$' AND NOT relispartition \
-         AND obj_description(ftrelid, 'pg_class') LIKE 'callscope: % rows'",
-        table.name()
-    );
-    let found = inspect::texts(db, sql).await?.into_iter();
-    Ok(found
-        .filter_map(|it| it.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())))
-        .collect())
 }
 
 /// A server with months.
