@@ -419,7 +419,7 @@ impl OtherServer<'_> {
     }
 }
 
-/// Drops the months on other servers whose rows are all older than `before`, and reports the rows of each to `dropped`. If one
+/// Drops the months on other servers of which all rows are older than `before`, and reports the rows of each to `dropped`. If one
 /// cannot be dropped, the others are.
 pub async fn drop_expired(
     db: &Database,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use aho_corasick::AhoCorasick;
+use callscope::domain::key_id::is_key_id;
 use callscope::observe::log_filter::cap_libraries;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
@@ -143,9 +144,18 @@ pub fn leaks() -> (Vec<String>, usize, usize) {
     let search = AhoCorasick::new(&forms).expect("texts to search for");
     let all = || log.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let leaks = all().filter_map(|line| {
-        let found = search.find(line)?;
+        let found = search.find_iter(line).find(|found| !is_in_key_id(line, found.range()))?;
         let form = &forms[found.pattern().as_usize()];
         Some(format!("{form:?} is in {}", String::from_utf8_lossy(line)))
     });
     (leaks.collect(), all().count(), secrets.len())
+}
+
+/// Whether a part of a line is in the id of a key: a hash may contain the prefix of a key by chance.
+fn is_in_key_id(line: &[u8], part: Range<usize>) -> bool {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let start =
+        line[..part.start].iter().rposition(|byte| !is_of_word(byte)).map_or(0, |at| at + 1);
+    let length = line[start..].iter().position(|byte| !is_of_word(byte));
+    is_key_id(&String::from_utf8_lossy(&line[start..length.map_or(line.len(), |it| start + it)]))
 }
