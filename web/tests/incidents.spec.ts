@@ -50,7 +50,7 @@ test('the first sentence of the page names the incidents of the demo at their ti
   const other = [1.5, 4, -3, -6].map((hours) => reset + hours * HOUR_MS).find((at) => at < Date.now() && Math.abs(at - outage) > 1.2 * HOUR_MS);
   for (const [at, sentence] of [
     [outage, /^gemini-2\.5-flash has been failing for all keys since .* \(50[03], .*\): wait, or use another model\./],
-    // Just after the last failure: on a quiet night, there are none for minutes before.
+    // Just after the last failure: on a quiet night, the one before it is minutes older.
     [reset + 1_000, /^Most keys have been out of quota for gemini-.* since .* \(429, .*\): wait for the reset, or add keys\./],
     [other ?? 0, /^The provider has rejected key Fake\.\.\..{4} since .* \(403, .*\): replace the key\./],
   ] as const) {
