@@ -164,6 +164,17 @@ async fn any_text_is_classified(database: TestDatabase) {
     }]);
     assert_eq!(found["quotas"], quota);
 
+    // A window in seconds. A time and a delay: the delay says that it is no short one.
+    let seconds = "Rate limit of 8 per 86400s exceeded for UserByModelByDayUncachedInputTokens.";
+    let found = classify(&app, seconds, Some(429)).await;
+    assert_eq!(found["class"], "QUOTA_DAY");
+    let quota = &found["quotas"][0];
+    assert_eq!((&quota["limit"], &quota["window"]), (&json!(8), &json!("P1D")));
+    assert_eq!(quota["metric"], "INPUT_TOKENS");
+    let both =
+        r#"{"type":"usage_limit_reached","resets_at":1775317531,"resets_in_seconds":602705}"#;
+    assert_eq!(classify(&app, both, Some(429)).await["class"], "QUOTA_DAY");
+
     // gRPC's representation, as Python's client prints it.
     let grpc = "429 Quota exceeded for quota metric 'Generate Content API requests per minute' of service \
         'generativelanguage.googleapis.com' for consumer 'project_number:1234567'. [reason: \"RATE_LIMIT_EXCEEDED\" \

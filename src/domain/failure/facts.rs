@@ -239,8 +239,12 @@ impl<'a> Reader<'a> {
     }
 
     fn retry(&mut self, delay: Option<Duration>) {
-        let delay = delay.filter(|delay| *delay <= MAX_DELAY);
-        self.facts.retry = self.facts.retry.or(delay.map(Retry::After));
+        let delay = delay.filter(|delay| *delay <= MAX_DELAY).map(Retry::After);
+        // Of a time and a delay, the delay is kept: rules need its length.
+        self.facts.retry = match self.facts.retry {
+            Some(Retry::At(_)) => delay.or(self.facts.retry),
+            retry => retry.or(delay),
+        };
     }
 
     /// A word that is no value: of a quota, or of when to try again.
@@ -254,8 +258,13 @@ impl<'a> Reader<'a> {
             && let Some(window) = window(word)
         {
             let metric = metric(&format!("{third}_{second}"));
-            let limit = number(third).or_else(|| number(fourth));
+            let limit = [second, third, fourth].into_iter().find_map(number);
             self.limited(metric, window, limit);
+        } else if let Some(StatedQuota { metric: unnamed @ None, .. }) = &mut self.sentence
+            && is(first, &["for"])
+        {
+            // "8 per 60s exceeded for UserByModelByMinuteUncachedInputTokens"
+            *unnamed = metric(word);
         } else if is(word, &["organization"]) && is(first, &["in"]) {
             self.sentence_model = self.sentence_model.or(Some(second));
         } else if self.facts.retry.is_none() {
@@ -384,7 +393,7 @@ fn abbreviated(word: &str) -> Option<(QuotaMetric, Duration)> {
         "OTPM" => (QuotaMetric::OutputTokens, MINUTE),
         _ => {
             let (what, unit) = word.split_once("-per-")?;
-            let unit = unit.split('-').next()?;
+            let unit = unit.split(|it: char| !it.is_ascii_alphabetic()).next()?;
             let metric = metric(what)
                 .or_else(|| what.contains("models").then_some(QuotaMetric::Requests))?;
             (metric, window(unit)?)
@@ -395,13 +404,16 @@ fn abbreviated(word: &str) -> Option<(QuotaMetric, Duration)> {
 
 fn window(word: &str) -> Option<Duration> {
     let word = word.to_ascii_lowercase();
-    let seconds = match word.strip_suffix('s').unwrap_or(&word) {
+    let unit = word.strip_suffix('s').unwrap_or(&word);
+    let seconds = match unit {
         "second" | "sec" => 1,
         "min" | "minute" => 60,
         "hour" => 3600,
         "day" => 86_400,
         "week" => 7 * 86_400,
         "month" => 30 * 86_400,
+        // "60s"
+        _ if unit.len() < word.len() => number(unit)?,
         _ => return None,
     };
     Some(Duration::from_secs(seconds))

@@ -22,7 +22,7 @@ pub use self::template::{Template, template};
 
 /// The version of the rules and templates. **Increase it with each change of them**: stored classes of older
 /// versions are computed again.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// Why a call failed. Where several classes fit, a fault that waiting cannot end goes first, then a quota
 /// of a day, then tokens of a minute, then requests of a minute.
