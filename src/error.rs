@@ -267,7 +267,7 @@ fn cause_of(source: &dyn DatabaseError) -> Cause {
     if let Some(source) = source.try_downcast_ref::<SqlxMySqlError>() {
         return mysql_cause(source.number(), &code);
     }
-    postgres_cause(&code)
+    postgres_cause(&code, source.message())
 }
 
 /// By the primary code, the low byte: interrupted; busy, locked, read-only, I/O error, corrupt, full,
@@ -284,12 +284,13 @@ fn sqlite_cause(code: u32, message: &str) -> Cause {
 /// By SQLSTATE: a cancelled query; connection faults (08), rejected logins (28), resources (53), operator
 /// intervention (57P), faults of the system (58) or its files (XX001, XX002), unavailable locks, rolled
 /// back transactions (40), a read-only server, a missing table or database.
-fn postgres_cause(code: &str) -> Cause {
+fn postgres_cause(code: &str, message: &str) -> Cause {
     let database =
         ["08", "28", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
             || matches!(code, "XX001" | "XX002" | "55P03" | "25006" | "42P01" | "3D000");
     match code {
         "57014" => Cause::Stopped,
+        "XX000" if message.starts_with("could not commit transaction for shard") => Cause::Database,
         _ if database => Cause::Database,
         _ => Cause::Statement,
     }
@@ -328,8 +329,11 @@ mod tests {
         for code in
             ["57P01", "57P03", "53300", "53100", "08006", "28P01", "42P01", "40P01", "58030"]
         {
-            assert_eq!(postgres_cause(code), Cause::Database, "{code}");
+            assert_eq!(postgres_cause(code, ""), Cause::Database, "{code}");
         }
+        let of_worker = "could not commit transaction for shard 102008 on at least one active node";
+        assert_eq!(postgres_cause("XX000", of_worker), Cause::Database);
+        assert_eq!(postgres_cause("XX000", "cache lookup failed"), Cause::Statement);
         for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114, 1047, 1180, 3101] {
             assert_eq!(mysql_cause(number, "HY000"), Cause::Database, "{number}");
         }
@@ -337,10 +341,14 @@ mod tests {
         for code in [5, 261, 6, 8, 10, 11, 13, 14, 26] {
             assert_eq!(sqlite_cause(code, ""), Cause::Database, "{code}");
         }
-        let stopped = [postgres_cause("57014"), mysql_cause(1969, "70100"), sqlite_cause(9, "")];
+        let stopped =
+            [postgres_cause("57014", ""), mysql_cause(1969, "70100"), sqlite_cause(9, "")];
         assert_eq!(stopped, [Cause::Stopped; 3]);
-        let ours =
-            [postgres_cause("42601"), mysql_cause(1064, "42000"), sqlite_cause(1, "near \"x\"")];
+        let ours = [
+            postgres_cause("42601", ""),
+            mysql_cause(1064, "42000"),
+            sqlite_cause(1, "near \"x\""),
+        ];
         assert_eq!(ours, [Cause::Statement; 3]);
     }
 }

@@ -19,7 +19,7 @@ mod m20261201_000010_add_day_cells;
 mod m20261202_000011_create_error_days;
 mod m20261203_000012_add_missing_ids;
 
-pub use m20261123_000001_create_tables::partitioned_table;
+pub use m20261123_000001_create_tables::table_without_key;
 
 pub struct Migrator;
 

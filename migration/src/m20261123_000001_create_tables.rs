@@ -22,16 +22,15 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// One of the gateway's tables in PostgreSQL, partitioned by time. A key of a partitioned table would need a time in
-/// each row, and a gateway may store rows without one: ids are unique by their sequence only.
-pub fn partitioned_table(name: &str) -> TableCreateStatement {
+/// One of the gateway's tables in PostgreSQL without a primary key, which a table with partitions or shards cannot
+/// have: ids are unique by their sequence only.
+pub fn table_without_key(name: &str) -> TableCreateStatement {
     let backend = DbBackend::Postgres;
     let id = ColumnDef::new("id").big_integer().not_null().auto_increment().take();
-    let mut table = match name {
+    match name {
         "t_request_log" => with_calls(own_table("t_request_log").col(id).take(), backend),
         _ => with_error_logs(own_table("t_error_logs").col(id).take(), backend),
-    };
-    table.extra("PARTITION BY RANGE (request_time)").take()
+    }
 }
 
 fn request_log(backend: DbBackend) -> TableCreateStatement {

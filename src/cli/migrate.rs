@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::month::Month;
 use crate::store::partition::NewPartitions;
-use crate::store::schema;
+use crate::store::schema::{self, NewTables};
 use crate::store::zone::StorageZone;
 
 #[derive(Args, Debug)]
@@ -22,6 +22,10 @@ pub struct MigrateArgs {
     /// current month]
     #[arg(long, value_name = "YYYY-MM", requires = "partition_by")]
     partitions_since: Option<Month>,
+
+    /// Create the tables of a new Citus database with shards on its workers, distributed by the API key
+    #[arg(long, conflicts_with = "partition_by")]
+    citus: bool,
 
     #[command(flatten)]
     database: DatabaseConfig,
@@ -47,8 +51,12 @@ pub fn run(args: MigrateArgs) -> anyhow::Result<()> {
         let zone = StorageZone(args.database.storage_time_zone);
         let now = Month::of(zone.to_stored(Clock::System.now()));
         let since = args.partitions_since.unwrap_or(now);
-        let partitions = args.partition_by.map(|PartitionBy::Month| NewPartitions { since, now });
-        let done = schema::migrate_until(&args.database, partitions, interrupt).await?;
+        let tables = match args.partition_by {
+            Some(PartitionBy::Month) => NewTables::Partitions(NewPartitions { since, now }),
+            None if args.citus => NewTables::Shards,
+            None => NewTables::Plain,
+        };
+        let done = schema::migrate_until(&args.database, tables, interrupt).await?;
         ensure!(done, "interrupted: run `callscope migrate` again to build the remaining indexes");
         Ok(())
     })

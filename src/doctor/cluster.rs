@@ -8,6 +8,7 @@ use super::Finding;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
 use crate::error::Result;
+use crate::store::citus::{self, Shards};
 use crate::store::engine::Engine;
 use crate::store::inspect::{self, GaleraNode, Partitions, Replication};
 use crate::store::partition::moved;
@@ -25,6 +26,7 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
     let mut findings = match db.engine() {
         Engine::Galera => galera(&inspect::galera_node(db).await?),
+        Engine::Citus => vec![citus(&citus::shards(db).await?)],
         engine => of_engine(engine).into_iter().collect(),
     };
     if db.dialect() == Dialect::Postgres {
@@ -47,7 +49,7 @@ fn of_engine(engine: Engine) -> Option<Finding> {
         Some(Finding::warning(SUBJECT, found, advice))
     };
     match engine {
-        Engine::Plain | Engine::Galera => None,
+        Engine::Plain | Engine::Galera | Engine::Citus => None,
         Engine::Spider => {
             let found = "the tables are stored by Spider: queries return wrong results, and batches may be \
                          stored in part";
@@ -61,13 +63,22 @@ fn of_engine(engine: Engine) -> Option<Finding> {
         Engine::TiDb | Engine::Vitess => untested(
             "compare its answers with those of a single server before you rely on them (docs/SCALING.md)",
         ),
-        Engine::Citus => Some(Finding::warning(
-            SUBJECT,
-            "this is Citus, with which this version was not tested",
-            "distribute both tables by the key and see docs/SCALING.md for what is known; sizes are those of \
-             the coordinator",
-        )),
     }
+}
+
+fn citus(Shards { workers, undistributed }: &Shards) -> Finding {
+    let found = format!("Citus: {workers} servers with shards");
+    if undistributed.is_empty() {
+        return Finding::ok(
+            SUBJECT,
+            format!("{found}, both tables are distributed by the API key"),
+        );
+    }
+    let found =
+        format!("{found}; {} is not distributed by the API key", undistributed.join(" and "));
+    let advice = "all its rows are on the coordinator, or queries of one key read all shards: create a new database \
+                  with `callscope migrate --citus`, and import this one into it";
+    Finding::warning(SUBJECT, found, advice)
 }
 
 fn galera(node: &GaleraNode) -> Vec<Finding> {
@@ -181,11 +192,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_of_citus_need_shards() {
+        let level = |undistributed| citus(&Shards { workers: 2, undistributed }).level;
+        assert_eq!(level(vec![]), Level::Ok);
+        assert_eq!(level(vec!["t_error_logs"]), Level::Warning);
+    }
+
+    #[test]
     fn engines_are_refused_or_untested() {
         let level = |engine| of_engine(engine).map(|finding| finding.level);
         assert_eq!(level(Engine::Plain), None);
         assert_eq!(level(Engine::Spider), Some(Level::Error));
-        for engine in [Engine::TiDb, Engine::Vitess, Engine::GroupReplication, Engine::Citus] {
+        for engine in [Engine::TiDb, Engine::Vitess, Engine::GroupReplication] {
             let finding = of_engine(engine).unwrap();
             assert_eq!(finding.level, Level::Warning);
             assert!(finding.found.contains(engine.name()), "{finding}");

@@ -6,7 +6,7 @@
 //! row is in no result by class: one that arrives after [`complete`], or becomes visible later with a lower id,
 //! until the next query or the job has found it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use entity::ErrorLog;
@@ -251,46 +251,54 @@ pub fn settled(last: i64) -> i64 {
 }
 
 /// Deletes the next rows above an id that have no error log any more; returns the highest id that was looked at, or None
-/// at the end. Two statements.
+/// at the end. Three statements.
 pub async fn sweep(db: &Database, after: i64) -> Result<Option<i64>> {
     row! {
-        struct Row { id: i64, is_used: i64, logged_at: Option<StoredTime> }
+        struct Row { id: i64, logged_at: Option<StoredTime> }
     }
-    let is_used = Expr::exists(
-        Query::select()
-            .expr(Expr::cust("1"))
-            .from(ErrorLog)
-            .and_where(Expr::col(ID).equals((TABLE, ERROR_ID)))
-            .take(),
-    );
+    row! {
+        struct Used { id: i64 }
+    }
     let mut select = Query::select();
     select
         .expr_as(Expr::col(ERROR_ID), "c_id")
-        .expr_as(flag(db.dialect(), Condition::all().add(is_used.clone())), "c_is_used")
         .expr_as(Expr::col("logged_at"), "c_logged_at")
         .from(TABLE)
         .and_where(Expr::col(ERROR_ID).gt(after))
         .order_by(ERROR_ID, Order::Asc)
         .limit(ROWS_OF_A_CHECK);
     let rows = db.fetch::<Row>("classification.sweep", &select).await?;
+    let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+    // Citus refuses a subquery for each row.
+    let of = |ids: &[i64]| {
+        let ids = Expr::col(ID).is_in(ids.iter().copied());
+        Query::select()
+            .expr_as(db.dialect().integer(ID), "c_id")
+            .from(ErrorLog)
+            .and_where(ids)
+            .take()
+    };
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    let used = db.fetch::<Used>("classification.used", &of(&ids)).await?;
+    let used: BTreeSet<i64> = used.into_iter().map(|row| row.id).collect();
     // Read afterwards: a month that was moved meanwhile is among them.
     let moved = partition::moved_spans(db, LogTable::ErrorLogs).await?;
     let is_moved = |row: &Row| {
         let at = row.logged_at.as_ref().map(|stored| stored.at);
         at.is_some_and(|at| moved.iter().any(|span| span.contains(&at)))
     };
-    let unused = rows.iter().filter(|row| row.is_used == 0 && !is_moved(row));
+    let unused = rows.iter().filter(|row| !used.contains(&row.id) && !is_moved(row));
     let unused: Vec<i64> = unused.map(|row| row.id).collect();
     if !unused.is_empty() {
         let delete = Query::delete()
             .from_table(TABLE)
-            .and_where(Expr::col(ERROR_ID).is_in(unused))
+            .and_where(Expr::col(ERROR_ID).is_in(unused.iter().copied()))
             // An id may have been used again.
-            .and_where(is_used.not())
+            .and_where(Expr::col(ERROR_ID).not_in_subquery(of(&unused)))
             .take();
         db.execute("classification.delete", &delete).await?;
     }
-    Ok(rows.last().map(|row| row.id))
+    Ok(Some(last))
 }
 
 /// A condition as 1 or 0.

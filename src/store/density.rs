@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Expr, ExprTrait, Order, SelectStatement};
 use tokio::time::Instant;
 
 use super::database::Database;
+use super::engine::Engine;
 use super::page::{Tag, tagged, unions};
 use super::partition::{Times, moved_months};
 use super::rows::{row, select_from};
@@ -137,14 +138,23 @@ impl Sample {
         let samples = span.min(SAMPLES.into());
         let step = if samples > 1 { (span - 1) as f64 / (samples - 1) as f64 } else { 1.0 };
         let key = [("key", dialect.text(table.key()))];
-        let branches = (0..samples).map(|number| {
+        let ids = (0..samples).map(|number| {
             let offset =
                 if number + 1 == samples { span - 1 } else { (number as f64 * step) as i128 };
-            let id = i64::try_from(i128::from(first) + offset).unwrap_or(last);
-            let mut select = select_from::<Sampled>(dialect, table, &key);
-            // The first row with this id or a higher one.
-            select.and_where(Expr::col(ID).gte(id)).order_by(ID, Order::Asc).limit(1).take()
+            i64::try_from(i128::from(first) + offset).unwrap_or(last)
         });
+        let select = || select_from::<Sampled>(dialect, table, &key);
+        let branches: Vec<SelectStatement> = match db.engine() {
+            // Each branch would read all shards. Of missing ids no row is found, which counts as no rows.
+            Engine::Citus => vec![select().and_where(Expr::col(ID).is_in(ids)).take()],
+            // The first row with this id or a higher one.
+            _ => ids
+                .map(|id| {
+                    let mut select = select();
+                    select.and_where(Expr::col(ID).gte(id)).order_by(ID, Order::Asc).limit(1).take()
+                })
+                .collect(),
+        };
         let mut rows: Vec<(i64, Option<i64>, Option<String>)> = vec![];
         for union in unions(tagged::<Sampled>(dialect, branches), SAMPLES as usize) {
             for (row, _) in db.fetch::<(Sampled, Tag)>("density.sample", &union).await? {

@@ -1,6 +1,6 @@
 //! The progress of each import (`callscope_imports`), and the rows of imported databases.
 
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ConnectionTrait, SqlErr, Statement};
 
 use super::database::Database;
@@ -59,16 +59,14 @@ pub struct Step {
     pub finished: bool,
 }
 
-fn table() -> Alias {
-    Alias::new("callscope_imports")
-}
+pub(super) const TABLE: &str = "callscope_imports";
 
 /// Finds the progress of the import of `source`.
 pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {
     let mut query = Query::select();
     query
         .columns(["rows_done", "shift_micros", "finished", "missing"])
-        .from(table())
+        .from(TABLE)
         .and_where(Expr::col("source").eq(source));
     let rows = db.query_all("import.find", &query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -97,13 +95,13 @@ async fn insert_all(transaction: &impl ConnectionTrait, imports: &[Import]) -> R
     for import in imports {
         let mut delete = Query::delete();
         delete
-            .from_table(table())
+            .from_table(TABLE)
             .and_where(Expr::col("source").eq(&import.source))
             .and_where(Expr::col("finished").eq(true));
         transaction.execute(&delete).await?;
         let mut insert = Query::insert();
         insert
-            .into_table(table())
+            .into_table(TABLE)
             .columns(["source", "rows_done", "shift_micros", "finished"])
             .values([
                 import.source.clone().into(),
@@ -128,7 +126,7 @@ pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> 
     };
     let mut update = Query::update();
     update
-        .table(table())
+        .table(TABLE)
         .value("rows_done", step.to.rows_done())
         .value("missing", step.to.missing()?)
         .value("finished", step.finished)

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use super::connections::Lease;
 use super::database::Database;
 use super::dialect::Dialect;
+use super::engine::Engine;
 use super::stored_time::sqlite_text;
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::domain::table::{ColumnKind, LogTable};
@@ -109,7 +110,7 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
     [
         time_value(db, call.timestamp),
         call.model.clone().into(),
-        call.key.clone().into(),
+        key_value(db, call.key.as_ref()),
         call.is_success().into(),
         call.status_code.into(),
         call.latency_ms.into(),
@@ -121,12 +122,20 @@ fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
     [
         time_value(db, error.timestamp),
         error.model.clone().into(),
-        error.key.clone().into(),
+        key_value(db, error.key.as_ref()),
         error.error_type.clone().into(),
         error.message.clone().into(),
         error.error_code.into(),
         error.request.as_deref().map(|text| json_text(text, db.dialect())).into(),
     ]
+}
+
+/// Citus, which distributes rows by their key, refuses NULL.
+fn key_value(db: &Database, key: Option<&String>) -> Value {
+    match (key, db.engine()) {
+        (None, Engine::Citus) => "".into(),
+        (key, _) => key.cloned().into(),
+    }
 }
 
 /// A text that is not JSON becomes a JSON string, except on SQLite, which stores any text.

@@ -7,13 +7,15 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use tokio::time::{Instant, sleep};
 
+use super::citus;
 use super::connect::{Access, connect};
 use super::dialect::Dialect;
 use super::engine::{self, Engine};
 use super::index::{self, PendingIndex};
 use super::index_build::{self, Scope};
 use super::origin;
-use super::partition::tables::{self, NewPartitions};
+use super::partition::NewPartitions;
+use super::partition::tables as partitions;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
 use crate::error::{Error, Result};
@@ -27,38 +29,52 @@ const MOST_ATTEMPTS: u32 = 50;
 /// A lock that is waited for longer belongs to a long transaction.
 const REPEAT_TIME: Duration = Duration::from_secs(60);
 
-/// Creates all missing tables and indexes.
-pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
-    migrate_until(config, None, std::future::pending()).await.map(drop)
+/// How missing tables of a gateway are created.
+#[derive(Clone, Copy, Debug)]
+pub enum NewTables {
+    Plain,
+    /// In PostgreSQL, with a partition for each month.
+    Partitions(NewPartitions),
+    /// In Citus, with shards on its workers.
+    Shards,
 }
 
-/// Creates all missing tables, with `partitions`, and indexes until `stop` ends; returns whether all are created.
+/// Creates all missing tables and indexes.
+pub async fn migrate(config: &DatabaseConfig) -> Result<()> {
+    migrate_until(config, NewTables::Plain, std::future::pending()).await.map(drop)
+}
+
+/// Creates all missing tables and indexes until `stop` ends; returns whether all are created.
 pub async fn migrate_until(
     config: &DatabaseConfig,
-    partitions: Option<NewPartitions>,
+    tables: NewTables,
     stop: impl Future<Output = ()>,
 ) -> Result<bool> {
-    run_steps(config, partitions).await?;
+    run_steps(config, tables).await?;
     let stop = stop.shared();
     Ok(repeat(|| index_build::build(config, Scope::All, stop.clone())).await?.is_some())
 }
 
 /// Creates missing tables and the indexes that are quick to build; returns the other missing indexes.
 pub(super) async fn prepare(config: &DatabaseConfig) -> Result<Vec<PendingIndex>> {
-    run_steps(config, None).await?;
+    run_steps(config, NewTables::Plain).await?;
     let build = || index_build::build(config, Scope::Quick, std::future::pending());
     Ok(repeat(build).await?.unwrap_or_default())
 }
 
 /// Runs the missing steps. Without missing steps it takes no lock: an index of SQLite may be under
 /// construction.
-async fn run_steps(config: &DatabaseConfig, partitions: Option<NewPartitions>) -> Result<()> {
+async fn run_steps(config: &DatabaseConfig, tables: NewTables) -> Result<()> {
     let connection = connect(config, Access::Migrate).await?;
     let done = async {
-        engine::refuse(Engine::find(&connection).await?)?;
+        let engine = Engine::find(&connection).await?;
+        engine::refuse(engine)?;
         let pending = repeat(|| Migrator::get_pending_migrations_read_only(&connection));
-        if !pending.await?.is_empty() || partitions.is_some() {
-            run_steps_locked(&connection, partitions).await?;
+        if !pending.await?.is_empty() || !matches!(tables, NewTables::Plain) {
+            run_steps_locked(&connection, tables).await?;
+        }
+        if engine == Engine::Citus {
+            citus::manage_tables(&connection).await?;
         }
         Ok(())
     };
@@ -68,10 +84,7 @@ async fn run_steps(config: &DatabaseConfig, partitions: Option<NewPartitions>) -
     done
 }
 
-async fn run_steps_locked(
-    connection: &DatabaseConnection,
-    partitions: Option<NewPartitions>,
-) -> Result<()> {
+async fn run_steps_locked(connection: &DatabaseConnection, tables: NewTables) -> Result<()> {
     let dialect = Dialect::of(connection.get_database_backend());
     if dialect == Dialect::Sqlite {
         connection.execute_unprepared("BEGIN IMMEDIATE").await?;
@@ -87,8 +100,12 @@ async fn run_steps_locked(
         }
     }
     let mut created = repeat(|| origin::missing_tables(connection)).await?;
-    if let Some(new) = partitions {
-        tables::create_tables(connection, &created, new).await?;
+    match tables {
+        NewTables::Plain => {}
+        NewTables::Partitions(new) => partitions::create_tables(connection, &created, new).await?,
+        NewTables::Shards => citus::create_tables(connection, &created).await?,
+    }
+    if !matches!(tables, NewTables::Plain) {
         // Also those that an interrupted migration has created.
         created = LogTable::ALL.to_vec();
     }

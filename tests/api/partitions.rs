@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use callscope::domain::table::LogTable;
 use callscope::prune::{self, Cutoffs, Pace, Tally};
 use callscope::store::partition::{self, NewPartitions};
-use callscope::store::schema::migrate_until;
+use callscope::store::schema::{NewTables, migrate_until};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::time::sleep;
@@ -34,7 +34,7 @@ tests! {
 async fn migrate(database: &TestDatabase) {
     let months = ["2026-01", "2026-03"].map(|month| month.parse().unwrap());
     let [since, now] = months;
-    let new = Some(NewPartitions { since, now });
+    let new = NewTables::Partitions(NewPartitions { since, now });
     migrate_until(&database.config(), new, std::future::pending()).await.unwrap();
 }
 

@@ -38,11 +38,12 @@ impl Batch {
 
     fn calls(&self) -> Vec<Value> {
         let error = json!({ "errorType": "crash", "message": self.name });
-        let call = |model| match self.failed {
-            true => json!({ "key": "a key", "model": model, "statusCode": 429, "error": error }),
-            false => json!({ "key": "a key", "model": model, "statusCode": 200 }),
+        // Several keys: Citus stores them on several servers.
+        let call = |(index, model)| match (self.failed, format!("key {}", index % 7)) {
+            (true, key) => json!({ "key": key, "model": model, "statusCode": 429, "error": error }),
+            (false, key) => json!({ "key": key, "model": model, "statusCode": 200 }),
         };
-        self.models().map(call).collect()
+        self.models().enumerate().map(call).collect()
     }
 
     fn body(&self) -> Value {

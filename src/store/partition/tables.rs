@@ -80,7 +80,9 @@ async fn create_table(
     new: NewPartitions,
 ) -> Result<(), DbErr> {
     let parent = table.name();
-    connection.execute(&migration::partitioned_table(parent)).await?;
+    // A key would need a time in each row, and a gateway may store rows without one.
+    let mut create = migration::table_without_key(parent);
+    connection.execute(create.extra(format!("PARTITION BY RANGE ({TIME})"))).await?;
     connection.execute_unprepared(&format!("COMMENT ON TABLE {parent} IS '{COMMENT}'")).await?;
     let by_id = format!("CREATE INDEX callscope_{}_id ON {parent} (id)", &parent[2..]);
     connection.execute_unprepared(&by_id).await?;

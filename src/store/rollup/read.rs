@@ -27,6 +27,7 @@ use crate::store::call::CallScope;
 use crate::store::call_dimension::{CallDimension, bucket_number};
 use crate::store::database::Database;
 use crate::store::dialect::Dialect;
+use crate::store::engine::Engine;
 use crate::store::filter::{Filter, succeeded};
 use crate::store::rows::{columns, row};
 use crate::store::source::Source;
@@ -381,6 +382,10 @@ impl SumRequest<'_> {
             }
             Dialect::MySql => {
                 in_gaps.join(JoinType::StraightJoin, LogTable::Calls.name(), is_inside);
+            }
+            // Citus refuses an OFFSET there, and sends the gaps to its workers.
+            Dialect::Postgres if db.engine() == Engine::Citus => {
+                in_gaps.join(JoinType::InnerJoin, LogTable::Calls.name(), is_inside);
             }
             Dialect::Postgres => {
                 let mut calls = Query::select();

@@ -163,9 +163,14 @@ pub(super) fn epoch(needs_days: bool) -> Expr {
 
 /// Whether a call is above the watermark.
 pub(super) fn is_above_watermark() -> Expr {
+    Expr::col(ID).gt(watermark())
+}
+
+/// The watermark of the state. It does not refer to a row of an outer query: Citus refuses that.
+fn watermark() -> Expr {
     let mut select = Query::select();
     select.column("watermark").from(STATE).and_where(Expr::col("name").eq(NAME));
-    Expr::col(ID).gt(scalar(select.take()))
+    scalar(select.take())
 }
 
 /// Reads the state. None if the database has no state yet. One statement.
@@ -176,7 +181,7 @@ pub async fn observe(db: &Database) -> Result<Option<Observed>> {
         |expression: Expr| Query::select().expr(expression).from(LogTable::Calls.name()).take();
     let highest = Expr::cust(dialect.to_integer("MAX(id)"));
     let mut mark = calls(Expr::col(TIME));
-    mark.and_where(Expr::col(ID).eq(Expr::col((STATE, "watermark"))));
+    mark.and_where(Expr::col(ID).eq(watermark()));
     let own = StoredState::columns().into_iter().map(|name| Expr::col((STATE, field(name))));
     let mut last = calls(Expr::col(TIME).max());
     last.cond_where(dialect.time_range(None, None));

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use callscope::store::partition::NewPartitions;
-use callscope::store::schema::migrate_until;
+use callscope::store::schema::{NewTables, migrate_until};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -25,6 +25,8 @@ pub struct Servers {
     folder: TempDir,
     postgres: Option<String>,
     mariadb: Option<String>,
+    /// With Citus in place of a single PostgreSQL server, its servers, the coordinator first.
+    citus: Vec<String>,
     /// The prefix of this run's databases; other runs may share the servers.
     run: String,
     next: AtomicU64,
@@ -36,13 +38,23 @@ fn has_partitions(kind: Kind) -> bool {
     kind == Kind::Postgres && std::env::var_os("CALLSCOPE_TEST_POSTGRES_PARTITIONS").is_some()
 }
 
+/// The URL of a database on the server of another one.
+fn url_of(server: &str, name: &str) -> String {
+    let mut url = reqwest::Url::parse(server).expect("the URL of the test server");
+    url.set_path(name);
+    url.into()
+}
+
 impl Servers {
     pub fn from_environment() -> Self {
         let url = |kind: Kind| std::env::var(kind.variable()?).ok().filter(|url| !url.is_empty());
+        let citus = std::env::var("CALLSCOPE_TEST_CITUS_URLS").unwrap_or_default();
+        let citus: Vec<String> = citus.split_whitespace().map(str::to_owned).collect();
         Self {
             folder: tempfile::tempdir().expect("a temporary folder for SQLite files"),
-            postgres: url(Kind::Postgres),
+            postgres: citus.first().cloned().or_else(|| url(Kind::Postgres)),
             mariadb: url(Kind::MariaDb),
+            citus,
             run: format!("callscope_test_{:08x}", rand::random::<u32>()),
             next: AtomicU64::new(0),
             templates: Default::default(),
@@ -71,9 +83,7 @@ impl Servers {
         let Some(admin) = self.admin_url(kind) else {
             return format!("sqlite://{}", self.file(name).display());
         };
-        let mut url = reqwest::Url::parse(admin).expect("the URL of the test server");
-        url.set_path(name);
-        url.into()
+        url_of(admin, name)
     }
 
     fn admin(&self, kind: Kind) -> TestDatabase {
@@ -85,12 +95,51 @@ impl Servers {
         let name = format!("{}_{}", self.run, self.next.fetch_add(1, Ordering::Relaxed));
         let template = match schema {
             Schema::Empty => None,
+            // A copy would have no shards.
+            Schema::Migrated if self.has_shards(kind) => None,
             Schema::Migrated => {
                 Some(self.templates[kind as usize].get_or_init(|| self.template(runtime, kind)))
             }
         };
-        runtime.block_on(self.copy(kind, template, &name));
+        runtime.block_on(async {
+            self.copy(kind, template, &name).await;
+            if self.has_shards(kind) {
+                self.add_workers(&name).await;
+                if schema == Schema::Migrated {
+                    let config = TestDatabase::new(kind, self.url(kind, &name)).config();
+                    let migrated =
+                        migrate_until(&config, NewTables::Shards, std::future::pending());
+                    migrated.await.expect("migrates");
+                }
+            }
+        });
         name
+    }
+
+    fn has_shards(&self, kind: Kind) -> bool {
+        kind == Kind::Postgres && !self.citus.is_empty()
+    }
+
+    /// Makes a database one of Citus.
+    async fn add_workers(&self, name: &str) {
+        let mut add = String::new();
+        for (number, server) in self.citus.iter().enumerate() {
+            if number > 0 {
+                let admin = TestDatabase::new(Kind::Postgres, server.clone());
+                admin.execute(&format!("CREATE DATABASE {name}")).await;
+                admin.close().await;
+            }
+            let database = TestDatabase::new(Kind::Postgres, url_of(server, name));
+            database.execute("CREATE EXTENSION citus").await;
+            let url = reqwest::Url::parse(server).expect("the URL of a server");
+            let (host, port) = (url.host_str().expect("a host"), url.port().expect("a port"));
+            let function = ["citus_set_coordinator_host", "citus_add_node"][number.min(1)];
+            add += &format!("SELECT {function}('{host}', {port}); ");
+            database.close().await;
+        }
+        let coordinator = TestDatabase::new(Kind::Postgres, self.url(Kind::Postgres, name));
+        coordinator.execute(&add).await;
+        coordinator.close().await;
     }
 
     fn template(&self, runtime: &Runtime, kind: Kind) -> String {
@@ -100,9 +149,12 @@ impl Servers {
             let database = TestDatabase::new(kind, self.url(kind, &name));
             let now = "2026-03".parse().expect("a month");
             let partitions = NewPartitions { since: "2026-01".parse().expect("a month"), now };
-            let partitions = has_partitions(kind).then_some(partitions);
+            let tables = match has_partitions(kind) {
+                true => NewTables::Partitions(partitions),
+                false => NewTables::Plain,
+            };
             let config = database.config();
-            let done = migrate_until(&config, partitions, std::future::pending()).await;
+            let done = migrate_until(&config, tables, std::future::pending()).await;
             done.expect("migrates");
         });
         name
@@ -166,9 +218,12 @@ impl Servers {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
-            let admin = self.admin(kind);
-            admin.execute(&statement).await;
-            admin.close().await;
+            let workers = self.citus.iter().skip(1).filter(|_| kind == Kind::Postgres);
+            let workers = workers.map(|url| TestDatabase::new(kind, url.clone()));
+            for server in std::iter::once(self.admin(kind)).chain(workers) {
+                server.execute(&statement).await;
+                server.close().await;
+            }
         });
     }
 

@@ -1,0 +1,117 @@
+//! Tables of Citus. Those of the gateway have shards on its workers: the calls and the error logs of a key are on one
+//! of them. Callscope's own tables are on the coordinator.
+
+use sea_orm::sea_query::PostgresQueryBuilder;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
+
+use super::database::Database;
+use super::engine::Engine;
+use super::{audit, failure, idempotency, import, index, inspect};
+use crate::domain::table::LogTable;
+use crate::error::Result;
+
+/// Creates the `missing` tables with shards. Fails if another one is not distributed by its key.
+pub(super) async fn create_tables(
+    connection: &DatabaseConnection,
+    missing: &[LogTable],
+) -> Result<(), DbErr> {
+    if Engine::find(connection).await? != Engine::Citus {
+        let error = "the database has no Citus: CREATE EXTENSION citus, and SELECT citus_add_node for its workers";
+        return Err(DbErr::Custom(error.to_owned()));
+    }
+    for table in LogTable::ALL {
+        let (name, key) = (table.name(), table.key());
+        if missing.contains(&table) {
+            create_table(connection, table).await?;
+        } else if index::texts(connection, &distribution_sql(table)).await? != [key] {
+            let error = format!(
+                "{name} exists, and is not distributed by {key}. Create a new database, and import this one \
+                 into it: docs/SCALING.md"
+            );
+            return Err(DbErr::Custom(error));
+        }
+    }
+    Ok(())
+}
+
+/// All or nothing: a table without shards would stay on the coordinator.
+async fn create_table(connection: &DatabaseConnection, table: LogTable) -> Result<(), DbErr> {
+    let (name, key) = (table.name(), table.key());
+    let with = match table {
+        LogTable::Calls => "default",
+        LogTable::ErrorLogs => LogTable::Calls.name(),
+    };
+    let create = async {
+        for sql in [
+            "BEGIN".to_owned(),
+            // A key would need the API key in each row.
+            migration::table_without_key(name).to_string(PostgresQueryBuilder),
+            format!("CREATE INDEX callscope_{}_id ON {name} (id)", &name[2..]),
+            format!(
+                "SELECT create_distributed_table('{name}', '{key}', colocate_with => '{with}')"
+            ),
+            "COMMIT".to_owned(),
+        ] {
+            connection.execute_unprepared(&sql).await?;
+        }
+        Ok(())
+    };
+    let created = create.await;
+    if created.is_err() {
+        connection.execute_unprepared("ROLLBACK").await?;
+    }
+    created
+}
+
+/// The column by which a table is distributed; no row if it is not.
+fn distribution_sql(table: LogTable) -> String {
+    format!(
+        "SELECT column_to_column_name(logicalrelid, partkey) FROM pg_dist_partition \
+         WHERE logicalrelid = to_regclass('{}') AND partmethod = 'h'",
+        table.name()
+    )
+}
+
+/// Tables of Callscope that a transaction changes together with those of the gateway. Unless Citus has them in its metadata,
+/// it commits rows on one worker before the rest of the transaction: if the coordinator ends between, an idempotency
+/// key is missing, and a repetition records the calls again.
+const COMMITTED_TOGETHER: [&str; 3] = [idempotency::TABLE, import::TABLE, audit::TABLE];
+
+/// Makes Citus manage the tables of Callscope that need it, if error logs have shards.
+pub(super) async fn manage_tables(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    let is_distributed = distribution_sql(LogTable::ErrorLogs);
+    if index::texts(connection, &is_distributed).await?.is_empty() {
+        return Ok(());
+    }
+    let managed = "SELECT CAST(logicalrelid AS TEXT) FROM pg_dist_partition";
+    let managed = index::texts(connection, managed).await?;
+    // It is joined with error logs on each worker.
+    let joined = (failure::TABLE, "create_reference_table");
+    let local = COMMITTED_TOGETHER.map(|table| (table, "citus_add_local_table_to_metadata"));
+    for (table, function) in [joined].into_iter().chain(local) {
+        if !managed.iter().any(|name| name == table) {
+            connection.execute_unprepared(&format!("SELECT {function}('{table}')")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How Citus stores the tables.
+pub struct Shards {
+    pub workers: u64,
+    /// The tables that are not distributed by their key.
+    pub undistributed: Vec<&'static str>,
+}
+
+pub async fn shards(db: &Database) -> Result<Shards> {
+    let workers =
+        "SELECT CAST(COUNT(*) AS TEXT) FROM pg_dist_node WHERE isactive AND shouldhaveshards";
+    let workers = inspect::number(db, workers.to_owned()).await?.unwrap_or(0).unsigned_abs();
+    let mut undistributed = vec![];
+    for table in LogTable::ALL {
+        if inspect::texts(db, distribution_sql(table)).await? != [table.key()] {
+            undistributed.push(table.name());
+        }
+    }
+    Ok(Shards { workers, undistributed })
+}
