@@ -49,7 +49,7 @@ pub struct DatabaseConfig {
     /// Longest estimated build of an index, in seconds, for which the start waits. Otherwise the server
     /// starts without the index. PostgreSQL and MySQL then build it in the background. On SQLite a build
     /// blocks the gateway's writes, so that only `callscope migrate` builds it. A second is about 500,000
-    /// calls
+    /// calls; 0 builds none
     #[arg(long, env, value_name = "S", default_value_t = 1, value_parser = u64_in(0..=3600))]
     pub index_build_seconds: u64,
 

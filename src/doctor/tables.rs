@@ -132,7 +132,7 @@ fn index_finding(pending: &[PendingIndex], config: &DatabaseConfig, dialect: Dia
         return Finding::error("indexes", found, advice);
     }
     let limit = Duration::from_secs(config.index_build_seconds);
-    let is_quick = pending.iter().all(|pending| pending.build_time <= limit);
+    let is_quick = pending.iter().all(|pending| pending.build_time < limit);
     let seconds = build_time(pending).as_secs_f64().ceil();
     let advice = match dialect {
         _ if is_quick => {

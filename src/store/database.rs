@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use migration::SchemaManager;
 use sea_orm::{
-    ConnectionTrait, DbErr, QueryResult, SqliteTransactionMode, Statement, StatementBuilder,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DbErr, QueryResult, RuntimeErr, SqliteTransactionMode, SqlxError, Statement,
+    StatementBuilder, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -25,7 +25,7 @@ use super::replica::{PRIMARY_POSITION, Position, REPLICA_POSITION, Replica, Repl
 use super::rollup::cache::RollupCache;
 use super::schema;
 use super::statements::StatementLog;
-use super::transaction::{Fault, WriteTransaction, retry};
+use super::transaction::{Fault, PostgresTransaction, WriteTransaction, retry};
 use super::zone::StorageZone;
 use crate::config::{DatabaseConfig, ReplicaConfig};
 use crate::error::{Error, Result};
@@ -262,6 +262,15 @@ impl Database {
         };
         let mut lease = self.writer().await?;
         let transaction = lease.connection()?.begin_with_options(options).await?;
+        Ok(WriteTransaction::new(transaction, lease, self.statements.clone()))
+    }
+
+    /// Starts a write transaction of PostgreSQL that can COPY.
+    pub(super) async fn start_postgres(&self) -> Result<WriteTransaction<PostgresTransaction>> {
+        let mut lease = self.writer().await?;
+        let started = lease.connection()?.get_postgres_connection_pool().begin().await;
+        let failed = |error: SqlxError| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
+        let transaction = PostgresTransaction(started.map_err(failed)?);
         Ok(WriteTransaction::new(transaction, lease, self.statements.clone()))
     }
 

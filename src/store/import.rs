@@ -1,6 +1,6 @@
 //! The progress of each import (`callscope_imports`), and the rows of imported databases.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, UpdateStatement};
 use sea_orm::{ConnectionTrait, SqlErr, Statement};
 
 use super::database::Database;
@@ -120,6 +120,12 @@ async fn insert_all(transaction: &impl ConnectionTrait, imports: &[Import]) -> R
 
 /// Stores one step. Fails if another import of the same source has stored it.
 pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> Result<()> {
+    let advanced = transaction.execute(&advance_statement(step)?).await?;
+    check_advanced(advanced.rows_affected())
+}
+
+/// Stores one step, unless another import of the same source has stored it.
+pub(super) fn advance_statement(step: &Step) -> Result<UpdateStatement> {
     let is_unchanged = match step.from.missing()? {
         Some(missing) => Expr::col("missing").eq(missing),
         None => Expr::col("missing").is_null(),
@@ -133,10 +139,12 @@ pub(super) async fn advance(transaction: &impl ConnectionTrait, step: &Step) -> 
         .and_where(Expr::col("source").eq(&step.source))
         .and_where(Expr::col("rows_done").eq(step.from.rows_done()))
         .and_where(is_unchanged);
-    if transaction.execute(&update).await?.rows_affected() == 1 {
-        return Ok(());
-    }
-    Err(already_running())
+    Ok(update)
+}
+
+/// Fails if [`advance_statement`] has changed no row.
+pub(super) fn check_advanced(rows: u64) -> Result<()> {
+    if rows == 1 { Ok(()) } else { Err(already_running()) }
 }
 
 fn already_running() -> Error {

@@ -122,7 +122,7 @@ impl<'a> Builder<'a> {
     async fn find(&self, scope: Scope) -> Result<(Vec<PendingIndex>, Vec<PendingIndex>), DbErr> {
         let limit = Duration::from_secs(self.config.index_build_seconds);
         let pending = index::find_pending(&self.connection).await?;
-        Ok(pending.into_iter().partition(|one| scope != Scope::Quick || one.build_time <= limit))
+        Ok(pending.into_iter().partition(|one| scope != Scope::Quick || one.build_time < limit))
     }
 
     /// Takes the lock of builds; false if another server has it and the scope does not wait. SQLite needs

@@ -1,12 +1,11 @@
 //! Inserts of calls and error logs: bound values, many rows in a statement.
 
 use std::borrow::Borrow;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Values;
 use sea_orm::sqlx::{AssertSqlSafe, query_with};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, SqlxError, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 use sea_query_sqlx::SqlxValues;
 use serde::de::IgnoredAny;
 
@@ -15,6 +14,7 @@ use super::database::Database;
 use super::dialect::Dialect;
 use super::engine::Engine;
 use super::stored_time::sqlite_text;
+use super::transaction::exec_error;
 use crate::domain::record::{CallRecord, ErrorRecord};
 use crate::domain::table::{ColumnKind, LogTable};
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ enum Commit {
 }
 
 /// In the order of [`LogTable::columns`].
-fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
+pub(super) fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
     [
         time_value(db, call.timestamp),
         call.model.clone().into(),
@@ -118,7 +118,7 @@ fn call_values(db: &Database, call: &CallRecord) -> [Value; 6] {
 }
 
 /// In the order of [`LogTable::columns`]. The request is bound as text, which keeps it unchanged.
-fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
+pub(super) fn error_values(db: &Database, error: &ErrorRecord) -> [Value; 7] {
     [
         time_value(db, error.timestamp),
         error.model.clone().into(),
@@ -242,10 +242,6 @@ fn insert_sql(dialect: Dialect, commit: Commit, table: LogTable, rows: usize) ->
     }
     sql.push(')');
     sql
-}
-
-fn exec_error(error: SqlxError) -> DbErr {
-    DbErr::Exec(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
 /// The step between two ids: above 1 on a server of a cluster.

@@ -14,6 +14,7 @@ pub mod classification;
 pub mod connect;
 mod connections;
 pub mod contains;
+mod copy;
 pub mod database;
 pub mod delete;
 pub mod deletion_log;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DatabaseTransaction;
+use async_trait::async_trait;
+use sea_orm::{DatabaseTransaction, DbErr, RuntimeErr, SqlxError, TransactionSession, sqlx};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connections::Lease;
@@ -39,25 +40,44 @@ impl Fault {
 }
 
 /// An open write transaction. Dropping it stores nothing and replaces its connection.
-pub struct WriteTransaction {
+pub struct WriteTransaction<S = DatabaseTransaction> {
     // Dropped first, since it needs its connection.
-    transaction: DatabaseTransaction,
+    transaction: S,
     lease: Lease,
     statements: Arc<StatementLog>,
 }
 
-impl WriteTransaction {
-    pub(super) fn new(
-        transaction: DatabaseTransaction,
-        lease: Lease,
-        statements: Arc<StatementLog>,
-    ) -> Self {
-        Self { transaction, lease, statements }
+/// A transaction of PostgreSQL that can COPY; SeaORM's cannot.
+pub struct PostgresTransaction(pub(super) sqlx::Transaction<'static, sqlx::Postgres>);
+
+#[async_trait]
+impl TransactionSession for PostgresTransaction {
+    async fn commit(self) -> Result<(), DbErr> {
+        self.0.commit().await.map_err(exec_error)
     }
 
+    async fn rollback(self) -> Result<(), DbErr> {
+        self.0.rollback().await.map_err(exec_error)
+    }
+}
+
+impl WriteTransaction {
     /// The transaction for statements, which are counted.
     pub(super) fn inner(&self) -> Logged<'_, DatabaseTransaction> {
         self.statements.of(&self.transaction)
+    }
+}
+
+impl WriteTransaction<PostgresTransaction> {
+    /// The connection of the transaction.
+    pub(super) fn connection(&mut self) -> &mut sqlx::PgConnection {
+        &mut self.transaction.0
+    }
+}
+
+impl<S: TransactionSession> WriteTransaction<S> {
+    pub(super) fn new(transaction: S, lease: Lease, statements: Arc<StatementLog>) -> Self {
+        Self { transaction, lease, statements }
     }
 
     /// Commits after successful work, and rolls back after any error: PostgreSQL answers the COMMIT
@@ -97,6 +117,11 @@ impl WriteTransaction {
             Err(_) => tracing::debug!("rollback timed out; replacing the connection"),
         }
     }
+}
+
+/// The error of a statement that is sent without SeaORM.
+pub(super) fn exec_error(error: SqlxError) -> DbErr {
+    DbErr::Exec(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
 /// Runs a transaction again after a deadlock, a serialization failure or a lock timeout, for a limited

@@ -1,5 +1,6 @@
 //! Stores recorded and imported rows, each group in one transaction.
 
+use super::copy;
 use super::database::Database;
 use super::engine::Engine;
 use super::idempotency::{self, Claim, ClaimTime, Recorded};
@@ -12,6 +13,11 @@ use crate::error::{Error, Result};
 /// Stores a batch and the progress of an import in one transaction.
 pub async fn insert(db: &Database, batch: &Batch, step: Option<&Step>) -> Result<()> {
     let inserted = retry(|| async move {
+        if let Some(step) = step
+            && copy::is_possible(db).await.map_err(Fault::Refused)?
+        {
+            return copy::insert(db, (&batch.calls, &batch.errors), step).await;
+        }
         let transaction = db.begin_transaction().await.map_err(Fault::Refused)?;
         let inserted = insert_step(db, &transaction, batch, step).await;
         transaction.end(inserted).await

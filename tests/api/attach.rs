@@ -31,6 +31,7 @@ tests! {
     a_start_without_builds_does_not_wait_for_writers.only(&[Kind::Sqlite]),
     tables_without_online_builds_are_skipped.empty().only(SERVERS),
     the_estimate_includes_rows_and_texts.empty(),
+    no_index_is_built_in_zero_seconds.empty(),
     the_progress_of_a_build_is_logged.empty().only(&[Kind::Postgres]),
 }
 
@@ -433,6 +434,15 @@ async fn tables_without_online_builds_are_skipped(database: TestDatabase) {
     let pending = opened.pending_indexes().await.expect("answers");
     assert!(pending.is_empty(), "{pending:?}");
     opened.close().await.expect("closes");
+}
+
+/// An import into new tables is faster without them.
+async fn no_index_is_built_in_zero_seconds(database: TestDatabase) {
+    let config = config_without_quick_builds(&database);
+    Database::open(&config).await.unwrap();
+    assert_eq!(indexes(&database).await, NO_INDEX);
+    schema::migrate(&config).await.unwrap();
+    assert_eq!(indexes(&database).await, INDEXES);
 }
 
 async fn the_estimate_includes_rows_and_texts(database: TestDatabase) {
