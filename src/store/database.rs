@@ -463,6 +463,7 @@ impl Database {
         // Without the limits, Citus would read the whole tables.
         let sql = "SELECT EXISTS (SELECT 1 FROM t_request_log LIMIT 1), \
                    EXISTS (SELECT 1 FROM t_error_logs LIMIT 1)";
+        self.statements.add(|| sql.to_owned());
         self.probe(&self.probe, "ping", sql).await.map(|_| ())
     }
 
@@ -476,7 +477,6 @@ impl Database {
         let answer = async {
             let mut lease = connections.lease().await.map_err(DbErr::from)?;
             let statement = Statement::from_string(connections.backend(), sql);
-            self.statements.add(|| statement.to_string());
             let mut watch = self.watch(name, sql);
             let answer = lease.connection()?.query_all_raw(statement).await;
             lease.finish_after(&answer);

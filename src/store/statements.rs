@@ -1,6 +1,6 @@
 //! Counts the statements that a [`Database`](super::Database) sends and, for tests, keeps their text. It
 //! covers reads, writes and the statements of transactions. It does not cover BEGIN and COMMIT, the set-up
-//! of a session, migrations, and the statement that ends another session.
+//! of a session, migrations, the statement that ends another session, and the positions of standbys.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
