@@ -371,7 +371,7 @@ async fn paging_tolerates_changes(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     let calls = calls_with_ties();
     for (order, backward) in ORDERS.into_iter().flat_map(|order| [(order, false), (order, true)]) {
-        database.execute("DELETE FROM t_request_log").await;
+        database.delete("t_request_log", "TRUE").await;
         database.insert(&calls.iter().map(Sample::row).collect::<Vec<_>>()).await;
         let mut gone = HashSet::new();
         let mut next = 100;
@@ -380,7 +380,7 @@ async fn paging_tolerates_changes(database: TestDatabase) {
             let (copied, removed) = (next as usize * 7 % 30, next as usize * 11 % 30);
             database.insert(&[Sample { id: next, ..calls[copied].clone() }.row()]).await;
             let id = calls[removed].id;
-            database.execute(&format!("DELETE FROM t_request_log WHERE id = {id}")).await;
+            database.delete("t_request_log", &format!("id = {id}")).await;
             gone.insert(i64::from(id));
             next += 1;
         })

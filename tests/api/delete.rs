@@ -212,7 +212,7 @@ async fn a_deletion_that_times_out_is_reported(database: TestDatabase) {
         assert_eq!(error["extensions"]["deletedCalls"], 0);
         let words = format!("0 calls and {deleted} error logs");
         assert!(error["message"].as_str().unwrap().contains(&words), "{response}");
-        assert_eq!(last_outcome(&database).await, ended("timeout", deleted));
+        assert_eq!(await_outcome(&database).await, ended("timeout", deleted));
     }
     database.execute("ROLLBACK").await;
     // A slow database may require several retries.

@@ -133,7 +133,7 @@ async fn lookups_follow_the_rules(database: TestDatabase) {
     let app = TestApp::start(&database).await;
     for size in [12, 60, 240] {
         let logged = log(dice, size);
-        database.execute("DELETE FROM t_error_logs").await;
+        database.delete("t_error_logs", "TRUE").await;
         store(&database, &logged).await;
         for _ in 0..6 {
             let mut fields = String::new();

@@ -126,7 +126,8 @@ const COLUMNS: [(&str, &str); 2] = [
 async fn contents(database: &TestDatabase) -> Vec<Vec<Vec<Value>>> {
     let mut contents = vec![];
     for (table, columns) in COLUMNS {
-        let sql = format!("SELECT {columns} FROM {table} ORDER BY request_time, id");
+        let rows = database.all_rows(table);
+        let sql = format!("SELECT {columns} FROM {rows} ORDER BY request_time, id");
         contents.push(database.query(&sql).await);
     }
     contents
@@ -134,7 +135,7 @@ async fn contents(database: &TestDatabase) -> Vec<Vec<Vec<Value>>> {
 
 async fn delete_rows(database: &TestDatabase) {
     for table in ["t_request_log", "t_error_logs", "callscope_imports"] {
-        database.execute(&format!("DELETE FROM {table}")).await;
+        database.delete(table, "TRUE").await;
     }
 }
 

@@ -25,10 +25,11 @@ async fn times_of_calls_have_six_digits(database: TestDatabase) {
         Kind::Postgres => "to_char(request_time, 'YYYY-MM-DD HH24:MI:SS.US')",
         Kind::Sqlite | Kind::MariaDb => "request_time",
     };
+    let all = database.all_rows("t_request_log");
     let rows = database
         .query(&format!(
             "SELECT {stored}, api_key, model_name, CASE WHEN is_success THEN 1 ELSE 0 END,
-                status_code, latency_ms FROM t_request_log ORDER BY id"
+                status_code, latency_ms FROM {all} ORDER BY id"
         ))
         .await;
     assert_eq!(
@@ -70,7 +71,8 @@ async fn many_rows_keep_their_order(database: TestDatabase) {
         .map(|number| CallRow::at("2026-03-01T12:00:00Z").id(number + 1).latency(number))
         .collect();
     database.insert(&rows).await;
-    let wrong = "SELECT COUNT(*) FROM t_request_log WHERE latency_ms <> id - 1";
-    assert_eq!(database.value(wrong).await, 0);
+    let all = database.all_rows("t_request_log");
+    let wrong = format!("SELECT COUNT(*) FROM {all} WHERE latency_ms <> id - 1");
+    assert_eq!(database.value(&wrong).await, 0);
     assert_eq!(database.count("t_request_log").await, 1201);
 }

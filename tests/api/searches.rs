@@ -107,7 +107,7 @@ async fn a_search_finds_what_the_check_in_memory_finds(database: TestDatabase) {
     let more = if database.kind() == Kind::MariaDb { "" } else { UNEQUAL };
     for (letters, seed) in [(PLAIN.to_owned(), 1), (format!("{PLAIN}{CASED}{more}"), 2)] {
         let (texts, needles) = texts_and_needles(&letters, seed);
-        database.execute("DELETE FROM t_error_logs").await;
+        database.delete("t_error_logs", "TRUE").await;
         store(&database, &texts).await;
         let db = Database::open(&database.config()).await.expect("opens");
         compare_with_memory(&db, &needles).await;
@@ -154,9 +154,9 @@ async fn a_search_finds_what_the_exact_comparison_finds(database: TestDatabase) 
             continue;
         }
         let condition = exact_comparison(database.kind(), &needle);
-        let expected = database
-            .query(&format!("SELECT id FROM t_error_logs WHERE {condition} ORDER BY id"))
-            .await;
+        let source = database.all_rows("t_error_logs");
+        let expected = format!("SELECT id FROM {source} WHERE {condition} ORDER BY id");
+        let expected = database.query(&expected).await;
         let expected: Vec<i64> = expected.iter().map(|row| row[0].as_i64().unwrap()).collect();
         assert_eq!(ids(&rows(&db, Some(&needle)).await), expected, "{needle:?}");
     }
@@ -291,7 +291,7 @@ async fn the_index_is_exact_after_every_change(database: TestDatabase) {
     let stale = "SELECT COUNT(*) FROM callscope_text_rows WHERE id NOT IN \
                  (SELECT id FROM t_error_logs)";
     assert_eq!(database.value(stale).await, 0);
-    database.execute("DELETE FROM t_error_logs").await;
+    database.delete("t_error_logs", "TRUE").await;
     index_all(&db).await;
     sweep(&db).await;
     assert_eq!(database.count("callscope_text_rows").await, 0);

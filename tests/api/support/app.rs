@@ -1,21 +1,46 @@
 //! The real server on a free port, for one test.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use callscope::app::{App, Config, Running};
 use callscope::clock::Clock;
 use callscope::config::Secret;
 use callscope::graphql::scope::Services;
+use callscope::store::Database;
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::{TestDatabase, settings};
+use super::{TestDatabase, eventually, settings};
 
 /// The time of a test's clock until the test moves it.
 pub const NOW: &str = "2026-03-01T12:00:00Z";
+
+/// Parts of the statements that read only moved months, under the names of the tables.
+const MOVED: [&str; 2] =
+    ["FROM \"callscope_moved_calls\" AS", "FROM \"callscope_moved_error_logs\" AS"];
 
 pub struct TestApp {
     running: Running,
     client: reqwest::Client,
     pub clock: Clock,
+    _counted: Counted,
+}
+
+/// The servers of all tests, and those of which a standby answered statements.
+pub static SERVERS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Counts a server when its test ends.
+struct Counted(Arc<Database>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut standbys = self.0.replicas().reports().into_iter();
+        let is_answered = standbys.any(|standby| standby.statements > standby.failed);
+        for (count, is_one) in SERVERS.iter().zip([true, is_answered]) {
+            count.fetch_add(is_one.into(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl TestApp {
@@ -30,7 +55,12 @@ impl TestApp {
         let clock = config.clock.clone();
         change(&mut config);
         let running = App::start(config).await.expect("starts");
-        Self { running, client: reqwest::Client::new(), clock }
+        let db = running.services.db.clone();
+        eventually("the standby answers", async || {
+            db.replicas().iter().all(|standby| db.replicas().problem_of(standby).is_none())
+        })
+        .await;
+        Self { running, client: reqwest::Client::new(), clock, _counted: Counted(db) }
     }
 
     /// With these tokens: `name:SCOPES:token`, separated by spaces.
@@ -56,7 +86,7 @@ impl TestApp {
             graphql: settings(&[]),
             record: settings(&[]),
             keep: settings(&[]),
-            replicas: settings(&[]),
+            replicas: database.standby(),
             observe: settings(&[]),
             clock: Clock::fixed(NOW.parse().expect("an instant")),
         }
@@ -81,11 +111,13 @@ impl TestApp {
         self.running.services.db.statements()
     }
 
-    /// How many SQL statements the server sent for `query`, which must succeed.
+    /// How many SQL statements the server sent for `query`, which must succeed. Look-ups of ids in moved months do not count:
+    /// they are additional.
     pub async fn statements(&self, query: &str) -> u64 {
-        let before = self.running.services.db.statements();
-        self.data(query).await;
-        self.running.services.db.statements() - before
+        let before = self.sent();
+        let is_moved = |sql: &&String| MOVED.iter().any(|moved| sql.contains(moved));
+        let moved = self.sql(query).await.iter().filter(is_moved).count();
+        self.sent() - before - moved as u64
     }
 
     /// The SQL statements, values included, that the server sends for `query`, which must succeed.

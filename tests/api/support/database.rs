@@ -1,6 +1,8 @@
 //! The database of a test, with a connection that bypasses the server.
 
-use callscope::config::DatabaseConfig;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use callscope::config::{DatabaseConfig, ReplicaConfig};
 use sea_orm::sqlx::mysql::MySqlConnectOptions;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
@@ -51,11 +53,26 @@ impl Kind {
     }
 }
 
+/// The rows that were moved to another server.
+pub static MOVED_ROWS: AtomicUsize = AtomicUsize::new(0);
+
+/// The variable with the URL of a standby that answers queries.
+pub const STANDBY: &str = "CALLSCOPE_TEST_POSTGRES_STANDBY_URL";
+
 /// The database of one test; it is dropped when the test ends.
 pub struct TestDatabase {
     kind: Kind,
     url: String,
     raw: Mutex<Option<Raw>>,
+    /// Months are on another server.
+    has_moved_months: bool,
+}
+
+/// The URL of a database on the server of another URL.
+pub(super) fn url_of(server: &str, name: &str) -> String {
+    let mut url = reqwest::Url::parse(server).expect("the URL of a test server");
+    url.set_path(name);
+    url.into()
 }
 
 /// The connection of `execute` and `query`.
@@ -68,7 +85,12 @@ enum Raw {
 impl TestDatabase {
     /// The database at `url`; its creator drops it.
     pub fn new(kind: Kind, url: String) -> Self {
-        Self { kind, url, raw: Mutex::new(None) }
+        Self { kind, url, raw: Mutex::new(None), has_moved_months: false }
+    }
+
+    /// Most rows of old times that the test inserts are moved to another server.
+    pub(super) fn with_moved_months(self) -> Self {
+        Self { has_moved_months: true, ..self }
     }
 
     pub fn kind(&self) -> Kind {
@@ -79,6 +101,11 @@ impl TestDatabase {
         &self.url
     }
 
+    /// Its name on its server.
+    pub(super) fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The default settings on this database, with few connections: many tests share one server. Statements wait
     /// long for a connection, because a busy machine is slow. Jobs are off, because they send statements, which
     /// many tests count.
@@ -86,6 +113,15 @@ impl TestDatabase {
         let few = ["--database-connections", "2", "--database-wait-seconds", "30"];
         let off = ["--rollups", "--text-index", "--failure-classes"].map(|job| [job, "false"]);
         settings(&[&["--database-url", &self.url], &few[..], &off.concat()].concat())
+    }
+
+    /// The standby that answers queries, if there is one.
+    pub fn standby(&self) -> ReplicaConfig {
+        let url = std::env::var(STANDBY).ok();
+        match url.filter(|_| self.kind == Kind::Postgres) {
+            Some(url) => settings(&["--read-database-url", &url_of(&url, self.name())]),
+            None => settings(&[]),
+        }
     }
 
     /// Runs one or more statements, separated by semicolons.
@@ -114,14 +150,34 @@ impl TestDatabase {
         rows[0][0].clone()
     }
 
+    /// The source of a statement that reads a table, with its rows in moved months.
+    pub fn all_rows(&self, table: &str) -> String {
+        match rows::moved_months(table).filter(|_| self.has_moved_months) {
+            Some(moved) => {
+                format!("(SELECT * FROM {table} UNION ALL SELECT * FROM {moved}) AS rows")
+            }
+            None => table.to_owned(),
+        }
+    }
+
+    /// Deletes rows of a table, also those in moved months.
+    pub async fn delete(&self, table: &str, condition: &str) {
+        let moved = rows::moved_months(table).filter(|_| self.has_moved_months);
+        for table in [Some(table), moved].into_iter().flatten() {
+            self.execute(&format!("DELETE FROM {table} WHERE {condition}")).await;
+        }
+    }
+
     /// How many rows a table has.
     pub async fn count(&self, table: &str) -> u64 {
-        self.value(&format!("SELECT COUNT(*) FROM {table}")).await.as_u64().expect("a number")
+        let rows = self.all_rows(table);
+        self.value(&format!("SELECT COUNT(*) FROM {rows}")).await.as_u64().expect("a number")
     }
 
     /// The ids of a table, in order.
     pub async fn ids(&self, table: &str) -> Vec<i64> {
-        let rows = self.query(&format!("SELECT id FROM {table} ORDER BY id")).await;
+        let rows = self.all_rows(table);
+        let rows = self.query(&format!("SELECT id FROM {rows} ORDER BY id")).await;
         rows.iter().map(|row| row[0].as_i64().expect("an id")).collect()
     }
 
@@ -133,7 +189,15 @@ impl TestDatabase {
 
     /// The same for rows without secrets, or with texts too large to search the log for.
     pub async fn insert_unwatched<T: Insert>(&self, rows: &[T]) {
-        for statement in rows::inserts(rows, self.kind) {
+        let mut statements = rows::inserts(rows, self.kind);
+        if self.has_moved_months {
+            statements.push(rows::to_moved_months::<T>());
+            // One transaction.
+            let moved = self.query(&statements.join("; ")).await.len();
+            MOVED_ROWS.fetch_add(moved, Ordering::Relaxed);
+            return;
+        }
+        for statement in statements {
             self.execute(&statement).await;
         }
     }

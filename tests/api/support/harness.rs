@@ -6,16 +6,21 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use super::database::{Kind, TestDatabase};
+use super::app::SERVERS;
+use super::database::{Kind, MOVED_ROWS, STANDBY, TestDatabase};
 use super::logs;
 use super::servers::{Schema, Servers};
 
 /// A test that hangs fails after this time, so that the run can end.
 const LIMIT: Duration = Duration::from_secs(240);
+
+/// A run of so many tests uses the other server, if there is one.
+const MANY: u64 = 100;
 
 type Run = fn(TestDatabase) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -90,8 +95,29 @@ pub fn run(modules: impl IntoIterator<Item = Vec<Test>>) -> ! {
     servers.drop_templates();
     if !args.list {
         fail_on_leaks();
+        if conclusion.num_passed > MANY {
+            fail_without_other_server(&servers);
+        }
     }
     conclusion.exit()
+}
+
+/// Fails the run if another server is there, and was not used.
+fn fail_without_other_server(servers: &Servers) {
+    let [started, answered] = SERVERS.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let moved = MOVED_ROWS.load(Ordering::Relaxed);
+    let (has_standby, has_moved) =
+        (std::env::var_os(STANDBY).is_some(), servers.has_moved_months());
+    if has_standby {
+        println!("the standby answered statements of {answered} of {started} servers");
+    }
+    if has_moved {
+        println!("{moved} rows were on the server for old months");
+    }
+    if has_standby && 3 * answered < started || has_moved && moved == 0 {
+        println!("that is too few");
+        std::process::exit(101);
+    }
 }
 
 /// Fails the run if the log of its servers contains a key, a token, a prompt or another secret.
@@ -158,7 +184,7 @@ fn run_one(run: Run, kind: Kind, schema: Schema, servers: &Servers) -> Result<()
     let mut name = String::new();
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
         name = servers.create(&runtime, kind, schema);
-        let database = TestDatabase::new(kind, servers.url(kind, &name));
+        let database = servers.database(kind, schema, &name);
         // All databases have the same snapshots.
         insta::allow_duplicates! {
             runtime.block_on(async { tokio::time::timeout(LIMIT, run(database)).await })

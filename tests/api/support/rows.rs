@@ -5,6 +5,11 @@ use chrono::{DateTime, Utc};
 use super::database::Kind;
 use super::logs;
 
+/// The months on another server, if there is one. A real move would refuse them at the time of the tests, but most tests
+/// insert rows of the last hour.
+pub(super) const MOVED_MONTHS: [&str; 3] = ["2026-01", "2026-02", "2026-03"];
+const AFTER_MOVED_MONTHS: &str = "2026-04";
+
 /// The SQL NULL, for every setter: `.status(NULL)`.
 pub const NULL: Cell = Cell::Null;
 
@@ -163,6 +168,7 @@ impl ErrorRow {
 /// A row with its table.
 pub trait Insert {
     const TABLE: &str;
+    const KEY: &str;
     const COLUMNS: &str;
 
     fn id(&self) -> Option<i32>;
@@ -185,6 +191,7 @@ pub(super) fn forbid_logging(row: &impl Insert) {
 
 impl Insert for CallRow {
     const TABLE: &str = "t_request_log";
+    const KEY: &str = "api_key";
     const COLUMNS: &str = "request_time, model_name, api_key, is_success, status_code, latency_ms";
 
     fn id(&self) -> Option<i32> {
@@ -210,6 +217,7 @@ impl Insert for CallRow {
 
 impl Insert for ErrorRow {
     const TABLE: &str = "t_error_logs";
+    const KEY: &str = "gemini_key";
     const COLUMNS: &str =
         "gemini_key, model_name, error_type, error_log, error_code, request_msg, request_time";
 
@@ -249,4 +257,32 @@ fn insert<T: Insert>(rows: &[T], kind: Kind) -> String {
     let id = if rows.iter().any(|row| row.id().is_some()) { "id, " } else { "" };
     let tuples: Vec<String> = rows.iter().map(tuple).collect();
     format!("INSERT INTO {} ({id}{}) VALUES {}", T::TABLE, T::COLUMNS, tuples.join(", "))
+}
+
+/// The table with the months of a gateway's table on another server.
+pub(super) fn moved_months(table: &str) -> Option<&'static str> {
+    match table {
+        CallRow::TABLE => Some("callscope_moved_calls"),
+        ErrorRow::TABLE => Some("callscope_moved_error_logs"),
+        _ => None,
+    }
+}
+
+/// The statements that move the rows of this transaction that are of moved months, except for the first row of each key:
+/// the keys are those of rows on this server. These rows are like those that arrive after a move.
+pub(super) fn to_moved_months<T: Insert>() -> String {
+    let (table, key) = (T::TABLE, T::KEY);
+    let moved = moved_months(table).expect("a table of the gateway");
+    let [since, until] = [MOVED_MONTHS[0], AFTER_MOVED_MONTHS].map(|month| format!("'{month}-01'"));
+    format!(
+        "WITH moved AS (DELETE FROM {table} WHERE xmin = CAST(pg_current_xact_id() AS xid) \
+         AND id > (SELECT MIN(id) FROM {table} AS first WHERE first.{key} IS NOT DISTINCT FROM {table}.{key}) \
+         AND request_time >= {since} AND request_time < {until} RETURNING *) \
+         INSERT INTO {moved} SELECT * FROM moved RETURNING id; \
+         DO $count$ DECLARE month REGCLASS; number BIGINT; BEGIN \
+         FOR month IN SELECT inhrelid FROM pg_inherits WHERE inhparent = CAST('{moved}' AS REGCLASS) LOOP \
+         EXECUTE format('SELECT COUNT(*) FROM %s', month) INTO number; \
+         EXECUTE format('COMMENT ON FOREIGN TABLE %s IS %L', month, format('callscope: %s rows', number)); \
+         END LOOP; END $count$"
+    )
 }

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use callscope::store::partition::NewPartitions;
+use callscope::config::DatabaseConfig;
+use callscope::domain::table::LogTable;
+use callscope::store::Database;
+use callscope::store::partition::{NewPartitions, moved};
 use callscope::store::schema::{NewTables, migrate_until};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::database::{Kind, TestDatabase};
+use super::database::{Kind, TestDatabase, url_of};
+use super::rows::MOVED_MONTHS;
 
 /// The content of a test's database at its start.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Servers {
     folder: TempDir,
     postgres: Option<String>,
     mariadb: Option<String>,
+    /// The server for old months of PostgreSQL.
+    old_months: Option<String>,
     /// With Citus in place of a single PostgreSQL server, its servers, the coordinator first.
     citus: Vec<String>,
     /// The prefix of this run's databases; other runs may share the servers.
@@ -33,27 +39,21 @@ pub struct Servers {
     templates: [OnceLock<String>; 3],
 }
 
-/// Whether the tables of the tests have partitions: `CALLSCOPE_TEST_POSTGRES_PARTITIONS` is set.
-fn has_partitions(kind: Kind) -> bool {
-    kind == Kind::Postgres && std::env::var_os("CALLSCOPE_TEST_POSTGRES_PARTITIONS").is_some()
-}
-
-/// The URL of a database on the server of another one.
-fn url_of(server: &str, name: &str) -> String {
-    let mut url = reqwest::Url::parse(server).expect("the URL of the test server");
-    url.set_path(name);
-    url.into()
+/// The content of a variable that is not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 impl Servers {
     pub fn from_environment() -> Self {
-        let url = |kind: Kind| std::env::var(kind.variable()?).ok().filter(|url| !url.is_empty());
-        let citus = std::env::var("CALLSCOPE_TEST_CITUS_URLS").unwrap_or_default();
+        let url = |kind: Kind| variable(kind.variable()?);
+        let citus = variable("CALLSCOPE_TEST_CITUS_URLS").unwrap_or_default();
         let citus: Vec<String> = citus.split_whitespace().map(str::to_owned).collect();
         Self {
             folder: tempfile::tempdir().expect("a temporary folder for SQLite files"),
             postgres: citus.first().cloned().or_else(|| url(Kind::Postgres)),
             mariadb: url(Kind::MariaDb),
+            old_months: variable("CALLSCOPE_TEST_POSTGRES_OLD_MONTHS_URL"),
             citus,
             run: format!("callscope_test_{:08x}", rand::random::<u32>()),
             next: AtomicU64::new(0),
@@ -84,6 +84,31 @@ impl Servers {
             return format!("sqlite://{}", self.file(name).display());
         };
         url_of(admin, name)
+    }
+
+    /// Whether the tables of the tests have partitions.
+    fn has_partitions(&self, kind: Kind) -> bool {
+        let partitions = variable("CALLSCOPE_TEST_POSTGRES_PARTITIONS").is_some();
+        kind == Kind::Postgres && (partitions || self.old_months.is_some())
+    }
+
+    pub fn has_moved_months(&self) -> bool {
+        self.old_months.is_some()
+    }
+
+    /// The server for old months, if the tests on databases of this kind have one.
+    fn old_months(&self, kind: Kind) -> Option<TestDatabase> {
+        let url = self.old_months.clone().filter(|_| kind == Kind::Postgres)?;
+        Some(TestDatabase::new(kind, url))
+    }
+
+    /// The database of a test.
+    pub fn database(&self, kind: Kind, schema: Schema, name: &str) -> TestDatabase {
+        let database = TestDatabase::new(kind, self.url(kind, name));
+        match schema {
+            Schema::Migrated if self.old_months(kind).is_some() => database.with_moved_months(),
+            _ => database,
+        }
     }
 
     fn admin(&self, kind: Kind) -> TestDatabase {
@@ -149,13 +174,16 @@ impl Servers {
             let database = TestDatabase::new(kind, self.url(kind, &name));
             let now = "2026-03".parse().expect("a month");
             let partitions = NewPartitions { since: "2026-01".parse().expect("a month"), now };
-            let tables = match has_partitions(kind) {
+            let tables = match self.has_partitions(kind) {
                 true => NewTables::Partitions(partitions),
                 false => NewTables::Plain,
             };
             let config = database.config();
             let done = migrate_until(&config, tables, std::future::pending()).await;
             done.expect("migrates");
+            if let Some(old) = self.old_months(kind) {
+                move_months(&database, &old).await;
+            }
         });
         name
     }
@@ -170,12 +198,19 @@ impl Servers {
                 None => std::fs::write(self.file(name), "").expect("creates the file"),
             },
             Kind::Postgres => {
-                let template = template.map_or("template0", String::as_str);
-                let admin = self.admin(kind);
+                let source = template.map_or("template0", String::as_str);
                 // The default strategy logs every page: 200 ms in place of 15.
-                let sql = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
-                admin.execute(&sql).await;
-                admin.close().await;
+                let sql = format!("CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy");
+                for server in [Some(self.admin(kind)), self.old_months(kind)].iter().flatten() {
+                    server.execute(&sql).await;
+                    server.close().await;
+                }
+                if template.is_some() && self.old_months(kind).is_some() {
+                    let database = TestDatabase::new(kind, self.url(kind, name));
+                    let use_own = format!("ALTER SERVER archive OPTIONS (SET dbname '{name}')");
+                    database.execute(&use_own).await;
+                    database.close().await;
+                }
             }
             Kind::MariaDb => {
                 let admin = self.admin(kind);
@@ -220,7 +255,8 @@ impl Servers {
         runtime.expect("a runtime").block_on(async {
             let workers = self.citus.iter().skip(1).filter(|_| kind == Kind::Postgres);
             let workers = workers.map(|url| TestDatabase::new(kind, url.clone()));
-            for server in std::iter::once(self.admin(kind)).chain(workers) {
+            let servers = [Some(self.admin(kind)), self.old_months(kind)].into_iter().flatten();
+            for server in servers.chain(workers) {
                 server.execute(&statement).await;
                 server.close().await;
             }
@@ -235,4 +271,34 @@ impl Servers {
             }
         }
     }
+}
+
+/// Moves months, which are still empty, to the database with the same name on the server of `old`.
+async fn move_months(database: &TestDatabase, old: &TestDatabase) {
+    let (name, old) = (database.name(), reqwest::Url::parse(old.url()).expect("a URL"));
+    let (host, port) = (old.host_str().expect("a host"), old.port().unwrap_or(5432));
+    database
+        .execute(&format!(
+            "CREATE EXTENSION postgres_fdw; CREATE EXTENSION dblink; \
+             CREATE SERVER archive FOREIGN DATA WRAPPER postgres_fdw \
+             OPTIONS (host '{host}', port '{port}', dbname '{name}', connect_timeout '2', tcp_user_timeout '10000'); \
+             CREATE USER MAPPING FOR CURRENT_USER SERVER archive OPTIONS (user '{}')",
+            old.username()
+        ))
+        .await;
+    // A move needs both.
+    let config = DatabaseConfig { rollups: true, failure_classes: true, ..database.config() };
+    let db = Database::open(&config).await.expect("opens");
+    let now = "2026-06-01T00:00:00Z".parse().expect("a time");
+    for month in MOVED_MONTHS {
+        for table in LogTable::ALL {
+            let month = format!("{}_{}", table.name(), month.replace('-', "_"));
+            moved::move_month(&db, &month, "archive", now, &|_| {}).await.expect("moves");
+            // For the rows of the tests.
+            let writable = format!("ALTER FOREIGN TABLE {month} OPTIONS (DROP updatable)");
+            database.execute(&writable).await;
+        }
+    }
+    db.close().await.expect("closes");
+    database.close().await;
 }
