@@ -67,7 +67,7 @@ enum Command {
     Rollup(rollup::RollupArgs),
     /// Create missing tables and indexes, then exit
     Migrate(migrate::MigrateArgs),
-    /// List, create, detach and attach the monthly partitions of a PostgreSQL database
+    /// Convert the tables of a PostgreSQL database to monthly partitions; list, create, detach, attach and move these
     Partition(partition::PartitionArgs),
     /// Check configuration, database, indexes, permissions and clocks, and print advice
     Doctor(doctor::DoctorArgs),

@@ -1,13 +1,15 @@
-//! `callscope partition`: lists and creates the partitions of a PostgreSQL database, detaches, attaches and moves months.
+//! `callscope partition`: converts the tables of a PostgreSQL database, lists and creates their partitions, detaches,
+//! attaches and moves months.
 
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount};
 
+use super::serve::stop_signal;
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
-use crate::store::partition::{self, Times, moved};
+use crate::store::partition::{self, Times, convert, moved};
 use crate::store::{Database, classification};
 
 #[derive(Args, Debug)]
@@ -18,6 +20,13 @@ pub struct PartitionArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Turn existing tables into tables with a partition for each month while the gateway writes. No row is copied: the
+    /// existing table becomes the first partition. If it is interrupted, repeat it: it continues
+    #[command(after_help = CONVERT_HELP)]
+    Convert {
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
     /// Print the partitions, with their times, estimated rows and sizes
     List {
         #[command(flatten)]
@@ -60,9 +69,15 @@ enum Command {
     },
 }
 
+const CONVERT_HELP: &str = "\
+While PostgreSQL checks the times of all rows, which takes about a second per million, it refuses rows without a
+time, and those of a month that starts in 32 days or later. The tables are locked for some milliseconds each.
+Callscope servers need no restart. See docs/SCALING.md for what is refused.";
+
 pub fn run(args: PartitionArgs) -> Result<()> {
     super::block_on(async {
-        let (Command::List { database }
+        let (Command::Convert { database }
+        | Command::List { database }
         | Command::Create { database }
         | Command::Detach { database, .. }
         | Command::Attach { database, .. }
@@ -76,10 +91,11 @@ pub fn run(args: PartitionArgs) -> Result<()> {
 
 async fn run_in(db: &Database, command: &Command) -> Result<()> {
     ensure!(
-        db.has_partitions(),
-        "the tables of this database have no partitions of Callscope: docs/SCALING.md"
+        db.has_partitions() || matches!(command, Command::Convert { .. }),
+        "the tables of this database have no partitions of Callscope: `callscope partition convert` adds them"
     );
     match command {
+        Command::Convert { .. } => convert(db).await,
         Command::List { .. } => print(db).await,
         Command::Create { .. } => {
             let left_out = partition::create_ahead(db, Clock::System.now(), None).await?;
@@ -100,6 +116,14 @@ async fn run_in(db: &Database, command: &Command) -> Result<()> {
             Ok(())
         }
     }
+}
+
+async fn convert(db: &Database) -> Result<()> {
+    let progress = |step: &str| println!("{step}");
+    let done = convert::convert(db, Clock::System.now(), stop_signal(), &progress).await?;
+    ensure!(done, "interrupted: run `callscope partition convert` again to continue");
+    println!("both tables have a partition for each month: `callscope partition list`");
+    Ok(())
 }
 
 async fn print(db: &Database) -> Result<()> {

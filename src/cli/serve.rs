@@ -33,8 +33,14 @@ pub fn log_start(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resolves on SIGTERM, SIGHUP or ctrl-c. SIGHUP stays ignored under `nohup`.
+/// Resolves when the server has to stop.
 pub async fn shutdown_signal() {
+    stop_signal().await;
+    tracing::info!("stopping; waiting for requests in flight");
+}
+
+/// Resolves on SIGTERM, SIGHUP or ctrl-c. SIGHUP stays ignored under `nohup`.
+pub async fn stop_signal() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
@@ -44,7 +50,6 @@ pub async fn shutdown_signal() {
         () = interrupt => {}
         () = terminated() => {}
     }
-    tracing::info!("stopping; waiting for requests in flight");
 }
 
 #[cfg(unix)]

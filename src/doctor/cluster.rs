@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::store::citus::{self, Shards};
 use crate::store::engine::Engine;
 use crate::store::inspect::{self, GaleraNode, Partitions, Replication};
-use crate::store::partition::moved;
+use crate::store::partition::{convert, moved};
 use crate::store::{Database, dialect::Dialect};
 
 const SUBJECT: &str = "cluster";
@@ -36,6 +36,7 @@ async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding
         let partitions = inspect::partitions(db, table.name()).await?;
         findings.extend(partitions.map(|partitions| partitioned(db, table, &partitions)));
     }
+    findings.extend(convert::abandoned(db).await?.into_iter().map(interrupted));
     if db.has_partitions() {
         findings.extend(moved_months(db).await?);
     }
@@ -146,6 +147,16 @@ fn replication(replication: &Replication, config: &DatabaseConfig) -> Vec<Findin
         ));
     }
     findings
+}
+
+fn interrupted(table: LogTable) -> Finding {
+    let found = format!(
+        "{} refuses rows without a time: a conversion to partitions was interrupted",
+        table.name()
+    );
+    let advice =
+        "`callscope partition convert` continues; a running server ends this within a minute";
+    Finding::warning(SUBJECT, found, advice)
 }
 
 fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Finding {

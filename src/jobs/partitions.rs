@@ -1,4 +1,5 @@
 //! Creates the partitions of later months, and reports rows with times after them and unavailable servers of moved months.
+//! In a database without partitions, it removes what an interrupted conversion has left, and finds completed ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use crate::clock::ClockWatch;
 use crate::error::Result;
 use crate::observe::redact::without_values;
 use crate::store::Database;
-use crate::store::partition;
+use crate::store::dialect::Dialect;
 use crate::store::partition::moved::{self, Archive};
+use crate::store::partition::{self, convert};
 use crate::supervisor::{Job, supervise};
 
 const NAME: &str = "partitions";
@@ -29,13 +31,13 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 const FROZEN_TIME: Duration = Duration::from_secs(30);
 const FROZEN_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Starts the job if the tables have partitions.
+/// Starts the job if the tables may have partitions.
 pub fn start(
     db: &Arc<Database>,
     clock: &Arc<ClockWatch>,
     stopping: watch::Receiver<bool>,
 ) -> Option<JoinHandle<()>> {
-    if db.is_read_only() || !db.has_partitions() {
+    if db.is_read_only() || db.dialect() != Dialect::Postgres {
         return None;
     }
     let job = Partitions {
@@ -44,6 +46,7 @@ pub fn start(
         leader: Leader::new(db, clock, "partitions_lease"),
         checks: JoinSet::new(),
         next_checks: BTreeMap::new(),
+        is_converted: false,
         stopping,
     };
     Some(tokio::spawn(supervise(db.observer().clone(), job)))
@@ -57,6 +60,8 @@ struct Partitions {
     checks: JoinSet<(String, Option<bool>)>,
     /// When a server may be checked again, if its last check has not ended.
     next_checks: BTreeMap<String, Instant>,
+    /// The tables got partitions after the start.
+    is_converted: bool,
     stopping: watch::Receiver<bool>,
 }
 
@@ -71,7 +76,7 @@ impl Job for Partitions {
 
     async fn run(&mut self) {
         let mut stopping = self.stopping.clone();
-        let mut pause = START_DELAY;
+        let mut pause = if self.db.has_partitions() { START_DELAY } else { INTERVAL };
         loop {
             tokio::select! {
                 // An error means that the sender was dropped: the server has stopped.
@@ -92,6 +97,15 @@ impl Job for Partitions {
 impl Partitions {
     /// One server does the work. All servers report what is wrong.
     async fn work(&mut self) -> Result<()> {
+        if !self.db.has_partitions() {
+            convert::drop_abandoned(&self.db).await?;
+            // Standbys have to replay the conversion first.
+            if self.is_converted {
+                self.db.use_partitions();
+            }
+            self.is_converted = self.db.find_partitions().await?;
+            return Ok(());
+        }
         let left_out = match self.leader.leads().await? {
             true => {
                 let now = self.clock.time().now;

@@ -1,6 +1,7 @@
 //! The open database. Every statement passes through it, is counted and watched.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use migration::SchemaManager;
@@ -57,7 +58,7 @@ pub struct Database {
     /// Some of its indexes were not yet built.
     lacks_indexes: bool,
     /// Callscope has partitioned the tables (`partition/`).
-    has_partitions: bool,
+    has_partitions: AtomicBool,
     /// Searches use the index of `text_index.rs`.
     has_text_index: bool,
     observer: Arc<Observer>,
@@ -135,7 +136,7 @@ impl Database {
             engine,
             zone: StorageZone(config.storage_time_zone),
             lacks_indexes,
-            has_partitions,
+            has_partitions: has_partitions.into(),
             has_text_index,
             observer,
             commits: watch::Sender::new(()),
@@ -169,7 +170,21 @@ impl Database {
 
     /// Whether Callscope has partitioned the tables.
     pub fn has_partitions(&self) -> bool {
-        self.has_partitions
+        self.has_partitions.load(Ordering::Relaxed)
+    }
+
+    /// Whether Callscope has partitioned the tables by now.
+    pub async fn find_partitions(&self) -> Result<bool> {
+        self.statements.add_without_text();
+        let mut lease = self.reader().await?;
+        let found = tables::exist(lease.connection()?).await;
+        lease.finish_after(&found);
+        Ok(found?)
+    }
+
+    /// From now on, statements and jobs use the partitions.
+    pub fn use_partitions(&self) {
+        self.has_partitions.store(true, Ordering::Relaxed);
     }
 
     /// Whether searches in error logs use the index of their texts.
@@ -352,7 +367,7 @@ impl Database {
             None => self.read_primary(statement).await,
         };
         let rows = match rows {
-            Err(error) if self.has_partitions => return Err(self.name_months(error).await),
+            Err(error) if self.has_partitions() => return Err(self.name_months(error).await),
             rows => rows?,
         };
         watch.answered(rows.len());

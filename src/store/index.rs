@@ -227,7 +227,7 @@ pub(super) async fn has_text_index(connection: &DatabaseConnection) -> Result<bo
 
 /// The first column of all rows, as text.
 pub(super) async fn texts(
-    connection: &DatabaseConnection,
+    connection: &impl ConnectionTrait,
     sql: &str,
 ) -> Result<Vec<String>, DbErr> {
     let statement = Statement::from_string(connection.get_database_backend(), sql);

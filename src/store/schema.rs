@@ -151,14 +151,17 @@ pub(super) enum Lock {
     Steps,
     /// Held during the builds of indexes.
     Indexes,
+    /// Held while existing tables get partitions, which only PostgreSQL has.
+    Conversion,
 }
 
 impl Lock {
     /// Its name in PostgreSQL, and an expression for it in MySQL.
-    fn name(self, dialect: Dialect) -> &'static str {
+    pub(super) fn name(self, dialect: Dialect) -> &'static str {
         match (dialect, self) {
             (Dialect::Postgres, Self::Steps) => "7163098412",
             (Dialect::Postgres, Self::Indexes) => "7163098413",
+            (_, Self::Conversion) => "7163098414",
             (_, Self::Steps) => "CONCAT('callscope ', DATABASE())",
             (_, Self::Indexes) => "CONCAT('callscope indexes ', MD5(DATABASE()))",
         }

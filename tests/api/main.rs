@@ -26,6 +26,7 @@ mod compression;
 mod conflicts;
 mod connections;
 mod contract;
+mod conversions;
 mod cost;
 mod csrf;
 #[path = "../data/mod.rs"]
@@ -95,6 +96,7 @@ fn main() {
         conflicts::tests(),
         connections::tests(),
         contract::tests(),
+        conversions::tests(),
         cost::tests(),
         csrf::tests(),
         delete::tests(),

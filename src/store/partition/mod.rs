@@ -4,6 +4,7 @@
 //! The first partition has all times before the first month, and the default partition has times after the last one,
 //! those of dropped months, and rows without a time. Only tables that Callscope has partitioned are touched.
 
+pub mod convert;
 pub mod moved;
 pub(super) mod tables;
 
@@ -29,6 +30,9 @@ use crate::error::{Error, Result};
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 const ATTEMPTS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The first partition is larger if rows were deleted from it: its indexes do not shrink.
+const EMPTY_BYTES: i64 = 1 << 20;
 
 /// With more missing months, the clock is probably wrong.
 const MOST_MONTHS: usize = 60;
@@ -269,9 +273,21 @@ pub async fn detach(db: &Database, name: &str, now: DateTime<Utc>) -> Result<()>
 /// The month with this name, unless it is the last one.
 async fn find_month(db: &Database, name: &str) -> Result<Partition> {
     let refused = |message: &str| Err(Error::bad_input("name", message));
+    let of_name = month_of(name);
     for table in LogTable::ALL {
         let parts = list(db, table).await?;
-        let Some(part) = parts.iter().find(|part| part.name == name) else { continue };
+        let Some(part) = parts.iter().find(|part| part.name == name) else {
+            if let Some((_, month)) = of_name.filter(|(of, _)| *of == table)
+                && let Some(first) = parts.first()
+                && matches!(first.times, Times::Range(None, until) if month.start() < until)
+            {
+                return refused(&format!(
+                    "the rows of {month} are in {}, and only a month with its own partition can be detached or moved",
+                    first.name
+                ));
+            }
+            continue;
+        };
         return match part.times {
             Times::Range(Some(_), until) if Some(until) == last_end(&parts) => {
                 refused("the last month cannot be detached or moved")
@@ -326,16 +342,20 @@ async fn has_unfolded(db: &Database, name: &str, deletable: &Deletable) -> Resul
 
 /// Adds a detached month to its table again. Its error logs have to be classified again.
 pub async fn attach(db: &Database, name: &str) -> Result<()> {
-    let of = |table: LogTable| {
-        let text = name.strip_prefix(table.name())?.strip_prefix('_')?.replace('_', "-");
-        let month: Month = text.parse().ok()?;
-        (name == format!("{}_{}", table.name(), suffix(month))).then_some((table, month))
-    };
-    let Some((table, month)) = LogTable::ALL.into_iter().find_map(of) else {
+    let Some((table, month)) = month_of(name) else {
         let message = format!("`{name}` is not the name of a month such as t_request_log_2026_12");
         return Err(Error::BadInput { argument: "name", message });
     };
     change(db, &attach_sql(table, month, false)).await
+}
+
+/// The table and the month of a partition with this name.
+fn month_of(name: &str) -> Option<(LogTable, Month)> {
+    LogTable::ALL.into_iter().find_map(|table| {
+        let text = name.strip_prefix(table.name())?.strip_prefix('_')?.replace('_', "-");
+        let month: Month = text.parse().ok()?;
+        (name == format!("{}_{}", table.name(), suffix(month))).then_some((table, month))
+    })
 }
 
 /// Statements in one transaction, which is repeated if another one has a lock for long.
@@ -399,7 +419,8 @@ pub async fn with_misplaced_rows(db: &Database) -> Result<Vec<String>> {
 }
 
 /// Drops the oldest partition if all its rows are older than `before` and may be deleted; returns the number of its
-/// rows. None if there is no such partition, or if `stopped` returned true.
+/// rows. The first partition is emptied, since only the default partition would take its times. None if there is no such
+/// partition, or if `stopped` returned true.
 pub async fn drop_oldest(
     db: &Database,
     table: LogTable,
@@ -409,14 +430,21 @@ pub async fn drop_oldest(
 ) -> Result<Option<u64>> {
     let end = db.zone().to_stored(before);
     for part in list(db, table).await? {
-        let Times::Range(Some(since), until) = part.times else { continue };
+        let Times::Range(since, until) = part.times else { continue };
         if until > end {
             return Ok(None);
         }
         let ids = ids_of(db, &part.name).await?;
+        if since.is_none() && ids.is_none() && part.bytes < EMPTY_BYTES {
+            continue;
+        }
         if !is_folded(db, &part.name, deletable).await? {
             return Ok(None);
         }
+        let since = match since {
+            Some(since) => since,
+            None => earliest(db, &part.name).await?.unwrap_or(until),
+        };
         let Some(rows) = count(db, table, since..until, stopped).await? else { return Ok(None) };
         drop_unchanged(db, &part, ids).await?;
         tracing::info!(partition = part.name, rows, "dropped a partition");
@@ -425,25 +453,35 @@ pub async fn drop_oldest(
     Ok(None)
 }
 
-/// Drops a partition, unless it has a new row.
+/// Drops a partition, or empties the first one, unless it has a new row.
 async fn drop_unchanged(db: &Database, part: &Partition, ids: Option<(i64, i64)>) -> Result<()> {
     let (parent, name) = (part.table.name(), &part.name);
     let last = ids.map_or("NULL".to_owned(), |(_, last)| last.to_string());
-    change(
-        db,
-        &[
-            // In the order of other statements, which wait meanwhile.
-            format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"),
-            format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
-            // As if another transaction had the lock: the rows are counted again by the next deletion.
-            format!(
-                "DO $$ BEGIN IF (SELECT MAX({ID}) FROM {name}) IS DISTINCT FROM {last} THEN \
-                 RAISE EXCEPTION 'a new row' USING ERRCODE = 'lock_not_available'; END IF; END $$"
-            ),
-            format!("DROP TABLE {name}"),
-        ],
-    )
-    .await
+    let (lock_parent, drop) = match part.times {
+        Times::Range(None, _) => (None, format!("TRUNCATE {name}")),
+        // In the order of other statements, which wait meanwhile.
+        _ => {
+            let lock = format!("LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE");
+            (Some(lock), format!("DROP TABLE {name}"))
+        }
+    };
+    let statements = lock_parent.into_iter().chain([
+        format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
+        // As if another transaction had the lock: the rows are counted again by the next deletion.
+        format!(
+            "DO $$ BEGIN IF (SELECT MAX({ID}) FROM {name}) IS DISTINCT FROM {last} THEN \
+             RAISE EXCEPTION 'a new row' USING ERRCODE = 'lock_not_available'; END IF; END $$"
+        ),
+        drop,
+    ]);
+    change(db, &statements.collect::<Vec<_>>()).await
+}
+
+/// The earliest time of a partition, by its index.
+async fn earliest(db: &Database, name: &str) -> Result<Option<NaiveDateTime>> {
+    let sql = format!("SELECT to_char(MIN({TIME}), 'YYYY-MM-DD HH24:MI:SS') FROM {name}");
+    let found = inspect::texts(db, sql).await?.pop();
+    Ok(found.and_then(|text| NaiveDateTime::parse_from_str(&text, BOUND).ok()))
 }
 
 /// The lowest and the highest id of a partition, by its index.

@@ -3,12 +3,12 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use crate::domain::month::Month;
-use crate::domain::table::{LogTable, TIME};
+use crate::domain::table::{ID, LogTable, TIME};
 use crate::store::dialect::Dialect;
 use crate::store::index;
 
 /// The comment of a table that Callscope has partitioned.
-const COMMENT: &str = "callscope: a partition for each month";
+pub(super) const COMMENT: &str = "callscope: a partition for each month";
 
 /// The months after the current one that have partitions.
 pub(super) const AHEAD: u32 = 3;
@@ -49,16 +49,14 @@ pub(in crate::store) async fn create_tables(
         let error = "partitions need PostgreSQL";
         return Err(DbErr::Custom(error.to_owned()));
     }
-    for table in LogTable::ALL.into_iter().filter(|table| !missing.contains(table)) {
-        let name = table.name();
-        let sql = format!("SELECT obj_description(to_regclass('{name}'), 'pg_class')");
-        if !index::texts(connection, &sql).await?.iter().any(|comment| comment == COMMENT) {
-            let error = format!(
-                "{name} exists without partitions of Callscope. Create a new database with partitions, and import \
-                 this one into it: docs/SCALING.md"
-            );
-            return Err(DbErr::Custom(error));
-        }
+    let partitioned = partitioned(connection).await?;
+    let mut others = LogTable::ALL.into_iter().filter(|table| !missing.contains(table));
+    if let Some(table) = others.find(|table| !partitioned.contains(table)) {
+        let error = format!(
+            "{} exists without partitions of Callscope: `callscope partition convert` adds them",
+            table.name()
+        );
+        return Err(DbErr::Custom(error));
     }
     // All or nothing: a table without partitions would reject rows.
     connection.execute_unprepared("BEGIN").await?;
@@ -84,25 +82,54 @@ async fn create_table(
     let mut create = migration::table_without_key(parent);
     connection.execute(create.extra(format!("PARTITION BY RANGE ({TIME})"))).await?;
     connection.execute_unprepared(&format!("COMMENT ON TABLE {parent} IS '{COMMENT}'")).await?;
-    let by_id = format!("CREATE INDEX callscope_{}_id ON {parent} (id)", &parent[2..]);
+    let by_id = format!("CREATE INDEX {} ON {parent} ({ID})", id_index(table));
     connection.execute_unprepared(&by_id).await?;
-    let moved =
-        format!("CREATE TABLE {} (LIKE {parent}) PARTITION BY RANGE ({TIME})", moved_months(table));
-    connection.execute_unprepared(&moved).await?;
     let first = Ord::min(new.since, new.now);
-    let mut parts = vec![format!("before FOR VALUES FROM (MINVALUE) TO ('{}')", bound(first))];
-    let mut month = first;
-    while month <= new.now.plus(AHEAD) {
-        parts.push(format!("{} {}", suffix(month), range(month)));
-        month = month.plus(1);
-    }
-    parts.push("default DEFAULT".to_owned());
-    for part in parts {
-        let (suffix, values) = part.split_once(' ').unwrap_or((&part, ""));
-        let sql = format!("CREATE TABLE {parent}_{suffix} PARTITION OF {parent} {values}");
-        connection.execute_unprepared(&sql).await?;
+    let before = format!("CREATE TABLE {} PARTITION OF {parent} {}", before(table), until(first));
+    connection.execute_unprepared(&before).await?;
+    for (_, create) in later_tables(table, first, new.now.plus(AHEAD)) {
+        connection.execute_unprepared(&create).await?;
     }
     Ok(())
+}
+
+/// The tables that follow the first partition, with the statements that create them: that of the moved months, the months up
+/// to `last`, and the default partition.
+pub(super) fn later_tables(table: LogTable, first: Month, last: Month) -> Vec<(String, String)> {
+    let parent = table.name();
+    let moved = moved_months(table);
+    let create = format!("CREATE TABLE {moved} (LIKE {parent}) PARTITION BY RANGE ({TIME})");
+    let mut tables = vec![(moved.to_owned(), create)];
+    let mut add = |suffix: &str, values: &str| {
+        let name = format!("{parent}_{suffix}");
+        let create = format!("CREATE TABLE {name} PARTITION OF {parent} {values}");
+        tables.push((name, create));
+    };
+    let mut month = first;
+    while month <= last {
+        add(&suffix(month), &range(month));
+        month = month.plus(1);
+    }
+    add("default", "DEFAULT");
+    tables
+}
+
+/// The index by id, for which a table with partitions has no primary key.
+pub(super) fn id_index(table: LogTable) -> &'static str {
+    match table {
+        LogTable::Calls => "callscope_request_log_id",
+        LogTable::ErrorLogs => "callscope_error_logs_id",
+    }
+}
+
+/// The first partition.
+pub(super) fn before(table: LogTable) -> String {
+    format!("{}_before", table.name())
+}
+
+/// The times of the first partition.
+pub(super) fn until(first: Month) -> String {
+    format!("FOR VALUES FROM (MINVALUE) TO ('{}')", bound(first))
 }
 
 pub(super) fn suffix(month: Month) -> String {
@@ -119,14 +146,21 @@ pub(super) fn range(month: Month) -> String {
 
 /// Whether Callscope has partitioned the tables.
 pub(in crate::store) async fn exist(connection: &DatabaseConnection) -> Result<bool, DbErr> {
-    if Dialect::of(connection.get_database_backend()) != Dialect::Postgres {
-        return Ok(false);
+    match Dialect::of(connection.get_database_backend()) {
+        Dialect::Postgres => Ok(partitioned(connection).await?.len() == LogTable::ALL.len()),
+        _ => Ok(false),
     }
+}
+
+/// The tables that Callscope has partitioned.
+pub(super) async fn partitioned(connection: &impl ConnectionTrait) -> Result<Vec<LogTable>, DbErr> {
     let [calls, errors] = LogTable::ALL.map(LogTable::name);
     let sql = format!(
         "SELECT CAST(relname AS TEXT) FROM pg_class \
          WHERE oid IN (to_regclass('{calls}'), to_regclass('{errors}')) AND relkind = 'p' \
          AND obj_description(oid, 'pg_class') = '{COMMENT}'"
     );
-    Ok(index::texts(connection, &sql).await?.len() == LogTable::ALL.len())
+    let found = index::texts(connection, &sql).await?;
+    let is_found = |table: &LogTable| found.iter().any(|name| name == table.name());
+    Ok(LogTable::ALL.into_iter().filter(is_found).collect())
 }
