@@ -46,7 +46,7 @@ pub struct DatabaseConfig {
     #[arg(long, env, value_name = "S", default_value_t = 30, value_parser = u32_in(0..=3600))]
     pub max_database_seconds_per_minute: u32,
 
-    /// Longest estimated build of an index, in seconds, for which the start waits. Otherwise the server
+    /// The start waits for builds of indexes with an estimate below this, in seconds. Otherwise the server
     /// starts without the index. PostgreSQL and MySQL then build it in the background. On SQLite a build
     /// blocks the gateway's writes, so that only `callscope migrate` builds it. A second is about 500,000
     /// calls; 0 builds none

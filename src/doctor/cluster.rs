@@ -67,8 +67,14 @@ fn of_engine(engine: Engine) -> Option<Finding> {
     }
 }
 
-fn citus(Shards { workers, undistributed }: &Shards) -> Finding {
+fn citus(Shards { workers, undistributed, unmanaged }: &Shards) -> Finding {
     let found = format!("Citus: {workers} servers with shards");
+    if !unmanaged.is_empty() {
+        let found = format!("{found}; it does not manage {}", unmanaged.join(", "));
+        let advice = "after a crash of the coordinator, a repetition may record calls twice: run `callscope migrate` \
+                      as the owner of the tables, after SELECT citus_set_coordinator_host(…)";
+        return Finding::error(SUBJECT, found, advice);
+    }
     if undistributed.is_empty() {
         return Finding::ok(
             SUBJECT,
@@ -204,9 +210,12 @@ mod tests {
 
     #[test]
     fn tables_of_citus_need_shards() {
-        let level = |undistributed| citus(&Shards { workers: 2, undistributed }).level;
-        assert_eq!(level(vec![]), Level::Ok);
-        assert_eq!(level(vec!["t_error_logs"]), Level::Warning);
+        let level = |undistributed, unmanaged| {
+            citus(&Shards { workers: 2, undistributed, unmanaged }).level
+        };
+        assert_eq!(level(vec![], vec![]), Level::Ok);
+        assert_eq!(level(vec!["t_error_logs"], vec![]), Level::Warning);
+        assert_eq!(level(vec![], vec!["callscope_idempotency"]), Level::Error);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(super) async fn create_tables(
     missing: &[LogTable],
 ) -> Result<(), DbErr> {
     if Engine::find(connection).await? != Engine::Citus {
-        let error = "the database has no Citus: CREATE EXTENSION citus, and SELECT citus_add_node for its workers";
+        let error = "the database has no Citus: CREATE EXTENSION citus, then SELECT citus_set_coordinator_host(…), and \
+                     citus_add_node(…) for each worker";
         return Err(DbErr::Custom(error.to_owned()));
     }
     for table in LogTable::ALL {
@@ -58,7 +59,8 @@ async fn create_table(connection: &DatabaseConnection, table: LogTable) -> Resul
     };
     let created = create.await;
     if created.is_err() {
-        connection.execute_unprepared("ROLLBACK").await?;
+        // The error of the statement matters, not that of a lost connection.
+        let _ = connection.execute_unprepared("ROLLBACK").await;
     }
     created
 }
@@ -77,23 +79,34 @@ fn distribution_sql(table: LogTable) -> String {
 /// key is missing, and a repetition records the calls again.
 const COMMITTED_TOGETHER: [&str; 3] = [idempotency::TABLE, import::TABLE, audit::TABLE];
 
-/// Makes Citus manage the tables of Callscope that need it, if error logs have shards.
+/// The tables of Citus, and those of Callscope on the coordinator that it manages.
+const MANAGED: &str = "SELECT CAST(logicalrelid AS TEXT) FROM pg_dist_partition";
+
+/// Makes Citus manage the tables of Callscope that need it, if tables of the gateway have shards.
 pub(super) async fn manage_tables(connection: &DatabaseConnection) -> Result<(), DbErr> {
-    let is_distributed = distribution_sql(LogTable::ErrorLogs);
-    if index::texts(connection, &is_distributed).await?.is_empty() {
-        return Ok(());
-    }
-    let managed = "SELECT CAST(logicalrelid AS TEXT) FROM pg_dist_partition";
-    let managed = index::texts(connection, managed).await?;
-    // It is joined with error logs on each worker.
-    let joined = (failure::TABLE, "create_reference_table");
-    let local = COMMITTED_TOGETHER.map(|table| (table, "citus_add_local_table_to_metadata"));
-    for (table, function) in [joined].into_iter().chain(local) {
-        if !managed.iter().any(|name| name == table) {
-            connection.execute_unprepared(&format!("SELECT {function}('{table}')")).await?;
-        }
+    for (table, function) in unmanaged(&index::texts(connection, MANAGED).await?) {
+        connection.execute_unprepared(&format!("SELECT {function}('{table}')")).await?;
     }
     Ok(())
+}
+
+pub(super) async fn are_tables_managed(connection: &DatabaseConnection) -> Result<bool, DbErr> {
+    Ok(unmanaged(&index::texts(connection, MANAGED).await?).is_empty())
+}
+
+/// The tables that Citus has to manage and does not, and its functions for them.
+fn unmanaged(managed: &[String]) -> Vec<(&'static str, &'static str)> {
+    let is_managed = |table: &str| managed.iter().any(|name| name == table);
+    let mut needed = vec![];
+    if LogTable::ALL.iter().any(|table| is_managed(table.name())) {
+        needed.extend(COMMITTED_TOGETHER.map(|table| (table, "citus_add_local_table_to_metadata")));
+    }
+    if is_managed(LogTable::ErrorLogs.name()) {
+        // It is joined with error logs on each worker.
+        needed.push((failure::TABLE, "create_reference_table"));
+    }
+    needed.retain(|(table, _)| !is_managed(table));
+    needed
 }
 
 /// How Citus stores the tables.
@@ -101,6 +114,8 @@ pub struct Shards {
     pub workers: u64,
     /// The tables that are not distributed by their key.
     pub undistributed: Vec<&'static str>,
+    /// Tables of Callscope that Citus has to manage, and does not.
+    pub unmanaged: Vec<&'static str>,
 }
 
 pub async fn shards(db: &Database) -> Result<Shards> {
@@ -113,5 +128,7 @@ pub async fn shards(db: &Database) -> Result<Shards> {
             undistributed.push(table.name());
         }
     }
-    Ok(Shards { workers, undistributed })
+    let managed = inspect::texts(db, MANAGED.to_owned()).await?;
+    let unmanaged = unmanaged(&managed).into_iter().map(|(table, _)| table).collect();
+    Ok(Shards { workers, undistributed, unmanaged })
 }

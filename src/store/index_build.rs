@@ -47,7 +47,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 /// Which of the indexes to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Indexes that take up to `--index-build-seconds`, without waiting for a long build of another server.
+    /// Indexes that take less than `--index-build-seconds`, without waiting for a long build of another server.
     Quick,
     /// Indexes that can be built without blocking writers.
     Online,

@@ -70,11 +70,10 @@ async fn run_steps(config: &DatabaseConfig, tables: NewTables) -> Result<()> {
         let engine = Engine::find(&connection).await?;
         engine::refuse(engine)?;
         let pending = repeat(|| Migrator::get_pending_migrations_read_only(&connection));
-        if !pending.await?.is_empty() || !matches!(tables, NewTables::Plain) {
-            run_steps_locked(&connection, tables).await?;
-        }
-        if engine == Engine::Citus {
-            citus::manage_tables(&connection).await?;
+        let is_incomplete = !pending.await?.is_empty()
+            || engine == Engine::Citus && !citus::are_tables_managed(&connection).await?;
+        if is_incomplete || !matches!(tables, NewTables::Plain) {
+            run_steps_locked(&connection, engine, tables).await?;
         }
         Ok(())
     };
@@ -84,7 +83,11 @@ async fn run_steps(config: &DatabaseConfig, tables: NewTables) -> Result<()> {
     done
 }
 
-async fn run_steps_locked(connection: &DatabaseConnection, tables: NewTables) -> Result<()> {
+async fn run_steps_locked(
+    connection: &DatabaseConnection,
+    engine: Engine,
+    tables: NewTables,
+) -> Result<()> {
     let dialect = Dialect::of(connection.get_database_backend());
     if dialect == Dialect::Sqlite {
         connection.execute_unprepared("BEGIN IMMEDIATE").await?;
@@ -110,6 +113,16 @@ async fn run_steps_locked(connection: &DatabaseConnection, tables: NewTables) ->
         created = LogTable::ALL.to_vec();
     }
     repeat(|| apply_steps(connection, &created)).await?;
+    if engine == Engine::Citus {
+        match (citus::manage_tables(connection).await, tables) {
+            (Ok(()), _) => {}
+            (Err(error), NewTables::Shards) => return Err(error.into()),
+            // A server may start without the rights.
+            (Err(error), _) => {
+                tracing::warn!(%error, "Citus does not manage all tables that it needs to")
+            }
+        }
+    }
     match dialect {
         Dialect::Sqlite => connection.execute_unprepared("COMMIT").await.map(drop)?,
         Dialect::Postgres | Dialect::MySql => unlock(connection, Lock::Steps).await?,

@@ -1,6 +1,7 @@
 //! Statements for Citus, without Citus: a database here claims to have its extension, and no statement may use a form that
 //! Citus refuses or runs slowly. `scripts/test-cluster citus` runs the other tests on Citus itself.
 
+use callscope::store::classification;
 use serde_json::json;
 
 use crate::support::{CallRow, ErrorRow, Kind, TestApp, TestDatabase};
@@ -14,7 +15,7 @@ tests! {
 /// Forms of statements, as a part of their text and a text that must follow it, and what Citus does with them.
 const REFUSED: [(&str, &str, &str); 8] = [
     ("LATERAL", "", "refused with OFFSET"),
-    ("WHERE \"id\" = \"callscope_", "", "refused for each row of a table on the coordinator"),
+    ("\"id\" = \"callscope_", "", "refused for each row of a table on the coordinator"),
     ("RECURSIVE", "", "refused without a filter on the distribution column"),
     ("EXISTS (SELECT 1 FROM t_request_log", "WHERE|LIMIT", "reads every shard"),
     ("EXISTS (SELECT 1 FROM t_error_logs", "WHERE|LIMIT", "reads every shard"),
@@ -83,6 +84,8 @@ async fn no_statement_has_a_form_that_citus_refuses(database: TestDatabase) {
         "{ errorLookup(key: \"AIza-citus-000000000003\", timestamp: \"2026-03-01T11:00:00Z\") { databaseId } }",
         "{ serverInfo { rollups { enabled } storage { calls { rows oldest newest } errorLogs { bytes } } } }",
         "{ diagnoses(period: LAST_HOUR) { id } }",
+        "{ errorGroups(by: [FAILURE_CLASS, MESSAGE_TEMPLATE], filter: { since: \"2026-03-01T00:00:00Z\" }) { count } }",
+        "{ errorLogs(filter: { failureClasses: [QUOTA_DAY], since: \"2026-03-01T00:00:00Z\" }) { totalCount } }",
     ] {
         let response = app.graphql(query).await;
         assert!(response["data"].is_object(), "{response}");
@@ -94,6 +97,10 @@ async fn no_statement_has_a_form_that_citus_refuses(database: TestDatabase) {
     assert_eq!(recorded["data"]["recordCalls"]["recorded"], 2, "{recorded}");
     app.data("mutation { pruneLogs(callsOlderThan: \"P1D\") { deletedCalls } }").await;
     assert_eq!(app.readiness().await.0, 200);
+    // The row of a deleted error log.
+    database.execute("UPDATE callscope_failures SET error_id = 99").await;
+    assert_eq!(classification::sweep(app.db(), 0).await.unwrap(), Some(99));
+    assert_eq!(database.count("callscope_failures").await, 0);
     let statements = app.db().record();
     assert!(statements.len() > 30, "{} statements", statements.len());
     for sql in statements {

@@ -171,6 +171,8 @@ async fn any_text_is_classified(database: TestDatabase) {
     let quota = &found["quotas"][0];
     assert_eq!((&quota["limit"], &quota["window"]), (&json!(8), &json!("P1D")));
     assert_eq!(quota["metric"], "INPUT_TOKENS");
+    let wait = "Limit of 5 per day exceeded, please wait for 2h";
+    assert!(classify(&app, wait, None).await["retryAt"].is_string());
     let both =
         r#"{"type":"usage_limit_reached","resets_at":1775317531,"resets_in_seconds":602705}"#;
     assert_eq!(classify(&app, both, Some(429)).await["class"], "QUOTA_DAY");

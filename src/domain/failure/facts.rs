@@ -262,9 +262,10 @@ impl<'a> Reader<'a> {
             self.limited(metric, window, limit);
         } else if let Some(StatedQuota { metric: unnamed @ None, .. }) = &mut self.sentence
             && is(first, &["for"])
+            && let Some(named) = metric(word)
         {
             // "8 per 60s exceeded for UserByModelByMinuteUncachedInputTokens"
-            *unnamed = metric(word);
+            *unnamed = Some(named);
         } else if is(word, &["organization"]) && is(first, &["in"]) {
             self.sentence_model = self.sentence_model.or(Some(second));
         } else if self.facts.retry.is_none() {
