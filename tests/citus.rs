@@ -1,4 +1,4 @@
-//! A server on a Citus cluster whose servers are killed while calls are recorded.
+//! A server of Callscope on a Citus cluster: its servers are killed while calls are recorded.
 //!
 //!     scripts/cluster citus run -- cargo test --workspace --test citus
 //!

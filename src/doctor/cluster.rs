@@ -8,9 +8,8 @@ use super::Finding;
 use crate::config::DatabaseConfig;
 use crate::domain::table::LogTable;
 use crate::error::Result;
-use crate::store::citus::{self, Shards};
 use crate::store::engine::Engine;
-use crate::store::inspect::{self, GaleraNode, Partitions, Replication};
+use crate::store::inspect::{self, GaleraNode, Partitions, Replication, Shards};
 use crate::store::partition::{convert, moved};
 use crate::store::{Database, dialect::Dialect};
 
@@ -26,7 +25,7 @@ pub(super) async fn check(db: &Database, config: &DatabaseConfig) -> Vec<Finding
 async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding>> {
     let mut findings = match db.engine() {
         Engine::Galera => galera(&inspect::galera_node(db).await?),
-        Engine::Citus => vec![citus(&citus::shards(db).await?)],
+        Engine::Citus => vec![citus(&inspect::shards(db).await?)],
         engine => of_engine(engine).into_iter().collect(),
     };
     if db.dialect() == Dialect::Postgres {

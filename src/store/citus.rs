@@ -4,11 +4,9 @@
 use sea_orm::sea_query::PostgresQueryBuilder;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
-use super::database::Database;
 use super::engine::Engine;
-use super::{audit, failure, idempotency, import, index, inspect};
+use super::{failure, index};
 use crate::domain::table::LogTable;
-use crate::error::Result;
 
 /// Creates the `missing` tables with shards. Fails if another one is not distributed by its key.
 pub(super) async fn create_tables(
@@ -66,7 +64,7 @@ async fn create_table(connection: &DatabaseConnection, table: LogTable) -> Resul
 }
 
 /// The column by which a table is distributed; no row if it is not.
-fn distribution_sql(table: LogTable) -> String {
+pub(super) fn distribution_sql(table: LogTable) -> String {
     format!(
         "SELECT column_to_column_name(logicalrelid, partkey) FROM pg_dist_partition \
          WHERE logicalrelid = to_regclass('{}') AND partmethod = 'h'",
@@ -77,10 +75,11 @@ fn distribution_sql(table: LogTable) -> String {
 /// Tables of Callscope that a transaction changes together with those of the gateway. Unless Citus has them in its metadata,
 /// it commits rows on one worker before the rest of the transaction: if the coordinator ends between, an idempotency
 /// key is missing, and a repetition records the calls again.
-const COMMITTED_TOGETHER: [&str; 3] = [idempotency::TABLE, import::TABLE, audit::TABLE];
+const COMMITTED_TOGETHER: [&str; 3] =
+    ["callscope_idempotency", "callscope_imports", "callscope_audit"];
 
 /// The tables of Citus, and those of Callscope on the coordinator that it manages.
-const MANAGED: &str = "SELECT CAST(logicalrelid AS TEXT) FROM pg_dist_partition";
+pub(super) const MANAGED: &str = "SELECT CAST(logicalrelid AS TEXT) FROM pg_dist_partition";
 
 /// Makes Citus manage the tables of Callscope that need it, if tables of the gateway have shards.
 pub(super) async fn manage_tables(connection: &DatabaseConnection) -> Result<(), DbErr> {
@@ -95,7 +94,7 @@ pub(super) async fn are_tables_managed(connection: &DatabaseConnection) -> Resul
 }
 
 /// The tables that Citus has to manage and does not, and its functions for them.
-fn unmanaged(managed: &[String]) -> Vec<(&'static str, &'static str)> {
+pub(super) fn unmanaged(managed: &[String]) -> Vec<(&'static str, &'static str)> {
     let is_managed = |table: &str| managed.iter().any(|name| name == table);
     let mut needed = vec![];
     if LogTable::ALL.iter().any(|table| is_managed(table.name())) {
@@ -107,28 +106,4 @@ fn unmanaged(managed: &[String]) -> Vec<(&'static str, &'static str)> {
     }
     needed.retain(|(table, _)| !is_managed(table));
     needed
-}
-
-/// How Citus stores the tables.
-pub struct Shards {
-    pub workers: u64,
-    /// The tables that are not distributed by their key.
-    pub undistributed: Vec<&'static str>,
-    /// Tables of Callscope that Citus has to manage, and does not.
-    pub unmanaged: Vec<&'static str>,
-}
-
-pub async fn shards(db: &Database) -> Result<Shards> {
-    let workers =
-        "SELECT CAST(COUNT(*) AS TEXT) FROM pg_dist_node WHERE isactive AND shouldhaveshards";
-    let workers = inspect::number(db, workers.to_owned()).await?.unwrap_or(0).unsigned_abs();
-    let mut undistributed = vec![];
-    for table in LogTable::ALL {
-        if inspect::texts(db, distribution_sql(table)).await? != [table.key()] {
-            undistributed.push(table.name());
-        }
-    }
-    let managed = inspect::texts(db, MANAGED.to_owned()).await?;
-    let unmanaged = unmanaged(&managed).into_iter().map(|(table, _)| table).collect();
-    Ok(Shards { workers, undistributed, unmanaged })
 }

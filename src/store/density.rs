@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait, Order, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Order};
 use tokio::time::Instant;
 
 use super::database::Database;
@@ -21,6 +21,8 @@ use crate::error::Result;
 
 /// The rows of a sample. The limit of SQLite is 500 branches in a statement.
 const SAMPLES: i64 = 256;
+/// On Citus, each branch reads all shards.
+const SAMPLES_OF_CITUS: i64 = 32;
 
 /// The age of a sample after which the next request starts a new one.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -135,26 +137,21 @@ impl Sample {
             return Ok(Self::default());
         };
         let span = i128::from(last) - i128::from(first) + 1;
-        let samples = span.min(SAMPLES.into());
+        let most = match db.engine() {
+            Engine::Citus => SAMPLES_OF_CITUS,
+            _ => SAMPLES,
+        };
+        let samples = span.min(most.into());
         let step = if samples > 1 { (span - 1) as f64 / (samples - 1) as f64 } else { 1.0 };
         let key = [("key", dialect.text(table.key()))];
-        let ids = (0..samples).map(|number| {
+        let branches = (0..samples).map(|number| {
             let offset =
                 if number + 1 == samples { span - 1 } else { (number as f64 * step) as i128 };
-            i64::try_from(i128::from(first) + offset).unwrap_or(last)
-        });
-        let select = || select_from::<Sampled>(dialect, table, &key);
-        let branches: Vec<SelectStatement> = match db.engine() {
-            // Each branch would read all shards. Of missing ids no row is found, which counts as no rows.
-            Engine::Citus => vec![select().and_where(Expr::col(ID).is_in(ids)).take()],
+            let id = i64::try_from(i128::from(first) + offset).unwrap_or(last);
+            let mut select = select_from::<Sampled>(dialect, table, &key);
             // The first row with this id or a higher one.
-            _ => ids
-                .map(|id| {
-                    let mut select = select();
-                    select.and_where(Expr::col(ID).gte(id)).order_by(ID, Order::Asc).limit(1).take()
-                })
-                .collect(),
-        };
+            select.and_where(Expr::col(ID).gte(id)).order_by(ID, Order::Asc).limit(1).take()
+        });
         let mut rows: Vec<(i64, Option<i64>, Option<String>)> = vec![];
         for union in unions(tagged::<Sampled>(dialect, branches), SAMPLES as usize) {
             for (row, _) in db.fetch::<(Sampled, Tag)>("density.sample", &union).await? {

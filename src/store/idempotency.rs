@@ -15,7 +15,7 @@ use super::rows::VALUE;
 use super::token::time_text;
 use crate::error::{Error, Result};
 
-pub(super) const TABLE: &str = "callscope_idempotency";
+const TABLE: &str = "callscope_idempotency";
 
 /// The most claims of one statement; up to `FEW_CLAIMS` are always one statement.
 const CLAIMS_PER_STATEMENT: usize = 64;

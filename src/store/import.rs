@@ -59,7 +59,7 @@ pub struct Step {
     pub finished: bool,
 }
 
-pub(super) const TABLE: &str = "callscope_imports";
+const TABLE: &str = "callscope_imports";
 
 /// Finds the progress of the import of `source`.
 pub async fn find(db: &Database, source: &str) -> Result<Option<Import>> {

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::Statement;
 
+use super::citus;
 use super::database::Database;
 use super::dialect::Dialect;
 use crate::domain::table::LogTable;
@@ -272,6 +273,31 @@ pub struct Partitions {
     pub count: i64,
     /// Foreign tables: partitions on other servers.
     pub remote: i64,
+}
+
+/// How Citus stores the tables.
+pub struct Shards {
+    /// The servers with shards.
+    pub workers: u64,
+    /// The tables that are not distributed by their key.
+    pub undistributed: Vec<&'static str>,
+    /// Tables of Callscope that Citus has to manage, and does not.
+    pub unmanaged: Vec<&'static str>,
+}
+
+pub async fn shards(db: &Database) -> Result<Shards> {
+    let workers =
+        "SELECT CAST(COUNT(*) AS TEXT) FROM pg_dist_node WHERE isactive AND shouldhaveshards";
+    let workers = number(db, workers.to_owned()).await?.unwrap_or(0).unsigned_abs();
+    let mut undistributed = vec![];
+    for table in LogTable::ALL {
+        if texts(db, citus::distribution_sql(table)).await? != [table.key()] {
+            undistributed.push(table.name());
+        }
+    }
+    let managed = texts(db, citus::MANAGED.to_owned()).await?;
+    let unmanaged = citus::unmanaged(&managed).into_iter().map(|(table, _)| table).collect();
+    Ok(Shards { workers, undistributed, unmanaged })
 }
 
 /// None if the table has no partitions. `table` must be a constant.

@@ -9,7 +9,7 @@ pub mod call_dimension;
 pub mod call_group;
 pub mod call_stats;
 mod cancel;
-pub mod citus;
+mod citus;
 pub mod classification;
 pub mod connect;
 mod connections;

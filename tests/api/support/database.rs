@@ -132,15 +132,19 @@ impl TestDatabase {
     /// The rows of a statement: integers and decimals as numbers, booleans in the database's form
     /// (a number except in PostgreSQL), NULL as null, everything else as the database's text.
     pub async fn query(&self, sql: &str) -> Vec<Vec<Value>> {
+        self.try_query(sql).await.unwrap_or_else(|error| panic!("{error}, in {}", cut(sql)))
+    }
+
+    /// The same, for a statement that may fail.
+    pub async fn try_query(&self, sql: &str) -> Result<Vec<Vec<Value>>, sea_orm::SqlxError> {
         let mut raw = self.raw.lock().await;
         if raw.is_none() {
             *raw = Some(Raw::open(self.kind, &self.url).await.expect("connects"));
         }
-        let rows = match raw.as_mut() {
+        match raw.as_mut() {
             Some(raw) => raw.query(sql).await,
             None => Ok(Vec::new()),
-        };
-        rows.unwrap_or_else(|error| panic!("{error}, in {}", cut(sql)))
+        }
     }
 
     /// The only value of the only row.

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::database::{Kind, TestDatabase, url_of};
+use super::eventually;
 use super::rows::MOVED_MONTHS;
 
 /// The content of a test's database at its start.
@@ -147,7 +148,7 @@ impl Servers {
 
     /// Makes a database one of Citus.
     async fn add_workers(&self, name: &str) {
-        let mut add = String::new();
+        let mut add = vec![];
         for (number, server) in self.citus.iter().enumerate() {
             if number > 0 {
                 let admin = TestDatabase::new(Kind::Postgres, server.clone());
@@ -159,11 +160,17 @@ impl Servers {
             let url = reqwest::Url::parse(server).expect("the URL of a server");
             let (host, port) = (url.host_str().expect("a host"), url.port().expect("a port"));
             let function = ["citus_set_coordinator_host", "citus_add_node"][number.min(1)];
-            add += &format!("SELECT {function}('{host}', {port}); ");
+            add.push(format!("SELECT {function}('{host}', {port})"));
             database.close().await;
         }
         let coordinator = TestDatabase::new(Kind::Postgres, self.url(Kind::Postgres, name));
-        coordinator.execute(&add).await;
+        for add in add {
+            // The first connection between two servers sometimes fails.
+            eventually("a server of the cluster", async || {
+                coordinator.try_query(&add).await.is_ok()
+            })
+            .await;
+        }
         coordinator.close().await;
     }
 
