@@ -71,7 +71,7 @@ enum Command {
 
 const CONVERT_HELP: &str = "\
 While PostgreSQL checks the times of all rows, which takes about a second per million, it refuses rows without a
-time, and those of a month that starts in 32 days or later. The tables are locked for some milliseconds each.
+time, and those of a month that starts in 32 days or later. Writers wait while each table is replaced, which is short.
 Callscope servers need no restart. See docs/SCALING.md for what is refused.";
 
 pub fn run(args: PartitionArgs) -> Result<()> {

@@ -35,7 +35,8 @@ async fn check_all(db: &Database, config: &DatabaseConfig) -> Result<Vec<Finding
         let partitions = inspect::partitions(db, table.name()).await?;
         findings.extend(partitions.map(|partitions| partitioned(db, table, &partitions)));
     }
-    findings.extend(convert::abandoned(db).await?.into_iter().map(interrupted));
+    findings.extend(convert::abandoned(db).await?.iter().map(interrupted));
+    findings.extend(convert::unconverted(db).await?.map(unconverted));
     if db.has_partitions() {
         findings.extend(moved_months(db).await?);
     }
@@ -154,14 +155,21 @@ fn replication(replication: &Replication, config: &DatabaseConfig) -> Vec<Findin
     findings
 }
 
-fn interrupted(table: LogTable) -> Finding {
+fn interrupted((table, end): &(LogTable, String)) -> Finding {
+    let name = table.name();
     let found = format!(
-        "{} refuses rows without a time: a conversion to partitions was interrupted",
-        table.name()
+        "{name} refuses rows without a time, and from {end} on all rows: a conversion to partitions was interrupted"
     );
-    let advice =
-        "`callscope partition convert` continues; a running server ends this within a minute";
-    Finding::warning(SUBJECT, found, advice)
+    let advice = format!(
+        "`callscope partition convert` continues; a running server that writes and has the role of the owner ends \
+         this within a minute, as does ALTER TABLE {name} DROP CONSTRAINT callscope_before"
+    );
+    Finding::error(SUBJECT, found, advice)
+}
+
+fn unconverted(table: LogTable) -> Finding {
+    let found = format!("{} is not converted, and no months are created", table.name());
+    Finding::warning(SUBJECT, found, "repeat `callscope partition convert`")
 }
 
 fn partitioned(db: &Database, table: LogTable, partitions: &Partitions) -> Finding {

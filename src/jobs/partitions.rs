@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::leader::Leader;
 use crate::clock::ClockWatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::redact::without_values;
 use crate::store::Database;
 use crate::store::dialect::Dialect;
@@ -86,8 +86,12 @@ impl Job for Partitions {
             let worked = self.work().await;
             if let Err(error) = &worked {
                 let cause = std::error::Error::source(error).map(|cause| without_values(&cause));
-                tracing::warn!(%error, cause, "partitions were not created; retrying");
-                self.warn(Some("those of later months were not created".to_owned()));
+                tracing::warn!(%error, cause, "the job of partitions failed; retrying");
+                let problem = match self.db.has_partitions() {
+                    true => "those of later months were not created",
+                    false => "it is unknown whether the tables have partitions",
+                };
+                self.warn(Some(problem.to_owned()));
             }
             pause = INTERVAL;
         }
@@ -98,12 +102,13 @@ impl Partitions {
     /// One server does the work. All servers report what is wrong.
     async fn work(&mut self) -> Result<()> {
         if !self.db.has_partitions() {
-            convert::drop_abandoned(&self.db).await?;
             // Standbys have to replay the conversion first.
             if self.is_converted {
                 self.db.use_partitions();
             }
             self.is_converted = self.db.find_partitions().await?;
+            let problem = self.after_conversion().await?;
+            self.warn(problem);
             return Ok(());
         }
         let left_out = match self.leader.leads().await? {
@@ -124,6 +129,26 @@ impl Partitions {
             [left_out, unavailable, misplaced].into_iter().flatten().collect();
         self.warn((!problems.is_empty()).then(|| problems.join("; ")));
         Ok(())
+    }
+
+    /// Removes what an interrupted conversion has left. Returns what is left to do.
+    async fn after_conversion(&self) -> Result<Option<String>> {
+        match convert::drop_abandoned(&self.db).await {
+            // Another program uses the table.
+            Ok(()) | Err(Error::NotReady(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let abandoned = convert::abandoned(&self.db).await?;
+        if let Some((table, end)) = abandoned.first() {
+            let name = table.name();
+            return Ok(Some(format!(
+                "{name} refuses rows without a time, and all from {end} on: see `callscope doctor`"
+            )));
+        }
+        let unconverted = convert::unconverted(&self.db).await?;
+        Ok(unconverted.map(|table| {
+            format!("{} is not converted: repeat `callscope partition convert`", table.name())
+        }))
     }
 
     /// The servers of moved months that do not answer in time.

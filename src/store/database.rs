@@ -297,6 +297,16 @@ impl Database {
         Ok(())
     }
 
+    /// Sends a constant text that takes long to PostgreSQL, without the time limits of its role.
+    pub(super) async fn set_up_without_limits(&self, sql: &str) -> Result<()> {
+        let mut lease = self.writer().await?;
+        let connection = self.statements.of(lease.connection()?);
+        connection.execute_unprepared("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        connection.execute_unprepared(sql).await?;
+        // Not finished: the connection is replaced, since later statements need their limits.
+        Ok(())
+    }
+
     /// Sends one statement that writes, as a transaction, and returns how many rows it changed. Retries
     /// after a conflict with another transaction.
     pub(super) async fn execute(

@@ -28,6 +28,8 @@ tests! {
     missing_rights_are_reported.empty().only(&[Kind::Postgres]),
     rows_of_other_partitions_are_refused.empty().only(&[Kind::Postgres]),
     a_table_in_use_is_not_waited_for.empty().only(&[Kind::Postgres]),
+    ids_continue_at_the_next_one_of_the_sequence.empty().only(&[Kind::Postgres]),
+    a_stopped_command_waits_until_it_can_drop_its_check.empty().only(&[Kind::Postgres]),
     retention_empties_the_first_partition.empty().only(&[Kind::Postgres]),
     a_server_drops_the_check_of_a_killed_command.empty().only(&[Kind::Postgres]),
     a_running_server_finds_the_partitions.empty().only(&[Kind::Postgres]),
@@ -426,7 +428,7 @@ async fn what_would_be_lost_is_refused(database: TestDatabase) {
         (
             "CREATE TABLE t_request_log_before (id INT)",
             "DROP TABLE t_request_log_before",
-            "the table t_request_log_before exists",
+            "the relation t_request_log_before exists",
         ),
     ] {
         database.execute(make).await;
@@ -513,7 +515,7 @@ async fn a_table_in_use_is_not_waited_for(database: TestDatabase) {
     };
     let (error, slowest) = futures_util::join!(end(command), work);
     // The lock is waited for 0.2 seconds.
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let error = error.unwrap();
     assert!(error.contains("a transaction of another program uses t_error_logs"), "{error}");
     database.execute("COMMIT").await;
@@ -521,6 +523,49 @@ async fn a_table_in_use_is_not_waited_for(database: TestDatabase) {
     // Continued.
     assert_eq!(end(start(&database)).await, None);
     assert_eq!((converted(&database).await, database.count("t_error_logs_before").await), (2, 20));
+}
+
+async fn ids_continue_at_the_next_one_of_the_sequence(database: TestDatabase) {
+    migrate(&database.config()).await.unwrap();
+    database.execute("ALTER TABLE t_request_log ALTER COLUMN id RESTART WITH 500").await;
+    assert_eq!(end(start(&database)).await, None);
+    let insert = "INSERT INTO t_request_log (request_time) VALUES (LOCALTIMESTAMP)";
+    database.execute(&format!("{insert}; {insert}")).await;
+    assert_eq!(database.ids("t_request_log").await, [500, 501]);
+}
+
+/// A transaction of another program that started after the CHECK.
+async fn a_stopped_command_waits_until_it_can_drop_its_check(database: TestDatabase) {
+    migrate(&database.config()).await.unwrap();
+    let app = TestApp::start(&database).await;
+    let check = "ALTER TABLE t_error_logs ADD CONSTRAINT callscope_before \
+        CHECK (request_time IS NOT NULL AND request_time < '2100-01-01') NOT VALID";
+    database.execute(check).await;
+    database.execute("BEGIN; SELECT * FROM t_error_logs").await;
+    let waits = Cell::new(false);
+    let messages = std::sync::Mutex::new(vec![]);
+    let progress = |message: &str| messages.lock().unwrap().push(message.to_owned());
+    let command = async {
+        let stop = std::future::ready(());
+        let done = convert::convert(app.db(), NOW.parse().unwrap(), stop, &progress).await;
+        assert!(!waits.get(), "it ended before the transaction");
+        done.unwrap()
+    };
+    let other = async {
+        waits.set(true);
+        sleep(Duration::from_secs(9)).await;
+        waits.set(false);
+        database.execute("COMMIT").await;
+    };
+    let (done, ()) = futures_util::join!(command, other);
+    assert!(!done);
+    assert_eq!(checks(&database).await, 0);
+    let messages = messages.into_inner().unwrap();
+    assert!(
+        messages[0].contains("dropping the CHECK callscope_before has to wait"),
+        "{messages:?}"
+    );
+    app.shutdown().await;
 }
 
 async fn prune_before(app: &TestApp, before: &str) -> (u64, u64) {

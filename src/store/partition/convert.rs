@@ -7,10 +7,10 @@
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sea_orm::ConnectionTrait;
-use tokio::time::sleep;
+use tokio::time::{Duration, Instant, sleep};
 
 use super::tables::{self, AHEAD, COMMENT, bound};
-use super::{ATTEMPTS, LOCK_TIMEOUT, PAUSE, change};
+use super::{ATTEMPTS, LOCK_TIMEOUT, PAUSE};
 use crate::domain::month::Month;
 use crate::domain::table::{ID, LogTable, TIME};
 use crate::error::{Error, Result};
@@ -30,6 +30,17 @@ const DISTANCE: TimeDelta = TimeDelta::days(32);
 
 const CHECK: &str = "callscope_before";
 
+/// The time from which on it refuses rows.
+const CHECK_END: &str = "substring(pg_get_constraintdef(pg_constraint.oid) FROM '< ''([^'']*)''')";
+
+/// How long the command tries to drop its CHECK, while other programs use the table.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(300);
+
+/// If this host fails, or a standby does not answer, others get the table soon. A later COMMIT that waits for standbys has
+/// this one before it.
+const LIMITS: &str = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
+                      SET LOCAL synchronous_commit = 'local'";
+
 /// Other sessions do not wait for this lock, and a running autovacuum ends for it after a second.
 const CALM_LOCK: (&str, &str) = ("SET LOCAL lock_timeout = '10s'", "SHARE UPDATE EXCLUSIVE");
 
@@ -44,6 +55,10 @@ pub async fn convert(
         return Err(Error::bad_input("database", "partitions need PostgreSQL without Citus"));
     }
     db.check_writable()?;
+    let version = "SELECT current_setting('server_version_num')".to_owned();
+    if inspect::number(db, version).await?.is_some_and(|version| version < 140_000) {
+        return Err(Error::bad_input("database", "the conversion needs PostgreSQL 14 or later"));
+    }
     let lock = connect(db.config(), Access::Migrate).await?;
     if !try_lock(&lock, Lock::Conversion).await? {
         let message = "another `callscope partition convert` is running";
@@ -57,14 +72,39 @@ pub async fn convert(
     if let Err(error) = unlock(&lock, Lock::Conversion).await {
         tracing::debug!(%error, "the lock of the conversion was not released");
     }
-    if let Err(error) = drop_abandoned(db).await {
-        tracing::warn!(
-            %error,
-            "the CHECK {CHECK} is left: it refuses rows without a time until a server of Callscope, or a repetition, drops it"
-        );
+    let clean = clean_up(db, progress).await;
+    if let Err(error) = lock.close().await {
+        tracing::debug!(%error, "the connection of the lock was not closed");
     }
-    lock.close().await?;
-    converted
+    match (converted, clean) {
+        (converted, Ok(())) => converted,
+        (Ok(_), Err(left)) => Err(left),
+        (Err(error), Err(left)) => Err(Error::NotReady(format!("{error}; {left}"))),
+    }
+}
+
+/// Drops the CHECKs that the command has left.
+async fn clean_up(db: &Database, progress: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    let end = Instant::now() + CLEAN_UP_TIME;
+    for table in LogTable::ALL {
+        let name = table.name();
+        let mut is_first = true;
+        while let Err(error) = change(db, table, Step::DropCheck).await {
+            if Instant::now() >= end {
+                let message = format!(
+                    "the CHECK {CHECK} of {name} may be left, which refuses rows: repeat the command, or run \
+                     `ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {CHECK}` ({error})"
+                );
+                return Err(Error::NotReady(message));
+            }
+            if is_first {
+                progress(&format!("{name}: dropping the CHECK {CHECK} has to wait: {error}"));
+                is_first = false;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 async fn convert_locked(
@@ -74,9 +114,7 @@ async fn convert_locked(
 ) -> Result<()> {
     let first = Month::of(now + DISTANCE - TimeDelta::microseconds(1)).plus(1);
     let last = Ord::max(first, Month::of(now).plus(AHEAD));
-    let transaction = db.begin_transaction().await?;
-    let done = tables::partitioned(&transaction.inner()).await.map_err(Error::from);
-    let done = transaction.end(done).await.map_err(Fault::into_error)?;
+    let done = tables::of_names(&inspect::texts(db, tables::partitioned_sql()).await?);
     let conversions: Vec<Conversion> = LogTable::ALL
         .into_iter()
         .filter(|table| !done.contains(table))
@@ -95,10 +133,69 @@ async fn convert_locked(
 }
 
 /// A step that needs the table for itself.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Check,
-    Switch,
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    AddCheck(&'a Conversion<'a>),
+    Switch(&'a Conversion<'a>),
+    /// Unless another command runs.
+    DropCheck,
+}
+
+/// A step in one transaction, repeated if another one has a lock for long.
+async fn change(db: &Database, table: LogTable, step: Step<'_>) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let transaction = db.begin_transaction().await?;
+        let changed = change_locked(&transaction.inner(), table, step).await;
+        match transaction.end(changed).await.map_err(Fault::into_error) {
+            Err(error) if error.is_lock_timeout() || error.is_conflict() => sleep(PAUSE).await,
+            changed => return changed,
+        }
+    }
+    let message = format!(
+        "a transaction of another program uses {}: repeat the command when it has ended (pg_stat_activity shows it)",
+        table.name()
+    );
+    Err(Error::NotReady(message))
+}
+
+async fn change_locked(
+    connection: &impl ConnectionTrait,
+    table: LogTable,
+    step: Step<'_>,
+) -> Result<()> {
+    let name = table.name();
+    let (timeout, calm) = CALM_LOCK;
+    connection.execute_unprepared(LIMITS).await?;
+    connection.execute_unprepared(timeout).await?;
+    connection.execute_unprepared(&format!("LOCK TABLE {name} IN {calm} MODE")).await?;
+    if let Step::DropCheck = step {
+        // A COMMIT of the CHECK that was under way has ended.
+        let found = format!("{} AND pg_try_advisory_xact_lock({})", check_sql(name), lock_name());
+        if texts(connection, &found).await?.is_empty() {
+            return Ok(());
+        }
+    }
+    connection.execute_unprepared(LOCK_TIMEOUT).await?;
+    connection.execute_unprepared(&format!("LOCK TABLE {name}")).await?;
+    match step {
+        Step::AddCheck(conversion) => conversion.add_check(connection).await,
+        Step::Switch(conversion) => conversion.switch(connection).await,
+        Step::DropCheck => {
+            let drop_check = format!("ALTER TABLE {name} DROP CONSTRAINT {CHECK}");
+            connection.execute_unprepared(&drop_check).await?;
+            Ok(())
+        }
+    }
+}
+
+fn lock_name() -> &'static str {
+    Lock::Conversion.name(Dialect::Postgres)
+}
+
+fn check_sql(table: &str) -> String {
+    format!(
+        "SELECT 'yes' FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = '{CHECK}'"
+    )
 }
 
 /// The conversion of a table.
@@ -115,49 +212,19 @@ impl Conversion<'_> {
         let name = self.table.name();
         self.build_id_index(progress).await?;
         progress(&format!("{name}: PostgreSQL checks the times of all rows"));
-        self.change(Step::Check).await?;
+        change(self.db, self.table, Step::AddCheck(self)).await?;
         let validate = format!("ALTER TABLE {name} VALIDATE CONSTRAINT {CHECK}");
-        if let Err(error) = self.db.set_up_writer(&validate).await {
+        if let Err(error) = self.db.set_up_without_limits(&validate).await {
             // A row has arrived before the CHECK.
             self.check_rows().await?;
             return Err(error);
         }
-        self.change(Step::Switch).await?;
+        change(self.db, self.table, Step::Switch(self)).await?;
         let (before, first) = (tables::before(self.table), self.first);
         progress(&format!(
             "{name}: its rows are in the partition {before}, up to the start of {first}"
         ));
         Ok(())
-    }
-
-    /// Statements in one transaction that has locked the table, repeated if another one has a lock for long.
-    async fn change(&self, step: Step) -> Result<()> {
-        let name = self.table.name();
-        let (timeout, calm) = CALM_LOCK;
-        for _ in 0..ATTEMPTS {
-            let transaction = self.db.begin_transaction().await?;
-            let inner = transaction.inner();
-            let changed = async {
-                inner.execute_unprepared(timeout).await?;
-                inner.execute_unprepared(&format!("LOCK TABLE {name} IN {calm} MODE")).await?;
-                inner.execute_unprepared(LOCK_TIMEOUT).await?;
-                inner.execute_unprepared(&format!("LOCK TABLE {name}")).await?;
-                match step {
-                    Step::Check => self.add_check(&inner).await,
-                    Step::Switch => self.switch(&inner).await,
-                }
-            };
-            let changed = changed.await;
-            match transaction.end(changed).await.map_err(Fault::into_error) {
-                Err(error) if error.is_lock_timeout() || error.is_conflict() => sleep(PAUSE).await,
-                changed => return changed,
-            }
-        }
-        let message = format!(
-            "a transaction of another program uses {name}: repeat the command when it has ended (pg_stat_activity \
-             shows it)"
-        );
-        Err(Error::NotReady(message))
     }
 
     /// Fails if a table with partitions would lose something that this table has.
@@ -170,14 +237,16 @@ impl Conversion<'_> {
     async fn refuse(&self, connection: &impl ConnectionTrait) -> Result<()> {
         let name = self.table.name();
         let mut found = texts(connection, &refusals(name)).await?;
-        let mut new = vec![tables::before(self.table)];
+        let before = tables::before(self.table);
+        let mut new = vec![format!("{before}_ids"), before];
         new.extend(self.later_tables().into_iter().map(|(name, _)| name));
         let existing = format!(
-            "SELECT 'the table ' || name || ' exists' FROM unnest(ARRAY['{}']) AS name \
+            "SELECT 'the relation ' || name || ' exists' FROM unnest(ARRAY['{}']) AS name \
              WHERE to_regclass(name) IS NOT NULL",
             new.join("', '")
         );
         found.extend(texts(connection, &existing).await?);
+        found.extend(texts(connection, &existing_indexes(name)).await?);
         if found.is_empty() {
             return Ok(());
         }
@@ -222,9 +291,10 @@ impl Conversion<'_> {
         }
         progress(&format!("{name}: PostgreSQL builds the index {index}"));
         // An interrupted build leaves an invalid index.
-        self.db.set_up_writer(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+        let drop_invalid = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
+        self.db.set_up_without_limits(&drop_invalid).await?;
         let build = format!("CREATE INDEX CONCURRENTLY {index} ON {name} ({ID})");
-        self.db.set_up_writer(&build).await
+        self.db.set_up_without_limits(&build).await
     }
 
     /// Also replaces the CHECK of a command that was killed, which may have another end.
@@ -242,7 +312,7 @@ impl Conversion<'_> {
         let (parent, old) = (self.table.name(), tables::before(self.table));
         // Another program may have changed something since.
         self.refuse(connection).await?;
-        if !has_valid_check(connection, parent).await? {
+        if !has_valid_check(connection, parent, &bound(self.first)).await? {
             let message = format!("the CHECK {CHECK} of {parent} was removed: repeat the command");
             return Err(Error::NotReady(message));
         }
@@ -266,10 +336,9 @@ impl Conversion<'_> {
         ]);
         if !identity.is_empty() {
             create.extend([
-                // NULL without any id changes nothing.
                 format!(
-                    "SELECT setval(pg_get_serial_sequence('{parent}', '{ID}'), \
-                     pg_sequence_last_value('{old}_ids'))"
+                    "SELECT setval(pg_get_serial_sequence('{parent}', '{ID}'), last_value, is_called) \
+                     FROM {old}_ids"
                 ),
                 format!("ALTER TABLE {old} ALTER COLUMN {ID} DROP IDENTITY"),
             ]);
@@ -386,7 +455,8 @@ fn refusals(table: &str) -> String {
             "SELECT DISTINCT pg_describe_object(classid, objid, 0) || ' uses it' FROM pg_depend \
              JOIN pg_class AS this ON this.oid = {this} WHERE deptype = 'n' \
              AND (refclassid = CAST('pg_class' AS regclass) AND refobjid = this.oid \
-             OR refclassid = CAST('pg_type' AS regclass) AND refobjid = this.reltype) \
+             OR refclassid = CAST('pg_type' AS regclass) AND refobjid IN (this.reltype, \
+             (SELECT typarray FROM pg_type WHERE oid = this.reltype))) \
              AND NOT EXISTS (SELECT FROM pg_constraint WHERE classid = CAST('pg_constraint' AS regclass) \
              AND oid = objid AND conrelid = this.oid)"
         ),
@@ -394,11 +464,12 @@ fn refusals(table: &str) -> String {
     selects.join(" UNION ALL ")
 }
 
-async fn has_valid_check(connection: &impl ConnectionTrait, table: &str) -> Result<bool> {
-    let sql = format!(
-        "SELECT 'yes' FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = '{CHECK}' \
-         AND convalidated"
-    );
+async fn has_valid_check(
+    connection: &impl ConnectionTrait,
+    table: &str,
+    end: &str,
+) -> Result<bool> {
+    let sql = format!("{} AND convalidated AND {CHECK_END} = '{end}'", check_sql(table));
     Ok(!texts(connection, &sql).await?.is_empty())
 }
 
@@ -414,12 +485,20 @@ fn index_definitions(table: &str) -> String {
     of_indexes("pg_get_indexdef(indexrelid)", table)
 }
 
+const RENAMED_INDEX: &str = "left(CAST(relname AS TEXT), 55) || '_before'";
+
 fn rename_indexes(table: &str) -> String {
-    let new = "left(CAST(relname AS TEXT), 55) || '_before'";
-    of_indexes(
-        &format!("format('ALTER INDEX %s RENAME TO %I', CAST(indexrelid AS regclass), {new})"),
-        table,
-    )
+    let rename = format!(
+        "format('ALTER INDEX %s RENAME TO %I', CAST(indexrelid AS regclass), {RENAMED_INDEX})"
+    );
+    of_indexes(&rename, table)
+}
+
+/// Selects the new names of indexes that are taken.
+fn existing_indexes(table: &str) -> String {
+    let select = format!("'the relation ' || {RENAMED_INDEX} || ' exists'");
+    let taken = format!("to_regclass(quote_ident({RENAMED_INDEX})) IS NOT NULL");
+    format!("{} AND {taken}", of_indexes(&select, table))
 }
 
 /// Statements that hand the sequences of its columns to the new table.
@@ -475,39 +554,53 @@ fn revocations(table: &str) -> String {
     )
 }
 
-/// The tables with the CHECK of a command that has ended.
-pub async fn abandoned(db: &Database) -> Result<Vec<LogTable>> {
+/// Whether no command runs.
+fn none_runs() -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+         AND datname = current_database() WHERE locktype = 'advisory' AND objsubid = 1 \
+         AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = {})",
+        lock_name()
+    )
+}
+
+/// The tables with the CHECK of a command that has ended, and the time from which on it refuses all rows.
+pub async fn abandoned(db: &Database) -> Result<Vec<(LogTable, String)>> {
     if db.dialect() != Dialect::Postgres {
         return Ok(vec![]);
     }
-    let [calls, errors] = LogTable::ALL.map(LogTable::name);
-    let lock = Lock::Conversion.name(Dialect::Postgres);
-    let sql = format!(
-        "SELECT CAST(relname AS TEXT) FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid \
-         WHERE conname = '{CHECK}' AND conrelid IN (to_regclass('{calls}'), to_regclass('{errors}')) \
-         AND NOT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database \
-         AND datname = current_database() WHERE locktype = 'advisory' AND objsubid = 1 \
-         AND (CAST(classid AS BIGINT) << 32) + CAST(objid AS BIGINT) = {lock})"
-    );
-    let found = inspect::texts(db, sql).await?;
-    Ok(LogTable::ALL
-        .into_iter()
-        .filter(|table| found.iter().any(|it| it == table.name()))
-        .collect())
+    let mut abandoned = vec![];
+    for table in LogTable::ALL {
+        let sql = format!(
+            "SELECT COALESCE({CHECK_END}, '?') FROM pg_constraint WHERE conname = '{CHECK}' \
+             AND conrelid = to_regclass('{}') AND {}",
+            table.name(),
+            none_runs()
+        );
+        abandoned.extend(inspect::texts(db, sql).await?.into_iter().map(|end| (table, end)));
+    }
+    Ok(abandoned)
+}
+
+/// The table without partitions, if a command has ended after it had converted the other one.
+pub async fn unconverted(db: &Database) -> Result<Option<LogTable>> {
+    if db.dialect() != Dialect::Postgres {
+        return Ok(None);
+    }
+    let sql = format!("{} AND {}", tables::partitioned_sql(), none_runs());
+    let done = tables::of_names(&inspect::texts(db, sql).await?);
+    let left = LogTable::ALL.into_iter().find(|table| !done.contains(table));
+    Ok(left.filter(|_| !done.is_empty()))
 }
 
 /// Drops the CHECKs of a command that has ended.
 pub async fn drop_abandoned(db: &Database) -> Result<()> {
-    let lock = Lock::Conversion.name(Dialect::Postgres);
-    for table in abandoned(db).await?.into_iter().map(LogTable::name) {
-        // Not that of a command that has started since.
-        let sql = format!(
-            "DO $$ BEGIN IF NOT pg_try_advisory_xact_lock({lock}) THEN \
-             RAISE EXCEPTION 'a conversion runs' USING ERRCODE = 'lock_not_available'; END IF; \
-             ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {CHECK}; END $$"
+    for (table, _) in abandoned(db).await? {
+        change(db, table, Step::DropCheck).await?;
+        tracing::warn!(
+            table = table.name(),
+            "dropped the CHECK {CHECK} of a conversion that was interrupted"
         );
-        change(db, &[sql]).await?;
-        tracing::warn!(table, "dropped the CHECK {CHECK} of a conversion that was interrupted");
     }
     Ok(())
 }

@@ -439,14 +439,21 @@ pub async fn drop_oldest(
             continue;
         }
         if !is_folded(db, &part.name, deletable).await? {
-            return Ok(None);
+            match since {
+                // It can be emptied later: it does not keep the other months.
+                None => continue,
+                Some(_) => return Ok(None),
+            }
         }
-        let since = match since {
+        let start = match since {
             Some(since) => since,
             None => earliest(db, &part.name).await?.unwrap_or(until),
         };
-        let Some(rows) = count(db, table, since..until, stopped).await? else { return Ok(None) };
-        drop_unchanged(db, &part, ids).await?;
+        let Some(rows) = count(db, table, start..until, stopped).await? else { return Ok(None) };
+        match drop_unchanged(db, &part, ids).await {
+            Err(Error::Busy) if since.is_none() => continue,
+            dropped => dropped?,
+        }
         tracing::info!(partition = part.name, rows, "dropped a partition");
         return Ok(Some(rows));
     }
@@ -456,7 +463,7 @@ pub async fn drop_oldest(
 /// Drops a partition, or empties the first one, unless it has a new row.
 async fn drop_unchanged(db: &Database, part: &Partition, ids: Option<(i64, i64)>) -> Result<()> {
     let (parent, name) = (part.table.name(), &part.name);
-    let last = ids.map_or("NULL".to_owned(), |(_, last)| last.to_string());
+    let ids = ids.map_or(String::new(), |(first, last)| format!("{first} {last}"));
     let (lock_parent, drop) = match part.times {
         Times::Range(None, _) => (None, format!("TRUNCATE {name}")),
         // In the order of other statements, which wait meanwhile.
@@ -469,7 +476,7 @@ async fn drop_unchanged(db: &Database, part: &Partition, ids: Option<(i64, i64)>
         format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"),
         // As if another transaction had the lock: the rows are counted again by the next deletion.
         format!(
-            "DO $$ BEGIN IF (SELECT MAX({ID}) FROM {name}) IS DISTINCT FROM {last} THEN \
+            "DO $$ BEGIN IF (SELECT concat_ws(' ', MIN({ID}), MAX({ID})) FROM {name}) <> '{ids}' THEN \
              RAISE EXCEPTION 'a new row' USING ERRCODE = 'lock_not_available'; END IF; END $$"
         ),
         drop,

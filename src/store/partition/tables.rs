@@ -153,14 +153,20 @@ pub(in crate::store) async fn exist(connection: &DatabaseConnection) -> Result<b
 }
 
 /// The tables that Callscope has partitioned.
-pub(super) async fn partitioned(connection: &impl ConnectionTrait) -> Result<Vec<LogTable>, DbErr> {
+async fn partitioned(connection: &impl ConnectionTrait) -> Result<Vec<LogTable>, DbErr> {
+    Ok(of_names(&index::texts(connection, &partitioned_sql()).await?))
+}
+
+pub(super) fn partitioned_sql() -> String {
     let [calls, errors] = LogTable::ALL.map(LogTable::name);
-    let sql = format!(
+    format!(
         "SELECT CAST(relname AS TEXT) FROM pg_class \
          WHERE oid IN (to_regclass('{calls}'), to_regclass('{errors}')) AND relkind = 'p' \
          AND obj_description(oid, 'pg_class') = '{COMMENT}'"
-    );
-    let found = index::texts(connection, &sql).await?;
-    let is_found = |table: &LogTable| found.iter().any(|name| name == table.name());
-    Ok(LogTable::ALL.into_iter().filter(is_found).collect())
+    )
+}
+
+pub(super) fn of_names(names: &[String]) -> Vec<LogTable> {
+    let is_named = |table: &LogTable| names.iter().any(|name| name == table.name());
+    LogTable::ALL.into_iter().filter(is_named).collect()
 }
