@@ -31,6 +31,7 @@ tests! {
     ids_continue_at_the_next_one_of_the_sequence.empty().only(&[Kind::Postgres]),
     a_stopped_command_waits_until_it_can_drop_its_check.empty().only(&[Kind::Postgres]),
     retention_empties_the_first_partition.empty().only(&[Kind::Postgres]),
+    a_first_partition_in_use_does_not_keep_other_months.empty().only(&[Kind::Postgres]),
     a_server_drops_the_check_of_a_killed_command.empty().only(&[Kind::Postgres]),
     a_running_server_finds_the_partitions.empty().only(&[Kind::Postgres]),
 }
@@ -529,7 +530,8 @@ async fn ids_continue_at_the_next_one_of_the_sequence(database: TestDatabase) {
     migrate(&database.config()).await.unwrap();
     database.execute("ALTER TABLE t_request_log ALTER COLUMN id RESTART WITH 500").await;
     assert_eq!(end(start(&database)).await, None);
-    let insert = "INSERT INTO t_request_log (request_time) VALUES (LOCALTIMESTAMP)";
+    let insert =
+        "INSERT INTO t_request_log (request_time, is_success) VALUES (LOCALTIMESTAMP, TRUE)";
     database.execute(&format!("{insert}; {insert}")).await;
     assert_eq!(database.ids("t_request_log").await, [500, 501]);
 }
@@ -626,6 +628,23 @@ async fn retention_empties_the_first_partition(database: TestDatabase) {
     app.shutdown().await;
 }
 
+async fn a_first_partition_in_use_does_not_keep_other_months(database: TestDatabase) {
+    migrate(&database.config()).await.unwrap();
+    let app = TestApp::start(&database).await;
+    let now = NOW.parse().unwrap();
+    assert!(convert::convert(app.db(), now, std::future::pending(), &|_| ()).await.unwrap());
+    app.db().use_partitions();
+    database
+        .insert(&[ErrorRow::at("2026-01-05T00:00:00Z"), ErrorRow::at("2026-05-05T00:00:00Z")])
+        .await;
+    database.execute("BEGIN; SELECT * FROM t_error_logs_before").await;
+    assert_eq!(prune_before(&app, "2026-06-01T00:00:00Z").await, (0, 2));
+    let month = "SELECT COUNT(*) FROM pg_class WHERE relname = 't_error_logs_2026_05'";
+    assert_eq!(database.value(month).await, Value::from(0));
+    database.execute("COMMIT").await;
+    app.shutdown().await;
+}
+
 async fn a_server_drops_the_check_of_a_killed_command(database: TestDatabase) {
     migrate(&database.config()).await.unwrap();
     let check = "ALTER TABLE t_request_log ADD CONSTRAINT callscope_before \
@@ -642,7 +661,8 @@ async fn a_server_drops_the_check_of_a_killed_command(database: TestDatabase) {
         };
         run_checks(&input).await.iter().map(ToString::to_string).collect::<String>()
     };
-    let interrupted = "t_request_log refuses rows without a time";
+    let interrupted =
+        "t_request_log refuses rows without a time, and from 2100-01-01 00:00:00 on all rows";
     assert!(findings().await.contains(interrupted));
     let app = TestApp::start(&database).await;
     // A command that is running keeps it.
