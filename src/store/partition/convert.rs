@@ -5,6 +5,8 @@
 //! rows without a time and those of later months are refused: it must not outlive the command. The switch drops it, a
 //! command that fails drops it, and servers drop that of a command that was killed ([`drop_abandoned`]).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use sea_orm::ConnectionTrait;
 use tokio::time::{Duration, Instant, sleep};
@@ -64,15 +66,16 @@ pub async fn convert(
         let message = "another `callscope partition convert` is running";
         return Err(Error::NotReady(message.to_owned()));
     }
+    let has_begun = AtomicBool::new(false);
     let converted = tokio::select! {
-        converted = convert_locked(db, db.zone().to_stored(now), progress) => converted.map(|()| true),
+        converted = convert_locked(db, db.zone().to_stored(now), &has_begun, progress) => converted.map(|()| true),
         () = stop => Ok(false),
     };
     // If the connection is lost, the lock is free.
     if let Err(error) = unlock(&lock, Lock::Conversion).await {
         tracing::debug!(%error, "the lock of the conversion was not released");
     }
-    let clean = clean_up(db, progress).await;
+    let clean = clean_up(db, has_begun.into_inner(), progress).await;
     if let Err(error) = lock.close().await {
         tracing::debug!(%error, "the connection of the lock was not closed");
     }
@@ -84,9 +87,14 @@ pub async fn convert(
 }
 
 /// Drops the CHECKs that the command has left.
-async fn clean_up(db: &Database, progress: &(dyn Fn(&str) + Sync)) -> Result<()> {
+async fn clean_up(db: &Database, has_begun: bool, progress: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let end = Instant::now() + CLEAN_UP_TIME;
-    for table in LogTable::ALL {
+    let tables = match has_begun {
+        // A COMMIT that adds one may be under way.
+        true => LogTable::ALL.to_vec(),
+        false => abandoned(db).await?.into_iter().map(|(table, _)| table).collect(),
+    };
+    for table in tables {
         let name = table.name();
         let mut is_first = true;
         while let Err(error) = change(db, table, Step::DropCheck).await {
@@ -110,6 +118,7 @@ async fn clean_up(db: &Database, progress: &(dyn Fn(&str) + Sync)) -> Result<()>
 async fn convert_locked(
     db: &Database,
     now: NaiveDateTime,
+    has_begun: &AtomicBool,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<()> {
     let first = Month::of(now + DISTANCE - TimeDelta::microseconds(1)).plus(1);
@@ -127,6 +136,7 @@ async fn convert_locked(
     // Later, PostgreSQL would build them while writers wait.
     index_build::build(db.config(), Scope::Online, std::future::pending()).await?;
     for conversion in conversions {
+        has_begun.store(true, Ordering::Relaxed);
         conversion.run(progress).await?;
     }
     Ok(())
