@@ -720,6 +720,10 @@ async fn refused(servers: Servers) {
     let error = String::from_utf8(without_rollups.stderr).unwrap();
     assert!(error.contains("need rollups for their statistics"), "{error}");
     assert_eq!(number(&databases.main, "SELECT COUNT(*) FROM t_request_log").await, 1500);
+    let month_5 = partition("t_error_logs", 5);
+    databases.move_month(&month_5);
+    let error = databases.move_refusal(&month_5, "archive");
+    assert!(error.contains("is on the server archive"), "{error}");
     execute(&databases.main, "DROP EXTENSION dblink").await;
     let error = databases.move_refusal(&month_3, "archive");
     assert!(error.contains("CREATE EXTENSION"), "{error}");

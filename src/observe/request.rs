@@ -60,7 +60,7 @@ impl Warning {
     pub fn message(self) -> &'static str {
         match self {
             Self::WindowRounded => {
-                "a window starts or ends at a time with deleted calls: it was rounded to whole minutes, \
+                "a window starts or ends at a time with deleted or moved calls: it was rounded to whole minutes, \
                  hours or days, of which the numbers are kept"
             }
             Self::DeletedCallsMissing => {

@@ -400,7 +400,7 @@ impl Database {
         if servers.is_empty() {
             return error;
         }
-        tracing::warn!(?servers, message, "a server with months of rows is unavailable");
+        tracing::warn!(?servers, error = message, "a server with months of rows is unavailable");
         Error::MonthsUnavailable(format!(
             "the rows of some months are on a server that is unavailable: {}",
             servers.join("; ")
