@@ -391,7 +391,7 @@ async fn a_failed_deletion_reports_what_it_deleted(database: TestDatabase) {
         assert_eq!(error["extensions"]["code"], "INTERNAL", "{response}");
         let deleted = before - database.count("t_error_logs").await;
         assert_eq!(error["extensions"]["deletedErrorLogs"], deleted, "{response}");
-        assert_eq!(last_outcome(&database).await, ended("failed", deleted), "{mutation}");
+        assert_eq!(await_outcome(&database).await, ended("failed", deleted), "{mutation}");
     }
     let left = database.count("t_error_logs").await;
     assert!(left > 0 && left < 1200, "some batches were committed: {left} are left");
@@ -412,7 +412,7 @@ async fn a_shutdown_stops_deletions(database: TestDatabase) {
     app.shutdown().await;
     let left = database.count("t_error_logs").await;
     assert!(left > 0, "the deletion was not stopped");
-    assert_eq!(last_outcome(&database).await, ended("stopped", 9000 - left));
+    assert_eq!(await_outcome(&database).await, ended("stopped", 9000 - left));
 }
 
 async fn a_deletion_is_found_by_its_id(database: TestDatabase) {

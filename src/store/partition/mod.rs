@@ -298,8 +298,12 @@ async fn find_month(db: &Database, name: &str) -> Result<Partition> {
     }
     for table in LogTable::ALL {
         let moved = moved_months(db, table).await?;
-        if let Some(Partition { server: Some(server), .. }) = moved.iter().find(|it| it.name == name) {
-            return refused(&format!("{name} is on the server {server}, and cannot be moved again"));
+        if let Some(Partition { server: Some(server), .. }) =
+            moved.iter().find(|it| it.name == name)
+        {
+            return refused(&format!(
+                "{name} is on the server {server}, and cannot be moved again"
+            ));
         }
     }
     Err(Error::NotFound(format!("no table has the partition `{name}`")))
