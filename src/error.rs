@@ -281,6 +281,10 @@ fn sqlite_cause(code: u32, message: &str) -> Cause {
     }
 }
 
+/// Errors of Citus for a worker that fails, which have no separate code.
+const FAILED_WORKER: [&str; 2] =
+    ["could not commit transaction for shard", "failure on connection marked as essential"];
+
 /// By SQLSTATE: a cancelled query; connection faults (08), rejected logins (28), resources (53), operator
 /// intervention (57P), faults of the system (58) or its files (XX001, XX002), unavailable locks, rolled
 /// back transactions (40), a read-only server, a missing table or database.
@@ -290,7 +294,7 @@ fn postgres_cause(code: &str, message: &str) -> Cause {
             || matches!(code, "XX001" | "XX002" | "55P03" | "25006" | "42P01" | "3D000");
     match code {
         "57014" => Cause::Stopped,
-        "XX000" if message.starts_with("could not commit transaction for shard") => Cause::Database,
+        "XX000" if FAILED_WORKER.iter().any(|text| message.starts_with(text)) => Cause::Database,
         _ if database => Cause::Database,
         _ => Cause::Statement,
     }
@@ -331,8 +335,12 @@ mod tests {
         {
             assert_eq!(postgres_cause(code, ""), Cause::Database, "{code}");
         }
-        let of_worker = "could not commit transaction for shard 102008 on at least one active node";
-        assert_eq!(postgres_cause("XX000", of_worker), Cause::Database);
+        for message in [
+            "could not commit transaction for shard 102008 on at least one active node",
+            "failure on connection marked as essential: 127.0.0.1:9701",
+        ] {
+            assert_eq!(postgres_cause("XX000", message), Cause::Database, "{message}");
+        }
         assert_eq!(postgres_cause("XX000", "cache lookup failed"), Cause::Statement);
         for number in [1040, 1203, 1226, 1927, 1053, 1030, 1213, 1114, 1047, 1180, 3101] {
             assert_eq!(mysql_cause(number, "HY000"), Cause::Database, "{number}");
